@@ -1,0 +1,31 @@
+// The error every public function of Winnow returns: one sentence and the exit code that the command line gives it.
+// No exceptions cross this interface; a function that can fail returns Result<T>.
+#pragma once
+#include <expected>
+#include <string>
+#include <utility>
+
+namespace winnow {
+
+/// Exit codes of the command line (documented in the README) and, with the same values, error kinds of the C API.
+enum class ErrorKind {
+  WrongResult = 1,   ///< a check against the reference failed
+  Usage = 2,         ///< bad flag, bad input file, bad shape, broken method text
+  Unsupported = 3,   ///< a legal request that this build or this GPU cannot serve
+  CompileFailed = 4, ///< MLIR or NVRTC refused
+  DeviceFailed = 5,  ///< no driver, no device, or a driver call failed
+};
+
+struct Error {
+  ErrorKind kind = ErrorKind::Usage;
+  std::string message; ///< one clear sentence: what, where, what to do
+};
+
+template <typename T> using Result = std::expected<T, Error>;
+using Status = std::expected<void, Error>;
+
+inline std::unexpected<Error> fail(ErrorKind kind, std::string message) {
+  return std::unexpected(Error{kind, std::move(message)});
+}
+
+} // namespace winnow

@@ -1,0 +1,28 @@
+// Facts about GPU architectures: one row each, the only place in Winnow where an sm number is compared. Passes and the
+// launcher ask for features by name.
+#pragma once
+#include "runtime/Error.h"
+#include <span>
+#include <string>
+
+namespace winnow {
+
+struct Target {
+  const char *arch;         ///< "sm_80", "sm_89", "sm_90a": as NVRTC's --gpu-architecture takes it
+  int major, minor;         ///< compute capability
+  int sharedPerBlock;       ///< bytes of shared memory that one block may use (dynamic, opted in)
+  int sharedReserved;       ///< bytes the system takes of each block's static shared memory
+  int registersPerSm;
+  bool hasAsyncCopy;        ///< cp.async
+  bool hasBulkCopy;         ///< TMA, cp.async.bulk
+  bool hasWarpgroupMma;     ///< wgmma
+  const char *leafHeader;   ///< templates/arch/<this>
+};
+
+std::span<const Target> targets();
+/// The row of `arch`, or Unsupported naming the known ones.
+Result<const Target *> findTarget(const std::string &arch);
+/// The row whose cubins run on a device of this compute capability, or Unsupported (fault F20).
+Result<const Target *> targetForDevice(int major, int minor);
+
+} // namespace winnow
