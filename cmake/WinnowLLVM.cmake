@@ -37,3 +37,14 @@ function(winnow_link_mlir target)
   llvm_map_components_to_libnames(llvm_libraries ${ARG_COMPONENTS})
   target_link_libraries(${target} PUBLIC ${ARG_MLIR} ${llvm_libraries})
 endfunction()
+
+# One precompiled header for every target with MLIR in it: parsing those headers is most of a build's time.
+add_library(winnow_mlir_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/MlirPch.cpp)
+winnow_mlir_settings(winnow_mlir_pch)
+target_precompile_headers(winnow_mlir_pch PRIVATE ${CMAKE_SOURCE_DIR}/cmake/MlirPch.h)
+# winnow_mlir_library(target sources...): a static library with MLIR headers, settings and the precompiled header.
+function(winnow_mlir_library target)
+  add_library(${target} STATIC ${ARGN})
+  winnow_mlir_settings(${target})
+  target_precompile_headers(${target} REUSE_FROM winnow_mlir_pch)
+endfunction()

@@ -1,8 +1,8 @@
 // The error every public function of Winnow returns: one sentence and the exit code that the command line gives it.
 // No exceptions cross this interface; a function that can fail returns Result<T>.
 #pragma once
-#include <expected>
 #include <string>
+#include <tl/expected.hpp>
 #include <utility>
 
 namespace winnow {
@@ -21,11 +21,11 @@ struct Error {
   std::string message; ///< one clear sentence: what, where, what to do
 };
 
-template <typename T> using Result = std::expected<T, Error>;
-using Status = std::expected<void, Error>;
+template <typename T> using Result = tl::expected<T, Error>;
+using Status = tl::expected<void, Error>;
 
-inline std::unexpected<Error> fail(ErrorKind kind, std::string message) {
-  return std::unexpected(Error{kind, std::move(message)});
+inline tl::unexpected<Error> fail(ErrorKind kind, std::string message) {
+  return tl::unexpected<Error>(Error{kind, std::move(message)});
 }
 
 } // namespace winnow

@@ -2,8 +2,8 @@
 // launcher ask for features by name.
 #pragma once
 #include "runtime/Error.h"
-#include <span>
 #include <string>
+#include <vector>
 
 namespace winnow {
 
@@ -19,7 +19,7 @@ struct Target {
   const char *leafHeader;   ///< templates/arch/<this>
 };
 
-std::span<const Target> targets();
+const std::vector<Target> &targets();
 /// The row of `arch`, or Unsupported naming the known ones.
 Result<const Target *> findTarget(const std::string &arch);
 /// The row whose cubins run on a device of this compute capability, or Unsupported (fault F20).
