@@ -1,0 +1,153 @@
+// Comparison of selections (as sets, ties within rounding accepted) and of outputs with the fp64
+// reference.
+#include "tests/reference/Compare.h"
+#include "tests/reference/Half.h"
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <limits>
+
+namespace winnow::reference {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// Compares one row of ids with one row of the reference.
+class RowComparison {
+public:
+  RowComparison(const Method &method, const Problem &problem, const RowSelection &expected, int row,
+                int head, SelectionReport &report)
+      : method(method), problem(problem), expected(expected), row(row), head(head), report(report) {
+  }
+
+  void run(const int32_t *ids, double tolerance, bool strictTies) {
+    auto count = static_cast<int>(expected.ids.size());
+    report.rows++;
+    report.picks += count;
+    if (!wellFormed(ids, count))
+      return;
+    std::vector<int32_t> got(ids, ids + count), extra, missing;
+    std::set_difference(got.begin(), got.end(), expected.ids.begin(), expected.ids.end(),
+                        std::back_inserter(extra));
+    std::set_difference(expected.ids.begin(), expected.ids.end(), got.begin(), got.end(),
+                        std::back_inserter(missing));
+    int position = placeOf(problem, row).position;
+    for (int32_t b : missing)
+      if (isForced(method, problem, position, b))
+        wrong(fmt::format("forced block {} is missing", b));
+      else if (!near(expected.scores[b], tolerance))
+        wrong(fmt::format("block {} is missing: its score {:.6g} is above the threshold {:.6g}", b,
+                          expected.scores[b], expected.threshold));
+      else
+        report.ties++;
+    for (int32_t b : extra) {
+      if (!near(expected.scores[b], tolerance))
+        wrong(fmt::format("block {} has score {:.6g}, below the threshold {:.6g}", b,
+                          expected.scores[b], expected.threshold));
+      bool breaksRule = std::any_of(missing.begin(), missing.end(), [&](int32_t m) {
+        return m < b && expected.scores[m] == expected.scores[b];
+      });
+      if (strictTies && breaksRule)
+        wrong(fmt::format("block {} was picked before a smaller id of equal score", b));
+    }
+  }
+
+private:
+  bool wellFormed(const int32_t *ids, int count) {
+    auto causal = static_cast<int32_t>(expected.scores.size());
+    for (int i = 0; i < problem.topk; ++i) {
+      if (i >= count && ids[i] != -1)
+        return wrong(fmt::format("entry {} is {} and should be padding (-1)", i, ids[i])), false;
+      if (i < count && (ids[i] < 0 || ids[i] >= causal))
+        return wrong(fmt::format("entry {} is {}, not one of the {} causal blocks", i, ids[i],
+                                 causal)),
+               false;
+      if (i > 0 && i < count && ids[i] <= ids[i - 1])
+        return wrong(fmt::format("entries {} and {} are not ascending: {}, {}", i - 1, i,
+                                 ids[i - 1], ids[i])),
+               false;
+    }
+    return true;
+  }
+
+  bool near(double score, double tolerance) const {
+    double threshold = expected.threshold;
+    if (score == threshold)
+      return true;
+    if (std::isinf(score) || std::isinf(threshold))
+      return false;
+    return std::fabs(score - threshold) <=
+           tolerance * std::max(std::fabs(score), std::fabs(threshold)) + expected.slack;
+  }
+
+  void wrong(const std::string &what) {
+    report.wrong++;
+    if (report.first.empty())
+      report.first = fmt::format("token {}, select head {}: {}", row, head, what);
+  }
+
+  const Method &method;
+  const Problem &problem;
+  const RowSelection &expected;
+  int row, head;
+  SelectionReport &report;
+};
+
+} // namespace
+
+SelectionReport compareSelection(const Method &method, const Problem &problem,
+                                 const Selection &expected, const int32_t *ids, double tolerance,
+                                 bool strictTies) {
+  SelectionReport report;
+  for (int head = 0; head < expected.selectHeads; ++head)
+    for (size_t i = 0; i < expected.rows.size(); ++i) {
+      const RowSelection &entry = expected.at(head, i);
+      if (entry.ids.empty()) // a dense sequence selects nothing
+        continue;
+      int row = expected.rows[i];
+      size_t at = (static_cast<size_t>(head) * problem.totalQ() + row) * problem.topk;
+      RowComparison(method, problem, entry, row, head, report).run(ids + at, tolerance, strictTies);
+    }
+  return report;
+}
+
+OutputReport compareOutput(const Problem &problem, const Attention &expected, const uint16_t *out,
+                           const float *lse) {
+  OutputReport report;
+  size_t width = static_cast<size_t>(expected.heads) * expected.headDim;
+  for (size_t i = 0; i < expected.rows.size(); ++i) {
+    auto row = static_cast<size_t>(expected.rows[i]);
+    for (size_t e = 0; e < width; ++e) {
+      double exact = expected.out[i * width + e];
+      double got = fromWord(out[row * width + e], problem.dtype);
+      if (!std::isfinite(got)) {
+        report.bad++;
+        continue;
+      }
+      report.maxError = std::max(report.maxError, std::fabs(got - exact));
+      report.plainError =
+          std::max(report.plainError, std::fabs(expected.plain[i * width + e] - exact));
+    }
+    for (int head = 0; lse && head < expected.heads; ++head) {
+      double exact = expected.lse[head * expected.rows.size() + i];
+      double got = lse[static_cast<size_t>(head) * problem.totalQ() + row];
+      if (exact == -kInfinity || !std::isfinite(got))
+        report.bad += got != exact;
+      else
+        report.lseError = std::max(report.lseError, std::fabs(got - exact));
+    }
+  }
+  return report;
+}
+
+bool OutputReport::withinBars() const {
+  return bad == 0 && maxError <= 2 * plainError && lseError <= 1e-4;
+}
+
+std::string OutputReport::text() const {
+  std::string line = fmt::format("max abs error {:.3g} (plain 16-bit {:.3g}), LSE error {:.2g}",
+                                 maxError, plainError, lseError);
+  return bad ? line + fmt::format(", {} NaN or infinite values", bad) : line;
+}
+
+} // namespace winnow::reference

@@ -1,0 +1,41 @@
+// Judges an implementation's answers against the fp64 reference: which picks are wrong beyond ties,
+// how far the output and the LSE are off, and whether that is within the bars. Serves `winnow run
+// --check`, `winnow check` and the tests.
+#pragma once
+#include "tests/reference/Reference.h"
+#include <string>
+
+namespace winnow::reference {
+
+struct SelectionReport {
+  long rows = 0;  ///< rows and select heads compared
+  long picks = 0; ///< selected blocks in the reference
+  long ties = 0;  ///< picks that differ where scores are equal within rounding: accepted
+  long wrong =
+      0; ///< picks that differ beyond that, or break a rule (order, padding, forced, future)
+  std::string first; ///< the first wrong pick in words; empty if none
+};
+
+/// Scores are equal within rounding when they differ by at most `tolerance` relative (default: one
+/// step of bf16, for implementations that keep block scores in 16 bits) plus the row's slack. With
+/// `strictTies`, blocks of exactly equal score must follow the tie rule (smaller id first).
+SelectionReport compareSelection(const Method &method, const Problem &problem,
+                                 const Selection &expected, const int32_t *ids,
+                                 double tolerance = 1.0 / 256, bool strictTies = false);
+
+struct OutputReport {
+  double maxError = 0;   ///< largest |out - fp64|
+  double plainError = 0; ///< the same of plain 16-bit arithmetic
+  double lseError = 0;   ///< largest |lse - fp64|
+  long bad = 0; ///< elements that are NaN or infinite, LSEs that are finite where they must be -inf
+                ///< or vice versa
+  bool withinBars()
+      const; ///< output error at most twice that of plain arithmetic, LSE within 1e-4, nothing bad
+  std::string text() const; ///< one line of figures
+};
+
+/// `out` like q, `lse` [heads, total_q] (may be null).
+OutputReport compareOutput(const Problem &problem, const Attention &expected, const uint16_t *out,
+                           const float *lse);
+
+} // namespace winnow::reference

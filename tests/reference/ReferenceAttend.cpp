@@ -1,0 +1,140 @@
+// Steps 5 and 6 of the fp64 reference: attention over given block ids, and the same in plain 16-bit
+// arithmetic.
+#include "tests/reference/Half.h"
+#include "tests/reference/Reference.h"
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace winnow::reference {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// The key indices (in the sequence) that a row attends to: the set of valid blocks, cut at the
+/// row's position.
+std::vector<int> visibleKeys(const Problem &problem, const Place &place, const int32_t *ids,
+                             bool dense) {
+  std::vector<int> keys;
+  auto addBlock = [&](int b) {
+    for (int i = problem.block * b; i < problem.block * (b + 1) && i <= place.position; ++i)
+      keys.push_back(i);
+  };
+  int blocks = (place.keyCount + problem.block - 1) / problem.block;
+  if (dense) {
+    for (int b = 0; b < blocks; ++b)
+      addBlock(b);
+    return keys;
+  }
+  std::vector<int32_t> valid;
+  for (int i = 0; i < problem.topk; ++i)
+    if (ids[i] >= 0 && ids[i] < blocks)
+      valid.push_back(ids[i]);
+  std::sort(valid.begin(), valid.end());
+  valid.erase(std::unique(valid.begin(), valid.end()), valid.end());
+  for (int b : valid)
+    addBlock(b);
+  return keys;
+}
+
+/// One row and head: out[head_dim] from logits over `keys`. With `plain`, every intermediate tensor
+/// is rounded.
+class RowAttention {
+public:
+  RowAttention(const Method &method, const Problem &problem, const Place &place, int row, int head)
+      : method(method), problem(problem), values(valueTable(problem.dtype)),
+        query(problem.q + (static_cast<size_t>(row) * problem.heads + head) * problem.headDim),
+        width(static_cast<size_t>(problem.kvHeads) * problem.headDim),
+        offset(place.keyBegin * width +
+               static_cast<size_t>(head / (problem.heads / problem.kvHeads)) * problem.headDim) {}
+
+  double run(const std::vector<int> &keys, double *out, double *plain) {
+    std::fill(out, out + problem.headDim, 0.0);
+    std::fill(plain, plain + problem.headDim, 0.0);
+    if (keys.empty())
+      return -kInfinity;
+    std::vector<double> exact(keys.size()), coarse(keys.size());
+    for (size_t n = 0; n < keys.size(); ++n) {
+      double dot = product(problem.k + offset + keys[n] * width);
+      double scale = problem.softmaxScale();
+      exact[n] = mapped(dot * scale);
+      coarse[n] = round(mapped(round(round(dot) * scale)));
+    }
+    double lse = softmax(exact);
+    softmax(coarse);
+    for (double &p : coarse)
+      p = round(p);
+    for (size_t n = 0; n < keys.size(); ++n) {
+      const uint16_t *value = problem.v + offset + keys[n] * width;
+      for (int i = 0; i < problem.headDim; ++i) {
+        double x = values[value[i]];
+        out[i] += exact[n] * x;
+        plain[i] += coarse[n] * x;
+      }
+    }
+    for (int i = 0; i < problem.headDim; ++i)
+      plain[i] = round(plain[i]);
+    return lse;
+  }
+
+private:
+  double product(const uint16_t *key) const {
+    double sum = 0;
+    for (int i = 0; i < problem.headDim; ++i)
+      sum += static_cast<double>(values[query[i]]) * values[key[i]];
+    return sum;
+  }
+  double mapped(double logit) const { return method.mapLogit ? method.mapLogit(logit) : logit; }
+  double round(double value) const { return rounded(value, problem.dtype); }
+
+  /// Turns logits into probabilities; returns the log of the sum of exponentials.
+  static double softmax(std::vector<double> &logits) {
+    double largest = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (double &x : logits)
+      sum += x = std::exp(x - largest);
+    for (double &x : logits)
+      x /= sum;
+    return largest + std::log(sum);
+  }
+
+  const Method &method;
+  const Problem &problem;
+  const float *values;
+  const uint16_t *query;
+  size_t width, offset;
+};
+
+} // namespace
+
+Attention attend(const Method &method, const Problem &problem, const int32_t *ids,
+                 const Options &options) {
+  Attention result;
+  result.rows = options.rows.empty() ? sampleRows(problem, problem.totalQ()) : options.rows;
+  result.heads = problem.heads;
+  result.headDim = problem.headDim;
+  size_t rows = result.rows.size();
+  result.out.resize(rows * problem.heads * problem.headDim);
+  result.plain.resize(result.out.size());
+  result.lse.resize(rows * problem.heads);
+  int selectHeads = problem.selectHeads(method);
+  parallelFor(rows, options, [&](size_t i) {
+    int row = result.rows[i];
+    Place place = placeOf(problem, row);
+    bool dense = !method.selects || place.keyCount < method.denseLen;
+    for (int head = 0; head < problem.heads; ++head) {
+      const int32_t *rowIds = nullptr;
+      if (!dense) {
+        size_t selectHead = head / (problem.heads / selectHeads);
+        rowIds = ids + (selectHead * problem.totalQ() + row) * problem.topk;
+      }
+      size_t at = (i * problem.heads + head) * problem.headDim;
+      RowAttention attention(method, problem, place, row, head);
+      result.lse[head * rows + i] = attention.run(visibleKeys(problem, place, rowIds, dense),
+                                                  &result.out[at], &result.plain[at]);
+    }
+  });
+  return result;
+}
+
+} // namespace winnow::reference

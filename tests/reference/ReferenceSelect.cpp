@@ -1,0 +1,257 @@
+// Steps 1 to 4 of the fp64 reference: summaries of the keys, scores, block scores, forced blocks,
+// top-k. Each row is computed on its own, straight from the formulas; the only speed-up is threads
+// over rows.
+#include "tests/reference/Half.h"
+#include "tests/reference/Reference.h"
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace winnow::reference {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+int windowCount(int tokens, int window, int stride) {
+  return tokens < window ? 0 : (tokens - window) / stride + 1;
+}
+
+/// Number of summaries that a query sees: a prefix of them, because windows end in order.
+int visibleCount(Visibility visibility, const Place &place, int count, int window, int stride) {
+  if (visibility == Visibility::Absolute)
+    return place.position + 1 < window
+               ? 0
+               : std::min(count, (place.position + 1 - window) / stride + 1);
+  // The published kernel's rule; C division, truncating toward zero.
+  int visible = (place.index + 1) / stride - 1 + count - (place.queryCount - stride + 1) / stride;
+  return std::min(count, std::max(0, visible));
+}
+
+/// Summaries of all sequences and the two window shapes.
+struct Summaries {
+  std::vector<std::vector<uint16_t>> fine, coarse; ///< per sequence
+};
+
+class RowScorer {
+public:
+  RowScorer(const Method &method, const Problem &problem, const Summaries &summaries, int row)
+      : method(method), problem(problem), place(placeOf(problem, row)),
+        fine(summaries.fine[place.sequence]), coarse(summaries.coarse[place.sequence]),
+        values(valueTable(problem.dtype)),
+        query(problem.q + static_cast<size_t>(row) * problem.heads * problem.headDim) {
+    fineCount = windowCount(place.keyCount, method.window, method.stride);
+    fineVisible = visibleCount(method.visibility, place, fineCount, method.window, method.stride);
+    if (method.lse == Lse::Coarse)
+      coarseVisible =
+          visibleCount(method.visibility, place,
+                       windowCount(place.keyCount, method.coarseWindow, method.coarseStride),
+                       method.coarseWindow, method.coarseStride);
+  }
+
+  RowSelection run(int selectHead) const {
+    int group = problem.heads / problem.kvHeads;
+    bool perQueryHead = method.combine == Combine::None;
+    int first = perQueryHead ? selectHead : selectHead * group;
+    int last = perQueryHead ? first + 1 : first + group;
+    RowSelection row;
+    std::vector<double> combined(fineVisible, method.combine == Combine::Max ? -kInfinity : 0);
+    for (int head = first; head < last; ++head) {
+      std::vector<double> scores = headScores(head, row.slack);
+      for (int j = 0; j < fineVisible; ++j)
+        combined[j] = method.combine == Combine::Max ? std::max(combined[j], scores[j])
+                                                     : combined[j] + scores[j];
+    }
+    row.scores = pool(combined);
+    chooseTop(row);
+    return row;
+  }
+
+private:
+  double logit(const uint16_t *key, int head) const {
+    const uint16_t *q = query + static_cast<size_t>(head) * problem.headDim;
+    double sum = 0;
+    for (int i = 0; i < problem.headDim; ++i)
+      sum += static_cast<double>(values[q[i]]) * values[key[i]];
+    return sum * problem.softmaxScale();
+  }
+
+  const uint16_t *summary(const std::vector<uint16_t> &rows, int j, int head) const {
+    int kvHead = head / (problem.heads / problem.kvHeads);
+    return rows.data() + (static_cast<size_t>(j) * problem.kvHeads + kvHead) * problem.headDim;
+  }
+
+  /// Scores of the visible summaries for one query head. `slack` grows by what fp32 dot products
+  /// may be off.
+  std::vector<double> headScores(int head, double &slack) const {
+    std::vector<double> scores(fineVisible);
+    for (int j = 0; j < fineVisible; ++j)
+      scores[j] = logit(summary(fine, j, head), head);
+    if (method.lse == Lse::None) {
+      double largest = 0;
+      for (double s : scores)
+        largest = std::max(largest, std::fabs(s));
+      slack += largest * std::ldexp(1.0, -12);
+    } else {
+      slack = 1e-30; // where fp32 exponentials fade out
+      std::vector<double> normaliser;
+      if (method.lse == Lse::Exact)
+        normaliser = scores;
+      else
+        for (int c = 0; c < coarseVisible; ++c)
+          normaliser.push_back(logit(summary(coarse, c, head), head));
+      double lse = logSumExp(normaliser);
+      for (double &s : scores) // nothing to normalise by: zeros, never NaN
+        s = lse == -kInfinity ? 0 : std::exp(s - lse);
+    }
+    if (method.mapScore)
+      for (double &s : scores)
+        s = method.mapScore(s);
+    return scores;
+  }
+
+  static double logSumExp(const std::vector<double> &logits) {
+    if (logits.empty())
+      return -kInfinity;
+    double largest = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (double x : logits)
+      sum += std::exp(x - largest);
+    return largest + std::log(sum);
+  }
+
+  /// Block scores of the causal blocks: over the windows that overlap the block. A summary that
+  /// exists but is not visible counts as probability 0 with a softmax and not at all with raw
+  /// scores; a block without any: -inf.
+  std::vector<double> pool(const std::vector<double> &scores) const {
+    int causalBlocks = place.position / problem.block + 1;
+    std::vector<double> pooled(causalBlocks, -kInfinity);
+    for (int b = 0; b < causalBlocks; ++b) {
+      bool any = false;
+      double value = method.pool == Pool::Max ? -kInfinity : 0;
+      // First window that ends behind the block's begin: stride * j + window > block * b.
+      int j = std::max(0, problem.block * b - method.window) / method.stride;
+      for (; j < fineCount && method.stride * j < problem.block * (b + 1); ++j) {
+        bool overlaps = method.stride * j + method.window > problem.block * b;
+        if (!overlaps || (j >= fineVisible && method.lse == Lse::None))
+          continue;
+        double score = j < fineVisible ? scores[j] : 0;
+        value = method.pool == Pool::Max ? std::max(value, score) : value + score;
+        any = true;
+      }
+      if (any)
+        pooled[b] = value;
+    }
+    return pooled;
+  }
+
+  /// Forced blocks first, then by score, then by smaller id; the result ascending.
+  void chooseTop(RowSelection &row) const {
+    auto blocks = static_cast<int>(row.scores.size());
+    int count = std::min(problem.topk, blocks);
+    std::vector<int32_t> order(blocks);
+    std::iota(order.begin(), order.end(), 0);
+    auto forced = [&](int b) { return isForced(method, problem, place.position, b); };
+    auto comes = [&](int a, int b) {
+      bool forcedA = forced(a), forcedB = forced(b);
+      if (forcedA != forcedB)
+        return forcedA;
+      if (!forcedA && row.scores[a] != row.scores[b])
+        return row.scores[a] > row.scores[b];
+      return a < b;
+    };
+    std::partial_sort(order.begin(), order.begin() + count, order.end(), comes);
+    order.resize(count);
+    row.threshold = kInfinity;
+    for (int b : order)
+      if (!forced(b))
+        row.threshold = std::min(row.threshold, row.scores[b]);
+    std::sort(order.begin(), order.end());
+    row.ids = std::move(order);
+  }
+
+  const Method &method;
+  const Problem &problem;
+  Place place;
+  const std::vector<uint16_t> &fine, &coarse;
+  const float *values;
+  const uint16_t *query;
+  int fineCount = 0, fineVisible = 0, coarseVisible = 0;
+};
+
+} // namespace
+
+bool isForced(const Method &method, const Problem &problem, int position, int b) {
+  int own = position / problem.block;
+  return b <= own && (b < method.init || b > own - method.local);
+}
+
+std::vector<uint16_t> summarize(const Problem &problem, int sequence, int window, int stride) {
+  int begin = problem.cuK[sequence], tokens = problem.cuK[sequence + 1] - begin;
+  int count = windowCount(tokens, window, stride);
+  int width = problem.kvHeads * problem.headDim;
+  const float *values = valueTable(problem.dtype);
+  std::vector<uint16_t> means(static_cast<size_t>(count) * width);
+  std::vector<double> sums(width);
+  for (int j = 0; j < count; ++j) {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    for (int t = 0; t < window; ++t) {
+      const uint16_t *key =
+          problem.k + (static_cast<size_t>(begin) + static_cast<size_t>(stride) * j + t) * width;
+      for (int i = 0; i < width; ++i)
+        sums[i] += values[key[i]];
+    }
+    for (int i = 0; i < width; ++i)
+      means[static_cast<size_t>(j) * width + i] = toWord(sums[i] / window, problem.dtype);
+  }
+  return means;
+}
+
+Selection select(const Method &method, const Problem &problem, const Options &options) {
+  Selection selection;
+  selection.rows = options.rows.empty() ? sampleRows(problem, problem.totalQ()) : options.rows;
+  selection.selectHeads = problem.selectHeads(method);
+  selection.entries.resize(selection.rows.size() * selection.selectHeads);
+  if (!method.selects)
+    return selection;
+  auto isDense = [&](int sequence) {
+    return problem.cuK[sequence + 1] - problem.cuK[sequence] < method.denseLen;
+  };
+
+  size_t sequences = problem.cuK.size() - 1;
+  Summaries summaries;
+  summaries.fine.resize(sequences);
+  summaries.coarse.resize(sequences);
+  Options quiet;
+  quiet.threads = options.threads;
+  parallelFor(sequences, quiet, [&](size_t s) {
+    if (isDense(static_cast<int>(s)))
+      return;
+    summaries.fine[s] = summarize(problem, static_cast<int>(s), method.window, method.stride);
+    if (method.lse == Lse::Coarse)
+      summaries.coarse[s] =
+          summarize(problem, static_cast<int>(s), method.coarseWindow, method.coarseStride);
+  });
+  parallelFor(selection.rows.size(), options, [&](size_t i) {
+    if (isDense(placeOf(problem, selection.rows[i]).sequence))
+      return;
+    RowScorer scorer(method, problem, summaries, selection.rows[i]);
+    for (int head = 0; head < selection.selectHeads; ++head)
+      selection.entries[head * selection.rows.size() + i] = scorer.run(head);
+  });
+  return selection;
+}
+
+std::vector<int32_t> idsTensor(const Selection &selection, const Problem &problem) {
+  auto total = static_cast<size_t>(problem.totalQ());
+  std::vector<int32_t> ids(total * selection.selectHeads * problem.topk, -1);
+  for (int head = 0; head < selection.selectHeads; ++head)
+    for (size_t i = 0; i < selection.rows.size(); ++i) {
+      const RowSelection &row = selection.at(head, i);
+      std::copy(row.ids.begin(), row.ids.end(),
+                ids.begin() + (head * total + selection.rows[i]) * problem.topk);
+    }
+  return ids;
+}
+
+} // namespace winnow::reference
