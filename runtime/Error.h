@@ -14,6 +14,7 @@ enum class ErrorKind {
   Unsupported = 3,   ///< a legal request that this build or this GPU cannot serve
   CompileFailed = 4, ///< MLIR or NVRTC refused
   DeviceFailed = 5,  ///< no driver, no device, or a driver call failed
+  NotReady = 6,      ///< library only: the kernel was not prepared for this device (launch never compiles)
 };
 
 struct Error {

@@ -22,6 +22,10 @@ struct Target {
 const std::vector<Target> &targets();
 /// The row of `arch`, or Unsupported naming the known ones.
 Result<const Target *> findTarget(const std::string &arch);
+/// Whether cubins of this row run on a device of this compute capability.
+bool runsOn(const Target &target, int major, int minor);
+/// Whether PTX of this row's virtual architecture may be compiled by the driver for such a device.
+bool ptxRunsOn(const Target &target, int major, int minor);
 /// The row whose cubins run on a device of this compute capability, or Unsupported (fault F20).
 Result<const Target *> targetForDevice(int major, int minor);
 

@@ -1,0 +1,38 @@
+// The table behind Environment.h. A variable that is not listed here is not read anywhere.
+#include "runtime/Environment.h"
+#include <cstdlib>
+
+namespace winnow {
+
+const std::vector<EnvironmentEntry> &environmentRegistry() {
+  using V = EnvironmentVariable;
+  static const std::vector<EnvironmentEntry> entries = {
+      {V::WinnowCacheDir, "WINNOW_CACHE_DIR",
+       "directory of the kernel cache (unset: $XDG_CACHE_HOME/winnow, else $HOME/.cache/winnow)"},
+      {V::WinnowCacheReadOnly, "WINNOW_CACHE_READONLY",
+       "further cache directories, read only, separated by ':' (unset: none)"},
+      {V::WinnowCacheLimitMb, "WINNOW_CACHE_LIMIT_MB", "size limit of the kernel cache in MB (unset: 1024)"},
+      {V::WinnowLibcuda, "WINNOW_LIBCUDA", "path of the CUDA driver library (unset: libcuda.so.1 of the loader)"},
+      {V::WinnowNvrtc, "WINNOW_NVRTC", "path of libnvrtc (unset: loader path, CUDA toolkit, Python packages)"},
+      {V::XdgCacheHome, "XDG_CACHE_HOME", "base of user caches (unset: $HOME/.cache)"},
+      {V::Home, "HOME", "home directory (unset: kernels are cached in memory only)"},
+      {V::CudaHome, "CUDA_HOME", "CUDA toolkit, searched for libnvrtc (unset: CUDA_PATH, /usr/local/cuda)"},
+      {V::CudaPath, "CUDA_PATH", "as CUDA_HOME"},
+      {V::LdLibraryPath, "LD_LIBRARY_PATH", "read by the system's loader when libraries are opened by name"},
+      {V::VirtualEnv, "VIRTUAL_ENV", "Python environment, searched for libnvrtc"},
+      {V::CudaVisibleDevices, "CUDA_VISIBLE_DEVICES", "read by the CUDA driver: which GPUs this process sees"},
+      {V::NoColor, "NO_COLOR", "any value: no colour on terminals"},
+  };
+  return entries;
+}
+
+std::string environmentValue(EnvironmentVariable variable) {
+  for (const EnvironmentEntry &entry : environmentRegistry())
+    if (entry.variable == variable) {
+      const char *value = std::getenv(entry.name);
+      return value ? value : "";
+    }
+  return "";
+}
+
+} // namespace winnow

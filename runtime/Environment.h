@@ -1,0 +1,35 @@
+// The registry of environment variables: the only place in Winnow that reads the environment. `winnow doctor` prints it.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace winnow {
+
+enum class EnvironmentVariable {
+  WinnowCacheDir,      ///< directory of the kernel cache
+  WinnowCacheReadOnly, ///< further directories, read only, separated by ':'
+  WinnowCacheLimitMb,  ///< size limit of the kernel cache
+  WinnowLibcuda,       ///< path of the CUDA driver library
+  WinnowNvrtc,         ///< path of libnvrtc
+  XdgCacheHome,
+  Home,
+  CudaHome,
+  CudaPath,
+  LdLibraryPath,
+  VirtualEnv,
+  CudaVisibleDevices,
+  NoColor,
+};
+
+struct EnvironmentEntry {
+  EnvironmentVariable variable;
+  const char *name;
+  const char *meaning; ///< one line: what it does, and what holds when it is unset
+};
+
+/// Every variable that Winnow reads, in a fixed order.
+const std::vector<EnvironmentEntry> &environmentRegistry();
+/// Value of a variable; empty when unset (an empty value counts as unset).
+std::string environmentValue(EnvironmentVariable variable);
+
+} // namespace winnow

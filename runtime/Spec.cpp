@@ -1,0 +1,117 @@
+// Canonical text of specialisations and configurations. The text is what cache keys are made of, so it must name every
+// field (the structured bindings below stop compiling when one is added) and never depend on locale or process.
+#include "runtime/Spec.h"
+#include <charconv>
+#include <cmath>
+#include <fmt/format.h>
+#include <set>
+#include <string_view>
+
+namespace winnow {
+
+namespace {
+
+/// Percent-escapes whatever could be mistaken for the structure of the text (blanks, '=', control characters).
+std::string escape(std::string_view text) {
+  std::string out;
+  for (unsigned char c : text) {
+    bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                 c == '_' || c == '-' || c == '.' || c == '+';
+    out += plain ? std::string(1, static_cast<char>(c)) : fmt::format("%{:02x}", c);
+  }
+  return out;
+}
+
+struct ConfigField {
+  const char *name;
+  int Config::*member;
+};
+
+constexpr ConfigField kConfigFields[] = {
+    {"attend_warps", &Config::attendWarps},       {"attend_producers", &Config::attendProducers},
+    {"attend_stages", &Config::attendStages},     {"score_tokens", &Config::scoreTokens},
+    {"score_chunk_mib", &Config::scoreChunkMiB},
+};
+
+std::string knownConfigNames() {
+  std::string names;
+  for (const ConfigField &field : kConfigFields)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", field.name);
+  return names;
+}
+
+} // namespace
+
+double Spec::softmaxScale() const {
+  return scale != 0 ? scale : 1.0 / std::sqrt(static_cast<double>(headDim));
+}
+
+std::string Spec::text() const {
+  // A new field does not compile until it is named here, and so in the cache key (fault F09).
+  const auto &[heads, kvHeads, headDim, block, topk, dtype, givenScale, params] = *this;
+  (void)givenScale; // 0 and its default are the same program: the effective scale is printed
+  std::string out = fmt::format("heads={} kv_heads={} head_dim={} block={} topk={} dtype={} scale={}",
+                                heads, kvHeads, headDim, block, topk, name(dtype), softmaxScale());
+  for (const auto &[param, value] : params)
+    out += fmt::format(" set.{}={}", escape(param), escape(value));
+  return out;
+}
+
+std::string Config::text() const {
+  // As in Spec::text: a new field must get a row in kConfigFields.
+  const auto &[attendWarps, attendProducers, attendStages, scoreTokens, scoreChunkMiB] = *this;
+  static_assert(sizeof(*this) == std::size(kConfigFields) * sizeof(int));
+  (void)attendWarps, (void)attendProducers, (void)attendStages, (void)scoreTokens;
+  (void)scoreChunkMiB;
+  std::string out;
+  for (const ConfigField &field : kConfigFields)
+    out += fmt::format("{}{}={}", out.empty() ? "" : " ", field.name, this->*field.member);
+  return out;
+}
+
+Result<Config> Config::parse(const std::string &text) {
+  Config config;
+  std::set<std::string_view> seen;
+  constexpr std::string_view kSeparators = " \t\n,";
+  std::string_view rest = text;
+  while (true) {
+    size_t begin = rest.find_first_not_of(kSeparators);
+    if (begin == std::string_view::npos)
+      return config;
+    rest.remove_prefix(begin);
+    std::string_view item = rest.substr(0, rest.find_first_of(kSeparators));
+    rest.remove_prefix(item.size());
+
+    size_t equals = item.find('=');
+    if (equals == std::string_view::npos)
+      return fail(ErrorKind::Usage, fmt::format("config: '{}' is not NAME=VALUE", item));
+    std::string_view key = item.substr(0, equals), digits = item.substr(equals + 1);
+    const ConfigField *found = nullptr;
+    for (const ConfigField &field : kConfigFields)
+      if (key == field.name)
+        found = &field;
+    if (!found)
+      return fail(ErrorKind::Usage, fmt::format("config: no tunable is called '{}'; known: {}", key,
+                                                knownConfigNames()));
+    if (!seen.insert(found->name).second)
+      return fail(ErrorKind::Usage, fmt::format("config: '{}' is given twice", key));
+    int value = 0;
+    auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    if (code != std::errc() || end != digits.data() + digits.size() || value < 0)
+      return fail(ErrorKind::Usage,
+                  fmt::format("config: {} takes a whole number >= 0, not '{}'", key, digits));
+    config.*found->member = value;
+  }
+}
+
+const char *name(Dtype dtype) { return dtype == Dtype::BF16 ? "bf16" : "fp16"; }
+
+Result<Dtype> parseDtype(const std::string &text) {
+  if (text == "bf16" || text == "bfloat16")
+    return Dtype::BF16;
+  if (text == "fp16" || text == "float16" || text == "f16")
+    return Dtype::FP16;
+  return fail(ErrorKind::Usage, fmt::format("dtype '{}' is not known; use bf16 or fp16", text));
+}
+
+} // namespace winnow
