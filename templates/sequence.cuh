@@ -1,0 +1,48 @@
+// Which tokens does a block of threads work on? Ragged batches without a plan made by the host.
+// Serves the first lines of every kernel. Sequence s owns the tile slots from cu[s] / kTokens + s on, so a slot finds
+// its sequence by a binary search over the batch; grid.x = (tokens) / kTokens + batch covers every slot, and the few
+// slots that lie behind their sequence's last tile have `tokens` == 0: the kernel returns at once.
+#pragma once
+
+// Consecutive tokens of one sequence.
+struct TokenTile {
+  int sequence;  // index in the batch
+  int tokens;    // tokens of this tile; 0: nothing to do
+  int first;     // first token, counted in its query segment
+  int row;       // first token's row in q, out and lse: cu_q[sequence] + first
+  int position;  // first token's absolute position in the sequence: history + first
+  int q_length;  // tokens of the query segment
+  int k_row;     // the sequence's first row in k and v: cu_k[sequence]
+  int k_length;  // keys of the sequence, history included
+};
+
+// The tile in slot `slot`, when the segments that cu_q describes are cut to rows [begin, end).
+template <int kTokens>
+__device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int *cu_k, int batch, int begin, int end,
+                                                     int slot) {
+  int low = 0, high = batch; // the slot belongs to a sequence in [low, high)
+  while (low + 1 < high) {
+    const int middle = (low + high) / 2;
+    const int start = min(max(cu_q[middle], begin), end) - begin;
+    if (start / kTokens + middle <= slot)
+      low = middle;
+    else
+      high = middle;
+  }
+  const int segment = cu_q[low], segment_end = cu_q[low + 1];
+  const int cut_begin = min(max(segment, begin), end), cut_end = min(max(segment_end, begin), end);
+  const int row = cut_begin + (slot - (cut_begin - begin) / kTokens - low) * kTokens;
+  TokenTile tile;
+  tile.sequence = low;
+  tile.tokens = max(0, min(kTokens, cut_end - row));
+  tile.first = row - segment;
+  tile.row = row;
+  tile.q_length = segment_end - segment;
+  tile.k_row = cu_k[low];
+  tile.k_length = cu_k[low + 1] - tile.k_row;
+  tile.position = tile.k_length - tile.q_length + tile.first;
+  return tile;
+}
+
+// Position of the tile's last token.
+__device__ __forceinline__ int last_position(const TokenTile &tile) { return tile.position + tile.tokens - 1; }

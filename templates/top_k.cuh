@@ -1,0 +1,126 @@
+// The kTopK best blocks of one token, by bisection over 32-bit keys that stay in registers.
+// Serves top_k. Keys order like scores: forced blocks have the largest key, blocks that may not be selected key 0. The
+// search fixes one bit of the threshold after the other, from the top: the largest threshold that at least k keys reach.
+// Ties at the threshold go to the smaller ids. The result does not depend on tile sizes: deterministic.
+// A warp holds 32 * kKeysPerLane consecutive blocks; lane i's key j is block first_block + 32 j + i.
+#pragma once
+
+template <int kKeysPerLane>
+struct BlockKeys {
+  unsigned value[kKeysPerLane];
+};
+
+// The bisection: the threshold's bits so far, how many keys reach it, and how many are wanted.
+struct ThresholdSearch {
+  unsigned threshold = 0;
+  int reached = -1; // not counted yet
+  int wanted;
+};
+
+// Begins the search for the selection of a token in block `own`: at most kTopK blocks, at most all up to its own.
+template <int kTopK>
+__device__ __forceinline__ void start_search(ThresholdSearch &search, int own) {
+  search.wanted = max(0, min(kTopK, own + 1));
+}
+
+// The first of the blocks up to `own` that are forced: all of them where all can be selected, else the last kLocal.
+template <int kTopK, int kLocal>
+__device__ __forceinline__ int first_forced(int own) {
+  return own < kTopK ? 0 : own - kLocal + 1;
+}
+
+// Ids of one token: [select_heads, total_q, kTopK].
+template <int kTopK>
+__device__ __forceinline__ int *id_row(int *ids, int select_head, int total_q, int row) {
+  return ids + (static_cast<long long>(select_head) * total_q + row) * kTopK;
+}
+
+// An fp32 score as an unsigned key of the same order, in [1, 2^32 - 2]; NaN of either sign has a fixed place as well.
+__device__ __forceinline__ unsigned order_key(float score) {
+  const unsigned bits = __float_as_uint(score + 0.f); // -0 and +0 are equal scores
+  const unsigned key = bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
+  return min(max(key, 1u), 0xfffffffeu);
+}
+
+// keys = the row's block scores, edges pooled in. Blocks below kInit and in [forced_from, own] are forced; blocks behind
+// `own` are excluded. Scores are read only below forced_from. kBlocksPerEdge = 32 / kRowsPerBlock; `edges`: the row's
+// edges, or null where windows do not reach over blocks.
+template <class Pool, int kInit, int kBlocksPerEdge, int kKeysPerLane>
+__device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const float *blocks, const float *edges,
+                                          int first_block, int forced_from, int own) {
+#pragma unroll
+  for (int j = 0; j < kKeysPerLane; ++j) {
+    const int block = first_block + 32 * j + lane_index();
+    unsigned key = 0;
+    if (block >= kInit && block < forced_from) {
+      float score = blocks[block];
+      if (edges != nullptr && block % kBlocksPerEdge == 0 && block > 0)
+        score = Pool::combine(score, edges[block / kBlocksPerEdge - 1]);
+      key = order_key(score);
+    } else if (block <= own) {
+      key = 0xffffffffu;
+    }
+    keys.value[j] = key;
+  }
+}
+
+// True while the threshold is not yet exact: more keys than wanted reach it.
+__device__ __forceinline__ bool is_open(const ThresholdSearch &search) { return search.reached != search.wanted; }
+
+// The threshold with bit 31 - step set as well.
+__device__ __forceinline__ unsigned next_threshold(const ThresholdSearch &search, int step) {
+  return search.threshold | 0x80000000u >> step;
+}
+
+// Keys of the warp at or above the threshold, known to every lane.
+template <int kKeysPerLane>
+__device__ __forceinline__ int count_at_least(const BlockKeys<kKeysPerLane> &keys, unsigned threshold) {
+  int count = 0;
+#pragma unroll
+  for (int j = 0; j < kKeysPerLane; ++j)
+    count += keys.value[j] >= threshold;
+  return warp_sum(count);
+}
+
+// Keys of the warp above the threshold, known to every lane.
+template <int kKeysPerLane>
+__device__ __forceinline__ int count_above(const BlockKeys<kKeysPerLane> &keys, unsigned threshold) {
+  int count = 0;
+#pragma unroll
+  for (int j = 0; j < kKeysPerLane; ++j)
+    count += keys.value[j] > threshold;
+  return warp_sum(count);
+}
+
+// Keeps the threshold if enough keys reach it.
+__device__ __forceinline__ void narrow(ThresholdSearch &search, unsigned threshold, int count) {
+  if (count >= search.wanted) {
+    search.threshold = threshold;
+    search.reached = count;
+  }
+}
+
+// ids[0, kTopK) of one row = the selected blocks, ascending, then -1. `above` and `equal`: how many keys of warps with
+// smaller blocks lie above and at the threshold; `ties`: how many keys at the threshold may be selected in all.
+template <int kKeysPerLane>
+__device__ __forceinline__ void store_ids(int *ids, const BlockKeys<kKeysPerLane> &keys, unsigned threshold,
+                                          int first_block, int above, int equal, int ties) {
+  const unsigned before = (1u << lane_index()) - 1;
+#pragma unroll
+  for (int j = 0; j < kKeysPerLane; ++j) {
+    const unsigned is_above = __ballot_sync(kFullWarp, keys.value[j] > threshold);
+    const unsigned is_equal = __ballot_sync(kFullWarp, keys.value[j] == threshold);
+    const int my_above = above + __popc(is_above & before), my_equal = equal + __popc(is_equal & before);
+    if (keys.value[j] > threshold || (keys.value[j] == threshold && my_equal < ties))
+      ids[my_above + min(my_equal, ties)] = first_block + 32 * j + lane_index();
+    above += __popc(is_above);
+    equal += __popc(is_equal);
+  }
+}
+
+// ids[from, kTopK) of one row = -1, by one warp.
+template <int kTopK>
+__device__ __forceinline__ void pad_ids(int *ids, int from) {
+  for (int i = from + lane_index(); i < kTopK; i += 32)
+    ids[i] = -1;
+}
