@@ -1,0 +1,37 @@
+// The table of conformance cases: what every implementation is tried on. One table serves the CPU
+// tests and the runs on a GPU; it is data (cases.json), so that a method is named only there.
+#pragma once
+#include "runtime/Error.h"
+#include "runtime/Spec.h"
+#include "tests/reference/Reference.h"
+#include <string>
+#include <vector>
+
+namespace winnow {
+
+struct ConformanceCase {
+  std::string name, method;
+  Spec spec;
+  std::vector<std::pair<int, int>> sequences; ///< (query tokens, key tokens)
+  /// "normal": keys with topics; "wide": the same with large logits; "ties": all keys of a head
+  /// alike, so that only the tie rule decides; "poison": sequences of NaN and infinity without
+  /// queries stand between the real ones.
+  std::string data = "normal";
+  bool givenIds = false; ///< attention alone, over adversarial ids
+  bool large = false;    ///< needs many GB: only when asked for
+  int rows = 96;         ///< rows compared with the reference
+  uint64_t seed = 1;
+};
+
+/// All cases; the table is built into the program. An unreadable table is an error naming the case.
+Result<std::vector<ConformanceCase>> conformanceCases();
+
+/// Tensors of one case. Memory behind the last token is poisoned.
+struct CaseInputs {
+  std::vector<uint16_t> q, k, v;
+  reference::Problem problem; ///< points into the vectors above
+  std::vector<int32_t> ids;   ///< filled where ids are given
+};
+CaseInputs makeInputs(const ConformanceCase &test, int selectHeads);
+
+} // namespace winnow

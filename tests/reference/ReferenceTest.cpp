@@ -1,0 +1,186 @@
+// The judge judged: the fp64 reference against hand-computed cases, its own properties, and the
+// recorded answers of the published implementation, which it must explain before it may judge
+// anything else.
+#include "tests/recorded/Recorded.h"
+#include "tests/reference/Half.h"
+#include <cmath>
+#include <gtest/gtest.h>
+
+using namespace winnow;
+using namespace winnow::reference;
+
+namespace {
+
+/// The axes that all tests here use: those of the recorded cases, with the case's forced blocks.
+Result<Method> axesOf(const std::string &, const Spec &spec) {
+  Method method;
+  method.init = std::stoi(spec.params.at("init"));
+  method.local = std::stoi(spec.params.at("local"));
+  return method;
+}
+
+/// The reference as an implementation, on the rows that will be compared.
+CaseAnswer answerOf(const Method &method, const Problem &problem, const std::vector<int> &rows) {
+  Options options;
+  options.rows = rows;
+  CaseAnswer answer;
+  answer.ids = idsTensor(select(method, problem, options), problem);
+  Attention attention = attend(method, problem, answer.ids.data(), options);
+  size_t width = static_cast<size_t>(problem.heads) * problem.headDim;
+  answer.out.resize(problem.totalQ() * width);
+  answer.lse.resize(static_cast<size_t>(problem.totalQ()) * problem.heads);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t e = 0; e < width; ++e)
+      answer.out[rows[i] * width + e] = toWord(attention.out[i * width + e], problem.dtype);
+    for (int head = 0; head < problem.heads; ++head)
+      answer.lse[static_cast<size_t>(head) * problem.totalQ() + rows[i]] =
+          static_cast<float>(attention.lse[head * rows.size() + i]);
+  }
+  return answer;
+}
+
+TEST(Reference, explainsRecordedAnswers) {
+  auto cases = loadRecorded(WINNOW_RECORDED_DIR, "");
+  ASSERT_TRUE(cases) << cases.error().message;
+  for (const RecordedCase &recorded : *cases) {
+    auto result =
+        runRecorded(recorded, axesOf, [&](const ConformanceCase &test, const CaseInputs &inputs) {
+          return Result<CaseAnswer>(
+              answerOf(*axesOf("", test.spec), inputs.problem, recorded.expected.rows));
+        });
+    ASSERT_TRUE(result);
+    EXPECT_TRUE(result->passed) << recorded.test.name << ": " << result->text;
+    std::cout << recorded.test.name << ": " << result->text << "\n";
+  }
+}
+
+ConformanceCase smallCase() {
+  ConformanceCase test;
+  test.spec.heads = 4;
+  test.spec.kvHeads = 2;
+  test.spec.headDim = 64;
+  test.spec.topk = 6;
+  test.spec.params = {{"init", "1"}, {"local", "2"}};
+  test.sequences = {{500, 500}, {3, 400}};
+  return test;
+}
+
+TEST(Reference, everythingSelectedEqualsDense) {
+  ConformanceCase test = smallCase();
+  test.spec.topk = 8;
+  CaseInputs inputs = makeInputs(test, 2);
+  Method sparse = *axesOf("", test.spec), dense;
+  dense.selects = false;
+  std::vector<int32_t> ids = idsTensor(select(sparse, inputs.problem), inputs.problem);
+  Attention a = attend(sparse, inputs.problem, ids.data()),
+            b = attend(dense, inputs.problem, nullptr);
+  EXPECT_EQ(a.out, b.out);
+  EXPECT_EQ(a.lse, b.lse);
+}
+
+TEST(Reference, forcedBlocksAndBudget) {
+  ConformanceCase test = smallCase();
+  CaseInputs inputs = makeInputs(test, 2);
+  Method method = *axesOf("", test.spec);
+  Selection selection = select(method, inputs.problem);
+  for (size_t i = 0; i < selection.rows.size(); ++i) {
+    int own = placeOf(inputs.problem, selection.rows[i]).position / 64;
+    const RowSelection &row = selection.at(1, i);
+    ASSERT_EQ(row.ids.size(), static_cast<size_t>(std::min(6, own + 1)));
+    EXPECT_EQ(row.ids.front(), 0);
+    EXPECT_EQ(row.ids.back(), own);
+    if (own > 0) {
+      EXPECT_EQ(row.ids[row.ids.size() - 2], own - 1);
+    }
+  }
+}
+
+TEST(Reference, poisonDoesNotLeak) {
+  ConformanceCase clean = smallCase(), poisoned = smallCase();
+  poisoned.data = "poison";
+  CaseInputs inputs = makeInputs(poisoned, 2);
+  Method method = *axesOf("", clean.spec);
+  std::vector<int32_t> ids = idsTensor(select(method, inputs.problem), inputs.problem);
+  for (double x : attend(method, inputs.problem, ids.data()).out)
+    ASSERT_TRUE(std::isfinite(x));
+}
+
+TEST(Reference, equalScoresGoToSmallerIds) {
+  ConformanceCase test = smallCase();
+  test.data = "ties";
+  test.sequences = {{900, 900}};
+  CaseInputs inputs = makeInputs(test, 2);
+  Method method = *axesOf("", test.spec);
+  Selection selection = select(method, inputs.problem);
+  EXPECT_EQ(selection.at(0, 899).ids, (std::vector<int32_t>{0, 1, 2, 3, 13, 14}));
+}
+
+// A judge that cannot say no is worth nothing: each kind of fault must be found.
+TEST(Comparison, findsFaults) {
+  ConformanceCase test = smallCase();
+  test.sequences = {{700, 700}};
+  CaseInputs inputs = makeInputs(test, 2);
+  Method method = *axesOf("", test.spec);
+  Selection expected = select(method, inputs.problem);
+  std::vector<int32_t> good = idsTensor(expected, inputs.problem);
+  EXPECT_EQ(compareSelection(method, inputs.problem, expected, good.data()).wrong, 0);
+  auto wrongAfter = [&](auto &&change) {
+    std::vector<int32_t> ids = good;
+    change(&ids[699 * 6]);
+    return compareSelection(method, inputs.problem, expected, ids.data()).wrong;
+  };
+  EXPECT_GT(wrongAfter([](int32_t *row) { row[5] = -1; }), 0);
+  EXPECT_GT(wrongAfter([](int32_t *row) { std::swap(row[0], row[1]); }), 0);
+  EXPECT_GT(wrongAfter([](int32_t *row) { row[5] = 11; }), 0);
+  EXPECT_GT(wrongAfter([](int32_t *row) { row[5] = row[4]; }), 0);
+  EXPECT_GT(wrongAfter([&](int32_t *row) { // the best chosen block gives way to the worst one
+              std::vector<double> scores = expected.at(0, 699).scores;
+              int worst = 1;
+              for (int b = 1; b < 9; ++b)
+                worst = scores[b] < scores[worst] ? b : worst;
+              std::vector<int32_t> ids(row, row + 6);
+              int best = 1;
+              for (int i = 1; i < 4; ++i)
+                best = scores[ids[i]] > scores[ids[best]] ? i : best;
+              ids[best] = worst;
+              std::sort(ids.begin(), ids.end());
+              std::copy(ids.begin(), ids.end(), row);
+            }),
+            0);
+
+  CaseAnswer answer = answerOf(method, inputs.problem, sampleRows(inputs.problem, 700));
+  Attention attention = attend(method, inputs.problem, good.data());
+  EXPECT_TRUE(
+      compareOutput(inputs.problem, attention, answer.out.data(), answer.lse.data()).withinBars());
+  std::vector<uint16_t> off = answer.out;
+  off[12345] = toBf16(fromBf16(off[12345]) + 0.1f);
+  EXPECT_FALSE(
+      compareOutput(inputs.problem, attention, off.data(), answer.lse.data()).withinBars());
+  off[12345] = 0x7fc0;
+  EXPECT_FALSE(
+      compareOutput(inputs.problem, attention, off.data(), answer.lse.data()).withinBars());
+  std::vector<float> lse = answer.lse;
+  lse[77] += 0.001f;
+  EXPECT_FALSE(
+      compareOutput(inputs.problem, attention, answer.out.data(), lse.data()).withinBars());
+}
+
+TEST(Half, conversionsRoundToNearestEven) {
+  for (int word = 0; word < 65536; ++word) {
+    auto w = static_cast<uint16_t>(word);
+    if (std::isfinite(fromFp16(w))) {
+      ASSERT_EQ(toFp16(fromFp16(w)), w);
+    }
+    if (std::isfinite(fromBf16(w))) {
+      ASSERT_EQ(toBf16(fromBf16(w)), w);
+    }
+  }
+  EXPECT_EQ(toBf16(1.0f + 1.0f / 256), toBf16(1.0f));
+  EXPECT_EQ(toBf16(1.0f + 3.0f / 256), toBf16(1.0f + 4.0f / 256));
+  EXPECT_EQ(toFp16(1.0f + 1.0f / 2048), toFp16(1.0f));
+  EXPECT_EQ(toFp16(65519.0f), 0x7bff);
+  EXPECT_EQ(toFp16(65520.0f), 0x7c00);
+  EXPECT_EQ(toFp16(2.9802322e-8f), 0); // half of the smallest subnormal: to even
+}
+
+} // namespace

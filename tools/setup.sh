@@ -1,0 +1,75 @@
+#!/bin/sh
+# Installs what building, running and testing Winnow needs on Debian 12, and only what is missing.
+# Every `make` target begins here, so a machine that has everything must pass through in well under a second.
+# Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
+# Exit: all packages installed, NumPy in .venv, NVRTC 13 either found on the machine or installed in .venv;
+# otherwise one clear message and exit status 1.
+set -eu
+cd "$(dirname "$0")/.."
+
+build_packages="g++ cmake ninja-build ccache libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
+  libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev"
+test_packages="libgtest-dev libbenchmark-dev clang-format-22 clang-tidy-22"
+python_packages="ca-certificates python3-venv"
+
+say() { echo "setup: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Names of the given packages that are not installed.
+missing_packages() {
+  installed=" $(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+    sed -n 's/^installed //p' | tr '\n' ' ')"
+  for package in "$@"; do
+    case "$installed" in *" $package "*) ;; *) printf '%s ' "$package" ;; esac
+  done
+}
+
+install_packages() {
+  as_root=""
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+      die "these packages are missing, and this user is neither root nor able to use sudo without" \
+        "a password. Run this once, then make again: sudo apt-get install -y --no-install-recommends $*"
+    fi
+    as_root="sudo -n"
+  fi
+  say "installing: $*"
+  $as_root apt-get update -q >&2 || die "apt-get update failed; check the network and /etc/apt/sources.list"
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >&2 ||
+    die "apt-get could not install: $*. LLVM 22 comes from Debian 12's bookworm-security archive;" \
+      "check that /etc/apt/sources.list names it"
+}
+
+# An NVRTC 13 where the tools will look for it (the order of `winnow doctor`), .venv included.
+find_nvrtc() {
+  [ -z "${WINNOW_NVRTC:-}" ] || { echo "$WINNOW_NVRTC"; return; }
+  old_ifs=$IFS
+  IFS=:
+  set -- ${LD_LIBRARY_PATH:-}
+  IFS=$old_ifs
+  for folder in "$@" "${CUDA_HOME:-/nowhere}/lib64" "${CUDA_PATH:-/nowhere}/lib64" /usr/local/cuda/lib64 \
+    "${VIRTUAL_ENV:-/nowhere}"/lib/python3*/site-packages/nvidia/*/lib \
+    .venv/lib/python3*/site-packages/nvidia/*/lib; do
+    [ ! -e "$folder/libnvrtc.so.13" ] || { echo "$folder/libnvrtc.so.13"; return; }
+  done
+  { /sbin/ldconfig -p 2>/dev/null || true; } | sed -n 's/.*libnvrtc\.so\.13 .*=> //p' | head -n 1
+}
+
+has_numpy() { ls -d .venv/lib/python3*/site-packages/numpy >/dev/null 2>&1; }
+
+install_from_pypi() {
+  say "installing into .venv: $*"
+  [ -x .venv/bin/python ] || /usr/bin/python3 -m venv .venv || die "could not create .venv; is the disk full?"
+  .venv/bin/python -m pip install -q --disable-pip-version-check "$@" >&2 ||
+    die "pip could not install $*; check the network, or point WINNOW_NVRTC at a libnvrtc.so.13"
+}
+
+command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+  die "this script knows Debian 12 only. Elsewhere install the equivalents of: $build_packages $test_packages" \
+    "$python_packages, and build with cmake as tools/configure.sh does"
+missing=$(missing_packages $build_packages $test_packages $python_packages)
+[ -z "$missing" ] || install_packages $missing
+
+# requirements.txt pins the versions.
+[ -n "$(find_nvrtc)" ] || install_from_pypi "$(grep ^nvidia-cuda-nvrtc tools/requirements.txt)"
+has_numpy || install_from_pypi "$(grep ^numpy tools/requirements.txt)"
