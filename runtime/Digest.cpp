@@ -1,4 +1,5 @@
-// SHA-256, plain and portable: keys and images are small, and a dependency would cost more than these lines.
+// SHA-256, plain and portable: keys and images are small, and a dependency would cost more than
+// these lines.
 #include "runtime/Digest.h"
 #include <algorithm>
 #include <cstring>
@@ -23,7 +24,8 @@ uint32_t rotate(uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
 } // namespace
 
 Sha256::Sha256()
-    : state{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
+    : state{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+            0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
       pending{} {}
 
 void Sha256::block(const uint8_t *bytes) {

@@ -1,4 +1,5 @@
-// SHA-256 (FIPS 180-4) and the cache key made with it. Keys hold content only: no paths, times or environment (F08).
+// SHA-256 (FIPS 180-4) and the cache key made with it. Keys hold content only: no paths, times or
+// environment (F08).
 #pragma once
 #include <array>
 #include <cstddef>
@@ -26,8 +27,8 @@ private:
 /// 64 lower-case hexadecimal digits.
 std::string sha256Hex(std::string_view bytes);
 
-/// Collects the named parts that decide the bytes of a program. Lengths are part of the digested text, so two different
-/// lists of parts never give the same text.
+/// Collects the named parts that decide the bytes of a program. Lengths are part of the digested
+/// text, so two different lists of parts never give the same text.
 class KeyBuilder {
 public:
   KeyBuilder &add(std::string_view part, std::string_view content);

@@ -1,4 +1,5 @@
-// The registry of environment variables: the only place in Winnow that reads the environment. `winnow doctor` prints it.
+// The registry of environment variables: the only place in Winnow that reads the environment.
+// `winnow doctor` prints it.
 #pragma once
 #include <string>
 #include <vector>

@@ -1,5 +1,5 @@
-// Parser (recursive descent into postfix code) and evaluator (a fixed stack) of launch formulas. Depth is bounded when
-// parsing, so that evaluation needs no check of its stack and no allocation.
+// Parser (recursive descent into postfix code) and evaluator (a fixed stack) of launch formulas.
+// Depth is bounded when parsing, so that evaluation needs no check of its stack and no allocation.
 #include "runtime/Formula.h"
 #include <algorithm>
 #include <cctype>
@@ -9,8 +9,8 @@
 namespace winnow {
 
 namespace {
-constexpr const char *kNames[kVariableCount] = {"batch", "total_q",      "total_k",      "max_q",
-                                                "max_k", "score_stride", "chunk_tokens", "token_count"};
+constexpr const char *kNames[kVariableCount] = {
+    "batch", "total_q", "total_k", "max_q", "max_k", "score_stride", "chunk_tokens", "token_count"};
 } // namespace
 
 const char *name(Variable variable) { return kNames[static_cast<size_t>(variable)]; }
@@ -28,7 +28,8 @@ public:
     if (error.empty() && position != text.size())
       refuse("an operator or the end");
     if (!error.empty())
-      return fail(ErrorKind::Usage, fmt::format("formula '{}', column {}: {}", text, errorColumn, error));
+      return fail(ErrorKind::Usage,
+                  fmt::format("formula '{}', column {}: {}", text, errorColumn, error));
     return formula;
   }
 
@@ -37,9 +38,11 @@ private:
 
   void comparison() {
     sum();
-    struct { std::string_view sign; Op op; } const signs[] = {
-        {"<=", Op::LessEqual}, {">=", Op::GreaterEqual}, {"==", Op::Equal},
-        {"!=", Op::NotEqual},  {"<", Op::Less},          {">", Op::Greater}};
+    struct {
+      std::string_view sign;
+      Op op;
+    } const signs[] = {{"<=", Op::LessEqual}, {">=", Op::GreaterEqual}, {"==", Op::Equal},
+                       {"!=", Op::NotEqual},  {"<", Op::Less},          {">", Op::Greater}};
     for (const auto &[sign, op] : signs)
       if (accept(sign)) {
         sum();
@@ -193,7 +196,8 @@ Result<int64_t> Formula::evaluate(const Variables &variables) const {
   int64_t stack[kMaxDepth + 1] = {0};
   int top = 0; // values on the stack; the last one is stack[top - 1]
   auto overflow = [&] {
-    return fail(ErrorKind::Usage, fmt::format("formula '{}' overflows 64 bits for this shape", source));
+    return fail(ErrorKind::Usage,
+                fmt::format("formula '{}' overflows 64 bits for this shape", source));
   };
   for (const Instruction &instruction : code) {
     if (instruction.op == Op::Constant) {
@@ -227,22 +231,40 @@ Result<int64_t> Formula::evaluate(const Variables &variables) const {
     case Op::Divide:
     case Op::CeilDiv: {
       if (b == 0)
-        return fail(ErrorKind::Usage, fmt::format("formula '{}' divides by zero for this shape", source));
+        return fail(ErrorKind::Usage,
+                    fmt::format("formula '{}' divides by zero for this shape", source));
       if (a == INT64_MIN && b == -1)
         return overflow();
       bool roundUp = instruction.op == Op::CeilDiv && a % b != 0 && (a < 0) == (b < 0);
       a = a / b + (roundUp ? 1 : 0);
       break;
     }
-    case Op::Min: a = std::min(a, b); break;
-    case Op::Max: a = std::max(a, b); break;
-    case Op::Less: a = a < b; break;
-    case Op::LessEqual: a = a <= b; break;
-    case Op::Greater: a = a > b; break;
-    case Op::GreaterEqual: a = a >= b; break;
-    case Op::Equal: a = a == b; break;
-    case Op::NotEqual: a = a != b; break;
-    default: break;
+    case Op::Min:
+      a = std::min(a, b);
+      break;
+    case Op::Max:
+      a = std::max(a, b);
+      break;
+    case Op::Less:
+      a = a < b;
+      break;
+    case Op::LessEqual:
+      a = a <= b;
+      break;
+    case Op::Greater:
+      a = a > b;
+      break;
+    case Op::GreaterEqual:
+      a = a >= b;
+      break;
+    case Op::Equal:
+      a = a == b;
+      break;
+    case Op::NotEqual:
+      a = a != b;
+      break;
+    default:
+      break;
     }
   }
   return stack[0];

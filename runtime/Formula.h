@@ -1,7 +1,8 @@
-// The integer expressions of launch recipes: grids, buffer sizes, conditions, as functions of the shape. The compiler
-// writes them as text into the program image; the runtime parses each once and evaluates it per launch, without
-// allocation. Grammar: + - * / ( ) unary -, comparisons (< <= > >= == !=, giving 1 or 0), min(a, b, ...),
-// max(a, b, ...), ceil_div(a, b), whole numbers, and the names of the variables below. '/' truncates toward zero.
+// The integer expressions of launch recipes: grids, buffer sizes, conditions, as functions of the
+// shape. The compiler writes them as text into the program image; the runtime parses each once and
+// evaluates it per launch, without allocation. Grammar: + - * / ( ) unary -, comparisons (< <= > >=
+// == !=, giving 1 or 0), min(a, b, ...), max(a, b, ...), ceil_div(a, b), whole numbers, and the
+// names of the variables below. '/' truncates toward zero.
 #pragma once
 #include "runtime/Error.h"
 #include <array>
@@ -42,8 +43,8 @@ class Formula {
 public:
   /// The constant 0.
   Formula() = default;
-  /// Parses `text`. Variables after `lastKnown` are refused: they have no value yet where this formula is used.
-  /// Error: Usage, with the text, the column and what was expected.
+  /// Parses `text`. Variables after `lastKnown` are refused: they have no value yet where this
+  /// formula is used. Error: Usage, with the text, the column and what was expected.
   static Result<Formula> parse(std::string_view text, Variable lastKnown = Variable::TokenCount);
   /// Value under `variables`. Errors: overflow of 64 bits, division by zero; both name the formula.
   Result<int64_t> evaluate(const Variables &variables) const;
@@ -52,8 +53,22 @@ public:
 private:
   friend class FormulaParser;
   enum class Op : uint8_t {
-    Constant, Load, Negate, Add, Subtract, Multiply, Divide, CeilDiv, Min, Max,
-    Less, LessEqual, Greater, GreaterEqual, Equal, NotEqual,
+    Constant,
+    Load,
+    Negate,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    CeilDiv,
+    Min,
+    Max,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Equal,
+    NotEqual,
   };
   struct Instruction {
     Op op;

@@ -1,5 +1,6 @@
-// Canonical text of specialisations and configurations. The text is what cache keys are made of, so it must name every
-// field (the structured bindings below stop compiling when one is added) and never depend on locale or process.
+// Canonical text of specialisations and configurations. The text is what cache keys are made of, so
+// it must name every field (the structured bindings below stop compiling when one is added) and
+// never depend on locale or process.
 #include "runtime/Spec.h"
 #include <charconv>
 #include <cmath>
@@ -11,7 +12,8 @@ namespace winnow {
 
 namespace {
 
-/// Percent-escapes whatever could be mistaken for the structure of the text (blanks, '=', control characters).
+/// Percent-escapes whatever could be mistaken for the structure of the text (blanks, '=', control
+/// characters).
 std::string escape(std::string_view text) {
   std::string out;
   for (unsigned char c : text) {
@@ -28,8 +30,8 @@ struct ConfigField {
 };
 
 constexpr ConfigField kConfigFields[] = {
-    {"attend_warps", &Config::attendWarps},       {"attend_producers", &Config::attendProducers},
-    {"attend_stages", &Config::attendStages},     {"score_tokens", &Config::scoreTokens},
+    {"attend_warps", &Config::attendWarps},      {"attend_producers", &Config::attendProducers},
+    {"attend_stages", &Config::attendStages},    {"score_tokens", &Config::scoreTokens},
     {"score_chunk_mib", &Config::scoreChunkMiB},
 };
 
@@ -50,8 +52,9 @@ std::string Spec::text() const {
   // A new field does not compile until it is named here, and so in the cache key (fault F09).
   const auto &[heads, kvHeads, headDim, block, topk, dtype, givenScale, params] = *this;
   (void)givenScale; // 0 and its default are the same program: the effective scale is printed
-  std::string out = fmt::format("heads={} kv_heads={} head_dim={} block={} topk={} dtype={} scale={}",
-                                heads, kvHeads, headDim, block, topk, name(dtype), softmaxScale());
+  std::string out =
+      fmt::format("heads={} kv_heads={} head_dim={} block={} topk={} dtype={} scale={}", heads,
+                  kvHeads, headDim, block, topk, name(dtype), softmaxScale());
   for (const auto &[param, value] : params)
     out += fmt::format(" set.{}={}", escape(param), escape(value));
   return out;

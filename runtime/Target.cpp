@@ -1,5 +1,6 @@
-// The table of GPU architectures. Adding a GPU starts with a row here; nothing else in Winnow compares sm numbers.
-// Source of the figures: CUDA C++ Programming Guide, "Compute Capabilities", technical specifications table.
+// The table of GPU architectures. Adding a GPU starts with a row here; nothing else in Winnow
+// compares sm numbers. Source of the figures: CUDA C++ Programming Guide, "Compute Capabilities",
+// technical specifications table.
 #include "runtime/Target.h"
 #include <cstring>
 #include <fmt/format.h>
@@ -17,14 +18,18 @@ std::string knownArchs() {
   return names;
 }
 
-/// "a" architectures run on exactly one compute capability; plain ones on later minors of the same major too.
-bool isArchSpecific(const Target &target) { return target.arch[std::strlen(target.arch) - 1] == 'a'; }
+/// "a" architectures run on exactly one compute capability; plain ones on later minors of the same
+/// major too.
+bool isArchSpecific(const Target &target) {
+  return target.arch[std::strlen(target.arch) - 1] == 'a';
+}
 
 } // namespace
 
 const std::vector<Target> &targets() {
-  // On sm_90 the static shared section of a cubin includes the 1024 bytes that the system reserves per block; on the
-  // older ones the reserve is not part of it. sharedPerBlock is without the reserve on all of them.
+  // On sm_90 the static shared section of a cubin includes the 1024 bytes that the system reserves
+  // per block; on the older ones the reserve is not part of it. sharedPerBlock is without the
+  // reserve on all of them.
   static const std::vector<Target> rows = {
       // arch    cc     shared/block  reserved registers  cp.async  TMA   wgmma  leaves
       {"sm_80", 8, 0, 163 * kKiB, 0, 65536, true, false, false, "sm80.cuh"},
@@ -61,10 +66,12 @@ Result<const Target *> targetForDevice(int major, int minor) {
       best = &target;
   if (best)
     return best;
-  return fail(ErrorKind::Unsupported,
-              fmt::format("no kernels for a GPU of compute capability {}.{}: this build knows {}; use a newer "
-                          "Winnow, or run on the CPU with --device cpu",
-                          major, minor, knownArchs()));
+  return fail(
+      ErrorKind::Unsupported,
+      fmt::format(
+          "no kernels for a GPU of compute capability {}.{}: this build knows {}; use a newer "
+          "Winnow, or run on the CPU with --device cpu",
+          major, minor, knownArchs()));
 }
 
 } // namespace winnow
