@@ -124,3 +124,31 @@ __device__ __forceinline__ void pad_ids(int *ids, int from) {
   for (int i = from + lane_index(); i < kTopK; i += 32)
     ids[i] = -1;
 }
+
+//===-- Rows that several warps share ------------------------------------------------------------------------------===//
+
+// One number per warp in shared memory: 4 * kWarps bytes. A sync_threads lies between stores and reads.
+template <int kWarps>
+struct WarpCounts {
+  int *values;
+  explicit __device__ __forceinline__ WarpCounts(unsigned char *bytes) : values(reinterpret_cast<int *>(bytes)) {}
+};
+
+template <int kWarps>
+__device__ __forceinline__ void store_count(const WarpCounts<kWarps> &counts, int warp, int count) {
+  if (lane_index() == 0)
+    counts.values[warp] = count;
+}
+
+// Sum over all warps.
+template <int kWarps>
+__device__ __forceinline__ int total_count(const WarpCounts<kWarps> &counts) {
+  static_assert(kWarps <= 32, "one lane per warp");
+  return warp_sum(lane_index() < kWarps ? counts.values[lane_index()] : 0);
+}
+
+// Sum over the warps before `warp`.
+template <int kWarps>
+__device__ __forceinline__ int count_before(const WarpCounts<kWarps> &counts, int warp) {
+  return warp_sum(lane_index() < warp ? counts.values[lane_index()] : 0);
+}

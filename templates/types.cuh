@@ -12,16 +12,21 @@ struct fp16 {
   unsigned short bits;
 };
 
-constexpr float kInfinity = __builtin_huge_valf();
+constexpr float kInfinity = __builtin_bit_cast(float, 0x7f800000);
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 constexpr unsigned kFullWarp = 0xffffffffu;
+
+template <class A, class B>
+constexpr bool is_same = false;
+template <class A>
+constexpr bool is_same<A, A> = true;
 
 // Two fp32 values rounded to nearest even and packed, `low` in the lower half: PTX cvt.rn.{bf16x2,f16x2}.f32 (9.7.9.21).
 template <class T>
 __device__ __forceinline__ unsigned pack(float low, float high) {
   unsigned word;
-  if constexpr (__is_same(T, bf16))
+  if constexpr (is_same<T, bf16>)
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
   else
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
@@ -32,7 +37,7 @@ __device__ __forceinline__ unsigned pack(float low, float high) {
 template <class T>
 __device__ __forceinline__ float2 unpack(unsigned word) {
   float2 pair;
-  if constexpr (__is_same(T, bf16)) {
+  if constexpr (is_same<T, bf16>) {
     pair.x = __uint_as_float(word << 16);
     pair.y = __uint_as_float(word & 0xffff0000u);
   } else {

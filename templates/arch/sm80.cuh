@@ -70,7 +70,7 @@ __device__ __forceinline__ void load_matrices_transposed(unsigned (&words)[4], u
 template <class T>
 __device__ __forceinline__ void mma_16x8x16(float (&sum)[4], const unsigned (&left)[4], unsigned right0,
                                             unsigned right1) {
-  if constexpr (__is_same(T, bf16))
+  if constexpr (is_same<T, bf16>)
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
