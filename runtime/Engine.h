@@ -1,0 +1,55 @@
+// The library's front door: prepare programs (slow, may compile), then find and launch them (fast,
+// never compiles). The C API in winnow.h is a thin layer over this class.
+#pragma once
+#include "runtime/KernelStore.h"
+#include "runtime/Launcher.h"
+
+namespace winnow {
+
+struct EngineOptions {
+  CacheOptions cache = defaultCacheOptions();
+  CompileHook hook;       ///< empty: cached kernels only
+  std::string driverPath; ///< as Driver::open
+  bool allowPtx = false;  ///< as LoadOptions
+};
+
+/// Thread-safe.
+class Engine {
+public:
+  /// Errors: Driver::open's.
+  static Result<std::unique_ptr<Engine>> create(EngineOptions options);
+
+  struct Prepared {
+    std::shared_ptr<const LoadedProgram> program;
+    ImageOrigin origin = ImageOrigin::Memory;
+  };
+  /// Compiles or loads what `request` names and loads it onto `device`. An empty arch means the
+  /// device's own. An image from the cache that the driver refuses is built again, once (F06).
+  /// Makes the device's context current.
+  Result<Prepared> prepare(ProgramRequest request, int device);
+  /// The program of an equal request that was prepared for this device. Error: NotReady; never
+  /// compiles or loads.
+  Result<std::shared_ptr<const LoadedProgram>> find(ProgramRequest request, int device) const;
+  /// Loads an image file's program onto `device`.
+  Result<Prepared> prepareImage(const std::string &path, int device);
+
+  const std::shared_ptr<Driver> &driver() const { return gpu; }
+  KernelStore &store() { return *images; }
+
+private:
+  Engine() = default;
+  Status completeArch(ProgramRequest &request, int device) const;
+  Result<std::shared_ptr<const LoadedProgram>> loadOnce(std::shared_ptr<const ProgramImage> image,
+                                                        int device);
+
+  std::shared_ptr<Driver> gpu;
+  std::unique_ptr<KernelStore> images;
+  bool allowPtx = false;
+  mutable std::mutex mutex; ///< guards the maps; never held over a load
+  std::map<std::pair<std::string, int>, std::shared_ptr<const LoadedProgram>>
+      byRequest; ///< request text, device
+  std::map<std::pair<std::string, int>, std::shared_ptr<const LoadedProgram>>
+      byKey; ///< image key, device
+};
+
+} // namespace winnow

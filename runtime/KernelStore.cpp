@@ -1,0 +1,149 @@
+// Single flight per key. A failed build is forgotten, so that the next request tries again; its
+// waiters get its error.
+#include "runtime/KernelStore.h"
+#include <exception>
+#include <fmt/format.h>
+
+namespace winnow {
+
+namespace {
+
+/// Whether an image, whose spec and config have every default filled in, is what a request asks
+/// for.
+bool satisfies(const ProgramImage &image, const ProgramRequest &request) {
+  Spec wanted = request.spec, given = image.spec;
+  for (const auto &[param, value] : wanted.params)
+    if (auto it = given.params.find(param); it == given.params.end() || it->second != value)
+      return false;
+  wanted.params = given.params;
+  // A request's 0 leaves a tunable to the compiler, so any value of the image fits.
+  Config tuned = request.config;
+  auto fits = [](int asked, int built) { return asked == 0 || asked == built; };
+  const auto &[warps, producers, stages, tokens, chunk] = tuned;
+  const auto &[warps1, producers1, stages1, tokens1, chunk1] = image.config;
+  return image.method == request.method && image.arch == request.arch &&
+         wanted.text() == given.text() && fits(warps, warps1) && fits(producers, producers1) &&
+         fits(stages, stages1) && fits(tokens, tokens1) && fits(chunk, chunk1);
+}
+
+} // namespace
+
+std::string ProgramRequest::text() const {
+  return fmt::format("method={} arch={} {} {}", method, arch, spec.text(), config.text());
+}
+
+const char *name(ImageOrigin origin) {
+  return origin == ImageOrigin::Memory ? "memory"
+         : origin == ImageOrigin::Disk ? "disk"
+                                       : "compiled";
+}
+
+KernelStore::KernelStore(CacheOptions options, CompileHook hook)
+    : files(std::move(options)), hook(std::move(hook)) {}
+
+Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
+  if (!hook.key || !hook.build)
+    return findWithoutCompiler(request);
+  Result<std::string> key = hook.key(request);
+  if (!key)
+    return tl::unexpected(key.error());
+
+  std::shared_ptr<Slot> slot;
+  {
+    std::unique_lock<std::mutex> lock(mutex);
+    if (auto it = slots.find(*key); it != slots.end()) {
+      slot = it->second;
+      changed.wait(lock, [&] { return slot->done; });
+      if (!slot->result)
+        return slot->result;
+      ++counts.memoryHits;
+      return Found{slot->result->image, ImageOrigin::Memory};
+    }
+    slot = slots[*key] = std::make_shared<Slot>();
+  }
+  // This thread builds; every other one that wants this key now waits above.
+  Result<Found> result = fail(ErrorKind::CompileFailed, "the compiler was interrupted");
+  try {
+    result = loadOrBuild(request, *key);
+  } catch (const std::exception
+               &error) { // a hook that breaks its word must not leave the waiters waiting
+    result = fail(ErrorKind::CompileFailed, fmt::format("the compiler failed: {}", error.what()));
+  }
+  std::lock_guard<std::mutex> lock(mutex);
+  slot->result = result;
+  slot->done = true;
+  if (result)
+    ++(result->origin == ImageOrigin::Disk ? counts.diskHits : counts.builds);
+  else if (auto it = slots.find(*key); it != slots.end() && it->second == slot)
+    slots.erase(it);
+  changed.notify_all();
+  return result;
+}
+
+Result<KernelStore::Found> KernelStore::loadOrBuild(const ProgramRequest &request,
+                                                    const std::string &key) {
+  if (std::optional<ProgramImage> image = files.load(key))
+    return Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
+  Result<ProgramImage> built = hook.build(request);
+  if (!built)
+    return tl::unexpected(built.error());
+  if (built->key != key)
+    return fail(
+        ErrorKind::CompileFailed,
+        fmt::format("the compiler built key '{}' where '{}' was asked for", built->key, key));
+  if (Status status = files.store(*built); !status)
+    return tl::unexpected(status.error());
+  return Found{std::make_shared<const ProgramImage>(std::move(*built)), ImageOrigin::Compiled};
+}
+
+Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest &request) {
+  auto matches = [&](const ProgramImage &image) { return satisfies(image, request); };
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    for (const auto &[key, slot] : slots)
+      if (slot->done && slot->result && matches(*slot->result->image)) {
+        ++counts.memoryHits;
+        return Found{slot->result->image, ImageOrigin::Memory};
+      }
+  }
+  std::optional<ProgramImage> image = files.find(matches);
+  if (!image)
+    return fail(
+        ErrorKind::Unsupported,
+        fmt::format(
+            "no compiled program is at hand for {}, and this build has no compiler: compile it "
+            "elsewhere with --emit image and load the file",
+            request.text()));
+  auto slot = std::make_shared<Slot>();
+  slot->result = Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
+  slot->done = true;
+  std::lock_guard<std::mutex> lock(mutex);
+  slots[slot->result->image->key] = slot;
+  ++counts.diskHits;
+  return slot->result;
+}
+
+Status KernelStore::add(ProgramImage image) {
+  if (Status status = checkImage(image); !status)
+    return status;
+  auto slot = std::make_shared<Slot>();
+  slot->result = Found{std::make_shared<const ProgramImage>(std::move(image)), ImageOrigin::Memory};
+  slot->done = true;
+  std::lock_guard<std::mutex> lock(mutex);
+  slots[slot->result->image->key] = slot;
+  return {};
+}
+
+void KernelStore::discard(const std::string &key) {
+  files.remove(key);
+  std::lock_guard<std::mutex> lock(mutex);
+  if (auto it = slots.find(key); it != slots.end() && it->second->done)
+    slots.erase(it);
+}
+
+KernelStore::Counters KernelStore::counters() const {
+  std::lock_guard<std::mutex> lock(mutex);
+  return counts;
+}
+
+} // namespace winnow

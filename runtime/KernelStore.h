@@ -1,0 +1,80 @@
+// From a request to a program image: memory, then the file cache, then the compiler if there is
+// one. One build per key, whoever else wants that key waits for it, and no lock is held while
+// compiling (fault F31).
+#pragma once
+#include "runtime/Cache.h"
+#include <condition_variable>
+#include <map>
+#include <memory>
+
+namespace winnow {
+
+/// What a caller wants to run; fields as in Spec, Config and Target.
+struct ProgramRequest {
+  std::string method; ///< built-in name or path of a method's text
+  Spec spec;
+  Config config;
+  std::string arch; ///< Target::arch
+
+  /// Canonical one-line text: equal requests have equal text.
+  std::string text() const;
+};
+
+/// The compiler, as the runtime sees it. Both functions are called from any thread, several at
+/// once, and must not throw.
+struct CompileHook {
+  /// The cache key of a request: digest of everything that decides the code.
+  std::function<Result<std::string>(const ProgramRequest &)> key;
+  /// Builds the image; its `key` must be what `key` returned.
+  std::function<Result<ProgramImage>(const ProgramRequest &)> build;
+};
+
+/// Where an image came from (fault F40).
+enum class ImageOrigin { Memory, Disk, Compiled };
+const char *name(ImageOrigin origin);
+
+/// Thread-safe.
+class KernelStore {
+public:
+  /// Without a hook the store serves images that were added or lie in the cache ("cached kernels
+  /// only").
+  explicit KernelStore(CacheOptions options = defaultCacheOptions(), CompileHook hook = {});
+
+  struct Found {
+    std::shared_ptr<const ProgramImage> image;
+    ImageOrigin origin = ImageOrigin::Memory;
+  };
+  /// May compile, so it may take seconds. Errors: the hook's; Unsupported without a hook when
+  /// nothing cached fits.
+  Result<Found> prepare(const ProgramRequest &request);
+  /// Keeps an image that came from elsewhere (a file): later requests that its spec and config
+  /// satisfy find it without a hook, and `prepare` finds it under its key. Error: checkImage's.
+  Status add(ProgramImage image);
+  /// Forgets a key in memory and on disk, e.g. because the driver refused the image (F06).
+  void discard(const std::string &key);
+
+  struct Counters {
+    uint64_t memoryHits = 0, diskHits = 0, builds = 0;
+  };
+  Counters counters() const;
+  Cache &cache() { return files; }
+
+private:
+  /// One key being built, or built. Waiters hold it by shared_ptr, so forgetting a key never
+  /// disturbs them.
+  struct Slot {
+    bool done = false;
+    Result<Found> result = Found{};
+  };
+  Result<Found> loadOrBuild(const ProgramRequest &request, const std::string &key);
+  Result<Found> findWithoutCompiler(const ProgramRequest &request);
+
+  Cache files;
+  CompileHook hook;
+  mutable std::mutex mutex; ///< guards everything below; never held over a load or a build
+  std::condition_variable changed;
+  std::map<std::string, std::shared_ptr<Slot>> slots; ///< by key
+  Counters counts;
+};
+
+} // namespace winnow

@@ -1,0 +1,343 @@
+// The C API over Engine: checks arguments, converts structs of any version, and keeps every C++
+// exception and type on this side. Handles own what they need, so the order in which a caller
+// destroys them does not matter.
+#include "runtime/winnow.h"
+#include "runtime/Engine.h"
+#include <cstring>
+#include <exception>
+#include <fmt/format.h>
+
+#ifndef WINNOW_VERSION
+#define WINNOW_VERSION "unknown"
+#endif
+
+using namespace winnow;
+
+struct winnow_engine {
+  std::unique_ptr<Engine> engine;
+};
+
+struct winnow_program {
+  std::shared_ptr<const LoadedProgram> program;
+};
+
+namespace {
+
+std::string &lastError() {
+  thread_local std::string message;
+  return message;
+}
+
+winnow_status report(const Error &error) {
+  lastError() = error.message;
+  return static_cast<winnow_status>(error.kind);
+}
+
+/// Runs `body` (which returns Status) and turns its failure, or any exception, into a status code.
+template <typename Body> winnow_status guarded(Body body) noexcept {
+  try {
+    lastError().clear();
+    Status status = body();
+    return status ? WINNOW_OK : report(status.error());
+  } catch (const std::exception &error) {
+    try {
+      return report({ErrorKind::DeviceFailed,
+                     fmt::format("out of memory or internal error: {}", error.what())});
+    } catch (...) {
+      return WINNOW_DEVICE_FAILED;
+    }
+  }
+}
+
+/// Copies a caller's struct of any version into ours. Fields that the caller does not have are
+/// zero; fields that we do not have must be zero.
+template <typename Struct> Result<Struct> adopt(const Struct *given, const char *what) {
+  Struct own{};
+  if (!given)
+    return fail(ErrorKind::Usage, fmt::format("{} is null", what));
+  if (given->struct_size < sizeof(size_t) || given->struct_size > 4096)
+    return fail(ErrorKind::Usage, fmt::format("{}: struct_size is {}; set it to sizeof the struct",
+                                              what, given->struct_size));
+  const char *bytes = reinterpret_cast<const char *>(given);
+  for (size_t i = sizeof(Struct); i < given->struct_size; ++i)
+    if (bytes[i] != 0)
+      return fail(
+          ErrorKind::Unsupported,
+          fmt::format("{} uses fields of a newer Winnow; this is {}", what, WINNOW_VERSION));
+  std::memcpy(static_cast<void *>(&own), bytes, std::min(sizeof(Struct), given->struct_size));
+  own.struct_size = sizeof(Struct);
+  return own;
+}
+
+const char *orEmpty(const char *text) { return text ? text : ""; }
+std::string paramsText(const Spec &spec) {
+  std::string text;
+  for (const auto &[param, value] : spec.params)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", param, value);
+  return text;
+}
+
+Result<ProgramRequest> toRequest(const winnow_spec *given) {
+  Result<winnow_spec> c = adopt(given, "spec");
+  if (!c)
+    return tl::unexpected(c.error());
+  if (!c->method || !*c->method)
+    return fail(ErrorKind::Usage, "spec: method is null or empty");
+  ProgramRequest request;
+  request.method = c->method;
+  request.arch = orEmpty(c->arch);
+  Spec &spec = request.spec;
+  spec.heads = c->heads;
+  spec.kvHeads = c->kv_heads;
+  spec.headDim = c->head_dim ? c->head_dim : spec.headDim;
+  spec.block = c->block ? c->block : spec.block;
+  spec.topk = c->topk ? c->topk : spec.topk;
+  spec.scale = c->scale;
+  if (spec.heads < 1 || spec.kvHeads < 1 || spec.heads % spec.kvHeads != 0)
+    return fail(ErrorKind::Usage,
+                fmt::format("spec: {} query heads cannot share {} key/value heads evenly",
+                            spec.heads, spec.kvHeads));
+  if (spec.headDim < 1 || spec.block < 1 || spec.topk < 1)
+    return fail(ErrorKind::Usage, "spec: head_dim, block and topk must be positive");
+  if (c->dtype != WINNOW_BF16 && c->dtype != WINNOW_FP16)
+    return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c->dtype));
+  spec.dtype = c->dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
+  std::string params = orEmpty(c->params);
+  for (size_t begin = 0; begin < params.size();) {
+    size_t end = std::min(params.find(',', begin), params.size());
+    std::string item = params.substr(begin, end - begin);
+    size_t equals = item.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return fail(ErrorKind::Usage, fmt::format("spec: params: '{}' is not NAME=VALUE", item));
+    if (!spec.params.emplace(item.substr(0, equals), item.substr(equals + 1)).second)
+      return fail(ErrorKind::Usage,
+                  fmt::format("spec: params: '{}' is given twice", item.substr(0, equals)));
+    begin = end + 1;
+  }
+  Result<Config> config = Config::parse(orEmpty(c->config));
+  if (!config)
+    return tl::unexpected(config.error());
+  request.config = *config;
+  return request;
+}
+
+using CompileFunction = int (*)(void *, const winnow_spec *, winnow_sink, void *);
+
+/// Calls one function of the caller's compiler; its bytes, or its error.
+Result<std::string> callCompiler(CompileFunction function, void *user,
+                                 const ProgramRequest &request) {
+  std::string params = paramsText(request.spec), config = request.config.text(), bytes;
+  winnow_spec c{};
+  c.struct_size = sizeof(c);
+  c.method = request.method.c_str();
+  c.heads = request.spec.heads;
+  c.kv_heads = request.spec.kvHeads;
+  c.head_dim = request.spec.headDim;
+  c.block = request.spec.block;
+  c.topk = request.spec.topk;
+  c.dtype = request.spec.dtype == Dtype::BF16 ? WINNOW_BF16 : WINNOW_FP16;
+  c.scale = request.spec.scale;
+  c.params = params.c_str();
+  c.config = config.c_str();
+  c.arch = request.arch.c_str();
+  winnow_sink sink = [](void *context, const void *data, size_t size) {
+    static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
+  };
+  int status = function(user, &c, sink, &bytes);
+  if (status == WINNOW_OK)
+    return bytes;
+  bool known = status >= WINNOW_INVALID && status <= WINNOW_DEVICE_FAILED;
+  return fail(known ? static_cast<ErrorKind>(status) : ErrorKind::CompileFailed,
+              bytes.empty() ? "the compiler failed without a reason" : bytes);
+}
+
+Result<CompileHook> toHook(const winnow_compiler *given) {
+  Result<winnow_compiler> compiler = adopt(given, "compiler");
+  if (!compiler)
+    return tl::unexpected(compiler.error());
+  if (!compiler->key || !compiler->build)
+    return fail(ErrorKind::Usage, "compiler: key or build is null");
+  CompileHook hook;
+  hook.key = [c = *compiler](const ProgramRequest &request) {
+    return callCompiler(c.key, c.user, request);
+  };
+  hook.build = [c = *compiler](const ProgramRequest &request) -> Result<ProgramImage> {
+    Result<std::string> bytes = callCompiler(c.build, c.user, request);
+    if (!bytes)
+      return tl::unexpected(bytes.error());
+    Result<ProgramImage> image = deserializeImage(*bytes);
+    if (!image)
+      return fail(ErrorKind::CompileFailed,
+                  "the compiler gave an unusable image: " + image.error().message);
+    return image;
+  };
+  return hook;
+}
+
+Result<Shape> toShape(const winnow_shape *given) {
+  return adopt(given, "shape").map([](const winnow_shape &c) {
+    return Shape{c.batch, c.total_q, c.total_k, c.max_q, c.max_k};
+  });
+}
+
+Status needs(const void *pointer, const char *what) {
+  return pointer ? Status() : Status(fail(ErrorKind::Usage, fmt::format("{} is null", what)));
+}
+
+/// Gives the caller a handle of its own.
+void hand(std::shared_ptr<const LoadedProgram> program, winnow_program **out) {
+  *out = new winnow_program{std::move(program)};
+}
+
+} // namespace
+
+const char *winnow_version(void) { return WINNOW_VERSION; }
+
+const char *winnow_last_error(void) { return lastError().c_str(); }
+
+winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_engine **engine) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    *engine = nullptr;
+    EngineOptions own;
+    if (options) {
+      Result<winnow_engine_options> c = adopt(options, "options");
+      if (!c)
+        return tl::unexpected(c.error());
+      if (c->cache_dir)
+        own.cache.directory = c->cache_dir;
+      if (c->compiler) {
+        Result<CompileHook> hook = toHook(c->compiler);
+        if (!hook)
+          return tl::unexpected(hook.error());
+        own.hook = *hook;
+      }
+      own.driverPath = orEmpty(c->driver_path);
+      own.allowPtx = c->allow_ptx != 0;
+    }
+    Result<std::unique_ptr<Engine>> made = Engine::create(std::move(own));
+    if (!made)
+      return tl::unexpected(made.error());
+    *engine = new winnow_engine{std::move(*made)};
+    return {};
+  });
+}
+
+void winnow_engine_destroy(winnow_engine *engine) { delete engine; }
+
+winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec, int32_t device,
+                             winnow_program **program, winnow_origin *origin) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    *program = nullptr;
+    Result<ProgramRequest> request = toRequest(spec);
+    if (!request)
+      return tl::unexpected(request.error());
+    Result<Engine::Prepared> prepared = engine->engine->prepare(std::move(*request), device);
+    if (!prepared)
+      return tl::unexpected(prepared.error());
+    if (origin)
+      *origin = static_cast<winnow_origin>(prepared->origin);
+    hand(std::move(prepared->program), program);
+    return {};
+  });
+}
+
+winnow_status winnow_prepare_image(winnow_engine *engine, const char *path, int32_t device,
+                                   winnow_program **program) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = needs(path, "path"); !status)
+      return status;
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    *program = nullptr;
+    Result<Engine::Prepared> prepared = engine->engine->prepareImage(path, device);
+    if (!prepared)
+      return tl::unexpected(prepared.error());
+    hand(std::move(prepared->program), program);
+    return {};
+  });
+}
+
+winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_t device,
+                          winnow_program **program) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    *program = nullptr;
+    Result<ProgramRequest> request = toRequest(spec);
+    if (!request)
+      return tl::unexpected(request.error());
+    Result<std::shared_ptr<const LoadedProgram>> found =
+        engine->engine->find(std::move(*request), device);
+    if (!found)
+      return tl::unexpected(found.error());
+    hand(std::move(*found), program);
+    return {};
+  });
+}
+
+void winnow_program_destroy(winnow_program *program) { delete program; }
+
+int32_t winnow_program_select_heads(const winnow_program *program) {
+  return program ? program->program->image().selectHeads : 0;
+}
+
+const char *winnow_program_key(const winnow_program *program) {
+  return program ? program->program->image().key.c_str() : "";
+}
+
+winnow_status winnow_workspace_size(const winnow_program *program, const winnow_shape *shape,
+                                    size_t *bytes) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    if (Status status = needs(bytes, "bytes"); !status)
+      return status;
+    Result<Shape> own = toShape(shape);
+    if (!own)
+      return tl::unexpected(own.error());
+    Result<size_t> size = program->program->workspaceSize(*own);
+    if (!size)
+      return tl::unexpected(size.error());
+    *bytes = *size;
+    return {};
+  });
+}
+
+winnow_status winnow_launch(const winnow_program *program, const winnow_launch_args *args,
+                            void *stream) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    Result<winnow_launch_args> c = adopt(args, "args");
+    if (!c)
+      return tl::unexpected(c.error());
+    Result<Shape> shape = toShape(c->shape);
+    if (!shape)
+      return tl::unexpected(shape.error());
+    if (c->phase < WINNOW_ALL || c->phase > WINNOW_ATTEND)
+      return fail(ErrorKind::Usage, fmt::format("args: {} is not a winnow_phase", c->phase));
+    LaunchArgs own;
+    own.q = c->q;
+    own.k = c->k;
+    own.v = c->v;
+    own.out = c->out;
+    own.lse = c->lse;
+    own.ids = c->ids;
+    own.cuQ = c->cu_q;
+    own.cuK = c->cu_k;
+    own.shape = *shape;
+    own.phase = static_cast<Phase>(c->phase);
+    return program->program->launch(own, static_cast<CUstream>(stream), c->workspace,
+                                    c->workspace_bytes);
+  });
+}

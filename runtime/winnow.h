@@ -1,0 +1,160 @@
+/* The C API of Winnow: block-sparse attention kernels, prepared once and launched on the caller's
+ * streams.
+ *
+ * Prepare is slow (it may compile), thread-safe, and builds each program once. Launch never
+ * compiles, allocates, synchronises or reads back, and may be captured in a CUDA graph. Handles are
+ * opaque; every options struct begins with its own size, so that later versions can add fields
+ * (fields beyond the given size count as zero). Functions return a winnow_status;
+ * winnow_last_error() then has one sentence for the calling thread. Device pointers and streams are
+ * plain pointers: no CUDA header is needed. */
+#ifndef WINNOW_H
+#define WINNOW_H
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define WINNOW_API __attribute__((visibility("default")))
+#else
+#define WINNOW_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Values 1 to 5 are the exit codes of the command line as well. */
+typedef enum winnow_status {
+  WINNOW_OK = 0,
+  WINNOW_INVALID = 2,        /* bad argument, shape, file or method text */
+  WINNOW_UNSUPPORTED = 3,    /* legal, but not served by this build or this GPU */
+  WINNOW_COMPILE_FAILED = 4, /* the compiler refused */
+  WINNOW_DEVICE_FAILED = 5,  /* no driver, no device, or a driver call failed */
+  WINNOW_NOT_READY = 6       /* the program was not prepared for this device */
+} winnow_status;
+
+typedef enum winnow_dtype { WINNOW_BF16 = 0, WINNOW_FP16 = 1 } winnow_dtype;
+
+/* Which steps a launch runs: all; up to the selection (writes ids); or attention over given ids. */
+typedef enum winnow_phase { WINNOW_ALL = 0, WINNOW_SELECT = 1, WINNOW_ATTEND = 2 } winnow_phase;
+
+/* Where a prepared program came from. */
+typedef enum winnow_origin {
+  WINNOW_FROM_MEMORY = 0,
+  WINNOW_FROM_DISK = 1,
+  WINNOW_COMPILED = 2
+} winnow_origin;
+
+typedef struct winnow_engine winnow_engine;
+typedef struct winnow_program winnow_program;
+
+/* A specialisation of a method. Zero or null fields after kv_heads take the defaults given here. */
+typedef struct winnow_spec {
+  size_t struct_size;
+  const char *method; /* built-in name or path of a method's text */
+  int32_t heads;      /* query heads, a multiple of kv_heads */
+  int32_t kv_heads;
+  int32_t head_dim;   /* elements; 128 */
+  int32_t block;      /* tokens per selectable key block; 64 */
+  int32_t topk;       /* blocks selected per token; 96 */
+  int32_t dtype;      /* winnow_dtype */
+  double scale;       /* softmax scale; 0 = head_dim^-0.5 */
+  const char *params; /* "NAME=VALUE,NAME=VALUE": the method's own parameters */
+  const char *config; /* "attend_warps=8 ...": tunables of the generated kernels */
+  const char *arch;   /* "sm_80", ...; null = that of the device */
+} winnow_spec;
+
+/* A compiler for programs that are not in the cache. Both functions return a winnow_status and
+ * report through `sink`, which they call exactly once: with the key (hexadecimal digits) or the
+ * bytes of a program image; on failure with the error's sentence. Called from any thread, several
+ * at once. `request` is valid during the call; its defaults are filled in and its arch is set. */
+typedef void (*winnow_sink)(void *context, const void *bytes, size_t size);
+typedef struct winnow_compiler {
+  size_t struct_size;
+  void *user;
+  int (*key)(void *user, const winnow_spec *request, winnow_sink sink, void *context);
+  int (*build)(void *user, const winnow_spec *request, winnow_sink sink, void *context);
+} winnow_compiler;
+
+typedef struct winnow_engine_options {
+  size_t struct_size;
+  const char *cache_dir; /* null: from the environment; "": no cache on disk */
+  const winnow_compiler
+      *compiler;           /* null: cached kernels only; copied, user must outlive the engine */
+  const char *driver_path; /* null: the system's libcuda.so.1 */
+  int32_t allow_ptx;       /* nonzero: images may hold PTX, compiled by the driver */
+} winnow_engine_options;
+
+/* Sizes of one call; all counts in tokens, below 2^31. */
+typedef struct winnow_shape {
+  size_t struct_size;
+  int32_t batch;   /* sequences */
+  int32_t total_q; /* query tokens of all sequences */
+  int32_t total_k; /* key tokens of all sequences */
+  int32_t max_q;   /* longest query segment, or an upper bound */
+  int32_t max_k;   /* longest key sequence, or an upper bound */
+} winnow_shape;
+
+/* Device pointers of one call. q [total_q, heads, head_dim], k and v [total_k, kv_heads, head_dim],
+ * out like q: 16-byte aligned, in the spec's dtype. lse [heads, total_q] fp32, natural logarithm,
+ * may be null. ids [select_heads, total_q, topk] int32, ascending, -1 padding. cu_q, cu_k: batch +
+ * 1 cumulative lengths, int32. */
+typedef struct winnow_launch_args {
+  size_t struct_size;
+  const void *q;
+  const void *k;
+  const void *v;
+  void *out;
+  float *lse;
+  int32_t *ids;
+  const int32_t *cu_q;
+  const int32_t *cu_k;
+  const winnow_shape *shape;
+  int32_t phase; /* winnow_phase */
+  void *
+      workspace; /* 256-byte aligned device memory, in use until the stream has passed the launch */
+  size_t workspace_bytes; /* at least winnow_workspace_size() */
+} winnow_launch_args;
+
+/* The version of this library, "MAJOR.MINOR.PATCH". */
+WINNOW_API const char *winnow_version(void);
+/* One sentence about the last failure on this thread; "" when there was none. Valid until the next
+ * call on it. */
+WINNOW_API const char *winnow_last_error(void);
+
+/* Opens the driver and the cache. `options` may be null. */
+WINNOW_API winnow_status winnow_engine_create(const winnow_engine_options *options,
+                                              winnow_engine **engine);
+/* Programs stay usable until they are destroyed themselves. Null is allowed. */
+WINNOW_API void winnow_engine_destroy(winnow_engine *engine);
+
+/* Compiles or loads the program for `device` (index among the visible GPUs). `origin` may be null.
+ */
+WINNOW_API winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec,
+                                        int32_t device, winnow_program **program,
+                                        winnow_origin *origin);
+/* Loads the program of an image file, made by `winnow compile --emit image`. */
+WINNOW_API winnow_status winnow_prepare_image(winnow_engine *engine, const char *path,
+                                              int32_t device, winnow_program **program);
+/* The program of an equal spec that was prepared for `device`, or WINNOW_NOT_READY. Never compiles
+ * or loads. */
+WINNOW_API winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_t device,
+                                     winnow_program **program);
+/* Every handle from prepare and find is destroyed once. Null is allowed. */
+WINNOW_API void winnow_program_destroy(winnow_program *program);
+/* Heads of the ids tensor: kv_heads or heads; 0 where the method selects nothing. */
+WINNOW_API int32_t winnow_program_select_heads(const winnow_program *program);
+/* The 64 hexadecimal digits that name this program in the cache. */
+WINNOW_API const char *winnow_program_key(const winnow_program *program);
+
+/* Bytes of workspace that a launch of this shape needs. */
+WINNOW_API winnow_status winnow_workspace_size(const winnow_program *program,
+                                               const winnow_shape *shape, size_t *bytes);
+/* Enqueues the program on `stream` (a CUstream or cudaStream_t). The device's context must be
+ * current. */
+WINNOW_API winnow_status winnow_launch(const winnow_program *program,
+                                       const winnow_launch_args *args, void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
