@@ -1,0 +1,300 @@
+// The CUDA C++ printer. One rule prints every leaf op; only structure is special: kernel, declarations, for, if, hook,
+// constants and scalar arithmetic. Pure scalars without a name are folded into the expression that uses them, named
+// ones become `const int name = ...`, so the text keeps the names that the passes gave.
+#include "compiler/EmitCuda.h"
+#include "compiler/ScalarExpression.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+/// The name hint of a value, or "".
+StringRef nameHint(Value value) {
+  Location location = value.getLoc();
+  if (auto named = dyn_cast<NameLoc>(location))
+    return named.getName().strref();
+  return "";
+}
+
+class Printer {
+public:
+  explicit Printer(llvm::raw_ostream &os) : os(os) {}
+  LogicalResult kernel(tile::KernelOp op, StringRef leafHeader);
+
+private:
+  LogicalResult block(Block &body);
+  LogicalResult operation(Operation *op);
+  LogicalResult leaf(Operation *op);
+  LogicalResult loop(scf::ForOp op);
+  LogicalResult branch(scf::IfOp op);
+  LogicalResult hook(tile::HookOp op);
+  LogicalResult scalar(Operation *op);
+  LogicalResult declareResults(ResultRange results);
+  LogicalResult assign(ValueRange targets, Block &body);
+  void constants(tile::KernelOp op);
+
+  llvm::raw_ostream &line() { return os.indent(2 * depth); }
+  /// Gives `value` a name of its own, from its hint or from `fallback`.
+  std::string define(Value value, StringRef fallback);
+  /// The text of an operand as a function argument.
+  std::string use(Value value) { return text(value).text; }
+  Expression text(Value value);
+
+  llvm::raw_ostream &os;
+  int depth = 0;
+  DenseMap<Value, Expression> expressions;
+  llvm::StringSet<> names;
+};
+
+std::string Printer::define(Value value, StringRef fallback) {
+  StringRef hint = nameHint(value);
+  std::string base = (hint.empty() ? fallback : hint).str(), name = base;
+  for (int i = 2; !names.insert(name).second; ++i)
+    name = base + "_" + std::to_string(i);
+  expressions[value] = {name, Precedence::Primary};
+  return name;
+}
+
+Expression Printer::text(Value value) {
+  auto known = expressions.find(value);
+  assert(known != expressions.end() && "operands are printed before their users");
+  return known->second;
+}
+
+void Printer::constants(tile::KernelOp op) {
+  for (Attribute attribute : op.getConstants()) {
+    auto constant = cast<tile::ConstantAttr>(attribute);
+    auto number = dyn_cast<FloatAttr>(constant.getValue());
+    std::string value = number ? floatLiteral(number.getValueAsDouble())
+                               : std::to_string(cast<IntegerAttr>(constant.getValue()).getInt());
+    os << "constexpr " << (number ? "float " : "int ") << constant.getName() << " = " << value << ";";
+    if (!constant.getComment().empty())
+      os << "  // " << constant.getComment();
+    os << "\n";
+    names.insert(constant.getName());
+  }
+}
+
+LogicalResult Printer::kernel(tile::KernelOp op, StringRef leafHeader) {
+  os << "// " << op.getTitle() << "\n";
+  if (op.getSharedBytes())
+    os << "// Dynamic shared memory: " << *op.getSharedBytes() << " bytes.\n";
+  os << "#include \"" << leafHeader << "\"\n\n";
+  constants(op);
+  os << "\nextern \"C\" __global__ void __launch_bounds__(" << op.getThreads() << ", "
+     << op.getMinBlocks() << ")\n"
+     << op.getSymName() << "(const __grid_constant__ Params params) {\n";
+  names.insert("params");
+  expressions[op.getBody().getArgument(0)] = {"params", Precedence::Primary};
+  depth = 1;
+  if (op.getSharedBytes().value_or(0))
+    line() << "extern __shared__ __align__(1024) unsigned char shared[];\n";
+  if (failed(block(op.getBody().front())))
+    return failure();
+  os << "}\n";
+  return success();
+}
+
+LogicalResult Printer::block(Block &body) {
+  for (Operation &op : body)
+    if (failed(operation(&op)))
+      return failure();
+  return success();
+}
+
+LogicalResult Printer::operation(Operation *op) {
+  if (op->hasTrait<tile::LeafCall>())
+    return leaf(op);
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](tile::RegisterOp reg) {
+        std::string type = reg.getType().cppName();
+        line() << type << " " << define(reg, "fragment") << ";\n";
+        return success();
+      })
+      .Case([&](tile::SharedOp shared) {
+        std::string type = shared.getType().cppName();
+        std::string name = define(shared, "tile");
+        line() << "const " << type << " " << name << "{shared + " << shared.getOffset().value_or(0)
+               << "};\n";
+        line() << "static_assert(" << type << "::kBytes == " << shared.getBytes() << ");\n";
+        return success();
+      })
+      .Case([&](tile::ConstantOp constant) {
+        expressions[constant] = {constant.getName().str(), Precedence::Primary};
+        return success();
+      })
+      .Case([&](tile::ReturnOp ret) {
+        line() << "if (" << use(ret.getCondition()) << ") return;\n";
+        return success();
+      })
+      .Case([&](tile::HookOp inner) { return hook(inner); })
+      .Case([&](scf::ForOp inner) { return loop(inner); })
+      .Case([&](scf::IfOp inner) { return branch(inner); })
+      .Case([&](scf::YieldOp) { return success(); })
+      .Default([&](Operation *other) { return scalar(other); });
+}
+
+// name<attributes>(operands); with a result: const auto hint = name<...>(...);
+LogicalResult Printer::leaf(Operation *op) {
+  std::string call = op->getName().stripDialect().str();
+  std::string templates;
+  llvm::ListSeparator comma;
+  for (StringAttr name : op->getName().getAttributeNames()) {
+    Attribute value = op->getAttr(name);
+    if (!value)
+      continue;
+    templates += comma;
+    if (auto constant = dyn_cast<FlatSymbolRefAttr>(value))
+      templates += constant.getValue();
+    else if (auto flag = dyn_cast<BoolAttr>(value))
+      templates += flag.getValue() ? "true" : "false";
+    else if (auto integer = dyn_cast<IntegerAttr>(value))
+      templates += std::to_string(integer.getInt());
+    else if (isa<UnitAttr>(value))
+      templates += "true";
+    else if (auto text = dyn_cast<StringAttr>(value))
+      templates += text.getValue();
+    else if (auto type = dyn_cast<TypeAttr>(value))
+      templates += type.getValue().isBF16() ? "bf16" : "fp16";
+    else
+      return op->emitError("attribute '") << name.getValue() << "' has no C++ spelling";
+  }
+  if (!templates.empty())
+    call += "<" + templates + ">";
+  std::string arguments;
+  llvm::ListSeparator separator;
+  for (Value operand : op->getOperands())
+    arguments += std::string(StringRef(separator)) + use(operand);
+  call += "(" + arguments + ")";
+  if (op->getNumResults() == 0) {
+    line() << call << ";\n";
+    return success();
+  }
+  // A nameless predicate that is used once reads best inside its `if`.
+  Value result = op->getResult(0);
+  if (nameHint(result).empty() && result.hasOneUse() && op->getNextNode() == *result.user_begin()) {
+    expressions[result] = {call, Precedence::Primary};
+    return success();
+  }
+  std::string fallback = op->getName().stripDialect().str() + "_value";
+  line() << "const " << (isa<tile::ObjectType>(result.getType()) ? "auto" : cppType(result.getType())) << " "
+         << define(result, fallback) << " = " << call << ";\n";
+  return success();
+}
+
+LogicalResult Printer::declareResults(ResultRange results) {
+  for (Value result : results)
+    line() << cppType(result.getType()) << " " << define(result, "value") << ";\n";
+  return success();
+}
+
+/// Prints assignments of a block's yielded values to `targets`.
+LogicalResult Printer::assign(ValueRange targets, Block &body) {
+  Operation *yield = body.getTerminator();
+  for (auto [target, value] : llvm::zip(targets, yield->getOperands()))
+    if (use(target) != use(value))
+      line() << use(target) << " = " << use(value) << ";\n";
+  return success();
+}
+
+LogicalResult Printer::loop(scf::ForOp op) {
+  for (auto [argument, init, result] :
+       llvm::zip(op.getRegionIterArgs(), op.getInitArgs(), op.getResults())) {
+    std::string value = use(init);
+    line() << cppType(argument.getType()) << " " << define(argument, "carried") << " = " << value << ";\n";
+    expressions[result] = expressions[argument];
+  }
+  if (Attribute unroll = op->getAttr("unroll")) {
+    auto factor = dyn_cast<IntegerAttr>(unroll);
+    line() << "#pragma unroll" << (factor ? " " + std::to_string(factor.getInt()) : "") << "\n";
+  }
+  std::string lower = use(op.getLowerBound()), upper = text(op.getUpperBound()).inside(Precedence::Relational);
+  std::string step = use(op.getStep());
+  std::string i = define(op.getInductionVar(), "i");
+  line() << "for (int " << i << " = " << lower << "; " << i << " < " << upper << "; "
+         << (step == "1" ? "++" + i : i + " += " + step) << ") {\n";
+  ++depth;
+  if (failed(block(*op.getBody())) || failed(assign(op.getRegionIterArgs(), *op.getBody())))
+    return failure();
+  --depth;
+  line() << "}\n";
+  return success();
+}
+
+LogicalResult Printer::branch(scf::IfOp op) {
+  if (failed(declareResults(op.getResults())))
+    return failure();
+  line() << "if (" << use(op.getCondition()) << ") {\n";
+  for (Region *region : {&op.getThenRegion(), &op.getElseRegion()}) {
+    if (region->empty())
+      continue;
+    Block &body = region->front();
+    if (region == &op.getElseRegion()) {
+      if (body.without_terminator().empty() && op.getNumResults() == 0)
+        continue;
+      line() << "} else {\n";
+    }
+    ++depth;
+    if (failed(block(body)) || failed(assign(op.getResults(), body)))
+      return failure();
+    --depth;
+  }
+  line() << "}\n";
+  return success();
+}
+
+LogicalResult Printer::hook(tile::HookOp op) {
+  std::string name = define(op.getFunction(), "hook");
+  Block &body = op.getBody().front();
+  std::string parameters;
+  llvm::ListSeparator comma;
+  static constexpr const char *fallbacks[] = {"value", "query", "key", "head"};
+  for (BlockArgument argument : body.getArguments())
+    parameters += std::string(StringRef(comma)) + cppType(argument.getType()) + " " +
+                  define(argument, fallbacks[std::min<unsigned>(argument.getArgNumber(), 3)]);
+  line() << "const auto " << name << " = [](" << parameters << ") {\n";
+  ++depth;
+  for (Operation &inner : body.without_terminator())
+    if (failed(scalar(&inner)))
+      return failure();
+  line() << "return " << use(body.getTerminator()->getOperand(0)) << ";\n";
+  --depth;
+  line() << "};\n";
+  return success();
+}
+
+/// A pure scalar: folded into its user, or a named constant where it has a name or several users.
+LogicalResult Printer::scalar(Operation *op) {
+  if (op->getNumResults() != 1)
+    return op->emitError("the CUDA printer has no rule for this op");
+  SmallVector<Expression> operands;
+  for (Value operand : op->getOperands())
+    operands.push_back(text(operand));
+  std::optional<Expression> expression = scalarExpression(op, operands);
+  if (!expression)
+    return op->emitError("the CUDA printer has no rule for this op");
+  Value result = op->getResult(0);
+  bool trivial = expression->precedence == Precedence::Primary && op->getNumOperands() <= 1;
+  if (nameHint(result).empty() && (trivial || result.hasOneUse() || result.use_empty())) {
+    expressions[result] = *expression;
+    return success();
+  }
+  line() << "const " << cppType(result.getType()) << " " << define(result, "x") << " = "
+         << expression->text << ";\n";
+  return success();
+}
+
+} // namespace
+
+FailureOr<std::string> emitCuda(tile::KernelOp kernel, StringRef leafHeader) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  if (failed(Printer(stream).kernel(kernel, leafHeader)))
+    return failure();
+  return text;
+}
+
+} // namespace winnow

@@ -1,0 +1,241 @@
+// The score kernel: everything from log-sum-exp to pooling in one kernel, so that no [heads, tokens, summaries] tensor
+// exists. Written as one thread of control; the pipelining pass moves the loads, the barrier pass adds the order.
+// Method of the row orders: see templates/scoring.cuh.
+#include "compiler/tile/TileBuilder.h"
+#include "compiler/tile/TilePlan.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTileRows = 128; ///< summaries of one shared tile, 32 per warp of a token group
+
+class ScoreBuilder {
+public:
+  ScoreBuilder(ModuleOp module, const TilePlan &plan)
+      : plan(plan), sets(16 / std::max(2, plan.group)),
+        t(module, "score",
+          llvm::formatv("score of {0}: block scores of every token, heads combined and summaries pooled in registers.",
+                        plan.method)
+              .str(),
+          kThreads, 1) {}
+  BuiltKernel build();
+
+private:
+  bool softmax() const { return plan.normalizer >= 0; }
+  void constants();
+  void locate();
+  void normalize();
+  void score();
+  void scoreSet(Value set, Value firstRow, Value hook);
+  /// Rows of summary `index` that exist for the sequence, and a view of them.
+  Value rows(int index, StringRef hint);
+  Value view(int index, StringRef hint);
+  Value visible(int index, Value position, Value indexInSegment, Value rows, StringRef hint);
+  /// The loop over tiles of summary rows; `body` gets the tile's first row of the warp.
+  void overTiles(Value source, Value end, Value limit, bool atLeastOnce, function_ref<void(Value)> body);
+  void overSets(function_ref<void(Value)> body);
+  Value product(Value set, Value pair, Value &mmaTile);
+  TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
+  TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
+
+  const TilePlan &plan;
+  const int sets;
+  TileBuilder t;
+  Value tile, queries, summaries, operand, normalizers, selectHead, firstHead, kvHead, tokenGroup, quarter, own, fineRows;
+};
+
+void ScoreBuilder::constants() {
+  t.constant("kHeads", plan.heads, "query heads");
+  t.constant("kKvHeads", plan.kvHeads, "key/value heads");
+  t.constant("kGroup", plan.group, "query heads that share one selection");
+  t.constant("kDim", plan.headDim, "elements of one query or summary row");
+  t.constant("kBlock", plan.block, "keys of one selectable block");
+  t.constant("kTopK", plan.topk, "selected blocks per token, at most");
+  t.constant("kLocal", plan.local, "blocks up to the query's own that are always selected");
+  t.constant("kDenseLength", plan.denseLength, "shorter sequences are not selected from");
+  t.constant("kWindow", plan.summaries[plan.fine].window, "keys of one summary");
+  t.constant("kStride", plan.summaries[plan.fine].stride, "keys from one summary to the next");
+  if (softmax() && plan.normalizer != plan.fine) {
+    t.constant("kCoarseWindow", plan.summaries[plan.normalizer].window, "the same for the normaliser's summaries");
+    t.constant("kCoarseStride", plan.summaries[plan.normalizer].stride);
+  }
+  t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
+  t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
+  t.constant("kSets", sets, "sets of 8 tokens of one warp");
+  t.constant("kPairs", 8 / sets, "pairs of heads of one token");
+  t.constant("kThreads", kThreads);
+  t.constant("kTokens", 16 * sets, "tokens of one block of threads");
+  t.constant("kRows", kTileRows, "summaries of one tile");
+  // After a hook the scale is part of what it sees; after a softmax everything is base 2.
+  double scale = softmax() ? plan.scale * 1.4426950408889634 : plan.scale;
+  t.constant("kScale", scale, softmax() ? "softmax scale times log2 e" : "scale of a score");
+}
+
+Value ScoreBuilder::rows(int index, StringRef hint) {
+  return t.value(hint, "summary_rows", {t.field(tile, "k_length")}, {window(index), stride(index)});
+}
+
+Value ScoreBuilder::view(int index, StringRef hint) {
+  return t.value(hint, "summary_of",
+                 {t.pointer(t.bufferMember(index)), kvHead, t.field(t.params(), "total_k"), t.field(tile, "k_row")},
+                 {plan.element, "@kDim", stride(index)}, t.type("auto"));
+}
+
+Value ScoreBuilder::visible(int index, Value position, Value indexInSegment, Value rows, StringRef hint) {
+  if (plan.visibleBySegment)
+    return t.value(hint, "visible_by_segment", {indexInSegment, t.field(tile, "q_length"), rows}, {stride(index)});
+  return t.value(hint, "visible_absolute", {position, rows}, {window(index), stride(index)});
+}
+
+void ScoreBuilder::locate() {
+  int queryBytes = 256 * plan.headDim * 2, rowBytes = plan.headDim * 2;
+  queries = t.shared("queries", t.type("SharedTile", {256, "@kDim", plan.element}), queryBytes);
+  summaries = t.shared("summaries", t.type("SharedTile", {"@kRows", "@kDim", plan.element}), kTileRows * rowBytes);
+  // Late tokens see the most summaries: heaviest tiles first.
+  Value slot = t.sub(t.sub(t.gridDimension('x'), t.number(1)), t.blockIndex('x'), "slot");
+  tile = t.value("tile", "find_token_tile",
+                 {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                  t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), slot},
+                 {"@kTokens"}, t.type("TokenTile"));
+  t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
+  own = t.div(t.value("", "last_position", {tile}), t.named("kBlock"), "own");
+  // Where every block is selected anyway, scores are not needed.
+  t.returnIf(t.either(t.less(own, t.named("kTopK")), t.less(t.field(tile, "k_length"), t.named("kDenseLength"))));
+  selectHead = t.blockIndex('y', "select_head");
+  firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
+  kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
+  Value warp = t.value("warp", "warp_index", {});
+  tokenGroup = t.rem(warp, t.number(2), "token_group");
+  quarter = t.div(warp, t.number(2), "quarter");
+  fineRows = rows(plan.fine, "fine_rows");
+  operand = t.fragment("operand", t.type("RightOperand", {32, "@kDim", plan.element}));
+  t.leaf("load_queries", {queries, t.pointer("q"), tile, firstHead}, {"@kThreads", "@kHeads", "@kGroup"});
+}
+
+void ScoreBuilder::overTiles(Value source, Value end, Value limit, bool atLeastOnce,
+                             function_ref<void(Value)> body) {
+  scf::ForOp loop = t.loop("row", t.number(0), end, t.named("kRows"), [&](Value row) {
+    t.leaf("load_summaries", {summaries, source, row, limit}, {"@kThreads"});
+    Value firstOfWarp = t.mul(quarter, t.number(32));
+    t.leaf("load_operand", {operand, summaries, firstOfWarp});
+    body(t.add(row, t.mul(quarter, t.number(32)), "first_row"));
+  });
+  loop->setAttr("pipeline", t.builder.getStringAttr("rotate"));
+  if (atLeastOnce)
+    loop->setAttr("at_least_once", t.builder.getUnitAttr());
+}
+
+void ScoreBuilder::overSets(function_ref<void(Value)> body) {
+  if (sets == 1)
+    body(t.number(0));
+  else
+    t.unrolled("set", t.named("kSets"), body);
+}
+
+/// Logits of one mma tile: 8 tokens x 2 heads against the warp's 32 summaries.
+Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile) {
+  mmaTile = sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
+  Value logits = t.fragment("logits", t.type("Accumulator", {16, 32}));
+  t.leaf("clear", {logits});
+  Value row = t.add(t.mul(tokenGroup, t.number(128)), t.mul(mmaTile, t.number(16)));
+  t.leaf("mma_abt", {logits, queries, row, operand});
+  return logits;
+}
+
+/// log-sum-exp of every query row over the normaliser's summaries.
+void ScoreBuilder::normalize() {
+  Value coarseRows = plan.normalizer == plan.fine ? fineRows : rows(plan.normalizer, "coarse_rows");
+  Value last = t.value("last", "last_position", {tile});
+  Value lastIndex = t.sub(t.add(t.field(tile, "first"), t.field(tile, "tokens")), t.number(1));
+  Value end = t.max(t.number(1), visible(plan.normalizer, last, lastIndex, coarseRows, ""), "coarse_end");
+  Value source = view(plan.normalizer, "coarse");
+  Value table = t.shared("table", t.type("NormalizerTable"), 1024);
+  Value sums = t.fragment("sums", t.type("LogSumExp"));
+  t.leaf("clear", {sums});
+  overTiles(source, end, coarseRows, /*atLeastOnce=*/true, [&](Value firstRow) {
+    overSets([&](Value set) {
+      Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kGroup"});
+      Value seen = visible(plan.normalizer, t.add(t.field(tile, "position"), token),
+                           t.add(t.field(tile, "first"), token), coarseRows, "visible");
+      t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
+        Value mmaTile, logits = product(set, pair, mmaTile);
+        t.when(t.greater(t.add(firstRow, t.number(32)), seen),
+               [&] { t.leaf("mask_summaries", {logits, firstRow, seen}); });
+        t.leaf("add_exponentials", {sums, mmaTile, logits, t.namedReal("kScale")});
+      });
+    });
+  });
+  t.loop("turn", t.number(0), t.number(4), t.number(1), [&](Value turn) {
+    t.when(t.equal(quarter, turn),
+           [&] { t.leaf("merge_normalizers", {table, sums, tokenGroup, t.equal(turn, t.number(0))}); });
+  });
+  normalizers = t.fragment("normalizers", t.type("Normalizers"));
+  t.leaf("load_normalizers", {normalizers, table, tokenGroup});
+}
+
+/// Block scores of one token set from the warp's 32 summaries.
+void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
+  const char *combine = t.reduction(plan.combine == Reduction::Max), *pool = t.reduction(plan.pool == Reduction::Max);
+  Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kGroup"});
+  Value position = t.add(t.field(tile, "position"), token, "position");
+  Value seen = visible(plan.fine, position, t.add(t.field(tile, "first"), token), fineRows, "visible");
+  Value scores = t.fragment("scores", t.type("RowScores"));
+  t.leaf("clear_scores", {scores}, {combine});
+  t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
+    Value mmaTile, logits = product(set, pair, mmaTile);
+    if (softmax())
+      t.leaf("add_softmax_scores", {scores, logits, normalizers, mmaTile, t.namedReal("kScale")},
+             {combine, "@kGroup"});
+    else
+      t.leaf("add_raw_scores", {scores, logits, position, firstRow, t.namedReal("kScale"), hook},
+             {combine, "@kGroup"});
+  });
+  Value hidden = t.real(softmax() ? 0.0 : -std::numeric_limits<double>::infinity());
+  t.leaf("mask_scores", {scores, firstRow, seen, fineRows, hidden}, {pool});
+  Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
+  Value stride = t.field(t.params(), "score_stride");
+  Value chunkToken = t.sub(t.add(t.field(tile, "row"), token), begin);
+  Value row = t.value("block_scores", "score_row",
+                      {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, chunkToken, t.sub(end, begin), stride},
+                      {}, t.type("pointer"));
+  t.leaf("store_block_scores", {row, scores, firstRow, fineRows, stride, t.less(token, t.field(tile, "tokens"))},
+         {pool, "@kRowsPerBlock", "@kPad"});
+}
+
+void ScoreBuilder::score() {
+  Value hook;
+  if (!softmax()) {
+    hook = plan.scoreHook ? t.hook("rewrite", *plan.scoreHook) : t.identityHook("rewrite");
+  }
+  // Blocks from own - kLocal + 1 on are forced for the tile's last token; no token needs scores behind them.
+  Value end = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"), "fine_end");
+  Value source = view(plan.fine, "fine");
+  overTiles(source, end, fineRows, /*atLeastOnce=*/false,
+            [&](Value firstRow) { overSets([&](Value set) { scoreSet(set, firstRow, hook); }); });
+}
+
+BuiltKernel ScoreBuilder::build() {
+  constants();
+  locate();
+  if (softmax())
+    normalize();
+  score();
+  BuiltKernel built{t.finish(), {}};
+  built.recipe.step = "score";
+  built.recipe.perChunk = true;
+  // Where every block of the longest sequence is selected, no score is needed at all.
+  built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
+  built.recipe.gridX = llvm::formatv("token_count / {0} + batch", 16 * sets).str();
+  built.recipe.gridY = std::to_string(plan.selectHeads());
+  return built;
+}
+
+} // namespace
+
+BuiltKernel buildScore(ModuleOp module, const TilePlan &plan) { return ScoreBuilder(module, plan).build(); }
+
+} // namespace winnow

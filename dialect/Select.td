@@ -1,0 +1,188 @@
+// The select dialect: what a block-sparse attention method computes, one op per step. It serves the first step of the
+// way of a kernel; a built-in method is a text of about 15 lines in dialect/methods/.
+//
+// Values have no printed types, since each op has only one way to be typed. A setting of an op is a number, a keyword,
+// or a reference `@name` to a parameter of the method or to one of the spec's names (block, topk, group, head_dim);
+// references become numbers when the method is specialised. Notation below: t a query at absolute position pos, h a
+// query head of group g, G heads per group, B the block size, j a summary row, b a block.
+#ifndef WINNOW_DIALECT_SELECT
+#define WINNOW_DIALECT_SELECT
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/OpBase.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Select_Dialect : Dialect {
+  let name = "select";
+  let cppNamespace = "::winnow::select";
+  let summary = "Block-selection methods for sparse attention";
+  let useDefaultTypePrinterParser = 1;
+}
+
+//===-- Types ------------------------------------------------------------------------------------------------------===//
+
+class Select_TypeDef<string name, string word, string text> : TypeDef<Select_Dialect, name> {
+  let mnemonic = word;
+  let summary = text;
+}
+class Select_Type<TypeDef type, string name> : DialectType<Select_Dialect, CPred<"::mlir::isa<::winnow::select::" # name # "Type>($_self)">, type.summary>,
+    BuildableType<"$_builder.getType<::winnow::select::" # name # "Type>()">;
+
+def Select_QueryType : Select_TypeDef<"Query", "query", "queries [tokens, heads, head_dim]">;
+def Select_KeyType : Select_TypeDef<"Key", "key", "keys [tokens, kv_heads, head_dim]">;
+def Select_ValueType : Select_TypeDef<"Value", "value", "values [tokens, kv_heads, head_dim]">;
+def Select_SummaryType : Select_TypeDef<"Summary", "summary", "summaries of keys [kv_heads, rows, head_dim]">;
+def Select_LseType : Select_TypeDef<"Lse", "lse", "log-sum-exp per query head and token">;
+def Select_ScoresType : Select_TypeDef<"Scores", "scores", "scores of summary rows or of blocks, per head or group">;
+def Select_IdsType : Select_TypeDef<"Ids", "ids", "selected block ids, ascending, -1 behind the last">;
+def Select_OutputType : Select_TypeDef<"Output", "output", "attention output, like the queries, and its log-sum-exp">;
+
+def Query : Select_Type<Select_QueryType, "Query">;
+def Key : Select_Type<Select_KeyType, "Key">;
+def Value_ : Select_Type<Select_ValueType, "Value">;
+def Summary : Select_Type<Select_SummaryType, "Summary">;
+def Lse : Select_Type<Select_LseType, "Lse">;
+def Scores : Select_Type<Select_ScoresType, "Scores">;
+def Ids : Select_Type<Select_IdsType, "Ids">;
+def Output : Select_Type<Select_OutputType, "Output">;
+
+// A number, a keyword, or a reference to a parameter.
+def Setting : AnyAttrOf<[I64Attr, StrAttr, FlatSymbolRefAttr], "a number, a keyword or a reference to a parameter">;
+
+class Select_Op<string mnemonic, list<Trait> traits = []> : Op<Select_Dialect, mnemonic, traits>;
+
+//===-- Method and structure ---------------------------------------------------------------------------------------===//
+
+def Select_MethodOp : Select_Op<"method", [IsolatedFromAbove, Symbol, SingleBlock]> {
+  let summary = "A method: a program from queries, keys and values to attention output";
+  let description = [{
+    `doc` is the line that `winnow methods` shows. `params` declares the method's parameters with their defaults
+    (integers or keywords); `--set name=value` changes them. `spec` is attached by specialisation.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$doc, DictionaryAttr:$params, OptionalAttr<DictionaryAttr>:$spec);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+}
+
+def Select_ReturnOp : Select_Op<"return", [Terminator, Pure, ParentOneOf<["MethodOp"]>]> {
+  let summary = "The method's result";
+  let arguments = (ins Output:$output);
+  let assemblyFormat = "$output attr-dict";
+}
+
+def Select_KernelOp : Select_Op<"kernel", [SingleBlock, RecursiveMemoryEffects]> {
+  let summary = "Steps that one generated kernel computes (made by the fuse-kernels pass)";
+  let arguments = (ins StrAttr:$name);
+  let results = (outs Variadic<AnyType>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$name (`->` type($results)^)? attr-dict-with-keyword $body";
+}
+
+def Select_YieldOp : Select_Op<"yield", [Terminator, Pure]> {
+  let summary = "The new value of an elementwise region, or the values that leave a kernel";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+//===-- Steps ------------------------------------------------------------------------------------------------------===//
+
+def Select_SummarizeOp : Select_Op<"summarize", [Pure]> {
+  let summary = "Summaries of windows of keys";
+  let description = [{
+    Row j = the mean over keys [stride * j, stride * j + window), per KV head and channel, in fp32, rounded to the
+    element type. Only whole windows count. The window is a multiple of the stride.
+  }];
+  let arguments = (ins StrAttr:$kind, Key:$keys, Setting:$window, Setting:$stride);
+  let results = (outs Summary:$summary);
+  let assemblyFormat = "custom<Word>($kind) $keys `window` custom<Setting>($window) `stride` custom<Setting>($stride) attr-dict";
+  let hasVerifier = 1;
+}
+
+def Select_LogSumExpOp : Select_Op<"logsumexp", [Pure]> {
+  let summary = "The normaliser of a softmax over summaries";
+  let description = [{
+    LSE_h = log of the sum over visible rows c of exp(q_h . row_c * scale). mode: `coarse` sums over the rows of
+    `coarse` (InfLLM-V2, arXiv 2509.24663: no correction for their smaller number), `exact` over the scored rows,
+    `none` makes the scores raw. visible: see select.score.
+  }];
+  let arguments = (ins Query:$query, Summary:$rows, Optional<Summary>:$coarse, Setting:$mode, Setting:$visible);
+  let results = (outs Lse:$lse);
+  let assemblyFormat = [{$query `,` $rows (`coarse` $coarse^)? `mode` custom<Setting>($mode)
+                         `visible` custom<Setting>($visible) attr-dict}];
+  let hasVerifier = 1;
+}
+
+def Select_ScoreOp : Select_Op<"score", [Pure, RecursiveMemoryEffects]> {
+  let summary = "Scores of queries against summary rows, per query head";
+  let description = [{
+    With `softmax`: score = exp(q_h . row_j * scale - LSE_h), hidden rows score 0. Without: score = q_h . row_j * scale,
+    hidden rows -inf, and a region may rewrite each score: (score f32, query position i32, row i32) -> f32.
+    visible `none`: row j is visible when its window ends at or before the query, stride * j + window <= pos + 1.
+    visible `infllmv2`: the published kernel's rule, which counts from the query's index in its segment.
+  }];
+  let arguments = (ins Query:$query, Summary:$rows, Optional<Lse>:$lse, Setting:$visible);
+  let regions = (region AnyRegion:$rewrite);
+  let results = (outs Scores:$scores);
+  let assemblyFormat = [{$query `,` $rows (`softmax` $lse^)? `visible` custom<Setting>($visible) (`rewrite` $rewrite^)?
+                         attr-dict}];
+  let hasVerifier = 1;
+}
+
+def Select_CombineHeadsOp : Select_Op<"combine_heads", [Pure]> {
+  let summary = "One score per group of heads that share a KV head: sum or max over the group";
+  let arguments = (ins StrAttr:$kind, Scores:$scores);
+  let results = (outs Scores:$combined);
+  let assemblyFormat = "custom<Word>($kind) $scores attr-dict";
+  let hasVerifier = 1;
+}
+
+def Select_PoolOp : Select_Op<"pool", [Pure]> {
+  let summary = "Scores of summary rows to scores of blocks: max or sum over the windows that overlap a block";
+  let description = [{
+    Rows j with B/stride * b - (window/stride - 1) <= j < B/stride * (b + 1), cut to the existing ones; a block without
+    any row scores -inf.
+  }];
+  let arguments = (ins StrAttr:$kind, Scores:$scores);
+  let results = (outs Scores:$pooled);
+  let assemblyFormat = "custom<Word>($kind) $scores attr-dict";
+  let hasVerifier = 1;
+}
+
+def Select_ForceOp : Select_Op<"force", [Pure]> {
+  let summary = "Blocks that are selected whatever their score, inside the budget";
+  let description = [{
+    b < init, and own - local < b <= own with own = pos / B: `local` counts the query's own block.
+  }];
+  let arguments = (ins Scores:$scores, Setting:$init, Setting:$local);
+  let results = (outs Scores:$forced);
+  let assemblyFormat = "$scores `init` custom<Setting>($init) `local` custom<Setting>($local) attr-dict";
+  let hasVerifier = 1;
+}
+
+def Select_TopKOp : Select_Op<"top_k", [Pure]> {
+  let summary = "The topk best blocks of each token, never behind its own: exact; ties to the smaller id";
+  let arguments = (ins Scores:$scores);
+  let results = (outs Ids:$ids);
+  let assemblyFormat = "$scores attr-dict";
+  let hasVerifier = 1;
+}
+
+def Select_AttendOp : Select_Op<"attend", [Pure, RecursiveMemoryEffects]> {
+  let summary = "Softmax attention over the keys of the selected blocks; over all keys without ids";
+  let description = [{
+    out[t, h] = softmax over keys i <= pos in the selected blocks of q_h . k_i * scale, times v_i; fp32 accumulation.
+    A sequence shorter than `dense_len` attends to every key (-1: none does). A region may rewrite each logit:
+    (logit f32 after scaling, query position i32, key position i32) -> f32.
+  }];
+  let arguments = (ins Query:$query, Key:$keys, Value_:$values, Optional<Ids>:$ids, OptionalAttr<Setting>:$dense_len);
+  let regions = (region AnyRegion:$rewrite);
+  let results = (outs Output:$output);
+  let assemblyFormat = [{$query `,` $keys `,` $values (`,` $ids^)? (`dense_len` custom<Setting>($dense_len)^)?
+                         (`rewrite` $rewrite^)? attr-dict}];
+  let hasVerifier = 1;
+}
+
+#endif

@@ -1,0 +1,131 @@
+// What makes a method wrong, said at the place in its text. Checks that need numbers (budgets, divisibility) belong to
+// specialisation, when references have become numbers.
+#include "dialect/Select.h"
+
+using namespace mlir;
+using namespace winnow::select;
+
+/// A reference must name a parameter of the method, or a name of the spec; a literal must be of the right kind.
+static LogicalResult verifySetting(Operation *op, StringRef what, Attribute setting, bool isWord = false,
+                                   ArrayRef<StringRef> words = {}) {
+  if (auto reference = dyn_cast<FlatSymbolRefAttr>(setting)) {
+    static constexpr StringRef specNames[] = {"block", "topk", "group", "head_dim"};
+    auto method = op->getParentOfType<MethodOp>();
+    if (llvm::is_contained(specNames, reference.getValue()) || !method)
+      return success();
+    Attribute value = method.getParams().get(reference.getValue());
+    if (!value)
+      return op->emitOpError("'") << what << "' refers to @" << reference.getValue()
+                                  << ", which is neither a parameter of @" << method.getSymName()
+                                  << " nor one of block, topk, group, head_dim";
+    setting = value;
+  }
+  auto word = dyn_cast<StringAttr>(setting);
+  if (isWord != bool(word))
+    return op->emitOpError("'") << what << "' must be " << (isWord ? "a keyword" : "a number");
+  if (word && !llvm::is_contained(words, word.getValue()))
+    return op->emitOpError("'") << what << "' is '" << word.getValue() << "'; known are " << llvm::join(words, ", ");
+  return success();
+}
+
+static LogicalResult verifyWord(Operation *op, StringRef word, ArrayRef<StringRef> words) {
+  if (llvm::is_contained(words, word))
+    return success();
+  return op->emitOpError("has no kind '") << word << "'; known are " << llvm::join(words, ", ");
+}
+
+/// An elementwise region takes (f32, i32, i32) and yields one f32, with arith and math ops only.
+static LogicalResult verifyRewrite(Operation *op, Region &region) {
+  if (region.empty())
+    return success();
+  Block &body = region.front();
+  auto types = body.getArgumentTypes();
+  if (!region.hasOneBlock() || types.size() != 3 || !types[0].isF32() || !types[1].isInteger(32) || !types[2].isInteger(32))
+    return op->emitOpError("'rewrite' must take (value: f32, query position: i32, key position or row: i32)");
+  for (Operation &inner : body.without_terminator())
+    if (!isa<arith::ArithDialect, math::MathDialect>(inner.getDialect()))
+      return inner.emitOpError("stands in a 'rewrite' region, which may hold arith and math ops only");
+  auto yield = dyn_cast<YieldOp>(body.back());
+  if (!yield || yield.getNumOperands() != 1 || !yield.getOperand(0).getType().isF32())
+    return op->emitOpError("'rewrite' must end with select.yield of one f32");
+  return success();
+}
+
+/// The op that made a value of scores, looking through a kernel's boundary.
+static Operation *origin(Value scores) { return scores.getDefiningOp(); }
+
+LogicalResult MethodOp::verify() {
+  if (!isa<ReturnOp>(getBody().front().back()))
+    return emitOpError("must end with select.return");
+  return success();
+}
+
+LogicalResult SummarizeOp::verify() {
+  if (failed(verifyWord(*this, getKind(), {"mean"})) || failed(verifySetting(*this, "window", getWindow())) ||
+      failed(verifySetting(*this, "stride", getStride())))
+    return failure();
+  auto window = dyn_cast<IntegerAttr>(getWindow()), stride = dyn_cast<IntegerAttr>(getStride());
+  if (window && stride) {
+    if (stride.getInt() < 1 || window.getInt() < stride.getInt() || window.getInt() % stride.getInt())
+      return emitOpError("needs a window that is a positive multiple of the stride, not ")
+             << window.getInt() << " and " << stride.getInt();
+  }
+  return success();
+}
+
+LogicalResult LogSumExpOp::verify() {
+  if (failed(verifySetting(*this, "mode", getMode(), true, {"coarse", "exact", "none"})) ||
+      failed(verifySetting(*this, "visible", getVisible(), true, {"none", "infllmv2"})))
+    return failure();
+  auto mode = dyn_cast<StringAttr>(getMode());
+  if (mode && mode.getValue() == "coarse" && !getCoarse())
+    return emitOpError("of mode coarse needs coarse summaries");
+  return success();
+}
+
+LogicalResult ScoreOp::verify() {
+  if (failed(verifySetting(*this, "visible", getVisible(), true, {"none", "infllmv2"})))
+    return failure();
+  if (getLse() && !getRewrite().empty())
+    return emitOpError("has both 'softmax' and 'rewrite'; a region may rewrite raw scores only");
+  return verifyRewrite(*this, getRewrite());
+}
+
+LogicalResult CombineHeadsOp::verify() {
+  Operation *from = origin(getScores());
+  if (from && !isa<ScoreOp>(from))
+    return emitOpError("combines the heads of select.score's result, before pooling");
+  return verifyWord(*this, getKind(), {"sum", "max"});
+}
+
+LogicalResult PoolOp::verify() {
+  Operation *from = origin(getScores());
+  if (from && !isa<ScoreOp, CombineHeadsOp>(from))
+    return emitOpError("pools scores of summary rows; these are scores of blocks already");
+  return verifyWord(*this, getKind(), {"max", "sum"});
+}
+
+LogicalResult ForceOp::verify() {
+  Operation *from = origin(getScores());
+  if (from && isa<ScoreOp, CombineHeadsOp>(from))
+    return emitOpError("needs scores of blocks: put select.pool before it");
+  if (failed(verifySetting(*this, "init", getInit())) || failed(verifySetting(*this, "local", getLocal())))
+    return failure();
+  for (Attribute setting : {getInit(), getLocal()})
+    if (auto number = dyn_cast<IntegerAttr>(setting); number && number.getInt() < 0)
+      return emitOpError("forces a negative number of blocks");
+  return success();
+}
+
+LogicalResult TopKOp::verify() {
+  Operation *from = origin(getScores());
+  if (from && isa<ScoreOp, CombineHeadsOp>(from))
+    return emitOpError("needs scores of blocks: put select.pool before it");
+  return success();
+}
+
+LogicalResult AttendOp::verify() {
+  if (getDenseLen() && failed(verifySetting(*this, "dense_len", *getDenseLen())))
+    return failure();
+  return verifyRewrite(*this, getRewrite());
+}

@@ -1,0 +1,353 @@
+// The leaf ops of the tile dialect, one entry per device function of templates/: same name, same operand order,
+// destination first; attributes are the template arguments that operands do not determine, in order. Shapes, layouts
+// and instructions are documented at the device functions; here stands what the passes need: what is read and written.
+#ifndef WINNOW_DIALECT_TILE_LEAVES
+#define WINNOW_DIALECT_TILE_LEAVES
+
+include "dialect/Tile.td"
+
+// A template argument: a number, a named constant of the kernel, an element type or the name of a device type.
+def Arg_ : AnyAttrOf<[I32Attr, FlatSymbolRefAttr, TypeAttr, StrAttr]>;
+
+//===-- Where: threads, sequences, rows (sequence.cuh, tile.cuh) ---------------------------------------------------===//
+
+def Tile_ThreadIndexOp : Tile_Leaf<"thread_index", [Pure]> {
+  let summary = "Index of the thread in its block";
+  let results = (outs I32:$index);
+}
+def Tile_WarpIndexOp : Tile_Leaf<"warp_index", [Pure]> {
+  let summary = "Index of the warp in its block, uniform over the warp";
+  let results = (outs I32:$index);
+}
+def Tile_FindTokenTileOp : Tile_Leaf<"find_token_tile", [Pure]> {
+  let summary = "The tokens that this block of threads works on, found by the slot's number in a ragged batch";
+  let arguments = (ins Arg_:$tokens, Takes<>:$cu_q, Takes<>:$cu_k, I32:$batch, I32:$begin, I32:$end, I32:$slot);
+  let results = (outs Tile_Object:$tile);
+}
+def Tile_LastPositionOp : Tile_Leaf<"last_position", [Pure]> {
+  let summary = "Absolute position of the tile's last token";
+  let arguments = (ins Takes<>:$tile);
+  let results = (outs I32:$position);
+}
+def Tile_GlobalRowsOp : Tile_Leaf<"global_rows", [Pure]> {
+  let summary = "Rows of a matrix in global memory";
+  let arguments = (ins Arg_:$type, Arg_:$stride, Takes<>:$matrix, I32:$row, I32:$column);
+  let results = (outs Tile_Object:$rows);
+}
+def Tile_LoadRowsOp : Tile_Leaf<"load_rows", [AsyncLoad]> {
+  let summary = "Starts copying consecutive rows into a shared tile; rows from the limit on become zero";
+  let arguments = (ins Arg_:$threads, Writes<>:$tile, Takes<>:$source, I32:$first_row, I32:$row_limit, I32:$thread);
+}
+
+//===-- Order: barriers and rings (arch/, pipeline.cuh); made by passes --------------------------------------------===//
+
+def Tile_SyncThreadsOp : Tile_Leaf<"sync_threads"> {
+  let summary = "Barrier of all threads of the block (inserted by the insert-barriers pass)";
+}
+def Tile_WaitCopiesOp : Tile_Leaf<"wait_copies"> {
+  let summary = "Waits until this thread's asynchronous copies have landed";
+}
+def Tile_InitRingOp : Tile_Leaf<"init_ring"> {
+  let summary = "Sets up a ring's full and empty barriers";
+  let arguments = (ins Writes<>:$barriers, I32:$producers, I32:$consumers);
+}
+def Tile_StageOp : Tile_Leaf<"stage", [Pure]> {
+  let summary = "The cursor's tile of a ring";
+  let arguments = (ins Takes<>:$ring, Takes<>:$cursor);
+  let results = (outs Tile_Object:$tile);
+}
+def Tile_WaitFullOp : Tile_Leaf<"wait_full"> {
+  let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
+  let summary = "Waits until the cursor's stage has been filled";
+}
+def Tile_WaitEmptyOp : Tile_Leaf<"wait_empty"> {
+  let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
+  let summary = "Waits until all consumers have released the cursor's stage";
+}
+def Tile_ArriveFullOp : Tile_Leaf<"arrive_full"> {
+  let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
+  let summary = "Reports the stage full once this thread's copies have landed";
+}
+def Tile_ArriveEmptyOp : Tile_Leaf<"arrive_empty"> {
+  let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
+  let summary = "Releases the cursor's stage, one arrival per warp";
+}
+def Tile_AdvanceOp : Tile_Leaf<"advance"> {
+  let arguments = (ins Updates<>:$cursor);
+  let summary = "Moves the cursor to the next stage";
+}
+
+//===-- Products (tile.cuh) ----------------------------------------------------------------------------------------===//
+
+def Tile_ClearOp : Tile_Leaf<"clear"> {
+  let summary = "Sets a fragment to its neutral value";
+  let arguments = (ins Writes<>:$fragment);
+}
+def Tile_LoadOperandOp : Tile_Leaf<"load_operand"> {
+  let summary = "Rows of a shared tile as the transposed right factor of a product, in registers";
+  let arguments = (ins Writes<>:$operand, Reads<>:$tile, I32:$first_row);
+}
+def Tile_MmaAbtOp : Tile_Leaf<"mma_abt"> {
+  let summary = "sums += a b^T; a shared left factor is followed by its first row";
+  let arguments = (ins Updates<>:$sums, Reads<>:$left, Optional<I32>:$first_row, Reads<>:$right);
+}
+def Tile_MmaAbOp : Tile_Leaf<"mma_ab"> {
+  let summary = "sums += a b";
+  let arguments = (ins Updates<>:$sums, Reads<>:$left, Reads<>:$right);
+}
+def Tile_RoundToOperandOp : Tile_Leaf<"round_to_operand"> {
+  let summary = "Rounds fp32 sums to the element type, as the left factor of the next product";
+  let arguments = (ins Writes<>:$operand, Reads<>:$sums);
+}
+
+//===-- Which key tiles (wanted.cuh) -------------------------------------------------------------------------------===//
+
+def Tile_ClearWantedOp : Tile_Leaf<"clear_wanted"> {
+  let summary = "Clears the bitmap of wanted key tiles";
+  let arguments = (ins Writes<>:$wanted, I32:$tiles);
+}
+def Tile_MarkWantedOp : Tile_Leaf<"mark_wanted"> {
+  let summary = "Marks the key tiles that the tile's tokens selected";
+  let arguments = (ins Arg_:$topk, Arg_:$tiles_per_block, Arg_:$keys, Updates<>:$wanted, Takes<>:$ids, I32:$select_head,
+                   I32:$total_q, Takes<>:$tile, I32:$window);
+}
+def Tile_MarkCausalOp : Tile_Leaf<"mark_causal"> {
+  let summary = "Marks every key tile at or before the tokens: the dense case";
+  let arguments = (ins Arg_:$keys, Updates<>:$wanted, Takes<>:$tile, I32:$window, I32:$tiles);
+}
+def Tile_CompactListOp : Tile_Leaf<"compact_list"> {
+  let summary = "The wanted key tiles as an ascending list, by one warp";
+  let arguments = (ins Writes<>:$list, Reads<>:$wanted, I32:$tiles);
+}
+def Tile_ListLengthOp : Tile_Leaf<"list_length"> {
+  let arguments = (ins Reads<>:$list);
+  let results = (outs I32:$length);
+  let summary = "Entries of the list";
+}
+def Tile_ListTileOp : Tile_Leaf<"list_tile"> {
+  let arguments = (ins Reads<>:$list, I32:$entry);
+  let results = (outs I32:$tile);
+  let summary = "An entry's key tile, counted from the window's first";
+}
+def Tile_ListWantsOp : Tile_Leaf<"list_wants"> {
+  let arguments = (ins Arg_:$warp_tokens, Reads<>:$list, I32:$entry, I32:$warp);
+  let results = (outs I32:$wants);
+  let summary = "One bit per token of the warp that selected the entry";
+}
+
+//===-- Attention (attention.cuh) ----------------------------------------------------------------------------------===//
+
+def Tile_QueryRowsOp : Tile_Leaf<"query_rows", [Pure]> {
+  let summary = "Tokens, heads and positions of a warp's 16 query rows";
+  let arguments = (ins Arg_:$group, Takes<>:$tile, I32:$warp);
+  let results = (outs Tile_Object:$rows);
+}
+def Tile_LoadQueryOp : Tile_Leaf<"load_query"> {
+  let summary = "The warp's query rows as the left factor of a product";
+  let arguments = (ins Arg_:$heads, Writes<>:$query, Takes<>:$q, Takes<>:$rows, I32:$first_head);
+}
+def Tile_MaskCausalOp : Tile_Leaf<"mask_causal"> {
+  let summary = "Hides keys behind each row's position";
+  let arguments = (ins Updates<>:$logits, Takes<>:$rows, I32:$first_key);
+}
+def Tile_MaskUnwantedOp : Tile_Leaf<"mask_unwanted"> {
+  let summary = "Hides the key tile from rows whose token did not select it";
+  let arguments = (ins Updates<>:$logits, Takes<>:$rows, I32:$wants);
+}
+def Tile_MapLogitsOp : Tile_Leaf<"map_logits"> {
+  let summary = "Applies the method's elementwise region to scaled logits";
+  let arguments = (ins Updates<>:$logits, Takes<>:$rows, I32:$first_key, F32:$scale, Takes<>:$hook);
+}
+def Tile_RaiseMaximumOp : Tile_Leaf<"raise_maximum"> {
+  let summary = "Raises the rows' running maxima where they must; true if sums and output have to be rescaled";
+  let arguments = (ins Updates<>:$state, Reads<>:$logits, F32:$scale);
+  let results = (outs I1:$raised);
+}
+def Tile_RescaleRowsOp : Tile_Leaf<"rescale_rows"> {
+  let summary = "Rescales the output rows after a raise of the maxima";
+  let arguments = (ins Updates<>:$output, Reads<>:$state);
+}
+def Tile_ExponentiateOp : Tile_Leaf<"exponentiate"> {
+  let summary = "Turns logits into softmax weights in place and adds their row sums to the state";
+  let arguments = (ins Updates<>:$logits, Updates<>:$state, F32:$scale);
+}
+def Tile_ReduceSumOp : Tile_Leaf<"reduce_sum"> {
+  let summary = "Completes the row sums over the lanes that share a row";
+  let arguments = (ins Updates<>:$state);
+}
+def Tile_StoreOutputOp : Tile_Leaf<"store_output"> {
+  let summary = "Writes output rows, divided by their sums";
+  let arguments = (ins Arg_:$heads, Arg_:$type, Takes<>:$out, Reads<>:$output, Reads<>:$state, Takes<>:$rows,
+                   I32:$first_head);
+}
+def Tile_StoreLseOp : Tile_Leaf<"store_lse"> {
+  let summary = "Writes the rows' log-sum-exp";
+  let arguments = (ins Takes<>:$lse, Reads<>:$state, Takes<>:$rows, I32:$first_head, I32:$total_q, F32:$scale);
+}
+
+//===-- Scores (scoring.cuh) ---------------------------------------------------------------------------------------===//
+
+def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", [AsyncLoad]> {
+  let summary = "Starts copying the block's query rows into shared memory, in the order that makes head sums local";
+  let arguments = (ins Arg_:$threads, Arg_:$heads, Arg_:$group, Writes<>:$queries, Takes<>:$q, Takes<>:$tile,
+                   I32:$first_head);
+}
+def Tile_LoadSummariesOp : Tile_Leaf<"load_summaries", [AsyncLoad]> {
+  let summary = "Starts copying 128 summary rows into shared memory, in the order that makes pooling local";
+  let arguments = (ins Arg_:$threads, Writes<>:$summaries, Takes<>:$source, I32:$first_row, I32:$row_limit);
+}
+def Tile_SummaryOfOp : Tile_Leaf<"summary_of", [Pure]> {
+  let summary = "A sequence's summary rows of one key/value head";
+  let arguments = (ins Arg_:$type, Arg_:$dim, Arg_:$stride, Takes<>:$buffer, I32:$kv_head, I32:$total_k, I32:$k_row);
+  let results = (outs Tile_Object:$rows);
+}
+def Tile_SummaryRowsOp : Tile_Leaf<"summary_rows", [Pure]> {
+  let summary = "Whole windows in a sequence of keys";
+  let arguments = (ins Arg_:$window, Arg_:$stride, I32:$length);
+  let results = (outs I32:$rows);
+}
+def Tile_SetTokenOp : Tile_Leaf<"set_token", [Pure]> {
+  let summary = "The lane's token of a token set";
+  let arguments = (ins Arg_:$group, I32:$token_group, I32:$set);
+  let results = (outs I32:$token);
+}
+def Tile_VisibleAbsoluteOp : Tile_Leaf<"visible_absolute", [Pure]> {
+  let summary = "Summary rows whose window ends at or before a position";
+  let arguments = (ins Arg_:$window, Arg_:$stride, I32:$position, I32:$rows);
+  let results = (outs I32:$visible);
+}
+def Tile_VisibleBySegmentOp : Tile_Leaf<"visible_by_segment", [Pure]> {
+  let summary = "Visible summary rows by the rule of infllmv2_cuda_impl";
+  let arguments = (ins Arg_:$stride, I32:$index, I32:$q_length, I32:$rows);
+  let results = (outs I32:$visible);
+}
+def Tile_MaskSummariesOp : Tile_Leaf<"mask_summaries"> {
+  let summary = "Hides summaries that the lane's token may not see";
+  let arguments = (ins Updates<>:$logits, I32:$first_row, I32:$visible);
+}
+def Tile_AddExponentialsOp : Tile_Leaf<"add_exponentials"> {
+  let summary = "Adds logits to the running log-sum-exp of one mma tile";
+  let arguments = (ins Updates<>:$sums, I32:$mma_tile, Reads<>:$logits, F32:$scale);
+}
+def Tile_MergeNormalizersOp : Tile_Leaf<"merge_normalizers"> {
+  let summary = "Adds a warp's log-sum-exp to the block's table; one warp of a token group after the other";
+  let arguments = (ins Updates<>:$table, Reads<>:$sums, I32:$token_group, I1:$is_first);
+}
+def Tile_LoadNormalizersOp : Tile_Leaf<"load_normalizers"> {
+  let summary = "The lane's normalisers from the block's table";
+  let arguments = (ins Writes<>:$normalizers, Reads<>:$table, I32:$token_group);
+}
+def Tile_ClearScoresOp : Tile_Leaf<"clear_scores"> {
+  let summary = "Scores before the first head";
+  let arguments = (ins Arg_:$combine, Writes<>:$scores);
+}
+def Tile_AddSoftmaxScoresOp : Tile_Leaf<"add_softmax_scores"> {
+  let summary = "Combines in the softmax weights of one mma tile's heads";
+  let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, Reads<>:$normalizers,
+                   I32:$mma_tile, F32:$scale);
+}
+def Tile_AddRawScoresOp : Tile_Leaf<"add_raw_scores"> {
+  let summary = "Combines in the raw scores of one mma tile's heads, through the method's elementwise region";
+  let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, I32:$position, I32:$first_row,
+                   F32:$scale, Takes<>:$hook);
+}
+def Tile_MaskScoresOp : Tile_Leaf<"mask_scores"> {
+  let summary = "Gives hidden and missing summaries their fixed scores";
+  let arguments = (ins Arg_:$pool, Updates<>:$scores, I32:$first_row, I32:$visible, I32:$rows, F32:$hidden);
+}
+def Tile_ScoreRowOp : Tile_Leaf<"score_row", [Pure]> {
+  let summary = "A token's row of block scores in the workspace";
+  let arguments = (ins Takes<>:$buffer, I32:$select_head, I32:$token, I32:$tokens, I32:$stride);
+  let results = (outs Tile_Object:$row);
+}
+def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores"> {
+  let summary = "Pools summaries to key blocks and writes their scores";
+  let arguments = (ins Arg_:$pool, Arg_:$rows_per_block, Arg_:$pad, Takes<>:$row, Reads<>:$scores, I32:$first_row,
+                   I32:$rows, I32:$stride, I1:$valid);
+}
+
+//===-- Summaries (summarize.cuh) ----------------------------------------------------------------------------------===//
+
+def Tile_AddRowOp : Tile_Leaf<"add_row"> {
+  let summary = "Adds eight channels of a key to fp32 sums";
+  let arguments = (ins Updates<>:$sums, Takes<>:$rows, I32:$row, I32:$chunk);
+}
+def Tile_StoreMeanOp : Tile_Leaf<"store_mean"> {
+  let summary = "Writes eight channels of a summary row";
+  let arguments = (ins Takes<>:$rows, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count);
+}
+
+//===-- Top-k (top_k.cuh) ------------------------------------------------------------------------------------------===//
+
+def Tile_IdRowOp : Tile_Leaf<"id_row", [Pure]> {
+  let summary = "A token's row of selected ids";
+  let arguments = (ins Arg_:$topk, Takes<>:$ids, I32:$select_head, I32:$total_q, I32:$row);
+  let results = (outs Tile_Object:$row_ids);
+}
+def Tile_PadIdsOp : Tile_Leaf<"pad_ids"> {
+  let summary = "Fills a row of ids with -1 from an index on";
+  let arguments = (ins Arg_:$topk, Takes<>:$ids, I32:$from);
+}
+def Tile_FirstForcedOp : Tile_Leaf<"first_forced", [Pure]> {
+  let summary = "The first of the forced blocks that end at the token's own";
+  let arguments = (ins Arg_:$topk, Arg_:$local, I32:$own);
+  let results = (outs I32:$block);
+}
+def Tile_EdgeRowOp : Tile_Leaf<"edge_row", [Pure]> {
+  let summary = "The edges of a row of block scores; null where windows do not reach over blocks";
+  let arguments = (ins Arg_:$rows_per_block, Arg_:$pad, Takes<>:$row, I32:$stride);
+  let results = (outs Tile_Object:$edges);
+}
+def Tile_LoadKeysOp : Tile_Leaf<"load_keys"> {
+  let summary = "A warp's block scores as order-preserving keys in registers";
+  let arguments = (ins Arg_:$pool, Arg_:$init, Arg_:$blocks_per_edge, Writes<>:$keys, Takes<>:$blocks, Takes<>:$edges,
+                   I32:$first_block, I32:$forced_from, I32:$own);
+}
+def Tile_StartSearchOp : Tile_Leaf<"start_search"> {
+  let summary = "Begins the search for the threshold of the selection";
+  let arguments = (ins Arg_:$topk, Writes<>:$search, I32:$own);
+}
+def Tile_IsOpenOp : Tile_Leaf<"is_open"> {
+  let summary = "True while more keys than wanted reach the threshold";
+  let arguments = (ins Reads<>:$search);
+  let results = (outs I1:$open);
+}
+def Tile_NextThresholdOp : Tile_Leaf<"next_threshold"> {
+  let summary = "The threshold with the next bit set";
+  let arguments = (ins Reads<>:$search, I32:$step);
+  let results = (outs I32:$threshold);
+}
+def Tile_CountAtLeastOp : Tile_Leaf<"count_at_least"> {
+  let summary = "Keys of the warp at or above a threshold";
+  let arguments = (ins Reads<>:$keys, I32:$threshold);
+  let results = (outs I32:$count);
+}
+def Tile_CountAboveOp : Tile_Leaf<"count_above"> {
+  let summary = "Keys of the warp above a threshold";
+  let arguments = (ins Reads<>:$keys, I32:$threshold);
+  let results = (outs I32:$count);
+}
+def Tile_NarrowOp : Tile_Leaf<"narrow"> {
+  let summary = "Keeps the threshold if enough keys reach it";
+  let arguments = (ins Updates<>:$search, I32:$threshold, I32:$count);
+}
+def Tile_StoreIdsOp : Tile_Leaf<"store_ids"> {
+  let summary = "Writes the selected ids of a row, ascending";
+  let arguments = (ins Takes<>:$ids, Reads<>:$keys, I32:$threshold, I32:$first_block, I32:$above, I32:$equal, I32:$ties);
+}
+def Tile_StoreCountOp : Tile_Leaf<"store_count"> {
+  let summary = "A warp's count into the block's table of counts";
+  let arguments = (ins Writes<>:$counts, I32:$warp, I32:$count);
+}
+def Tile_TotalCountOp : Tile_Leaf<"total_count"> {
+  let summary = "Sum of all warps' counts";
+  let arguments = (ins Reads<>:$counts);
+  let results = (outs I32:$total);
+}
+def Tile_CountBeforeOp : Tile_Leaf<"count_before"> {
+  let summary = "Sum of the counts of the warps before this one";
+  let arguments = (ins Reads<>:$counts, I32:$warp);
+  let results = (outs I32:$sum);
+}
+
+#endif
