@@ -2,7 +2,7 @@
 // selected). Written as one thread of control per warp of queries; the warp-specialisation pass splits off producers.
 // Idea: load the union of neighbouring tokens' blocks once, and let each warp skip what its tokens did not select.
 #include "compiler/tile/TileBuilder.h"
-#include "compiler/tile/TilePlan.h"
+#include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -18,7 +18,7 @@ struct Sizes {
   int keys, tilesPerBlock, warpTokens, tokens, maskBits, stages, entries, window;
 };
 
-Sizes chooseSizes(const TilePlan &plan, const Target &target, Config &config) {
+Sizes chooseSizes(const MethodPlan &plan, const Target &target, Config &config) {
   Sizes s;
   s.keys = std::min(plan.block, 64);
   s.tilesPerBlock = plan.block / s.keys;
@@ -51,7 +51,7 @@ Sizes chooseSizes(const TilePlan &plan, const Target &target, Config &config) {
 
 class AttendBuilder {
 public:
-  AttendBuilder(ModuleOp module, const TilePlan &plan, const Sizes &sizes, const Config &config)
+  AttendBuilder(ModuleOp module, const MethodPlan &plan, const Sizes &sizes, const Config &config)
       : plan(plan), sizes(sizes), config(config),
         t(module, "attend",
           llvm::formatv("attend of {0}: softmax attention of each token over the keys of its selected blocks; a block of "
@@ -68,7 +68,7 @@ private:
   void visit(Value window, Value entry);
   void attendTile(Value wants, Value firstKey);
 
-  const TilePlan &plan;
+  const MethodPlan &plan;
   const Sizes &sizes;
   const Config &config;
   TileBuilder t;
@@ -215,7 +215,7 @@ BuiltKernel AttendBuilder::build() {
 
 } // namespace
 
-BuiltKernel buildAttend(ModuleOp module, const TilePlan &plan, const Target &target, Config &config) {
+BuiltKernel buildAttend(ModuleOp module, const MethodPlan &plan, const Target &target, Config &config) {
   Sizes sizes = chooseSizes(plan, target, config);
   return AttendBuilder(module, plan, sizes, config).build();
 }

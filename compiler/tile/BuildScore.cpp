@@ -2,7 +2,7 @@
 // exists. Written as one thread of control; the pipelining pass moves the loads, the barrier pass adds the order.
 // Method of the row orders: see templates/scoring.cuh.
 #include "compiler/tile/TileBuilder.h"
-#include "compiler/tile/TilePlan.h"
+#include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -15,7 +15,7 @@ constexpr int kTileRows = 128; ///< summaries of one shared tile, 32 per warp of
 
 class ScoreBuilder {
 public:
-  ScoreBuilder(ModuleOp module, const TilePlan &plan)
+  ScoreBuilder(ModuleOp module, const MethodPlan &plan)
       : plan(plan), sets(16 / std::max(2, plan.group)),
         t(module, "score",
           llvm::formatv("score of {0}: block scores of every token, heads combined and summaries pooled in registers.",
@@ -42,7 +42,7 @@ private:
   TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
   TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
-  const TilePlan &plan;
+  const MethodPlan &plan;
   const int sets;
   TileBuilder t;
   Value tile, queries, summaries, operand, normalizers, selectHead, firstHead, kvHead, tokenGroup, quarter, own, fineRows;
@@ -236,6 +236,6 @@ BuiltKernel ScoreBuilder::build() {
 
 } // namespace
 
-BuiltKernel buildScore(ModuleOp module, const TilePlan &plan) { return ScoreBuilder(module, plan).build(); }
+BuiltKernel buildScore(ModuleOp module, const MethodPlan &plan) { return ScoreBuilder(module, plan).build(); }
 
 } // namespace winnow

@@ -1,6 +1,6 @@
 // The summarize kernels: means over windows of keys, one kernel per summary. First step of a selecting method.
 #include "compiler/tile/TileBuilder.h"
-#include "compiler/tile/TilePlan.h"
+#include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -10,7 +10,7 @@ namespace winnow {
 /// Threads of a block of threads of these kernels.
 static constexpr int kThreads = 256;
 
-static BuiltKernel buildOne(ModuleOp module, const TilePlan &plan, int index) {
+static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, int index) {
   auto [window, stride] = plan.summaries[index];
   const int chunks = plan.headDim / 8, rows = kThreads / chunks;
   std::string name = llvm::formatv("summarize_{0}", index).str();
@@ -58,7 +58,7 @@ static BuiltKernel buildOne(ModuleOp module, const TilePlan &plan, int index) {
   return built;
 }
 
-std::vector<BuiltKernel> buildSummarize(ModuleOp module, const TilePlan &plan) {
+std::vector<BuiltKernel> buildSummarize(ModuleOp module, const MethodPlan &plan) {
   std::vector<BuiltKernel> kernels;
   for (size_t i = 0; i < plan.summaries.size(); ++i)
     kernels.push_back(buildOne(module, plan, static_cast<int>(i)));

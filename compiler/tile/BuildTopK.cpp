@@ -1,7 +1,7 @@
 // The top_k kernels: forced blocks and the best of the rest, per token, exact and deterministic. One warp per row where
 // its blocks fit the registers of a warp, else 16 warps per row; the recipe picks by the longest sequence.
 #include "compiler/tile/TileBuilder.h"
-#include "compiler/tile/TilePlan.h"
+#include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -19,7 +19,7 @@ constexpr int kRowsPerBlockOfThreads = 8; // with one warp per row
 
 class TopKBuilder {
 public:
-  TopKBuilder(ModuleOp module, const TilePlan &plan, const Variant &variant)
+  TopKBuilder(ModuleOp module, const MethodPlan &plan, const Variant &variant)
       : plan(plan), variant(variant), wide(variant.warpsPerRow > 1),
         tokens(wide ? 1 : kRowsPerBlockOfThreads),
         t(module, llvm::formatv("top_k_{0}", variant.blocks()).str(), title(),
@@ -36,7 +36,7 @@ private:
   /// Over the row's warps: the sum of `count`; itself where one warp holds the row.
   Value total(Value count, StringRef hint);
 
-  const TilePlan &plan;
+  const MethodPlan &plan;
   const Variant variant;
   const bool wide;
   const int tokens;
@@ -171,7 +171,7 @@ BuiltKernel TopKBuilder::build() {
 
 } // namespace
 
-std::vector<BuiltKernel> buildTopK(ModuleOp module, const TilePlan &plan) {
+std::vector<BuiltKernel> buildTopK(ModuleOp module, const MethodPlan &plan) {
   std::vector<BuiltKernel> kernels;
   for (const Variant &variant : kVariants)
     kernels.push_back(TopKBuilder(module, plan, variant).build());

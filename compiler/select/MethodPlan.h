@@ -1,9 +1,8 @@
-// What the tile builders need to know of a fused, specialised method: plain numbers and the method's regions, no names.
-// Made from the select dialect by planTiles; one struct, so that no builder looks at select ops twice.
+// A fused, specialised method as plain numbers and regions: what the tile builders and the CPU target need to know. Made
+// from the select dialect once, so that nobody looks at select ops twice; no method's name has a meaning here.
 #pragma once
-#include "dialect/Tile.h"
-#include "runtime/ProgramImage.h"
-#include "runtime/Target.h"
+#include "dialect/Select.h"
+#include "runtime/Spec.h"
 #include <string>
 #include <vector>
 
@@ -11,7 +10,7 @@ namespace winnow {
 
 enum class Reduction { Sum, Max };
 
-struct TilePlan {
+struct MethodPlan {
   std::string method;    ///< for the title of the printed kernels only
   int heads = 0, kvHeads = 0, headDim = 0, block = 0, topk = 0;
   mlir::Type element;    ///< bf16 or f16
@@ -37,17 +36,8 @@ struct TilePlan {
   int scoreBuffer() const { return static_cast<int>(summaries.size()); }
 };
 
-/// A built kernel with its part of the launch recipe: grid and condition as formulas.
-struct BuiltKernel {
-  tile::KernelOp op;
-  Kernel recipe;
-};
-
-/// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages, no offsets.
-std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const TilePlan &plan);
-BuiltKernel buildScore(mlir::ModuleOp module, const TilePlan &plan);
-std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const TilePlan &plan);
-/// Chooses ring stages and list sizes that fit the target; `config` holds the choices on exit.
-BuiltKernel buildAttend(mlir::ModuleOp module, const TilePlan &plan, const Target &target, Config &config);
+/// Reads the plan off a specialised method, fused or not. Errors (Usage, Unsupported) carry the location in the method's
+/// text: a method that is no chain of known steps, or numbers outside what the kernels serve.
+Result<MethodPlan> planMethod(select::MethodOp method);
 
 } // namespace winnow

@@ -1,0 +1,133 @@
+// Reads a MethodPlan off a specialised method, and checks the numbers that only make sense together.
+#include "compiler/select/MethodPlan.h"
+#include "compiler/select/SelectPasses.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+int number(Attribute setting) { return static_cast<int>(cast<IntegerAttr>(setting).getInt()); }
+bool isMax(StringRef kind) { return kind == "max"; }
+
+/// The step that made a value, looking through the boundary of a kernel.
+Operation *origin(Value value) {
+  auto result = cast<OpResult>(value);
+  if (auto kernel = dyn_cast<select::KernelOp>(result.getOwner()))
+    return kernel.getBody().front().getTerminator()->getOperand(result.getResultNumber()).getDefiningOp();
+  return result.getOwner();
+}
+
+class Planner {
+public:
+  explicit Planner(select::MethodOp method) : method(method) {}
+  Result<MethodPlan> run();
+
+private:
+  Status readSelection(select::TopKOp topK);
+  Status checkSelection();
+  Status refuse(Operation *op, ErrorKind kind, const std::string &why) {
+    return fail(kind, place(op) + ": " + why);
+  }
+  int summaryIndex(Value rows) {
+    return static_cast<int>(std::distance(summaries.begin(), llvm::find(summaries, origin(rows))));
+  }
+
+  select::MethodOp method;
+  MethodPlan plan;
+  SmallVector<Operation *> summaries;
+  select::ScoreOp score;
+  select::ForceOp force;
+  select::PoolOp pool;
+};
+
+/// Walks the chain top_k <- force <- pool <- combine_heads <- score <- logsumexp, each of force and combine optional.
+Status Planner::readSelection(select::TopKOp topK) {
+  Operation *step = origin(topK.getScores());
+  if ((force = dyn_cast<select::ForceOp>(step))) {
+    plan.init = number(force.getInit());
+    plan.local = number(force.getLocal());
+    step = origin(force.getScores());
+  }
+  if (!(pool = dyn_cast<select::PoolOp>(step)))
+    return refuse(step, ErrorKind::Unsupported, "top_k needs block scores that select.pool made");
+  plan.pool = isMax(pool.getKind()) ? Reduction::Max : Reduction::Sum;
+  step = origin(pool.getScores());
+  if (auto combine = dyn_cast<select::CombineHeadsOp>(step)) {
+    plan.combine = isMax(combine.getKind()) ? Reduction::Max : Reduction::Sum;
+    step = origin(combine.getScores());
+  } else {
+    plan.group = 1; // one selection per query head
+  }
+  score = cast<select::ScoreOp>(step);
+  plan.fine = summaryIndex(score.getRows());
+  plan.visibleBySegment = cast<StringAttr>(score.getVisible()).getValue() == "infllmv2";
+  plan.scoreHook = score.getRewrite().empty() ? nullptr : &score.getRewrite();
+  if (score.getLse())
+    plan.normalizer = summaryIndex(cast<select::LogSumExpOp>(origin(score.getLse())).getRows());
+  return checkSelection();
+}
+
+Status Planner::checkSelection() {
+  auto [window, stride] = plan.summaries[plan.fine];
+  if (plan.init + plan.local > plan.topk)
+    return refuse(force, ErrorKind::Usage,
+                  llvm::formatv("{0} first and {1} local blocks are forced, but only {2} may be selected: raise --topk to "
+                                "{3} or lower init or local",
+                                plan.init, plan.local, plan.topk, plan.init + plan.local)
+                      .str());
+  if (plan.local < 1)
+    return refuse(force ? force.getOperation() : pool.getOperation(), ErrorKind::Unsupported,
+                  "a token's own block is always selected, since its scores would need keys it may not see: set local to at "
+                  "least 1");
+  if (plan.block % stride || !llvm::is_contained({1, 2, 4, 8}, plan.block / stride))
+    return refuse(summaries[plan.fine], ErrorKind::Unsupported,
+                  llvm::formatv("blocks of {0} keys must hold 1, 2, 4 or 8 strides of the scored summary, not {0} / {1}; the "
+                                "nearest stride is {2}",
+                                plan.block, stride, std::max(plan.block / 8, std::min(plan.block, stride)))
+                      .str());
+  if (plan.pad() > plan.rowsPerBlock())
+    return refuse(summaries[plan.fine], ErrorKind::Unsupported,
+                  llvm::formatv("a window of {0} keys at stride {1} reaches over more than one block of {2}: the widest window "
+                                "is {3}",
+                                window, stride, plan.block, plan.block + stride)
+                      .str());
+  return {};
+}
+
+Result<MethodPlan> Planner::run() {
+  DictionaryAttr spec = method.getSpecAttr();
+  auto entry = [&](const char *name) { return number(spec.get(name)); };
+  plan.method = method.getSymName().str();
+  plan.heads = entry("heads"), plan.kvHeads = entry("kv_heads"), plan.headDim = entry("head_dim");
+  plan.block = entry("block"), plan.topk = entry("topk");
+  plan.group = plan.heads / plan.kvHeads;
+  bool isBf16 = cast<StringAttr>(spec.get("dtype")).getValue() == "bf16";
+  plan.element = isBf16 ? Type(BFloat16Type::get(method.getContext())) : Type(Float16Type::get(method.getContext()));
+  plan.scale = cast<FloatAttr>(spec.get("scale")).getValueAsDouble();
+
+  method.walk([&](select::SummarizeOp op) {
+    summaries.push_back(op);
+    plan.summaries.push_back({number(op.getWindow()), number(op.getStride())});
+  });
+  select::AttendOp attend;
+  SmallVector<select::AttendOp> attends;
+  method.walk([&](select::AttendOp op) { attends.push_back(op); });
+  if (attends.size() != 1)
+    return tl::unexpected<Error>(
+        refuse(method, ErrorKind::Unsupported, "a method has exactly one select.attend").error());
+  attend = attends.front();
+  plan.logitHook = attend.getRewrite().empty() ? nullptr : &attend.getRewrite();
+  plan.denseLength = attend.getDenseLen() ? number(*attend.getDenseLen()) : -1;
+  if (attend.getIds())
+    if (Status s = readSelection(cast<select::TopKOp>(origin(attend.getIds()))); !s)
+      return tl::unexpected<Error>(s.error());
+  return plan;
+}
+
+} // namespace
+
+Result<MethodPlan> planMethod(select::MethodOp method) { return Planner(method).run(); }
+
+} // namespace winnow

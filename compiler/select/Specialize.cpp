@@ -1,0 +1,183 @@
+// Pass winnow-specialize: a method and a spec become a method with numbers in it. Everything that can be refused is
+// refused here, with its reason and the nearest spec that is served, before any kernel is built.
+#include "compiler/select/MethodPlan.h"
+#include "compiler/select/SelectPasses.h"
+#include "mlir/IR/Verifier.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow {
+#define GEN_PASS_DEF_SPECIALIZE
+#include "compiler/select/SelectPasses.h.inc"
+
+std::string place(Operation *op) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  Location location = op->getLoc();
+  if (auto file = location->findInstanceOf<FileLineColLoc>())
+    stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn();
+  else
+    stream << location;
+  return text;
+}
+
+namespace {
+
+using ParameterValues = llvm::StringMap<Attribute>;
+
+/// Refuses `value` unless it is one of `served`, naming the nearest.
+Status checkServed(const char *what, int value, ArrayRef<int> served) {
+  if (llvm::is_contained(served, value))
+    return {};
+  int nearest = *llvm::min_element(served, [&](int a, int b) { return std::abs(a - value) < std::abs(b - value); });
+  std::string list = llvm::join(llvm::map_range(served, [](int v) { return std::to_string(v); }), ", ");
+  return fail(ErrorKind::Unsupported, llvm::formatv("{0} {1} is not served: kernels exist for {2}; the nearest is {3}",
+                                                    what, value, list, nearest)
+                                          .str());
+}
+
+Status checkSpec(const Spec &spec) {
+  if (spec.heads < 1 || spec.kvHeads < 1 || spec.heads % spec.kvHeads)
+    return fail(ErrorKind::Usage, llvm::formatv("{0} query heads cannot be shared by {1} key/value heads: --heads must be a "
+                                                "positive multiple of --kv-heads",
+                                                spec.heads, spec.kvHeads)
+                                      .str());
+  if (Status s = checkServed("a head dimension of", spec.headDim, {64, 128}); !s)
+    return s;
+  if (Status s = checkServed("a group of query heads per key/value head of", spec.group(), {1, 2, 4, 8, 16}); !s)
+    return s;
+  if (Status s = checkServed("a block size of", spec.block, {32, 64, 128}); !s)
+    return s;
+  if (spec.topk < 1 || spec.topk > 256)
+    return fail(ErrorKind::Unsupported, llvm::formatv("a top-k of {0} is not served: it must lie in 1..256; the nearest is {1}",
+                                                      spec.topk, spec.topk < 1 ? 1 : 256)
+                                            .str());
+  if (!(spec.softmaxScale() > 0))
+    return fail(ErrorKind::Usage, "the softmax scale must be positive: give --scale a positive number or leave it out");
+  return {};
+}
+
+/// The values of the method's parameters: defaults, overridden by the spec's settings.
+Result<ParameterValues> parameterValues(select::MethodOp method, const Spec &spec) {
+  Builder b(method.getContext());
+  ParameterValues values;
+  for (NamedAttribute param : method.getParams())
+    values[param.getName().getValue()] = param.getValue();
+  for (const auto &[name, text] : spec.params) {
+    auto known = values.find(name);
+    if (known == values.end()) {
+      std::string names = llvm::join(llvm::map_range(method.getParams(), [](NamedAttribute p) { return p.getName().str(); }), ", ");
+      return fail(ErrorKind::Usage, llvm::formatv("@{0} has no parameter '{1}': --set knows {2}", method.getSymName(), name,
+                                                  names.empty() ? "none for this method" : names)
+                                        .str());
+    }
+    int64_t number;
+    bool isNumber = !StringRef(text).getAsInteger(10, number);
+    if (isNumber != isa<IntegerAttr>(known->second))
+      return fail(ErrorKind::Usage, llvm::formatv("parameter '{0}' of @{1} is {2}, not '{3}'", name, method.getSymName(),
+                                                  isNumber ? "a keyword" : "a number", text)
+                                        .str());
+    known->second = isNumber ? Attribute(b.getI64IntegerAttr(number)) : Attribute(b.getStringAttr(text));
+  }
+  for (auto [name, value] : {std::pair<const char *, int>{"block", spec.block}, {"topk", spec.topk},
+                             {"group", spec.group()}, {"head_dim", spec.headDim}})
+    values.try_emplace(name, b.getI64IntegerAttr(value));
+  return values;
+}
+
+void replaceReferences(select::MethodOp method, const ParameterValues &values) {
+  method.walk([&](Operation *op) {
+    SmallVector<NamedAttribute> attributes;
+    for (NamedAttribute attribute : op->getAttrs()) {
+      auto reference = dyn_cast<FlatSymbolRefAttr>(attribute.getValue());
+      auto value = reference ? values.find(reference.getValue()) : values.end();
+      attributes.emplace_back(attribute.getName(), value == values.end() ? attribute.getValue() : value->second);
+    }
+    if (op != method)
+      op->setAttrs(attributes);
+  });
+}
+
+/// coarse: sum over the coarse rows. exact: over the scored rows. none: raw scores, no log-sum-exp.
+void resolveNormalizers(select::MethodOp method) {
+  SmallVector<select::LogSumExpOp> ops;
+  method.walk([&](select::LogSumExpOp op) { ops.push_back(op); });
+  for (select::LogSumExpOp op : ops) {
+    StringRef mode = cast<StringAttr>(op.getMode()).getValue();
+    if (mode == "none") {
+      for (Operation *user : llvm::make_early_inc_range(op->getUsers()))
+        cast<select::ScoreOp>(user).getLseMutable().clear();
+      op.erase();
+      continue;
+    }
+    if (mode == "coarse" && op.getCoarse())
+      op.getRowsMutable().assign(op.getCoarse());
+    op.getCoarseMutable().clear();
+    op.setModeAttr(StringAttr::get(op.getContext(), "exact"));
+  }
+}
+
+void eraseUnused(select::MethodOp method) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(method.getBody().front().without_terminator())))
+    if (op.use_empty())
+      op.erase();
+}
+
+} // namespace
+
+Status specializeMethod(select::MethodOp method, const Spec &spec) {
+  if (Status s = checkSpec(spec); !s)
+    return s;
+  Result<ParameterValues> values = parameterValues(method, spec);
+  if (!values)
+    return tl::unexpected<Error>(values.error());
+  replaceReferences(method, *values);
+  Builder b(method.getContext());
+  auto number = [&](const char *name, int value) { return b.getNamedAttr(name, b.getI64IntegerAttr(value)); };
+  method.setSpecAttr(b.getDictionaryAttr(
+      {number("heads", spec.heads), number("kv_heads", spec.kvHeads), number("head_dim", spec.headDim),
+       number("block", spec.block), number("topk", spec.topk), b.getNamedAttr("dtype", b.getStringAttr(name(spec.dtype))),
+       b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))}));
+
+  // Numbers may break what held for names: ask the verifiers again, and hand their words on.
+  std::string complaint;
+  ScopedDiagnosticHandler handler(method.getContext(), [&](Diagnostic &diagnostic) {
+    if (complaint.empty())
+      complaint = diagnostic.str();
+    return success();
+  });
+  if (failed(verify(method)))
+    return fail(ErrorKind::Usage, complaint);
+  resolveNormalizers(method);
+  eraseUnused(method);
+  Result<MethodPlan> plan = planMethod(method);
+  if (!plan)
+    return tl::unexpected<Error>(plan.error());
+  return {};
+}
+
+namespace {
+struct SpecializePass : impl::SpecializeBase<SpecializePass> {
+  using SpecializeBase::SpecializeBase;
+  void runOnOperation() override {
+    Spec spec;
+    spec.heads = heads, spec.kvHeads = kvHeads, spec.headDim = headDim, spec.block = block, spec.topk = topk;
+    Result<Dtype> type = parseDtype(dtype);
+    for (StringRef setting : set)
+      spec.params[setting.split('=').first.str()] = setting.split('=').second.str();
+    for (auto method : getOperation().getOps<select::MethodOp>()) {
+      Status status = type ? Status() : tl::unexpected<Error>(type.error());
+      if (type) {
+        spec.dtype = *type;
+        status = specializeMethod(method, spec);
+      }
+      if (!status) {
+        method.emitError(status.error().message);
+        return signalPassFailure();
+      }
+    }
+  }
+};
+} // namespace
+} // namespace winnow
