@@ -33,19 +33,24 @@ __device__ __forceinline__ void load_queries(const SharedTile<256, kDim, T> &que
   }
 }
 
+// The summary that lies in row n of a tile: within each 32, n = 8i + 2c + e holds 8c + 2i + e. Permutes the bits of n.
+__host__ __device__ constexpr int summary_order(int n) { return n / 32 * 32 + n / 2 % 4 * 8 + n / 8 % 4 * 2 + n % 2; }
+
 // summaries[128, kDim] = summary rows [first_row, first_row + 128), each 32 in the order above; rows from row_limit on
 // become zero and are not read.
 template <int kThreads, int kDim, class T>
 __device__ __forceinline__ void load_summaries(const SharedTile<128, kDim, T> &summaries,
                                                const GlobalRows<T, kDim> &source, int first_row, int row_limit) {
   constexpr int kRowChunks = SharedTile<128, kDim, T>::kRowChunks;
+  constexpr int kRowsAtOnce = kThreads / kRowChunks; // a power of two: its rows and the passes use different bits of n
+  const int n = thread_index() / kRowChunks, chunk = thread_index() % kRowChunks;
+  const int row = first_row + summary_order(n);
+  const T *from = source.first + static_cast<long long>(row) * kDim + chunk * 8;
 #pragma unroll
-  for (int pass = 0; pass < 128 * kRowChunks / kThreads; ++pass) {
-    const int i = thread_index() + pass * kThreads;
-    const int n = i / kRowChunks, chunk = i % kRowChunks;
-    const int row = first_row + n / 32 * 32 + n / 2 % 4 * 8 + n / 8 % 4 * 2 + n % 2;
-    copy_async(summaries.address(n, chunk), source.first + static_cast<long long>(row) * kDim + chunk * 8,
-               row < row_limit ? 16 : 0);
+  for (int pass = 0; pass < 128 / kRowsAtOnce; ++pass) {
+    const int offset = summary_order(pass * kRowsAtOnce);
+    copy_async(summaries.address(n + pass * kRowsAtOnce, chunk), from + offset * kDim,
+               row + offset < row_limit ? 16 : 0);
   }
 }
 
@@ -77,13 +82,7 @@ struct LogSumExp {
   float sum[8][2];
 };
 
-// The normalisers of a lane's rows, base 2: log2 of the sum over all summaries of 2^(scale logit); +inf where none is
-// visible, which makes every score 0.
-struct Normalizers {
-  float value[8][2];
-};
-
-// Normalisers of the block's 256 query rows, in shared memory: 1 KiB.
+// Normalisers of the block's 256 query rows in shared memory, 1 KiB: log2 of the sum over all summaries of 2^(scale logit).
 struct NormalizerTable {
   float *values;
   explicit __device__ __forceinline__ NormalizerTable(unsigned char *bytes) : values(reinterpret_cast<float *>(bytes)) {}
@@ -153,15 +152,10 @@ __device__ __forceinline__ void merge_normalizers(NormalizerTable table, const L
     }
 }
 
-// The lane's normalisers from the table.
-__device__ __forceinline__ void load_normalizers(Normalizers &normalizers, NormalizerTable table, int token_group) {
-#pragma unroll
-  for (int m = 0; m < 8; ++m)
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float value = table.values[token_group * 128 + m * 16 + half * 8 + lane_index() / 4];
-      normalizers.value[m][half] = value == -kInfinity ? kInfinity : value;
-    }
+// Normaliser of the lane's row in mma tile m and half; +inf where no summary is visible: every score becomes 0.
+__device__ __forceinline__ float normalizer(NormalizerTable table, int token_group, int m, int half) {
+  const float value = table.values[token_group * 128 + m * 16 + half * 8 + lane_index() / 4];
+  return value == -kInfinity ? kInfinity : value;
 }
 
 //===-- Scores -----------------------------------------------------------------------------------------------------===//
@@ -192,14 +186,15 @@ __device__ __forceinline__ void clear_scores(RowScores &scores) {
 // Combines in the heads of mma tile m: score = 2^(scale logit - normaliser), the softmax weight.
 template <class Combine, int kGroup>
 __device__ __forceinline__ void add_softmax_scores(RowScores &scores, const Accumulator<16, 32> &logits,
-                                                   const Normalizers &normalizers, int m, float scale) {
+                                                   NormalizerTable table, int token_group, int m, float scale) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i)
+  for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half) {
+    const float shift = normalizer(table, token_group, m, half);
 #pragma unroll
-    for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half)
+    for (int i = 0; i < 8; ++i)
       scores.value[i] =
-          Combine::combine(scores.value[i], exp2_fast(fmaf(logits.value[i / 2][i % 2 + 2 * half], scale,
-                                                           -normalizers.value[m][half])));
+          Combine::combine(scores.value[i], exp2_fast(fmaf(logits.value[i / 2][i % 2 + 2 * half], scale, -shift)));
+  }
 }
 
 // The same without softmax: score = hook(scale logit, query position, summary row).
@@ -234,6 +229,12 @@ __device__ __forceinline__ void mask_scores(RowScores &scores, int first_row, in
 template <int kRowsPerBlock>
 __device__ __forceinline__ int padded_blocks(int stride) {
   return stride / (128 / kRowsPerBlock + 4) * (128 / kRowsPerBlock);
+}
+
+// The edges of a row of block scores, or null where no window reaches over a block's end.
+template <int kRowsPerBlock, int kPad>
+__device__ __forceinline__ const float *edge_row(const float *row, int stride) {
+  return kPad > 0 ? row + padded_blocks<kRowsPerBlock>(stride) : nullptr;
 }
 
 // Row of block scores of a token: [select_heads, token_end - token_begin, stride].

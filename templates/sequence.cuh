@@ -46,3 +46,12 @@ __device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int 
 
 // Position of the tile's last token.
 __device__ __forceinline__ int last_position(const TokenTile &tile) { return tile.position + tile.tokens - 1; }
+
+// A TokenTile in shared memory (32 bytes), where a kernel short of registers keeps it while its inner loop runs: park by
+// one thread, a sync_threads, then parked wherever it is needed again.
+struct TileSlot {
+  TokenTile *tile;
+  explicit __device__ __forceinline__ TileSlot(unsigned char *bytes) : tile(reinterpret_cast<TokenTile *>(bytes)) {}
+};
+__device__ __forceinline__ void park(const TileSlot &slot, const TokenTile &tile) { *slot.tile = tile; }
+__device__ __forceinline__ TokenTile parked(const TileSlot &slot) { return *slot.tile; }

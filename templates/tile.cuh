@@ -6,7 +6,7 @@
 
 //===-- Objects ----------------------------------------------------------------------------------------------------===//
 
-// kRows x kColumns elements in shared memory, at a multiple of 128 bytes. Row r's 16-byte chunk n lies at chunk
+// kRows x kColumns elements in shared memory, at a multiple of 1024 bytes. Row r's 16-byte chunk n lies at chunk
 // n ^ (r % 8): eight rows of one column of chunks touch all 32 banks once. kColumns: 64 or 128.
 template <int kRows, int kColumns, class T>
 struct SharedTile {
@@ -29,6 +29,10 @@ struct Accumulator {
   static_assert(kRows == 16, "one mma tile of rows per warp");
   float value[kColumns / 8][4];
 };
+
+// The address `chunks` chunks behind one that the swizzle made: chunk numbers that share no bit add like exclusive or, so
+// one instruction moves an address along its row. `chunks` must share no bit with the number that `address` was made for.
+__device__ __forceinline__ unsigned skip_chunks(unsigned address, int chunks) { return address ^ (chunks << 4); }
 
 // The left factor of a product, kRows x kDepth, in registers of one warp (A fragments of m16n8k16).
 template <int kRows, int kDepth, class T>
@@ -127,13 +131,13 @@ template <int kColumns, int kDepth, class T>
 __device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums, const LeftOperand<16, kDepth, T> &left,
                                         const SharedTile<kColumns, kDepth, T> &right) {
   const int lane = lane_index();
-  const int row = (lane & 7) + (lane >> 4) * 8;
+  const unsigned start = right.address((lane & 7) + (lane >> 4) * 8, (lane >> 3) & 1);
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step)
 #pragma unroll
     for (int n = 0; n < kColumns / 8; n += 2) {
       unsigned words[4];
-      load_matrices(words, right.address(row + n * 8, 2 * step + ((lane >> 3) & 1)));
+      load_matrices(words, skip_chunks(start, 2 * step) + n * 8 * right.kRowBytes);
       mma_16x8x16<T>(sums.value[n], left.word[step], words[0], words[1]);
       mma_16x8x16<T>(sums.value[n + 1], left.word[step], words[2], words[3]);
     }
@@ -160,13 +164,13 @@ template <int kColumns, int kDepth, class T>
 __device__ __forceinline__ void mma_ab(Accumulator<16, kColumns> &sums, const LeftOperand<16, kDepth, T> &left,
                                        const SharedTile<kDepth, kColumns, T> &right) {
   const int lane = lane_index();
-  const int row = lane & 15;
+  const unsigned start = right.address(lane & 15, lane >> 4);
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step)
 #pragma unroll
     for (int n = 0; n < kColumns / 8; n += 2) {
       unsigned words[4];
-      load_matrices_transposed(words, right.address(row + step * 16, n + (lane >> 4)));
+      load_matrices_transposed(words, skip_chunks(start, n) + step * 16 * right.kRowBytes);
       mma_16x8x16<T>(sums.value[n], left.word[step], words[0], words[1]);
       mma_16x8x16<T>(sums.value[n + 1], left.word[step], words[2], words[3]);
     }

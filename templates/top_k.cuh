@@ -7,7 +7,9 @@
 
 template <int kKeysPerLane>
 struct BlockKeys {
+  static_assert(kKeysPerLane % 8 == 0, "keys are skipped by groups of 8");
   unsigned value[kKeysPerLane];
+  int used; // keys from `used` on (a multiple of 8) lie behind the token's own block
 };
 
 // The bisection: the threshold's bits so far, how many keys reach it, and how many are wanted.
@@ -48,19 +50,30 @@ __device__ __forceinline__ unsigned order_key(float score) {
 template <class Pool, int kInit, int kBlocksPerEdge, int kKeysPerLane>
 __device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const float *blocks, const float *edges,
                                           int first_block, int forced_from, int own) {
+  keys.used = max(0, own + 1 - first_block + 255) / 256 * 8;
+  const int block = first_block + lane_index();
 #pragma unroll
-  for (int j = 0; j < kKeysPerLane; ++j) {
-    const int block = first_block + 32 * j + lane_index();
-    unsigned key = 0;
-    if (block >= kInit && block < forced_from) {
-      float score = blocks[block];
-      if (edges != nullptr && block % kBlocksPerEdge == 0 && block > 0)
-        score = Pool::combine(score, edges[block / kBlocksPerEdge - 1]);
-      key = order_key(score);
-    } else if (block <= own) {
-      key = 0xffffffffu;
+  for (int j = 0; j < kKeysPerLane; ++j) { // all loads first: they are in flight together
+    const int b = block + 32 * j;
+    keys.value[j] = __float_as_uint(load_if(b < forced_from, blocks + b, 0.f));
+  }
+  const float *first_edge = edges + block / kBlocksPerEdge - 1; // the edge before the lane's first block
+  const bool has_edge = edges != nullptr && block % kBlocksPerEdge == 0;
+#pragma unroll
+  for (int group = 0; group < kKeysPerLane; group += 8) {
+    float edge[8];
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int b = block + 32 * (group + j);
+      edge[j] = load_if(has_edge && b > 0 && b < forced_from, first_edge + 32 * (group + j) / kBlocksPerEdge, Pool::kIdentity);
     }
-    keys.value[j] = key;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int b = block + 32 * (group + j);
+      const float score = Pool::combine(__uint_as_float(keys.value[group + j]), edge[j]);
+      const bool forced = b < kInit || b >= forced_from;
+      keys.value[group + j] = b > own ? 0u : forced ? 0xffffffffu : order_key(score);
+    }
   }
 }
 
@@ -77,8 +90,11 @@ template <int kKeysPerLane>
 __device__ __forceinline__ int count_at_least(const BlockKeys<kKeysPerLane> &keys, unsigned threshold) {
   int count = 0;
 #pragma unroll
-  for (int j = 0; j < kKeysPerLane; ++j)
-    count += keys.value[j] >= threshold;
+  for (int group = 0; group < kKeysPerLane; group += 8)
+    if (group < keys.used)
+#pragma unroll
+      for (int j = group; j < group + 8; ++j)
+        count += keys.value[j] >= threshold;
   return warp_sum(count);
 }
 
@@ -87,8 +103,11 @@ template <int kKeysPerLane>
 __device__ __forceinline__ int count_above(const BlockKeys<kKeysPerLane> &keys, unsigned threshold) {
   int count = 0;
 #pragma unroll
-  for (int j = 0; j < kKeysPerLane; ++j)
-    count += keys.value[j] > threshold;
+  for (int group = 0; group < kKeysPerLane; group += 8)
+    if (group < keys.used)
+#pragma unroll
+      for (int j = group; j < group + 8; ++j)
+        count += keys.value[j] > threshold;
   return warp_sum(count);
 }
 
@@ -107,15 +126,19 @@ __device__ __forceinline__ void store_ids(int *ids, const BlockKeys<kKeysPerLane
                                           int first_block, int above, int equal, int ties) {
   const unsigned before = (1u << lane_index()) - 1;
 #pragma unroll
-  for (int j = 0; j < kKeysPerLane; ++j) {
-    const unsigned is_above = __ballot_sync(kFullWarp, keys.value[j] > threshold);
-    const unsigned is_equal = __ballot_sync(kFullWarp, keys.value[j] == threshold);
-    const int my_above = above + __popc(is_above & before), my_equal = equal + __popc(is_equal & before);
-    if (keys.value[j] > threshold || (keys.value[j] == threshold && my_equal < ties))
-      ids[my_above + min(my_equal, ties)] = first_block + 32 * j + lane_index();
-    above += __popc(is_above);
-    equal += __popc(is_equal);
-  }
+  for (int group = 0; group < kKeysPerLane; group += 8)
+    if (group < keys.used)
+#pragma unroll
+      for (int j = group; j < group + 8; ++j) {
+        const unsigned key = keys.value[j];
+        const unsigned is_above = __ballot_sync(kFullWarp, key > threshold);
+        const unsigned is_equal = __ballot_sync(kFullWarp, key == threshold);
+        const int my_above = above + __popc(is_above & before), my_equal = equal + __popc(is_equal & before);
+        if (key > threshold || (key == threshold && my_equal < ties))
+          ids[my_above + min(my_equal, ties)] = first_block + 32 * j + lane_index();
+        above += __popc(is_above);
+        equal += __popc(is_equal);
+      }
 }
 
 // ids[from, kTopK) of one row = -1, by one warp.

@@ -54,7 +54,7 @@ __device__ __forceinline__ void mark_wanted(const WantedBitmap<kWindow, kTokens>
   for (int i = threadIdx.x; i < tile.tokens * kTopK; i += blockDim.x) {
     const int token = i / kTopK;
     const int id = selected[i];
-    const int position = min(tile.position + token, tile.k_length - 1);
+    const int position = tile.position + token;
     if (id < 0 || id > position / (kKeys * kTilesPerBlock) || position < 0)
       continue;
 #pragma unroll
@@ -73,11 +73,10 @@ template <int kKeys, int kWindow, int kTokens>
 __device__ __forceinline__ void mark_causal(const WantedBitmap<kWindow, kTokens> &wanted, const TokenTile &tile,
                                             int window, int tiles) {
   constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
-  for (int i = threadIdx.x; i < min(tiles, kWindow) * tile.tokens; i += blockDim.x) {
-    const int token = i % tile.tokens;
-    const int key_tile = i / tile.tokens;
+  for (int i = threadIdx.x; i < min(tiles, kWindow) * kTokens; i += blockDim.x) {
+    const int key_tile = i / kTokens, token = i % kTokens;
     const unsigned bit = key_tile * kMaskBits + token;
-    if ((window + key_tile) * kKeys <= min(tile.position + token, tile.k_length - 1))
+    if (token < tile.tokens && (window + key_tile) * kKeys <= tile.position + token)
       atomicOr(&wanted.words[bit / 32], 1u << (bit % 32));
   }
 }

@@ -11,6 +11,15 @@ __device__ __forceinline__ unsigned shared_address(const void *pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
+// *pointer where `condition` holds, else `otherwise`: a predicated load, so that many can be in flight (ld.global, 9.7.9.8).
+__device__ __forceinline__ float load_if(bool condition, const float *pointer, float otherwise) {
+  float value = otherwise;
+  asm volatile("{.reg .pred p; setp.ne.s32 p, %1, 0; @p ld.global.f32 %0, [%2];}"
+               : "+f"(value)
+               : "r"(static_cast<int>(condition)), "l"(pointer));
+  return value;
+}
+
 //===-- Asynchronous copies: global to shared memory (9.7.9.25.3) --------------------------------------------------===//
 
 // Starts copying 16 bytes; only the first `bytes` (16 or 0) are read, the rest of the destination becomes zero.

@@ -9,7 +9,6 @@ constexpr int kKvHeads = 2;          // key/value heads
 constexpr int kGroup = 16;           // query heads that share one selection
 constexpr int kDim = 128;            // elements of one query, key or value row
 constexpr int kTopK = 96;            // selected blocks per token, at most
-constexpr int kDenseLength = -1;     // shorter sequences attend to every key
 constexpr int kKeys = 64;            // keys of one tile
 constexpr int kTilesPerBlock = 1;    // tiles of one selectable block
 constexpr int kStages = 3;           // stages of the ring
@@ -28,38 +27,34 @@ extern "C" __global__ void __launch_bounds__(384, 1) attend(const __grid_constan
   WantedBitmap<kWindow, kTokens> wanted{shared + 0};
   WantedList<kEntries, kTokens> list{shared + 98304};
   RingBarriers<kStages> barriers{shared + 100624};
+  TileSlot slot{shared + 100672};
 
   const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, 0, params.total_q, blockIdx.x);
   if (tile.tokens == 0) return;
   const int warp = warp_index();
   const int select_head = blockIdx.y;
   const int first_head = select_head * kGroup;
-  const int kv_head = first_head / (kHeads / kKvHeads);
   const int key_tiles = last_position(tile) / kKeys + 1;
-  const auto keys = global_rows<bf16, kKvHeads * kDim>(params.k, tile.k_row, kv_head * kDim);
-  const auto values = global_rows<bf16, kKvHeads * kDim>(params.v, tile.k_row, kv_head * kDim);
-  const auto rows = query_rows<kGroup>(tile, warp);
   LeftOperand<16, kDim, bf16> query;
   Accumulator<16, kDim> output;
   SoftmaxState state;
   Cursor<kStages> cursor;
   if (thread_index() == 0) {
     init_ring(barriers, kProducerThreads, kConsumerWarps);
+    park(slot, tile);
   }
   if (warp < kConsumerWarps) {
+    const auto rows = query_rows<kGroup>(tile, warp);
     load_query<kHeads>(query, params.q, rows, first_head);
     clear(output);
   }
-  const int step = tile.k_length < kDenseLength ? kEntries : kWindow;
-  for (int window = 0; window < key_tiles; window += step) {
-    const int tiles = min(key_tiles - window, step);
+  sync_threads();
+  for (int window = 0; window < key_tiles; window += kWindow) {
+    const auto here = parked(slot);
+    const int tiles = min(key_tiles - window, kWindow);
     clear_wanted(wanted, tiles);
     sync_threads();
-    if (tile.k_length < kDenseLength) {
-      mark_causal<kKeys>(wanted, tile, window, tiles);
-    } else {
-      mark_wanted<kTopK, kTilesPerBlock, kKeys>(wanted, params.ids, select_head, params.total_q, tile, window);
-    }
+    mark_wanted<kTopK, kTilesPerBlock, kKeys>(wanted, params.ids, select_head, params.total_q, here, window);
     sync_threads();
     if (warp == 0) {
       compact_list(list, wanted, tiles);
@@ -67,6 +62,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attend(const __grid_constan
     sync_threads();
     const int entries = list_length(list);
     if (warp < kConsumerWarps) {
+      const auto rows = query_rows<kGroup>(here, warp);
       for (int entry = 0; entry < entries; entry += 1) {
         const unsigned wants = list_wants<kWarpTokens>(list, entry, warp);
         wait_full(barriers, cursor);
@@ -92,14 +88,17 @@ extern "C" __global__ void __launch_bounds__(384, 1) attend(const __grid_constan
         advance(cursor);
       }
     } else {
+      const int kv_head = first_head / (kHeads / kKvHeads);
+      const auto keys = global_rows<bf16, kKvHeads * kDim>(params.k, here.k_row, kv_head * kDim);
+      const auto values = global_rows<bf16, kKvHeads * kDim>(params.v, here.k_row, kv_head * kDim);
       const int producer = thread_index() - kConsumerWarps * 32;
       for (int entry = 0; entry < entries; entry += 1) {
         const int first_key = (window + list_tile(list, entry)) * kKeys;
         const auto key_tile = stage(key_ring, cursor);
         const auto value_tile = stage(value_ring, cursor);
         wait_empty(barriers, cursor);
-        load_rows<kProducerThreads>(key_tile, keys, first_key, tile.k_length, producer);
-        load_rows<kProducerThreads>(value_tile, values, first_key, tile.k_length, producer);
+        load_rows<kProducerThreads>(key_tile, keys, first_key, here.k_length, producer);
+        load_rows<kProducerThreads>(value_tile, values, first_key, here.k_length, producer);
         arrive_full(barriers, cursor);
         advance(cursor);
       }
@@ -107,6 +106,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attend(const __grid_constan
     sync_threads();
   }
   if (warp < kConsumerWarps) {
+    const auto done = parked(slot);
+    const auto rows = query_rows<kGroup>(done, warp);
     reduce_sum(state);
     store_output<kHeads, bf16>(params.out, output, state, rows, first_head);
     store_lse(params.lse, state, rows, first_head, params.total_q, kScale);

@@ -44,6 +44,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) score(const __grid_con
   const int coarse_rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
   const int fine_end = (own - kLocal + 1) * kRowsPerBlock;
   const int coarse_end = max(1, visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows));
+  const int coarse_all = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position, coarse_rows);
   const auto fine = summary_of<bf16, kDim, kStride>(params.buffer[0], kv_head, params.total_k, tile.k_row);
   const auto coarse = summary_of<bf16, kDim, kCoarseStride>(params.buffer[1], kv_head, params.total_k, tile.k_row);
 
@@ -73,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) score(const __grid_con
         Accumulator<16, 32> logits;
         clear(logits);
         mma_abt(logits, queries, token_group * 128 + m * 16, operand);
-        if (first_row + 32 > visible) {
+        if (row + kRows > coarse_all) {
           mask_summaries(logits, first_row, visible);
         }
         add_exponentials(sums, m, logits, kScale);
@@ -86,8 +87,6 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) score(const __grid_con
     }
     sync_threads();
   }
-  Normalizers normalizers;
-  load_normalizers(normalizers, table, token_group);
 
   for (int row = 0; row < fine_end; row += kRows) {
     wait_copies();
@@ -110,7 +109,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) score(const __grid_con
         Accumulator<16, 32> logits;
         clear(logits);
         mma_abt(logits, queries, token_group * 128 + m * 16, operand);
-        add_softmax_scores<Sum, kGroup>(scores, logits, normalizers, m, kScale);
+        add_softmax_scores<Sum, kGroup>(scores, logits, table, token_group, m, kScale);
       }
       mask_scores<Max>(scores, first_row, visible, fine_rows, 0.f);
       const auto block_scores = score_row(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
