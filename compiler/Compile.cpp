@@ -1,0 +1,294 @@
+// The way of a kernel, start to end: method text -> select -> specialised -> kernels -> tile -> CUDA C++ -> cubin ->
+// program image. Each call owns its MLIR context, so calls may run side by side.
+#include "compiler/Compile.h"
+#include "compiler/CubinInfo.h"
+#include "compiler/EmbeddedFiles.h"
+#include "compiler/EmitCuda.h"
+#include "compiler/Nvrtc.h"
+#include "compiler/select/SelectPasses.h"
+#include "compiler/tile/TileKernels.h"
+#include "compiler/tile/TilePasses.h"
+#include "runtime/Digest.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/SourceMgr.h"
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+/// Raised whenever generated code changes for the same inputs in a way that no header or struct shows.
+constexpr const char *kGeneratorVersion = "1";
+constexpr int kDefaultScoreMiB = 256;
+
+using Clock = std::chrono::steady_clock;
+double millisecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+/// An MLIR context with Winnow's dialects that keeps the first error instead of printing it.
+class Session {
+public:
+  Session() : context(MLIRContext::Threading::DISABLED), handler(&context, [this](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error && complaint.empty()) {
+      llvm::raw_string_ostream stream(complaint);
+      if (auto file = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>())
+        stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn() << ": ";
+      stream << diagnostic;
+    }
+    return success();
+  }) {
+    context.loadDialect<select::SelectDialect, tile::TileDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect>();
+  }
+  tl::unexpected<Error> error(ErrorKind kind, const std::string &what) {
+    return fail(kind, complaint.empty() ? what : complaint);
+  }
+
+  MLIRContext context;
+  std::string complaint;
+
+private:
+  ScopedDiagnosticHandler handler;
+};
+
+std::string print(Operation *op) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  op->print(stream, OpPrintingFlags().printNameLocAsPrefix());
+  return text;
+}
+
+/// Parses the method's text; the module holds exactly one method.
+Result<OwningOpRef<ModuleOp>> parseMethod(Session &session, const MethodInfo &method) {
+  llvm::SourceMgr sources;
+  sources.AddNewSourceBuffer(llvm::MemoryBuffer::getMemBufferCopy(method.text, method.name + ".mlir"), llvm::SMLoc());
+  auto module = parseSourceFile<ModuleOp>(sources, ParserConfig(&session.context));
+  if (!module)
+    return session.error(ErrorKind::Usage, method.name + ": this is no select.method");
+  auto methods = module->getOps<select::MethodOp>();
+  if (std::distance(methods.begin(), methods.end()) != 1)
+    return fail(ErrorKind::Usage, method.name + ": the text must hold exactly one select.method");
+  return module;
+}
+
+/// Workspace buffers, chunking and score layout, as formulas of the shape.
+void describeWorkspace(ProgramImage &image, const MethodPlan &plan) {
+  image.selectHeads = plan.selects() ? plan.selectHeads() : 0;
+  if (!plan.selects())
+    return;
+  for (size_t i = 0; i < plan.summaries.size(); ++i)
+    image.buffers.push_back({llvm::formatv("summary_{0}", i).str(),
+                             llvm::formatv("{0} * max(1, total_k / {1}) * {2}", plan.kvHeads, plan.summaries[i].stride,
+                                           plan.headDim * 2)
+                                 .str()});
+  // A row of block scores: whole tiles of 128 summaries, each 128 / R blocks and 4 edges (templates/scoring.cuh).
+  int r = plan.rowsPerBlock();
+  image.scoreStride =
+      llvm::formatv("max(1, ceil_div(ceil_div(max_k, {0}) * {1}, 128)) * {2}", plan.block, r, 128 / r + 4).str();
+  int64_t budget = static_cast<int64_t>(image.config.scoreChunkMiB) << 20;
+  image.chunkTokens = llvm::formatv("min(max(1, total_q), max(256, {0} / ({1} * score_stride)))", budget / 4,
+                                    image.selectHeads)
+                          .str();
+  image.buffers.push_back(
+      {"block_scores", llvm::formatv("{0} * chunk_tokens * score_stride", 4 * image.selectHeads).str()});
+}
+
+std::vector<BuiltKernel> buildKernels(ModuleOp module, const MethodPlan &plan, const Target &target, Config &config) {
+  std::vector<BuiltKernel> kernels;
+  if (plan.selects()) {
+    kernels = buildSummarize(module, plan);
+    kernels.push_back(buildScore(module, plan));
+    for (BuiltKernel &kernel : buildTopK(module, plan))
+      kernels.push_back(kernel);
+  }
+  kernels.push_back(buildAttend(module, plan, target, config));
+  return kernels;
+}
+
+/// Fills image.kernels with recipes and CUDA text.
+Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Target &target, ProgramImage &image,
+                   std::vector<StageText> &stages) {
+  for (BuiltKernel &kernel : built) {
+    std::string name = kernel.op.getSymName().str();
+    stages.push_back({"tile", name, print(kernel.op)});
+    FailureOr<std::string> source = emitCuda(kernel.op, std::string("winnow/") + target.leafHeader);
+    if (failed(source))
+      return session.error(ErrorKind::CompileFailed, "the CUDA printer failed on kernel " + name);
+    int shared = kernel.op.getSharedBytes().value_or(0);
+    if (shared > target.sharedPerBlock)
+      return fail(ErrorKind::Unsupported,
+                  llvm::formatv("kernel {0} needs {1} bytes of shared memory, {2} has {3}: choose fewer stages", name,
+                                shared, target.arch, target.sharedPerBlock)
+                      .str());
+    Kernel recipe = kernel.recipe;
+    recipe.name = name;
+    if (recipe.when.empty())
+      recipe.when = "1";
+    recipe.blockThreads = kernel.op.getThreads();
+    recipe.sharedBytes = shared;
+    recipe.source = *source;
+    stages.push_back({"cuda", name, *source});
+    image.kernels.push_back(std::move(recipe));
+  }
+  return {};
+}
+
+} // namespace
+
+std::vector<MethodInfo> builtinMethods() {
+  std::vector<MethodInfo> methods;
+  for (const EmbeddedFile &file : embeddedMethods()) {
+    MethodInfo info{StringRef(file.name).split('.').first.str(), "", std::string(file.text)};
+    Session session;
+    if (auto module = parseMethod(session, info))
+      info.description = (*module->get().getOps<select::MethodOp>().begin()).getDoc().str();
+    methods.push_back(std::move(info));
+  }
+  return methods;
+}
+
+Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
+  std::string known;
+  for (const EmbeddedFile &file : embeddedMethods()) {
+    std::string name = StringRef(file.name).split('.').first.str();
+    if (name == nameOrPath)
+      return MethodInfo{name, "", std::string(file.text)};
+    known += (known.empty() ? "" : ", ") + name;
+  }
+  std::ifstream file(nameOrPath);
+  if (!file)
+    return fail(ErrorKind::Usage, "method '" + nameOrPath + "' is neither a built-in (" + known +
+                                      ") nor a readable .mlir file");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty() ? nameOrPath
+                                                                     : StringRef(nameOrPath).rsplit('/').second.str(),
+                    "", text.str()};
+}
+
+Result<std::pair<ProgramImage, std::vector<StageText>>> lowerProgram(const CompileRequest &request) {
+  auto begin = Clock::now();
+  Result<const Target *> target = findTarget(request.arch);
+  if (!target)
+    return tl::unexpected<Error>(target.error());
+  Result<MethodInfo> text = loadMethod(request.method);
+  if (!text)
+    return tl::unexpected<Error>(text.error());
+  Session session;
+  auto module = parseMethod(session, *text);
+  if (!module)
+    return tl::unexpected<Error>(module.error());
+  select::MethodOp method = *module->get().getOps<select::MethodOp>().begin();
+
+  std::vector<StageText> stages;
+  if (Status status = specializeMethod(method, request.spec); !status)
+    return tl::unexpected<Error>(status.error());
+  stages.push_back({"select", "", print(method)});
+  fuseKernels(method);
+  stages.push_back({"kernels", "", print(method)});
+  Result<MethodPlan> plan = planMethod(method);
+  if (!plan)
+    return tl::unexpected<Error>(plan.error());
+
+  ProgramImage image;
+  image.method = method.getSymName().str();
+  image.arch = (*target)->arch;
+  image.spec = request.spec;
+  image.spec.scale = request.spec.softmaxScale();
+  image.config = request.config;
+  if (image.config.scoreChunkMiB == 0)
+    image.config.scoreChunkMiB = kDefaultScoreMiB;
+  OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
+  std::vector<BuiltKernel> built = buildKernels(*kernels, *plan, **target, image.config);
+  PassManager passes(&session.context, ModuleOp::getOperationName());
+  addTilePasses(passes);
+  if (failed(verify(*kernels)) || failed(passes.run(*kernels)))
+    return session.error(ErrorKind::CompileFailed, "the tile passes failed");
+  describeWorkspace(image, *plan);
+  if (Status status = emitKernels(session, built, **target, image, stages); !status)
+    return tl::unexpected<Error>(status.error());
+  image.mlirMs = millisecondsSince(begin);
+  return std::pair(std::move(image), std::move(stages));
+}
+
+Result<std::string> programKey(const CompileRequest &request) {
+  Result<const Target *> target = findTarget(request.arch);
+  if (!target)
+    return tl::unexpected<Error>(target.error());
+  Result<MethodInfo> method = loadMethod(request.method);
+  if (!method)
+    return tl::unexpected<Error>(method.error());
+  Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open(request.nvrtcPath);
+  if (!nvrtc)
+    return tl::unexpected<Error>(nvrtc.error());
+  KeyBuilder key;
+  key.add("generator", kGeneratorVersion).add("method", method->text).add("spec", request.spec.text());
+  key.add("config", request.config.text()).add("arch", request.arch).add("form", request.asPtx ? "ptx" : "cubin");
+  key.add("nvrtc", (*nvrtc)->version());
+  for (const EmbeddedFile &header : embeddedDeviceHeaders())
+    key.add(header.name, header.text);
+  return key.key();
+}
+
+/// "sm_80" -> "compute_80".
+static std::string virtualArch(StringRef arch) { return "compute_" + arch.split('_').second.str(); }
+
+Result<ProgramImage> compileProgram(const CompileRequest &request) {
+  auto lowered = lowerProgram(request);
+  if (!lowered)
+    return tl::unexpected<Error>(lowered.error());
+  Result<std::string> key = programKey(request);
+  if (!key)
+    return tl::unexpected<Error>(key.error());
+  Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open(request.nvrtcPath);
+  if (!nvrtc)
+    return tl::unexpected<Error>(nvrtc.error());
+  if (!(*nvrtc)->supports(request.arch))
+    return fail(ErrorKind::Unsupported, "NVRTC " + (*nvrtc)->version() + " does not know " + request.arch +
+                                            ": install NVRTC 12.8 or newer, or choose an older --arch");
+  ProgramImage &image = lowered->first;
+  image.key = *key;
+  std::string arch = request.asPtx ? virtualArch(request.arch) : request.arch;
+
+  // One NVRTC program per kernel, on as many threads as there are cores: that is where nearly all the time goes.
+  std::vector<Result<Nvrtc::Output>> outputs(image.kernels.size(), fail(ErrorKind::CompileFailed, "not compiled"));
+  std::atomic<size_t> next{0};
+  auto work = [&] {
+    for (size_t i; (i = next++) < outputs.size();)
+      outputs[outputs.size() - 1 - i] = (*nvrtc)->compile(image.kernels[outputs.size() - 1 - i].source,
+                                                          image.kernels[outputs.size() - 1 - i].name, arch);
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), outputs.size()); ++i)
+    threads.emplace_back(work);
+  work();
+  for (std::thread &thread : threads)
+    thread.join();
+
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i])
+      return tl::unexpected<Error>(outputs[i].error());
+    Kernel &kernel = image.kernels[i];
+    kernel.cubin = std::move(outputs[i]->binary);
+    kernel.compileMs = outputs[i]->milliseconds;
+    if (request.asPtx)
+      continue;
+    std::optional<CubinInfo> info = readCubinInfo(kernel.cubin, kernel.name);
+    if (!info)
+      return fail(ErrorKind::CompileFailed, "NVRTC's cubin does not hold kernel " + kernel.name);
+    kernel.registers = info->registers;
+    kernel.staticSharedBytes = info->staticSharedBytes;
+    kernel.spillBytes = spillBytes(outputs[i]->log);
+  }
+  return std::move(image);
+}
+
+} // namespace winnow

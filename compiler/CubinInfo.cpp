@@ -1,0 +1,93 @@
+// Reads the few ELF sections that hold a kernel's resource use; every offset is checked against the file's size.
+#include "compiler/CubinInfo.h"
+#include <cstdint>
+#include <cstring>
+#include <elf.h>
+#include <regex>
+
+namespace winnow {
+namespace {
+
+constexpr uint8_t kFrameSize = 0x11, kRegisterCount = 0x2f; ///< EIATTR_FRAME_SIZE, EIATTR_REGCOUNT
+constexpr uint8_t kFormatSized = 4;                         ///< EIFMT_SVAL: a 16-bit size and a payload
+
+class Reader {
+public:
+  explicit Reader(std::string_view elf) : elf(elf) {}
+
+  template <typename T> std::optional<T> at(size_t offset) const {
+    T value;
+    if (offset > elf.size() || elf.size() - offset < sizeof(T))
+      return std::nullopt;
+    std::memcpy(&value, elf.data() + offset, sizeof(T));
+    return value;
+  }
+  std::string text(size_t offset) const {
+    if (offset >= elf.size())
+      return "";
+    return std::string(elf.substr(offset, elf.substr(offset).find('\0')));
+  }
+
+private:
+  std::string_view elf;
+};
+
+} // namespace
+
+std::optional<CubinInfo> readCubinInfo(std::string_view elf, const std::string &name) {
+  Reader reader(elf);
+  auto header = reader.at<Elf64_Ehdr>(0);
+  if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
+    return std::nullopt;
+  auto section = [&](unsigned i) { return reader.at<Elf64_Shdr>(header->e_shoff + i * sizeof(Elf64_Shdr)); };
+  auto names = section(header->e_shstrndx);
+  if (!names)
+    return std::nullopt;
+
+  CubinInfo info;
+  bool found = false;
+  std::optional<Elf64_Shdr> symbols, strings;
+  for (unsigned i = 0; i < header->e_shnum; ++i) {
+    auto s = section(i);
+    if (!s)
+      return std::nullopt;
+    std::string sectionName = reader.text(names->sh_offset + s->sh_name);
+    found |= sectionName == ".text." + name;
+    if (sectionName == ".nv.shared." + name)
+      info.staticSharedBytes = static_cast<int>(s->sh_size);
+    if (s->sh_type == SHT_SYMTAB)
+      symbols = s, strings = section(s->sh_link);
+  }
+  if (!found || !symbols || !strings)
+    return std::nullopt;
+  auto symbolName = [&](uint32_t index) {
+    auto symbol = reader.at<Elf64_Sym>(symbols->sh_offset + index * sizeof(Elf64_Sym));
+    return symbol ? reader.text(strings->sh_offset + symbol->st_name) : std::string();
+  };
+  for (unsigned i = 0; i < header->e_shnum; ++i) {
+    auto s = section(i);
+    if (reader.text(names->sh_offset + s->sh_name) != ".nv.info")
+      continue;
+    for (size_t offset = s->sh_offset, end = s->sh_offset + s->sh_size; offset + 4 <= end;) {
+      uint8_t format = *reader.at<uint8_t>(offset), attribute = *reader.at<uint8_t>(offset + 1);
+      uint16_t size = format == kFormatSized ? *reader.at<uint16_t>(offset + 2) : 0;
+      auto symbol = reader.at<uint32_t>(offset + 4), value = reader.at<uint32_t>(offset + 8);
+      if (size >= 8 && symbol && value && symbolName(*symbol) == name) {
+        if (attribute == kRegisterCount)
+          info.registers = static_cast<int>(*value);
+        if (attribute == kFrameSize)
+          info.frameBytes = static_cast<int>(*value);
+      }
+      offset += 4 + size;
+    }
+  }
+  return info;
+}
+
+int spillBytes(const std::string &log) {
+  static const std::regex line(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
+  std::smatch match;
+  return std::regex_search(log, match, line) ? std::max(std::stoi(match[1]), std::stoi(match[2])) : 0;
+}
+
+} // namespace winnow

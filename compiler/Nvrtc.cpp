@@ -1,0 +1,196 @@
+// libnvrtc by dlopen; see Nvrtc.h. libnvrtc opens its builtins library by bare name at the first compile and has no
+// RUNPATH, so that library is loaded first, from the same folder.
+#include "compiler/Nvrtc.h"
+#include "compiler/EmbeddedFiles.h"
+#include "runtime/Environment.h"
+#include <chrono>
+#include <dlfcn.h>
+#include <filesystem>
+
+namespace winnow {
+
+using NvrtcResult = int;
+using NvrtcProgram = void *;
+
+struct Nvrtc::Functions {
+  NvrtcResult (*version)(int *, int *);
+  const char *(*errorString)(NvrtcResult);
+  NvrtcResult (*create)(NvrtcProgram *, const char *, const char *, int, const char *const *, const char *const *);
+  NvrtcResult (*destroy)(NvrtcProgram *);
+  NvrtcResult (*compile)(NvrtcProgram, int, const char *const *);
+  NvrtcResult (*cubinSize)(NvrtcProgram, size_t *);
+  NvrtcResult (*cubin)(NvrtcProgram, char *);
+  NvrtcResult (*ptxSize)(NvrtcProgram, size_t *);
+  NvrtcResult (*ptx)(NvrtcProgram, char *);
+  NvrtcResult (*logSize)(NvrtcProgram, size_t *);
+  NvrtcResult (*log)(NvrtcProgram, char *);
+  NvrtcResult (*archCount)(int *);
+  NvrtcResult (*archs)(int *);
+};
+
+namespace fs = std::filesystem;
+
+static const char *const kLibraryNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
+
+/// Folders that may hold libnvrtc, in the order in which they are tried; "" is the loader's own search.
+static std::vector<std::string> searchFolders() {
+  std::vector<std::string> folders = {""};
+  for (EnvironmentVariable variable : {EnvironmentVariable::CudaHome, EnvironmentVariable::CudaPath})
+    if (std::string root = environmentValue(variable); !root.empty())
+      folders.push_back(root + "/lib64");
+  folders.push_back("/usr/local/cuda/lib64");
+  std::vector<std::string> roots;
+  if (std::string active = environmentValue(EnvironmentVariable::VirtualEnv); !active.empty())
+    roots.push_back(active);
+  // The environment that tools/setup.sh makes, beside the build folder that this program runs from.
+  std::error_code ignored;
+  for (fs::path folder = fs::read_symlink("/proc/self/exe", ignored).parent_path(); folder.has_relative_path();
+       folder = folder.parent_path())
+    if (fs::exists(folder / ".venv", ignored))
+      roots.push_back(folder / ".venv");
+  for (const char *system : {"/usr/local", "/usr"})
+    roots.push_back(system);
+  for (const std::string &root : roots)
+    for (const char *lib : {"lib", "lib64"})
+      for (const auto &python : fs::directory_iterator(fs::path(root) / lib, ignored)) {
+        if (python.path().filename().string().rfind("python", 0) != 0)
+          continue;
+        for (const char *packages : {"site-packages", "dist-packages"})
+          for (const auto &package : fs::directory_iterator(python.path() / packages / "nvidia", ignored))
+            if (fs::exists(package.path() / "lib", ignored))
+              folders.push_back(package.path() / "lib");
+      }
+  return folders;
+}
+
+static void *openLibrary(const std::string &path) {
+  fs::path folder = fs::path(path).parent_path();
+  std::error_code ignored;
+  if (!folder.empty())
+    for (const auto &file : fs::directory_iterator(folder, ignored)) {
+      std::string name = file.path().filename();
+      if (name.rfind("libnvrtc-builtins.so", 0) == 0)
+        dlopen(file.path().c_str(), RTLD_NOW | RTLD_LOCAL);
+    }
+  return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+}
+
+Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
+  std::vector<std::string> candidates;
+  std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path;
+  if (!given.empty()) {
+    candidates = {given};
+  } else {
+    for (const std::string &folder : searchFolders())
+      for (const char *name : kLibraryNames)
+        candidates.push_back(folder.empty() ? name : folder + "/" + name);
+  }
+  void *handle = nullptr;
+  std::string tried;
+  auto nvrtc = std::make_shared<Nvrtc>();
+  for (const std::string &candidate : candidates) {
+    if ((handle = openLibrary(candidate))) {
+      nvrtc->libraryPath = candidate;
+      break;
+    }
+    std::string folder = fs::path(candidate).parent_path();
+    std::string where = given.empty() ? (folder.empty() ? "the loader's path" : folder) : candidate;
+    if (tried.find(where) == std::string::npos)
+      tried += (tried.empty() ? "" : ", ") + where;
+  }
+  if (!handle)
+    return fail(ErrorKind::CompileFailed, "NVRTC was not found (tried " + tried +
+                                              "): install it with `pip install nvidia-cuda-nvrtc` or set WINNOW_NVRTC to "
+                                              "libnvrtc.so.13");
+  auto functions = std::make_shared<Functions>();
+  bool complete = true;
+  auto bind = [&](auto &function, const char *name) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
+    complete &= function != nullptr;
+  };
+  bind(functions->version, "nvrtcVersion");
+  bind(functions->errorString, "nvrtcGetErrorString");
+  bind(functions->create, "nvrtcCreateProgram");
+  bind(functions->destroy, "nvrtcDestroyProgram");
+  bind(functions->compile, "nvrtcCompileProgram");
+  bind(functions->cubinSize, "nvrtcGetCUBINSize");
+  bind(functions->cubin, "nvrtcGetCUBIN");
+  bind(functions->ptxSize, "nvrtcGetPTXSize");
+  bind(functions->ptx, "nvrtcGetPTX");
+  bind(functions->logSize, "nvrtcGetProgramLogSize");
+  bind(functions->log, "nvrtcGetProgramLog");
+  bind(functions->archCount, "nvrtcGetNumSupportedArchs");
+  bind(functions->archs, "nvrtcGetSupportedArchs");
+  if (!complete || functions->version(&nvrtc->majorVersion, &nvrtc->minorVersion))
+    return fail(ErrorKind::CompileFailed, nvrtc->libraryPath + " is no usable NVRTC: functions of version 12 are missing");
+  // Found through the loader: the builtins library lies beside the file that the loader chose.
+  Dl_info where;
+  if (nvrtc->libraryPath.find('/') == std::string::npos &&
+      dladdr(reinterpret_cast<void *>(functions->version), &where) && where.dli_fname) {
+    nvrtc->libraryPath = where.dli_fname;
+    openLibrary(nvrtc->libraryPath);
+  }
+  nvrtc->functions = std::move(functions);
+  return nvrtc;
+}
+
+bool Nvrtc::supports(const std::string &arch) const {
+  int count = 0;
+  if (functions->archCount(&count))
+    return false;
+  std::vector<int> archs(count);
+  functions->archs(archs.data());
+  size_t digits = arch.find('_') + 1;
+  int wanted = std::atoi(arch.c_str() + digits);
+  for (int known : archs)
+    if (known == wanted)
+      return true;
+  return false;
+}
+
+Result<Nvrtc::Output> Nvrtc::compile(const std::string &source, const std::string &name, const std::string &arch) const {
+  auto begin = std::chrono::steady_clock::now();
+  std::vector<const char *> texts, names;
+  std::vector<std::string> nameStorage;
+  for (const EmbeddedFile &header : embeddedDeviceHeaders())
+    nameStorage.push_back(std::string("winnow/") + header.name);
+  for (size_t i = 0; i < nameStorage.size(); ++i) {
+    texts.push_back(embeddedDeviceHeaders()[i].text.data()); // each text ends with a zero byte
+    names.push_back(nameStorage[i].c_str());
+  }
+  NvrtcProgram program = nullptr;
+  NvrtcResult result = functions->create(&program, source.c_str(), (name + ".cu").c_str(),
+                                         static_cast<int>(texts.size()), texts.data(), names.data());
+  if (result)
+    return fail(ErrorKind::CompileFailed, "NVRTC could not start: " + std::string(functions->errorString(result)));
+  std::shared_ptr<void> destroy(program, [&](void *p) { functions->destroy(&p); });
+
+  const bool virtualArch = arch.rfind("compute_", 0) == 0;
+  std::string archFlag = "--gpu-architecture=" + arch;
+  std::vector<const char *> options = {archFlag.c_str(), "--std=c++17", "--minimal", "--no-cache"};
+  if (!virtualArch)
+    options.push_back("--ptxas-options=-v");
+  result = functions->compile(program, static_cast<int>(options.size()), options.data());
+  Output output;
+  size_t size = 0;
+  if (!functions->logSize(program, &size) && size > 1) {
+    output.log.resize(size);
+    functions->log(program, output.log.data());
+    output.log.resize(size - 1);
+  }
+  if (result)
+    return fail(ErrorKind::CompileFailed, "NVRTC " + version() + " refused kernel " + name + " for " + arch + " (" +
+                                              functions->errorString(result) + "):\n" + output.log);
+  auto [sizeOf, get] = virtualArch ? std::pair(functions->ptxSize, functions->ptx)
+                                   : std::pair(functions->cubinSize, functions->cubin);
+  if (sizeOf(program, &size) || size == 0)
+    return fail(ErrorKind::CompileFailed, "NVRTC gave no code for kernel " + name + " (" + arch + ")");
+  output.binary.resize(size);
+  get(program, output.binary.data());
+  if (!virtualArch && output.binary.compare(0, 4, "\177ELF") != 0)
+    return fail(ErrorKind::CompileFailed, "NVRTC's code for kernel " + name + " (" + arch + ") is no ELF file");
+  output.milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  return output;
+}
+
+} // namespace winnow
