@@ -149,6 +149,7 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads) {
   problem.topk = test.spec.topk;
   problem.dtype = test.spec.dtype;
   problem.scale = test.spec.scale;
+  problem.spareKeys = kPoisonTokens;
   problem.cuQ = problem.cuK = {0};
   bool poisoned = test.data == "poison";
   auto append = [&](int queries, int keys) {

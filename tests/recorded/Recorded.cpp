@@ -1,9 +1,9 @@
 // Loads the recorded cases and compares an implementation with them.
 #include "tests/recorded/Recorded.h"
+#include "runtime/Files.h"
 #include "tests/recorded/NumpyRandom.h"
 #include "tests/reference/Half.h"
 #include "tools/winnow/Npy.h"
-#include "tools/winnow/WriteFile.h"
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -111,7 +111,7 @@ Status loadAnswers(RecordedCase &recorded, const std::string &folder) {
 
 Result<std::vector<RecordedCase>> loadRecorded(const std::string &directory,
                                                const std::string &method) {
-  Result<std::string> text = readFile(directory + "/recorded.json");
+  Result<std::string> text = readWholeFile(systemFiles(), directory + "/recorded.json");
   if (!text)
     return tl::unexpected(text.error());
   nlohmann::json table = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
@@ -139,8 +139,13 @@ Result<std::vector<RecordedCase>> loadRecorded(const std::string &directory,
                             : inputs.v) != std::stoull(entry.at("checksums")[i].get<std::string>()))
         return fail(ErrorKind::WrongResult,
                     recorded.test.name + ": the generated inputs are not the recorded ones");
-    inputs.problem = {kHeads, kKvHeads, kHeadDim, spec.block, spec.topk,   spec.dtype,
-                      0,      nullptr,  nullptr,  nullptr,    {0, tokens}, {0, tokens}};
+    reference::Problem &problem = inputs.problem;
+    problem.heads = kHeads;
+    problem.kvHeads = kKvHeads;
+    problem.headDim = kHeadDim;
+    problem.block = spec.block;
+    problem.topk = spec.topk;
+    problem.cuQ = problem.cuK = {0, tokens};
     if (Status loaded =
             loadAnswers(recorded, directory + "/" + entry.at("name").get<std::string>());
         !loaded)

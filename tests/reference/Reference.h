@@ -23,6 +23,9 @@ enum class Combine {
 }; ///< over the query heads of one KV head; None: a selection per query head
 enum class Pool { Max, Sum }; ///< over the summaries that overlap a block
 
+/// An elementwise region: (value, query position, row or key position) -> value.
+using Map = std::function<double(double, int, int)>;
+
 /// A method as a point on these axes.
 struct Method {
   bool selects = true; ///< false: dense, the rest is unused
@@ -34,11 +37,10 @@ struct Method {
   Pool pool = Pool::Max;
   int init = 1, local = 33; ///< forced blocks; local counts the query's own block
   int denseLen = -1;        ///< sequences with fewer keys are dense; -1: none
-  /// Applied to each score (q . summary * scale, or its exponential with a softmax) before the
-  /// heads are combined.
-  std::function<double(double)> mapScore;
-  /// Applied to each logit (q . k * scale) of the attention.
-  std::function<double(double)> mapLogit;
+  /// Rewrites each raw score (q . summary * scale); the last argument is the summary row.
+  Map mapScore;
+  /// Rewrites each logit (q . k * scale) of the attention; the last argument is the key's position.
+  Map mapLogit;
 };
 
 struct Problem {
@@ -46,8 +48,9 @@ struct Problem {
   Dtype dtype = Dtype::BF16;
   double scale = 0; ///< 0: head_dim^-0.5
   const uint16_t *q = nullptr, *k = nullptr, *v = nullptr;
-  std::vector<int32_t> cuQ,
-      cuK; ///< cumulative lengths, batch + 1 entries; no query segment longer than its keys
+  int spareKeys = 0; ///< key tokens in memory behind the last sequence, never to be used
+  /// Cumulative lengths, batch + 1 entries; no query segment is longer than its keys.
+  std::vector<int32_t> cuQ, cuK;
 
   int totalQ() const { return cuQ.back(); }
   int selectHeads(const Method &method) const;

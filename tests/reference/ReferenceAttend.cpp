@@ -57,8 +57,8 @@ public:
     for (size_t n = 0; n < keys.size(); ++n) {
       double dot = product(problem.k + offset + keys[n] * width);
       double scale = problem.softmaxScale();
-      exact[n] = mapped(dot * scale);
-      coarse[n] = round(mapped(round(round(dot) * scale)));
+      exact[n] = mapped(dot * scale, keys[n]);
+      coarse[n] = round(mapped(round(round(dot) * scale), keys[n]));
     }
     double lse = softmax(exact);
     softmax(coarse);
@@ -84,7 +84,9 @@ private:
       sum += static_cast<double>(values[query[i]]) * values[key[i]];
     return sum;
   }
-  double mapped(double logit) const { return method.mapLogit ? method.mapLogit(logit) : logit; }
+  double mapped(double logit, int key) const {
+    return method.mapLogit ? method.mapLogit(logit, position, key) : logit;
+  }
   double round(double value) const { return rounded(value, problem.dtype); }
 
   /// Turns logits into probabilities; returns the log of the sum of exponentials.
@@ -103,6 +105,7 @@ private:
   const float *values;
   const uint16_t *query;
   size_t width, offset;
+  int position;
 };
 
 } // namespace

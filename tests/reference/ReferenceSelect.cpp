@@ -105,8 +105,8 @@ private:
         s = lse == -kInfinity ? 0 : std::exp(s - lse);
     }
     if (method.mapScore)
-      for (double &s : scores)
-        s = method.mapScore(s);
+      for (int j = 0; j < fineVisible; ++j)
+        scores[j] = method.mapScore(scores[j], place.position, j);
     return scores;
   }
 
@@ -121,21 +121,20 @@ private:
   }
 
   /// Block scores of the causal blocks: over the windows that overlap the block. A summary that
-  /// exists but is not visible counts as probability 0 with a softmax and not at all with raw
-  /// scores; a block without any: -inf.
+  /// exists but is hidden scores 0 with a softmax and -inf without; a block without any summary:
+  /// -inf.
   std::vector<double> pool(const std::vector<double> &scores) const {
+    double hidden = method.lse == Lse::None ? -kInfinity : 0;
     int causalBlocks = place.position / problem.block + 1;
     std::vector<double> pooled(causalBlocks, -kInfinity);
     for (int b = 0; b < causalBlocks; ++b) {
       bool any = false;
       double value = method.pool == Pool::Max ? -kInfinity : 0;
-      // First window that ends behind the block's begin: stride * j + window > block * b.
       int j = std::max(0, problem.block * b - method.window) / method.stride;
       for (; j < fineCount && method.stride * j < problem.block * (b + 1); ++j) {
-        bool overlaps = method.stride * j + method.window > problem.block * b;
-        if (!overlaps || (j >= fineVisible && method.lse == Lse::None))
-          continue;
-        double score = j < fineVisible ? scores[j] : 0;
+        if (method.stride * j + method.window <= problem.block * b)
+          continue; // ends before the block
+        double score = j < fineVisible ? scores[j] : hidden;
         value = method.pool == Pool::Max ? std::max(value, score) : value + score;
         any = true;
       }

@@ -2,8 +2,8 @@
 // dictionary literal with descr, fortran_order and shape, padded to 64 bytes, then the elements.
 // Source: numpy.lib.format of the NumPy reference manual.
 #include "tools/winnow/Npy.h"
+#include "runtime/Files.h"
 #include "tests/reference/Half.h"
-#include "tools/winnow/WriteFile.h"
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
@@ -62,7 +62,7 @@ size_t NpyArray::elements() const {
 std::string NpyArray::shapeText() const { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 Result<NpyArray> readNpy(const std::string &path) {
-  Result<std::string> bytes = readFile(path);
+  Result<std::string> bytes = readWholeFile(systemFiles(), path);
   if (!bytes)
     return tl::unexpected(bytes.error());
   auto header = headerOf(path, *bytes);
@@ -117,7 +117,9 @@ Status writeNpy(const std::string &path, const std::string &descr, const std::ve
   size_t bytes = *width;
   for (size_t extent : shape)
     bytes *= extent;
-  return writeFile(path, {prefix, header, {static_cast<const char *>(data), bytes}});
+  std::string file = prefix + header;
+  file.append(static_cast<const char *>(data), bytes);
+  return publishFile(systemFiles(), path, file);
 }
 
 Result<std::vector<uint16_t>> toWords(const NpyArray &array, Dtype dtype) {

@@ -1,0 +1,128 @@
+// One GPU as a backend: uploads host tensors, launches, measures with events, brings answers back.
+#include "runtime/Launcher.h"
+#include "tools/winnow/Backend.h"
+#include "tools/winnow/CudaTensors.h"
+#include "tools/winnow/Session.h"
+#include <algorithm>
+#include <fmt/format.h>
+#include <map>
+
+namespace winnow {
+namespace {
+
+class CudaBackend : public Backend {
+public:
+  CudaBackend(std::shared_ptr<Driver> driver, DeviceInfo info, std::string archName, bool ptx,
+              Cache &cache)
+      : driver(std::move(driver)), info(std::move(info)), archName(std::move(archName)), ptx(ptx),
+        cache(cache) {}
+
+  bool isGpu() const override { return true; }
+  std::string arch() const override { return archName; }
+  std::string description() const override {
+    return fmt::format("{} ({}{})", info.name, archName, ptx ? ", as PTX" : "");
+  }
+
+  Result<BackendAnswer> run(const BackendCall &call) override {
+    BackendAnswer answer;
+    double began = now();
+    std::unique_ptr<LoadedProgram> program;
+    WINNOW_TRY(program, load(call, answer.cacheHit));
+    answer.prepareMs = (now() - began) * 1000;
+    answer.selectHeads = program->image().selectHeads;
+
+    const reference::Problem &problem = *call.problem;
+    DeviceTensors tensors;
+    WINNOW_TRY(tensors, DeviceTensors::make(driver, problem, answer.selectHeads, call.ids));
+    LaunchArgs args = tensors.args(problem);
+    args.phase = call.ids ? Phase::Attend : Phase::All;
+    size_t workspaceBytes = 0;
+    WINNOW_TRY(workspaceBytes, program->workspaceSize(args.shape));
+    WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, workspaceBytes));
+
+    Result<Stream> stream = Stream::create(driver);
+    if (!stream)
+      return tl::unexpected(stream.error());
+    WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads"));
+    WINNOW_CHECK(
+        measure(*program, args, stream->get(), tensors.workspace, workspaceBytes, call, answer));
+    if (call.answers)
+      WINNOW_TRY(answer.tensors, tensors.download(problem, answer.selectHeads));
+    return answer;
+  }
+
+private:
+  Result<std::unique_ptr<LoadedProgram>> load(const BackendCall &call, bool &cacheHit) {
+    std::shared_ptr<const ProgramImage> image = call.image;
+    if (!image) {
+      CompileRequest request = call.request;
+      request.arch = archName;
+      request.asPtx = ptx;
+      ObtainedProgram program;
+      WINNOW_TRY(program, obtainProgram(request, cache));
+      image = program.image;
+      cacheHit = program.cacheHit;
+    }
+    LoadOptions options;
+    options.device = info.index;
+    options.allowPtx = ptx;
+    return LoadedProgram::load(image, driver, options);
+  }
+
+  /// The first launch produces the answers (and the times, without repeats); the medians come from
+  /// the repeats.
+  Status measure(const LoadedProgram &program, const LaunchArgs &args, CUstream stream,
+                 DeviceBuffer &workspace, size_t workspaceBytes, const BackendCall &call,
+                 BackendAnswer &answer) {
+    std::vector<double> selects, attends;
+    std::map<std::string, std::vector<double>> kernels;
+    for (int round = 0; round <= call.repeats; ++round) {
+      KernelTimer timer(driver);
+      WINNOW_CHECK(timer.begin(stream));
+      WINNOW_CHECK(program.launch(args, stream, workspace.data(), workspaceBytes,
+                                  KernelTimer::observe, &timer));
+      KernelTimes times;
+      WINNOW_TRY(times, timer.finish());
+      if (call.progress)
+        call.progress(static_cast<double>(round + 1) / (call.repeats + 1));
+      if (round == 0 && call.repeats > 0)
+        continue;
+      selects.push_back(times.select);
+      attends.push_back(times.attend);
+      for (const auto &[name, time] : times.kernels)
+        kernels[name].push_back(time);
+    }
+    answer.selectMs = median(selects);
+    answer.attendMs = median(attends);
+    for (const Kernel &kernel : program.image().kernels)
+      if (auto times = kernels.find(kernel.name); times != kernels.end())
+        answer.kernels.emplace_back(kernel.name, median(times->second));
+    return {};
+  }
+
+  std::shared_ptr<Driver> driver;
+  DeviceInfo info;
+  std::string archName;
+  bool ptx;
+  Cache &cache;
+};
+
+} // namespace
+
+Result<std::unique_ptr<Backend>> openCudaBackend(int device, const BackendOptions &options,
+                                                 Cache &cache) {
+  std::shared_ptr<Driver> driver;
+  WINNOW_TRY(driver, Driver::open());
+  DeviceInfo info;
+  WINNOW_TRY(info, driver->device(device));
+  std::string arch = options.arch;
+  if (arch.empty()) {
+    const Target *target = nullptr;
+    WINNOW_TRY(target, targetForDevice(info.major, info.minor));
+    arch = target->arch;
+  }
+  WINNOW_CHECK(driver->makeCurrent(info.index));
+  return std::make_unique<CudaBackend>(driver, info, arch, options.ptx, cache);
+}
+
+} // namespace winnow

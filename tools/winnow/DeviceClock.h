@@ -1,0 +1,19 @@
+// The SM clock of a GPU while it works, from the management library that comes with the driver. A
+// time without its clock says little on a card that is limited by power.
+#pragma once
+#include <string>
+
+namespace winnow {
+
+/// Reads clocks of the device with this UUID; 0 where the management library is missing or refuses.
+class DeviceClock {
+public:
+  explicit DeviceClock(const std::string &uuid);
+  int smMegahertz() const;
+
+private:
+  void *device = nullptr;
+  int (*getClock)(void *, int, unsigned *) = nullptr;
+};
+
+} // namespace winnow

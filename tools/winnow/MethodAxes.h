@@ -1,0 +1,18 @@
+// What a method text means, in the terms of the fp64 reference: how tools and tests check methods
+// that they know only as text.
+#pragma once
+#include "runtime/Error.h"
+#include "runtime/Spec.h"
+#include "tests/reference/Reference.h"
+#include <string>
+
+namespace winnow {
+
+/// Reads the one method in `text` (MLIR; `name` is for messages) with the spec's parameters filled
+/// in. It looks at the ops as written and runs no pass, so a fault in a pass cannot hide here.
+/// Errors: Usage for a broken text or an unknown parameter; Unsupported for what the reference
+/// cannot express.
+Result<reference::Method> axesOfText(const std::string &text, const std::string &name,
+                                     const Spec &spec);
+
+} // namespace winnow

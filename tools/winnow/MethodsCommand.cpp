@@ -1,0 +1,39 @@
+// `winnow methods`: the built-in methods, or the text of one of them.
+#include "compiler/Compile.h"
+#include "tools/winnow/Session.h"
+#include "tools/winnow/help.inc"
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace winnow {
+
+void addMethodsCommand(CLI::App &app, Session &session) {
+  CLI::App *command = app.add_subcommand("methods", "Lists the built-in methods, or prints one");
+  command->footer(kMethodsHelp);
+  auto name = std::make_shared<std::string>();
+  command->add_option("NAME", *name, "Print the text of this method");
+  setBody(*command, session, [&session, name]() -> Status {
+    if (!name->empty()) {
+      Result<MethodInfo> method = loadMethod(*name);
+      if (!method)
+        return tl::unexpected(method.error());
+      if (session.json)
+        fmt::print("{}\n", nlohmann::json{{"name", method->name}, {"text", method->text}}.dump(2));
+      else
+        fmt::print("{}", method->text);
+      return {};
+    }
+    if (builtinMethods().empty())
+      return fail(ErrorKind::Unsupported, "this build has no compiler and so no method texts");
+    nlohmann::json list = nlohmann::json::array();
+    Table table({"method", "what it does"});
+    for (const MethodInfo &method : builtinMethods()) {
+      table.add({method.name, method.description});
+      list.push_back({{"name", method.name}, {"description", method.description}});
+    }
+    fmt::print("{}", session.json ? list.dump(2) + "\n" : table.text());
+    return {};
+  });
+}
+
+} // namespace winnow

@@ -1,0 +1,91 @@
+// Parses the flags that name a program into a CompileRequest.
+#include "tools/winnow/ProgramFlags.h"
+#include "tools/winnow/Session.h"
+#include <fmt/format.h>
+
+namespace winnow {
+
+void ProgramFlags::addTo(CLI::App &command, bool methodRequired) {
+  auto *name = command.add_option(
+      "METHOD", method, "Name of a built-in method (see `winnow methods`) or path of a .mlir file");
+  name->required(methodRequired);
+  std::string group = "Spec";
+  command.add_option("--heads", spec.heads, "Query heads")->capture_default_str()->group(group);
+  command
+      .add_option("--kv-heads", spec.kvHeads, "Key/value heads; heads / kv-heads is the group size")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--head-dim", spec.headDim, "Elements of one query, key or value row")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--block", spec.block, "Tokens of one selectable key block")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--topk", spec.topk, "Blocks selected per token, forced ones included")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--dtype", dtype, "bf16 or fp16")->capture_default_str()->group(group);
+  command.add_option("--scale", spec.scale, "Softmax scale; 0 stands for head-dim^-0.5")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--set", assignments,
+                  "A parameter that the method declares, NAME=VALUE; may be given several times")
+      ->group(group);
+}
+
+void ProgramFlags::addTargetFlags(CLI::App &command, const std::string &defaultArch) {
+  arch = defaultArch;
+  std::string group = "Target";
+  command.add_option("--arch", arch, "GPU architectures, separated by commas")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--config", config,
+                  "Tunables, e.g. \"attend_stages=3 score_tokens=16\"; unnamed ones: default")
+      ->group(group);
+  command
+      .add_option("--nvrtc", nvrtcPath, "Path of libnvrtc; default: searched (see `winnow doctor`)")
+      ->group(group);
+}
+
+Result<std::vector<std::string>> ProgramFlags::architectures() const {
+  std::vector<std::string> names;
+  if (arch == "none")
+    return names;
+  for (const std::string &name : splitList(arch)) {
+    Result<const Target *> target = findTarget(name);
+    if (!target)
+      return tl::unexpected(target.error());
+    names.push_back(name);
+  }
+  if (names.empty())
+    return fail(ErrorKind::Usage, "--arch names no architecture");
+  return names;
+}
+
+Result<CompileRequest> ProgramFlags::request() const {
+  CompileRequest request;
+  request.method = method;
+  request.spec = spec;
+  request.nvrtcPath = nvrtcPath;
+  Result<Dtype> parsed = parseDtype(dtype);
+  if (!parsed)
+    return tl::unexpected(parsed.error());
+  request.spec.dtype = *parsed;
+  for (const std::string &assignment : assignments) {
+    size_t equals = assignment.find('=');
+    if (equals == 0 || equals == std::string::npos || equals + 1 == assignment.size())
+      return fail(ErrorKind::Usage, fmt::format("--set {}: write NAME=VALUE", assignment));
+    request.spec.params[assignment.substr(0, equals)] = assignment.substr(equals + 1);
+  }
+  Result<Config> tunables = Config::parse(config);
+  if (!tunables)
+    return tl::unexpected(tunables.error());
+  request.config = *tunables;
+  if (std::vector<std::string> names = splitList(arch); !names.empty())
+    request.arch = names[0];
+  return request;
+}
+
+} // namespace winnow

@@ -1,0 +1,67 @@
+// Serves program images from the cache and the compiler.
+#include "tools/winnow/Programs.h"
+#include "tools/winnow/MethodAxes.h"
+#include "tools/winnow/Session.h"
+#include <fmt/format.h>
+
+namespace winnow {
+
+/// Without a compiler there are no keys: a cached program is known by what it was made for.
+static std::optional<ProgramImage> findWithoutKey(const CompileRequest &request, Cache &cache) {
+  return cache.find([&](const ProgramImage &image) {
+    return image.method == request.method && image.arch == request.arch &&
+           image.spec.text() == request.spec.text();
+  });
+}
+
+Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cache) {
+  double began = now();
+  Result<std::string> key = programKey(request);
+  if (!key && key.error().kind != ErrorKind::Unsupported)
+    return tl::unexpected(key.error());
+  std::optional<ProgramImage> cached = key ? cache.load(*key) : findWithoutKey(request, cache);
+  ObtainedProgram program;
+  program.cacheHit = cached.has_value();
+  if (cached) {
+    program.image = std::make_shared<ProgramImage>(std::move(*cached));
+  } else {
+    Result<ProgramImage> compiled = compileProgram(request);
+    if (!compiled)
+      return tl::unexpected(compiled.error());
+    if (Status stored = cache.store(*compiled); !stored)
+      return tl::unexpected(stored.error());
+    program.image = std::make_shared<ProgramImage>(std::move(*compiled));
+  }
+  program.milliseconds = (now() - began) * 1000;
+  return program;
+}
+
+Result<reference::Method> readAxes(const std::string &method, const Spec &spec) {
+  Result<MethodInfo> info = loadMethod(method);
+  if (!info)
+    return tl::unexpected(info.error());
+  return axesOfText(info->text, info->name, spec);
+}
+
+Result<std::string> denseMethod(const Spec &spec) {
+  Spec plain = spec;
+  plain.params.clear();
+  for (const MethodInfo &method : builtinMethods())
+    if (Result<reference::Method> axes = readAxes(method.name, plain); axes && !axes->selects)
+      return method.name;
+  return fail(ErrorKind::Unsupported,
+              "no built-in method without a selection: nothing to compare times with");
+}
+
+std::string programTable(const std::vector<ObtainedProgram> &programs) {
+  Table table({"kernel", "arch", "registers", "spill bytes", "shared bytes", "compile", "cache"});
+  for (const ObtainedProgram &program : programs)
+    for (const Kernel &kernel : program.image->kernels)
+      table.add({kernel.name, program.image->arch, std::to_string(kernel.registers),
+                 std::to_string(kernel.spillBytes),
+                 std::to_string(kernel.sharedBytes + kernel.staticSharedBytes),
+                 durationText(kernel.compileMs), program.cacheHit ? "hit" : "miss"});
+  return table.text();
+}
+
+} // namespace winnow

@@ -1,0 +1,317 @@
+// `winnow run`: the whole way of a method on one input: compile, run, check, compare times, draw.
+#include "runtime/Files.h"
+#include "tools/winnow/Backend.h"
+#include "tools/winnow/Picture.h"
+#include "tools/winnow/ProgramFlags.h"
+#include "tools/winnow/Prompt.h"
+#include "tools/winnow/RunInput.h"
+#include "tools/winnow/RunReport.h"
+#include "tools/winnow/Session.h"
+#include "tools/winnow/help.inc"
+#include <algorithm>
+#include <fmt/format.h>
+#include <optional>
+
+namespace winnow {
+namespace {
+
+/// Rows that the reference looks at: enough to trust, few enough to wait for.
+int checkedRows(const reference::Problem &problem) {
+  double keys = 0;
+  for (size_t s = 0; s + 1 < problem.cuK.size(); ++s)
+    keys = std::max<double>(keys, problem.cuK[s + 1] - problem.cuK[s]);
+  double workPerRow = keys * problem.heads * problem.headDim;
+  return static_cast<int>(std::clamp(6e9 / std::max(1.0, workPerRow), 24.0, 512.0));
+}
+
+class RunCommand {
+public:
+  RunCommand(CLI::App &command, Session &session) : session(session) {
+    flags.addTo(command, /*methodRequired=*/false);
+    flags.addTargetFlags(command, "sm_80,sm_89,sm_90a");
+    command.add_option("--device", backendOptions.device, "auto, cuda, cuda:N or cpu")
+        ->capture_default_str();
+    command.add_option("--threads", backendOptions.threads, "CPU threads; 0 stands for all cores");
+    command.add_option("--seq", seq,
+                       "Tokens of each sequence of the structured prompt, separated by commas");
+    command.add_option("--seed", seed, "Seed of the structured prompt")->capture_default_str();
+    command.add_option("--svg", svg, "Where the picture goes")->capture_default_str();
+    command.add_flag("--no-dense", noDense, "Leave out the comparison with dense attention");
+    command.add_flag("--check", check,
+                     "Compare with the fp64 reference (always done on the structured prompt)");
+    command.add_option("--image", imagePath, "Run this program image instead of compiling METHOD");
+    std::string group = "NumPy files";
+    command.add_option("--q", files.q, "Queries [tokens, heads, head_dim]")->group(group);
+    command.add_option("--k", files.k, "Keys [tokens, kv_heads, head_dim]")->group(group);
+    command.add_option("--v", files.v, "Values [tokens, kv_heads, head_dim]")->group(group);
+    command
+        .add_option("--cu-seqlens", files.cuSeqlens,
+                    "Cumulative lengths of a ragged batch, int32 [batch + 1]")
+        ->group(group);
+    command
+        .add_option("--cu-seqlens-k", files.cuSeqlensK,
+                    "The same of the keys where they differ (history)")
+        ->group(group);
+    command.add_option("--use-ids", files.useIds, "Attention alone, over these block ids")
+        ->group(group);
+    command.add_option("--out", files.out, "Write the output here")->group(group);
+    command.add_option("--lse", files.lse, "Write the log-sum-exp here, float32 [heads, tokens]")
+        ->group(group);
+    command
+        .add_option("--ids", files.ids, "Write the selection here, int32 [kv_heads, tokens, topk]")
+        ->group(group);
+  }
+
+  Status run() {
+    if (Status status = prepare(); !status)
+      return status;
+    if (!files.anyInput())
+      if (Status status = compileAll(); !status)
+        return status;
+    if (Status status = makeInput(); !status)
+      return status;
+    if (Status status = execute(); !status)
+      return status;
+    if (Status status = compare(); !status)
+      return status;
+    if (!files.anyInput()) {
+      if (Status status = timeDense(); !status)
+        return status;
+      if (Status status = draw(); !status)
+        return status;
+    }
+    if (Status status = writeResults(files, problem(), answer.selectHeads, answer.tensors); !status)
+      return status;
+    return report.finish();
+  }
+
+private:
+  const reference::Problem &problem() const { return prompt ? prompt->problem : input->problem; }
+
+  /// Flags that need no device first, so that a typing error is found before anything slow.
+  Status prepare() {
+    if (flags.method.empty() && imagePath.empty())
+      return fail(ErrorKind::Usage,
+                  "METHOD or --image is needed; `winnow methods` lists the built-in ones");
+    if (!flags.method.empty() && !imagePath.empty())
+      return fail(ErrorKind::Usage, "give METHOD or --image, not both");
+    Result<CompileRequest> parsed = flags.request();
+    if (!parsed)
+      return tl::unexpected(parsed.error());
+    request = *parsed;
+    Result<std::vector<std::string>> names = flags.architectures();
+    if (!names)
+      return tl::unexpected(names.error());
+    archs = *names;
+    if (!imagePath.empty()) {
+      Result<ProgramImage> loaded = loadImageFile(imagePath);
+      if (!loaded)
+        return tl::unexpected(loaded.error());
+      image = std::make_shared<ProgramImage>(std::move(*loaded));
+      request.spec = image->spec;
+      if (backendOptions.device == "auto")
+        backendOptions.device = "cuda"; // an image cannot run elsewhere
+    } else {
+      Result<reference::Method> axes = readAxes(request.method, request.spec);
+      if (axes)
+        method = *axes;
+      else if (axes.error().kind != ErrorKind::Unsupported)
+        return tl::unexpected(axes.error());
+      else
+        unknownAxes = axes.error();
+    }
+    if (files.anyInput()) {
+      Result<RunInput> loaded = loadInput(files, request.spec);
+      if (!loaded)
+        return tl::unexpected(loaded.error());
+      input.emplace(std::move(*loaded));
+    } else if (!files.useIds.empty()) {
+      return fail(ErrorKind::Usage, "--use-ids needs --q, --k and --v");
+    }
+    Result<std::unique_ptr<Backend>> opened = openBackend(backendOptions, cache);
+    if (!opened)
+      return tl::unexpected(opened.error());
+    backend = std::move(*opened);
+    report.begin(session.json, backend->description());
+    return {};
+  }
+
+  Status compileAll() {
+    if (image || archs.empty())
+      return {};
+    std::vector<ObtainedProgram> programs;
+    Progress progress("compiling");
+    for (const std::string &arch : archs) {
+      CompileRequest one = request;
+      one.arch = arch;
+      Result<ObtainedProgram> program = obtainProgram(one, cache);
+      if (!program) {
+        Error error = program.error();
+        if (error.kind == ErrorKind::CompileFailed)
+          error.message += " (--arch none runs without compiling GPU kernels)";
+        return tl::unexpected(error);
+      }
+      programs.push_back(std::move(*program));
+      progress.show(static_cast<double>(programs.size()) / archs.size());
+    }
+    report.compiled(programs);
+    return {};
+  }
+
+  Status makeInput() {
+    if (input)
+      return {};
+    std::vector<int> lengths;
+    for (const std::string &piece :
+         splitList(seq.empty() ? (backend->isGpu() ? "32768" : "12288") : seq)) {
+      bool isNumber =
+          piece.size() < 8 && piece.find_first_not_of("0123456789") == std::string::npos;
+      if (!isNumber)
+        return fail(
+            ErrorKind::Usage,
+            fmt::format("--seq {}: '{}' is no number of tokens below 10 million", seq, piece));
+      lengths.push_back(std::stoi(piece));
+    }
+    if (lengths.empty())
+      return fail(ErrorKind::Usage, "--seq names no sequence");
+    prompt.emplace(makePrompt(request.spec, lengths, seed));
+    report.prompt(*prompt);
+    return {};
+  }
+
+  Status execute() {
+    BackendCall call;
+    call.request = request;
+    call.image = image;
+    call.problem = &problem();
+    call.repeats = backend->isGpu() && !files.anyInput() ? 10 : 0;
+    if (!files.useIds.empty()) {
+      int selectHeads = image ? image->selectHeads : method ? problem().selectHeads(*method) : 0;
+      if (Status status = loadIds(files, selectHeads, *input); !status)
+        return status;
+      call.ids = input->ids.data();
+    }
+    Progress progress("running");
+    call.progress = progress.callback();
+    Result<BackendAnswer> result = backend->run(call);
+    if (!result)
+      return tl::unexpected(result.error());
+    answer = std::move(*result);
+    report.ran(problem(), answer);
+    return {};
+  }
+
+  Status compare() {
+    if (files.anyInput() && !check)
+      return {};
+    if (!method)
+      return check ? tl::unexpected(unknownAxes.value_or(
+                         Error{ErrorKind::Unsupported,
+                               "a program image does not say what its method means: no --check"}))
+                   : Status{};
+    Progress progress("checking against the fp64 reference");
+    reference::Options options;
+    options.rows = reference::sampleRows(problem(), checkedRows(problem()));
+    if (prompt) { // the rows that look for needles are the interesting ones
+      std::vector<int> questions = prompt->questionRows();
+      for (size_t i = 0; i < questions.size(); i += 8)
+        options.rows.push_back(questions[i]);
+      std::sort(options.rows.begin(), options.rows.end());
+      options.rows.erase(std::unique(options.rows.begin(), options.rows.end()), options.rows.end());
+    }
+    if (options.rows.empty())
+      return {};
+    const int32_t *ids = answer.tensors.ids.data();
+    std::optional<reference::SelectionReport> selection;
+    if (method->selects && files.useIds.empty()) {
+      options.progress = [&](double done) { progress.show(done / 2); };
+      selection = reference::compareSelection(*method, problem(),
+                                              reference::select(*method, problem(), options), ids);
+    }
+    options.progress = [&](double done) { progress.show(0.5 + done / 2); };
+    reference::Attention expected = reference::attend(*method, problem(), ids, options);
+    reference::OutputReport output = reference::compareOutput(
+        problem(), expected, answer.tensors.out.data(), answer.tensors.lse.data());
+    std::optional<Recall> recall;
+    if (prompt && method->selects)
+      recall = recallOf(*prompt, *method, ids);
+    report.checked(options.rows.size(), selection, output, recall);
+    return {};
+  }
+
+  Status timeDense() {
+    if (noDense || answer.selectHeads == 0 || image)
+      return {};
+    Result<std::string> dense = denseMethod(request.spec);
+    if (!dense)
+      return tl::unexpected(dense.error());
+    BackendCall call;
+    call.request = request;
+    call.request.method = *dense;
+    call.request.spec.params.clear();
+    call.problem = &problem();
+    call.repeats = backend->isGpu() ? 3 : 0;
+    call.answers = false;
+    Progress progress("dense attention, for comparison");
+    call.progress = progress.callback();
+    Result<BackendAnswer> result = backend->run(call);
+    if (!result)
+      return tl::unexpected(result.error());
+    double touched = touchedShare(problem(), answer.selectHeads, answer.tensors.ids.data());
+    report.dense(result->totalMs(), touched);
+    return {};
+  }
+
+  Status draw() {
+    if (answer.selectHeads == 0 || svg.empty() || problem().totalQ() == 0)
+      return {};
+    const std::vector<int32_t> &cu = problem().cuQ;
+    int longest = 0;
+    for (size_t s = 0; s + 1 < cu.size(); ++s)
+      if (cu[s + 1] - cu[s] > cu[longest + 1] - cu[longest])
+        longest = static_cast<int>(s);
+    std::string title =
+        fmt::format("{}, {} tokens, {} of {} blocks of {}", image ? image->method : request.method,
+                    cu[longest + 1] - cu[longest], request.spec.topk,
+                    (cu[longest + 1] - cu[longest] + request.spec.block - 1) / request.spec.block,
+                    request.spec.block);
+    std::string picture = selectionPicture(problem(), answer.selectHeads, answer.tensors.ids.data(),
+                                           longest, prompt->needles, title);
+    if (Status written = publishFile(systemFiles(), svg, picture); !written)
+      return written;
+    report.drawn(svg, picture.size());
+    return {};
+  }
+
+  Session &session;
+  ProgramFlags flags;
+  BackendOptions backendOptions;
+  RunFiles files;
+  std::string seq, imagePath, svg = "winnow-selection.svg";
+  uint64_t seed = 1;
+  bool noDense = false, check = false;
+
+  Cache cache;
+  CompileRequest request;
+  std::vector<std::string> archs;
+  std::shared_ptr<const ProgramImage> image;
+  std::optional<reference::Method> method; ///< unknown for an image
+  std::optional<Error> unknownAxes;
+  std::unique_ptr<Backend> backend;
+  std::optional<Prompt> prompt;
+  std::optional<RunInput> input;
+  BackendAnswer answer;
+  RunReport report;
+};
+
+} // namespace
+
+void addRunCommand(CLI::App &app, Session &session) {
+  CLI::App *command =
+      app.add_subcommand("run", "Runs a method: compile, execute, check, compare times, draw");
+  command->footer(kRunHelp);
+  auto state = std::make_shared<RunCommand>(*command, session);
+  setBody(*command, session, [state] { return state->run(); });
+}
+
+} // namespace winnow
