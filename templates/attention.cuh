@@ -1,8 +1,11 @@
-// Attention of one warp: 16 rows = (16 / kGroup) tokens x kGroup query heads, over one key tile at a time.
-// Serves attend. Online softmax in base 2: maximum and sum per row, kept in the two rows that a lane's quad shares.
-// The maximum has a finite floor, so that rows without any visible key stay free of NaN: they end with sum 0.
-// Logits: `scale` is what turns a logit into an exponent of 2 (softmax scale times log2 e).
+// Attention of one warp: 16 rows = (16 / kGroup) tokens x kGroup query heads, over one key tile at
+// a time. Serves attend. Online softmax in base 2: maximum and sum per row, kept in the two rows
+// that a lane's quad shares. The maximum has a finite floor, so that rows without any visible key
+// stay free of NaN: they end with sum 0. Logits: `scale` is what turns a logit into an exponent of
+// 2 (softmax scale times log2 e).
 #pragma once
+#include "winnow/sequence.cuh"
+#include "winnow/tile.cuh"
 
 // A lane's two rows of the warp's 16 (row g = lane / 4, and g + 8); row = token * kGroup + head.
 struct QueryRows {
@@ -37,29 +40,33 @@ __device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int warp)
   return rows;
 }
 
-// query[16, kDim] = the warp's rows of q [total_q, kHeads, kDim]; rows behind the tile's end are zero.
-// `first_head`: the group's first query head.
+// query[16, kDim] = the warp's rows of q [total_q, kHeads, kDim]; rows behind the tile's end are
+// zero. `first_head`: the group's first query head.
 template <int kHeads, int kDim, class T>
-__device__ __forceinline__ void load_query(LeftOperand<16, kDim, T> &query, const void *q, const QueryRows &rows,
-                                           int first_head) {
+__device__ __forceinline__ void load_query(LeftOperand<16, kDim, T> &query, const void *q,
+                                           const QueryRows &rows, int first_head) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const long long offset = (static_cast<long long>(max(rows.row[half], 0)) * kHeads + first_head + rows.head[half]) * kDim;
+    const long long offset =
+        (static_cast<long long>(max(rows.row[half], 0)) * kHeads + first_head + rows.head[half]) *
+        kDim;
     const T *from = static_cast<const T *>(q) + offset + 2 * (lane_index() & 3);
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
       const bool valid = rows.row[half] >= 0;
       query.word[step][half] = valid ? *reinterpret_cast<const unsigned *>(from + 16 * step) : 0u;
-      query.word[step][half + 2] = valid ? *reinterpret_cast<const unsigned *>(from + 16 * step + 8) : 0u;
+      query.word[step][half + 2] =
+          valid ? *reinterpret_cast<const unsigned *>(from + 16 * step + 8) : 0u;
     }
   }
 }
 
-//===-- Logits -----------------------------------------------------------------------------------------------------===//
+//===-- Logits --------------------------------------------------------------------------------===//
 
 // Hides keys behind each row's position: logit = -inf where first_key + column > position.
 template <int kKeys>
-__device__ __forceinline__ void mask_causal(Accumulator<16, kKeys> &logits, const QueryRows &rows, int first_key) {
+__device__ __forceinline__ void mask_causal(Accumulator<16, kKeys> &logits, const QueryRows &rows,
+                                            int first_key) {
   const int column = first_key + 2 * (lane_index() & 3);
 #pragma unroll
   for (int j = 0; j < kKeys / 8; ++j)
@@ -69,9 +76,11 @@ __device__ __forceinline__ void mask_causal(Accumulator<16, kKeys> &logits, cons
         logits.value[j][e] = -kInfinity;
 }
 
-// Hides the whole key tile from the rows whose token did not select it: `wants` has one bit per token of the warp.
+// Hides the whole key tile from the rows whose token did not select it: `wants` has one bit per
+// token of the warp.
 template <int kKeys>
-__device__ __forceinline__ void mask_unwanted(Accumulator<16, kKeys> &logits, const QueryRows &rows, unsigned wants) {
+__device__ __forceinline__ void mask_unwanted(Accumulator<16, kKeys> &logits, const QueryRows &rows,
+                                              unsigned wants) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const bool wanted = wants >> rows.token[half] & 1;
@@ -83,25 +92,28 @@ __device__ __forceinline__ void mask_unwanted(Accumulator<16, kKeys> &logits, co
   }
 }
 
-// logit = hook(scale * logit, query position, key position): softcap, bias by distance. Before the masks; what follows
-// takes log2 e as its scale.
+// logit = hook(scale * logit, query position, key position): softcap, bias by distance. Before the
+// masks; what follows takes log2 e as its scale.
 template <int kKeys, class Hook>
-__device__ __forceinline__ void map_logits(Accumulator<16, kKeys> &logits, const QueryRows &rows, int first_key,
-                                           float scale, const Hook &hook) {
+__device__ __forceinline__ void map_logits(Accumulator<16, kKeys> &logits, const QueryRows &rows,
+                                           int first_key, float scale, const Hook &hook) {
   const int column = first_key + 2 * (lane_index() & 3);
 #pragma unroll
   for (int j = 0; j < kKeys / 8; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      logits.value[j][e] = hook(logits.value[j][e] * scale, rows.position[e >> 1], column + 8 * j + (e & 1));
+      logits.value[j][e] =
+          hook(logits.value[j][e] * scale, rows.position[e >> 1], column + 8 * j + (e & 1));
 }
 
-//===-- Softmax ----------------------------------------------------------------------------------------------------===//
+//===-- Softmax -------------------------------------------------------------------------------===//
 
-// Raises the maximum where a logit exceeds it by more than 2^8 (a smaller excess cannot overflow and costs no accuracy:
-// FlashAttention-4's lazy rescale). True, for the whole warp, if any row's did: then rescale_rows must follow.
+// Raises the maximum where a logit exceeds it by more than 2^8 (a smaller excess cannot overflow
+// and costs no accuracy: FlashAttention-4's lazy rescale). True, for the whole warp, if any row's
+// did: then rescale_rows must follow.
 template <int kKeys>
-__device__ __forceinline__ bool raise_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits, float scale) {
+__device__ __forceinline__ bool raise_maximum(SoftmaxState &state,
+                                              const Accumulator<16, kKeys> &logits, float scale) {
   const float slack = 8.f / scale;
   float top[2];
 #pragma unroll
@@ -113,7 +125,8 @@ __device__ __forceinline__ bool raise_maximum(SoftmaxState &state, const Accumul
     top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 1));
     top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 2));
   }
-  if (!__any_sync(kFullWarp, top[0] > state.maximum[0] + slack || top[1] > state.maximum[1] + slack))
+  if (!__any_sync(kFullWarp,
+                  top[0] > state.maximum[0] + slack || top[1] > state.maximum[1] + slack))
     return false;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -127,7 +140,8 @@ __device__ __forceinline__ bool raise_maximum(SoftmaxState &state, const Accumul
 
 // output *= what the last raise of the maximum asks for.
 template <int kDim>
-__device__ __forceinline__ void rescale_rows(Accumulator<16, kDim> &output, const SoftmaxState &state) {
+__device__ __forceinline__ void rescale_rows(Accumulator<16, kDim> &output,
+                                             const SoftmaxState &state) {
 #pragma unroll
   for (int j = 0; j < kDim / 8; ++j)
 #pragma unroll
@@ -137,7 +151,8 @@ __device__ __forceinline__ void rescale_rows(Accumulator<16, kDim> &output, cons
 
 // weights = 2^(scale * (logit - maximum)), in place, and their sums are added to the state.
 template <int kKeys>
-__device__ __forceinline__ void exponentiate(Accumulator<16, kKeys> &logits, SoftmaxState &state, float scale) {
+__device__ __forceinline__ void exponentiate(Accumulator<16, kKeys> &logits, SoftmaxState &state,
+                                             float scale) {
   float even[2] = {0.f, 0.f}, odd[2] = {0.f, 0.f};
   const float shift[2] = {state.maximum[0] * scale, state.maximum[1] * scale};
 #pragma unroll
@@ -165,27 +180,31 @@ __device__ __forceinline__ void reduce_sum(SoftmaxState &state) {
   }
 }
 
-//===-- Results ----------------------------------------------------------------------------------------------------===//
+//===-- Results -------------------------------------------------------------------------------===//
 
-// out [total_q, kHeads, kDim] = output / sum, rounded to T; rows without any key become 0. The lanes of a quad exchange
-// their words (a 4x4 transpose), so that each stores 16 contiguous bytes. `out` may be null.
+// out [total_q, kHeads, kDim] = output / sum, rounded to T; rows without any key become 0. The
+// lanes of a quad exchange their words (a 4x4 transpose), so that each stores 16 contiguous bytes.
+// `out` may be null.
 template <int kHeads, class T, int kDim>
-__device__ __forceinline__ void store_output(void *out, const Accumulator<16, kDim> &output, const SoftmaxState &state,
-                                             const QueryRows &rows, int first_head) {
+__device__ __forceinline__ void store_output(void *out, const Accumulator<16, kDim> &output,
+                                             const SoftmaxState &state, const QueryRows &rows,
+                                             int first_head) {
   if (out == nullptr)
     return;
   const int c = lane_index() & 3;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float inverse = state.sum[half] == 0.f ? 0.f : 1.f / state.sum[half];
-    const long long offset = (static_cast<long long>(max(rows.row[half], 0)) * kHeads + first_head + rows.head[half]) * kDim;
+    const long long offset =
+        (static_cast<long long>(max(rows.row[half], 0)) * kHeads + first_head + rows.head[half]) *
+        kDim;
     T *to = static_cast<T *>(out) + offset;
 #pragma unroll
     for (int group = 0; group < kDim / 32; ++group) {
       unsigned word[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const float(&v)[4] = output.value[group * 4 + j];
+        const float (&v)[4] = output.value[group * 4 + j];
         word[j] = pack<T>(v[2 * half] * inverse, v[2 * half + 1] * inverse);
       }
 #pragma unroll
@@ -194,20 +213,23 @@ __device__ __forceinline__ void store_output(void *out, const Accumulator<16, kD
 #pragma unroll
         for (int j = 0; j < 4; ++j)
           if (!(j & step)) {
-            const unsigned other = __shfl_xor_sync(kFullWarp, upper ? word[j] : word[j + step], step);
+            const unsigned other =
+                __shfl_xor_sync(kFullWarp, upper ? word[j] : word[j + step], step);
             (upper ? word[j] : word[j + step]) = other;
           }
       }
       if (rows.row[half] >= 0)
-        *reinterpret_cast<uint4 *>(to + (group * 4 + c) * 8) = make_uint4(word[0], word[1], word[2], word[3]);
+        *reinterpret_cast<uint4 *>(to + (group * 4 + c) * 8) =
+            make_uint4(word[0], word[1], word[2], word[3]);
     }
   }
 }
 
-// lse [kHeads, total_q] = natural logarithm of the row's sum of exponentials; -inf for rows without any key. `lse` may
-// be null.
-__device__ __forceinline__ void store_lse(float *lse, const SoftmaxState &state, const QueryRows &rows, int first_head,
-                                          int total_q, float scale) {
+// lse [kHeads, total_q] = natural logarithm of the row's sum of exponentials; -inf for rows without
+// any key. `lse` may be null.
+__device__ __forceinline__ void store_lse(float *lse, const SoftmaxState &state,
+                                          const QueryRows &rows, int first_head, int total_q,
+                                          float scale) {
   if (lse == nullptr || (lane_index() & 3) != 0)
     return;
 #pragma unroll

@@ -1,11 +1,12 @@
-// All leaf functions, by concern. Included by the arch header, which has declared the instructions before.
-// A leaf has no loop over key blocks, no barrier protocol and no roles: those are printed by the generator.
+// All leaf functions, by concern. Included by the arch header, which has declared the instructions
+// before. A leaf has no loop over key blocks, no barrier protocol and no roles: those are printed
+// by the generator.
 #pragma once
-#include "winnow/sequence.cuh"
-#include "winnow/tile.cuh"
+#include "winnow/attention.cuh"
 #include "winnow/pipeline.cuh"
-#include "winnow/summarize.cuh"
 #include "winnow/scoring.cuh"
+#include "winnow/sequence.cuh"
+#include "winnow/summarize.cuh"
+#include "winnow/tile.cuh"
 #include "winnow/top_k.cuh"
 #include "winnow/wanted.cuh"
-#include "winnow/attention.cuh"

@@ -1,35 +1,38 @@
 // A ring of shared tiles between producer and consumer warps: the primitives, not the protocol.
-// Serves kernels whose pipelining pass split them into roles. Producers: wait_empty, load, arrive_full, advance.
-// Consumers: wait_full, read, arrive_empty, advance. Every consumer warp walks every entry, wanted or not: a warp that
-// ran ahead a full turn of the ring would mistake the parity of a later phase for its own.
+// Serves kernels whose pipelining pass split them into roles. Producers: wait_empty, load,
+// arrive_full, advance. Consumers: wait_full, read, arrive_empty, advance. Every consumer warp
+// walks every entry, wanted or not: a warp that ran ahead a full turn of the ring would mistake the
+// parity of a later phase for its own.
 #pragma once
 
 // kStages tiles, one behind the other.
-template <int kStages, class Tile>
-struct Ring {
+template <int kStages, class Tile> struct Ring {
   unsigned base;
-  explicit __device__ __forceinline__ Ring(const unsigned char *bytes) : base(shared_address(bytes)) {}
+  explicit __device__ __forceinline__ Ring(const unsigned char *bytes)
+      : base(shared_address(bytes)) {}
 };
 
-// Two mbarriers per stage: full (data has arrived) and empty (all consumers are done). 16 bytes per stage.
-template <int kStages>
-struct RingBarriers {
+// Two mbarriers per stage: full (data has arrived) and empty (all consumers are done). 16 bytes per
+// stage.
+template <int kStages> struct RingBarriers {
   unsigned base;
-  explicit __device__ __forceinline__ RingBarriers(const unsigned char *bytes) : base(shared_address(bytes)) {}
+  explicit __device__ __forceinline__ RingBarriers(const unsigned char *bytes)
+      : base(shared_address(bytes)) {}
   __device__ __forceinline__ unsigned full(int stage) const { return base + stage * 16; }
   __device__ __forceinline__ unsigned empty(int stage) const { return base + stage * 16 + 8; }
 };
 
 // Where a thread is in the ring: the stage, and the parity of its turn.
-template <int kStages>
-struct Cursor {
+template <int kStages> struct Cursor {
   int stage = 0;
   int phase = 0;
 };
 
-// By one thread, before a sync_threads: a stage is full after `producers` arrivals and empty after `consumers`.
+// By one thread, before a sync_threads: a stage is full after `producers` arrivals and empty after
+// `consumers`.
 template <int kStages>
-__device__ __forceinline__ void init_ring(const RingBarriers<kStages> &barriers, int producers, int consumers) {
+__device__ __forceinline__ void init_ring(const RingBarriers<kStages> &barriers, int producers,
+                                          int consumers) {
   for (int stage = 0; stage < kStages; ++stage) {
     init_barrier(barriers.full(stage), producers);
     init_barrier(barriers.empty(stage), consumers);
@@ -38,37 +41,41 @@ __device__ __forceinline__ void init_ring(const RingBarriers<kStages> &barriers,
 
 // The cursor's tile of the ring.
 template <int kStages, class Tile>
-__device__ __forceinline__ Tile stage(const Ring<kStages, Tile> &ring, const Cursor<kStages> &cursor) {
+__device__ __forceinline__ Tile stage(const Ring<kStages, Tile> &ring,
+                                      const Cursor<kStages> &cursor) {
   return Tile{ring.base + cursor.stage * Tile::kBytes};
 }
 
 template <int kStages>
-__device__ __forceinline__ void wait_full(const RingBarriers<kStages> &barriers, const Cursor<kStages> &cursor) {
+__device__ __forceinline__ void wait_full(const RingBarriers<kStages> &barriers,
+                                          const Cursor<kStages> &cursor) {
   wait(barriers.full(cursor.stage), cursor.phase);
 }
 
 // Passes at once in the first turn, when nothing has been consumed yet.
 template <int kStages>
-__device__ __forceinline__ void wait_empty(const RingBarriers<kStages> &barriers, const Cursor<kStages> &cursor) {
+__device__ __forceinline__ void wait_empty(const RingBarriers<kStages> &barriers,
+                                           const Cursor<kStages> &cursor) {
   wait(barriers.empty(cursor.stage), cursor.phase ^ 1);
 }
 
 // Every producer thread arrives, once the copies that it started have landed.
 template <int kStages>
-__device__ __forceinline__ void arrive_full(const RingBarriers<kStages> &barriers, const Cursor<kStages> &cursor) {
+__device__ __forceinline__ void arrive_full(const RingBarriers<kStages> &barriers,
+                                            const Cursor<kStages> &cursor) {
   arrive_after_copies(barriers.full(cursor.stage));
 }
 
 // One arrival per consumer warp, after all its lanes have read the stage.
 template <int kStages>
-__device__ __forceinline__ void arrive_empty(const RingBarriers<kStages> &barriers, const Cursor<kStages> &cursor) {
+__device__ __forceinline__ void arrive_empty(const RingBarriers<kStages> &barriers,
+                                             const Cursor<kStages> &cursor) {
   __syncwarp();
   if (lane_index() == 0)
     arrive(barriers.empty(cursor.stage));
 }
 
-template <int kStages>
-__device__ __forceinline__ void advance(Cursor<kStages> &cursor) {
+template <int kStages> __device__ __forceinline__ void advance(Cursor<kStages> &cursor) {
   cursor.stage = cursor.stage + 1 == kStages ? 0 : cursor.stage + 1;
   cursor.phase ^= cursor.stage == 0;
 }

@@ -1,20 +1,27 @@
-// Scores of queries against summary rows, reduced to one score per key block without leaving the thread.
-// Serves score. A warp owns 128 query rows, as 8 mma tiles of 16 rows = 8 tokens x 2 heads, and 32 summary rows. Both are
-// stored in an order that makes every reduction local:
-//  - queries: tile row g (and g + 8) is token g with head 2p (and 2p + 1), so a lane meets all heads of its token;
-//  - summaries: row n = 8i + 2c + e of 32 holds summary 8c + 2i + e, so a lane (c = lane % 4) owns 8 consecutive ones.
-// Notation: kGroup heads share a selection; a token set is 8 tokens; a warp has kSets = 16 / max(kGroup, 2) of them.
-// kPad = window / stride - 1 summaries reach from the block before into a block; kRowsPerBlock = block / stride.
+// Scores of queries against summary rows, reduced to one score per key block without leaving the
+// thread. Serves score. A warp owns 128 query rows, as 8 mma tiles of 16 rows = 8 tokens x 2 heads,
+// and 32 summary rows. Both are stored in an order that makes every reduction local:
+//  - queries: tile row g (and g + 8) is token g with head 2p (and 2p + 1), so a lane meets all
+//  heads of its token;
+//  - summaries: row n = 8i + 2c + e of 32 holds summary 8c + 2i + e, so a lane (c = lane % 4) owns
+//  8 consecutive ones.
+// Notation: kGroup heads share a selection; a token set is 8 tokens; a warp has kSets = 16 /
+// max(kGroup, 2) of them. kPad = window / stride - 1 summaries reach from the block before into a
+// block; kRowsPerBlock = block / stride.
 #pragma once
+#include "winnow/sequence.cuh"
+#include "winnow/summarize.cuh"
+#include "winnow/tile.cuh"
 
-//===-- Loading ----------------------------------------------------------------------------------------------------===//
+//===-- Loading -------------------------------------------------------------------------------===//
 
-// Token sets of one warp: 8 mma tiles, each 8 tokens x 2 heads (a group of one head leaves half of each tile empty).
+// Token sets of one warp: 8 mma tiles, each 8 tokens x 2 heads (a group of one head leaves half of
+// each tile empty).
 __host__ __device__ constexpr int token_sets(int group) { return 16 / (group < 2 ? 2 : group); }
 
-// queries[256, kDim] = the tile's tokens of q [total_q, kHeads, kDim], heads [first_head, first_head + kGroup), in the
-// order above: row = (half of the block of threads) * 128 + (set * pairs + pair) * 16 + (head % 2) * 8 + token % 8.
-// Tokens behind the tile's end are zero.
+// queries[256, kDim] = the tile's tokens of q [total_q, kHeads, kDim], heads [first_head,
+// first_head + kGroup), in the order above: row = (half of the block of threads) * 128 + (set *
+// pairs + pair) * 16 + (head % 2) * 8 + token % 8. Tokens behind the tile's end are zero.
 template <int kThreads, int kHeads, int kGroup, int kDim, class T>
 __device__ __forceinline__ void load_queries(const SharedTile<256, kDim, T> &queries, const void *q,
                                              const TokenTile &tile, int first_head) {
@@ -28,21 +35,28 @@ __device__ __forceinline__ void load_queries(const SharedTile<256, kDim, T> &que
     const int token = (row / 128 * kSets + mma_tile / kPairs) * 8 + row % 8;
     const int head = mma_tile % kPairs * 2 + half;
     const bool valid = token < tile.tokens && head < kGroup;
-    const long long from = static_cast<long long>(tile.row + (valid ? token : 0)) * kHeads + first_head + (valid ? head : 0);
-    copy_async(queries.address(row, chunk), static_cast<const T *>(q) + from * kDim + chunk * 8, valid ? 16 : 0);
+    const long long from = static_cast<long long>(tile.row + (valid ? token : 0)) * kHeads +
+                           first_head + (valid ? head : 0);
+    copy_async(queries.address(row, chunk), static_cast<const T *>(q) + from * kDim + chunk * 8,
+               valid ? 16 : 0);
   }
 }
 
-// The summary that lies in row n of a tile: within each 32, n = 8i + 2c + e holds 8c + 2i + e. Permutes the bits of n.
-__host__ __device__ constexpr int summary_order(int n) { return n / 32 * 32 + n / 2 % 4 * 8 + n / 8 % 4 * 2 + n % 2; }
+// The summary that lies in row n of a tile: within each 32, n = 8i + 2c + e holds 8c + 2i + e.
+// Permutes the bits of n.
+__host__ __device__ constexpr int summary_order(int n) {
+  return n / 32 * 32 + n / 2 % 4 * 8 + n / 8 % 4 * 2 + n % 2;
+}
 
-// summaries[128, kDim] = summary rows [first_row, first_row + 128), each 32 in the order above; rows from row_limit on
-// become zero and are not read.
+// summaries[128, kDim] = summary rows [first_row, first_row + 128), each 32 in the order above;
+// rows from row_limit on become zero and are not read.
 template <int kThreads, int kDim, class T>
 __device__ __forceinline__ void load_summaries(const SharedTile<128, kDim, T> &summaries,
-                                               const GlobalRows<T, kDim> &source, int first_row, int row_limit) {
+                                               const GlobalRows<T, kDim> &source, int first_row,
+                                               int row_limit) {
   constexpr int kRowChunks = SharedTile<128, kDim, T>::kRowChunks;
-  constexpr int kRowsAtOnce = kThreads / kRowChunks; // a power of two: its rows and the passes use different bits of n
+  constexpr int kRowsAtOnce =
+      kThreads / kRowChunks; // a power of two: its rows and the passes use different bits of n
   const int n = thread_index() / kRowChunks, chunk = thread_index() % kRowChunks;
   const int row = first_row + summary_order(n);
   const T *from = source.first + static_cast<long long>(row) * kDim + chunk * 8;
@@ -55,37 +69,41 @@ __device__ __forceinline__ void load_summaries(const SharedTile<128, kDim, T> &s
 }
 
 // The lane's token of token set `set`: index in the tile.
-template <int kGroup>
-__device__ __forceinline__ int set_token(int token_group, int set) {
+template <int kGroup> __device__ __forceinline__ int set_token(int token_group, int set) {
   return (token_group * token_sets(kGroup) + set) * 8 + lane_index() / 4;
 }
 
-//===-- Visibility -------------------------------------------------------------------------------------------------===//
+//===-- Visibility ----------------------------------------------------------------------------===//
 
-// Summary rows that a query at `position` may see: those whose window ends at or before it. At most `rows`.
+// Summary rows that a query at `position` may see: those whose window ends at or before it. At most
+// `rows`.
 template <int kWindow, int kStride>
 __device__ __forceinline__ int visible_absolute(int position, int rows) {
   return position + 1 < kWindow ? 0 : min(rows, (position + 1 - kWindow) / kStride + 1);
 }
 
-// The same by the rule of infllmv2_cuda_impl, for comparison with it: counts from the query's index in its segment.
+// The same by the rule of infllmv2_cuda_impl, for comparison with it: counts from the query's index
+// in its segment.
 template <int kStride>
 __device__ __forceinline__ int visible_by_segment(int index, int q_length, int rows) {
   return min(rows, max(0, (index + 1) / kStride - 1 + rows - (q_length - kStride + 1) / kStride));
 }
 
-//===-- Normaliser: log-sum-exp over summary rows ------------------------------------------------------------------===//
+//===-- Normaliser: log-sum-exp over summary rows ---------------------------------------------===//
 
-// Per mma tile and half: running maximum and sum, base 2, of the lane's row over the summaries that the lane has seen.
+// Per mma tile and half: running maximum and sum, base 2, of the lane's row over the summaries that
+// the lane has seen.
 struct LogSumExp {
   float maximum[8][2];
   float sum[8][2];
 };
 
-// Normalisers of the block's 256 query rows in shared memory, 1 KiB: log2 of the sum over all summaries of 2^(scale logit).
+// Normalisers of the block's 256 query rows in shared memory, 1 KiB: log2 of the sum over all
+// summaries of 2^(scale logit).
 struct NormalizerTable {
   float *values;
-  explicit __device__ __forceinline__ NormalizerTable(unsigned char *bytes) : values(reinterpret_cast<float *>(bytes)) {}
+  explicit __device__ __forceinline__ NormalizerTable(unsigned char *bytes)
+      : values(reinterpret_cast<float *>(bytes)) {}
 };
 
 __device__ __forceinline__ void clear(LogSumExp &state) {
@@ -98,8 +116,10 @@ __device__ __forceinline__ void clear(LogSumExp &state) {
     }
 }
 
-// Hides the summaries from `visible` on: logit = -inf. `first_row`: the warp's first summary of this tile.
-__device__ __forceinline__ void mask_summaries(Accumulator<16, 32> &logits, int first_row, int visible) {
+// Hides the summaries from `visible` on: logit = -inf. `first_row`: the warp's first summary of
+// this tile.
+__device__ __forceinline__ void mask_summaries(Accumulator<16, 32> &logits, int first_row,
+                                               int visible) {
   const int limit = visible - first_row - 8 * (lane_index() & 3);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
@@ -110,8 +130,8 @@ __device__ __forceinline__ void mask_summaries(Accumulator<16, 32> &logits, int 
 }
 
 // Adds the lane's 8 summaries of mma tile m to its running sums.
-__device__ __forceinline__ void add_exponentials(LogSumExp &state, int m, const Accumulator<16, 32> &logits,
-                                                 float scale) {
+__device__ __forceinline__ void add_exponentials(LogSumExp &state, int m,
+                                                 const Accumulator<16, 32> &logits, float scale) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float top = fmaxf(logits.value[0][2 * half], logits.value[0][2 * half + 1]);
@@ -136,9 +156,11 @@ __device__ __forceinline__ float add_log2(float a, float b) {
   return top + log2_fast(exp2_fast(a - top) + exp2_fast(b - top));
 }
 
-// Completes the sums over the four lanes of a quad and adds them to the block's table [256] in shared memory, in the
-// order of the query rows: called by one of the four warps of a token group after the other; the first one writes.
-__device__ __forceinline__ void merge_normalizers(NormalizerTable table, const LogSumExp &state, int token_group, bool is_first) {
+// Completes the sums over the four lanes of a quad and adds them to the block's table [256] in
+// shared memory, in the order of the query rows: called by one of the four warps of a token group
+// after the other; the first one writes.
+__device__ __forceinline__ void merge_normalizers(NormalizerTable table, const LogSumExp &state,
+                                                  int token_group, bool is_first) {
 #pragma unroll
   for (int m = 0; m < 8; ++m)
 #pragma unroll
@@ -152,13 +174,15 @@ __device__ __forceinline__ void merge_normalizers(NormalizerTable table, const L
     }
 }
 
-// Normaliser of the lane's row in mma tile m and half; +inf where no summary is visible: every score becomes 0.
-__device__ __forceinline__ float normalizer(NormalizerTable table, int token_group, int m, int half) {
+// Normaliser of the lane's row in mma tile m and half; +inf where no summary is visible: every
+// score becomes 0.
+__device__ __forceinline__ float normalizer(NormalizerTable table, int token_group, int m,
+                                            int half) {
   const float value = table.values[token_group * 128 + m * 16 + half * 8 + lane_index() / 4];
   return value == -kInfinity ? kInfinity : value;
 }
 
-//===-- Scores -----------------------------------------------------------------------------------------------------===//
+//===-- Scores --------------------------------------------------------------------------------===//
 
 // Scores of the lane's token for the lane's 8 consecutive summaries, heads combined so far.
 struct RowScores {
@@ -176,8 +200,7 @@ struct Max {
 };
 
 // No head yet: the identity of the combination.
-template <class Combine>
-__device__ __forceinline__ void clear_scores(RowScores &scores) {
+template <class Combine> __device__ __forceinline__ void clear_scores(RowScores &scores) {
 #pragma unroll
   for (int i = 0; i < 8; ++i)
     scores.value[i] = Combine::kIdentity;
@@ -185,34 +208,38 @@ __device__ __forceinline__ void clear_scores(RowScores &scores) {
 
 // Combines in the heads of mma tile m: score = 2^(scale logit - normaliser), the softmax weight.
 template <class Combine, int kGroup>
-__device__ __forceinline__ void add_softmax_scores(RowScores &scores, const Accumulator<16, 32> &logits,
-                                                   NormalizerTable table, int token_group, int m, float scale) {
+__device__ __forceinline__ void
+add_softmax_scores(RowScores &scores, const Accumulator<16, 32> &logits, NormalizerTable table,
+                   int token_group, int m, float scale) {
 #pragma unroll
   for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half) {
     const float shift = normalizer(table, token_group, m, half);
 #pragma unroll
     for (int i = 0; i < 8; ++i)
-      scores.value[i] =
-          Combine::combine(scores.value[i], exp2_fast(fmaf(logits.value[i / 2][i % 2 + 2 * half], scale, -shift)));
+      scores.value[i] = Combine::combine(
+          scores.value[i], exp2_fast(fmaf(logits.value[i / 2][i % 2 + 2 * half], scale, -shift)));
   }
 }
 
 // The same without softmax: score = hook(scale logit, query position, summary row).
 template <class Combine, int kGroup, class Hook>
-__device__ __forceinline__ void add_raw_scores(RowScores &scores, const Accumulator<16, 32> &logits, int position,
-                                               int first_row, float scale, const Hook &hook) {
+__device__ __forceinline__ void add_raw_scores(RowScores &scores, const Accumulator<16, 32> &logits,
+                                               int position, int first_row, float scale,
+                                               const Hook &hook) {
 #pragma unroll
   for (int i = 0; i < 8; ++i)
 #pragma unroll
     for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half)
-      scores.value[i] = Combine::combine(scores.value[i], hook(logits.value[i / 2][i % 2 + 2 * half] * scale, position,
-                                                               first_row + 8 * (lane_index() & 3) + i));
+      scores.value[i] =
+          Combine::combine(scores.value[i], hook(logits.value[i / 2][i % 2 + 2 * half] * scale,
+                                                 position, first_row + 8 * (lane_index() & 3) + i));
 }
 
-// Summaries from `visible` on score `hidden` (0 after softmax, -inf raw); from `rows` on there is none: the identity of
-// pooling.
+// Summaries from `visible` on score `hidden` (0 after softmax, -inf raw); from `rows` on there is
+// none: the identity of pooling.
 template <class Pool>
-__device__ __forceinline__ void mask_scores(RowScores &scores, int first_row, int visible, int rows, float hidden) {
+__device__ __forceinline__ void mask_scores(RowScores &scores, int first_row, int visible, int rows,
+                                            float hidden) {
   const int row = first_row + 8 * (lane_index() & 3);
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
@@ -221,13 +248,12 @@ __device__ __forceinline__ void mask_scores(RowScores &scores, int first_row, in
   }
 }
 
-//===-- Blocks -----------------------------------------------------------------------------------------------------===//
+//===-- Blocks --------------------------------------------------------------------------------===//
 
-// Block scores of one token: a row of `stride` floats, `padded` of them for the blocks, then one edge per 32 summaries:
-// the pool of its last kPad ones, which also belong to the next block (top_k adds it where that block lies in the next
-// 32). Both parts are whole tiles of 128 summaries.
-template <int kRowsPerBlock>
-__device__ __forceinline__ int padded_blocks(int stride) {
+// Block scores of one token: a row of `stride` floats, `padded` of them for the blocks, then one
+// edge per 32 summaries: the pool of its last kPad ones, which also belong to the next block (top_k
+// adds it where that block lies in the next 32). Both parts are whole tiles of 128 summaries.
+template <int kRowsPerBlock> __device__ __forceinline__ int padded_blocks(int stride) {
   return stride / (128 / kRowsPerBlock + 4) * (128 / kRowsPerBlock);
 }
 
@@ -238,16 +264,21 @@ __device__ __forceinline__ const float *edge_row(const float *row, int stride) {
 }
 
 // Row of block scores of a token: [select_heads, token_end - token_begin, stride].
-__device__ __forceinline__ float *score_row(void *buffer, int select_head, int token, int tokens, int stride) {
-  return static_cast<float *>(buffer) + (static_cast<long long>(select_head) * tokens + token) * stride;
+__device__ __forceinline__ float *score_row(void *buffer, int select_head, int token, int tokens,
+                                            int stride) {
+  return static_cast<float *>(buffer) +
+         (static_cast<long long>(select_head) * tokens + token) * stride;
 }
 
-// Pools the quad's 32 summaries, which begin at `first_row`, to blocks and stores them with their edge. All lanes take
-// part; `valid` says whether the lane's token exists. Blocks without any summary in [0, rows) become -inf.
+// Pools the quad's 32 summaries, which begin at `first_row`, to blocks and stores them with their
+// edge. All lanes take part; `valid` says whether the lane's token exists. Blocks without any
+// summary in [0, rows) become -inf.
 template <class Pool, int kRowsPerBlock, int kPad>
-__device__ __forceinline__ void store_block_scores(float *row_scores, const RowScores &scores, int first_row, int rows,
-                                                   int stride, bool valid) {
-  static_assert(kPad <= kRowsPerBlock && kRowsPerBlock <= 8, "a window may reach into one block only");
+__device__ __forceinline__ void store_block_scores(float *row_scores, const RowScores &scores,
+                                                   int first_row, int rows, int stride,
+                                                   bool valid) {
+  static_assert(kPad <= kRowsPerBlock && kRowsPerBlock <= 8,
+                "a window may reach into one block only");
   constexpr int kBlocks = 8 / kRowsPerBlock; // of this lane
   const int c = lane_index() & 3;
   float edge = Pool::kIdentity; // what the next lane's first block takes from this one
@@ -275,7 +306,8 @@ __device__ __forceinline__ void store_block_scores(float *row_scores, const RowS
   else
 #pragma unroll
     for (int b = 0; b < kBlocks; b += 4)
-      *reinterpret_cast<float4 *>(to + b) = make_float4(block[b], block[b + 1], block[b + 2], block[b + 3]);
+      *reinterpret_cast<float4 *>(to + b) =
+          make_float4(block[b], block[b + 1], block[b + 2], block[b + 3]);
   if (kPad > 0 && c == 3)
     row_scores[padded_blocks<kRowsPerBlock>(stride) + first_row / 32] = edge;
 }

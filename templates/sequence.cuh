@@ -1,25 +1,26 @@
 // Which tokens does a block of threads work on? Ragged batches without a plan made by the host.
-// Serves the first lines of every kernel. Sequence s owns the tile slots from cu[s] / kTokens + s on, so a slot finds
-// its sequence by a binary search over the batch; grid.x = (tokens) / kTokens + batch covers every slot, and the few
-// slots that lie behind their sequence's last tile have `tokens` == 0: the kernel returns at once.
+// Serves the first lines of every kernel. Sequence s owns the tile slots from cu[s] / kTokens + s
+// on, so a slot finds its sequence by a binary search over the batch; grid.x = (tokens) / kTokens +
+// batch covers every slot, and the few slots that lie behind their sequence's last tile have
+// `tokens` == 0: the kernel returns at once.
 #pragma once
 
 // Consecutive tokens of one sequence.
 struct TokenTile {
-  int sequence;  // index in the batch
-  int tokens;    // tokens of this tile; 0: nothing to do
-  int first;     // first token, counted in its query segment
-  int row;       // first token's row in q, out and lse: cu_q[sequence] + first
-  int position;  // first token's absolute position in the sequence: history + first
-  int q_length;  // tokens of the query segment
-  int k_row;     // the sequence's first row in k and v: cu_k[sequence]
-  int k_length;  // keys of the sequence, history included
+  int sequence; // index in the batch
+  int tokens;   // tokens of this tile; 0: nothing to do
+  int first;    // first token, counted in its query segment
+  int row;      // first token's row in q, out and lse: cu_q[sequence] + first
+  int position; // first token's absolute position in the sequence: history + first
+  int q_length; // tokens of the query segment
+  int k_row;    // the sequence's first row in k and v: cu_k[sequence]
+  int k_length; // keys of the sequence, history included
 };
 
 // The tile in slot `slot`, when the segments that cu_q describes are cut to rows [begin, end).
 template <int kTokens>
-__device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int *cu_k, int batch, int begin, int end,
-                                                     int slot) {
+__device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int *cu_k, int batch,
+                                                     int begin, int end, int slot) {
   int low = 0, high = batch; // the slot belongs to a sequence in [low, high)
   while (low + 1 < high) {
     const int middle = (low + high) / 2;
@@ -45,13 +46,18 @@ __device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int 
 }
 
 // Position of the tile's last token.
-__device__ __forceinline__ int last_position(const TokenTile &tile) { return tile.position + tile.tokens - 1; }
+__device__ __forceinline__ int last_position(const TokenTile &tile) {
+  return tile.position + tile.tokens - 1;
+}
 
-// A TokenTile in shared memory (32 bytes), where a kernel short of registers keeps it while its inner loop runs: park by
-// one thread, a sync_threads, then parked wherever it is needed again.
+// A TokenTile in shared memory (32 bytes), where a kernel short of registers keeps it while its
+// inner loop runs: park by one thread, a sync_threads, then parked wherever it is needed again.
 struct TileSlot {
   TokenTile *tile;
-  explicit __device__ __forceinline__ TileSlot(unsigned char *bytes) : tile(reinterpret_cast<TokenTile *>(bytes)) {}
+  explicit __device__ __forceinline__ TileSlot(unsigned char *bytes)
+      : tile(reinterpret_cast<TokenTile *>(bytes)) {}
 };
-__device__ __forceinline__ void park(const TileSlot &slot, const TokenTile &tile) { *slot.tile = tile; }
+__device__ __forceinline__ void park(const TileSlot &slot, const TokenTile &tile) {
+  *slot.tile = tile;
+}
 __device__ __forceinline__ TokenTile parked(const TileSlot &slot) { return *slot.tile; }

@@ -1,9 +1,10 @@
 // Summaries of keys: the mean over windows of consecutive keys, per key/value head and channel.
-// Serves summarize. A summary row j of a sequence covers the keys [j kStride, j kStride + kWindow); only whole windows
-// count. Sums run in fp32 in the order of the keys, so a row computed later, alone, is equal bit for bit.
-// Summaries of sequence s begin at row cu_k[s] / kStride of a buffer [kv_heads, total_k / kStride, head_dim]: floor is
-// super-additive, so sequences never overlap.
+// Serves summarize. A summary row j of a sequence covers the keys [j kStride, j kStride + kWindow);
+// only whole windows count. Sums run in fp32 in the order of the keys, so a row computed later,
+// alone, is equal bit for bit. Summaries of sequence s begin at row cu_k[s] / kStride of a buffer
+// [kv_heads, total_k / kStride, head_dim]: floor is super-additive, so sequences never overlap.
 #pragma once
+#include "winnow/tile.cuh"
 
 // Eight consecutive channels in fp32.
 struct ChannelSums {
@@ -11,22 +12,24 @@ struct ChannelSums {
 };
 
 // Whole windows in `length` keys.
-template <int kWindow, int kStride>
-__device__ __forceinline__ int summary_rows(int length) {
+template <int kWindow, int kStride> __device__ __forceinline__ int summary_rows(int length) {
   return length < kWindow ? 0 : (length - kWindow) / kStride + 1;
 }
 
 // The sequence's summaries of one key/value head.
 template <class T, int kDim, int kStride>
-__device__ __forceinline__ GlobalRows<T, kDim> summary_of(const void *buffer, int kv_head, int total_k, int k_row) {
+__device__ __forceinline__ GlobalRows<T, kDim> summary_of(const void *buffer, int kv_head,
+                                                          int total_k, int k_row) {
   const long long row = static_cast<long long>(kv_head) * (total_k / kStride) + k_row / kStride;
   return {static_cast<const T *>(buffer) + row * kDim};
 }
 
 // sums += elements [8 chunk, 8 chunk + 8) of row `row`: one 16-byte load.
 template <class T, int kStride>
-__device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, kStride> &rows, int row, int chunk) {
-  const uint4 word = *reinterpret_cast<const uint4 *>(rows.first + static_cast<long long>(row) * kStride + 8 * chunk);
+__device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, kStride> &rows,
+                                        int row, int chunk) {
+  const uint4 word = *reinterpret_cast<const uint4 *>(
+      rows.first + static_cast<long long>(row) * kStride + 8 * chunk);
   const unsigned words[4] = {word.x, word.y, word.z, word.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -36,14 +39,15 @@ __device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, k
   }
 }
 
-// Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count, rounded to T: one 16-byte store.
+// Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count, rounded to T: one 16-byte
+// store.
 template <class T, int kDim>
-__device__ __forceinline__ void store_mean(const GlobalRows<T, kDim> &rows, int row, int chunk, const ChannelSums &sums,
-                                           float count) {
+__device__ __forceinline__ void store_mean(const GlobalRows<T, kDim> &rows, int row, int chunk,
+                                           const ChannelSums &sums, float count) {
   unsigned words[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     words[i] = pack<T>(sums.value[2 * i] / count, sums.value[2 * i + 1] / count);
-  *reinterpret_cast<uint4 *>(const_cast<T *>(rows.first) + static_cast<long long>(row) * kDim + 8 * chunk) =
-      make_uint4(words[0], words[1], words[2], words[3]);
+  *reinterpret_cast<uint4 *>(const_cast<T *>(rows.first) + static_cast<long long>(row) * kDim +
+                             8 * chunk) = make_uint4(words[0], words[1], words[2], words[3]);
 }

@@ -1,91 +1,99 @@
 // Tiles in shared memory, fragments in registers, and the products between them: destination first.
-// Serves every kernel that multiplies matrices. Shared tiles are row-major with 16-byte chunks swizzled, so that
-// ldmatrix and 16-byte copies meet no bank conflict; fragments have the layout of mma.sync.m16n8k16.
-// On entry of every leaf: all lanes of the warp are converged and, for shared operands, the data has arrived.
+// Serves every kernel that multiplies matrices. Shared tiles are row-major with 16-byte chunks
+// swizzled, so that ldmatrix and 16-byte copies meet no bank conflict; fragments have the layout of
+// mma.sync.m16n8k16. On entry of every leaf: all lanes of the warp are converged and, for shared
+// operands, the data has arrived.
 #pragma once
 
-//===-- Objects ----------------------------------------------------------------------------------------------------===//
+//===-- Objects -------------------------------------------------------------------------------===//
 
-// kRows x kColumns elements in shared memory, at a multiple of 1024 bytes. Row r's 16-byte chunk n lies at chunk
-// n ^ (r % 8): eight rows of one column of chunks touch all 32 banks once. kColumns: 64 or 128.
-template <int kRows, int kColumns, class T>
-struct SharedTile {
+// kRows x kColumns elements in shared memory, at a multiple of 1024 bytes. Row r's 16-byte chunk n
+// lies at chunk n ^ (r % 8): eight rows of one column of chunks touch all 32 banks once. kColumns:
+// 64 or 128.
+template <int kRows, int kColumns, class T> struct SharedTile {
   static constexpr int kRowBytes = kColumns * 2;
   static constexpr int kRowChunks = kRowBytes / 16;
   static constexpr int kBytes = kRows * kRowBytes;
   unsigned base;
 
   explicit __device__ __forceinline__ SharedTile(unsigned address) : base(address) {}
-  explicit __device__ __forceinline__ SharedTile(const unsigned char *bytes) : base(shared_address(bytes)) {}
+  explicit __device__ __forceinline__ SharedTile(const unsigned char *bytes)
+      : base(shared_address(bytes)) {}
   __device__ __forceinline__ unsigned address(int row, int chunk) const {
     return base + row * kRowBytes + ((chunk ^ (row & 7)) << 4);
   }
 };
 
-// fp32 sums in registers of one warp, 16 rows. With g = lane / 4, c = lane % 4: value[j][0..1] is row g, columns
-// 8j + 2c + {0, 1}; value[j][2..3] the same columns of row g + 8.
-template <int kRows, int kColumns>
-struct Accumulator {
+// fp32 sums in registers of one warp, 16 rows. With g = lane / 4, c = lane % 4: value[j][0..1] is
+// row g, columns 8j + 2c + {0, 1}; value[j][2..3] the same columns of row g + 8.
+template <int kRows, int kColumns> struct Accumulator {
   static_assert(kRows == 16, "one mma tile of rows per warp");
   float value[kColumns / 8][4];
 };
 
-// The address `chunks` chunks behind one that the swizzle made: chunk numbers that share no bit add like exclusive or, so
-// one instruction moves an address along its row. `chunks` must share no bit with the number that `address` was made for.
-__device__ __forceinline__ unsigned skip_chunks(unsigned address, int chunks) { return address ^ (chunks << 4); }
+// The address `chunks` chunks behind one that the swizzle made: chunk numbers that share no bit add
+// like exclusive or, so one instruction moves an address along its row. `chunks` must share no bit
+// with the number that `address` was made for.
+__device__ __forceinline__ unsigned skip_chunks(unsigned address, int chunks) {
+  return address ^ (chunks << 4);
+}
 
 // The left factor of a product, kRows x kDepth, in registers of one warp (A fragments of m16n8k16).
-template <int kRows, int kDepth, class T>
-struct LeftOperand {
+template <int kRows, int kDepth, class T> struct LeftOperand {
   static_assert(kRows == 16, "one mma tile of rows per warp");
   unsigned word[kDepth / 16][4];
 };
 
-// The transposed right factor, kRows x kDepth, in registers of one warp (B fragments; kRows columns of the product).
-template <int kRows, int kDepth, class T>
-struct RightOperand {
+// The transposed right factor, kRows x kDepth, in registers of one warp (B fragments; kRows columns
+// of the product).
+template <int kRows, int kDepth, class T> struct RightOperand {
   unsigned word[kDepth / 16][kRows / 8][2];
 };
 
 // Rows of a matrix in global memory, kStride elements apart.
-template <class T, int kStride>
-struct GlobalRows {
+template <class T, int kStride> struct GlobalRows {
   const T *first;
 };
 
-//===-- Global to shared memory ------------------------------------------------------------------------------------===//
+//===-- Global to shared memory ---------------------------------------------------------------===//
 
 // Rows that begin at element `column` of row `row` of a matrix with kStride elements per row.
 template <class T, int kStride>
-__device__ __forceinline__ GlobalRows<T, kStride> global_rows(const void *matrix, long long row, int column) {
+__device__ __forceinline__ GlobalRows<T, kStride> global_rows(const void *matrix, long long row,
+                                                              int column) {
   return {static_cast<const T *>(matrix) + row * kStride + column};
 }
 
-// Starts copying rows [first_row, first_row + kRows) into the tile; rows from row_limit on become zero and are not read.
-// Shared by kThreads threads; `thread` in [0, kThreads).
+// Starts copying rows [first_row, first_row + kRows) into the tile; rows from row_limit on become
+// zero and are not read. Shared by kThreads threads; `thread` in [0, kThreads).
 template <int kThreads, int kRows, int kColumns, class T, int kStride>
 __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &tile,
-                                          const GlobalRows<T, kStride> &source, int first_row, int row_limit,
-                                          int thread) {
+                                          const GlobalRows<T, kStride> &source, int first_row,
+                                          int row_limit, int thread) {
   constexpr int kRowChunks = SharedTile<kRows, kColumns, T>::kRowChunks;
   constexpr int kRowsAtOnce = kThreads / kRowChunks;
-  static_assert(kThreads % kRowChunks == 0 && kRows % kRowsAtOnce == 0, "threads must tile the rows");
+  static_assert(kThreads % kRowChunks == 0 && kRows % kRowsAtOnce == 0,
+                "threads must tile the rows");
   const int chunk = thread % kRowChunks;
-  const T *from = source.first + static_cast<long long>(first_row + thread / kRowChunks) * kStride + chunk * 8;
+  const T *from =
+      source.first + static_cast<long long>(first_row + thread / kRowChunks) * kStride + chunk * 8;
 #pragma unroll
   for (int pass = 0; pass < kRows / kRowsAtOnce; ++pass) {
     const int row = pass * kRowsAtOnce + thread / kRowChunks;
-    copy_async(tile.address(row, chunk), from + static_cast<long long>(pass) * kRowsAtOnce * kStride,
+    copy_async(tile.address(row, chunk),
+               from + static_cast<long long>(pass) * kRowsAtOnce * kStride,
                first_row + row < row_limit ? 16 : 0);
   }
 }
 
-//===-- Shared memory to registers ---------------------------------------------------------------------------------===//
+//===-- Shared memory to registers ------------------------------------------------------------===//
 
-// operand = rows [first_row, first_row + kRows) of the tile, as the transposed right factor (ldmatrix).
+// operand = rows [first_row, first_row + kRows) of the tile, as the transposed right factor
+// (ldmatrix).
 template <int kRows, int kTileRows, int kDepth, class T>
 __device__ __forceinline__ void load_operand(RightOperand<kRows, kDepth, T> &operand,
-                                             const SharedTile<kTileRows, kDepth, T> &tile, int first_row) {
+                                             const SharedTile<kTileRows, kDepth, T> &tile,
+                                             int first_row) {
   const int lane = lane_index();
   const int row = first_row + (lane & 7) + (lane >> 4) * 8;
 #pragma unroll
@@ -101,7 +109,7 @@ __device__ __forceinline__ void load_operand(RightOperand<kRows, kDepth, T> &ope
     }
 }
 
-//===-- Arithmetic in registers ------------------------------------------------------------------------------------===//
+//===-- Arithmetic in registers ---------------------------------------------------------------===//
 
 template <int kRows, int kColumns>
 __device__ __forceinline__ void clear(Accumulator<kRows, kColumns> &sums) {
@@ -112,7 +120,8 @@ __device__ __forceinline__ void clear(Accumulator<kRows, kColumns> &sums) {
       sums.value[j][e] = 0.f;
 }
 
-// operand = sums rounded to T: the accumulator's layout is the left operand's, so nothing moves between lanes.
+// operand = sums rounded to T: the accumulator's layout is the left operand's, so nothing moves
+// between lanes.
 template <int kRows, int kDepth, class T>
 __device__ __forceinline__ void round_to_operand(LeftOperand<kRows, kDepth, T> &operand,
                                                  const Accumulator<kRows, kDepth> &sums) {
@@ -120,7 +129,7 @@ __device__ __forceinline__ void round_to_operand(LeftOperand<kRows, kDepth, T> &
   for (int step = 0; step < kDepth / 16; ++step)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float(&v)[4] = sums.value[2 * step + half];
+      const float (&v)[4] = sums.value[2 * step + half];
       operand.word[step][2 * half] = pack<T>(v[0], v[1]);
       operand.word[step][2 * half + 1] = pack<T>(v[2], v[3]);
     }
@@ -128,7 +137,8 @@ __device__ __forceinline__ void round_to_operand(LeftOperand<kRows, kDepth, T> &
 
 // sums[16, kColumns] += left[16, kDepth] right[kColumns, kDepth]^T, right factor in shared memory.
 template <int kColumns, int kDepth, class T>
-__device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums, const LeftOperand<16, kDepth, T> &left,
+__device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums,
+                                        const LeftOperand<16, kDepth, T> &left,
                                         const SharedTile<kColumns, kDepth, T> &right) {
   const int lane = lane_index();
   const unsigned start = right.address((lane & 7) + (lane >> 4) * 8, (lane >> 3) & 1);
@@ -143,10 +153,12 @@ __device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums, const L
     }
 }
 
-// sums[16, kColumns] += left[16, kDepth] right[kColumns, kDepth]^T; left = rows [first_row, first_row + 16) of a tile.
+// sums[16, kColumns] += left[16, kDepth] right[kColumns, kDepth]^T; left = rows [first_row,
+// first_row + 16) of a tile.
 template <int kTileRows, int kColumns, int kDepth, class T>
-__device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums, const SharedTile<kTileRows, kDepth, T> &left,
-                                        int first_row, const RightOperand<kColumns, kDepth, T> &right) {
+__device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums,
+                                        const SharedTile<kTileRows, kDepth, T> &left, int first_row,
+                                        const RightOperand<kColumns, kDepth, T> &right) {
   const int lane = lane_index();
   const int row = first_row + (lane & 15);
 #pragma unroll
@@ -159,9 +171,11 @@ __device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums, const S
   }
 }
 
-// sums[16, kColumns] += left[16, kDepth] right[kDepth, kColumns], right factor in shared memory (ldmatrix.trans).
+// sums[16, kColumns] += left[16, kDepth] right[kDepth, kColumns], right factor in shared memory
+// (ldmatrix.trans).
 template <int kColumns, int kDepth, class T>
-__device__ __forceinline__ void mma_ab(Accumulator<16, kColumns> &sums, const LeftOperand<16, kDepth, T> &left,
+__device__ __forceinline__ void mma_ab(Accumulator<16, kColumns> &sums,
+                                       const LeftOperand<16, kDepth, T> &left,
                                        const SharedTile<kDepth, kColumns, T> &right) {
   const int lane = lane_index();
   const unsigned start = right.address(lane & 15, lane >> 4);

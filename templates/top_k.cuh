@@ -1,12 +1,12 @@
 // The kTopK best blocks of one token, by bisection over 32-bit keys that stay in registers.
-// Serves top_k. Keys order like scores: forced blocks have the largest key, blocks that may not be selected key 0. The
-// search fixes one bit of the threshold after the other, from the top: the largest threshold that at least k keys reach.
-// Ties at the threshold go to the smaller ids. The result does not depend on tile sizes: deterministic.
-// A warp holds 32 * kKeysPerLane consecutive blocks; lane i's key j is block first_block + 32 j + i.
+// Serves top_k. Keys order like scores: forced blocks have the largest key, blocks that may not be
+// selected key 0. The search fixes one bit of the threshold after the other, from the top: the
+// largest threshold that at least k keys reach. Ties at the threshold go to the smaller ids. The
+// result does not depend on tile sizes: deterministic. A warp holds 32 * kKeysPerLane consecutive
+// blocks; lane i's key j is block first_block + 32 j + i.
 #pragma once
 
-template <int kKeysPerLane>
-struct BlockKeys {
+template <int kKeysPerLane> struct BlockKeys {
   static_assert(kKeysPerLane % 8 == 0, "keys are skipped by groups of 8");
   unsigned value[kKeysPerLane];
   int used; // keys from `used` on (a multiple of 8) lie behind the token's own block
@@ -19,15 +19,16 @@ struct ThresholdSearch {
   int wanted;
 };
 
-// Begins the search for the selection of a token in block `own`: at most kTopK blocks, at most all up to its own.
+// Begins the search for the selection of a token in block `own`: at most kTopK blocks, at most all
+// up to its own.
 template <int kTopK>
 __device__ __forceinline__ void start_search(ThresholdSearch &search, int own) {
   search.wanted = max(0, min(kTopK, own + 1));
 }
 
-// The first of the blocks up to `own` that are forced: all of them where all can be selected, else the last kLocal.
-template <int kTopK, int kLocal>
-__device__ __forceinline__ int first_forced(int own) {
+// The first of the blocks up to `own` that are forced: all of them where all can be selected, else
+// the last kLocal.
+template <int kTopK, int kLocal> __device__ __forceinline__ int first_forced(int own) {
   return own < kTopK ? 0 : own - kLocal + 1;
 }
 
@@ -37,19 +38,21 @@ __device__ __forceinline__ int *id_row(int *ids, int select_head, int total_q, i
   return ids + (static_cast<long long>(select_head) * total_q + row) * kTopK;
 }
 
-// An fp32 score as an unsigned key of the same order, in [1, 2^32 - 2]; NaN of either sign has a fixed place as well.
+// An fp32 score as an unsigned key of the same order, in [1, 2^32 - 2]; NaN of either sign has a
+// fixed place as well.
 __device__ __forceinline__ unsigned order_key(float score) {
   const unsigned bits = __float_as_uint(score + 0.f); // -0 and +0 are equal scores
   const unsigned key = bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
   return min(max(key, 1u), 0xfffffffeu);
 }
 
-// keys = the row's block scores, edges pooled in. Blocks below kInit and in [forced_from, own] are forced; blocks behind
-// `own` are excluded. Scores are read only below forced_from. kBlocksPerEdge = 32 / kRowsPerBlock; `edges`: the row's
-// edges, or null where windows do not reach over blocks.
+// keys = the row's block scores, edges pooled in. Blocks below kInit and in [forced_from, own] are
+// forced; blocks behind `own` are excluded. Scores are read only below forced_from. kBlocksPerEdge
+// = 32 / kRowsPerBlock; `edges`: the row's edges, or null where windows do not reach over blocks.
 template <class Pool, int kInit, int kBlocksPerEdge, int kKeysPerLane>
-__device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const float *blocks, const float *edges,
-                                          int first_block, int forced_from, int own) {
+__device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const float *blocks,
+                                          const float *edges, int first_block, int forced_from,
+                                          int own) {
   keys.used = max(0, own + 1 - first_block + 255) / 256 * 8;
   const int block = first_block + lane_index();
 #pragma unroll
@@ -57,7 +60,8 @@ __device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const f
     const int b = block + 32 * j;
     keys.value[j] = __float_as_uint(load_if(b < forced_from, blocks + b, 0.f));
   }
-  const float *first_edge = edges + block / kBlocksPerEdge - 1; // the edge before the lane's first block
+  const float *first_edge =
+      edges + block / kBlocksPerEdge - 1; // the edge before the lane's first block
   const bool has_edge = edges != nullptr && block % kBlocksPerEdge == 0;
 #pragma unroll
   for (int group = 0; group < kKeysPerLane; group += 8) {
@@ -65,7 +69,8 @@ __device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const f
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       const int b = block + 32 * (group + j);
-      edge[j] = load_if(has_edge && b > 0 && b < forced_from, first_edge + 32 * (group + j) / kBlocksPerEdge, Pool::kIdentity);
+      edge[j] = load_if(has_edge && b > 0 && b < forced_from,
+                        first_edge + 32 * (group + j) / kBlocksPerEdge, Pool::kIdentity);
     }
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
@@ -78,7 +83,9 @@ __device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const f
 }
 
 // True while the threshold is not yet exact: more keys than wanted reach it.
-__device__ __forceinline__ bool is_open(const ThresholdSearch &search) { return search.reached != search.wanted; }
+__device__ __forceinline__ bool is_open(const ThresholdSearch &search) {
+  return search.reached != search.wanted;
+}
 
 // The threshold with bit 31 - step set as well.
 __device__ __forceinline__ unsigned next_threshold(const ThresholdSearch &search, int step) {
@@ -87,7 +94,8 @@ __device__ __forceinline__ unsigned next_threshold(const ThresholdSearch &search
 
 // Keys of the warp at or above the threshold, known to every lane.
 template <int kKeysPerLane>
-__device__ __forceinline__ int count_at_least(const BlockKeys<kKeysPerLane> &keys, unsigned threshold) {
+__device__ __forceinline__ int count_at_least(const BlockKeys<kKeysPerLane> &keys,
+                                              unsigned threshold) {
   int count = 0;
 #pragma unroll
   for (int group = 0; group < kKeysPerLane; group += 8)
@@ -100,7 +108,8 @@ __device__ __forceinline__ int count_at_least(const BlockKeys<kKeysPerLane> &key
 
 // Keys of the warp above the threshold, known to every lane.
 template <int kKeysPerLane>
-__device__ __forceinline__ int count_above(const BlockKeys<kKeysPerLane> &keys, unsigned threshold) {
+__device__ __forceinline__ int count_above(const BlockKeys<kKeysPerLane> &keys,
+                                           unsigned threshold) {
   int count = 0;
 #pragma unroll
   for (int group = 0; group < kKeysPerLane; group += 8)
@@ -119,11 +128,13 @@ __device__ __forceinline__ void narrow(ThresholdSearch &search, unsigned thresho
   }
 }
 
-// ids[0, kTopK) of one row = the selected blocks, ascending, then -1. `above` and `equal`: how many keys of warps with
-// smaller blocks lie above and at the threshold; `ties`: how many keys at the threshold may be selected in all.
+// ids[0, kTopK) of one row = the selected blocks, ascending, then -1. `above` and `equal`: how many
+// keys of warps with smaller blocks lie above and at the threshold; `ties`: how many keys at the
+// threshold may be selected in all.
 template <int kKeysPerLane>
-__device__ __forceinline__ void store_ids(int *ids, const BlockKeys<kKeysPerLane> &keys, unsigned threshold,
-                                          int first_block, int above, int equal, int ties) {
+__device__ __forceinline__ void store_ids(int *ids, const BlockKeys<kKeysPerLane> &keys,
+                                          unsigned threshold, int first_block, int above, int equal,
+                                          int ties) {
   const unsigned before = (1u << lane_index()) - 1;
 #pragma unroll
   for (int group = 0; group < kKeysPerLane; group += 8)
@@ -133,7 +144,8 @@ __device__ __forceinline__ void store_ids(int *ids, const BlockKeys<kKeysPerLane
         const unsigned key = keys.value[j];
         const unsigned is_above = __ballot_sync(kFullWarp, key > threshold);
         const unsigned is_equal = __ballot_sync(kFullWarp, key == threshold);
-        const int my_above = above + __popc(is_above & before), my_equal = equal + __popc(is_equal & before);
+        const int my_above = above + __popc(is_above & before),
+                  my_equal = equal + __popc(is_equal & before);
         if (key > threshold || (key == threshold && my_equal < ties))
           ids[my_above + min(my_equal, ties)] = first_block + 32 * j + lane_index();
         above += __popc(is_above);
@@ -142,19 +154,19 @@ __device__ __forceinline__ void store_ids(int *ids, const BlockKeys<kKeysPerLane
 }
 
 // ids[from, kTopK) of one row = -1, by one warp.
-template <int kTopK>
-__device__ __forceinline__ void pad_ids(int *ids, int from) {
+template <int kTopK> __device__ __forceinline__ void pad_ids(int *ids, int from) {
   for (int i = from + lane_index(); i < kTopK; i += 32)
     ids[i] = -1;
 }
 
-//===-- Rows that several warps share ------------------------------------------------------------------------------===//
+//===-- Rows that several warps share ---------------------------------------------------------===//
 
-// One number per warp in shared memory: 4 * kWarps bytes. A sync_threads lies between stores and reads.
-template <int kWarps>
-struct WarpCounts {
+// One number per warp in shared memory: 4 * kWarps bytes. A sync_threads lies between stores and
+// reads.
+template <int kWarps> struct WarpCounts {
   int *values;
-  explicit __device__ __forceinline__ WarpCounts(unsigned char *bytes) : values(reinterpret_cast<int *>(bytes)) {}
+  explicit __device__ __forceinline__ WarpCounts(unsigned char *bytes)
+      : values(reinterpret_cast<int *>(bytes)) {}
 };
 
 template <int kWarps>
@@ -164,8 +176,7 @@ __device__ __forceinline__ void store_count(const WarpCounts<kWarps> &counts, in
 }
 
 // Sum over all warps.
-template <int kWarps>
-__device__ __forceinline__ int total_count(const WarpCounts<kWarps> &counts) {
+template <int kWarps> __device__ __forceinline__ int total_count(const WarpCounts<kWarps> &counts) {
   static_assert(kWarps <= 32, "one lane per warp");
   return warp_sum(lane_index() < kWarps ? counts.values[lane_index()] : 0);
 }

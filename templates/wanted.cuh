@@ -1,10 +1,12 @@
-// Which key tiles does a tile of tokens need? The union of the tokens' selected blocks, with a mask of who wants what.
-// Serves attend: neighbouring tokens share the load of a key tile, and each still attends to exactly its own selection.
-// The bitmap is filled by all threads of the block (clear_wanted, mark_wanted), then turned into an ascending list by
-// one warp (compact_list); a sync_threads lies between any two of these steps. Duplicate ids count once; -1, ids out of
-// range and blocks in a token's future are ignored.
-// Key tiles: a block of kBlock keys is kTilesPerBlock tiles; tile i holds the keys [i kKeys, (i + 1) kKeys).
+// Which key tiles does a tile of tokens need? The union of the tokens' selected blocks, with a mask
+// of who wants what. Serves attend: neighbouring tokens share the load of a key tile, and each
+// still attends to exactly its own selection. The bitmap is filled by all threads of the block
+// (clear_wanted, mark_wanted), then turned into an ascending list by one warp (compact_list); a
+// sync_threads lies between any two of these steps. Duplicate ids count once; -1, ids out of range
+// and blocks in a token's future are ignored. Key tiles: a block of kBlock keys is kTilesPerBlock
+// tiles; tile i holds the keys [i kKeys, (i + 1) kKeys).
 #pragma once
+#include "winnow/sequence.cuh"
 
 // Bits reserved per key tile for a mask of kTokens tokens: a power of two, at least a byte.
 __host__ __device__ constexpr int mask_bits(int tokens) {
@@ -15,18 +17,17 @@ __host__ __device__ constexpr int mask_bits(int tokens) {
 }
 
 // For each key tile of a window of kWindow tiles, one bit per token. kWindow * mask_bits / 8 bytes.
-template <int kWindow, int kTokens>
-struct WantedBitmap {
+template <int kWindow, int kTokens> struct WantedBitmap {
   static constexpr int kMaskBits = mask_bits(kTokens);
   static constexpr int kWords = kWindow * kMaskBits / 32;
   unsigned *words;
-  explicit __device__ __forceinline__ WantedBitmap(unsigned char *bytes) : words(reinterpret_cast<unsigned *>(bytes)) {}
+  explicit __device__ __forceinline__ WantedBitmap(unsigned char *bytes)
+      : words(reinterpret_cast<unsigned *>(bytes)) {}
 };
 
-// The wanted key tiles in ascending order: a 16-bit index (counted from the window's first tile) and a mask each.
-// 16 + kEntries * (2 + mask_bits / 8) bytes.
-template <int kEntries, int kTokens>
-struct WantedList {
+// The wanted key tiles in ascending order: a 16-bit index (counted from the window's first tile)
+// and a mask each. 16 + kEntries * (2 + mask_bits / 8) bytes.
+template <int kEntries, int kTokens> struct WantedList {
   static constexpr int kMaskBits = mask_bits(kTokens);
   int *length;
   unsigned *masks;
@@ -38,17 +39,19 @@ struct WantedList {
 
 // Clears the masks of the window's first `tiles` key tiles.
 template <int kWindow, int kTokens>
-__device__ __forceinline__ void clear_wanted(const WantedBitmap<kWindow, kTokens> &wanted, int tiles) {
+__device__ __forceinline__ void clear_wanted(const WantedBitmap<kWindow, kTokens> &wanted,
+                                             int tiles) {
   const int words = (min(tiles, kWindow) * WantedBitmap<kWindow, kTokens>::kMaskBits + 31) / 32;
   for (int i = threadIdx.x; i < words; i += blockDim.x)
     wanted.words[i] = 0;
 }
 
-// Marks what the tile's tokens selected, as far as it lies in the window of key tiles [window, window + kWindow).
-// `ids` [select_heads, total_q, kTopK] is the whole selection.
+// Marks what the tile's tokens selected, as far as it lies in the window of key tiles [window,
+// window + kWindow). `ids` [select_heads, total_q, kTopK] is the whole selection.
 template <int kTopK, int kTilesPerBlock, int kKeys, int kWindow, int kTokens>
-__device__ __forceinline__ void mark_wanted(const WantedBitmap<kWindow, kTokens> &wanted, const int *ids,
-                                            int select_head, int total_q, const TokenTile &tile, int window) {
+__device__ __forceinline__ void mark_wanted(const WantedBitmap<kWindow, kTokens> &wanted,
+                                            const int *ids, int select_head, int total_q,
+                                            const TokenTile &tile, int window) {
   constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
   const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
   for (int i = threadIdx.x; i < tile.tokens * kTopK; i += blockDim.x) {
@@ -67,11 +70,11 @@ __device__ __forceinline__ void mark_wanted(const WantedBitmap<kWindow, kTokens>
   }
 }
 
-// Marks every key tile that holds a key at or before a token's position, for the window's first `tiles` key tiles: the
-// dense case.
+// Marks every key tile that holds a key at or before a token's position, for the window's first
+// `tiles` key tiles: the dense case.
 template <int kKeys, int kWindow, int kTokens>
-__device__ __forceinline__ void mark_causal(const WantedBitmap<kWindow, kTokens> &wanted, const TokenTile &tile,
-                                            int window, int tiles) {
+__device__ __forceinline__ void mark_causal(const WantedBitmap<kWindow, kTokens> &wanted,
+                                            const TokenTile &tile, int window, int tiles) {
   constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
   for (int i = threadIdx.x; i < min(tiles, kWindow) * kTokens; i += blockDim.x) {
     const int key_tile = i / kTokens, token = i % kTokens;
@@ -81,10 +84,12 @@ __device__ __forceinline__ void mark_causal(const WantedBitmap<kWindow, kTokens>
   }
 }
 
-// By one warp: list = the marked tiles among the window's first `tiles` ones, ascending. At most kEntries may be marked.
+// By one warp: list = the marked tiles among the window's first `tiles` ones, ascending. At most
+// kEntries may be marked.
 template <int kEntries, int kWindow, int kTokens>
 __device__ __forceinline__ void compact_list(const WantedList<kEntries, kTokens> &list,
-                                             const WantedBitmap<kWindow, kTokens> &wanted, int tiles) {
+                                             const WantedBitmap<kWindow, kTokens> &wanted,
+                                             int tiles) {
   constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
   constexpr int kMaskWords = (kMaskBits + 31) / 32;
   const int lane = lane_index();
@@ -131,9 +136,11 @@ __device__ __forceinline__ int list_tile(const WantedList<kEntries, kTokens> &li
   return list.tiles[entry];
 }
 
-// Which of the warp's kWarpTokens tokens (a power of two, at most 16) want the entry: bit i = token i of the warp.
+// Which of the warp's kWarpTokens tokens (a power of two, at most 16) want the entry: bit i = token
+// i of the warp.
 template <int kWarpTokens, int kEntries, int kTokens>
-__device__ __forceinline__ unsigned list_wants(const WantedList<kEntries, kTokens> &list, int entry, int warp) {
+__device__ __forceinline__ unsigned list_wants(const WantedList<kEntries, kTokens> &list, int entry,
+                                               int warp) {
   const unsigned bit = entry * WantedList<kEntries, kTokens>::kMaskBits + warp * kWarpTokens;
   return list.masks[bit / 32] >> (bit % 32) & ((1u << kWarpTokens) - 1);
 }

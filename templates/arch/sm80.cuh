@@ -1,8 +1,8 @@
-// Instructions of the sm_80 level: mma.sync, ldmatrix, cp.async, mbarrier; one function per instruction.
-// Serves the leaves in the files beside this one, which call these names only; arch/sm89.cuh and arch/sm90.cuh define
-// the same names. A generated kernel includes exactly one of the three.
-// On entry: compute capability 8.0 or newer. On exit: all leaves of Winnow are declared.
-// Sections in comments are those of the PTX ISA manual 9.0.
+// Instructions of the sm_80 level: mma.sync, ldmatrix, cp.async, mbarrier; one function per
+// instruction. Serves the leaves in the files beside this one, which call these names only;
+// arch/sm89.cuh and arch/sm90.cuh define the same names. A generated kernel includes exactly one of
+// the three. On entry: compute capability 8.0 or newer. On exit: all leaves of Winnow are declared.
+// Section titles in comments are those of the PTX ISA manual 9.0.
 #pragma once
 #include "winnow/types.cuh"
 
@@ -11,7 +11,8 @@ __device__ __forceinline__ unsigned shared_address(const void *pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
-// *pointer where `condition` holds, else `otherwise`: a predicated load, so that many can be in flight (ld.global, 9.7.9.8).
+// *pointer where `condition` holds, else `otherwise`: a predicated load, so that many can be in
+// flight (PTX "ld").
 __device__ __forceinline__ float load_if(bool condition, const float *pointer, float otherwise) {
   float value = otherwise;
   asm volatile("{.reg .pred p; setp.ne.s32 p, %1, 0; @p ld.global.f32 %0, [%2];}"
@@ -20,17 +21,21 @@ __device__ __forceinline__ float load_if(bool condition, const float *pointer, f
   return value;
 }
 
-//===-- Asynchronous copies: global to shared memory (9.7.9.25.3) --------------------------------------------------===//
+//===-- "cp.async": global to shared memory ---------------------------------------------------===//
 
-// Starts copying 16 bytes; only the first `bytes` (16 or 0) are read, the rest of the destination becomes zero.
+// Starts copying 16 bytes; only the first `bytes` (16 or 0) are read, the rest of the destination
+// becomes zero.
 __device__ __forceinline__ void copy_async(unsigned shared, const void *global, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+               "r"(bytes)
+               : "memory");
 }
 
-// Waits until all copies that this thread started have arrived; a barrier must follow before other threads read them.
+// Waits until all copies that this thread started have arrived; a barrier must follow before other
+// threads read them.
 __device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-//===-- Barriers (9.7.13) ------------------------------------------------------------------------------------------===//
+//===-- "Parallel Synchronization and Communication": bar.sync, mbarrier ----------------------===//
 
 __device__ __forceinline__ void sync_threads() { __syncthreads(); }
 
@@ -39,59 +44,68 @@ __device__ __forceinline__ void init_barrier(unsigned barrier, int arrivals) {
 }
 
 __device__ __forceinline__ void arrive(unsigned barrier) {
-  asm volatile("{.reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0];}" ::"r"(barrier) : "memory");
+  asm volatile("{.reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0];}" ::"r"(barrier)
+               : "memory");
 }
 
-// Arrives once all copies that this thread started before have landed; counts as one of the barrier's arrivals.
+// Arrives once all copies that this thread started before have landed; counts as one of the
+// barrier's arrivals.
 __device__ __forceinline__ void arrive_after_copies(unsigned barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
-// Waits until the barrier's phase of parity `phase` has completed. sm_80 knows only the non-blocking test.
+// Waits until the barrier's phase of parity `phase` has completed. sm_80 knows only the
+// non-blocking test.
 __device__ __forceinline__ void wait(unsigned barrier, int phase) {
   unsigned done;
   do {
-    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 "
+                 "%0, 1, 0, p;}"
                  : "=r"(done)
                  : "r"(barrier), "r"(phase)
                  : "memory");
   } while (!done);
 }
 
-//===-- Matrix fragments (9.7.14.5) --------------------------------------------------------------------------------===//
+//===-- "Warp Level Matrix Instructions": ldmatrix, mma ---------------------------------------===//
 
-// Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8 (ldmatrix, 9.7.14.5.15).
+// Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8
+// (ldmatrix).
 __device__ __forceinline__ void load_matrices(unsigned (&words)[4], unsigned row_address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
                : "r"(row_address)
                : "memory");
 }
-__device__ __forceinline__ void load_matrices_transposed(unsigned (&words)[4], unsigned row_address) {
+__device__ __forceinline__ void load_matrices_transposed(unsigned (&words)[4],
+                                                         unsigned row_address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
                : "r"(row_address)
                : "memory");
 }
 
-// sum[16x8] += left[16x16] right[16x8], fp32 sums (mma.sync.m16n8k16, 9.7.14.5.8). With g = lane / 4 and c = lane % 4, a
-// lane holds sum[0..1] = row g, columns 2c..2c+1 and sum[2..3] = the same columns of row g + 8.
+// sum[16x8] += left[16x16] right[16x8], fp32 sums (mma.sync.m16n8k16). With g = lane /
+// 4 and c = lane % 4, a lane holds sum[0..1] = row g, columns 2c..2c+1 and sum[2..3] = the same
+// columns of row g + 8.
 template <class T>
-__device__ __forceinline__ void mma_16x8x16(float (&sum)[4], const unsigned (&left)[4], unsigned right0,
-                                            unsigned right1) {
+__device__ __forceinline__ void mma_16x8x16(float (&sum)[4], const unsigned (&left)[4],
+                                            unsigned right0, unsigned right1) {
   if constexpr (is_same<T, bf16>)
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), "r"(right1));
+                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0),
+                   "r"(right1));
   else
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
                  "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                  : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), "r"(right1));
+                 : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0),
+                   "r"(right1));
 }
 
-// Sum over the warp, known to every lane (redux.sync, 9.7.13.6).
+// Sum over the warp, known to every lane (redux.sync).
 __device__ __forceinline__ int warp_sum(int value) { return __reduce_add_sync(kFullWarp, value); }
 
 #include "winnow/leaves.cuh"
