@@ -46,17 +46,17 @@ public:
     for (int i = 0; i < dim; ++i)
       row[i] = 0.8f * noise(Noise, sequence, t, spec.heads + kvHead, i) +
                0.9f * topic(sequence, t, kvHead, i);
-    addLocal(kvHead, row, 1.2f);
+    addLocal(kvHead, row, 0.8f);
     if (t < kSinkTokens)
       for (int i = slowBegin(); i < dim; ++i)
-        row[i] = 2.2f * direction(SinkDirection, kvHead, i);
+        row[i] = 1.3f * direction(SinkDirection, kvHead, i);
     for (size_t n = 0; n < prompt.needles.size(); ++n) {
       const Needle &needle = prompt.needles[n];
       if (needle.sequence == sequence && t >= needle.firstToken &&
           t < needle.firstToken + needle.tokens)
         for (int i = slowBegin(); i < dim; ++i)
           row[i] = 0.5f * row[i] +
-                   static_cast<float>(needle.strength) * 3.4f * direction(NeedleDirection, n, i);
+                   static_cast<float>(needle.strength) * 1.5f * direction(NeedleDirection, n, i);
     }
     rotate(row, rotation);
   }
@@ -66,12 +66,12 @@ public:
     int kvHead = head / spec.group();
     for (int i = 0; i < dim; ++i)
       row[i] = 0.9f * noise(Noise, sequence, t, head, i) + 0.6f * topic(sequence, t, kvHead, i);
-    addLocal(kvHead, row, 1.2f);
+    addLocal(kvHead, row, 0.8f);
     for (int i = slowBegin(); i < dim; ++i)
-      row[i] += 1.2f * direction(SinkDirection, kvHead, i);
+      row[i] += 0.9f * direction(SinkDirection, kvHead, i);
     if (int wanted = prompt.wanted(globalRow, kvHead); wanted >= 0)
       for (int i = slowBegin(); i < dim; ++i)
-        row[i] += 3.0f * direction(NeedleDirection, wanted, i);
+        row[i] += 1.1f * direction(NeedleDirection, wanted, i);
     rotate(row, rotation);
   }
 
@@ -131,7 +131,7 @@ void plantNeedles(Prompt &prompt, int sequence, int tokens, uint64_t seed) {
     double place =
         (n + 0.25 + 0.5 * randomUniform(seed + 77, sequence * kNeedles + n)) / kNeedles * 0.9;
     int first = std::max(2 * kSinkTokens, static_cast<int>(place * (tokens - kQuestions)));
-    prompt.needles.push_back({sequence, first, kNeedleTokens, 1.0 - 0.5 * n / (kNeedles - 1)});
+    prompt.needles.push_back({sequence, first, kNeedleTokens, 1.0 - 0.65 * n / (kNeedles - 1)});
   }
 }
 
