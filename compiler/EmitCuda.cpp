@@ -35,6 +35,7 @@ private:
   LogicalResult declareResults(ResultRange results);
   LogicalResult assign(ValueRange targets, Block &body);
   void constants(tile::KernelOp op);
+  void leaveScope(size_t outer);
 
   llvm::raw_ostream &line() { return os.indent(2 * depth); }
   /// Gives `value` a name of its own, from its hint or from `fallback`.
@@ -46,7 +47,8 @@ private:
   llvm::raw_ostream &os;
   int depth = 0;
   DenseMap<Value, Expression> expressions;
-  llvm::StringSet<> names;
+  llvm::StringSet<> names;             ///< visible here
+  std::vector<std::string> introduced; ///< the same in order; a scope that ends takes its own away
 };
 
 std::string Printer::define(Value value, StringRef fallback) {
@@ -54,6 +56,7 @@ std::string Printer::define(Value value, StringRef fallback) {
   std::string base = (hint.empty() ? fallback : hint).str(), name = base;
   for (int i = 2; !names.insert(name).second; ++i)
     name = base + "_" + std::to_string(i);
+  introduced.push_back(name);
   expressions[value] = {name, Precedence::Primary};
   return name;
 }
@@ -103,6 +106,11 @@ LogicalResult Printer::block(Block &body) {
     if (failed(operation(&op)))
       return failure();
   return success();
+}
+
+void Printer::leaveScope(size_t outer) {
+  for (; introduced.size() > outer; introduced.pop_back())
+    names.erase(introduced.back());
 }
 
 LogicalResult Printer::operation(Operation *op) {
@@ -173,9 +181,10 @@ LogicalResult Printer::leaf(Operation *op) {
     line() << call << ";\n";
     return success();
   }
-  // A nameless predicate that is used once reads best inside its `if`.
+  // A nameless result that is used once reads best where it is used: always if the leaf is pure, else right after.
   Value result = op->getResult(0);
-  if (nameHint(result).empty() && result.hasOneUse() && op->getNextNode() == *result.user_begin()) {
+  if (nameHint(result).empty() && result.hasOneUse() &&
+      (isPure(op) || op->getNextNode() == *result.user_begin())) {
     expressions[result] = {call, Precedence::Primary};
     return success();
   }
@@ -213,6 +222,7 @@ LogicalResult Printer::loop(scf::ForOp op) {
   }
   std::string lower = use(op.getLowerBound()), upper = text(op.getUpperBound()).inside(Precedence::Relational);
   std::string step = use(op.getStep());
+  size_t outer = introduced.size();
   std::string i = define(op.getInductionVar(), "i");
   line() << "for (int " << i << " = " << lower << "; " << i << " < " << upper << "; "
          << (step == "1" ? "++" + i : i + " += " + step) << ") {\n";
@@ -220,6 +230,7 @@ LogicalResult Printer::loop(scf::ForOp op) {
   if (failed(block(*op.getBody())) || failed(assign(op.getRegionIterArgs(), *op.getBody())))
     return failure();
   --depth;
+  leaveScope(outer);
   line() << "}\n";
   return success();
 }
@@ -238,8 +249,10 @@ LogicalResult Printer::branch(scf::IfOp op) {
       line() << "} else {\n";
     }
     ++depth;
+    size_t outer = introduced.size();
     if (failed(block(body)) || failed(assign(op.getResults(), body)))
       return failure();
+    leaveScope(outer);
     --depth;
   }
   line() << "}\n";
@@ -251,6 +264,7 @@ LogicalResult Printer::hook(tile::HookOp op) {
   Block &body = op.getBody().front();
   std::string parameters;
   llvm::ListSeparator comma;
+  size_t outer = introduced.size();
   static constexpr const char *fallbacks[] = {"value", "query", "key", "head"};
   for (BlockArgument argument : body.getArguments())
     parameters += std::string(StringRef(comma)) + cppType(argument.getType()) + " " +
@@ -261,6 +275,7 @@ LogicalResult Printer::hook(tile::HookOp op) {
     if (failed(scalar(&inner)))
       return failure();
   line() << "return " << use(body.getTerminator()->getOperand(0)) << ";\n";
+  leaveScope(outer);
   --depth;
   line() << "};\n";
   return success();

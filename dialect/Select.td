@@ -9,6 +9,7 @@
 #define WINNOW_DIALECT_SELECT
 
 include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/OpAsmInterface.td"
 include "mlir/IR/OpBase.td"
 include "mlir/IR/RegionKindInterface.td"
 include "mlir/IR/SymbolInterfaces.td"
@@ -53,18 +54,55 @@ def Setting : AnyAttrOf<[I64Attr, StrAttr, FlatSymbolRefAttr], "a number, a keyw
 
 class Select_Op<string mnemonic, list<Trait> traits = []> : Op<Select_Dialect, mnemonic, traits>;
 
+// A step: no side effects, one result, printed under the name `hint`.
+class Select_Step<string mnemonic, string hint, list<Trait> traits = []>
+    : Select_Op<mnemonic, traits # [Pure, OpAsmOpInterface]> {
+  code resultName = [{
+    void getAsmResultNames(::mlir::OpAsmSetValueNameFn setName) { setName((*this)->getResult(0), "}] # hint # [{"); }
+  }];
+  let extraClassDeclaration = resultName;
+}
+
+// A step whose region `rewrite` rewrites each value; `row` names the region's third argument.
+class Select_RewritingStep<string mnemonic, string hint, string row>
+    : Select_Step<mnemonic, hint, [RecursiveMemoryEffects]> {
+  let extraClassDeclaration = resultName # [{
+    void getAsmBlockArgumentNames(::mlir::Region &region, ::mlir::OpAsmSetValueNameFn setName) {
+      for (auto [argument, name] : ::llvm::zip(region.getArguments(), ::llvm::ArrayRef<const char *>{"value", "position", "}] # row # [{"}))
+        setName(argument, name);
+    }
+  }];
+}
+
 //===-- Method and structure ---------------------------------------------------------------------------------------===//
 
-def Select_MethodOp : Select_Op<"method", [IsolatedFromAbove, Symbol, SingleBlock]> {
+def Select_MethodOp : Select_Op<"method", [IsolatedFromAbove, Symbol, SingleBlock, OpAsmOpInterface]> {
   let summary = "A method: a program from queries, keys and values to attention output";
   let description = [{
     `doc` is the line that `winnow methods` shows. `params` declares the method's parameters with their defaults
-    (integers or keywords); `--set name=value` changes them. `spec` is attached by specialisation.
+    (integers, or keywords in quotes); `--set name=value` changes them. `spec` is attached by specialisation. The inputs
+    are queries [tokens, heads, head_dim], keys and values [tokens, kv_heads, head_dim] of a ragged batch.
+
+        select.method @block_mean doc "best blocks by their mean key" params(local = 1) (%q, %k, %v) {
+          %mean = select.summarize mean %k window @block stride @block
+          %s    = select.score %q, %mean visible none
+          %b    = select.pool max %s
+          %f    = select.force %b init 0 local @local
+          %ids  = select.top_k %f
+          %o    = select.attend %q, %k, %v, %ids
+          select.return %o
+        }
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$doc, DictionaryAttr:$params, OptionalAttr<DictionaryAttr>:$spec);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    void getAsmBlockArgumentNames(::mlir::Region &region, ::mlir::OpAsmSetValueNameFn setName) {
+      for (auto [argument, name] : ::llvm::zip(region.getArguments(), ::llvm::ArrayRef<const char *>{"query", "keys", "values"}))
+        setName(argument, name);
+    }
+  }];
 }
 
 def Select_ReturnOp : Select_Op<"return", [Terminator, Pure, ParentOneOf<["MethodOp"]>]> {
@@ -75,9 +113,14 @@ def Select_ReturnOp : Select_Op<"return", [Terminator, Pure, ParentOneOf<["Metho
 
 def Select_KernelOp : Select_Op<"kernel", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "Steps that one generated kernel computes (made by the fuse-kernels pass)";
+  let description = [{
+    `name` is the kernel's step in the launch recipe: summarize, score, top_k or attend. The results are what leaves the
+    kernel through memory; everything else inside stays in registers.
+  }];
   let arguments = (ins StrAttr:$name);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
+  let hasVerifier = 1;
   let assemblyFormat = "$name (`->` type($results)^)? attr-dict-with-keyword $body";
 }
 
@@ -89,11 +132,13 @@ def Select_YieldOp : Select_Op<"yield", [Terminator, Pure]> {
 
 //===-- Steps ------------------------------------------------------------------------------------------------------===//
 
-def Select_SummarizeOp : Select_Op<"summarize", [Pure]> {
+def Select_SummarizeOp : Select_Step<"summarize", "summary"> {
   let summary = "Summaries of windows of keys";
   let description = [{
     Row j = the mean over keys [stride * j, stride * j + window), per KV head and channel, in fp32, rounded to the
-    element type. Only whole windows count. The window is a multiple of the stride.
+    element type. Only whole windows count: a sequence of T keys has T < window ? 0 : (T - window) / stride + 1 rows.
+    The window is a multiple of the stride. Keys are those of the cache, so after any rotary embedding. `mean` is the only
+    kind; block means are MoBA's (arXiv 2502.13189), overlapping windows NSA's and InfLLM-V2's (2502.11089, 2509.24663).
   }];
   let arguments = (ins StrAttr:$kind, Key:$keys, Setting:$window, Setting:$stride);
   let results = (outs Summary:$summary);
@@ -101,7 +146,7 @@ def Select_SummarizeOp : Select_Op<"summarize", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Select_LogSumExpOp : Select_Op<"logsumexp", [Pure]> {
+def Select_LogSumExpOp : Select_Step<"logsumexp", "lse"> {
   let summary = "The normaliser of a softmax over summaries";
   let description = [{
     LSE_h = log of the sum over visible rows c of exp(q_h . row_c * scale). mode: `coarse` sums over the rows of
@@ -115,13 +160,15 @@ def Select_LogSumExpOp : Select_Op<"logsumexp", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Select_ScoreOp : Select_Op<"score", [Pure, RecursiveMemoryEffects]> {
+def Select_ScoreOp : Select_RewritingStep<"score", "scores", "row"> {
   let summary = "Scores of queries against summary rows, per query head";
   let description = [{
     With `softmax`: score = exp(q_h . row_j * scale - LSE_h), hidden rows score 0. Without: score = q_h . row_j * scale,
     hidden rows -inf, and a region may rewrite each score: (score f32, query position i32, row i32) -> f32.
     visible `none`: row j is visible when its window ends at or before the query, stride * j + window <= pos + 1.
-    visible `infllmv2`: the published kernel's rule, which counts from the query's index in its segment.
+    visible `infllmv2`: the published kernel's rule, for comparing with it bit by bit; for windows of two strides. It counts
+    from the query's index i in its segment of L queries, n rows and stride S, dividing toward zero:
+    j < min(n, max(0, (i + 1) / S - 1 + n - (L - S + 1) / S)).
   }];
   let arguments = (ins Query:$query, Summary:$rows, Optional<Lse>:$lse, Setting:$visible);
   let regions = (region AnyRegion:$rewrite);
@@ -131,19 +178,24 @@ def Select_ScoreOp : Select_Op<"score", [Pure, RecursiveMemoryEffects]> {
   let hasVerifier = 1;
 }
 
-def Select_CombineHeadsOp : Select_Op<"combine_heads", [Pure]> {
+def Select_CombineHeadsOp : Select_Step<"combine_heads", "combined"> {
   let summary = "One score per group of heads that share a KV head: sum or max over the group";
+  let description = [{
+    combined[g, t, j] = sum (or max) over the G heads h of group g of scores[h, t, j]. A method without this step selects
+    per query head, as MoBA does; with it, once per KV head, as NSA and InfLLM-V2 do.
+  }];
   let arguments = (ins StrAttr:$kind, Scores:$scores);
   let results = (outs Scores:$combined);
   let assemblyFormat = "custom<Word>($kind) $scores attr-dict";
   let hasVerifier = 1;
 }
 
-def Select_PoolOp : Select_Op<"pool", [Pure]> {
+def Select_PoolOp : Select_Step<"pool", "pooled"> {
   let summary = "Scores of summary rows to scores of blocks: max or sum over the windows that overlap a block";
   let description = [{
-    Rows j with B/stride * b - (window/stride - 1) <= j < B/stride * (b + 1), cut to the existing ones; a block without
-    any row scores -inf.
+    pooled[b] = max (InfLLM-V2) or sum (NSA, equation 9) of scores[j] over the rows j whose windows overlap block b:
+    B/stride * b - (window/stride - 1) <= j < B/stride * (b + 1), cut to the existing ones; a block without any row
+    scores -inf. For windows that are the blocks themselves the step is the identity.
   }];
   let arguments = (ins StrAttr:$kind, Scores:$scores);
   let results = (outs Scores:$pooled);
@@ -151,10 +203,11 @@ def Select_PoolOp : Select_Op<"pool", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Select_ForceOp : Select_Op<"force", [Pure]> {
+def Select_ForceOp : Select_Step<"force", "forced"> {
   let summary = "Blocks that are selected whatever their score, inside the budget";
   let description = [{
-    b < init, and own - local < b <= own with own = pos / B: `local` counts the query's own block.
+    b < init, and own - local < b <= own with own = pos / B: `local` counts the query's own block. Forced blocks count
+    against topk, so init + local may not exceed it; a token's own block is always forced (local >= 1).
   }];
   let arguments = (ins Scores:$scores, Setting:$init, Setting:$local);
   let results = (outs Scores:$forced);
@@ -162,20 +215,26 @@ def Select_ForceOp : Select_Op<"force", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Select_TopKOp : Select_Op<"top_k", [Pure]> {
+def Select_TopKOp : Select_Step<"top_k", "ids"> {
   let summary = "The topk best blocks of each token, never behind its own: exact; ties to the smaller id";
+  let description = [{
+    ids[g, t] = the min(topk, pos / B + 1) blocks b <= pos / B with the highest scores, forced ones first, a smaller id
+    before a larger one of equal score; written in ascending order, -1 behind the last. The result depends on nothing
+    but the scores: not on tile sizes, neighbours or the device.
+  }];
   let arguments = (ins Scores:$scores);
   let results = (outs Ids:$ids);
   let assemblyFormat = "$scores attr-dict";
   let hasVerifier = 1;
 }
 
-def Select_AttendOp : Select_Op<"attend", [Pure, RecursiveMemoryEffects]> {
+def Select_AttendOp : Select_RewritingStep<"attend", "output", "key"> {
   let summary = "Softmax attention over the keys of the selected blocks; over all keys without ids";
   let description = [{
     out[t, h] = softmax over keys i <= pos in the selected blocks of q_h . k_i * scale, times v_i; fp32 accumulation.
-    A sequence shorter than `dense_len` attends to every key (-1: none does). A region may rewrite each logit:
-    (logit f32 after scaling, query position i32, key position i32) -> f32.
+    Duplicate ids count once, ids outside the sequence and -1 are ignored; a row with nothing selected gives 0 and an
+    lse of -inf. A sequence shorter than `dense_len` keys attends to every key (-1: none does). A region may rewrite each
+    logit (softcap, bias): (logit f32 after scaling, query position i32, key position i32) -> f32.
   }];
   let arguments = (ins Query:$query, Key:$keys, Value_:$values, Optional<Ids>:$ids, OptionalAttr<Setting>:$dense_len);
   let regions = (region AnyRegion:$rewrite);

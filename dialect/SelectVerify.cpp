@@ -6,8 +6,8 @@ using namespace mlir;
 using namespace winnow::select;
 
 /// A reference must name a parameter of the method, or a name of the spec; a literal must be of the right kind.
-static LogicalResult verifySetting(Operation *op, StringRef what, Attribute setting, bool isWord = false,
-                                   ArrayRef<StringRef> words = {}) {
+static LogicalResult verifySetting(Operation *op, StringRef what, Attribute setting, bool isWord,
+                                   ArrayRef<StringRef> words, int64_t least) {
   if (auto reference = dyn_cast<FlatSymbolRefAttr>(setting)) {
     static constexpr StringRef specNames[] = {"block", "topk", "group", "head_dim"};
     auto method = op->getParentOfType<MethodOp>();
@@ -23,9 +23,22 @@ static LogicalResult verifySetting(Operation *op, StringRef what, Attribute sett
   auto word = dyn_cast<StringAttr>(setting);
   if (isWord != bool(word))
     return op->emitOpError("'") << what << "' must be " << (isWord ? "a keyword" : "a number");
+  if (!word) {
+    int64_t number = cast<IntegerAttr>(setting).getInt();
+    if (number < least || number > INT32_MAX)
+      return op->emitOpError("'") << what << "' is " << number << "; it must be at least " << least << " and fit 32 bits";
+  }
   if (word && !llvm::is_contained(words, word.getValue()))
     return op->emitOpError("'") << what << "' is '" << word.getValue() << "'; known are " << llvm::join(words, ", ");
   return success();
+}
+
+static LogicalResult verifyKeyword(Operation *op, StringRef what, Attribute setting, ArrayRef<StringRef> words) {
+  return verifySetting(op, what, setting, /*isWord=*/true, words, 0);
+}
+
+static LogicalResult verifyNumber(Operation *op, StringRef what, Attribute setting, int64_t least) {
+  return verifySetting(op, what, setting, /*isWord=*/false, {}, least);
 }
 
 static LogicalResult verifyWord(Operation *op, StringRef word, ArrayRef<StringRef> words) {
@@ -55,27 +68,35 @@ static LogicalResult verifyRewrite(Operation *op, Region &region) {
 static Operation *origin(Value scores) { return scores.getDefiningOp(); }
 
 LogicalResult MethodOp::verify() {
-  if (!isa<ReturnOp>(getBody().front().back()))
+  Block &body = getBody().front();
+  if (body.empty() || !isa<ReturnOp>(body.back()))
     return emitOpError("must end with select.return");
+  for (Operation &step : body)
+    if (!isa<SelectDialect>(step.getDialect()))
+      return step.emitOpError("stands among a method's steps; arith and math ops belong into a 'rewrite' region");
+  return success();
+}
+
+LogicalResult KernelOp::verify() {
+  auto yield = dyn_cast<YieldOp>(getBody().front().back());
+  if (!yield || yield.getOperandTypes() != getResultTypes())
+    return emitOpError("must end with select.yield of its results");
   return success();
 }
 
 LogicalResult SummarizeOp::verify() {
-  if (failed(verifyWord(*this, getKind(), {"mean"})) || failed(verifySetting(*this, "window", getWindow())) ||
-      failed(verifySetting(*this, "stride", getStride())))
+  if (failed(verifyWord(*this, getKind(), {"mean"})) || failed(verifyNumber(*this, "window", getWindow(), 1)) ||
+      failed(verifyNumber(*this, "stride", getStride(), 1)))
     return failure();
   auto window = dyn_cast<IntegerAttr>(getWindow()), stride = dyn_cast<IntegerAttr>(getStride());
-  if (window && stride) {
-    if (stride.getInt() < 1 || window.getInt() < stride.getInt() || window.getInt() % stride.getInt())
-      return emitOpError("needs a window that is a positive multiple of the stride, not ")
-             << window.getInt() << " and " << stride.getInt();
-  }
+  if (window && stride && window.getInt() % stride.getInt())
+    return emitOpError("needs a window that is a multiple of the stride, not ") << window.getInt() << " and " << stride.getInt();
   return success();
 }
 
 LogicalResult LogSumExpOp::verify() {
-  if (failed(verifySetting(*this, "mode", getMode(), true, {"coarse", "exact", "none"})) ||
-      failed(verifySetting(*this, "visible", getVisible(), true, {"none", "infllmv2"})))
+  if (failed(verifyKeyword(*this, "mode", getMode(), {"coarse", "exact", "none"})) ||
+      failed(verifyKeyword(*this, "visible", getVisible(), {"none", "infllmv2"})))
     return failure();
   auto mode = dyn_cast<StringAttr>(getMode());
   if (mode && mode.getValue() == "coarse" && !getCoarse())
@@ -84,7 +105,7 @@ LogicalResult LogSumExpOp::verify() {
 }
 
 LogicalResult ScoreOp::verify() {
-  if (failed(verifySetting(*this, "visible", getVisible(), true, {"none", "infllmv2"})))
+  if (failed(verifyKeyword(*this, "visible", getVisible(), {"none", "infllmv2"})))
     return failure();
   if (getLse() && !getRewrite().empty())
     return emitOpError("has both 'softmax' and 'rewrite'; a region may rewrite raw scores only");
@@ -109,12 +130,9 @@ LogicalResult ForceOp::verify() {
   Operation *from = origin(getScores());
   if (from && isa<ScoreOp, CombineHeadsOp>(from))
     return emitOpError("needs scores of blocks: put select.pool before it");
-  if (failed(verifySetting(*this, "init", getInit())) || failed(verifySetting(*this, "local", getLocal())))
+  if (failed(verifyNumber(*this, "init", getInit(), 0)))
     return failure();
-  for (Attribute setting : {getInit(), getLocal()})
-    if (auto number = dyn_cast<IntegerAttr>(setting); number && number.getInt() < 0)
-      return emitOpError("forces a negative number of blocks");
-  return success();
+  return verifyNumber(*this, "local", getLocal(), 0);
 }
 
 LogicalResult TopKOp::verify() {
@@ -125,7 +143,7 @@ LogicalResult TopKOp::verify() {
 }
 
 LogicalResult AttendOp::verify() {
-  if (getDenseLen() && failed(verifySetting(*this, "dense_len", *getDenseLen())))
+  if (getDenseLen() && failed(verifyNumber(*this, "dense_len", *getDenseLen(), -1)))
     return failure();
   return verifyRewrite(*this, getRewrite());
 }

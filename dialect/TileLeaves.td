@@ -29,6 +29,15 @@ def Tile_LastPositionOp : Tile_Leaf<"last_position", [Pure]> {
   let arguments = (ins Takes<>:$tile);
   let results = (outs I32:$position);
 }
+def Tile_ParkOp : Tile_Leaf<"park"> {
+  let summary = "Keeps a token tile in shared memory while registers are short, by one thread";
+  let arguments = (ins Writes<>:$slot, Takes<>:$tile);
+}
+def Tile_ParkedOp : Tile_Leaf<"parked"> {
+  let summary = "The parked token tile";
+  let arguments = (ins Reads<>:$slot);
+  let results = (outs Tile_Object:$tile);
+}
 def Tile_GlobalRowsOp : Tile_Leaf<"global_rows", [Pure]> {
   let summary = "Rows of a matrix in global memory";
   let arguments = (ins Arg_:$type, Arg_:$stride, Takes<>:$matrix, I32:$row, I32:$column);
@@ -233,18 +242,14 @@ def Tile_MergeNormalizersOp : Tile_Leaf<"merge_normalizers"> {
   let summary = "Adds a warp's log-sum-exp to the block's table; one warp of a token group after the other";
   let arguments = (ins Updates<>:$table, Reads<>:$sums, I32:$token_group, I1:$is_first);
 }
-def Tile_LoadNormalizersOp : Tile_Leaf<"load_normalizers"> {
-  let summary = "The lane's normalisers from the block's table";
-  let arguments = (ins Writes<>:$normalizers, Reads<>:$table, I32:$token_group);
-}
 def Tile_ClearScoresOp : Tile_Leaf<"clear_scores"> {
   let summary = "Scores before the first head";
   let arguments = (ins Arg_:$combine, Writes<>:$scores);
 }
 def Tile_AddSoftmaxScoresOp : Tile_Leaf<"add_softmax_scores"> {
   let summary = "Combines in the softmax weights of one mma tile's heads";
-  let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, Reads<>:$normalizers,
-                   I32:$mma_tile, F32:$scale);
+  let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, Reads<>:$table,
+                   I32:$token_group, I32:$mma_tile, F32:$scale);
 }
 def Tile_AddRawScoresOp : Tile_Leaf<"add_raw_scores"> {
   let summary = "Combines in the raw scores of one mma tile's heads, through the method's elementwise region";

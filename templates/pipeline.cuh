@@ -7,6 +7,7 @@
 
 // kStages tiles, one behind the other.
 template <int kStages, class Tile> struct Ring {
+  static constexpr int kBytes = kStages * Tile::kBytes;
   unsigned base;
   explicit __device__ __forceinline__ Ring(const unsigned char *bytes)
       : base(shared_address(bytes)) {}
@@ -15,6 +16,7 @@ template <int kStages, class Tile> struct Ring {
 // Two mbarriers per stage: full (data has arrived) and empty (all consumers are done). 16 bytes per
 // stage.
 template <int kStages> struct RingBarriers {
+  static constexpr int kBytes = 16 * kStages;
   unsigned base;
   explicit __device__ __forceinline__ RingBarriers(const unsigned char *bytes)
       : base(shared_address(bytes)) {}

@@ -101,6 +101,7 @@ struct LogSumExp {
 // Normalisers of the block's 256 query rows in shared memory, 1 KiB: log2 of the sum over all
 // summaries of 2^(scale logit).
 struct NormalizerTable {
+  static constexpr int kBytes = 256 * 4;
   float *values;
   explicit __device__ __forceinline__ NormalizerTable(unsigned char *bytes)
       : values(reinterpret_cast<float *>(bytes)) {}

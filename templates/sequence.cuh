@@ -53,6 +53,7 @@ __device__ __forceinline__ int last_position(const TokenTile &tile) {
 // A TokenTile in shared memory (32 bytes), where a kernel short of registers keeps it while its
 // inner loop runs: park by one thread, a sync_threads, then parked wherever it is needed again.
 struct TileSlot {
+  static constexpr int kBytes = sizeof(TokenTile);
   TokenTile *tile;
   explicit __device__ __forceinline__ TileSlot(unsigned char *bytes)
       : tile(reinterpret_cast<TokenTile *>(bytes)) {}

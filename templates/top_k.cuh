@@ -164,6 +164,7 @@ template <int kTopK> __device__ __forceinline__ void pad_ids(int *ids, int from)
 // One number per warp in shared memory: 4 * kWarps bytes. A sync_threads lies between stores and
 // reads.
 template <int kWarps> struct WarpCounts {
+  static constexpr int kBytes = 4 * kWarps;
   int *values;
   explicit __device__ __forceinline__ WarpCounts(unsigned char *bytes)
       : values(reinterpret_cast<int *>(bytes)) {}

@@ -20,6 +20,7 @@ __host__ __device__ constexpr int mask_bits(int tokens) {
 template <int kWindow, int kTokens> struct WantedBitmap {
   static constexpr int kMaskBits = mask_bits(kTokens);
   static constexpr int kWords = kWindow * kMaskBits / 32;
+  static constexpr int kBytes = kWords * 4;
   unsigned *words;
   explicit __device__ __forceinline__ WantedBitmap(unsigned char *bytes)
       : words(reinterpret_cast<unsigned *>(bytes)) {}
@@ -29,6 +30,7 @@ template <int kWindow, int kTokens> struct WantedBitmap {
 // and a mask each. 16 + kEntries * (2 + mask_bits / 8) bytes.
 template <int kEntries, int kTokens> struct WantedList {
   static constexpr int kMaskBits = mask_bits(kTokens);
+  static constexpr int kBytes = 16 + kEntries * (2 + kMaskBits / 8);
   int *length;
   unsigned *masks;
   unsigned short *tiles;

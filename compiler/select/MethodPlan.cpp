@@ -64,8 +64,13 @@ Status Planner::readSelection(select::TopKOp topK) {
   plan.fine = summaryIndex(score.getRows());
   plan.visibleBySegment = cast<StringAttr>(score.getVisible()).getValue() == "infllmv2";
   plan.scoreHook = score.getRewrite().empty() ? nullptr : &score.getRewrite();
-  if (score.getLse())
-    plan.normalizer = summaryIndex(cast<select::LogSumExpOp>(origin(score.getLse())).getRows());
+  if (score.getLse()) {
+    auto lse = cast<select::LogSumExpOp>(origin(score.getLse()));
+    plan.normalizer = summaryIndex(lse.getRows());
+    if (lse.getVisible() != score.getVisible())
+      return refuse(lse, ErrorKind::Unsupported, "its rule of visibility differs from that of the score at " +
+                                                     place(score) + ": give both the same");
+  }
   return checkSelection();
 }
 
@@ -81,6 +86,13 @@ Status Planner::checkSelection() {
     return refuse(force ? force.getOperation() : pool.getOperation(), ErrorKind::Unsupported,
                   "a token's own block is always selected, since its scores would need keys it may not see: set local to at "
                   "least 1");
+  for (int index : {plan.fine, plan.normalizer})
+    if (plan.visibleBySegment && index >= 0 && plan.summaries[index].window != 2 * plan.summaries[index].stride)
+      return refuse(summaries[index], ErrorKind::Unsupported,
+                    llvm::formatv("the visibility rule infllmv2 is defined for windows of two strides, here {0} keys, not "
+                                  "{1}: change the window or take the rule none",
+                                  2 * plan.summaries[index].stride, plan.summaries[index].window)
+                        .str());
   if (plan.block % stride || !llvm::is_contained({1, 2, 4, 8}, plan.block / stride))
     return refuse(summaries[plan.fine], ErrorKind::Unsupported,
                   llvm::formatv("blocks of {0} keys must hold 1, 2, 4 or 8 strides of the scored summary, not {0} / {1}; the "

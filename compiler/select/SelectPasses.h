@@ -14,6 +14,9 @@ namespace winnow {
 Status specializeMethod(select::MethodOp method, const Spec &spec);
 /// Wraps the steps of a specialised method into select.kernel ops.
 void fuseKernels(select::MethodOp method);
-/// "file:line:column" of an op, for messages.
+/// "file:line:column" of a location or an op, for messages.
+std::string place(mlir::Location location);
 std::string place(mlir::Operation *op);
+/// Adds the select passes in order: specialise for `spec`, then fuse. For tools; the compiler calls the functions above.
+void addSelectPasses(mlir::OpPassManager &manager, const Spec &spec);
 } // namespace winnow

@@ -13,6 +13,7 @@ def Specialize : Pass<"winnow-specialize", "::mlir::ModuleOp"> {
     Option<"heads", "heads", "int", "32", "query heads">, Option<"kvHeads", "kv-heads", "int", "2", "key/value heads">,
     Option<"headDim", "head-dim", "int", "128", "elements of a row">, Option<"block", "block", "int", "64", "keys of a block">,
     Option<"topk", "topk", "int", "96", "selected blocks per token">,
+    Option<"scale", "scale", "double", "0", "softmax scale; 0 means head_dim^-0.5">,
     Option<"dtype", "dtype", "std::string", "\"bf16\"", "bf16 or fp16">,
     ListOption<"set", "set", "std::string", "name=value of a parameter of the method">];
 }

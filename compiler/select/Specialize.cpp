@@ -11,10 +11,11 @@ namespace winnow {
 #define GEN_PASS_DEF_SPECIALIZE
 #include "compiler/select/SelectPasses.h.inc"
 
-std::string place(Operation *op) {
+std::string place(Operation *op) { return place(op->getLoc()); }
+
+std::string place(Location location) {
   std::string text;
   llvm::raw_string_ostream stream(text);
-  Location location = op->getLoc();
   if (auto file = location->findInstanceOf<FileLineColLoc>())
     stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn();
   else
@@ -119,9 +120,12 @@ void resolveNormalizers(select::MethodOp method) {
 }
 
 void eraseUnused(select::MethodOp method) {
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(method.getBody().front().without_terminator())))
-    if (op.use_empty())
-      op.erase();
+  for (Operation *op = method.getBody().front().getTerminator()->getPrevNode(); op;) {
+    Operation *previous = op->getPrevNode();
+    if (op->use_empty())
+      op->erase();
+    op = previous;
+  }
 }
 
 } // namespace
@@ -144,7 +148,7 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
   std::string complaint;
   ScopedDiagnosticHandler handler(method.getContext(), [&](Diagnostic &diagnostic) {
     if (complaint.empty())
-      complaint = diagnostic.str();
+      complaint = place(diagnostic.getLocation()) + ": " + diagnostic.str();
     return success();
   });
   if (failed(verify(method)))
@@ -163,9 +167,12 @@ struct SpecializePass : impl::SpecializeBase<SpecializePass> {
   void runOnOperation() override {
     Spec spec;
     spec.heads = heads, spec.kvHeads = kvHeads, spec.headDim = headDim, spec.block = block, spec.topk = topk;
+    spec.scale = scale;
     Result<Dtype> type = parseDtype(dtype);
-    for (StringRef setting : set)
-      spec.params[setting.split('=').first.str()] = setting.split('=').second.str();
+    for (StringRef setting : set) {
+      auto [name, value] = setting.split('=');
+      spec.params[name.str()] = value.str();
+    }
     for (auto method : getOperation().getOps<select::MethodOp>()) {
       Status status = type ? Status() : tl::unexpected<Error>(type.error());
       if (type) {
@@ -180,4 +187,14 @@ struct SpecializePass : impl::SpecializeBase<SpecializePass> {
   }
 };
 } // namespace
+
+void addSelectPasses(OpPassManager &manager, const Spec &spec) {
+  SpecializeOptions options;
+  options.heads = spec.heads, options.kvHeads = spec.kvHeads, options.headDim = spec.headDim;
+  options.block = spec.block, options.topk = spec.topk, options.scale = spec.scale, options.dtype = name(spec.dtype);
+  for (const auto &[name, value] : spec.params)
+    options.set.push_back(name + "=" + value);
+  manager.addPass(createSpecialize(options));
+  manager.addPass(createFuseKernels());
+}
 } // namespace winnow

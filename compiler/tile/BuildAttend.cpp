@@ -64,6 +64,7 @@ public:
 private:
   void constants();
   void locate();
+  void relocate();
   void collect(Value window, Value tiles);
   void visit(Value window, Value entry);
   void attendTile(Value wants, Value firstKey);
@@ -72,7 +73,7 @@ private:
   const Sizes &sizes;
   const Config &config;
   TileBuilder t;
-  Value tile, warp, selectHead, firstHead, keyRows, valueRows, rows, keyTile, valueTile, wanted, list, query, output,
+  Value tile, slot, warp, selectHead, firstHead, keyRows, valueRows, rows, keyTile, valueTile, wanted, list, query, output,
       state, hook;
 };
 
@@ -83,7 +84,8 @@ void AttendBuilder::constants() {
   t.constant("kDim", plan.headDim, "elements of one query, key or value row");
   if (plan.selects()) {
     t.constant("kTopK", plan.topk, "selected blocks per token, at most");
-    t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
+    if (plan.denseLength > 0)
+      t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
     t.constant("kTilesPerBlock", sizes.tilesPerBlock, "key tiles of one selectable block");
   }
   t.constant("kKeys", sizes.keys, "keys of one tile");
@@ -115,6 +117,22 @@ void AttendBuilder::locate() {
   warp = t.value("warp", "warp_index", {});
   selectHead = t.blockIndex('y', "select_head");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
+  // The inner loop needs nearly every register: what describes the tile waits in shared memory.
+  slot = t.shared("slot", t.type("TileSlot"), 32);
+  t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] { t.leaf("park", {slot, tile}); });
+  rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
+  if (plan.logitHook)
+    hook = t.hook("rewrite", *plan.logitHook);
+  query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
+  output = t.fragment("output", t.type("Accumulator", {16, "@kDim"}));
+  state = t.fragment("state", t.type("SoftmaxState"));
+  t.leaf("load_query", {query, t.pointer("q"), rows, firstHead}, {"@kHeads"});
+  t.leaf("clear", {output});
+}
+
+/// Takes the tile out of shared memory again and derives what the loops need from it.
+void AttendBuilder::relocate() {
+  tile = t.value("here", "parked", {slot}, {}, t.type("TokenTile"));
   Value kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
   auto matrix = [&](StringRef name, StringRef member) {
     return t.value(name, "global_rows",
@@ -124,13 +142,6 @@ void AttendBuilder::locate() {
   keyRows = matrix("keys", "k");
   valueRows = matrix("values", "v");
   rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
-  if (plan.logitHook)
-    hook = t.hook("rewrite", *plan.logitHook);
-  query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
-  output = t.fragment("output", t.type("Accumulator", {16, "@kDim"}));
-  state = t.fragment("state", t.type("SoftmaxState"));
-  t.leaf("load_query", {query, t.pointer("q"), rows, firstHead}, {"@kHeads"});
-  t.leaf("clear", {output});
 }
 
 /// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `window` on.
@@ -193,6 +204,7 @@ BuiltKernel AttendBuilder::build() {
     step = t.select(t.less(t.field(tile, "k_length"), t.named("kDenseLength")), t.named("kEntries"),
                     t.named("kWindow"), "step");
   t.loop("window", t.number(0), keyTiles, step, [&](Value window) {
+    relocate();
     Value tiles = t.min(t.sub(keyTiles, window), step, "tiles");
     collect(window, tiles);
     Value entries = t.value("entries", "list_length", {list});
@@ -201,6 +213,8 @@ BuiltKernel AttendBuilder::build() {
     loop->setAttr("stages", t.builder.getI32IntegerAttr(sizes.stages));
     loop->setAttr("producer_warps", t.builder.getI32IntegerAttr(config.attendProducers));
   });
+  tile = t.value("done", "parked", {slot}, {}, t.type("TokenTile"));
+  rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
   t.leaf("reduce_sum", {state});
   t.leaf("store_output", {t.pointer("out"), output, state, rows, firstHead}, {"@kHeads", plan.element});
   t.leaf("store_lse",

@@ -45,7 +45,7 @@ private:
   const MethodPlan &plan;
   const int sets;
   TileBuilder t;
-  Value tile, queries, summaries, operand, normalizers, selectHead, firstHead, kvHead, tokenGroup, quarter, own, fineRows;
+  Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup, quarter, own, fineRows;
 };
 
 void ScoreBuilder::constants() {
@@ -65,7 +65,8 @@ void ScoreBuilder::constants() {
   }
   t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
   t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
-  t.constant("kSets", sets, "sets of 8 tokens of one warp");
+  if (sets > 1)
+    t.constant("kSets", sets, "sets of 8 tokens of one warp");
   t.constant("kPairs", 8 / sets, "pairs of heads of one token");
   t.constant("kThreads", kThreads);
   t.constant("kTokens", 16 * sets, "tokens of one block of threads");
@@ -149,11 +150,13 @@ Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile) {
 /// log-sum-exp of every query row over the normaliser's summaries.
 void ScoreBuilder::normalize() {
   Value coarseRows = plan.normalizer == plan.fine ? fineRows : rows(plan.normalizer, "coarse_rows");
-  Value last = t.value("last", "last_position", {tile});
+  Value last = t.value("", "last_position", {tile});
   Value lastIndex = t.sub(t.add(t.field(tile, "first"), t.field(tile, "tokens")), t.number(1));
   Value end = t.max(t.number(1), visible(plan.normalizer, last, lastIndex, coarseRows, ""), "coarse_end");
   Value source = view(plan.normalizer, "coarse");
-  Value table = t.shared("table", t.type("NormalizerTable"), 1024);
+  // Summaries that every token of the block sees need no mask.
+  Value all = visible(plan.normalizer, t.field(tile, "position"), t.field(tile, "first"), coarseRows, "coarse_all");
+  table = t.shared("table", t.type("NormalizerTable"), 1024);
   Value sums = t.fragment("sums", t.type("LogSumExp"));
   t.leaf("clear", {sums});
   overTiles(source, end, coarseRows, /*atLeastOnce=*/true, [&](Value firstRow) {
@@ -163,7 +166,7 @@ void ScoreBuilder::normalize() {
                            t.add(t.field(tile, "first"), token), coarseRows, "visible");
       t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
         Value mmaTile, logits = product(set, pair, mmaTile);
-        t.when(t.greater(t.add(firstRow, t.number(32)), seen),
+        t.when(t.greater(t.add(firstRow, t.named("kRows")), all),
                [&] { t.leaf("mask_summaries", {logits, firstRow, seen}); });
         t.leaf("add_exponentials", {sums, mmaTile, logits, t.namedReal("kScale")});
       });
@@ -173,8 +176,6 @@ void ScoreBuilder::normalize() {
     t.when(t.equal(quarter, turn),
            [&] { t.leaf("merge_normalizers", {table, sums, tokenGroup, t.equal(turn, t.number(0))}); });
   });
-  normalizers = t.fragment("normalizers", t.type("Normalizers"));
-  t.leaf("load_normalizers", {normalizers, table, tokenGroup});
 }
 
 /// Block scores of one token set from the warp's 32 summaries.
@@ -188,7 +189,7 @@ void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
   t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
     Value mmaTile, logits = product(set, pair, mmaTile);
     if (softmax())
-      t.leaf("add_softmax_scores", {scores, logits, normalizers, mmaTile, t.namedReal("kScale")},
+      t.leaf("add_softmax_scores", {scores, logits, table, tokenGroup, mmaTile, t.namedReal("kScale")},
              {combine, "@kGroup"});
     else
       t.leaf("add_raw_scores", {scores, logits, position, firstRow, t.namedReal("kScale"), hook},

@@ -18,7 +18,7 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, int index) 
                 llvm::formatv("{0} of {1}: means over windows of {2} keys at stride {3}; {4} threads make one row.",
                               name, plan.method, window, stride, chunks)
                     .str(),
-                kThreads, 1);
+                kThreads, 4);
   t.constant("kKvHeads", plan.kvHeads, "key/value heads");
   t.constant("kDim", plan.headDim, "elements of one key");
   t.constant("kWindow", window, "keys of one summary");

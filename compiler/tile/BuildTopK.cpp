@@ -23,7 +23,7 @@ public:
       : plan(plan), variant(variant), wide(variant.warpsPerRow > 1),
         tokens(wide ? 1 : kRowsPerBlockOfThreads),
         t(module, llvm::formatv("top_k_{0}", variant.blocks()).str(), title(),
-          wide ? 32 * variant.warpsPerRow : 32 * tokens, 1) {}
+          wide ? 32 * variant.warpsPerRow : 32 * tokens, wide ? 1 : 2) {}
   BuiltKernel build();
 
 private:

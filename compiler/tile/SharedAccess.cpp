@@ -28,7 +28,8 @@ SmallVector<SharedAccess> sharedAccesses(Operation *op) {
     SharedAccess access{object};
     access.reads = effects.getEffectOnValue<MemoryEffects::Read>(operand).has_value();
     access.writes = effects.getEffectOnValue<MemoryEffects::Write>(operand).has_value();
-    access.async = access.writes && op->hasTrait<tile::AsyncLoad>();
+    // A ring's consumers have waited for its copies before anybody else may touch the bytes.
+    access.async = access.writes && op->hasTrait<tile::AsyncLoad>() && !isRing(object);
     if (access.reads || access.writes)
       accesses.push_back(access);
   }

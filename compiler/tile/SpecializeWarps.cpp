@@ -45,6 +45,7 @@ private:
   void declareRing();
   void guardConsumerStatements();
   void splitLoop();
+  void sinkInto(scf::IfOp branch);
   scf::ForOp cloneHeader(OpBuilder &b, IRMapping &mapping);
   void consumer(OpBuilder b);
   void producer(OpBuilder b);
@@ -91,7 +92,16 @@ void Specializer::addConstants() {
 }
 
 Value Specializer::isConsumer(OpBuilder &b) {
-  Value warp = tile::WarpIndexOp::create(b, b.getUnknownLoc(), b.getI32Type());
+  Value warp;
+  for (Operation &op : kernel.getBody().front())
+    if (isa<tile::WarpIndexOp>(op)) {
+      warp = op.getResult(0);
+      break;
+    }
+  if (!warp) {
+    OpBuilder top = OpBuilder::atBlockBegin(&kernel.getBody().front());
+    warp = tile::WarpIndexOp::create(top, nameLoc(top, "warp"), top.getI32Type());
+  }
   return arith::CmpIOp::create(b, b.getUnknownLoc(), arith::CmpIPredicate::slt, warp, namedI32(b, "kConsumerWarps"));
 }
 
@@ -105,7 +115,7 @@ void Specializer::declareRing() {
     OpBuilder b(tile);
     std::string name = "ring";
     if (auto named = dyn_cast<NameLoc>(tile.getLoc()))
-      name = named.getName().str() + "s";
+      name = (named.getName().strref().split("_tile").first + "_ring").str();
     auto ring = tile::SharedOp::create(b, nameLoc(b, name), objectType("Ring", {stagesRef, TypeAttr::get(tile.getType())}),
                                        tile.getBytes() * stages, IntegerAttr(), false);
     rings[tile] = ring;
@@ -170,6 +180,7 @@ void Specializer::guardConsumerStatements() {
     auto guard = scf::IfOp::create(b, b.getUnknownLoc(), isConsumer(b));
     for (Operation *op : run)
       op->moveBefore(guard.thenBlock()->getTerminator());
+    sinkInto(guard);
   }
 }
 
@@ -208,6 +219,13 @@ void Specializer::consumer(OpBuilder b) {
   }
   tile::ArriveEmptyOp::create(b, loc, barriers, cursor);
   tile::AdvanceOp::create(b, loc, cursor);
+  // What only the loads needed has no use here.
+  for (Operation *op = copy.getBody()->getTerminator()->getPrevNode(); op;) {
+    Operation *previous = op->getPrevNode();
+    if (isPure(op) && op->use_empty())
+      op->erase();
+    op = previous;
+  }
 }
 
 void Specializer::producer(OpBuilder b) {
@@ -239,6 +257,21 @@ void Specializer::splitLoop() {
   loop.erase();
   for (auto [tile, ring] : rings)
     tile.getDefiningOp()->erase();
+  sinkInto(roles);
+}
+
+/// What only one role uses is computed there: registers are not spent on it in the other.
+void Specializer::sinkInto(scf::IfOp branch) {
+  for (Operation *op = branch->getPrevNode(); op;) {
+    Operation *previous = op->getPrevNode();
+    if ((isPure(op) || isa<tile::ParkedOp>(op)) && !op->use_empty() && op->getNumRegions() == 0)
+      for (Block *role : {branch.thenBlock(), branch.elseBlock()})
+        if (role && llvm::all_of(op->getUsers(), [&](Operation *user) { return role->findAncestorOpInBlock(*user) != nullptr; })) {
+          op->moveBefore(role, role->begin());
+          break;
+        }
+    op = previous;
+  }
 }
 
 struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
