@@ -25,7 +25,8 @@ ConformanceCase parseCase(const json &entry) {
   spec.topk = entry.value("topk", 16);
   spec.scale = entry.value("scale", 0.0);
   spec.dtype = entry.value("dtype", "bf16") == "fp16" ? Dtype::FP16 : Dtype::BF16;
-  for (const auto &[name, value] : entry.value("set", json::object()).items())
+  json settings = entry.value("set", json::object());
+  for (const auto &[name, value] : settings.items())
     spec.params[name] = value.is_string() ? value.get<std::string>() : value.dump();
   for (const json &lengths : entry.at("sequences"))
     test.sequences.emplace_back(lengths.at(0), lengths.at(1));

@@ -26,11 +26,14 @@ SelectionReport compareSelection(const Method &method, const Problem &problem,
 struct OutputReport {
   double maxError = 0;   ///< largest |out - fp64|
   double plainError = 0; ///< the same of plain 16-bit arithmetic
-  double lseError = 0;   ///< largest |lse - fp64|
+  double excess =
+      0; ///< largest |out - fp64| as a share of what 16-bit rounding explains, element by element
+  double lseError = 0; ///< largest |lse - fp64|
   long bad = 0; ///< elements that are NaN or infinite, LSEs that are finite where they must be -inf
                 ///< or vice versa
-  bool withinBars()
-      const; ///< output error at most twice that of plain arithmetic, LSE within 1e-4, nothing bad
+  /// Output error at most twice that of plain arithmetic and explained by rounding at every
+  /// element, LSE within 1e-4, nothing bad.
+  bool withinBars() const;
   std::string text() const; ///< one line of figures
 };
 

@@ -107,6 +107,8 @@ struct Attention {
   int heads = 0, headDim = 0;
   std::vector<double> out;   ///< [rows, heads, head_dim]
   std::vector<double> plain; ///< the same in plain 16-bit arithmetic
+  std::vector<double> bound; ///< [rows, heads, head_dim], error that 16-bit probabilities and
+                             ///< output explain, doubled
   std::vector<double> lse;   ///< [heads, rows], natural log; -inf where nothing is selected
 };
 

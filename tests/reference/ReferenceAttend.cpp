@@ -48,9 +48,10 @@ public:
         offset(place.keyBegin * width +
                static_cast<size_t>(head / (problem.heads / problem.kvHeads)) * problem.headDim) {}
 
-  double run(const std::vector<int> &keys, double *out, double *plain) {
+  double run(const std::vector<int> &keys, double *out, double *plain, double *bound) {
     std::fill(out, out + problem.headDim, 0.0);
     std::fill(plain, plain + problem.headDim, 0.0);
+    std::fill(bound, bound + problem.headDim, 0.0);
     if (keys.empty())
       return -kInfinity;
     std::vector<double> exact(keys.size()), coarse(keys.size());
@@ -70,10 +71,15 @@ public:
         double x = values[value[i]];
         out[i] += exact[n] * x;
         plain[i] += coarse[n] * x;
+        bound[i] += exact[n] * std::fabs(x);
       }
     }
-    for (int i = 0; i < problem.headDim; ++i)
+    // Each probability and the output may be off by half a step; twice that is allowed.
+    double step = problem.dtype == Dtype::BF16 ? 0x1p-8 : 0x1p-11;
+    for (int i = 0; i < problem.headDim; ++i) {
       plain[i] = round(plain[i]);
+      bound[i] = step * (bound[i] + std::fabs(out[i])) + 0x1p-24;
+    }
     return lse;
   }
 
@@ -119,6 +125,7 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
   size_t rows = result.rows.size();
   result.out.resize(rows * problem.heads * problem.headDim);
   result.plain.resize(result.out.size());
+  result.bound.resize(result.out.size());
   result.lse.resize(rows * problem.heads);
   int selectHeads = problem.selectHeads(method);
   parallelFor(rows, options, [&](size_t i) {
@@ -133,8 +140,9 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
       }
       size_t at = (i * problem.heads + head) * problem.headDim;
       RowAttention attention(method, problem, place, row, head);
-      result.lse[head * rows + i] = attention.run(visibleKeys(problem, place, rowIds, dense),
-                                                  &result.out[at], &result.plain[at]);
+      result.lse[head * rows + i] =
+          attention.run(visibleKeys(problem, place, rowIds, dense), &result.out[at],
+                        &result.plain[at], &result.bound[at]);
     }
   });
   return result;

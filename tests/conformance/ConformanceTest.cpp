@@ -1,0 +1,93 @@
+// The judge of conformance on itself: the reference, taken as an implementation, passes every case;
+// an implementation with a fault does not.
+#include "tests/conformance/Conformance.h"
+#include "tests/reference/Half.h"
+#include "tools/winnow/MethodAxes.h"
+#include <algorithm>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <iostream>
+#include <set>
+#include <sstream>
+
+using namespace winnow;
+
+namespace {
+
+Result<reference::Method> axes(const std::string &method, const Spec &spec) {
+  std::ifstream file(std::string(WINNOW_METHODS_DIR) + "/" + method + ".mlir");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return axesOfText(text.str(), method, spec);
+}
+
+/// The reference's answers on the rows that the judge looks at.
+Result<CaseAnswer> reference64(const ConformanceCase &test, const CaseInputs &inputs) {
+  const reference::Problem &problem = inputs.problem;
+  reference::Method method = *axes(test.method, test.spec);
+  reference::Options options;
+  options.rows = reference::sampleRows(problem, test.rows);
+  CaseAnswer answer;
+  auto total = static_cast<size_t>(problem.totalQ());
+  size_t width = static_cast<size_t>(problem.heads) * problem.headDim;
+  answer.ids = inputs.ids;
+  if (options.rows.empty())
+    return answer;
+  if (!test.givenIds)
+    answer.ids = reference::idsTensor(reference::select(method, problem, options), problem);
+  reference::Attention attention = reference::attend(method, problem, answer.ids.data(), options);
+  answer.out.assign(total * width, 0);
+  answer.lse.assign(total * problem.heads, 0);
+  for (size_t i = 0; i < options.rows.size(); ++i) {
+    for (size_t e = 0; e < width; ++e)
+      answer.out[options.rows[i] * width + e] =
+          reference::toWord(attention.out[i * width + e], problem.dtype);
+    for (int head = 0; head < problem.heads; ++head)
+      answer.lse[head * total + options.rows[i]] =
+          static_cast<float>(attention.lse[head * options.rows.size() + i]);
+  }
+  return answer;
+}
+
+/// Cases whose size is their point; the judge is the same for all.
+bool isSlow(const ConformanceCase &test) {
+  return std::any_of(test.sequences.begin(), test.sequences.end(),
+                     [](const auto &lengths) { return lengths.second > 20000; });
+}
+
+TEST(Conformance, theReferencePassesItsOwnCases) {
+  auto cases = conformanceCases();
+  ASSERT_TRUE(cases) << cases.error().message;
+  std::set<std::string> names;
+  for (const ConformanceCase &test : *cases) {
+    EXPECT_TRUE(names.insert(test.name).second) << test.name << " stands there twice";
+    if (isSlow(test))
+      continue;
+    auto result = runCase(test, axes, reference64);
+    ASSERT_TRUE(result) << test.name << ": " << result.error().message;
+    EXPECT_TRUE(result->passed) << test.name << ": " << result->text;
+  }
+}
+
+TEST(Conformance, faultsAreFound) {
+  auto cases = conformanceCases();
+  ASSERT_TRUE(cases);
+  for (ConformanceCase test : *cases) {
+    test.rows = 12;
+    if (isSlow(test) || makeInputs(test, 1).problem.totalQ() == 0)
+      continue;
+    // The last head of the last row is off by a hundredth: one KV head's epilogue forgotten, say.
+    auto faulty = [](const ConformanceCase &inner, const CaseInputs &inputs) {
+      Result<CaseAnswer> answer = reference64(inner, inputs);
+      uint16_t &word = answer->out.back();
+      Dtype dtype = inputs.problem.dtype;
+      word = reference::toWord(reference::fromWord(word, dtype) * 1.1 + 0.1, dtype);
+      return answer;
+    };
+    auto result = runCase(test, axes, faulty);
+    ASSERT_TRUE(result) << test.name;
+    EXPECT_FALSE(result->passed) << test.name << ": " << result->text;
+  }
+}
+
+} // namespace

@@ -1,0 +1,270 @@
+// The C API on the fake driver, through the header alone: prepare, find, launch, errors, other
+// versions of the structs, and what the shared library exports (F06, F15, F16, F34, F35).
+#include "TestSupport.h"
+#include "runtime/winnow.h"
+#include <cstring>
+#include <unistd.h>
+
+using namespace winnow;
+using namespace winnow::test;
+
+namespace {
+
+constexpr const char *kFake = WINNOW_FAKE_CUDA;
+
+/// A compiler behind the C interface: serves sampleImage and counts its builds.
+struct SampleCompiler {
+  int keys = 0, builds = 0;
+  bool broken = false;
+  std::string lastParams, lastArch;
+
+  winnow_compiler interface() {
+    winnow_compiler c{};
+    c.struct_size = sizeof(c);
+    c.user = this;
+    c.key = [](void *user, const winnow_spec *request, winnow_sink sink, void *context) -> int {
+      auto *self = static_cast<SampleCompiler *>(user);
+      ++self->keys;
+      self->lastParams = request->params;
+      self->lastArch = request->arch;
+      std::string key = sampleImage(request->method).key;
+      sink(context, key.data(), key.size());
+      return WINNOW_OK;
+    };
+    c.build = [](void *user, const winnow_spec *request, winnow_sink sink, void *context) -> int {
+      auto *self = static_cast<SampleCompiler *>(user);
+      ++self->builds;
+      std::string bytes =
+          self->broken ? "line 3: no such op" : *serializeImage(sampleImage(request->method));
+      sink(context, bytes.data(), bytes.size());
+      return self->broken ? WINNOW_COMPILE_FAILED : WINNOW_OK;
+    };
+    return c;
+  }
+};
+
+class CApi : public testing::Test {
+protected:
+  void SetUp() override {
+    resetFakeDriver(kFake);
+    open();
+  }
+  void TearDown() override { winnow_engine_destroy(engine); }
+
+  void open() {
+    winnow_engine_destroy(engine);
+    winnow_compiler hook = compiler.interface();
+    winnow_engine_options options{};
+    options.struct_size = sizeof(options);
+    options.cache_dir = cache.c_str();
+    options.compiler = &hook;
+    options.driver_path = kFake;
+    ASSERT_EQ(winnow_engine_create(&options, &engine), WINNOW_OK) << winnow_last_error();
+  }
+
+  static winnow_spec spec(const char *method = "m") {
+    winnow_spec s{};
+    s.struct_size = sizeof(s);
+    s.method = method;
+    s.heads = 32;
+    s.kv_heads = 2;
+    return s;
+  }
+
+  winnow_status launch(const winnow_program *program) {
+    winnow_shape shape{sizeof(shape), 1, 64, 64, 64, 64};
+    size_t bytes = 0;
+    EXPECT_EQ(winnow_workspace_size(program, &shape, &bytes), WINNOW_OK) << winnow_last_error();
+    char *memory = reinterpret_cast<char *>(0x100000);
+    winnow_launch_args args{};
+    args.struct_size = sizeof(args);
+    args.q = args.k = args.v = args.out = args.workspace = memory;
+    args.ids = reinterpret_cast<int32_t *>(memory);
+    args.cu_q = args.cu_k = reinterpret_cast<int32_t *>(memory);
+    args.shape = &shape;
+    args.workspace_bytes = bytes;
+    return winnow_launch(program, &args, nullptr);
+  }
+
+  TempDir dir;
+  std::string cache = dir / "cache";
+  SampleCompiler compiler;
+  winnow_engine *engine = nullptr;
+};
+
+TEST_F(CApi, PreparesFindsAndLaunches) {
+  winnow_spec s = spec();
+  s.params = "init=1,window=32";
+  winnow_program *program = nullptr, *found = nullptr;
+  winnow_origin origin{};
+  EXPECT_EQ(winnow_find(engine, &s, 0, &found), WINNOW_NOT_READY);
+  EXPECT_NE(std::string(winnow_last_error()).find("call prepare before launching"),
+            std::string::npos);
+  EXPECT_EQ(found, nullptr);
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, &origin), WINNOW_OK) << winnow_last_error();
+  EXPECT_STREQ(winnow_last_error(), "");
+  EXPECT_EQ(origin, WINNOW_COMPILED);
+  EXPECT_EQ(compiler.lastParams, "init=1,window=32");
+  EXPECT_EQ(compiler.lastArch, "sm_80"); // that of the device
+  EXPECT_EQ(winnow_program_select_heads(program), 2);
+  EXPECT_EQ(std::string(winnow_program_key(program)), sampleImage("m").key);
+  ASSERT_EQ(winnow_find(engine, &s, 0, &found), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(launch(found), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(fakeDriver(kFake).launches.size(), 4u);
+  winnow_program_destroy(found);
+
+  open(); // a new engine, as in a new process: from disk, and the program of the old one still
+          // lives
+  winnow_program *again = nullptr;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &again, &origin), WINNOW_OK);
+  EXPECT_EQ(origin, WINNOW_FROM_DISK);
+  EXPECT_EQ(compiler.builds, 1);
+  EXPECT_EQ(launch(program), WINNOW_OK) << winnow_last_error();
+  winnow_program_destroy(program);
+  winnow_program_destroy(again);
+}
+
+TEST_F(CApi, F15F16LaunchNeverCompilesOrLoads) {
+  winnow_spec s = spec();
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK);
+  fakeDriver(kFake).calls.clear();
+  int keys = compiler.keys;
+  for (int i = 0; i < 100; ++i) {
+    winnow_program *found = nullptr;
+    ASSERT_EQ(winnow_find(engine, &s, 0, &found), WINNOW_OK);
+    ASSERT_EQ(launch(found), WINNOW_OK);
+    winnow_program_destroy(found);
+    winnow_spec cold = spec("cold");
+    ASSERT_EQ(winnow_find(engine, &cold, 0, &found), WINNOW_NOT_READY);
+  }
+  const std::map<std::string, int> expected = {{"cuLaunchKernel", 400}, {"cuCtxGetDevice", 100}};
+  EXPECT_EQ(fakeDriver(kFake).calls, expected);
+  EXPECT_EQ(compiler.keys, keys);
+  EXPECT_EQ(compiler.builds, 1);
+  winnow_program_destroy(program);
+}
+
+TEST_F(CApi, F06AnImageThatTheDriverRefusesIsBuiltAgain) {
+  winnow_spec s = spec();
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK);
+  winnow_program_destroy(program);
+  open();
+  winnow_origin origin{};
+  fakeDriver(kFake).failOnce["cuLibraryLoadData"] = cuda::kInvalidImage;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, &origin), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(origin, WINNOW_COMPILED);
+  EXPECT_EQ(compiler.builds, 2);
+  winnow_program_destroy(program);
+  open();
+  fakeDriver(kFake).refuseImages = true; // also what was just compiled: an error, no endless loop
+  EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_DEVICE_FAILED);
+  EXPECT_EQ(compiler.builds, 3);
+}
+
+TEST_F(CApi, ImagesFromFiles) {
+  ASSERT_TRUE(saveImageFile(sampleImage(), dir / "file.winnow"));
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare_image(engine, (dir / "file.winnow").c_str(), 0, &program), WINNOW_OK)
+      << winnow_last_error();
+  EXPECT_EQ(launch(program), WINNOW_OK) << winnow_last_error();
+  winnow_program_destroy(program);
+  EXPECT_EQ(winnow_prepare_image(engine, (dir / "none").c_str(), 0, &program), WINNOW_INVALID);
+  EXPECT_EQ(compiler.builds, 0);
+}
+
+TEST_F(CApi, BadArgumentsAreErrorsWithASentence) {
+  winnow_program *program = nullptr;
+  auto error = [&](auto change) {
+    winnow_spec s = spec();
+    change(s);
+    EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_INVALID);
+    return std::string(winnow_last_error());
+  };
+  EXPECT_EQ(error([](winnow_spec &s) { s.method = nullptr; }), "spec: method is null or empty");
+  EXPECT_EQ(error([](winnow_spec &s) { s.heads = 31; }),
+            "spec: 31 query heads cannot share 2 key/value heads evenly");
+  EXPECT_EQ(error([](winnow_spec &s) { s.kv_heads = 0; }),
+            "spec: 32 query heads cannot share 0 key/value heads evenly");
+  EXPECT_EQ(error([](winnow_spec &s) { s.dtype = 7; }), "spec: 7 is not a winnow_dtype");
+  EXPECT_EQ(error([](winnow_spec &s) { s.params = "init"; }),
+            "spec: params: 'init' is not NAME=VALUE");
+  EXPECT_EQ(error([](winnow_spec &s) { s.params = "a=1,a=2"; }),
+            "spec: params: 'a' is given twice");
+  EXPECT_NE(
+      error([](winnow_spec &s) { s.config = "speed=11"; }).find("no tunable is called 'speed'"),
+      std::string::npos);
+  EXPECT_NE(error([](winnow_spec &s) { s.struct_size = 0; }).find("set it to sizeof the struct"),
+            std::string::npos);
+  EXPECT_EQ(winnow_prepare(nullptr, nullptr, 0, &program, nullptr), WINNOW_INVALID);
+  EXPECT_EQ(winnow_prepare(engine, nullptr, 0, &program, nullptr), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(), "spec is null");
+  winnow_spec s = spec();
+  EXPECT_EQ(winnow_prepare(engine, &s, 5, &program, nullptr), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(), "there is no GPU 5; this machine has 0 to 0");
+  EXPECT_EQ(winnow_launch(nullptr, nullptr, nullptr), WINNOW_INVALID);
+  EXPECT_EQ(winnow_workspace_size(nullptr, nullptr, nullptr), WINNOW_INVALID);
+  EXPECT_EQ(winnow_engine_create(nullptr, nullptr), WINNOW_INVALID);
+  EXPECT_EQ(winnow_program_select_heads(nullptr), 0);
+  winnow_program_destroy(nullptr);
+  winnow_engine_destroy(nullptr);
+  compiler.broken = true;
+  EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_COMPILE_FAILED);
+  EXPECT_STREQ(winnow_last_error(), "line 3: no such op");
+}
+
+TEST_F(CApi, StructsOfOtherVersions) {
+  winnow_program *program = nullptr;
+  winnow_spec older = spec();
+  older.config =
+      reinterpret_cast<const char *>(1); // beyond what the older struct has: must not be read
+  older.arch = reinterpret_cast<const char *>(1);
+  older.struct_size = offsetof(winnow_spec, config);
+  ASSERT_EQ(winnow_prepare(engine, &older, 0, &program, nullptr), WINNOW_OK) << winnow_last_error();
+  winnow_program_destroy(program);
+  struct {
+    winnow_spec known;
+    void *added;
+  } newer{spec(), nullptr};
+  newer.known.struct_size = sizeof(newer);
+  ASSERT_EQ(winnow_prepare(engine, &newer.known, 0, &program, nullptr), WINNOW_OK)
+      << winnow_last_error();
+  winnow_program_destroy(program);
+  newer.added = &newer;
+  EXPECT_EQ(winnow_prepare(engine, &newer.known, 0, &program, nullptr), WINNOW_UNSUPPORTED);
+}
+
+TEST(CApiProcess, NoDriverIsOneSentence) {
+  winnow_engine_options options{};
+  options.struct_size = sizeof(options);
+  options.driver_path = "/nonexistent/libcuda.so.1";
+  winnow_engine *engine = nullptr;
+  EXPECT_EQ(winnow_engine_create(&options, &engine), WINNOW_DEVICE_FAILED);
+  EXPECT_EQ(engine, nullptr);
+  EXPECT_NE(std::string(winnow_last_error()).find("no CUDA driver"), std::string::npos);
+}
+
+TEST(CApiProcess, F34ExitWithLiveHandles) {
+  FILE *pipe = popen(WINNOW_LIVE_HANDLES " " WINNOW_FAKE_CUDA " 2>&1", "r");
+  char line[256] = {0};
+  size_t size = fread(line, 1, sizeof(line) - 1, pipe);
+  EXPECT_EQ(pclose(pipe), 0) << std::string(line, size);
+  EXPECT_EQ(std::string(line, size), "live\n");
+}
+
+TEST(CApiProcess, F35OnlyTheCApiIsExported) {
+  FILE *pipe = popen("nm -D --defined-only " WINNOW_SHARED_LIBRARY, "r");
+  char line[512];
+  int symbols = 0;
+  while (fgets(line, sizeof(line), pipe)) {
+    char name[400];
+    ASSERT_EQ(std::sscanf(line, "%*s %*s %399s", name), 1) << line;
+    EXPECT_EQ(std::strncmp(name, "winnow_", 7), 0) << name;
+    ++symbols;
+  }
+  EXPECT_EQ(pclose(pipe), 0);
+  EXPECT_EQ(symbols, 12);
+}
+
+} // namespace

@@ -1,0 +1,297 @@
+// The library side of FakeDriver.h. Code that it is given to load is a test's image (see
+// TestSupport.h): 64 bytes of ELF header, then "kernel:NAME". FAKE_OLD leaves out what came with
+// CUDA 12, FAKE_STUB answers as the toolkit's stub does.
+#include "FakeDriver.h"
+#include "runtime/CudaTypes.h"
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+using winnow::CudaResult;
+using winnow::CudaUuid;
+namespace cuda = winnow::cuda;
+
+namespace {
+
+struct Library {
+  std::string kernel;
+};
+
+std::recursive_mutex mutex;
+bool dead = false; // after exit handlers have run, as with the real driver
+struct DiesAtExit {
+  ~DiesAtExit() { dead = true; }
+} diesAtExit;
+thread_local int currentDevice = -1;
+
+FakeState &state() {
+  static FakeState *instance = new FakeState; // outlives every exit handler
+  return *instance;
+}
+
+/// Counts the call; nonzero = fail with this code.
+CudaResult enter(const char *function) {
+  if (dead)
+    return cuda::kDeinitialized;
+  ++state().calls[function];
+  auto it = state().failOnce.find(function);
+  if (it == state().failOnce.end())
+    return cuda::kSuccess;
+  CudaResult code = it->second;
+  state().failOnce.erase(it);
+  return code;
+}
+
+int deviceCount() { return static_cast<int>(state().devices.size()); }
+Library *libraryOf(CUkernel kernel) { return reinterpret_cast<Library *>(kernel); }
+
+} // namespace
+
+#define FAKE extern "C" __attribute__((visibility("default")))
+#define ENTER                                                                                      \
+  std::lock_guard<std::recursive_mutex> lock(mutex);                                               \
+  if (CudaResult code = enter(__func__))                                                           \
+  return code
+
+FAKE FakeState *fakeState() { return &state(); }
+
+FAKE CudaResult cuInit(unsigned) {
+  ENTER;
+#ifdef FAKE_STUB
+  return cuda::kStubLibrary;
+#endif
+  return state().initResult;
+}
+FAKE CudaResult cuDriverGetVersion(int *version) {
+#ifdef FAKE_OLD
+  *version = 11040;
+#else
+  *version = state().version;
+#endif
+  return 0;
+}
+FAKE CudaResult cuGetErrorName(CudaResult, const char **name) {
+  *name = "CUDA_ERROR_FAKE";
+  return 0;
+}
+FAKE CudaResult cuGetErrorString(CudaResult, const char **text) {
+  *text = "made up by the fake driver";
+  return 0;
+}
+FAKE CudaResult cuDeviceGetCount(int *count) {
+  ENTER;
+  *count = deviceCount();
+  return 0;
+}
+FAKE CudaResult cuDeviceGet(CUdevice *device, int index) {
+  ENTER;
+  if (index < 0 || index >= deviceCount())
+    return cuda::kInvalidDevice;
+  *device = index;
+  return 0;
+}
+FAKE CudaResult cuDeviceGetName(char *name, int size, CUdevice device) {
+  ENTER;
+  std::strncpy(name, state().devices[device].name.c_str(), size);
+  return 0;
+}
+FAKE CudaResult cuDeviceGetUuid_v2(CudaUuid *uuid, CUdevice device) {
+  ENTER;
+  std::memset(uuid, 0xa0 + device, sizeof(*uuid));
+  return 0;
+}
+FAKE CudaResult cuDeviceGetAttribute(int *value, int attribute, CUdevice device) {
+  ENTER;
+  const FakeDevice &d = state().devices[device];
+  switch (attribute) {
+  case cuda::kAttrComputeCapabilityMajor:
+    *value = d.major;
+    break;
+  case cuda::kAttrComputeCapabilityMinor:
+    *value = d.minor;
+    break;
+  case cuda::kAttrMaxSharedPerBlockOptin:
+    *value = d.sharedPerBlock;
+    break;
+  case cuda::kAttrMultiprocessorCount:
+    *value = 108;
+    break;
+  case cuda::kAttrL2CacheSize:
+    *value = 40 << 20;
+    break;
+  default:
+    *value = 1000000;
+  }
+  return 0;
+}
+FAKE CudaResult cuDeviceTotalMem_v2(size_t *bytes, CUdevice) {
+  ENTER;
+  *bytes = size_t(80) << 30;
+  return 0;
+}
+FAKE CudaResult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+  ENTER;
+  *context = reinterpret_cast<CUcontext>(static_cast<uintptr_t>(device + 1));
+  return 0;
+}
+FAKE CudaResult cuDevicePrimaryCtxRelease_v2(CUdevice) {
+  ENTER;
+  return 0;
+}
+FAKE CudaResult cuCtxSetCurrent(CUcontext context) {
+  ENTER;
+  currentDevice = static_cast<int>(reinterpret_cast<uintptr_t>(context)) - 1;
+  return 0;
+}
+FAKE CudaResult cuCtxGetCurrent(CUcontext *context) {
+  ENTER;
+  *context = reinterpret_cast<CUcontext>(static_cast<uintptr_t>(currentDevice + 1));
+  return 0;
+}
+FAKE CudaResult cuCtxGetDevice(CUdevice *device) {
+  ENTER;
+  *device = currentDevice;
+  return currentDevice < 0 ? cuda::kInvalidContext : 0;
+}
+FAKE CudaResult cuCtxSynchronize() {
+  ENTER;
+  return 0;
+}
+
+#ifndef FAKE_OLD
+FAKE CudaResult cuLibraryLoadData(CUlibrary *library, const void *code, int *, void **, unsigned,
+                                  int *, void **, unsigned) {
+  ENTER;
+  const char *text = static_cast<const char *>(code);
+  if (std::strncmp(text,
+                   "\x7f"
+                   "ELF",
+                   4) == 0)
+    text += 64;
+  else if (const char *marker = std::strstr(text, "kernel:"))
+    text = marker; // PTX
+  if (state().refuseImages || std::strncmp(text, "kernel:", 7) != 0)
+    return cuda::kInvalidImage;
+  ++state().liveLibraries;
+  *library = reinterpret_cast<CUlibrary>(new Library{text + 7});
+  return 0;
+}
+FAKE CudaResult cuLibraryUnload(CUlibrary library) {
+  ENTER;
+  --state().liveLibraries;
+  delete reinterpret_cast<Library *>(library);
+  return 0;
+}
+FAKE CudaResult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name) {
+  ENTER;
+  if (reinterpret_cast<Library *>(library)->kernel != name)
+    return cuda::kNotFound;
+  *kernel = reinterpret_cast<CUkernel>(library);
+  return 0;
+}
+FAKE CudaResult cuKernelGetFunction(CUfunction *function, CUkernel kernel) {
+  ENTER;
+  *function = reinterpret_cast<CUfunction>(kernel);
+  return 0;
+}
+FAKE CudaResult cuKernelGetAttribute(int *value, int, CUkernel, CUdevice) {
+  ENTER;
+  *value = 0;
+  return 0;
+}
+FAKE CudaResult cuKernelSetAttribute(int attribute, int value, CUkernel kernel, CUdevice device) {
+  ENTER;
+  if (attribute != cuda::kFuncMaxDynamicSharedBytes ||
+      value > state().devices[device].sharedPerBlock)
+    return 1;
+  state().dynamicShared[{libraryOf(kernel)->kernel, device}] = value;
+  return 0;
+}
+FAKE CudaResult cuFuncLoad(CUfunction) {
+  ENTER;
+  return 0;
+}
+#endif
+
+FAKE CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
+                               unsigned blockX, unsigned, unsigned, unsigned shared,
+                               CUstream stream, void **params, void **) {
+  ENTER;
+  FakeLaunch launch{reinterpret_cast<Library *>(function)->kernel,
+                    gridX,
+                    gridY,
+                    gridZ,
+                    blockX,
+                    shared,
+                    stream,
+                    currentDevice,
+                    {}};
+  std::memcpy(&launch.params, params[0], sizeof(Params));
+  state().launches.push_back(launch);
+  return 0;
+}
+FAKE CudaResult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) {
+  ENTER;
+  void *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (!memory)
+    return cuda::kOutOfMemory;
+  ++state().liveAllocations;
+  *pointer = reinterpret_cast<CUdeviceptr>(memory);
+  return 0;
+}
+FAKE CudaResult cuMemFree_v2(CUdeviceptr pointer) {
+  ENTER;
+  --state().liveAllocations;
+  std::free(reinterpret_cast<void *>(pointer));
+  return 0;
+}
+FAKE CudaResult cuMemGetInfo_v2(size_t *free, size_t *total) {
+  ENTER;
+  *free = *total = size_t(80) << 30;
+  return 0;
+}
+FAKE CudaResult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes) {
+  ENTER;
+  std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+  return 0;
+}
+FAKE CudaResult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t bytes) {
+  ENTER;
+  std::memcpy(to, reinterpret_cast<void *>(from), bytes);
+  return 0;
+}
+FAKE CudaResult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
+  ENTER;
+  std::memset(reinterpret_cast<void *>(to), value, bytes);
+  return 0;
+}
+// Streams, events and graphs hold nothing here: any non-null handle serves.
+#define FAKE_HANDLE(name, type, ...)                                                               \
+  FAKE CudaResult name(type *handle __VA_ARGS__) {                                                 \
+    ENTER;                                                                                         \
+    *handle = reinterpret_cast<type>(uintptr_t(0x100));                                            \
+    return 0;                                                                                      \
+  }
+#define FAKE_NOTHING(name, ...)                                                                    \
+  FAKE CudaResult name(__VA_ARGS__) {                                                              \
+    ENTER;                                                                                         \
+    return 0;                                                                                      \
+  }
+FAKE_HANDLE(cuStreamCreate, CUstream, , unsigned)
+FAKE_HANDLE(cuEventCreate, CUevent, , unsigned)
+FAKE_HANDLE(cuGraphInstantiateWithFlags, CUgraphExec, , CUgraph, unsigned long long)
+FAKE_NOTHING(cuStreamDestroy_v2, CUstream)
+FAKE_NOTHING(cuStreamSynchronize, CUstream)
+FAKE_NOTHING(cuStreamBeginCapture_v2, CUstream, int)
+FAKE_NOTHING(cuStreamEndCapture, CUstream, CUgraph *)
+FAKE_NOTHING(cuGraphLaunch, CUgraphExec, CUstream)
+FAKE_NOTHING(cuGraphExecDestroy, CUgraphExec)
+FAKE_NOTHING(cuGraphDestroy, CUgraph)
+FAKE_NOTHING(cuEventRecord, CUevent, CUstream)
+FAKE_NOTHING(cuEventSynchronize, CUevent)
+FAKE_NOTHING(cuEventDestroy_v2, CUevent)
+FAKE CudaResult cuEventElapsedTime(float *milliseconds, CUevent, CUevent) {
+  ENTER;
+  *milliseconds = 1.5f;
+  return 0;
+}

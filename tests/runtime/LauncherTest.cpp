@@ -1,0 +1,347 @@
+// Launching on the fake driver: which kernels, with which grids, chunks and parameters, and what is
+// refused beforehand.
+#include "runtime/Launcher.h"
+#include "TestSupport.h"
+
+using namespace winnow;
+using namespace winnow::test;
+
+namespace {
+
+constexpr const char *kFake = WINNOW_FAKE_CUDA;
+/// An address with the alignment that the launcher asks for; never dereferenced.
+template <typename T = void> T *address(uintptr_t n) { return reinterpret_cast<T *>(n * 0x10000); }
+
+class LauncherTest : public testing::Test {
+protected:
+  void SetUp() override {
+    resetFakeDriver(kFake);
+    load(sampleImage());
+  }
+
+  void load(ProgramImage image) {
+    driver = *Driver::open(kFake);
+    auto loaded = LoadedProgram::load(std::make_shared<ProgramImage>(std::move(image)), driver);
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    program = std::move(*loaded);
+  }
+
+  static LaunchArgs arguments(Shape shape) {
+    LaunchArgs args;
+    args.q = address(1), args.k = address(2), args.v = address(3), args.out = address(4);
+    args.lse = address<float>(5), args.ids = address<int>(6);
+    args.cuQ = address<const int>(7), args.cuK = address<const int>(8);
+    args.shape = shape;
+    return args;
+  }
+
+  Status launch(const LaunchArgs &args) {
+    fakeDriver(kFake).launches.clear();
+    return program->launch(args, address<CUstream_st>(9), address(100),
+                           *program->workspaceSize(args.shape));
+  }
+  std::string launchError(const LaunchArgs &args) {
+    Status status = launch(args);
+    EXPECT_TRUE(fakeDriver(kFake).launches.empty());
+    return status ? "no error" : status.error().message;
+  }
+  std::vector<std::string> launched() const {
+    std::vector<std::string> names;
+    for (const FakeLaunch &launch : fakeDriver(kFake).launches)
+      names.push_back(launch.kernel);
+    return names;
+  }
+
+  std::shared_ptr<Driver> driver;
+  std::unique_ptr<LoadedProgram> program;
+};
+
+TEST_F(LauncherTest, LoadSetsAttributesAndLoadsEagerly) {
+  const FakeState &fake = fakeDriver(kFake);
+  EXPECT_EQ(fake.dynamicShared.at({"attend", 0}), 98304);
+  EXPECT_EQ(fake.dynamicShared.at({"top_k", 0}), 0);
+  EXPECT_EQ(fake.calls.at("cuFuncLoad"),
+            4); // F15: nothing is left to be loaded by the first launch
+  EXPECT_EQ(fake.liveLibraries, 4);
+  program.reset();
+  EXPECT_EQ(fake.liveLibraries, 0);
+}
+
+TEST_F(LauncherTest, OneChunkWhereTheWorkspaceHoldsAllTokens) {
+  // max_k 4096: 64 scores a row, 2048 tokens a chunk of 1 MiB
+  const Shape shape{2, 1000, 5000, 600, 4096};
+  ASSERT_TRUE(launch(arguments(shape)));
+  EXPECT_EQ(launched(), (std::vector<std::string>{"summarize", "score", "top_k", "attend"}));
+  const FakeLaunch &score = fakeDriver(kFake).launches[1], &attend = fakeDriver(kFake).launches[3];
+  EXPECT_EQ(score.gridX, 63u);
+  EXPECT_EQ(score.gridY, 2u);
+  EXPECT_EQ(score.gridZ, 1u);
+  EXPECT_EQ(score.blockX, 128u);
+  EXPECT_EQ(score.sharedBytes, 65536u);
+  EXPECT_EQ(score.stream, address(9));
+  EXPECT_EQ(attend.gridX, 125u);
+  EXPECT_EQ(attend.sharedBytes, 98304u);
+
+  const Params &p = attend.params;
+  EXPECT_EQ(p.q, address(1));
+  EXPECT_EQ(p.k, address(2));
+  EXPECT_EQ(p.v, address(3));
+  EXPECT_EQ(p.out, address(4));
+  EXPECT_EQ(p.lse, address(5));
+  EXPECT_EQ(p.ids, address(6));
+  EXPECT_EQ(p.cu_q, address(7));
+  EXPECT_EQ(p.cu_k, address(8));
+  EXPECT_EQ(p.batch, 2);
+  EXPECT_EQ(p.total_q, 1000);
+  EXPECT_EQ(p.total_k, 5000);
+  EXPECT_EQ(p.max_q, 600);
+  EXPECT_EQ(p.max_k, 4096);
+  EXPECT_EQ(p.token_begin, 0);
+  EXPECT_EQ(p.token_end, 1000);
+  EXPECT_EQ(p.score_stride, 64);
+  char *workspace = address<char>(100);
+  EXPECT_EQ(p.buffer[0], workspace);
+  EXPECT_EQ(p.buffer[1], workspace + 5000 * 32); // already a multiple of 256
+  EXPECT_EQ(p.buffer[2], nullptr);
+}
+
+TEST_F(LauncherTest, ChunksAlternateScoreAndTopK) {
+  // max_k 65536: 1024 scores a row, 128 tokens a chunk
+  const Shape shape{1, 300, 65536, 300, 65536};
+  ASSERT_TRUE(launch(arguments(shape)));
+  EXPECT_EQ(launched(), (std::vector<std::string>{"summarize", "score", "top_k", "score", "top_k",
+                                                  "score", "top_k", "attend"}));
+  const auto &launches = fakeDriver(kFake).launches;
+  const int begins[] = {0, 128, 256}, ends[] = {128, 256, 300};
+  for (int chunk = 0; chunk < 3; ++chunk)
+    for (int kernel = 0; kernel < 2; ++kernel) {
+      const FakeLaunch &launch = launches[1 + 2 * chunk + kernel];
+      EXPECT_EQ(launch.params.token_begin, begins[chunk]);
+      EXPECT_EQ(launch.params.token_end, ends[chunk]);
+      EXPECT_EQ(launch.gridX,
+                (ends[chunk] - begins[chunk] + (kernel ? 3 : 15)) / (kernel ? 4u : 16u));
+    }
+  EXPECT_EQ(launches.back().params.token_end, 300);
+}
+
+TEST_F(LauncherTest, WorkspaceIsTheAlignedSumOfTheBuffers) {
+  EXPECT_EQ(*program->workspaceSize({1, 300, 65536, 300, 65536}), 65536u * 32 + 128 * 1024 * 8);
+  EXPECT_EQ(*program->workspaceSize({1, 1, 1, 1, 1}),
+            512u); // 32 and 8 bytes, each rounded up to 256
+  EXPECT_EQ(*program->workspaceSize({1, 0, 0, 0, 0}), 0u);
+}
+
+TEST_F(LauncherTest, ConditionsAndEmptyGridsLaunchNothing) {
+  ASSERT_TRUE(launch(arguments({1, 20, 20, 20, 20}))); // max_k < 32: summarize is not wanted
+  EXPECT_EQ(launched(), (std::vector<std::string>{"score", "top_k", "attend"}));
+  ASSERT_TRUE(launch(arguments({4, 0, 0, 0, 0})));
+  EXPECT_TRUE(launched().empty());
+  ProgramImage image = sampleImage();
+  image.kernels[1].gridX = "total_q / 1000";
+  load(image);
+  ASSERT_TRUE(launch(arguments({1, 100, 100, 100, 100})));
+  EXPECT_EQ(launched(), (std::vector<std::string>{"summarize", "top_k", "attend"}));
+}
+
+TEST_F(LauncherTest, Phases) {
+  LaunchArgs args = arguments({1, 64, 64, 64, 64});
+  args.phase = Phase::Select;
+  args.v = args.out = nullptr; // not needed to select
+  args.lse = nullptr;
+  ASSERT_TRUE(launch(args));
+  EXPECT_EQ(launched(), (std::vector<std::string>{"summarize", "score", "top_k"}));
+  args = arguments({1, 64, 64, 64, 64});
+  args.phase = Phase::Attend;
+  ASSERT_TRUE(launch(args));
+  EXPECT_EQ(launched(), std::vector<std::string>{"attend"});
+}
+
+TEST_F(LauncherTest, TinyChunkFormulaStillMakesProgress) {
+  ProgramImage image = sampleImage();
+  image.chunkTokens = "0";
+  load(image);
+  ASSERT_TRUE(launch(arguments({1, 3, 64, 3, 64})));
+  EXPECT_EQ(launched().size(), 1 + 3 * 2 + 1u);
+}
+
+TEST_F(LauncherTest, LaunchOnlyEnqueues) {
+  const LaunchArgs args = arguments({1, 300, 65536, 300, 65536});
+  ASSERT_TRUE(launch(args));
+  fakeDriver(kFake).calls.clear();
+  ASSERT_TRUE(launch(args));
+  const std::map<std::string, int> expected = {{"cuLaunchKernel", 8}, {"cuCtxGetDevice", 1}};
+  EXPECT_EQ(fakeDriver(kFake).calls, expected); // no allocation, synchronisation, copy or load
+}
+
+TEST_F(LauncherTest, ObserverSeesEveryKernel) {
+  std::vector<std::string> seen;
+  LaunchArgs args = arguments({1, 300, 65536, 300, 65536});
+  ASSERT_TRUE(program->launch(
+      args, nullptr, address(100), *program->workspaceSize(args.shape),
+      [](void *user, const Kernel &kernel, int chunk, CUstream) {
+        static_cast<std::vector<std::string> *>(user)->push_back(kernel.name +
+                                                                 std::to_string(chunk));
+      },
+      &seen));
+  EXPECT_EQ(seen, (std::vector<std::string>{"summarize0", "score0", "top_k0", "score1", "top_k1",
+                                            "score2", "top_k2", "attend0"}));
+}
+
+TEST_F(LauncherTest, BadArgumentsAreRefusedBeforeAnyLaunch) {
+  const Shape shape{1, 64, 64, 64, 64};
+  auto error = [&](auto change) {
+    LaunchArgs args = arguments(shape);
+    change(args);
+    return launchError(args);
+  };
+  EXPECT_EQ(error([](LaunchArgs &a) { a.q = nullptr; }), "launch: q is null");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.k = nullptr; }), "launch: k is null");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.v = nullptr; }), "launch: v is null");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.out = nullptr; }), "launch: out is null");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.ids = nullptr; }), "launch: ids is null");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.cuQ = nullptr; }), "launch: cu_q is null");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.cuK = nullptr; }), "launch: cu_k is null");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.q = static_cast<const char *>(a.q) + 8; }),
+            "launch: q is not aligned to 16 bytes");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.lse = reinterpret_cast<float *>(0x10002); }),
+            "launch: lse is not aligned to 4 bytes");
+  const LaunchArgs args = arguments(shape);
+  size_t bytes = *program->workspaceSize(shape);
+  EXPECT_NE(program->launch(args, nullptr, address(100), bytes - 1)
+                .error()
+                .message.find("this shape needs"),
+            std::string::npos);
+  EXPECT_NE(
+      program->launch(args, nullptr, nullptr, bytes).error().message.find("is null or not aligned"),
+      std::string::npos);
+  EXPECT_FALSE(program->launch(args, nullptr, address<char>(100) + 64, bytes));
+  EXPECT_TRUE(fakeDriver(kFake).launches.empty());
+}
+
+TEST_F(LauncherTest, ImpossibleShapesAreRefused) {
+  for (const Shape &shape : {Shape{0, 1, 1, 1, 1}, Shape{1, -1, 1, 1, 1}, Shape{1, 1, -1, 1, 1},
+                             Shape{1, 1, 1, -1, 1}, Shape{1, 1, 1, 1, -1}})
+    EXPECT_EQ(program->workspaceSize(shape).error().kind, ErrorKind::Usage);
+}
+
+TEST_F(LauncherTest, OverflowsOfARecipeAreErrors) {
+  auto sizeError = [&](const char *stride, const char *bytes) {
+    ProgramImage image = sampleImage();
+    image.scoreStride = stride;
+    image.buffers[0].bytes = bytes;
+    load(image);
+    Result<size_t> size = program->workspaceSize({1, 1000000, 1000000, 1000000, 1000000});
+    return size ? "no error" : size.error().message;
+  };
+  EXPECT_NE(sizeError("max_k * max_k", "1").find("a row of block scores would have 1000000000000"),
+            std::string::npos);
+  EXPECT_NE(sizeError("-1", "1").find("-1 elements"), std::string::npos);
+  EXPECT_NE(sizeError("1", "0 - total_k").find("workspace buffer k1 would have -1000000 bytes"),
+            std::string::npos);
+  EXPECT_NE(sizeError("1", "9223372036854775807").find("workspace buffer k1"), std::string::npos);
+  EXPECT_NE(sizeError("1", "total_k * total_k * total_k * total_k").find("overflows"),
+            std::string::npos);
+  ProgramImage image = sampleImage();
+  image.kernels[3].gridY = "total_q";
+  load(image);
+  Status status = launch(arguments({1, 70000, 64, 70000, 64}));
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().message,
+            "launching attend: a grid of 8750 x 70000 blocks is out of range for this shape");
+}
+
+TEST_F(LauncherTest, DriverErrorsNameTheKernel) {
+  fakeDriver(kFake).failOnce["cuLaunchKernel"] = 700;
+  Status status = launch(arguments({1, 64, 64, 64, 64}));
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::DeviceFailed);
+  EXPECT_EQ(status.error().message,
+            "launching summarize: made up by the fake driver (CUDA_ERROR_FAKE)");
+}
+
+TEST_F(LauncherTest, DenseProgramsNeedNoIds) {
+  ProgramImage image = sampleImage();
+  image.kernels.erase(image.kernels.begin(), image.kernels.begin() + 3);
+  image.buffers.clear();
+  image.selectHeads = 0;
+  image.scoreStride = image.chunkTokens = "";
+  load(image);
+  LaunchArgs args = arguments({1, 64, 64, 64, 64});
+  args.ids = nullptr;
+  ASSERT_TRUE(program->launch(args, nullptr, nullptr, 0));
+  EXPECT_EQ(launched(), std::vector<std::string>{"attend"});
+  args.phase = Phase::Select;
+  EXPECT_EQ(program->launch(args, nullptr, nullptr, 0).error().message,
+            "launch: method sample selects nothing");
+}
+
+std::string loadError(ProgramImage image, LoadOptions options = {}) {
+  auto loaded = LoadedProgram::load(std::make_shared<ProgramImage>(std::move(image)),
+                                    *Driver::open(kFake), options);
+  return loaded ? "no error" : loaded.error().message;
+}
+
+TEST(Load, WrongDevicesAreRefusedInWords) {
+  resetFakeDriver(kFake);
+  fakeDriver(kFake).devices[0] = {"Fake Hopper", 9, 0, 227 * 1024};
+  EXPECT_EQ(loadError(sampleImage()),
+            "this image is for sm_80, but GPU 0 (Fake Hopper) has compute capability 9.0; "
+            "compile it for that GPU");
+  resetFakeDriver(kFake);
+  fakeDriver(kFake).devices[0] = {"Fake Small", 8, 6, 99 * 1024 - 4096};
+  EXPECT_NE(loadError(sampleImage())
+                .find("kernel attend needs 98320 bytes of shared memory per block, GPU 0"),
+            std::string::npos)
+      << loadError(sampleImage());
+  EXPECT_EQ(fakeDriver(kFake).liveLibraries, 0); // what had been loaded is unloaded again
+  LoadOptions second;
+  second.device = 1;
+  EXPECT_NE(loadError(sampleImage(), second).find("there is no GPU 1"), std::string::npos);
+}
+
+TEST(Load, F21PtxOnlyWhenAskedFor) {
+  resetFakeDriver(kFake);
+  fakeDriver(kFake).devices[0] = {"Fake Hopper", 9, 0, 227 * 1024};
+  ProgramImage image = sampleImage();
+  for (Kernel &kernel : image.kernels)
+    kernel.cubin = ".version 8.0\n.target sm_80\n// kernel:" + kernel.name;
+  EXPECT_NE(loadError(image).find("holds PTX, which is loaded only when asked for"),
+            std::string::npos);
+  EXPECT_EQ(fakeDriver(kFake).calls["cuLibraryLoadData"], 0);
+  LoadOptions options;
+  options.allowPtx = true;
+  EXPECT_EQ(loadError(image, options), "no error");
+}
+
+TEST(Load, F30TwoThousandCyclesLeaveNothing) {
+  resetFakeDriver(kFake);
+  std::shared_ptr<Driver> driver = *Driver::open(kFake);
+  auto image = std::make_shared<ProgramImage>(sampleImage());
+  for (int i = 0; i < 2000; ++i)
+    ASSERT_TRUE(LoadedProgram::load(image, driver));
+  EXPECT_EQ(fakeDriver(kFake).liveLibraries, 0);
+  EXPECT_EQ(image.use_count(), 1);
+}
+
+TEST(Load, F33EachDeviceGetsItsAttributesAndLaunchesOnlyThere) {
+  resetFakeDriver(kFake);
+  fakeDriver(kFake).devices.push_back(FakeDevice());
+  std::shared_ptr<Driver> driver = *Driver::open(kFake);
+  auto image = std::make_shared<ProgramImage>(sampleImage());
+  LoadOptions second;
+  second.device = 1;
+  auto program = LoadedProgram::load(image, driver, second);
+  ASSERT_TRUE(program);
+  EXPECT_EQ(fakeDriver(kFake).dynamicShared.count({"attend", 0}), 0u);
+  EXPECT_EQ(fakeDriver(kFake).dynamicShared.at({"attend", 1}), 98304);
+  ASSERT_TRUE(driver->makeCurrent(0));
+  LaunchArgs args;
+  args.cuQ = args.cuK = address<const int>(1);
+  Status status = (*program)->launch(args, nullptr, nullptr, 0);
+  ASSERT_FALSE(status);
+  EXPECT_NE(
+      status.error().message.find("loaded on GPU 1, but the current context is that of GPU 0"),
+      std::string::npos);
+}
+
+} // namespace

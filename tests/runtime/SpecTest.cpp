@@ -1,0 +1,187 @@
+// Canonical texts, the table of targets, digests and keys: F08 to F11 and F20.
+#include "TestSupport.h"
+#include "runtime/Formula.h"
+#include "runtime/Target.h"
+#include <set>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace winnow;
+using namespace winnow::test;
+
+namespace {
+
+TEST(Spec, TextIsCanonical) {
+  Spec spec;
+  spec.params = {{"window", "32"}, {"init", "1"}};
+  EXPECT_EQ(
+      spec.text(),
+      "heads=32 kv_heads=2 head_dim=128 block=64 topk=96 dtype=bf16 scale=0.08838834764831845 "
+      "set.init=1 set.window=32");
+}
+
+TEST(Spec, DefaultScaleAndItsValueAreTheSameProgram) {
+  Spec implied, given;
+  given.scale = implied.softmaxScale();
+  EXPECT_EQ(implied.text(), given.text());
+}
+
+TEST(Spec, ParametersCannotImitateOtherText) {
+  Spec one, two;
+  one.params = {{"a", "1 set.b=2"}};
+  two.params = {{"a", "1"}, {"b", "2"}};
+  EXPECT_NE(one.text(), two.text());
+}
+
+TEST(Spec, F09EachFieldChangesTheText) {
+  std::set<std::string> texts = {Spec().text()};
+  size_t changes = 0;
+  auto change = [&](auto set) {
+    Spec spec;
+    set(spec);
+    texts.insert(spec.text());
+    ++changes;
+  };
+  change([](Spec &s) { s.heads = 16; });
+  change([](Spec &s) { s.kvHeads = 4; });
+  change([](Spec &s) { s.headDim = 64; });
+  change([](Spec &s) { s.block = 32; });
+  change([](Spec &s) { s.topk = 16; });
+  change([](Spec &s) { s.dtype = Dtype::FP16; });
+  change([](Spec &s) { s.scale = 0.1; });
+  change([](Spec &s) { s.params["init"] = "1"; });
+  change([](Spec &s) { s.params["init"] = "2"; });
+  EXPECT_EQ(texts.size(), changes + 1);
+}
+
+TEST(Config, F09EachFieldChangesTheTextAndComesBack) {
+  std::set<std::string> texts = {Config().text()};
+  int Config::*const fields[] = {&Config::attendWarps, &Config::attendProducers,
+                                 &Config::attendStages, &Config::scoreTokens,
+                                 &Config::scoreChunkMiB};
+  static_assert(sizeof(Config) == std::size(fields) * sizeof(int),
+                "a new field belongs into this test");
+  for (int Config::*field : fields) {
+    Config config;
+    config.*field = 7;
+    texts.insert(config.text());
+    Result<Config> back = Config::parse(config.text());
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->*field, 7);
+    EXPECT_EQ(back->text(), config.text());
+  }
+  EXPECT_EQ(texts.size(), std::size(fields) + 1);
+}
+
+TEST(Config, ParseRefusesWhatItDoesNotKnow) {
+  EXPECT_EQ(Config::parse("")->text(), Config().text());
+  EXPECT_EQ(Config::parse("attend_warps=8, score_tokens=4")->scoreTokens, 4);
+  const struct {
+    const char *text, *message;
+  } cases[] = {{"attend_wraps=8", "no tunable is called 'attend_wraps'"},
+               {"attend_warps", "is not NAME=VALUE"},
+               {"attend_warps=x", "takes a whole number"},
+               {"attend_warps=-1", "takes a whole number"},
+               {"attend_warps=8x", "takes a whole number"},
+               {"attend_warps=99999999999", "takes a whole number"},
+               {"attend_warps=1 attend_warps=2", "is given twice"}};
+  for (const auto &[text, message] : cases) {
+    Result<Config> config = Config::parse(text);
+    ASSERT_FALSE(config) << text;
+    EXPECT_EQ(config.error().kind, ErrorKind::Usage);
+    EXPECT_NE(config.error().message.find(message), std::string::npos) << config.error().message;
+  }
+}
+
+TEST(Dtype, Names) {
+  EXPECT_EQ(*parseDtype("bf16"), Dtype::BF16);
+  EXPECT_EQ(*parseDtype(name(Dtype::FP16)), Dtype::FP16);
+  EXPECT_FALSE(parseDtype("fp8"));
+}
+
+TEST(Target, Rows) {
+  const struct {
+    const char *arch;
+    int major, minor, kib;
+    bool tma;
+  } rows[] = {{"sm_80", 8, 0, 163, false}, {"sm_89", 8, 9, 99, false}, {"sm_90a", 9, 0, 227, true}};
+  for (const auto &row : rows) {
+    Result<const Target *> target = findTarget(row.arch);
+    ASSERT_TRUE(target);
+    EXPECT_EQ((*target)->major, row.major);
+    EXPECT_EQ((*target)->minor, row.minor);
+    EXPECT_EQ((*target)->sharedPerBlock, row.kib * 1024);
+    EXPECT_EQ((*target)->hasBulkCopy, row.tma);
+    EXPECT_EQ(*targetForDevice(row.major, row.minor), *target);
+  }
+  EXPECT_STREQ((*targetForDevice(8, 6))->arch,
+               "sm_80"); // cubins run on later minors of their major
+  EXPECT_EQ(findTarget("sm_90").error().kind, ErrorKind::Unsupported);
+  EXPECT_TRUE(ptxRunsOn(**findTarget("sm_80"), 9, 0));
+  EXPECT_FALSE(ptxRunsOn(**findTarget("sm_90a"), 10, 0));
+  EXPECT_FALSE(runsOn(**findTarget("sm_80"), 9, 0));
+}
+
+TEST(Target, F20UnknownGpuIsRefusedInWords) {
+  for (auto [major, minor] :
+       {std::pair(15, 0), std::pair(7, 5), std::pair(9, 1), std::pair(10, 0)}) {
+    Result<const Target *> target = targetForDevice(major, minor);
+    ASSERT_FALSE(target) << major << "." << minor;
+    EXPECT_EQ(target.error().kind, ErrorKind::Unsupported);
+    EXPECT_NE(target.error().message.find("sm_80, sm_89, sm_90a"), std::string::npos);
+  }
+  EXPECT_NE(targetForDevice(15, 0).error().message.find("15.0"), std::string::npos);
+}
+
+TEST(Digest, KnownAnswers) { // FIPS 180-4 examples
+  EXPECT_EQ(sha256Hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(sha256Hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  EXPECT_EQ(sha256Hex(std::string(1000000, 'a')),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+  Sha256 pieces; // any division of the input gives the same digest
+  std::string text(1000, 'x');
+  for (size_t begin = 0, size = 1; begin < text.size(); begin += size, ++size)
+    pieces.update(std::string_view(text).substr(begin, size));
+  std::array<uint8_t, 32> digest = pieces.finish();
+  Sha256 whole;
+  whole.update(text);
+  EXPECT_EQ(digest, whole.finish());
+}
+
+TEST(Key, PartsCannotRunIntoEachOther) {
+  EXPECT_NE(KeyBuilder().add("a", "bc").key(), KeyBuilder().add("ab", "c").key());
+  EXPECT_NE(KeyBuilder().add("a", "1").add("b", "2").key(),
+            KeyBuilder().add("a", "1\nb:1:2").key());
+}
+
+TEST(Key, F11ArchIsInTheKey) {
+  std::set<std::string> keys;
+  for (const Target &target : targets())
+    keys.insert(KeyBuilder().add("spec", Spec().text()).add("arch", target.arch).key());
+  EXPECT_EQ(keys.size(), targets().size());
+}
+
+/// Runs the key printer in `directory` with the given environment and returns what it printed.
+std::string printedKey(const std::string &directory, const std::string &environment) {
+  std::string command = "cd '" + directory + "' && env -i " + environment + " " WINNOW_KEY_PRINTER;
+  FILE *pipe = popen(command.c_str(), "r");
+  char line[4096] = {0};
+  size_t size = fread(line, 1, sizeof(line) - 1, pipe);
+  EXPECT_EQ(pclose(pipe), 0);
+  return std::string(line, size);
+}
+
+TEST(Key, F08F10SameInEveryProcessPlaceAndEnvironment) {
+  TempDir here;
+  const std::string first = printedKey("/", "");
+  ASSERT_GE(first.size(), 64u);
+  for (int i = 0; i < 100; ++i)
+    ASSERT_EQ(
+        printedKey(i % 2 ? here.path : "/tmp",
+                   "HOME=/h" + std::to_string(i) + " LC_ALL=de_DE.UTF-8 I=" + std::to_string(i)),
+        first);
+}
+
+} // namespace
