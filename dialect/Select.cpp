@@ -1,10 +1,12 @@
-// The select dialect: registration, and the text form of settings and methods. Verifiers are in SelectVerify.cpp.
+// The select dialect: registration, and the text form of settings and methods. Verifiers are in
+// SelectVerify.cpp.
 #include "dialect/Select.h"
 
 using namespace mlir;
 using namespace winnow::select;
 
-//===-- Settings: a number, a keyword or @name ---------------------------------------------------------------------===//
+//===-- Settings: a number, a keyword or @name
+//---------------------------------------------------------------------===//
 
 static ParseResult parseSetting(OpAsmParser &parser, Attribute &setting) {
   StringAttr name;
@@ -41,9 +43,12 @@ static ParseResult parseWord(OpAsmParser &parser, StringAttr &word) {
   return success();
 }
 
-static void printWord(OpAsmPrinter &printer, Operation *, StringAttr word) { printer << word.getValue(); }
+static void printWord(OpAsmPrinter &printer, Operation *, StringAttr word) {
+  printer << word.getValue();
+}
 
-//===-- Registration -----------------------------------------------------------------------------------------------===//
+//===-- Registration
+//-----------------------------------------------------------------------------------------------===//
 
 #include "dialect/SelectDialect.cpp.inc"
 #define GET_TYPEDEF_CLASSES
@@ -62,7 +67,8 @@ void SelectDialect::initialize() {
       >();
 }
 
-//===-- Methods ----------------------------------------------------------------------------------------------------===//
+//===-- Methods
+//----------------------------------------------------------------------------------------------------===//
 
 // select.method @name doc "..." params(a = 1, b = "word") spec {...} (%q, %k, %v) { ... }
 ParseResult MethodOp::parse(OpAsmParser &parser, OperationState &result) {
@@ -80,7 +86,8 @@ ParseResult MethodOp::parse(OpAsmParser &parser, OperationState &result) {
     if (parser.parseKeyword(&key) || parser.parseEqual() || parser.parseAttribute(value))
       return failure();
     if (!isa<IntegerAttr, StringAttr>(value))
-      return parser.emitError(where, "the default of parameter '") << key << "' is neither an integer nor a keyword in quotes";
+      return parser.emitError(where, "the default of parameter '")
+             << key << "' is neither an integer nor a keyword in quotes";
     if (params.get(key))
       return parser.emitError(where, "parameter '") << key << "' is declared twice";
     params.append(key, value);
@@ -102,7 +109,8 @@ ParseResult MethodOp::parse(OpAsmParser &parser, OperationState &result) {
   if (parser.parseArgumentList(inputs, AsmParser::Delimiter::Paren))
     return failure();
   if (inputs.size() != 3)
-    return parser.emitError(where, "a method takes three inputs (queries, keys, values), not ") << inputs.size();
+    return parser.emitError(where, "a method takes three inputs (queries, keys, values), not ")
+           << inputs.size();
   inputs[0].type = b.getType<QueryType>();
   inputs[1].type = b.getType<KeyType>();
   inputs[2].type = b.getType<ValueType>();
@@ -121,7 +129,8 @@ void MethodOp::print(OpAsmPrinter &printer) {
   printer << ')';
   if (getSpec())
     printer << " spec " << getSpecAttr();
-  llvm::interleaveComma(getBody().getArguments(), printer << " (", [&](BlockArgument input) { printer << input; });
+  llvm::interleaveComma(getBody().getArguments(), printer << " (",
+                        [&](BlockArgument input) { printer << input; });
   printer << ") ";
   printer.printRegion(getBody(), /*printEntryBlockArgs=*/false);
 }

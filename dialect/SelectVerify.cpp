@@ -1,11 +1,12 @@
-// What makes a method wrong, said at the place in its text. Checks that need numbers (budgets, divisibility) belong to
-// specialisation, when references have become numbers.
+// What makes a method wrong, said at the place in its text. Checks that need numbers (budgets,
+// divisibility) belong to specialisation, when references have become numbers.
 #include "dialect/Select.h"
 
 using namespace mlir;
 using namespace winnow::select;
 
-/// A reference must name a parameter of the method, or a name of the spec; a literal must be of the right kind.
+/// A reference must name a parameter of the method, or a name of the spec; a literal must be of the
+/// right kind.
 static LogicalResult verifySetting(Operation *op, StringRef what, Attribute setting, bool isWord,
                                    ArrayRef<StringRef> words, int64_t least) {
   if (auto reference = dyn_cast<FlatSymbolRefAttr>(setting)) {
@@ -26,14 +27,17 @@ static LogicalResult verifySetting(Operation *op, StringRef what, Attribute sett
   if (!word) {
     int64_t number = cast<IntegerAttr>(setting).getInt();
     if (number < least || number > INT32_MAX)
-      return op->emitOpError("'") << what << "' is " << number << "; it must be at least " << least << " and fit 32 bits";
+      return op->emitOpError("'") << what << "' is " << number << "; it must be at least " << least
+                                  << " and fit 32 bits";
   }
   if (word && !llvm::is_contained(words, word.getValue()))
-    return op->emitOpError("'") << what << "' is '" << word.getValue() << "'; known are " << llvm::join(words, ", ");
+    return op->emitOpError("'") << what << "' is '" << word.getValue() << "'; known are "
+                                << llvm::join(words, ", ");
   return success();
 }
 
-static LogicalResult verifyKeyword(Operation *op, StringRef what, Attribute setting, ArrayRef<StringRef> words) {
+static LogicalResult verifyKeyword(Operation *op, StringRef what, Attribute setting,
+                                   ArrayRef<StringRef> words) {
   return verifySetting(op, what, setting, /*isWord=*/true, words, 0);
 }
 
@@ -53,11 +57,14 @@ static LogicalResult verifyRewrite(Operation *op, Region &region) {
     return success();
   Block &body = region.front();
   auto types = body.getArgumentTypes();
-  if (!region.hasOneBlock() || types.size() != 3 || !types[0].isF32() || !types[1].isInteger(32) || !types[2].isInteger(32))
-    return op->emitOpError("'rewrite' must take (value: f32, query position: i32, key position or row: i32)");
+  if (!region.hasOneBlock() || types.size() != 3 || !types[0].isF32() || !types[1].isInteger(32) ||
+      !types[2].isInteger(32))
+    return op->emitOpError(
+        "'rewrite' must take (value: f32, query position: i32, key position or row: i32)");
   for (Operation &inner : body.without_terminator())
     if (!isa<arith::ArithDialect, math::MathDialect>(inner.getDialect()))
-      return inner.emitOpError("stands in a 'rewrite' region, which may hold arith and math ops only");
+      return inner.emitOpError(
+          "stands in a 'rewrite' region, which may hold arith and math ops only");
   auto yield = dyn_cast<YieldOp>(body.back());
   if (!yield || yield.getNumOperands() != 1 || !yield.getOperand(0).getType().isF32())
     return op->emitOpError("'rewrite' must end with select.yield of one f32");
@@ -69,11 +76,12 @@ static Operation *origin(Value scores) { return scores.getDefiningOp(); }
 
 LogicalResult MethodOp::verify() {
   Block &body = getBody().front();
-  if (body.empty() || !isa<ReturnOp>(body.back()))
+  if (!isa<ReturnOp>(body.back()))
     return emitOpError("must end with select.return");
   for (Operation &step : body)
     if (!isa<SelectDialect>(step.getDialect()))
-      return step.emitOpError("stands among a method's steps; arith and math ops belong into a 'rewrite' region");
+      return step.emitOpError(
+          "stands among a method's steps; arith and math ops belong into a 'rewrite' region");
   return success();
 }
 
@@ -85,12 +93,14 @@ LogicalResult KernelOp::verify() {
 }
 
 LogicalResult SummarizeOp::verify() {
-  if (failed(verifyWord(*this, getKind(), {"mean"})) || failed(verifyNumber(*this, "window", getWindow(), 1)) ||
+  if (failed(verifyWord(*this, getKind(), {"mean"})) ||
+      failed(verifyNumber(*this, "window", getWindow(), 1)) ||
       failed(verifyNumber(*this, "stride", getStride(), 1)))
     return failure();
   auto window = dyn_cast<IntegerAttr>(getWindow()), stride = dyn_cast<IntegerAttr>(getStride());
   if (window && stride && window.getInt() % stride.getInt())
-    return emitOpError("needs a window that is a multiple of the stride, not ") << window.getInt() << " and " << stride.getInt();
+    return emitOpError("needs a window that is a multiple of the stride, not ")
+           << window.getInt() << " and " << stride.getInt();
   return success();
 }
 

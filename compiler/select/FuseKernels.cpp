@@ -1,5 +1,6 @@
-// Pass winnow-fuse-kernels: which steps share a kernel. The rule is data flow, not names: everything between summaries
-// and block scores is one kernel, because its intermediate [heads, tokens, rows] must never exist in memory.
+// Pass winnow-fuse-kernels: which steps share a kernel. The rule is data flow, not names:
+// everything between summaries and block scores is one kernel, because its intermediate [heads,
+// tokens, rows] must never exist in memory.
 #include "compiler/select/SelectPasses.h"
 
 using namespace mlir;
@@ -12,13 +13,15 @@ namespace winnow {
 static StringRef kernelOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, StringRef>(op)
       .Case<select::SummarizeOp>([](auto) { return "summarize"; })
-      .Case<select::LogSumExpOp, select::ScoreOp, select::CombineHeadsOp, select::PoolOp>([](auto) { return "score"; })
+      .Case<select::LogSumExpOp, select::ScoreOp, select::CombineHeadsOp, select::PoolOp>(
+          [](auto) { return "score"; })
       .Case<select::ForceOp, select::TopKOp>([](auto) { return "top_k"; })
       .Case<select::AttendOp>([](auto) { return "attend"; })
       .Default([](auto) { return ""; });
 }
 
-/// Moves `steps` into a kernel op at the last step's place: what they need is defined by then, and users come later.
+/// Moves `steps` into a kernel op at the last step's place: what they need is defined by then, and
+/// users come later.
 static void wrap(StringRef name, ArrayRef<Operation *> steps) {
   DenseSet<Operation *> inside(steps.begin(), steps.end());
   SmallVector<Value> leaving;
@@ -27,10 +30,12 @@ static void wrap(StringRef name, ArrayRef<Operation *> steps) {
       if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !inside.contains(user); }))
         leaving.push_back(result);
   OpBuilder b(steps.back());
-  auto kernel = select::KernelOp::create(b, steps.front()->getLoc(), ValueRange(leaving).getTypes(), b.getStringAttr(name));
+  auto kernel = select::KernelOp::create(b, steps.front()->getLoc(), ValueRange(leaving).getTypes(),
+                                         b.getStringAttr(name));
   Block &body = kernel.getBody().emplaceBlock();
   for (auto [value, result] : llvm::zip(leaving, kernel.getResults()))
-    value.replaceUsesWithIf(result, [&](OpOperand &use) { return !inside.contains(use.getOwner()); });
+    value.replaceUsesWithIf(result,
+                            [&](OpOperand &use) { return !inside.contains(use.getOwner()); });
   for (Operation *op : steps)
     op->moveBefore(&body, body.end());
   b.setInsertionPointToEnd(&body);

@@ -1,4 +1,5 @@
-// Reads a MethodPlan off a specialised method, and checks the numbers that only make sense together.
+// Reads a MethodPlan off a specialised method, and checks the numbers that only make sense
+// together.
 #include "compiler/select/MethodPlan.h"
 #include "compiler/select/SelectPasses.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -15,7 +16,11 @@ bool isMax(StringRef kind) { return kind == "max"; }
 Operation *origin(Value value) {
   auto result = cast<OpResult>(value);
   if (auto kernel = dyn_cast<select::KernelOp>(result.getOwner()))
-    return kernel.getBody().front().getTerminator()->getOperand(result.getResultNumber()).getDefiningOp();
+    return kernel.getBody()
+        .front()
+        .getTerminator()
+        ->getOperand(result.getResultNumber())
+        .getDefiningOp();
   return result.getOwner();
 }
 
@@ -42,7 +47,8 @@ private:
   select::PoolOp pool;
 };
 
-/// Walks the chain top_k <- force <- pool <- combine_heads <- score <- logsumexp, each of force and combine optional.
+/// Walks the chain top_k <- force <- pool <- combine_heads <- score <- logsumexp, each of force and
+/// combine optional.
 Status Planner::readSelection(select::TopKOp topK) {
   Operation *step = origin(topK.getScores());
   if ((force = dyn_cast<select::ForceOp>(step))) {
@@ -51,7 +57,9 @@ Status Planner::readSelection(select::TopKOp topK) {
     step = origin(force.getScores());
   }
   if (!(pool = dyn_cast<select::PoolOp>(step)))
-    return refuse(step, ErrorKind::Unsupported, "top_k needs block scores that select.pool made");
+    return refuse(
+        step, ErrorKind::Unsupported,
+        "select.top_k takes the scores of select.pool, with at most one select.force between");
   plan.pool = isMax(pool.getKind()) ? Reduction::Max : Reduction::Sum;
   step = origin(pool.getScores());
   if (auto combine = dyn_cast<select::CombineHeadsOp>(step)) {
@@ -68,40 +76,54 @@ Status Planner::readSelection(select::TopKOp topK) {
     auto lse = cast<select::LogSumExpOp>(origin(score.getLse()));
     plan.normalizer = summaryIndex(lse.getRows());
     if (lse.getVisible() != score.getVisible())
-      return refuse(lse, ErrorKind::Unsupported, "its rule of visibility differs from that of the score at " +
-                                                     place(score) + ": give both the same");
+      return refuse(lse, ErrorKind::Unsupported,
+                    "its rule of visibility differs from that of the score at " + place(score) +
+                        ": give both the same");
   }
   return checkSelection();
 }
 
 Status Planner::checkSelection() {
-  auto [window, stride] = plan.summaries[plan.fine];
+  const int window = plan.summaries[plan.fine].window, stride = plan.summaries[plan.fine].stride;
   if (plan.init + plan.local > plan.topk)
     return refuse(force, ErrorKind::Usage,
-                  llvm::formatv("{0} first and {1} local blocks are forced, but only {2} may be selected: raise --topk to "
+                  llvm::formatv("{0} first and {1} local blocks are forced, but only {2} may be "
+                                "selected: raise --topk to "
                                 "{3} or lower init or local",
                                 plan.init, plan.local, plan.topk, plan.init + plan.local)
                       .str());
   if (plan.local < 1)
     return refuse(force ? force.getOperation() : pool.getOperation(), ErrorKind::Unsupported,
-                  "a token's own block is always selected, since its scores would need keys it may not see: set local to at "
+                  "a token's own block is always selected, since its scores would need keys it may "
+                  "not see: set local to at "
                   "least 1");
   for (int index : {plan.fine, plan.normalizer})
-    if (plan.visibleBySegment && index >= 0 && plan.summaries[index].window != 2 * plan.summaries[index].stride)
+    if (plan.visibleBySegment && index >= 0 &&
+        plan.summaries[index].window != 2 * plan.summaries[index].stride)
       return refuse(summaries[index], ErrorKind::Unsupported,
-                    llvm::formatv("the visibility rule infllmv2 is defined for windows of two strides, here {0} keys, not "
+                    llvm::formatv("the visibility rule infllmv2 is defined for windows of two "
+                                  "strides, here {0} keys, not "
                                   "{1}: change the window or take the rule none",
                                   2 * plan.summaries[index].stride, plan.summaries[index].window)
                         .str());
-  if (plan.block % stride || !llvm::is_contained({1, 2, 4, 8}, plan.block / stride))
+  // The score kernel pools in registers: a thread holds whole blocks of 1, 2, 4 or 8 rows.
+  const int strides[] = {plan.block, plan.block / 2, plan.block / 4, plan.block / 8};
+  if (!llvm::is_contained(strides, stride))
     return refuse(summaries[plan.fine], ErrorKind::Unsupported,
-                  llvm::formatv("blocks of {0} keys must hold 1, 2, 4 or 8 strides of the scored summary, not {0} / {1}; the "
+                  llvm::formatv("blocks of {0} keys must hold 1, 2, 4 or 8 strides of the scored "
+                                "summary, not {0} / {1}; the "
                                 "nearest stride is {2}",
-                                plan.block, stride, std::max(plan.block / 8, std::min(plan.block, stride)))
+                                plan.block, stride,
+                                *llvm::min_element(strides,
+                                                   [&](int a, int b) {
+                                                     return std::abs(a - stride) <
+                                                            std::abs(b - stride);
+                                                   }))
                       .str());
   if (plan.pad() > plan.rowsPerBlock())
     return refuse(summaries[plan.fine], ErrorKind::Unsupported,
-                  llvm::formatv("a window of {0} keys at stride {1} reaches over more than one block of {2}: the widest window "
+                  llvm::formatv("a window of {0} keys at stride {1} reaches over more than one "
+                                "block of {2}: the widest window "
                                 "is {3}",
                                 window, stride, plan.block, plan.block + stride)
                       .str());
@@ -116,20 +138,16 @@ Result<MethodPlan> Planner::run() {
   plan.block = entry("block"), plan.topk = entry("topk");
   plan.group = plan.heads / plan.kvHeads;
   bool isBf16 = cast<StringAttr>(spec.get("dtype")).getValue() == "bf16";
-  plan.element = isBf16 ? Type(BFloat16Type::get(method.getContext())) : Type(Float16Type::get(method.getContext()));
+  plan.element = isBf16 ? Type(BFloat16Type::get(method.getContext()))
+                        : Type(Float16Type::get(method.getContext()));
   plan.scale = cast<FloatAttr>(spec.get("scale")).getValueAsDouble();
 
   method.walk([&](select::SummarizeOp op) {
     summaries.push_back(op);
     plan.summaries.push_back({number(op.getWindow()), number(op.getStride())});
   });
-  select::AttendOp attend;
-  SmallVector<select::AttendOp> attends;
-  method.walk([&](select::AttendOp op) { attends.push_back(op); });
-  if (attends.size() != 1)
-    return tl::unexpected<Error>(
-        refuse(method, ErrorKind::Unsupported, "a method has exactly one select.attend").error());
-  attend = attends.front();
+  auto output = cast<select::ReturnOp>(method.getBody().front().getTerminator()).getOutput();
+  auto attend = cast<select::AttendOp>(origin(output));
   plan.logitHook = attend.getRewrite().empty() ? nullptr : &attend.getRewrite();
   plan.denseLength = attend.getDenseLen() ? number(*attend.getDenseLen()) : -1;
   if (attend.getIds())

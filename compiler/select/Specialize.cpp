@@ -1,5 +1,6 @@
-// Pass winnow-specialize: a method and a spec become a method with numbers in it. Everything that can be refused is
-// refused here, with its reason and the nearest spec that is served, before any kernel is built.
+// Pass winnow-specialize: a method and a spec become a method with numbers in it. Everything that
+// can be refused is refused here, with its reason and the nearest spec that is served, before any
+// kernel is built.
 #include "compiler/select/MethodPlan.h"
 #include "compiler/select/SelectPasses.h"
 #include "mlir/IR/Verifier.h"
@@ -31,31 +32,42 @@ using ParameterValues = llvm::StringMap<Attribute>;
 Status checkServed(const char *what, int value, ArrayRef<int> served) {
   if (llvm::is_contained(served, value))
     return {};
-  int nearest = *llvm::min_element(served, [&](int a, int b) { return std::abs(a - value) < std::abs(b - value); });
-  std::string list = llvm::join(llvm::map_range(served, [](int v) { return std::to_string(v); }), ", ");
-  return fail(ErrorKind::Unsupported, llvm::formatv("{0} {1} is not served: kernels exist for {2}; the nearest is {3}",
-                                                    what, value, list, nearest)
-                                          .str());
+  int nearest = *llvm::min_element(
+      served, [&](int a, int b) { return std::abs(a - value) < std::abs(b - value); });
+  std::string list =
+      llvm::join(llvm::map_range(served, [](int v) { return std::to_string(v); }), ", ");
+  return fail(ErrorKind::Unsupported,
+              llvm::formatv("{0} {1} is not served: kernels exist for {2}; the nearest is {3}",
+                            what, value, list, nearest)
+                  .str());
 }
 
 Status checkSpec(const Spec &spec) {
   if (spec.heads < 1 || spec.kvHeads < 1 || spec.heads % spec.kvHeads)
-    return fail(ErrorKind::Usage, llvm::formatv("{0} query heads cannot be shared by {1} key/value heads: --heads must be a "
-                                                "positive multiple of --kv-heads",
-                                                spec.heads, spec.kvHeads)
-                                      .str());
+    return fail(
+        ErrorKind::Usage,
+        llvm::formatv("{0} query heads cannot be shared by {1} key/value heads: --heads must be a "
+                      "positive multiple of --kv-heads",
+                      spec.heads, spec.kvHeads)
+            .str());
   if (Status s = checkServed("a head dimension of", spec.headDim, {64, 128}); !s)
     return s;
-  if (Status s = checkServed("a group of query heads per key/value head of", spec.group(), {1, 2, 4, 8, 16}); !s)
+  if (Status s = checkServed("a group of query heads per key/value head of", spec.group(),
+                             {1, 2, 4, 8, 16});
+      !s)
     return s;
   if (Status s = checkServed("a block size of", spec.block, {32, 64, 128}); !s)
     return s;
   if (spec.topk < 1 || spec.topk > 256)
-    return fail(ErrorKind::Unsupported, llvm::formatv("a top-k of {0} is not served: it must lie in 1..256; the nearest is {1}",
-                                                      spec.topk, spec.topk < 1 ? 1 : 256)
-                                            .str());
+    return fail(
+        ErrorKind::Unsupported,
+        llvm::formatv("a top-k of {0} is not served: it must lie in 1..256; the nearest is {1}",
+                      spec.topk, spec.topk < 1 ? 1 : 256)
+            .str());
   if (!(spec.softmaxScale() > 0))
-    return fail(ErrorKind::Usage, "the softmax scale must be positive: give --scale a positive number or leave it out");
+    return fail(
+        ErrorKind::Usage,
+        "the softmax scale must be positive: give --scale a positive number or leave it out");
   return {};
 }
 
@@ -68,21 +80,28 @@ Result<ParameterValues> parameterValues(select::MethodOp method, const Spec &spe
   for (const auto &[name, text] : spec.params) {
     auto known = values.find(name);
     if (known == values.end()) {
-      std::string names = llvm::join(llvm::map_range(method.getParams(), [](NamedAttribute p) { return p.getName().str(); }), ", ");
-      return fail(ErrorKind::Usage, llvm::formatv("@{0} has no parameter '{1}': --set knows {2}", method.getSymName(), name,
-                                                  names.empty() ? "none for this method" : names)
-                                        .str());
+      std::string names = llvm::join(
+          llvm::map_range(method.getParams(), [](NamedAttribute p) { return p.getName().str(); }),
+          ", ");
+      return fail(ErrorKind::Usage,
+                  llvm::formatv("@{0} has no parameter '{1}': --set knows {2}", method.getSymName(),
+                                name, names.empty() ? "none for this method" : names)
+                      .str());
     }
     int64_t number;
     bool isNumber = !StringRef(text).getAsInteger(10, number);
     if (isNumber != isa<IntegerAttr>(known->second))
-      return fail(ErrorKind::Usage, llvm::formatv("parameter '{0}' of @{1} is {2}, not '{3}'", name, method.getSymName(),
-                                                  isNumber ? "a keyword" : "a number", text)
-                                        .str());
-    known->second = isNumber ? Attribute(b.getI64IntegerAttr(number)) : Attribute(b.getStringAttr(text));
+      return fail(ErrorKind::Usage,
+                  llvm::formatv("parameter '{0}' of @{1} is {2}, not '{3}'", name,
+                                method.getSymName(), isNumber ? "a keyword" : "a number", text)
+                      .str());
+    known->second =
+        isNumber ? Attribute(b.getI64IntegerAttr(number)) : Attribute(b.getStringAttr(text));
   }
-  for (auto [name, value] : {std::pair<const char *, int>{"block", spec.block}, {"topk", spec.topk},
-                             {"group", spec.group()}, {"head_dim", spec.headDim}})
+  for (auto [name, value] : {std::pair<const char *, int>{"block", spec.block},
+                             {"topk", spec.topk},
+                             {"group", spec.group()},
+                             {"head_dim", spec.headDim}})
     values.try_emplace(name, b.getI64IntegerAttr(value));
   return values;
 }
@@ -93,7 +112,8 @@ void replaceReferences(select::MethodOp method, const ParameterValues &values) {
     for (NamedAttribute attribute : op->getAttrs()) {
       auto reference = dyn_cast<FlatSymbolRefAttr>(attribute.getValue());
       auto value = reference ? values.find(reference.getValue()) : values.end();
-      attributes.emplace_back(attribute.getName(), value == values.end() ? attribute.getValue() : value->second);
+      attributes.emplace_back(attribute.getName(),
+                              value == values.end() ? attribute.getValue() : value->second);
     }
     if (op != method)
       op->setAttrs(attributes);
@@ -138,10 +158,13 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
     return tl::unexpected<Error>(values.error());
   replaceReferences(method, *values);
   Builder b(method.getContext());
-  auto number = [&](const char *name, int value) { return b.getNamedAttr(name, b.getI64IntegerAttr(value)); };
+  auto number = [&](const char *name, int value) {
+    return b.getNamedAttr(name, b.getI64IntegerAttr(value));
+  };
   method.setSpecAttr(b.getDictionaryAttr(
-      {number("heads", spec.heads), number("kv_heads", spec.kvHeads), number("head_dim", spec.headDim),
-       number("block", spec.block), number("topk", spec.topk), b.getNamedAttr("dtype", b.getStringAttr(name(spec.dtype))),
+      {number("heads", spec.heads), number("kv_heads", spec.kvHeads),
+       number("head_dim", spec.headDim), number("block", spec.block), number("topk", spec.topk),
+       b.getNamedAttr("dtype", b.getStringAttr(name(spec.dtype))),
        b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))}));
 
   // Numbers may break what held for names: ask the verifiers again, and hand their words on.
@@ -166,7 +189,8 @@ struct SpecializePass : impl::SpecializeBase<SpecializePass> {
   using SpecializeBase::SpecializeBase;
   void runOnOperation() override {
     Spec spec;
-    spec.heads = heads, spec.kvHeads = kvHeads, spec.headDim = headDim, spec.block = block, spec.topk = topk;
+    spec.heads = heads, spec.kvHeads = kvHeads, spec.headDim = headDim, spec.block = block,
+    spec.topk = topk;
     spec.scale = scale;
     Result<Dtype> type = parseDtype(dtype);
     for (StringRef setting : set) {
@@ -191,7 +215,8 @@ struct SpecializePass : impl::SpecializeBase<SpecializePass> {
 void addSelectPasses(OpPassManager &manager, const Spec &spec) {
   SpecializeOptions options;
   options.heads = spec.heads, options.kvHeads = spec.kvHeads, options.headDim = spec.headDim;
-  options.block = spec.block, options.topk = spec.topk, options.scale = spec.scale, options.dtype = name(spec.dtype);
+  options.block = spec.block, options.topk = spec.topk, options.scale = spec.scale,
+  options.dtype = name(spec.dtype);
   for (const auto &[name, value] : spec.params)
     options.set.push_back(name + "=" + value);
   manager.addPass(createSpecialize(options));

@@ -35,7 +35,7 @@ select.method @no_return params() (%q, %k, %v) {
 
 // -----
 
-// expected-error @+1 {{must end with select.return}}
+// expected-error @+1 {{expects a non-empty block}}
 select.method @empty params() (%q, %k, %v) {
 }
 

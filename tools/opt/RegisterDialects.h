@@ -1,4 +1,5 @@
-// The dialects that text given to winnow-opt or to an editor may hold: ours, and those that regions and kernels use.
+// The dialects that text given to winnow-opt or to an editor may hold: ours, and those that regions
+// and kernels use.
 #pragma once
 #include "dialect/Select.h"
 #include "dialect/Tile.h"
@@ -6,8 +7,8 @@
 namespace winnow {
 
 inline void registerDialects(mlir::DialectRegistry &registry) {
-  registry.insert<select::SelectDialect, tile::TileDialect, mlir::arith::ArithDialect, mlir::math::MathDialect,
-                  mlir::scf::SCFDialect>();
+  registry.insert<select::SelectDialect, tile::TileDialect, mlir::arith::ArithDialect,
+                  mlir::math::MathDialect, mlir::scf::SCFDialect>();
 }
 
 } // namespace winnow

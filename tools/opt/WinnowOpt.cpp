@@ -1,5 +1,6 @@
-// winnow-opt: mlir-opt with Winnow's dialects and passes. Reads methods or kernels as text, runs the passes named on the
-// command line, prints the result; tests/dialect and tests/compiler are written with it.
+// winnow-opt: mlir-opt with Winnow's dialects and passes. Reads methods or kernels as text, runs
+// the passes named on the command line, prints the result; tests/dialect and tests/compiler are
+// written with it.
 #include "compiler/select/SelectPasses.h"
 #include "compiler/tile/TilePasses.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
