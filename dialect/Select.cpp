@@ -5,8 +5,7 @@
 using namespace mlir;
 using namespace winnow::select;
 
-//===-- Settings: a number, a keyword or @name
-//---------------------------------------------------------------------===//
+//===-- Settings: a number, a keyword or @name ---------------------------------------------===//
 
 static ParseResult parseSetting(OpAsmParser &parser, Attribute &setting) {
   StringAttr name;
@@ -47,8 +46,7 @@ static void printWord(OpAsmPrinter &printer, Operation *, StringAttr word) {
   printer << word.getValue();
 }
 
-//===-- Registration
-//-----------------------------------------------------------------------------------------------===//
+//===-- Registration -----------------------------------------------------------------------===//
 
 #include "dialect/SelectDialect.cpp.inc"
 #define GET_TYPEDEF_CLASSES
@@ -67,8 +65,7 @@ void SelectDialect::initialize() {
       >();
 }
 
-//===-- Methods
-//----------------------------------------------------------------------------------------------------===//
+//===-- Methods ----------------------------------------------------------------------------===//
 
 // select.method @name doc "..." params(a = 1, b = "word") spec {...} (%q, %k, %v) { ... }
 ParseResult MethodOp::parse(OpAsmParser &parser, OperationState &result) {

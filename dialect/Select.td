@@ -1,10 +1,12 @@
-// The select dialect: what a block-sparse attention method computes, one op per step. It serves the first step of the
-// way of a kernel; a built-in method is a text of about 15 lines in dialect/methods/.
+// The select dialect: what a block-sparse attention method computes, one op per step. It serves the
+// first step of the way of a kernel; a built-in method is a text of about 15 lines in
+// dialect/methods/.
 //
-// Values have no printed types, since each op has only one way to be typed. A setting of an op is a number, a keyword,
-// or a reference `@name` to a parameter of the method or to one of the spec's names (block, topk, group, head_dim);
-// references become numbers when the method is specialised. Notation below: t a query at absolute position pos, h a
-// query head of group g, G heads per group, B the block size, j a summary row, b a block.
+// Values have no printed types, since each op has only one way to be typed. A setting of an op is a
+// number, a keyword, or a reference `@name` to a parameter of the method or to one of the spec's
+// names (block, topk, group, head_dim); references become numbers when the method is specialised.
+// Notation below: t a query at absolute position pos, h a query head of group g, G heads per group,
+// B the block size, j a summary row, b a block.
 #ifndef WINNOW_DIALECT_SELECT
 #define WINNOW_DIALECT_SELECT
 
@@ -22,23 +24,29 @@ def Select_Dialect : Dialect {
   let useDefaultTypePrinterParser = 1;
 }
 
-//===-- Types ------------------------------------------------------------------------------------------------------===//
+//===-- Types -------------------------------------------------------------------------------===//
 
 class Select_TypeDef<string name, string word, string text> : TypeDef<Select_Dialect, name> {
   let mnemonic = word;
   let summary = text;
 }
-class Select_Type<TypeDef type, string name> : DialectType<Select_Dialect, CPred<"::mlir::isa<::winnow::select::" # name # "Type>($_self)">, type.summary>,
+class Select_Type<TypeDef type, string name>
+    : DialectType<Select_Dialect,
+                  CPred<"::mlir::isa<::winnow::select::" # name # "Type>($_self)">, type.summary>,
     BuildableType<"$_builder.getType<::winnow::select::" # name # "Type>()">;
 
 def Select_QueryType : Select_TypeDef<"Query", "query", "queries [tokens, heads, head_dim]">;
 def Select_KeyType : Select_TypeDef<"Key", "key", "keys [tokens, kv_heads, head_dim]">;
 def Select_ValueType : Select_TypeDef<"Value", "value", "values [tokens, kv_heads, head_dim]">;
-def Select_SummaryType : Select_TypeDef<"Summary", "summary", "summaries of keys [kv_heads, rows, head_dim]">;
+def Select_SummaryType
+    : Select_TypeDef<"Summary", "summary", "summaries of keys [kv_heads, rows, head_dim]">;
 def Select_LseType : Select_TypeDef<"Lse", "lse", "log-sum-exp per query head and token">;
-def Select_ScoresType : Select_TypeDef<"Scores", "scores", "scores of summary rows or of blocks, per head or group">;
-def Select_IdsType : Select_TypeDef<"Ids", "ids", "selected block ids, ascending, -1 behind the last">;
-def Select_OutputType : Select_TypeDef<"Output", "output", "attention output, like the queries, and its log-sum-exp">;
+def Select_ScoresType
+    : Select_TypeDef<"Scores", "scores", "scores of summary rows or of blocks, per head or group">;
+def Select_IdsType
+    : Select_TypeDef<"Ids", "ids", "selected block ids, ascending, -1 behind the last">;
+def Select_OutputType
+    : Select_TypeDef<"Output", "output", "attention output, like the queries, and its log-sum-exp">;
 
 def Query : Select_Type<Select_QueryType, "Query">;
 def Key : Select_Type<Select_KeyType, "Key">;
@@ -50,7 +58,8 @@ def Ids : Select_Type<Select_IdsType, "Ids">;
 def Output : Select_Type<Select_OutputType, "Output">;
 
 // A number, a keyword, or a reference to a parameter.
-def Setting : AnyAttrOf<[I64Attr, StrAttr, FlatSymbolRefAttr], "a number, a keyword or a reference to a parameter">;
+def Setting : AnyAttrOf<[I64Attr, StrAttr, FlatSymbolRefAttr],
+                        "a number, a keyword or a reference to a parameter">;
 
 class Select_Op<string mnemonic, list<Trait> traits = []> : Op<Select_Dialect, mnemonic, traits>;
 
@@ -58,7 +67,9 @@ class Select_Op<string mnemonic, list<Trait> traits = []> : Op<Select_Dialect, m
 class Select_Step<string mnemonic, string hint, list<Trait> traits = []>
     : Select_Op<mnemonic, traits # [Pure, OpAsmOpInterface]> {
   code resultName = [{
-    void getAsmResultNames(::mlir::OpAsmSetValueNameFn setName) { setName((*this)->getResult(0), "}] # hint # [{"); }
+    void getAsmResultNames(::mlir::OpAsmSetValueNameFn setName) {
+      setName((*this)->getResult(0), "}] # hint # [{");
+    }
   }];
   let extraClassDeclaration = resultName;
 }
@@ -68,22 +79,25 @@ class Select_RewritingStep<string mnemonic, string hint, string row>
     : Select_Step<mnemonic, hint, [RecursiveMemoryEffects]> {
   let extraClassDeclaration = resultName # [{
     void getAsmBlockArgumentNames(::mlir::Region &region, ::mlir::OpAsmSetValueNameFn setName) {
-      for (auto [argument, name] : ::llvm::zip(region.getArguments(), ::llvm::ArrayRef<const char *>{"value", "position", "}] # row # [{"}))
+      ::llvm::ArrayRef<const char *> names{"value", "position", "}] # row # [{"};
+      for (auto [argument, name] : ::llvm::zip(region.getArguments(), names))
         setName(argument, name);
     }
   }];
 }
 
-//===-- Method and structure ---------------------------------------------------------------------------------------===//
+//===-- Method and structure ----------------------------------------------------------------===//
 
-def Select_MethodOp : Select_Op<"method", [IsolatedFromAbove, Symbol, SingleBlock, OpAsmOpInterface]> {
+def Select_MethodOp
+    : Select_Op<"method", [IsolatedFromAbove, Symbol, SingleBlock, OpAsmOpInterface]> {
   let summary = "A method: a program from queries, keys and values to attention output";
   let description = [{
-    `doc` is the line that `winnow methods` shows. `params` declares the method's parameters with their defaults
-    (integers, or keywords in quotes); `--set name=value` changes them. `spec` is attached by specialisation. The inputs
-    are queries [tokens, heads, head_dim], keys and values [tokens, kv_heads, head_dim] of a ragged batch.
+    `doc` is the line that `winnow methods` shows. `params` declares the method's parameters with
+    their defaults (integers, or keywords in quotes); `--set name=value` changes them. `spec` is
+    attached by specialisation. The inputs are queries [tokens, heads, head_dim], keys and values
+    [tokens, kv_heads, head_dim] of a ragged batch.
 
-        select.method @block_mean doc "best blocks by their mean key" params(local = 1) (%q, %k, %v) {
+        select.method @block_mean doc "best blocks by mean" params(local = 1) (%q, %k, %v) {
           %mean = select.summarize mean %k window @block stride @block
           %s    = select.score %q, %mean visible none
           %b    = select.pool max %s
@@ -93,13 +107,15 @@ def Select_MethodOp : Select_Op<"method", [IsolatedFromAbove, Symbol, SingleBloc
           select.return %o
         }
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$doc, DictionaryAttr:$params, OptionalAttr<DictionaryAttr>:$spec);
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$doc, DictionaryAttr:$params,
+                       OptionalAttr<DictionaryAttr>:$spec);
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     void getAsmBlockArgumentNames(::mlir::Region &region, ::mlir::OpAsmSetValueNameFn setName) {
-      for (auto [argument, name] : ::llvm::zip(region.getArguments(), ::llvm::ArrayRef<const char *>{"query", "keys", "values"}))
+      ::llvm::ArrayRef<const char *> names{"query", "keys", "values"};
+      for (auto [argument, name] : ::llvm::zip(region.getArguments(), names))
         setName(argument, name);
     }
   }];
@@ -114,8 +130,8 @@ def Select_ReturnOp : Select_Op<"return", [Terminator, Pure, ParentOneOf<["Metho
 def Select_KernelOp : Select_Op<"kernel", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "Steps that one generated kernel computes (made by the fuse-kernels pass)";
   let description = [{
-    `name` is the kernel's step in the launch recipe: summarize, score, top_k or attend. The results are what leaves the
-    kernel through memory; everything else inside stays in registers.
+    `name` is the kernel's step in the launch recipe: summarize, score, top_k or attend. The results
+    are what leaves the kernel through memory; everything else inside stays in registers.
   }];
   let arguments = (ins StrAttr:$name);
   let results = (outs Variadic<AnyType>:$results);
@@ -130,30 +146,33 @@ def Select_YieldOp : Select_Op<"yield", [Terminator, Pure]> {
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
 }
 
-//===-- Steps ------------------------------------------------------------------------------------------------------===//
+//===-- Steps -------------------------------------------------------------------------------===//
 
 def Select_SummarizeOp : Select_Step<"summarize", "summary"> {
   let summary = "Summaries of windows of keys";
   let description = [{
-    Row j = the mean over keys [stride * j, stride * j + window), per KV head and channel, in fp32, rounded to the
-    element type. Only whole windows count: a sequence of T keys has T < window ? 0 : (T - window) / stride + 1 rows.
-    The window is a multiple of the stride. Keys are those of the cache, so after any rotary embedding. `mean` is the only
-    kind; block means are MoBA's (arXiv 2502.13189), overlapping windows NSA's and InfLLM-V2's (2502.11089, 2509.24663).
+    Row j = the mean over keys [stride * j, stride * j + window), per KV head and channel, in fp32,
+    rounded to the element type. Only whole windows count: a sequence of T keys has T < window ? 0 :
+    (T - window) / stride + 1 rows. The window is a multiple of the stride. Keys are those of the
+    cache, so after any rotary embedding. `mean` is the only kind; block means are MoBA's (arXiv
+    2502.13189), overlapping windows NSA's and InfLLM-V2's (2502.11089, 2509.24663).
   }];
   let arguments = (ins StrAttr:$kind, Key:$keys, Setting:$window, Setting:$stride);
   let results = (outs Summary:$summary);
-  let assemblyFormat = "custom<Word>($kind) $keys `window` custom<Setting>($window) `stride` custom<Setting>($stride) attr-dict";
+  let assemblyFormat = [{custom<Word>($kind) $keys `window` custom<Setting>($window)
+                         `stride` custom<Setting>($stride) attr-dict}];
   let hasVerifier = 1;
 }
 
 def Select_LogSumExpOp : Select_Step<"logsumexp", "lse"> {
   let summary = "The normaliser of a softmax over summaries";
   let description = [{
-    LSE_h = log of the sum over visible rows c of exp(q_h . row_c * scale). mode: `coarse` sums over the rows of
-    `coarse` (InfLLM-V2, arXiv 2509.24663: no correction for their smaller number), `exact` over the scored rows,
-    `none` makes the scores raw. visible: see select.score.
+    LSE_h = log of the sum over visible rows c of exp(q_h . row_c * scale). mode: `coarse` sums over
+    the rows of `coarse` (InfLLM-V2, arXiv 2509.24663: no correction for their smaller number),
+    `exact` over the scored rows, `none` makes the scores raw. visible: see select.score.
   }];
-  let arguments = (ins Query:$query, Summary:$rows, Optional<Summary>:$coarse, Setting:$mode, Setting:$visible);
+  let arguments = (ins Query:$query, Summary:$rows, Optional<Summary>:$coarse,
+                       Setting:$mode, Setting:$visible);
   let results = (outs Lse:$lse);
   let assemblyFormat = [{$query `,` $rows (`coarse` $coarse^)? `mode` custom<Setting>($mode)
                          `visible` custom<Setting>($visible) attr-dict}];
@@ -163,26 +182,28 @@ def Select_LogSumExpOp : Select_Step<"logsumexp", "lse"> {
 def Select_ScoreOp : Select_RewritingStep<"score", "scores", "row"> {
   let summary = "Scores of queries against summary rows, per query head";
   let description = [{
-    With `softmax`: score = exp(q_h . row_j * scale - LSE_h), hidden rows score 0. Without: score = q_h . row_j * scale,
-    hidden rows -inf, and a region may rewrite each score: (score f32, query position i32, row i32) -> f32.
-    visible `none`: row j is visible when its window ends at or before the query, stride * j + window <= pos + 1.
-    visible `infllmv2`: the published kernel's rule, for comparing with it bit by bit; for windows of two strides. It counts
-    from the query's index i in its segment of L queries, n rows and stride S, dividing toward zero:
-    j < min(n, max(0, (i + 1) / S - 1 + n - (L - S + 1) / S)).
+    With `softmax`: score = exp(q_h . row_j * scale - LSE_h), hidden rows score 0. Without: score =
+    q_h . row_j * scale, hidden rows -inf, and a region may rewrite each score: (score f32, query
+    position i32, row i32) -> f32. visible `none`: row j is visible when its window ends at or
+    before the query, stride * j + window <= pos + 1. visible `infllmv2`: the published kernel's
+    rule, for comparing with it bit by bit; for windows of two strides. It counts from the query's
+    index i in its segment of L queries, n rows and stride S, dividing toward zero: j < min(n,
+    max(0, (i + 1) / S - 1 + n - (L - S + 1) / S)).
   }];
   let arguments = (ins Query:$query, Summary:$rows, Optional<Lse>:$lse, Setting:$visible);
   let regions = (region AnyRegion:$rewrite);
   let results = (outs Scores:$scores);
-  let assemblyFormat = [{$query `,` $rows (`softmax` $lse^)? `visible` custom<Setting>($visible) (`rewrite` $rewrite^)?
-                         attr-dict}];
+  let assemblyFormat = [{$query `,` $rows (`softmax` $lse^)? `visible` custom<Setting>($visible)
+                         (`rewrite` $rewrite^)? attr-dict}];
   let hasVerifier = 1;
 }
 
 def Select_CombineHeadsOp : Select_Step<"combine_heads", "combined"> {
   let summary = "One score per group of heads that share a KV head: sum or max over the group";
   let description = [{
-    combined[g, t, j] = sum (or max) over the G heads h of group g of scores[h, t, j]. A method without this step selects
-    per query head, as MoBA does; with it, once per KV head, as NSA and InfLLM-V2 do.
+    combined[g, t, j] = sum (or max) over the G heads h of group g of scores[h, t, j]. A method
+    without this step selects per query head, as MoBA does; with it, once per KV head, as NSA and
+    InfLLM-V2 do.
   }];
   let arguments = (ins StrAttr:$kind, Scores:$scores);
   let results = (outs Scores:$combined);
@@ -191,11 +212,12 @@ def Select_CombineHeadsOp : Select_Step<"combine_heads", "combined"> {
 }
 
 def Select_PoolOp : Select_Step<"pool", "pooled"> {
-  let summary = "Scores of summary rows to scores of blocks: max or sum over the windows that overlap a block";
+  let summary = "Scores of rows to scores of blocks: max or sum over the overlapping windows";
   let description = [{
-    pooled[b] = max (InfLLM-V2) or sum (NSA, equation 9) of scores[j] over the rows j whose windows overlap block b:
-    B/stride * b - (window/stride - 1) <= j < B/stride * (b + 1), cut to the existing ones; a block without any row
-    scores -inf. For windows that are the blocks themselves the step is the identity.
+    pooled[b] = max (InfLLM-V2) or sum (NSA, equation 9) of scores[j] over the rows j whose windows
+    overlap block b: B/stride * b - (window/stride - 1) <= j < B/stride * (b + 1), cut to the
+    existing ones; a block without any row scores -inf. For windows that are the blocks themselves
+    the step is the identity.
   }];
   let arguments = (ins StrAttr:$kind, Scores:$scores);
   let results = (outs Scores:$pooled);
@@ -206,21 +228,24 @@ def Select_PoolOp : Select_Step<"pool", "pooled"> {
 def Select_ForceOp : Select_Step<"force", "forced"> {
   let summary = "Blocks that are selected whatever their score, inside the budget";
   let description = [{
-    b < init, and own - local < b <= own with own = pos / B: `local` counts the query's own block. Forced blocks count
-    against topk, so init + local may not exceed it; a token's own block is always forced (local >= 1).
+    b < init, and own - local < b <= own with own = pos / B: `local` counts the query's own block.
+    Forced blocks count against topk, so init + local may not exceed it; a token's own block is
+    always forced (local >= 1).
   }];
   let arguments = (ins Scores:$scores, Setting:$init, Setting:$local);
   let results = (outs Scores:$forced);
-  let assemblyFormat = "$scores `init` custom<Setting>($init) `local` custom<Setting>($local) attr-dict";
+  let assemblyFormat = [{$scores `init` custom<Setting>($init) `local` custom<Setting>($local)
+                         attr-dict}];
   let hasVerifier = 1;
 }
 
 def Select_TopKOp : Select_Step<"top_k", "ids"> {
-  let summary = "The topk best blocks of each token, never behind its own: exact; ties to the smaller id";
+  let summary = "The topk best blocks of each token, none behind its own; ties to the smaller id";
   let description = [{
-    ids[g, t] = the min(topk, pos / B + 1) blocks b <= pos / B with the highest scores, forced ones first, a smaller id
-    before a larger one of equal score; written in ascending order, -1 behind the last. The result depends on nothing
-    but the scores: not on tile sizes, neighbours or the device.
+    ids[g, t] = the min(topk, pos / B + 1) blocks b <= pos / B with the highest scores, forced ones
+    first, a smaller id before a larger one of equal score; written in ascending order, -1 behind
+    the last. The result depends on nothing but the scores: not on tile sizes, neighbours or the
+    device.
   }];
   let arguments = (ins Scores:$scores);
   let results = (outs Ids:$ids);
@@ -231,15 +256,18 @@ def Select_TopKOp : Select_Step<"top_k", "ids"> {
 def Select_AttendOp : Select_RewritingStep<"attend", "output", "key"> {
   let summary = "Softmax attention over the keys of the selected blocks; over all keys without ids";
   let description = [{
-    out[t, h] = softmax over keys i <= pos in the selected blocks of q_h . k_i * scale, times v_i; fp32 accumulation.
-    Duplicate ids count once, ids outside the sequence and -1 are ignored; a row with nothing selected gives 0 and an
-    lse of -inf. A sequence shorter than `dense_len` keys attends to every key (-1: none does). A region may rewrite each
-    logit (softcap, bias): (logit f32 after scaling, query position i32, key position i32) -> f32.
+    out[t, h] = softmax over keys i <= pos in the selected blocks of q_h . k_i * scale, times v_i;
+    fp32 accumulation. Duplicate ids count once, ids outside the sequence and -1 are ignored; a row
+    with nothing selected gives 0 and an lse of -inf. A sequence shorter than `dense_len` keys
+    attends to every key (-1: none does). A region may rewrite each logit (softcap, bias): (logit
+    f32 after scaling, query position i32, key position i32) -> f32.
   }];
-  let arguments = (ins Query:$query, Key:$keys, Value_:$values, Optional<Ids>:$ids, OptionalAttr<Setting>:$dense_len);
+  let arguments = (ins Query:$query, Key:$keys, Value_:$values, Optional<Ids>:$ids,
+                       OptionalAttr<Setting>:$dense_len);
   let regions = (region AnyRegion:$rewrite);
   let results = (outs Output:$output);
-  let assemblyFormat = [{$query `,` $keys `,` $values (`,` $ids^)? (`dense_len` custom<Setting>($dense_len)^)?
+  let assemblyFormat = [{$query `,` $keys `,` $values (`,` $ids^)?
+                         (`dense_len` custom<Setting>($dense_len)^)?
                          (`rewrite` $rewrite^)? attr-dict}];
   let hasVerifier = 1;
 }

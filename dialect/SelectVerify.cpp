@@ -71,7 +71,7 @@ static LogicalResult verifyRewrite(Operation *op, Region &region) {
   return success();
 }
 
-/// The op that made a value of scores, looking through a kernel's boundary.
+/// The op that made a value of scores; a kernel's result was verified before fusion.
 static Operation *origin(Value scores) { return scores.getDefiningOp(); }
 
 LogicalResult MethodOp::verify() {

@@ -18,7 +18,4 @@ void fuseKernels(select::MethodOp method);
 /// "file:line:column" of a location or an op, for messages.
 std::string place(mlir::Location location);
 std::string place(mlir::Operation *op);
-/// Adds the select passes in order: specialise for `spec`, then fuse. For tools; the compiler calls
-/// the functions above.
-void addSelectPasses(mlir::OpPassManager &manager, const Spec &spec);
 } // namespace winnow

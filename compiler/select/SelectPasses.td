@@ -6,12 +6,15 @@ include "mlir/Pass/PassBase.td"
 def Specialize : Pass<"winnow-specialize", "::mlir::ModuleOp"> {
   let summary = "Replace parameters by numbers, resolve modes, check the spec";
   let description = [{
-    References become the numbers of the spec and of the method's parameters (defaults, or what `set` says); the
-    log-sum-exp's mode picks the rows it sums over; steps that nothing needs any more are dropped.
+    References become the numbers of the spec and of the method's parameters (defaults, or what
+    `set` says); the log-sum-exp's mode picks the rows it sums over; steps that nothing needs any
+    more are dropped.
   }];
   let options = [
-    Option<"heads", "heads", "int", "32", "query heads">, Option<"kvHeads", "kv-heads", "int", "2", "key/value heads">,
-    Option<"headDim", "head-dim", "int", "128", "elements of a row">, Option<"block", "block", "int", "64", "keys of a block">,
+    Option<"heads", "heads", "int", "32", "query heads">,
+    Option<"kvHeads", "kv-heads", "int", "2", "key/value heads">,
+    Option<"headDim", "head-dim", "int", "128", "elements of a row">,
+    Option<"block", "block", "int", "64", "keys of a block">,
     Option<"topk", "topk", "int", "96", "selected blocks per token">,
     Option<"scale", "scale", "double", "0", "softmax scale; 0 means head_dim^-0.5">,
     Option<"dtype", "dtype", "std::string", "\"bf16\"", "bf16 or fp16">,
@@ -21,8 +24,8 @@ def Specialize : Pass<"winnow-specialize", "::mlir::ModuleOp"> {
 def FuseKernels : Pass<"winnow-fuse-kernels", "::mlir::ModuleOp"> {
   let summary = "Group the steps of a method into kernels";
   let description = [{
-    summarize: all summaries. score: from the log-sum-exp to pooling, so that scores per head and row never leave
-    registers. top_k: forced blocks and selection. attend: attention.
+    summarize: all summaries. score: from the log-sum-exp to pooling, so that scores per head and
+    row never leave registers. top_k: forced blocks and selection. attend: attention.
   }];
 }
 #endif

@@ -211,15 +211,4 @@ struct SpecializePass : impl::SpecializeBase<SpecializePass> {
   }
 };
 } // namespace
-
-void addSelectPasses(OpPassManager &manager, const Spec &spec) {
-  SpecializeOptions options;
-  options.heads = spec.heads, options.kvHeads = spec.kvHeads, options.headDim = spec.headDim;
-  options.block = spec.block, options.topk = spec.topk, options.scale = spec.scale,
-  options.dtype = name(spec.dtype);
-  for (const auto &[name, value] : spec.params)
-    options.set.push_back(name + "=" + value);
-  manager.addPass(createSpecialize(options));
-  manager.addPass(createFuseKernels());
-}
 } // namespace winnow
