@@ -77,51 +77,31 @@ TEST(Run, filesInAndOut) {
   EXPECT_EQ(readNpy(tool.path("o2.npy"))->data, out->data);
 }
 
-TEST(Run, helpTeaches) {
-  ToolRunner tool;
-  for (const char *name : {"run", "compile", "check", "bench", "methods", "doctor", "cache"}) {
-    Outcome outcome = tool.run({name, "--help"});
-    EXPECT_EQ(outcome.exitCode, 0);
-    EXPECT_NE(outcome.out.find("Examples:\n  winnow"), std::string::npos) << name;
-    EXPECT_EQ(outcome.err, "");
-  }
+/// A disk that is full while the output is written: `limit` bytes fit into any file.
+Outcome runOnFullDisk(ToolRunner &tool, const std::string &out) {
+  writeNormal(tool.path("q.npy"), {200, 8, 64}, 1);
+  writeNormal(tool.path("k.npy"), {200, 2, 64}, 2);
+  writeNormal(tool.path("v.npy"), {200, 2, 64}, 3);
+  tool.environment["WINNOW_CACHE_DIR"] = "";
+  tool.fileSizeLimit = 4096;
+  return tool.run(command({"run", WINNOW_TEST_METHOD},
+                          {"--q", "q.npy", "--k", "k.npy", "--v", "v.npy", "--out", out}));
 }
 
-TEST(Doctor, tellsEverythingAsJson) {
+TEST(BadInput, fullDiskLeavesNothing) {
   ToolRunner tool;
-  tool.environment["WINNOW_LIBCUDA"] = "/nowhere/libcuda.so";
-  Outcome outcome = tool.run({"doctor", "--json"});
-  ASSERT_EQ(outcome.exitCode, 0);
-  auto facts = nlohmann::json::parse(outcome.out, nullptr, false);
-  ASSERT_TRUE(facts.is_object());
-  EXPECT_FALSE(facts["driver"]["found"]);
-  EXPECT_EQ(facts["cache"]["directory"], tool.path("cache"));
-  bool listed = false;
-  for (const auto &entry : facts["environment"])
-    listed |= entry["name"] == "WINNOW_LIBCUDA" && entry["value"] == "/nowhere/libcuda.so";
-  EXPECT_TRUE(listed);
+  Outcome outcome = runOnFullDisk(tool, "out.npy");
+  EXPECT_EQ(outcome.exitCode, 2);
+  EXPECT_EQ(outcome.errLines(), 1) << outcome.err;
+  EXPECT_NE(outcome.err.find("out.npy"), std::string::npos) << outcome.err;
+  EXPECT_EQ(tool.files(), (std::vector<std::string>{"k.npy", "q.npy", "v.npy"}));
 }
 
-TEST(Check, findsItsCases) {
+TEST(BadInput, fullDiskKeepsTheOldFile) {
   ToolRunner tool;
-  Outcome outcome = tool.run({"check", "--list"});
-  EXPECT_EQ(outcome.exitCode, 0);
-  EXPECT_NE(outcome.out.find("adversarial_ids"), std::string::npos);
-  EXPECT_EQ(tool.run({"check", "--device", "cpu", "--filter", "no_such_case"}).exitCode, 2);
-  EXPECT_EQ(tool.run({"check", "--filter", "("}).exitCode, 2);
-}
-
-TEST(Npy, roundTrip) {
-  ToolRunner tool;
-  std::vector<float> data = {1, 2.5, -3, 0.1f, 1e-8f, 6};
-  for (const std::vector<size_t> &shape : {std::vector<size_t>{6}, {2, 3}, {1, 2, 3}, {0, 4}}) {
-    ASSERT_TRUE(writeNpy(tool.path("x.npy"), "<f4", shape, data.data()));
-    Result<NpyArray> array = readNpy(tool.path("x.npy"));
-    ASSERT_TRUE(array) << array.error().message;
-    EXPECT_EQ(array->shape, shape);
-    EXPECT_EQ(array->data,
-              std::string(reinterpret_cast<const char *>(data.data()), array->elements() * 4));
-  }
+  std::ofstream(tool.path("old.npy")) << "old";
+  EXPECT_EQ(runOnFullDisk(tool, "old.npy").exitCode, 2);
+  EXPECT_EQ(std::filesystem::file_size(tool.path("old.npy")), 3u);
 }
 
 } // namespace

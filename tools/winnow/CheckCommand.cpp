@@ -4,6 +4,7 @@
 #include "tools/winnow/Backend.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
+#include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -55,6 +56,12 @@ public:
         fmt::print("{}{}\n", test.name, test.large ? " (large)" : "");
       return {};
     }
+    auto isChosen = [this](const ConformanceCase &test) { return chosen(test.name); };
+    bool any = std::any_of(table->begin(), table->end(), isChosen) ||
+               std::any_of(recorded.begin(), recorded.end(),
+                           [&](const RecordedCase &one) { return isChosen(one.test); });
+    if (!any)
+      return fail(ErrorKind::Usage, fmt::format("--filter {}: no such case", filter));
     Result<std::unique_ptr<Backend>> opened = openBackend(options, cache);
     if (!opened)
       return tl::unexpected(opened.error());
@@ -120,7 +127,7 @@ private:
       fmt::print("{} passed, {} failed\n", passes, failures);
     }
     if (passes + failures == 0)
-      return fail(ErrorKind::Usage, fmt::format("--filter {}: no such case", filter));
+      return fail(ErrorKind::Usage, "only cases that need --large were chosen");
     if (failures)
       return fail(ErrorKind::WrongResult,
                   fmt::format("{} of {} cases failed", failures, passes + failures));

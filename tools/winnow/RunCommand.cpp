@@ -125,6 +125,10 @@ private:
       if (!loaded)
         return tl::unexpected(loaded.error());
       input.emplace(std::move(*loaded));
+      int selectHeads = image ? image->selectHeads : method ? problem().selectHeads(*method) : 0;
+      if (!files.useIds.empty())
+        if (Status status = loadIds(files, selectHeads, *input); !status)
+          return status;
     } else if (!files.useIds.empty()) {
       return fail(ErrorKind::Usage, "--use-ids needs --q, --k and --v");
     }
@@ -185,12 +189,8 @@ private:
     call.image = image;
     call.problem = &problem();
     call.repeats = backend->isGpu() && !files.anyInput() ? 10 : 0;
-    if (!files.useIds.empty()) {
-      int selectHeads = image ? image->selectHeads : method ? problem().selectHeads(*method) : 0;
-      if (Status status = loadIds(files, selectHeads, *input); !status)
-        return status;
+    if (!files.useIds.empty())
       call.ids = input->ids.data();
-    }
     Progress progress("running");
     call.progress = progress.callback();
     Result<BackendAnswer> result = backend->run(call);

@@ -7,11 +7,8 @@
 namespace winnow {
 namespace {
 
-Result<NpyArray> readTensor(const std::string &path, const char *flag, int heads, int headDim,
+Result<NpyArray> readTensor(const std::string &path, int heads, int headDim,
                             const char *headsFlag) {
-  if (path.empty())
-    return fail(ErrorKind::Usage,
-                fmt::format("{} is missing: --q, --k and --v come together", flag));
   Result<NpyArray> array = readNpy(path);
   if (!array)
     return array;
@@ -92,13 +89,18 @@ Status setLengths(const RunFiles &files, int queryTokens, int keyTokens,
 } // namespace
 
 Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
-  Result<NpyArray> q = readTensor(files.q, "--q", spec.heads, spec.headDim, "--heads");
+  for (const auto &[path, flag] :
+       {std::pair(&files.q, "--q"), {&files.k, "--k"}, {&files.v, "--v"}})
+    if (path->empty())
+      return fail(ErrorKind::Usage,
+                  fmt::format("{} is missing: --q, --k and --v come together", flag));
+  Result<NpyArray> q = readTensor(files.q, spec.heads, spec.headDim, "--heads");
   if (!q)
     return tl::unexpected(q.error());
-  Result<NpyArray> k = readTensor(files.k, "--k", spec.kvHeads, spec.headDim, "--kv-heads");
+  Result<NpyArray> k = readTensor(files.k, spec.kvHeads, spec.headDim, "--kv-heads");
   if (!k)
     return tl::unexpected(k.error());
-  Result<NpyArray> v = readTensor(files.v, "--v", spec.kvHeads, spec.headDim, "--kv-heads");
+  Result<NpyArray> v = readTensor(files.v, spec.kvHeads, spec.headDim, "--kv-heads");
   if (!v)
     return tl::unexpected(v.error());
   if (k->shape != v->shape)

@@ -1,0 +1,127 @@
+// Commands that need neither GPU nor CPU target: compile, methods, doctor, cache, help; and the
+// NumPy files.
+#include "tests/tools/ToolRunner.h"
+#include "tools/winnow/Npy.h"
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <set>
+
+using namespace winnow;
+
+namespace {
+
+TEST(Run, helpTeaches) {
+  ToolRunner tool;
+  for (const char *name : {"run", "compile", "check", "bench", "methods", "doctor", "cache"}) {
+    Outcome outcome = tool.run({name, "--help"});
+    EXPECT_EQ(outcome.exitCode, 0);
+    EXPECT_NE(outcome.out.find("Examples:\n  winnow"), std::string::npos) << name;
+    EXPECT_EQ(outcome.err, "");
+  }
+}
+
+TEST(Doctor, tellsEverythingAsJson) {
+  ToolRunner tool;
+  tool.environment["WINNOW_LIBCUDA"] = "/nowhere/libcuda.so";
+  Outcome outcome = tool.run({"doctor", "--json"});
+  ASSERT_EQ(outcome.exitCode, 0);
+  auto facts = nlohmann::json::parse(outcome.out, nullptr, false);
+  ASSERT_TRUE(facts.is_object());
+  EXPECT_FALSE(facts["driver"]["found"]);
+  EXPECT_EQ(facts["cache"]["directory"], tool.path("cache"));
+  bool listed = false;
+  for (const auto &entry : facts["environment"])
+    listed |= entry["name"] == "WINNOW_LIBCUDA" && entry["value"] == "/nowhere/libcuda.so";
+  EXPECT_TRUE(listed);
+}
+
+TEST(Check, findsItsCases) {
+  ToolRunner tool;
+  Outcome outcome = tool.run({"check", "--list"});
+  EXPECT_EQ(outcome.exitCode, 0);
+  EXPECT_NE(outcome.out.find("adversarial_ids"), std::string::npos);
+  EXPECT_EQ(tool.run({"check", "--device", "cpu", "--filter", "no_such_case"}).exitCode, 2);
+  EXPECT_EQ(tool.run({"check", "--filter", "("}).exitCode, 2);
+}
+
+TEST(Npy, roundTrip) {
+  ToolRunner tool;
+  std::vector<float> data = {1, 2.5, -3, 0.1f, 1e-8f, 6};
+  for (const std::vector<size_t> &shape : {std::vector<size_t>{6}, {2, 3}, {1, 2, 3}, {0, 4}}) {
+    ASSERT_TRUE(writeNpy(tool.path("x.npy"), "<f4", shape, data.data()));
+    Result<NpyArray> array = readNpy(tool.path("x.npy"));
+    ASSERT_TRUE(array) << array.error().message;
+    EXPECT_EQ(array->shape, shape);
+    EXPECT_EQ(array->data,
+              std::string(reinterpret_cast<const char *>(data.data()), array->elements() * 4));
+  }
+}
+
+TEST(Compile, secondTimeFromTheCache) {
+  ToolRunner tool;
+  std::vector<std::string> words = {"compile", WINNOW_TEST_METHOD, "--arch", "sm_80,sm_89,sm_90a",
+                                    "--json"};
+  for (const char *expected : {"miss", "hit"}) {
+    Outcome outcome = tool.run(words);
+    ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+    auto result = nlohmann::json::parse(outcome.out, nullptr, false);
+    ASSERT_TRUE(result.is_object()) << outcome.out;
+    ASSERT_GE(result["kernels"].size(), 12u);
+    for (const auto &kernel : result["kernels"]) {
+      EXPECT_EQ(kernel["cache"], expected);
+      EXPECT_GT(kernel["registers"], 0);
+    }
+  }
+  auto listed = nlohmann::json::parse(tool.run({"cache", "list", "--json"}).out, nullptr, false);
+  EXPECT_EQ(listed["entries"].size(), 3u);
+  EXPECT_EQ(tool.run({"cache", "clear"}).exitCode, 0);
+  listed = nlohmann::json::parse(tool.run({"cache", "list", "--json"}).out, nullptr, false);
+  EXPECT_EQ(listed["entries"].size(), 0u);
+}
+
+TEST(Compile, everyStageAsFiles) {
+  ToolRunner tool;
+  Outcome outcome =
+      tool.run({"compile", WINNOW_TEST_METHOD, "--arch", "sm_80", "--emit", "all", "-o", "out"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  std::set<std::string> kinds;
+  for (const auto &entry : std::filesystem::directory_iterator(tool.path("out"))) {
+    std::string name = entry.path().filename().string();
+    EXPECT_GT(entry.file_size(), 100u) << name;
+    for (const char *kind :
+         {".select.mlir", ".kernels.mlir", ".tile.mlir", ".cu", ".ptx", ".cubin", ".winnow"})
+      if (name.size() > std::string(kind).size() &&
+          name.substr(name.size() - std::string(kind).size()) == kind)
+        kinds.insert(kind);
+  }
+  EXPECT_EQ(kinds.size(), 7u);
+}
+
+TEST(Compile, keyIsStableAndFollowsTheSpec) {
+  ToolRunner tool;
+  auto key = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"compile", WINNOW_TEST_METHOD, "--arch", "sm_80",
+                                      "--print-key"};
+    words.insert(words.end(), more.begin(), more.end());
+    Outcome outcome = tool.run(words);
+    EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+    return outcome.out;
+  };
+  EXPECT_EQ(key({}), key({}));
+  EXPECT_NE(key({}), key({"--topk", "95"}));
+  EXPECT_NE(key({}), key({"--set", "local=32"}));
+}
+
+TEST(Methods, listAndText) {
+  ToolRunner tool;
+  auto list = nlohmann::json::parse(tool.run({"methods", "--json"}).out, nullptr, false);
+  ASSERT_GE(list.size(), 5u);
+  for (const auto &method : list) {
+    EXPECT_FALSE(method["description"].get<std::string>().empty());
+    Outcome text = tool.run({"methods", method["name"]});
+    EXPECT_NE(text.out.find("select.method @" + method["name"].get<std::string>()),
+              std::string::npos);
+  }
+}
+
+} // namespace
