@@ -89,8 +89,9 @@ std::string selectionPicture(const reference::Problem &problem, int selectHeads,
       pageWidth, pageHeight);
   svg += text(kLeft, 22, "start", escaped(title), " font-size=\"14\" font-weight=\"bold\"");
   svg += text(kLeft, 42, "start",
-              "one row per query block, one column per key block; the shade is the share of tokens "
-              "that attend");
+              fmt::format("a row: {} query block(s), a column: {} key block(s); the shade: the "
+                          "share of tokens that attend",
+                          grid.rowBlocks, grid.columnBlocks));
 
   svg += fmt::format("<g transform=\"translate({} {}) scale({:.4f})\">\n", kLeft, kTop, cell);
   for (size_t shade = 1; shade <= kShades.size(); ++shade) {
