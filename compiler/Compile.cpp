@@ -25,8 +25,6 @@ using namespace mlir;
 namespace winnow {
 namespace {
 
-/// Raised whenever generated code changes for the same inputs in a way that no header or struct shows.
-constexpr const char *kGeneratorVersion = "1";
 constexpr int kDefaultScoreMiB = 256;
 
 using Clock = std::chrono::steady_clock;
@@ -230,7 +228,7 @@ Result<std::string> programKey(const CompileRequest &request) {
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
   KeyBuilder key;
-  key.add("generator", kGeneratorVersion).add("method", method->text).add("spec", request.spec.text());
+  key.add("generator", generatorDigest()).add("method", method->text).add("spec", request.spec.text());
   key.add("config", request.config.text()).add("arch", request.arch).add("form", request.asPtx ? "ptx" : "cubin");
   key.add("nvrtc", (*nvrtc)->version());
   for (const EmbeddedFile &header : embeddedDeviceHeaders())

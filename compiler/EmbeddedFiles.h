@@ -14,4 +14,8 @@ struct EmbeddedFile {
 const std::vector<EmbeddedFile> &embeddedDeviceHeaders(); ///< templates/, in a fixed order
 const std::vector<EmbeddedFile> &embeddedMethods();       ///< dialect/methods/, in alphabetical order
 
+/// Digest of the sources that decide what code is generated: part of every cache key, so that a changed compiler never
+/// meets the kernels of an older one (fault F09).
+const char *generatorDigest();
+
 } // namespace winnow

@@ -229,8 +229,8 @@ def Select_ForceOp : Select_Step<"force", "forced"> {
   let summary = "Blocks that are selected whatever their score, inside the budget";
   let description = [{
     b < init, and own - local < b <= own with own = pos / B: `local` counts the query's own block.
-    Forced blocks count against topk, so init + local may not exceed it; a token's own block is
-    always forced (local >= 1).
+    Forced blocks count against topk, so init + local may not exceed it. With
+    local = 0 even a token's own block has to earn its place.
   }];
   let arguments = (ins Scores:$scores, Setting:$init, Setting:$local);
   let results = (outs Scores:$forced);

@@ -40,9 +40,14 @@ Status DeviceBuffer::upload(const void *host, size_t bytes) {
   if (bytes > length)
     return fail(ErrorKind::Usage,
                 fmt::format("copying {} bytes into a GPU buffer of {}", bytes, length));
-  return bytes == 0 ? Status()
-                    : driver->check(driver->api().cuMemcpyHtoD_v2(pointer, host, bytes),
-                                    "copying to the GPU");
+  if (bytes == 0)
+    return {};
+  if (Status s = driver->check(driver->api().cuMemcpyHtoD_v2(pointer, host, bytes),
+                               "copying to the GPU");
+      !s)
+    return s;
+  // A copy from pageable memory may return while its last part is still in flight.
+  return driver->check(driver->api().cuStreamSynchronize(nullptr), "copying to the GPU");
 }
 
 Status DeviceBuffer::download(void *host, size_t bytes) const {
@@ -57,8 +62,12 @@ Status DeviceBuffer::download(void *host, size_t bytes) const {
 Status DeviceBuffer::fill(unsigned char value, CUstream stream) {
   if (length == 0)
     return {};
-  return driver->check(driver->api().cuMemsetD8Async(pointer, value, length, stream),
-                       "filling GPU memory");
+  if (Status s = driver->check(driver->api().cuMemsetD8Async(pointer, value, length, stream),
+                               "filling GPU memory");
+      !s || stream)
+    return s;
+  // Our streams do not wait for the default stream: without one, filling is a blocking call.
+  return driver->check(driver->api().cuStreamSynchronize(nullptr), "filling GPU memory");
 }
 
 Result<Stream> Stream::create(std::shared_ptr<Driver> driver) {

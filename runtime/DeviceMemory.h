@@ -19,7 +19,7 @@ public:
   /// Blocking copies of the first `bytes` bytes; Usage when the buffer is smaller.
   Status upload(const void *host, size_t bytes);
   Status download(void *host, size_t bytes) const;
-  /// Sets every byte, in stream order.
+  /// Sets every byte: in stream order, or before returning when no stream is given.
   Status fill(unsigned char value, CUstream stream = nullptr);
   template <typename T = void> T *data() const { return reinterpret_cast<T *>(pointer); }
   size_t size() const { return length; }

@@ -92,11 +92,6 @@ Status Planner::checkSelection() {
                                 "{3} or lower init or local",
                                 plan.init, plan.local, plan.topk, plan.init + plan.local)
                       .str());
-  if (plan.local < 1)
-    return refuse(force ? force.getOperation() : pool.getOperation(), ErrorKind::Unsupported,
-                  "a token's own block is always selected, since its scores would need keys it may "
-                  "not see: set local to at "
-                  "least 1");
   for (int index : {plan.fine, plan.normalizer})
     if (plan.visibleBySegment && index >= 0 &&
         plan.summaries[index].window != 2 * plan.summaries[index].stride)
