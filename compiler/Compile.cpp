@@ -224,13 +224,17 @@ Result<std::string> programKey(const CompileRequest &request) {
   Result<MethodInfo> method = loadMethod(request.method);
   if (!method)
     return tl::unexpected<Error>(method.error());
-  Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open(request.nvrtcPath);
+  // Looked at, not opened: a cache hit must not pay for loading NVRTC.
+  std::string library = Nvrtc::locate(request.nvrtcPath);
+  if (library.empty())
+    return tl::unexpected<Error>(Nvrtc::open(request.nvrtcPath).error());
+  Result<std::string> nvrtc = Nvrtc::identity(library);
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
   KeyBuilder key;
   key.add("generator", generatorDigest()).add("method", method->text).add("spec", request.spec.text());
   key.add("config", request.config.text()).add("arch", request.arch).add("form", request.asPtx ? "ptx" : "cubin");
-  key.add("nvrtc", (*nvrtc)->version());
+  key.add("nvrtc", *nvrtc);
   for (const EmbeddedFile &header : embeddedDeviceHeaders())
     key.add(header.name, header.text);
   return key.key();

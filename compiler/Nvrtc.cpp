@@ -4,8 +4,13 @@
 #include "compiler/EmbeddedFiles.h"
 #include "runtime/Environment.h"
 #include <chrono>
+#include <cstring>
 #include <dlfcn.h>
+#include <elf.h>
 #include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <sstream>
 
 namespace winnow {
 
@@ -32,9 +37,30 @@ namespace fs = std::filesystem;
 
 static const char *const kLibraryNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
 
-/// Folders that may hold libnvrtc, in the order in which they are tried; "" is the loader's own search.
+/// Folders of the loader: LD_LIBRARY_PATH, then those where the loader's cache (/etc/ld.so.cache) knows an NVRTC. Both are
+/// read here rather than left to dlopen, so that the cache key can name the library without opening 100 MB.
+static void addLoaderFolders(std::vector<std::string> &folders) {
+  std::istringstream path(environmentValue(EnvironmentVariable::LdLibraryPath));
+  for (std::string folder; std::getline(path, folder, ':');)
+    if (!folder.empty())
+      folders.push_back(folder);
+  std::ifstream file("/etc/ld.so.cache", std::ios::binary);
+  std::string cache((std::istreambuf_iterator<char>(file)), {});
+  for (const char *name : kLibraryNames) {
+    // The cache holds absolute paths as zero-ended strings.
+    std::string tail = std::string("/") + name + '\0';
+    for (size_t at = cache.find(tail); at != std::string::npos; at = cache.find(tail, at + 1)) {
+      size_t begin = cache.rfind('\0', at);
+      if (begin != std::string::npos && cache[begin + 1] == '/')
+        folders.push_back(cache.substr(begin + 1, at - begin - 1));
+    }
+  }
+}
+
+/// Folders that may hold libnvrtc, in the order in which they are tried.
 static std::vector<std::string> searchFolders() {
-  std::vector<std::string> folders = {""};
+  std::vector<std::string> folders;
+  addLoaderFolders(folders);
   for (EnvironmentVariable variable : {EnvironmentVariable::CudaHome, EnvironmentVariable::CudaPath})
     if (std::string root = environmentValue(variable); !root.empty())
       folders.push_back(root + "/lib64");
@@ -70,38 +96,63 @@ static void *openLibrary(const std::string &path) {
     for (const auto &file : fs::directory_iterator(folder, ignored)) {
       std::string name = file.path().filename();
       if (name.rfind("libnvrtc-builtins.so", 0) == 0)
-        dlopen(file.path().c_str(), RTLD_NOW | RTLD_LOCAL);
+        dlopen(file.path().c_str(), RTLD_LAZY | RTLD_LOCAL);
     }
-  return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  return dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
+}
+
+std::string Nvrtc::locate(const std::string &path) {
+  std::error_code ignored;
+  std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path;
+  if (!given.empty())
+    return fs::exists(given, ignored) ? given : "";
+  for (const std::string &folder : searchFolders())
+    for (const char *name : kLibraryNames)
+      if (fs::path file = fs::path(folder) / name; fs::exists(file, ignored))
+        return file;
+  return "";
+}
+
+Result<std::string> Nvrtc::identity(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  auto read = [&](uint64_t offset, void *to, size_t size) {
+    file.seekg(static_cast<std::streamoff>(offset));
+    return bool(file.read(static_cast<char *>(to), static_cast<std::streamsize>(size)));
+  };
+  Elf64_Ehdr header;
+  if (!read(0, &header, sizeof(header)) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+    return fail(ErrorKind::CompileFailed, path + " is no library: set WINNOW_NVRTC to libnvrtc.so.13");
+  std::error_code ignored;
+  std::string identity = std::to_string(fs::file_size(path, ignored));
+  for (int i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    if (!read(header.e_phoff + i * sizeof(segment), &segment, sizeof(segment)) || segment.p_type != PT_NOTE ||
+        segment.p_filesz > 4096)
+      continue;
+    std::string notes(segment.p_filesz, '\0');
+    if (read(segment.p_offset, notes.data(), notes.size()))
+      for (unsigned char byte : notes)
+        identity += fmt::format("{:02x}", byte);
+  }
+  return identity;
 }
 
 Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
-  std::vector<std::string> candidates;
-  std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path;
-  if (!given.empty()) {
-    candidates = {given};
-  } else {
-    for (const std::string &folder : searchFolders())
-      for (const char *name : kLibraryNames)
-        candidates.push_back(folder.empty() ? name : folder + "/" + name);
-  }
-  void *handle = nullptr;
-  std::string tried;
-  auto nvrtc = std::make_shared<Nvrtc>();
-  for (const std::string &candidate : candidates) {
-    if ((handle = openLibrary(candidate))) {
-      nvrtc->libraryPath = candidate;
-      break;
-    }
-    std::string folder = fs::path(candidate).parent_path();
-    std::string where = given.empty() ? (folder.empty() ? "the loader's path" : folder) : candidate;
-    if (tried.find(where) == std::string::npos)
-      tried += (tried.empty() ? "" : ", ") + where;
-  }
-  if (!handle)
+  std::string file = locate(path);
+  if (file.empty()) {
+    std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path, tried = given;
+    if (given.empty())
+      for (const std::string &folder : searchFolders())
+        tried += (tried.empty() ? "" : ", ") + folder;
     return fail(ErrorKind::CompileFailed, "NVRTC was not found (tried " + tried +
                                               "): install it with `pip install nvidia-cuda-nvrtc` or set WINNOW_NVRTC to "
                                               "libnvrtc.so.13");
+  }
+  auto nvrtc = std::make_shared<Nvrtc>();
+  nvrtc->libraryPath = file;
+  void *handle = openLibrary(file);
+  if (!handle)
+    return fail(ErrorKind::CompileFailed, file + " cannot be opened as NVRTC: " + dlerror());
   auto functions = std::make_shared<Functions>();
   bool complete = true;
   auto bind = [&](auto &function, const char *name) {
@@ -123,13 +174,6 @@ Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
   bind(functions->archs, "nvrtcGetSupportedArchs");
   if (!complete || functions->version(&nvrtc->majorVersion, &nvrtc->minorVersion))
     return fail(ErrorKind::CompileFailed, nvrtc->libraryPath + " is no usable NVRTC: functions of version 12 are missing");
-  // Found through the loader: the builtins library lies beside the file that the loader chose.
-  Dl_info where;
-  if (nvrtc->libraryPath.find('/') == std::string::npos &&
-      dladdr(reinterpret_cast<void *>(functions->version), &where) && where.dli_fname) {
-    nvrtc->libraryPath = where.dli_fname;
-    openLibrary(nvrtc->libraryPath);
-  }
   nvrtc->functions = std::move(functions);
   return nvrtc;
 }

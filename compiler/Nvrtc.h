@@ -15,6 +15,11 @@ public:
   /// environment. CompileFailed with every place that was tried when there is none.
   static Result<std::shared_ptr<const Nvrtc>> open(const std::string &path = {});
 
+  /// The file that open() would take, or "" when there is none: no library is opened.
+  static std::string locate(const std::string &path = {});
+  /// What tells one NVRTC build from another without opening it: the ELF build id and the file's size.
+  static Result<std::string> identity(const std::string &file);
+
   const std::string &path() const { return libraryPath; }
   int major() const { return majorVersion; }
   int minor() const { return minorVersion; }
