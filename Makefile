@@ -1,0 +1,58 @@
+# The commands of Winnow. `make run` and `make test` work on a fresh Debian 12 machine: setup.sh installs what is missing.
+#   make run           build, then compile InfLLM-V2 for three architectures, run it, check it, draw it
+#   make test          build everything and run every test
+#   make build         build everything
+#   make format        clang-format over all C++ files          make tidy   clang-tidy over all C++ files
+#   make goldens       update the golden CUDA files from the compiler's present output
+#   make static        the GPU-only tools, without the CPU JIT, in build-static/bin
+#   make runtime-only  the runtime and its tools without LLVM, tested, in build-runtime
+# Variables: BUILD (build folder), JOBS, RUN (the arguments of `make run`), TESTS (a regular expression for ctest -R).
+BUILD ?= build
+JOBS ?= $(shell nproc)
+RUN ?= infllm_v2 --heads 32 --kv-heads 2 --head-dim 128 --block 64 --topk 96 --dtype bf16
+TESTS ?= .
+
+# setup.sh puts NVRTC into .venv where the machine has none; the tools search the active Python environment.
+ifndef VIRTUAL_ENV
+export VIRTUAL_ENV := $(CURDIR)/.venv
+endif
+
+.DEFAULT_GOAL := build
+.PHONY: setup build run test format tidy goldens static runtime-only clean
+
+setup:
+	@tools/setup.sh
+
+$(BUILD)/build.ninja: | setup
+	@tools/configure.sh $(BUILD)
+
+build: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS)
+
+run: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) winnow
+	@$(BUILD)/bin/winnow run $(RUN)
+
+test: build
+	@cd $(BUILD) && ctest -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure
+
+format: setup
+	@python3 tests/style/format.py --fix
+
+tidy: build
+	@python3 tests/style/tidy.py --build $(BUILD) --all
+
+goldens: build
+	@tests/compiler/update-goldens.sh $(BUILD)
+
+static: setup
+	@tools/configure.sh build-static -DWINNOW_CPU=OFF
+	@ninja -C build-static -j $(JOBS) winnow
+
+runtime-only: setup
+	@tools/configure.sh build-runtime -DWINNOW_COMPILER=OFF -DWINNOW_CPU=OFF
+	@ninja -C build-runtime -j $(JOBS)
+	@cd build-runtime && ctest -j $(JOBS) --no-tests=error --output-on-failure
+
+clean:
+	@rm -rf $(BUILD) build-static build-runtime
