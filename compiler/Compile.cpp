@@ -1,5 +1,6 @@
-// The way of a kernel, start to end: method text -> select -> specialised -> kernels -> tile -> CUDA C++ -> cubin ->
-// program image. Each call owns its MLIR context, so calls may run side by side.
+// The way of a kernel, start to end: method text -> select -> specialised -> kernels -> tile ->
+// CUDA C++ -> cubin -> program image. Each call owns its MLIR context, so calls may run side by
+// side.
 #include "compiler/Compile.h"
 #include "compiler/CubinInfo.h"
 #include "compiler/EmbeddedFiles.h"
@@ -8,9 +9,9 @@
 #include "compiler/select/SelectPasses.h"
 #include "compiler/tile/TileKernels.h"
 #include "compiler/tile/TilePasses.h"
-#include "runtime/Digest.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
+#include "runtime/Digest.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
@@ -35,16 +36,20 @@ double millisecondsSince(Clock::time_point begin) {
 /// An MLIR context with Winnow's dialects that keeps the first error instead of printing it.
 class Session {
 public:
-  Session() : context(MLIRContext::Threading::DISABLED), handler(&context, [this](Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() == DiagnosticSeverity::Error && complaint.empty()) {
-      llvm::raw_string_ostream stream(complaint);
-      if (auto file = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>())
-        stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn() << ": ";
-      stream << diagnostic;
-    }
-    return success();
-  }) {
-    context.loadDialect<select::SelectDialect, tile::TileDialect, arith::ArithDialect, math::MathDialect, scf::SCFDialect>();
+  Session()
+      : context(MLIRContext::Threading::DISABLED),
+        handler(&context, [this](Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() == DiagnosticSeverity::Error && complaint.empty()) {
+            llvm::raw_string_ostream stream(complaint);
+            if (auto file = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>())
+              stream << file.getFilename().getValue() << ":" << file.getLine() << ":"
+                     << file.getColumn() << ": ";
+            stream << diagnostic;
+          }
+          return success();
+        }) {
+    context.loadDialect<select::SelectDialect, tile::TileDialect, arith::ArithDialect,
+                        math::MathDialect, scf::SCFDialect>();
   }
   tl::unexpected<Error> error(ErrorKind kind, const std::string &what) {
     return fail(kind, complaint.empty() ? what : complaint);
@@ -67,7 +72,8 @@ std::string print(Operation *op) {
 /// Parses the method's text; the module holds exactly one method.
 Result<OwningOpRef<ModuleOp>> parseMethod(Session &session, const MethodInfo &method) {
   llvm::SourceMgr sources;
-  sources.AddNewSourceBuffer(llvm::MemoryBuffer::getMemBufferCopy(method.text, method.name + ".mlir"), llvm::SMLoc());
+  sources.AddNewSourceBuffer(
+      llvm::MemoryBuffer::getMemBufferCopy(method.text, method.name + ".mlir"), llvm::SMLoc());
   auto module = parseSourceFile<ModuleOp>(sources, ParserConfig(&session.context));
   if (!module)
     return session.error(ErrorKind::Usage, method.name + ": this is no select.method");
@@ -84,22 +90,26 @@ void describeWorkspace(ProgramImage &image, const MethodPlan &plan) {
     return;
   for (size_t i = 0; i < plan.summaries.size(); ++i)
     image.buffers.push_back({llvm::formatv("summary_{0}", i).str(),
-                             llvm::formatv("{0} * max(1, total_k / {1}) * {2}", plan.kvHeads, plan.summaries[i].stride,
-                                           plan.headDim * 2)
+                             llvm::formatv("{0} * max(1, total_k / {1}) * {2}", plan.kvHeads,
+                                           plan.summaries[i].stride, plan.headDim * 2)
                                  .str()});
-  // A row of block scores: whole tiles of 128 summaries, each 128 / R blocks and 4 edges (templates/scoring.cuh).
+  // A row of block scores: whole tiles of 128 summaries, each 128 / R blocks and 4 edges
+  // (templates/scoring.cuh).
   int r = plan.rowsPerBlock();
-  image.scoreStride =
-      llvm::formatv("max(1, ceil_div(ceil_div(max_k, {0}) * {1}, 128)) * {2}", plan.block, r, 128 / r + 4).str();
+  image.scoreStride = llvm::formatv("max(1, ceil_div(ceil_div(max_k, {0}) * {1}, 128)) * {2}",
+                                    plan.block, r, 128 / r + 4)
+                          .str();
   int64_t budget = static_cast<int64_t>(image.config.scoreChunkMiB) << 20;
-  image.chunkTokens = llvm::formatv("min(max(1, total_q), max(256, {0} / ({1} * score_stride)))", budget / 4,
-                                    image.selectHeads)
+  image.chunkTokens = llvm::formatv("min(max(1, total_q), max(256, {0} / ({1} * score_stride)))",
+                                    budget / 4, image.selectHeads)
                           .str();
   image.buffers.push_back(
-      {"block_scores", llvm::formatv("{0} * chunk_tokens * score_stride", 4 * image.selectHeads).str()});
+      {"block_scores",
+       llvm::formatv("{0} * chunk_tokens * score_stride", 4 * image.selectHeads).str()});
 }
 
-std::vector<BuiltKernel> buildKernels(ModuleOp module, const MethodPlan &plan, const Target &target, Config &config) {
+std::vector<BuiltKernel> buildKernels(ModuleOp module, const MethodPlan &plan, const Target &target,
+                                      Config &config) {
   std::vector<BuiltKernel> kernels;
   if (plan.selects()) {
     kernels = buildSummarize(module, plan);
@@ -112,8 +122,8 @@ std::vector<BuiltKernel> buildKernels(ModuleOp module, const MethodPlan &plan, c
 }
 
 /// Fills image.kernels with recipes and CUDA text.
-Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Target &target, ProgramImage &image,
-                   std::vector<StageText> &stages) {
+Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Target &target,
+                   ProgramImage &image, std::vector<StageText> &stages) {
   for (BuiltKernel &kernel : built) {
     std::string name = kernel.op.getSymName().str();
     stages.push_back({"tile", name, print(kernel.op)});
@@ -122,10 +132,12 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
       return session.error(ErrorKind::CompileFailed, "the CUDA printer failed on kernel " + name);
     int shared = kernel.op.getSharedBytes().value_or(0);
     if (shared > target.sharedPerBlock)
-      return fail(ErrorKind::Unsupported,
-                  llvm::formatv("kernel {0} needs {1} bytes of shared memory, {2} has {3}: choose fewer stages", name,
-                                shared, target.arch, target.sharedPerBlock)
-                      .str());
+      return fail(
+          ErrorKind::Unsupported,
+          llvm::formatv(
+              "kernel {0} needs {1} bytes of shared memory, {2} has {3}: choose fewer stages", name,
+              shared, target.arch, target.sharedPerBlock)
+              .str());
     Kernel recipe = kernel.recipe;
     recipe.name = name;
     if (recipe.when.empty())
@@ -167,12 +179,14 @@ Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
                                       ") nor a readable .mlir file");
   std::ostringstream text;
   text << file.rdbuf();
-  return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty() ? nameOrPath
-                                                                     : StringRef(nameOrPath).rsplit('/').second.str(),
+  return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty()
+                        ? nameOrPath
+                        : StringRef(nameOrPath).rsplit('/').second.str(),
                     "", text.str()};
 }
 
-Result<std::pair<ProgramImage, std::vector<StageText>>> lowerProgram(const CompileRequest &request) {
+Result<std::pair<ProgramImage, std::vector<StageText>>>
+lowerProgram(const CompileRequest &request) {
   auto begin = Clock::now();
   Result<const Target *> target = findTarget(request.arch);
   if (!target)
@@ -232,8 +246,12 @@ Result<std::string> programKey(const CompileRequest &request) {
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
   KeyBuilder key;
-  key.add("generator", generatorDigest()).add("method", method->text).add("spec", request.spec.text());
-  key.add("config", request.config.text()).add("arch", request.arch).add("form", request.asPtx ? "ptx" : "cubin");
+  key.add("generator", generatorDigest())
+      .add("method", method->text)
+      .add("spec", request.spec.text());
+  key.add("config", request.config.text())
+      .add("arch", request.arch)
+      .add("form", request.asPtx ? "ptx" : "cubin");
   key.add("nvrtc", *nvrtc);
   for (const EmbeddedFile &header : embeddedDeviceHeaders())
     key.add(header.name, header.text);
@@ -254,22 +272,27 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
   if (!(*nvrtc)->supports(request.arch))
-    return fail(ErrorKind::Unsupported, "NVRTC " + (*nvrtc)->version() + " does not know " + request.arch +
-                                            ": install NVRTC 12.8 or newer, or choose an older --arch");
+    return fail(ErrorKind::Unsupported,
+                "NVRTC " + (*nvrtc)->version() + " does not know " + request.arch +
+                    ": install NVRTC 12.8 or newer, or choose an older --arch");
   ProgramImage &image = lowered->first;
   image.key = *key;
   std::string arch = request.asPtx ? virtualArch(request.arch) : request.arch;
 
-  // One NVRTC program per kernel, on as many threads as there are cores: that is where nearly all the time goes.
-  std::vector<Result<Nvrtc::Output>> outputs(image.kernels.size(), fail(ErrorKind::CompileFailed, "not compiled"));
+  // One NVRTC program per kernel, on as many threads as there are cores: that is where nearly all
+  // the time goes.
+  std::vector<Result<Nvrtc::Output>> outputs(image.kernels.size(),
+                                             fail(ErrorKind::CompileFailed, "not compiled"));
   std::atomic<size_t> next{0};
   auto work = [&] {
     for (size_t i; (i = next++) < outputs.size();)
-      outputs[outputs.size() - 1 - i] = (*nvrtc)->compile(image.kernels[outputs.size() - 1 - i].source,
-                                                          image.kernels[outputs.size() - 1 - i].name, arch);
+      outputs[outputs.size() - 1 - i] =
+          (*nvrtc)->compile(image.kernels[outputs.size() - 1 - i].source,
+                            image.kernels[outputs.size() - 1 - i].name, arch);
   };
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), outputs.size()); ++i)
+  for (size_t i = 1;
+       i < std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), outputs.size()); ++i)
     threads.emplace_back(work);
   work();
   for (std::thread &thread : threads)

@@ -1,5 +1,5 @@
-// The compiler's front door: method text + spec + target -> program image, with every stage of the way printable.
-// Thread-safe: each call owns its MLIR context.
+// The compiler's front door: method text + spec + target -> program image, with every stage of the
+// way printable. Thread-safe: each call owns its MLIR context.
 #pragma once
 #include "runtime/ProgramImage.h"
 #include "runtime/Target.h"
@@ -9,26 +9,30 @@
 namespace winnow {
 
 struct CompileRequest {
-  std::string method;      ///< built-in name or path of a .mlir file
+  std::string method; ///< built-in name or path of a .mlir file
   Spec spec;
   Config config;
-  std::string arch;        ///< Target::arch
-  std::string nvrtcPath;   ///< explicit libnvrtc, or empty for the search order
-  bool asPtx = false;      ///< emit PTX for the virtual arch instead of a cubin (sm_80 code proven on a newer card)
+  std::string arch;      ///< Target::arch
+  std::string nvrtcPath; ///< explicit libnvrtc, or empty for the search order
+  bool asPtx = false; ///< emit PTX for the virtual arch instead of a cubin (sm_80 code proven on a
+                      ///< newer card)
 };
 
 /// Text of one stage of one program: "select", "kernels", "tile", "cuda".
 struct StageText {
   std::string stage;
-  std::string kernel;      ///< kernel name, or empty for whole-module stages
+  std::string kernel; ///< kernel name, or empty for whole-module stages
   std::string text;
 };
 
-/// Runs the passes and the emitter, no NVRTC: the stages' texts and the recipe (image without cubins).
+/// Runs the passes and the emitter, no NVRTC: the stages' texts and the recipe (image without
+/// cubins).
 Result<std::pair<ProgramImage, std::vector<StageText>>> lowerProgram(const CompileRequest &request);
-/// lowerProgram, then NVRTC (kernels in parallel), then reads registers, spills and shared memory back from the cubins.
+/// lowerProgram, then NVRTC (kernels in parallel), then reads registers, spills and shared memory
+/// back from the cubins.
 Result<ProgramImage> compileProgram(const CompileRequest &request);
-/// The cache key: digest of method text, spec, config, arch, device headers, generator version and NVRTC build.
+/// The cache key: digest of method text, spec, config, arch, device headers, generator version and
+/// NVRTC build.
 Result<std::string> programKey(const CompileRequest &request);
 
 struct MethodInfo {

@@ -1,4 +1,5 @@
-// Reads the few ELF sections that hold a kernel's resource use; every offset is checked against the file's size.
+// Reads the few ELF sections that hold a kernel's resource use; every offset is checked against the
+// file's size.
 #include "compiler/CubinInfo.h"
 #include <cstdint>
 #include <cstring>
@@ -9,7 +10,7 @@ namespace winnow {
 namespace {
 
 constexpr uint8_t kFrameSize = 0x11, kRegisterCount = 0x2f; ///< EIATTR_FRAME_SIZE, EIATTR_REGCOUNT
-constexpr uint8_t kFormatSized = 4;                         ///< EIFMT_SVAL: a 16-bit size and a payload
+constexpr uint8_t kFormatSized = 4; ///< EIFMT_SVAL: a 16-bit size and a payload
 
 class Reader {
 public:
@@ -39,7 +40,9 @@ std::optional<CubinInfo> readCubinInfo(std::string_view elf, const std::string &
   auto header = reader.at<Elf64_Ehdr>(0);
   if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
     return std::nullopt;
-  auto section = [&](unsigned i) { return reader.at<Elf64_Shdr>(header->e_shoff + i * sizeof(Elf64_Shdr)); };
+  auto section = [&](unsigned i) {
+    return reader.at<Elf64_Shdr>(header->e_shoff + i * sizeof(Elf64_Shdr));
+  };
   auto names = section(header->e_shstrndx);
   if (!names)
     return std::nullopt;
@@ -87,7 +90,8 @@ std::optional<CubinInfo> readCubinInfo(std::string_view elf, const std::string &
 int spillBytes(const std::string &log) {
   static const std::regex line(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
   std::smatch match;
-  return std::regex_search(log, match, line) ? std::max(std::stoi(match[1]), std::stoi(match[2])) : 0;
+  return std::regex_search(log, match, line) ? std::max(std::stoi(match[1]), std::stoi(match[2]))
+                                             : 0;
 }
 
 } // namespace winnow

@@ -1,4 +1,5 @@
-// Registers, stack and static shared memory of a kernel, read from the cubin itself; spills from ptxas's log.
+// Registers, stack and static shared memory of a kernel, read from the cubin itself; spills from
+// ptxas's log.
 #pragma once
 #include <optional>
 #include <string>
@@ -12,8 +13,9 @@ struct CubinInfo {
   int staticSharedBytes = 0; ///< the system's own bytes included
 };
 
-/// Facts of kernel `name` in an ELF cubin (sections .text.*, .nv.shared.*, .nv.info; attribute numbers as in the CUDA
-/// binary utilities' output). Nothing if the file is no cubin or has no such kernel.
+/// Facts of kernel `name` in an ELF cubin (sections .text.*, .nv.shared.*, .nv.info; attribute
+/// numbers as in the CUDA binary utilities' output). Nothing if the file is no cubin or has no such
+/// kernel.
 std::optional<CubinInfo> readCubinInfo(std::string_view elf, const std::string &name);
 /// Bytes of spill stores and loads that `ptxas -v` reports in `log`.
 int spillBytes(const std::string &log);

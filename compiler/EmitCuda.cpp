@@ -1,6 +1,7 @@
-// The CUDA C++ printer. One rule prints every leaf op; only structure is special: kernel, declarations, for, if, hook,
-// constants and scalar arithmetic. Pure scalars without a name are folded into the expression that uses them, named
-// ones become `const int name = ...`, so the text keeps the names that the passes gave.
+// The CUDA C++ printer. One rule prints every leaf op; only structure is special: kernel,
+// declarations, for, if, hook, constants and scalar arithmetic. Pure scalars without a name are
+// folded into the expression that uses them, named ones become `const int name = ...`, so the text
+// keeps the names that the passes gave.
 #include "compiler/EmitCuda.h"
 #include "compiler/ScalarExpression.h"
 #include "llvm/ADT/StringSet.h"
@@ -73,7 +74,8 @@ void Printer::constants(tile::KernelOp op) {
     auto number = dyn_cast<FloatAttr>(constant.getValue());
     std::string value = number ? floatLiteral(number.getValueAsDouble())
                                : std::to_string(cast<IntegerAttr>(constant.getValue()).getInt());
-    os << "constexpr " << (number ? "float " : "int ") << constant.getName() << " = " << value << ";";
+    os << "constexpr " << (number ? "float " : "int ") << constant.getName() << " = " << value
+       << ";";
     if (!constant.getComment().empty())
       os << "  // " << constant.getComment();
     os << "\n";
@@ -181,7 +183,8 @@ LogicalResult Printer::leaf(Operation *op) {
     line() << call << ";\n";
     return success();
   }
-  // A nameless result that is used once reads best where it is used: always if the leaf is pure, else right after.
+  // A nameless result that is used once reads best where it is used: always if the leaf is pure,
+  // else right after.
   Value result = op->getResult(0);
   if (nameHint(result).empty() && result.hasOneUse() &&
       (isPure(op) || op->getNextNode() == *result.user_begin())) {
@@ -189,7 +192,8 @@ LogicalResult Printer::leaf(Operation *op) {
     return success();
   }
   std::string fallback = op->getName().stripDialect().str() + "_value";
-  line() << "const " << (isa<tile::ObjectType>(result.getType()) ? "auto" : cppType(result.getType())) << " "
+  line() << "const "
+         << (isa<tile::ObjectType>(result.getType()) ? "auto" : cppType(result.getType())) << " "
          << define(result, fallback) << " = " << call << ";\n";
   return success();
 }
@@ -213,14 +217,16 @@ LogicalResult Printer::loop(scf::ForOp op) {
   for (auto [argument, init, result] :
        llvm::zip(op.getRegionIterArgs(), op.getInitArgs(), op.getResults())) {
     std::string value = use(init);
-    line() << cppType(argument.getType()) << " " << define(argument, "carried") << " = " << value << ";\n";
+    line() << cppType(argument.getType()) << " " << define(argument, "carried") << " = " << value
+           << ";\n";
     expressions[result] = expressions[argument];
   }
   if (Attribute unroll = op->getAttr("unroll")) {
     auto factor = dyn_cast<IntegerAttr>(unroll);
     line() << "#pragma unroll" << (factor ? " " + std::to_string(factor.getInt()) : "") << "\n";
   }
-  std::string lower = use(op.getLowerBound()), upper = text(op.getUpperBound()).inside(Precedence::Relational);
+  std::string lower = use(op.getLowerBound()),
+              upper = text(op.getUpperBound()).inside(Precedence::Relational);
   std::string step = use(op.getStep());
   size_t outer = introduced.size();
   std::string i = define(op.getInductionVar(), "i");

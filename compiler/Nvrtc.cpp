@@ -1,5 +1,5 @@
-// libnvrtc by dlopen; see Nvrtc.h. libnvrtc opens its builtins library by bare name at the first compile and has no
-// RUNPATH, so that library is loaded first, from the same folder.
+// libnvrtc by dlopen; see Nvrtc.h. libnvrtc opens its builtins library by bare name at the first
+// compile and has no RUNPATH, so that library is loaded first, from the same folder.
 #include "compiler/Nvrtc.h"
 #include "compiler/EmbeddedFiles.h"
 #include "runtime/Environment.h"
@@ -20,7 +20,8 @@ using NvrtcProgram = void *;
 struct Nvrtc::Functions {
   NvrtcResult (*version)(int *, int *);
   const char *(*errorString)(NvrtcResult);
-  NvrtcResult (*create)(NvrtcProgram *, const char *, const char *, int, const char *const *, const char *const *);
+  NvrtcResult (*create)(NvrtcProgram *, const char *, const char *, int, const char *const *,
+                        const char *const *);
   NvrtcResult (*destroy)(NvrtcProgram *);
   NvrtcResult (*compile)(NvrtcProgram, int, const char *const *);
   NvrtcResult (*cubinSize)(NvrtcProgram, size_t *);
@@ -37,8 +38,9 @@ namespace fs = std::filesystem;
 
 static const char *const kLibraryNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
 
-/// Folders of the loader: LD_LIBRARY_PATH, then those where the loader's cache (/etc/ld.so.cache) knows an NVRTC. Both are
-/// read here rather than left to dlopen, so that the cache key can name the library without opening 100 MB.
+/// Folders of the loader: LD_LIBRARY_PATH, then those where the loader's cache (/etc/ld.so.cache)
+/// knows an NVRTC. Both are read here rather than left to dlopen, so that the cache key can name
+/// the library without opening 100 MB.
 static void addLoaderFolders(std::vector<std::string> &folders) {
   std::istringstream path(environmentValue(EnvironmentVariable::LdLibraryPath));
   for (std::string folder; std::getline(path, folder, ':');)
@@ -61,7 +63,8 @@ static void addLoaderFolders(std::vector<std::string> &folders) {
 static std::vector<std::string> searchFolders() {
   std::vector<std::string> folders;
   addLoaderFolders(folders);
-  for (EnvironmentVariable variable : {EnvironmentVariable::CudaHome, EnvironmentVariable::CudaPath})
+  for (EnvironmentVariable variable :
+       {EnvironmentVariable::CudaHome, EnvironmentVariable::CudaPath})
     if (std::string root = environmentValue(variable); !root.empty())
       folders.push_back(root + "/lib64");
   folders.push_back("/usr/local/cuda/lib64");
@@ -70,8 +73,8 @@ static std::vector<std::string> searchFolders() {
     roots.push_back(active);
   // The environment that tools/setup.sh makes, beside the build folder that this program runs from.
   std::error_code ignored;
-  for (fs::path folder = fs::read_symlink("/proc/self/exe", ignored).parent_path(); folder.has_relative_path();
-       folder = folder.parent_path())
+  for (fs::path folder = fs::read_symlink("/proc/self/exe", ignored).parent_path();
+       folder.has_relative_path(); folder = folder.parent_path())
     if (fs::exists(folder / ".venv", ignored))
       roots.push_back(folder / ".venv");
   for (const char *system : {"/usr/local", "/usr"})
@@ -82,7 +85,8 @@ static std::vector<std::string> searchFolders() {
         if (python.path().filename().string().rfind("python", 0) != 0)
           continue;
         for (const char *packages : {"site-packages", "dist-packages"})
-          for (const auto &package : fs::directory_iterator(python.path() / packages / "nvidia", ignored))
+          for (const auto &package :
+               fs::directory_iterator(python.path() / packages / "nvidia", ignored))
             if (fs::exists(package.path() / "lib", ignored))
               folders.push_back(package.path() / "lib");
       }
@@ -121,13 +125,14 @@ Result<std::string> Nvrtc::identity(const std::string &path) {
   };
   Elf64_Ehdr header;
   if (!read(0, &header, sizeof(header)) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-    return fail(ErrorKind::CompileFailed, path + " is no library: set WINNOW_NVRTC to libnvrtc.so.13");
+    return fail(ErrorKind::CompileFailed,
+                path + " is no library: set WINNOW_NVRTC to libnvrtc.so.13");
   std::error_code ignored;
   std::string identity = std::to_string(fs::file_size(path, ignored));
   for (int i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment;
-    if (!read(header.e_phoff + i * sizeof(segment), &segment, sizeof(segment)) || segment.p_type != PT_NOTE ||
-        segment.p_filesz > 4096)
+    if (!read(header.e_phoff + i * sizeof(segment), &segment, sizeof(segment)) ||
+        segment.p_type != PT_NOTE || segment.p_filesz > 4096)
       continue;
     std::string notes(segment.p_filesz, '\0');
     if (read(segment.p_offset, notes.data(), notes.size()))
@@ -140,13 +145,15 @@ Result<std::string> Nvrtc::identity(const std::string &path) {
 Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
   std::string file = locate(path);
   if (file.empty()) {
-    std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path, tried = given;
+    std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path,
+                tried = given;
     if (given.empty())
       for (const std::string &folder : searchFolders())
         tried += (tried.empty() ? "" : ", ") + folder;
-    return fail(ErrorKind::CompileFailed, "NVRTC was not found (tried " + tried +
-                                              "): install it with `pip install nvidia-cuda-nvrtc` or set WINNOW_NVRTC to "
-                                              "libnvrtc.so.13");
+    return fail(ErrorKind::CompileFailed,
+                "NVRTC was not found (tried " + tried +
+                    "): install it with `pip install nvidia-cuda-nvrtc` or set WINNOW_NVRTC to "
+                    "libnvrtc.so.13");
   }
   auto nvrtc = std::make_shared<Nvrtc>();
   nvrtc->libraryPath = file;
@@ -173,7 +180,8 @@ Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
   bind(functions->archCount, "nvrtcGetNumSupportedArchs");
   bind(functions->archs, "nvrtcGetSupportedArchs");
   if (!complete || functions->version(&nvrtc->majorVersion, &nvrtc->minorVersion))
-    return fail(ErrorKind::CompileFailed, nvrtc->libraryPath + " is no usable NVRTC: functions of version 12 are missing");
+    return fail(ErrorKind::CompileFailed,
+                nvrtc->libraryPath + " is no usable NVRTC: functions of version 12 are missing");
   nvrtc->functions = std::move(functions);
   return nvrtc;
 }
@@ -192,7 +200,8 @@ bool Nvrtc::supports(const std::string &arch) const {
   return false;
 }
 
-Result<Nvrtc::Output> Nvrtc::compile(const std::string &source, const std::string &name, const std::string &arch) const {
+Result<Nvrtc::Output> Nvrtc::compile(const std::string &source, const std::string &name,
+                                     const std::string &arch) const {
   auto begin = std::chrono::steady_clock::now();
   std::vector<const char *> texts, names;
   std::vector<std::string> nameStorage;
@@ -203,10 +212,12 @@ Result<Nvrtc::Output> Nvrtc::compile(const std::string &source, const std::strin
     names.push_back(nameStorage[i].c_str());
   }
   NvrtcProgram program = nullptr;
-  NvrtcResult result = functions->create(&program, source.c_str(), (name + ".cu").c_str(),
-                                         static_cast<int>(texts.size()), texts.data(), names.data());
+  NvrtcResult result =
+      functions->create(&program, source.c_str(), (name + ".cu").c_str(),
+                        static_cast<int>(texts.size()), texts.data(), names.data());
   if (result)
-    return fail(ErrorKind::CompileFailed, "NVRTC could not start: " + std::string(functions->errorString(result)));
+    return fail(ErrorKind::CompileFailed,
+                "NVRTC could not start: " + std::string(functions->errorString(result)));
   std::shared_ptr<void> destroy(program, [&](void *p) { functions->destroy(&p); });
 
   const bool virtualArch = arch.rfind("compute_", 0) == 0;
@@ -223,17 +234,21 @@ Result<Nvrtc::Output> Nvrtc::compile(const std::string &source, const std::strin
     output.log.resize(size - 1);
   }
   if (result)
-    return fail(ErrorKind::CompileFailed, "NVRTC " + version() + " refused kernel " + name + " for " + arch + " (" +
+    return fail(ErrorKind::CompileFailed, "NVRTC " + version() + " refused kernel " + name +
+                                              " for " + arch + " (" +
                                               functions->errorString(result) + "):\n" + output.log);
   auto [sizeOf, get] = virtualArch ? std::pair(functions->ptxSize, functions->ptx)
                                    : std::pair(functions->cubinSize, functions->cubin);
   if (sizeOf(program, &size) || size == 0)
-    return fail(ErrorKind::CompileFailed, "NVRTC gave no code for kernel " + name + " (" + arch + ")");
+    return fail(ErrorKind::CompileFailed,
+                "NVRTC gave no code for kernel " + name + " (" + arch + ")");
   output.binary.resize(size);
   get(program, output.binary.data());
   if (!virtualArch && output.binary.compare(0, 4, "\177ELF") != 0)
-    return fail(ErrorKind::CompileFailed, "NVRTC's code for kernel " + name + " (" + arch + ") is no ELF file");
-  output.milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+    return fail(ErrorKind::CompileFailed,
+                "NVRTC's code for kernel " + name + " (" + arch + ") is no ELF file");
+  output.milliseconds =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   return output;
 }
 

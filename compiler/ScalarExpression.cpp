@@ -1,5 +1,6 @@
-// Operators and functions of the CUDA printer's scalar expressions; see ScalarExpression.h. Device math functions are
-// the ones NVRTC knows without headers (CUDA C++ Programming Guide, mathematical functions).
+// Operators and functions of the CUDA printer's scalar expressions; see ScalarExpression.h. Device
+// math functions are the ones NVRTC knows without headers (CUDA C++ Programming Guide, mathematical
+// functions).
 #include "compiler/ScalarExpression.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <cmath>
@@ -36,7 +37,8 @@ std::string floatLiteral(double value) {
 }
 
 static Expression binary(ArrayRef<Expression> operands, const char *symbol, Precedence precedence) {
-  return {operands[0].inside(precedence) + " " + symbol + " " + operands[1].inside(precedence, true),
+  return {operands[0].inside(precedence) + " " + symbol + " " +
+              operands[1].inside(precedence, true),
           precedence};
 }
 
@@ -72,7 +74,8 @@ static std::optional<Expression> comparison(Operation *op, ArrayRef<Expression> 
 static std::optional<Expression> constant(arith::ConstantOp op) {
   if (auto real = dyn_cast<FloatAttr>(op.getValue())) {
     double value = real.getValueAsDouble();
-    return Expression{floatLiteral(value), std::signbit(value) ? Precedence::Unary : Precedence::Primary};
+    return Expression{floatLiteral(value),
+                      std::signbit(value) ? Precedence::Unary : Precedence::Primary};
   }
   auto integer = cast<IntegerAttr>(op.getValue());
   if (integer.getType().isInteger(1))
@@ -94,8 +97,9 @@ std::optional<Expression> scalarExpression(Operation *op, ArrayRef<Expression> o
   if (auto compared = comparison(op, operands))
     return compared;
   if (isa<arith::SelectOp>(op))
-    return Expression{operands[0].inside(P::Ternary, true) + " ? " + operands[1].inside(P::Ternary, true) +
-                          " : " + operands[2].inside(P::Ternary),
+    return Expression{operands[0].inside(P::Ternary, true) + " ? " +
+                          operands[1].inside(P::Ternary, true) + " : " +
+                          operands[2].inside(P::Ternary),
                       P::Ternary};
   if (isa<arith::NegFOp>(op))
     return Expression{"-" + operands[0].inside(P::Unary, true), P::Unary};
@@ -106,11 +110,14 @@ std::optional<Expression> scalarExpression(Operation *op, ArrayRef<Expression> o
     Precedence precedence;
   };
   static constexpr Operator operators[] = {
-      {"arith.addi", "+", P::Sum},      {"arith.addf", "+", P::Sum},      {"arith.subi", "-", P::Sum},
-      {"arith.subf", "-", P::Sum},      {"arith.muli", "*", P::Product},  {"arith.mulf", "*", P::Product},
-      {"arith.divsi", "/", P::Product}, {"arith.divf", "/", P::Product},  {"arith.remsi", "%", P::Product},
-      {"arith.shli", "<<", P::Shift},   {"arith.shrui", ">>", P::Shift},  {"arith.shrsi", ">>", P::Shift},
-      {"arith.andi", "&", P::BitAnd},   {"arith.ori", "|", P::BitOr},     {"arith.xori", "^", P::BitXor},
+      {"arith.addi", "+", P::Sum},      {"arith.addf", "+", P::Sum},
+      {"arith.subi", "-", P::Sum},      {"arith.subf", "-", P::Sum},
+      {"arith.muli", "*", P::Product},  {"arith.mulf", "*", P::Product},
+      {"arith.divsi", "/", P::Product}, {"arith.divf", "/", P::Product},
+      {"arith.remsi", "%", P::Product}, {"arith.shli", "<<", P::Shift},
+      {"arith.shrui", ">>", P::Shift},  {"arith.shrsi", ">>", P::Shift},
+      {"arith.andi", "&", P::BitAnd},   {"arith.ori", "|", P::BitOr},
+      {"arith.xori", "^", P::BitXor},
   };
   StringRef name = op->getName().getStringRef();
   if (isBool && name == "arith.andi")

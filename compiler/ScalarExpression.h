@@ -1,5 +1,6 @@
-// C++ text of pure scalar ops (arith, math, tile.field): the part of the CUDA printer that knows operators. Expressions
-// carry their precedence, so that the text has the parentheses a person would write and no more.
+// C++ text of pure scalar ops (arith, math, tile.field): the part of the CUDA printer that knows
+// operators. Expressions carry their precedence, so that the text has the parentheses a person
+// would write and no more.
 #pragma once
 #include "dialect/Tile.h"
 #include <optional>
@@ -7,7 +8,21 @@
 
 namespace winnow {
 
-enum class Precedence { Ternary, LogicalOr, LogicalAnd, BitOr, BitXor, BitAnd, Equality, Relational, Shift, Sum, Product, Unary, Primary };
+enum class Precedence {
+  Ternary,
+  LogicalOr,
+  LogicalAnd,
+  BitOr,
+  BitXor,
+  BitAnd,
+  Equality,
+  Relational,
+  Shift,
+  Sum,
+  Product,
+  Unary,
+  Primary
+};
 
 struct Expression {
   std::string text;
@@ -20,6 +35,7 @@ struct Expression {
 std::string cppType(mlir::Type type);
 std::string floatLiteral(double value);
 /// Text of `op` over its operands' expressions, or nothing if the op is not a known scalar op.
-std::optional<Expression> scalarExpression(mlir::Operation *op, llvm::ArrayRef<Expression> operands);
+std::optional<Expression> scalarExpression(mlir::Operation *op,
+                                           llvm::ArrayRef<Expression> operands);
 
 } // namespace winnow

@@ -1,5 +1,5 @@
-// The tile dialect's types, attributes and structure ops. Leaf ops need no code here: they are declared in
-// TileLeaves.td and printed by one rule of the emitter.
+// The tile dialect's types, attributes and structure ops. Leaf ops need no code here: they are
+// declared in TileLeaves.td and printed by one rule of the emitter.
 #include "dialect/Tile.h"
 
 using namespace mlir;

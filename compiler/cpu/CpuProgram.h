@@ -1,5 +1,6 @@
-// The CPU target: a specialised method lowered through linalg, scf and vector to LLVM and run by ORC, threads over
-// tokens. It serves machines without a GPU and checks the GPU path; same mathematics, same tie rule.
+// The CPU target: a specialised method lowered through linalg, scf and vector to LLVM and run by
+// ORC, threads over tokens. It serves machines without a GPU and checks the GPU path; same
+// mathematics, same tie rule.
 #pragma once
 #include "runtime/Error.h"
 #include "runtime/Spec.h"
@@ -10,12 +11,13 @@
 
 namespace winnow {
 
-/// Host tensors of one call; layouts as in templates/Params.h, all in host memory. bf16 / fp16 as raw 16-bit words.
+/// Host tensors of one call; layouts as in templates/Params.h, all in host memory. bf16 / fp16 as
+/// raw 16-bit words.
 struct CpuTensors {
   const uint16_t *q, *k, *v;
-  uint16_t *out;     ///< may be null: selection only
-  float *lse;        ///< may be null
-  int32_t *ids;      ///< [select_heads, total_q, topk]; written, or read when `idsGiven`
+  uint16_t *out; ///< may be null: selection only
+  float *lse;    ///< may be null
+  int32_t *ids;  ///< [select_heads, total_q, topk]; written, or read when `idsGiven`
   const int32_t *cuQ, *cuK;
   int batch = 1;
   bool idsGiven = false;
@@ -24,9 +26,12 @@ struct CpuTensors {
 class CpuProgram {
 public:
   virtual ~CpuProgram() = default;
-  /// `methodText` is MLIR text of one select.method; specialises, lowers and JIT-compiles it for this host.
-  static Result<std::unique_ptr<CpuProgram>> compile(const std::string &methodText, const Spec &spec);
-  /// Runs on `threads` threads (0 = all cores). `progress(done in 0..1)` is called from one thread, now and then.
+  /// `methodText` is MLIR text of one select.method; specialises, lowers and JIT-compiles it for
+  /// this host.
+  static Result<std::unique_ptr<CpuProgram>> compile(const std::string &methodText,
+                                                     const Spec &spec);
+  /// Runs on `threads` threads (0 = all cores). `progress(done in 0..1)` is called from one thread,
+  /// now and then.
   virtual Status run(const CpuTensors &tensors, int threads,
                      const std::function<void(double)> &progress = {}) const = 0;
   virtual int selectHeads() const = 0; ///< heads of the ids tensor; 0 for a dense method

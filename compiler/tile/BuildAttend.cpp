@@ -1,6 +1,7 @@
-// The attend kernel: softmax attention of each token over its own selected blocks (all causal blocks where nothing is
-// selected). Written as one thread of control per warp of queries; the warp-specialisation pass splits off producers.
-// Idea: load the union of neighbouring tokens' blocks once, and let each warp skip what its tokens did not select.
+// The attend kernel: softmax attention of each token over its own selected blocks (all causal
+// blocks where nothing is selected). Written as one thread of control per warp of queries; the
+// warp-specialisation pass splits off producers. Idea: load the union of neighbouring tokens'
+// blocks once, and let each warp skip what its tokens did not select.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -32,14 +33,16 @@ Sizes chooseSizes(const MethodPlan &plan, const Target &target, Config &config) 
 
   const int stageBytes = 2 * s.keys * plan.headDim * 2, budget = target.sharedPerBlock;
   auto listBytes = [&](int entries) { return 16 + entries * (2 + s.maskBits / 8); };
-  // A list that may hold every selected tile needs one pass over the ids; a shorter one takes several windows.
+  // A list that may hold every selected tile needs one pass over the ids; a shorter one takes
+  // several windows.
   constexpr int kMostEntries = 1024, kMostStages = 6;
   int most = plan.selects() ? s.tokens * plan.topk * s.tilesPerBlock : kMostEntries;
   s.entries = std::min(most, kMostEntries);
   while (s.entries > 128 && 2 * stageBytes + listBytes(s.entries) + 2 * 16 > budget)
     s.entries /= 2;
   int stages = config.attendStages ? config.attendStages : kMostStages;
-  while (stages > 2 && stages * (stageBytes + 16) + llvm::alignTo(listBytes(s.entries), 16) > budget)
+  while (stages > 2 &&
+         stages * (stageBytes + 16) + llvm::alignTo(listBytes(s.entries), 16) > budget)
     --stages;
   s.stages = config.attendStages = stages;
   // The bitmap lies where the ring will be, and a list entry holds a 16-bit tile index.
@@ -54,7 +57,8 @@ public:
   AttendBuilder(ModuleOp module, const MethodPlan &plan, const Sizes &sizes, const Config &config)
       : plan(plan), sizes(sizes), config(config),
         t(module, "attend",
-          llvm::formatv("attend of {0}: softmax attention of each token over the keys of its selected blocks; a block of "
+          llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
+                        "selected blocks; a block of "
                         "threads owns {1} tokens of {2} query heads.",
                         plan.method, sizes.tokens, plan.group)
               .str(),
@@ -73,8 +77,8 @@ private:
   const Sizes &sizes;
   const Config &config;
   TileBuilder t;
-  Value tile, slot, warp, selectHead, firstHead, keyRows, valueRows, rows, keyTile, valueTile, wanted, list, query, output,
-      state, hook;
+  Value tile, slot, warp, selectHead, firstHead, keyRows, valueRows, rows, keyTile, valueTile,
+      wanted, list, query, output, state, hook;
 };
 
 void AttendBuilder::constants() {
@@ -97,7 +101,8 @@ void AttendBuilder::constants() {
     t.constant("kLogitScale", plan.scale, "softmax scale, before the method's rewriting of logits");
     t.constant("kScale", kLog2E, "log2 e: weights are powers of 2");
   } else {
-    t.constant("kScale", plan.scale * kLog2E, "softmax scale times log2 e: weights are powers of 2");
+    t.constant("kScale", plan.scale * kLog2E,
+               "softmax scale times log2 e: weights are powers of 2");
   }
 }
 
@@ -106,7 +111,8 @@ void AttendBuilder::locate() {
   auto tileType = t.type("SharedTile", {"@kKeys", "@kDim", plan.element});
   keyTile = t.shared("key_tile", tileType, tileBytes);
   valueTile = t.shared("value_tile", tileType, tileBytes);
-  wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}), sizes.window * sizes.maskBits / 8);
+  wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}),
+                    sizes.window * sizes.maskBits / 8);
   list = t.shared("list", t.type("WantedList", {"@kEntries", "@kTokens"}),
                   16 + sizes.entries * (2 + sizes.maskBits / 8));
   tile = t.value("tile", "find_token_tile",
@@ -119,7 +125,8 @@ void AttendBuilder::locate() {
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
   // The inner loop needs nearly every register: what describes the tile waits in shared memory.
   slot = t.shared("slot", t.type("TileSlot"), 32);
-  t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] { t.leaf("park", {slot, tile}); });
+  t.when(t.equal(t.value("", "thread_index", {}), t.number(0)),
+         [&] { t.leaf("park", {slot, tile}); });
   rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
   if (plan.logitHook)
     hook = t.hook("rewrite", *plan.logitHook);
@@ -144,12 +151,14 @@ void AttendBuilder::relocate() {
   rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
 }
 
-/// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `window` on.
+/// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `window`
+/// on.
 void AttendBuilder::collect(Value window, Value tiles) {
   t.leaf("clear_wanted", {wanted, tiles});
   auto causal = [&] { t.leaf("mark_causal", {wanted, tile, window, tiles}, {"@kKeys"}); };
   auto selected = [&] {
-    t.leaf("mark_wanted", {wanted, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, window},
+    t.leaf("mark_wanted",
+           {wanted, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, window},
            {"@kTopK", "@kTilesPerBlock", "@kKeys"});
   };
   if (!plan.selects())
@@ -196,7 +205,8 @@ void AttendBuilder::visit(Value window, Value entry) {
 BuiltKernel AttendBuilder::build() {
   constants();
   locate();
-  Value keyTiles = t.add(t.div(t.value("", "last_position", {tile}), t.named("kKeys")), t.number(1), "key_tiles");
+  Value keyTiles = t.add(t.div(t.value("", "last_position", {tile}), t.named("kKeys")), t.number(1),
+                         "key_tiles");
   Value step = t.named("kWindow");
   if (!plan.selects())
     step = t.named("kEntries");
@@ -208,7 +218,8 @@ BuiltKernel AttendBuilder::build() {
     Value tiles = t.min(t.sub(keyTiles, window), step, "tiles");
     collect(window, tiles);
     Value entries = t.value("entries", "list_length", {list});
-    scf::ForOp loop = t.loop("entry", t.number(0), entries, t.number(1), [&](Value entry) { visit(window, entry); });
+    scf::ForOp loop = t.loop("entry", t.number(0), entries, t.number(1),
+                             [&](Value entry) { visit(window, entry); });
     loop->setAttr("pipeline", t.builder.getStringAttr("specialize_warps"));
     loop->setAttr("stages", t.builder.getI32IntegerAttr(sizes.stages));
     loop->setAttr("producer_warps", t.builder.getI32IntegerAttr(config.attendProducers));
@@ -216,9 +227,10 @@ BuiltKernel AttendBuilder::build() {
   tile = t.value("done", "parked", {slot}, {}, t.type("TokenTile"));
   rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
   t.leaf("reduce_sum", {state});
-  t.leaf("store_output", {t.pointer("out"), output, state, rows, firstHead}, {"@kHeads", plan.element});
-  t.leaf("store_lse",
-         {t.pointer("lse"), state, rows, firstHead, t.field(t.params(), "total_q"), t.namedReal("kScale")});
+  t.leaf("store_output", {t.pointer("out"), output, state, rows, firstHead},
+         {"@kHeads", plan.element});
+  t.leaf("store_lse", {t.pointer("lse"), state, rows, firstHead, t.field(t.params(), "total_q"),
+                       t.namedReal("kScale")});
 
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "attend";
@@ -229,7 +241,8 @@ BuiltKernel AttendBuilder::build() {
 
 } // namespace
 
-BuiltKernel buildAttend(ModuleOp module, const MethodPlan &plan, const Target &target, Config &config) {
+BuiltKernel buildAttend(ModuleOp module, const MethodPlan &plan, const Target &target,
+                        Config &config) {
   Sizes sizes = chooseSizes(plan, target, config);
   return AttendBuilder(module, plan, sizes, config).build();
 }

@@ -1,6 +1,6 @@
-// The score kernel: everything from log-sum-exp to pooling in one kernel, so that no [heads, tokens, summaries] tensor
-// exists. Written as one thread of control; the pipelining pass moves the loads, the barrier pass adds the order.
-// Method of the row orders: see templates/scoring.cuh.
+// The score kernel: everything from log-sum-exp to pooling in one kernel, so that no [heads,
+// tokens, summaries] tensor exists. Written as one thread of control; the pipelining pass moves the
+// loads, the barrier pass adds the order. Method of the row orders: see templates/scoring.cuh.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -18,7 +18,8 @@ public:
   ScoreBuilder(ModuleOp module, const MethodPlan &plan)
       : plan(plan), sets(16 / std::max(2, plan.group)),
         t(module, "score",
-          llvm::formatv("score of {0}: block scores of every token, heads combined and summaries pooled in registers.",
+          llvm::formatv("score of {0}: block scores of every token, heads combined and summaries "
+                        "pooled in registers.",
                         plan.method)
               .str(),
           kThreads, 1) {}
@@ -36,7 +37,8 @@ private:
   Value view(int index, StringRef hint);
   Value visible(int index, Value position, Value indexInSegment, Value rows, StringRef hint);
   /// The loop over tiles of summary rows; `body` gets the tile's first row of the warp.
-  void overTiles(Value source, Value end, Value limit, bool atLeastOnce, function_ref<void(Value)> body);
+  void overTiles(Value source, Value end, Value limit, bool atLeastOnce,
+                 function_ref<void(Value)> body);
   void overSets(function_ref<void(Value)> body);
   Value product(Value set, Value pair, Value &mmaTile);
   TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
@@ -45,7 +47,8 @@ private:
   const MethodPlan &plan;
   const int sets;
   TileBuilder t;
-  Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup, quarter, own, fineRows;
+  Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup,
+      quarter, own, fineRows;
 };
 
 void ScoreBuilder::constants() {
@@ -60,7 +63,8 @@ void ScoreBuilder::constants() {
   t.constant("kWindow", plan.summaries[plan.fine].window, "keys of one summary");
   t.constant("kStride", plan.summaries[plan.fine].stride, "keys from one summary to the next");
   if (softmax() && plan.normalizer != plan.fine) {
-    t.constant("kCoarseWindow", plan.summaries[plan.normalizer].window, "the same for the normaliser's summaries");
+    t.constant("kCoarseWindow", plan.summaries[plan.normalizer].window,
+               "the same for the normaliser's summaries");
     t.constant("kCoarseStride", plan.summaries[plan.normalizer].stride);
   }
   t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
@@ -82,20 +86,24 @@ Value ScoreBuilder::rows(int index, StringRef hint) {
 
 Value ScoreBuilder::view(int index, StringRef hint) {
   return t.value(hint, "summary_of",
-                 {t.pointer(t.bufferMember(index)), kvHead, t.field(t.params(), "total_k"), t.field(tile, "k_row")},
+                 {t.pointer(t.bufferMember(index)), kvHead, t.field(t.params(), "total_k"),
+                  t.field(tile, "k_row")},
                  {plan.element, "@kDim", stride(index)}, t.type("auto"));
 }
 
-Value ScoreBuilder::visible(int index, Value position, Value indexInSegment, Value rows, StringRef hint) {
+Value ScoreBuilder::visible(int index, Value position, Value indexInSegment, Value rows,
+                            StringRef hint) {
   if (plan.visibleBySegment)
-    return t.value(hint, "visible_by_segment", {indexInSegment, t.field(tile, "q_length"), rows}, {stride(index)});
+    return t.value(hint, "visible_by_segment", {indexInSegment, t.field(tile, "q_length"), rows},
+                   {stride(index)});
   return t.value(hint, "visible_absolute", {position, rows}, {window(index), stride(index)});
 }
 
 void ScoreBuilder::locate() {
   int queryBytes = 256 * plan.headDim * 2, rowBytes = plan.headDim * 2;
   queries = t.shared("queries", t.type("SharedTile", {256, "@kDim", plan.element}), queryBytes);
-  summaries = t.shared("summaries", t.type("SharedTile", {"@kRows", "@kDim", plan.element}), kTileRows * rowBytes);
+  summaries = t.shared("summaries", t.type("SharedTile", {"@kRows", "@kDim", plan.element}),
+                       kTileRows * rowBytes);
   // Late tokens see the most summaries: heaviest tiles first.
   Value slot = t.sub(t.sub(t.gridDimension('x'), t.number(1)), t.blockIndex('x'), "slot");
   tile = t.value("tile", "find_token_tile",
@@ -105,7 +113,8 @@ void ScoreBuilder::locate() {
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   own = t.div(t.value("", "last_position", {tile}), t.named("kBlock"), "own");
   // Where every block is selected anyway, scores are not needed.
-  t.returnIf(t.either(t.less(own, t.named("kTopK")), t.less(t.field(tile, "k_length"), t.named("kDenseLength"))));
+  t.returnIf(t.either(t.less(own, t.named("kTopK")),
+                      t.less(t.field(tile, "k_length"), t.named("kDenseLength"))));
   selectHead = t.blockIndex('y', "select_head");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
   kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
@@ -114,7 +123,8 @@ void ScoreBuilder::locate() {
   quarter = t.div(warp, t.number(2), "quarter");
   fineRows = rows(plan.fine, "fine_rows");
   operand = t.fragment("operand", t.type("RightOperand", {32, "@kDim", plan.element}));
-  t.leaf("load_queries", {queries, t.pointer("q"), tile, firstHead}, {"@kThreads", "@kHeads", "@kGroup"});
+  t.leaf("load_queries", {queries, t.pointer("q"), tile, firstHead},
+         {"@kThreads", "@kHeads", "@kGroup"});
 }
 
 void ScoreBuilder::overTiles(Value source, Value end, Value limit, bool atLeastOnce,
@@ -152,10 +162,12 @@ void ScoreBuilder::normalize() {
   Value coarseRows = plan.normalizer == plan.fine ? fineRows : rows(plan.normalizer, "coarse_rows");
   Value last = t.value("", "last_position", {tile});
   Value lastIndex = t.sub(t.add(t.field(tile, "first"), t.field(tile, "tokens")), t.number(1));
-  Value end = t.max(t.number(1), visible(plan.normalizer, last, lastIndex, coarseRows, ""), "coarse_end");
+  Value end =
+      t.max(t.number(1), visible(plan.normalizer, last, lastIndex, coarseRows, ""), "coarse_end");
   Value source = view(plan.normalizer, "coarse");
   // Summaries that every token of the block sees need no mask.
-  Value all = visible(plan.normalizer, t.field(tile, "position"), t.field(tile, "first"), coarseRows, "coarse_all");
+  Value all = visible(plan.normalizer, t.field(tile, "position"), t.field(tile, "first"),
+                      coarseRows, "coarse_all");
   table = t.shared("table", t.type("NormalizerTable"), 1024);
   Value sums = t.fragment("sums", t.type("LogSumExp"));
   t.leaf("clear", {sums});
@@ -173,23 +185,27 @@ void ScoreBuilder::normalize() {
     });
   });
   t.loop("turn", t.number(0), t.number(4), t.number(1), [&](Value turn) {
-    t.when(t.equal(quarter, turn),
-           [&] { t.leaf("merge_normalizers", {table, sums, tokenGroup, t.equal(turn, t.number(0))}); });
+    t.when(t.equal(quarter, turn), [&] {
+      t.leaf("merge_normalizers", {table, sums, tokenGroup, t.equal(turn, t.number(0))});
+    });
   });
 }
 
 /// Block scores of one token set from the warp's 32 summaries.
 void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
-  const char *combine = t.reduction(plan.combine == Reduction::Max), *pool = t.reduction(plan.pool == Reduction::Max);
+  const char *combine = t.reduction(plan.combine == Reduction::Max),
+             *pool = t.reduction(plan.pool == Reduction::Max);
   Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kGroup"});
   Value position = t.add(t.field(tile, "position"), token, "position");
-  Value seen = visible(plan.fine, position, t.add(t.field(tile, "first"), token), fineRows, "visible");
+  Value seen =
+      visible(plan.fine, position, t.add(t.field(tile, "first"), token), fineRows, "visible");
   Value scores = t.fragment("scores", t.type("RowScores"));
   t.leaf("clear_scores", {scores}, {combine});
   t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
     Value mmaTile, logits = product(set, pair, mmaTile);
     if (softmax())
-      t.leaf("add_softmax_scores", {scores, logits, table, tokenGroup, mmaTile, t.namedReal("kScale")},
+      t.leaf("add_softmax_scores",
+             {scores, logits, table, tokenGroup, mmaTile, t.namedReal("kScale")},
              {combine, "@kGroup"});
     else
       t.leaf("add_raw_scores", {scores, logits, position, firstRow, t.namedReal("kScale"), hook},
@@ -201,9 +217,11 @@ void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
   Value stride = t.field(t.params(), "score_stride");
   Value chunkToken = t.sub(t.add(t.field(tile, "row"), token), begin);
   Value row = t.value("block_scores", "score_row",
-                      {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, chunkToken, t.sub(end, begin), stride},
+                      {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, chunkToken,
+                       t.sub(end, begin), stride},
                       {}, t.type("pointer"));
-  t.leaf("store_block_scores", {row, scores, firstRow, fineRows, stride, t.less(token, t.field(tile, "tokens"))},
+  t.leaf("store_block_scores",
+         {row, scores, firstRow, fineRows, stride, t.less(token, t.field(tile, "tokens"))},
          {pool, "@kRowsPerBlock", "@kPad"});
 }
 
@@ -212,8 +230,10 @@ void ScoreBuilder::score() {
   if (!softmax()) {
     hook = plan.scoreHook ? t.hook("rewrite", *plan.scoreHook) : t.identityHook("rewrite");
   }
-  // Blocks from own - kLocal + 1 on are forced for the tile's last token; no token needs scores behind them.
-  Value end = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"), "fine_end");
+  // Blocks from own - kLocal + 1 on are forced for the tile's last token; no token needs scores
+  // behind them.
+  Value end = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"),
+                    "fine_end");
   Value source = view(plan.fine, "fine");
   overTiles(source, end, fineRows, /*atLeastOnce=*/false,
             [&](Value firstRow) { overSets([&](Value set) { scoreSet(set, firstRow, hook); }); });
@@ -237,6 +257,8 @@ BuiltKernel ScoreBuilder::build() {
 
 } // namespace
 
-BuiltKernel buildScore(ModuleOp module, const MethodPlan &plan) { return ScoreBuilder(module, plan).build(); }
+BuiltKernel buildScore(ModuleOp module, const MethodPlan &plan) {
+  return ScoreBuilder(module, plan).build();
+}
 
 } // namespace winnow

@@ -1,4 +1,5 @@
-// The summarize kernels: means over windows of keys, one kernel per summary. First step of a selecting method.
+// The summarize kernels: means over windows of keys, one kernel per summary. First step of a
+// selecting method.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -14,11 +15,13 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, int index) 
   auto [window, stride] = plan.summaries[index];
   const int chunks = plan.headDim / 8, rows = kThreads / chunks;
   std::string name = llvm::formatv("summarize_{0}", index).str();
-  TileBuilder t(module, name,
-                llvm::formatv("{0} of {1}: means over windows of {2} keys at stride {3}; {4} threads make one row.",
-                              name, plan.method, window, stride, chunks)
-                    .str(),
-                kThreads, 4);
+  TileBuilder t(
+      module, name,
+      llvm::formatv(
+          "{0} of {1}: means over windows of {2} keys at stride {3}; {4} threads make one row.",
+          name, plan.method, window, stride, chunks)
+          .str(),
+      kThreads, 4);
   t.constant("kKvHeads", plan.kvHeads, "key/value heads");
   t.constant("kDim", plan.headDim, "elements of one key");
   t.constant("kWindow", window, "keys of one summary");
@@ -27,13 +30,14 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, int index) 
   t.constant("kTokens", rows * stride, "keys at which a block of threads begins summaries");
 
   Value tile = t.value("tile", "find_token_tile",
-                       {t.pointer("cu_k"), t.pointer("cu_k"), t.field(t.params(), "batch"), t.number(0),
-                        t.field(t.params(), "total_k"), t.blockIndex('x')},
+                       {t.pointer("cu_k"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                        t.number(0), t.field(t.params(), "total_k"), t.blockIndex('x')},
                        {"@kTokens"}, t.type("TokenTile"));
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   Value kvHead = t.blockIndex('y', "kv_head");
   Value thread = t.value("thread", "thread_index", {});
-  Value row = t.add(t.div(t.field(tile, "first"), t.named("kStride")), t.div(thread, t.named("kChunks")), "row");
+  Value row = t.add(t.div(t.field(tile, "first"), t.named("kStride")),
+                    t.div(thread, t.named("kChunks")), "row");
   Value chunk = t.rem(thread, t.named("kChunks"), "chunk");
   Value keys = t.value("keys", "global_rows",
                        {t.pointer("k"), t.field(tile, "k_row"), t.mul(kvHead, t.named("kDim"))},

@@ -1,5 +1,6 @@
-// The top_k kernels: forced blocks and the best of the rest, per token, exact and deterministic. One warp per row where
-// its blocks fit the registers of a warp, else 16 warps per row; the recipe picks by the longest sequence.
+// The top_k kernels: forced blocks and the best of the rest, per token, exact and deterministic.
+// One warp per row where its blocks fit the registers of a warp, else 16 warps per row; the recipe
+// picks by the longest sequence.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -45,7 +46,8 @@ private:
 };
 
 std::string TopKBuilder::title() {
-  return llvm::formatv("top_k of {0}: the {1} best blocks of each token, forced ones included, for rows of up to {2} "
+  return llvm::formatv("top_k of {0}: the {1} best blocks of each token, forced ones included, for "
+                       "rows of up to {2} "
                        "blocks; ascending ids, -1 behind the last.",
                        plan.method, plan.topk, variant.blocks())
       .str();
@@ -71,16 +73,19 @@ void TopKBuilder::locate() {
     counts = t.shared("counts", t.type("WarpCounts", {"@kWarps"}), 4 * variant.warpsPerRow);
   tile = t.value("tile", "find_token_tile",
                  {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
-                  t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), t.blockIndex('x')},
+                  t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"),
+                  t.blockIndex('x')},
                  {"@kTokens"}, t.type("TokenTile"));
   warp = t.value("warp", "warp_index", {});
   Value token = wide ? t.number(0) : warp;
   t.returnIf(t.atLeast(token, t.field(tile, "tokens")));
   selectHead = t.blockIndex('y', "select_head");
-  own = t.div(wide ? t.field(tile, "position") : t.add(t.field(tile, "position"), token), t.named("kBlock"), "own");
+  own = t.div(wide ? t.field(tile, "position") : t.add(t.field(tile, "position"), token),
+              t.named("kBlock"), "own");
   row = wide ? t.field(tile, "row") : t.add(t.field(tile, "row"), token, "row");
-  ids = t.value("ids", "id_row", {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), row}, {"@kTopK"},
-                t.type("pointer"));
+  ids =
+      t.value("ids", "id_row", {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), row},
+              {"@kTopK"}, t.type("pointer"));
 }
 
 Value TopKBuilder::total(Value count, StringRef hint) {
@@ -99,7 +104,8 @@ void TopKBuilder::search() {
       Value threshold = t.value("threshold", "next_threshold", {state, step});
       Value count = t.value("count", "count_at_least", {keys, threshold});
       t.leaf("narrow", {state, threshold, total(count, "total")});
-      // Every warp of the row sees the same search, so the whole block of threads takes the branch or does not.
+      // Every warp of the row sees the same search, so the whole block of threads takes the branch
+      // or does not.
       t.builder.getInsertionBlock()->getParentOp()->setAttr("uniform", t.builder.getUnitAttr());
     });
   });
@@ -131,10 +137,11 @@ void TopKBuilder::select() {
   Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
   Value stride = t.field(t.params(), "score_stride");
   Value scores = t.value("scores", "score_row",
-                         {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, t.sub(row, begin),
-                          t.sub(end, begin), stride},
+                         {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead,
+                          t.sub(row, begin), t.sub(end, begin), stride},
                          {}, t.type("pointer"));
-  Value edges = t.value("edges", "edge_row", {scores, stride}, {"@kRowsPerBlock", "@kPad"}, t.type("pointer"));
+  Value edges = t.value("edges", "edge_row", {scores, stride}, {"@kRowsPerBlock", "@kPad"},
+                        t.type("pointer"));
   keys = t.fragment("keys", t.type("BlockKeys", {"@kKeysPerLane"}));
   t.leaf("load_keys", {keys, scores, edges, firstBlock, forcedFrom, own},
          {t.reduction(plan.pool == Reduction::Max), "@kInit", "@kBlocksPerEdge"});
@@ -163,7 +170,8 @@ BuiltKernel TopKBuilder::build() {
   built.recipe.step = "top_k";
   built.recipe.perChunk = true;
   std::string blocks = llvm::formatv("ceil_div(max_k, {0})", plan.block).str();
-  built.recipe.when = llvm::formatv("({0} > {1}) * ({0} <= {2})", blocks, variant.above, variant.blocks()).str();
+  built.recipe.when =
+      llvm::formatv("({0} > {1}) * ({0} <= {2})", blocks, variant.above, variant.blocks()).str();
   built.recipe.gridX = llvm::formatv("token_count / {0} + batch", tokens).str();
   built.recipe.gridY = std::to_string(plan.selectHeads());
   return built;

@@ -1,8 +1,9 @@
-// Pass winnow-insert-barriers: sync_threads between conflicting accesses to shared memory. A forward walk keeps the
-// accesses since the last barrier; an op that conflicts with one of them gets a barrier before it. Loop bodies are walked
-// twice, the second time with what the first left pending, which finds the conflicts between iterations. On entry
-// offsets are planned, because objects that share bytes conflict too (program order in one thread is no protection:
-// other threads may be behind).
+// Pass winnow-insert-barriers: sync_threads between conflicting accesses to shared memory. A
+// forward walk keeps the accesses since the last barrier; an op that conflicts with one of them
+// gets a barrier before it. Loop bodies are walked twice, the second time with what the first left
+// pending, which finds the conflicts between iterations. On entry offsets are planned, because
+// objects that share bytes conflict too (program order in one thread is no protection: other
+// threads may be behind).
 #include "compiler/tile/SharedAccess.h"
 
 using namespace mlir;

@@ -1,7 +1,7 @@
-// Pass winnow-plan-shared-memory: offsets by lifetimes. An object lives from its first to its last access, in program
-// order; if it may carry data from one iteration of a loop to the next, for the whole loop. Largest objects first, each
-// at the lowest offset that is free for its whole life. The bytes are exact: the emitter asserts them against the
-// device types.
+// Pass winnow-plan-shared-memory: offsets by lifetimes. An object lives from its first to its last
+// access, in program order; if it may carry data from one iteration of a loop to the next, for the
+// whole loop. Largest objects first, each at the lowest offset that is free for its whole life. The
+// bytes are exact: the emitter asserts them against the device types.
 #include "compiler/tile/SharedAccess.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -28,9 +28,8 @@ public:
   int64_t run() {
     number();
     kernel.walk([&](tile::SharedOp object) { lives.push_back(lifeOf(object)); });
-    llvm::stable_sort(lives, [](Life a, Life b) {
-      return a.object.getBytes() > b.object.getBytes();
-    });
+    llvm::stable_sort(lives,
+                      [](Life a, Life b) { return a.object.getBytes() > b.object.getBytes(); });
     int64_t total = 0;
     for (size_t i = 0; i < lives.size(); ++i) {
       lives[i].offset = place(i);
@@ -67,10 +66,13 @@ private:
     });
     if (accesses.empty())
       return {object, begin[object], begin[object]};
-    // The loops around a first access that overwrites the object start a fresh life in each iteration.
+    // The loops around a first access that overwrites the object start a fresh life in each
+    // iteration.
     Operation *first = accesses.front().first;
-    // So does a ring, whose consumers stand before its producers in the text but after them in time.
-    bool fresh = isRing(object) || (accesses.front().second.writes && !accesses.front().second.reads);
+    // So does a ring, whose consumers stand before its producers in the text but after them in
+    // time.
+    bool fresh =
+        isRing(object) || (accesses.front().second.writes && !accesses.front().second.reads);
     life.first = begin[first];
     for (auto [op, access] : accesses) {
       life.last = std::max(life.last, end[op]);

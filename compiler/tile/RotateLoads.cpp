@@ -1,5 +1,6 @@
-// Pass winnow-rotate-loads: software pipelining through registers. A tile that is read into registers right after it
-// arrived leaves its shared memory free for the next one, so one buffer suffices and the copy runs under the arithmetic.
+// Pass winnow-rotate-loads: software pipelining through registers. A tile that is read into
+// registers right after it arrived leaves its shared memory free for the next one, so one buffer
+// suffices and the copy runs under the arithmetic.
 #include "compiler/tile/TilePasses.h"
 #include "mlir/Analysis/SliceAnalysis.h"
 #include "mlir/IR/IRMapping.h"
@@ -57,7 +58,8 @@ Operation *forerunner(scf::ForOp loop, Value tile, const RotatedLoops &rotated) 
     if (auto known = rotated.find(op); known != rotated.end() && known->second.tile == tile)
       return op->hasAttr("at_least_once") ? op : nullptr;
     WalkResult uses = op->walk([&](Operation *inner) {
-      return llvm::is_contained(inner->getOperands(), tile) ? WalkResult::interrupt() : WalkResult::advance();
+      return llvm::is_contained(inner->getOperands(), tile) ? WalkResult::interrupt()
+                                                            : WalkResult::advance();
     });
     if (uses.wasInterrupted())
       return nullptr;
@@ -65,8 +67,8 @@ Operation *forerunner(scf::ForOp loop, Value tile, const RotatedLoops &rotated) 
   return nullptr;
 }
 
-/// Values that the load's operands need must be defined before the earlier loop: scalars and views are pure, so they
-/// are hoisted.
+/// Values that the load's operands need must be defined before the earlier loop: scalars and views
+/// are pure, so they are hoisted.
 void hoistBefore(Operation *load, Operation *loop, Operation *target) {
   BackwardSliceOptions options;
   options.omitBlockArguments = true;
@@ -106,8 +108,10 @@ void rotate(scf::ForOp loop, RotatedLoops &rotated) {
   // The next tile, behind the last reader.
   b.setInsertionPointAfter(lastReader);
   Location unnamed = b.getUnknownLoc();
-  Value next = arith::AddIOp::create(b, NameLoc::get(b.getStringAttr("next")), loop.getInductionVar(), loop.getStep());
-  Value more = arith::CmpIOp::create(b, unnamed, arith::CmpIPredicate::slt, next, loop.getUpperBound());
+  Value next = arith::AddIOp::create(b, NameLoc::get(b.getStringAttr("next")),
+                                     loop.getInductionVar(), loop.getStep());
+  Value more =
+      arith::CmpIOp::create(b, unnamed, arith::CmpIPredicate::slt, next, loop.getUpperBound());
   auto guard = scf::IfOp::create(b, loc, more, /*withElseRegion=*/true);
   OpBuilder inner = guard.getThenBodyBuilder();
   cloneLoad(inner, loop, load, next);
@@ -125,7 +129,8 @@ struct RotateLoadsPass : impl::RotateLoadsBase<RotateLoadsPass> {
     });
     for (scf::ForOp loop : loops)
       if (!loadOf(loop)) {
-        loop.emitError("a loop whose load is rotated has exactly one asynchronous load in its body");
+        loop.emitError(
+            "a loop whose load is rotated has exactly one asynchronous load in its body");
         return signalPassFailure();
       }
     RotatedLoops rotated;

@@ -1,6 +1,7 @@
-// Pass winnow-specialize-warps: producer and consumer warps around a ring of shared tiles. The protocol: a consumer
-// waits for a stage to be full, reads it, and releases it whether it used it or not; a producer waits for a stage to be
-// empty, fills it, and reports it full when its copies have landed. mbarriers: PTX ISA 9.7.13.15.
+// Pass winnow-specialize-warps: producer and consumer warps around a ring of shared tiles. The
+// protocol: a consumer waits for a stage to be full, reads it, and releases it whether it used it
+// or not; a producer waits for a stage to be empty, fills it, and reports it full when its copies
+// have landed. mbarriers: PTX ISA 9.7.13.15.
 #include "compiler/tile/TilePasses.h"
 #include "mlir/Analysis/SliceAnalysis.h"
 #include "mlir/IR/IRMapping.h"
@@ -51,15 +52,16 @@ private:
   void producer(OpBuilder b);
   Value isConsumer(OpBuilder &b);
   tile::ObjectType objectType(StringRef name, ArrayRef<Attribute> arguments) {
-    return tile::ObjectType::get(kernel.getContext(), name, ArrayAttr::get(kernel.getContext(), arguments));
+    return tile::ObjectType::get(kernel.getContext(), name,
+                                 ArrayAttr::get(kernel.getContext(), arguments));
   }
 
   tile::KernelOp kernel;
   scf::ForOp loop;
   int consumerThreads, producerWarps, stages;
   SmallVector<Operation *> loads;
-  SetVector<Operation *> addresses;            ///< what the loads' operands need inside the loop
-  llvm::MapVector<Value, Value> rings;         ///< shared tile -> its ring
+  SetVector<Operation *> addresses;    ///< what the loads' operands need inside the loop
+  llvm::MapVector<Value, Value> rings; ///< shared tile -> its ring
   Value barriers, cursor;
 };
 
@@ -72,7 +74,8 @@ void Specializer::findLoads() {
   options.omitBlockArguments = true;
   for (Operation *load : loads)
     for (Value operand : load->getOperands().drop_front())
-      if (Operation *definition = operand.getDefiningOp(); definition && definition->getParentOp() == loop) {
+      if (Operation *definition = operand.getDefiningOp();
+          definition && definition->getParentOp() == loop) {
         (void)getBackwardSlice(operand, &addresses, options);
         addresses.insert(definition);
       }
@@ -82,7 +85,8 @@ void Specializer::addConstants() {
   SmallVector<Attribute> constants(kernel.getConstants().begin(), kernel.getConstants().end());
   Builder b(kernel.getContext());
   auto add = [&](StringRef name, int value, StringRef comment) {
-    constants.push_back(tile::ConstantAttr::get(b.getContext(), name, b.getI32IntegerAttr(value), comment));
+    constants.push_back(
+        tile::ConstantAttr::get(b.getContext(), name, b.getI32IntegerAttr(value), comment));
   };
   add("kStages", stages, "stages of the ring");
   add("kConsumerWarps", consumerThreads / 32, "warps that compute");
@@ -102,10 +106,12 @@ Value Specializer::isConsumer(OpBuilder &b) {
     OpBuilder top = OpBuilder::atBlockBegin(&kernel.getBody().front());
     warp = tile::WarpIndexOp::create(top, nameLoc(top, "warp"), top.getI32Type());
   }
-  return arith::CmpIOp::create(b, b.getUnknownLoc(), arith::CmpIPredicate::slt, warp, namedI32(b, "kConsumerWarps"));
+  return arith::CmpIOp::create(b, b.getUnknownLoc(), arith::CmpIPredicate::slt, warp,
+                               namedI32(b, "kConsumerWarps"));
 }
 
-/// The ring objects take the place of the shared tiles' declarations; barriers and cursor stand behind the last one.
+/// The ring objects take the place of the shared tiles' declarations; barriers and cursor stand
+/// behind the last one.
 void Specializer::declareRing() {
   MLIRContext *context = kernel.getContext();
   auto stagesRef = FlatSymbolRefAttr::get(context, "kStages");
@@ -116,15 +122,17 @@ void Specializer::declareRing() {
     std::string name = "ring";
     if (auto named = dyn_cast<NameLoc>(tile.getLoc()))
       name = (named.getName().strref().split("_tile").first + "_ring").str();
-    auto ring = tile::SharedOp::create(b, nameLoc(b, name), objectType("Ring", {stagesRef, TypeAttr::get(tile.getType())}),
-                                       tile.getBytes() * stages, IntegerAttr(), false);
+    auto ring = tile::SharedOp::create(
+        b, nameLoc(b, name), objectType("Ring", {stagesRef, TypeAttr::get(tile.getType())}),
+        tile.getBytes() * stages, IntegerAttr(), false);
     rings[tile] = ring;
     last = last && tile->isBeforeInBlock(last) ? last : ring.getOperation();
   }
   OpBuilder b(context);
   b.setInsertionPointAfter(last);
-  barriers = tile::SharedOp::create(b, nameLoc(b, "barriers"), objectType("RingBarriers", {stagesRef}), 16 * stages,
-                                    IntegerAttr(), /*pinned=*/true);
+  barriers =
+      tile::SharedOp::create(b, nameLoc(b, "barriers"), objectType("RingBarriers", {stagesRef}),
+                             16 * stages, IntegerAttr(), /*pinned=*/true);
   // One thread sets the barriers up, once it is known that the block has work.
   Operation *top = loop;
   while (top->getParentOp() != kernel)
@@ -136,11 +144,12 @@ void Specializer::declareRing() {
   Value first = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, thread, constantI32(b, 0));
   auto once = scf::IfOp::create(b, loc, first);
   OpBuilder inner = once.getThenBodyBuilder();
-  tile::InitRingOp::create(inner, loc, barriers, namedI32(inner, "kProducerThreads"), namedI32(inner, "kConsumerWarps"));
+  tile::InitRingOp::create(inner, loc, barriers, namedI32(inner, "kProducerThreads"),
+                           namedI32(inner, "kConsumerWarps"));
 }
 
-/// Statements outside the loop that touch registers which the consumers' part of the loop uses: only consumers have
-/// something there. Runs of such statements share one `if`.
+/// Statements outside the loop that touch registers which the consumers' part of the loop uses:
+/// only consumers have something there. Runs of such statements share one `if`.
 void Specializer::guardConsumerStatements() {
   DenseSet<Value> registers;
   loop.walk([&](Operation *op) {
@@ -152,8 +161,9 @@ void Specializer::guardConsumerStatements() {
   while (top->getParentOp() != kernel)
     top = top->getParentOp();
   auto touches = [&](Operation *op) {
-    return op->hasTrait<tile::LeafCall>() &&
-           llvm::any_of(op->getOperands(), [&](Value operand) { return registers.contains(operand); });
+    return op->hasTrait<tile::LeafCall>() && llvm::any_of(op->getOperands(), [&](Value operand) {
+             return registers.contains(operand);
+           });
   };
   SmallVector<SmallVector<Operation *>> runs;
   bool open = false;
@@ -168,7 +178,8 @@ void Specializer::guardConsumerStatements() {
     }
   }
   for (ArrayRef<Operation *> run : runs) {
-    // Pure scalars between the statements move before the `if`: operands stay defined before their uses.
+    // Pure scalars between the statements move before the `if`: operands stay defined before their
+    // uses.
     OpBuilder b(run.front());
     for (Operation *op = run.front(); op != run.back();) {
       Operation *next = op->getNextNode();
@@ -185,7 +196,8 @@ void Specializer::guardConsumerStatements() {
 }
 
 scf::ForOp Specializer::cloneHeader(OpBuilder &b, IRMapping &mapping) {
-  auto copy = scf::ForOp::create(b, loop.getLoc(), loop.getLowerBound(), loop.getUpperBound(), loop.getStep());
+  auto copy = scf::ForOp::create(b, loop.getLoc(), loop.getLowerBound(), loop.getUpperBound(),
+                                 loop.getStep());
   mapping.map(loop.getInductionVar(), copy.getInductionVar());
   return copy;
 }
@@ -196,12 +208,14 @@ void Specializer::consumer(OpBuilder b) {
   b.setInsertionPointToStart(copy.getBody());
   Location loc = b.getUnknownLoc();
   auto readsRing = [&](Operation *op) {
-    return op->walk([&](Operation *inner) {
-             for (Value operand : inner->getOperands())
-               if (rings.contains(operand))
-                 return WalkResult::interrupt();
-             return WalkResult::advance();
-           }).wasInterrupted();
+    return op
+        ->walk([&](Operation *inner) {
+          for (Value operand : inner->getOperands())
+            if (rings.contains(operand))
+              return WalkResult::interrupt();
+          return WalkResult::advance();
+        })
+        .wasInterrupted();
   };
   bool waited = false;
   for (Operation &op : loop.getBody()->without_terminator()) {
@@ -232,7 +246,8 @@ void Specializer::producer(OpBuilder b) {
   IRMapping mapping;
   Location loc = b.getUnknownLoc();
   Value thread = tile::ThreadIndexOp::create(b, loc, b.getI32Type());
-  Value mine = arith::SubIOp::create(b, nameLoc(b, "producer"), thread, constantI32(b, consumerThreads));
+  Value mine =
+      arith::SubIOp::create(b, nameLoc(b, "producer"), thread, constantI32(b, consumerThreads));
   scf::ForOp copy = cloneHeader(b, mapping);
   b.setInsertionPointToStart(copy.getBody());
   for (Operation &op : loop.getBody()->without_terminator())
@@ -241,9 +256,11 @@ void Specializer::producer(OpBuilder b) {
   tile::WaitEmptyOp::create(b, loc, barriers, cursor);
   for (Operation *load : loads) {
     auto rows = cast<tile::LoadRowsOp>(load);
-    Value stage = tile::StageOp::create(b, rows.getTile().getLoc(), rows.getTile().getType(), rings[rows.getTile()], cursor);
-    tile::LoadRowsOp::create(b, loc, FlatSymbolRefAttr::get(b.getContext(), "kProducerThreads"), stage, rows.getSource(),
-                             mapping.lookupOrDefault(rows.getFirstRow()), mapping.lookupOrDefault(rows.getRowLimit()), mine);
+    Value stage = tile::StageOp::create(b, rows.getTile().getLoc(), rows.getTile().getType(),
+                                        rings[rows.getTile()], cursor);
+    tile::LoadRowsOp::create(b, loc, FlatSymbolRefAttr::get(b.getContext(), "kProducerThreads"),
+                             stage, rows.getSource(), mapping.lookupOrDefault(rows.getFirstRow()),
+                             mapping.lookupOrDefault(rows.getRowLimit()), mine);
   }
   tile::ArriveFullOp::create(b, loc, barriers, cursor);
   tile::AdvanceOp::create(b, loc, cursor);
@@ -266,7 +283,9 @@ void Specializer::sinkInto(scf::IfOp branch) {
     Operation *previous = op->getPrevNode();
     if ((isPure(op) || isa<tile::ParkedOp>(op)) && !op->use_empty() && op->getNumRegions() == 0)
       for (Block *role : {branch.thenBlock(), branch.elseBlock()})
-        if (role && llvm::all_of(op->getUsers(), [&](Operation *user) { return role->findAncestorOpInBlock(*user) != nullptr; })) {
+        if (role && llvm::all_of(op->getUsers(), [&](Operation *user) {
+              return role->findAncestorOpInBlock(*user) != nullptr;
+            })) {
           op->moveBefore(role, role->begin());
           break;
         }
@@ -278,12 +297,15 @@ struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
   void runOnOperation() override {
     SmallVector<scf::ForOp> loops;
     getOperation().walk([&](scf::ForOp loop) {
-      if (auto kind = loop->getAttrOfType<StringAttr>("pipeline"); kind && kind.getValue() == "specialize_warps")
+      if (auto kind = loop->getAttrOfType<StringAttr>("pipeline");
+          kind && kind.getValue() == "specialize_warps")
         loops.push_back(loop);
     });
     for (scf::ForOp loop : loops) {
-      if (loops.size() > 1 || llvm::none_of(*loop.getBody(), [](Operation &op) { return isa<tile::LoadRowsOp>(op); })) {
-        loop.emitError("warps are specialised for one loop per kernel, whose body loads rows into shared tiles");
+      if (loops.size() > 1 ||
+          llvm::none_of(*loop.getBody(), [](Operation &op) { return isa<tile::LoadRowsOp>(op); })) {
+        loop.emitError("warps are specialised for one loop per kernel, whose body loads rows into "
+                       "shared tiles");
         return signalPassFailure();
       }
       Specializer(getOperation(), loop).run();

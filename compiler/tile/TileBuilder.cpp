@@ -62,7 +62,8 @@ Value TileBuilder::shared(StringRef name, tile::ObjectType type, int bytes) {
 }
 
 Value TileBuilder::field(Value object, StringRef member, Type type) {
-  return tile::FieldOp::create(builder, loc(""), type ? type : builder.getI32Type(), object, member);
+  return tile::FieldOp::create(builder, loc(""), type ? type : builder.getI32Type(), object,
+                               member);
 }
 
 Operation *TileBuilder::call(StringRef hint, StringRef name, ValueRange operands,
@@ -81,7 +82,8 @@ void TileBuilder::leaf(StringRef name, ValueRange operands, ArrayRef<TemplateArg
 
 Value TileBuilder::value(StringRef hint, StringRef name, ValueRange operands,
                          ArrayRef<TemplateArgument> arguments, Type result) {
-  return call(hint, name, operands, arguments, result ? result : builder.getI32Type())->getResult(0);
+  return call(hint, name, operands, arguments, result ? result : builder.getI32Type())
+      ->getResult(0);
 }
 
 Value TileBuilder::hook(StringRef name, Region &region) {
@@ -139,9 +141,7 @@ Value TileBuilder::compare(arith::CmpIPredicate predicate, Value a, Value b) {
   return arith::CmpIOp::create(builder, loc(""), predicate, a, b);
 }
 
-void TileBuilder::returnIf(Value condition) {
-  tile::ReturnOp::create(builder, loc(""), condition);
-}
+void TileBuilder::returnIf(Value condition) { tile::ReturnOp::create(builder, loc(""), condition); }
 
 scf::ForOp TileBuilder::loop(StringRef name, Value lower, Value upper, Value step,
                              function_ref<void(Value)> body) {

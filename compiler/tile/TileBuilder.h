@@ -1,12 +1,13 @@
-// Shorthand to write tile IR from C++ so that a builder reads like the kernel it builds: named values, leaf calls
-// destination first, structured loops with lambdas for bodies.
+// Shorthand to write tile IR from C++ so that a builder reads like the kernel it builds: named
+// values, leaf calls destination first, structured loops with lambdas for bodies.
 #pragma once
 #include "dialect/Tile.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 
 namespace winnow {
 
-/// A template argument: a number, a constant of the kernel ("@kName"), C++ text, or an element type.
+/// A template argument: a number, a constant of the kernel ("@kName"), C++ text, or an element
+/// type.
 struct TemplateArgument {
   TemplateArgument(int number) : number(number) {}
   TemplateArgument(const char *text) : text(text) {}
@@ -44,8 +45,10 @@ public:
   mlir::Value field(mlir::Value object, llvm::StringRef member, mlir::Type type = {});
 
   /// Calls a leaf: operands destination first, template arguments in the leaf's order.
-  void leaf(llvm::StringRef name, mlir::ValueRange operands, llvm::ArrayRef<TemplateArgument> arguments = {});
-  /// The same for a leaf with a result, which is named `hint` in the printed text ("" = may be folded).
+  void leaf(llvm::StringRef name, mlir::ValueRange operands,
+            llvm::ArrayRef<TemplateArgument> arguments = {});
+  /// The same for a leaf with a result, which is named `hint` in the printed text ("" = may be
+  /// folded).
   mlir::Value value(llvm::StringRef hint, llvm::StringRef name, mlir::ValueRange operands,
                     llvm::ArrayRef<TemplateArgument> arguments = {}, mlir::Type result = {});
   /// A copy of a method's region as a hook.
@@ -61,29 +64,56 @@ public:
   mlir::Value namedReal(llvm::StringRef constantName);
   mlir::Value blockIndex(char dimension, llvm::StringRef hint = "");
   mlir::Value gridDimension(char dimension);
-  template <typename Op> mlir::Value compute(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+  template <typename Op>
+  mlir::Value compute(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
     return Op::create(builder, loc(hint), a, b);
   }
-  mlir::Value add(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") { return compute<mlir::arith::AddIOp>(a, b, hint); }
-  mlir::Value sub(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") { return compute<mlir::arith::SubIOp>(a, b, hint); }
-  mlir::Value mul(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") { return compute<mlir::arith::MulIOp>(a, b, hint); }
-  mlir::Value div(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") { return compute<mlir::arith::DivSIOp>(a, b, hint); }
-  mlir::Value rem(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") { return compute<mlir::arith::RemSIOp>(a, b, hint); }
-  mlir::Value min(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") { return compute<mlir::arith::MinSIOp>(a, b, hint); }
-  mlir::Value max(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") { return compute<mlir::arith::MaxSIOp>(a, b, hint); }
+  mlir::Value add(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compute<mlir::arith::AddIOp>(a, b, hint);
+  }
+  mlir::Value sub(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compute<mlir::arith::SubIOp>(a, b, hint);
+  }
+  mlir::Value mul(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compute<mlir::arith::MulIOp>(a, b, hint);
+  }
+  mlir::Value div(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compute<mlir::arith::DivSIOp>(a, b, hint);
+  }
+  mlir::Value rem(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compute<mlir::arith::RemSIOp>(a, b, hint);
+  }
+  mlir::Value min(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compute<mlir::arith::MinSIOp>(a, b, hint);
+  }
+  mlir::Value max(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compute<mlir::arith::MaxSIOp>(a, b, hint);
+  }
   mlir::Value either(mlir::Value a, mlir::Value b) { return compute<mlir::arith::OrIOp>(a, b); }
-  mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b, llvm::StringRef hint = "");
-  mlir::Value less(mlir::Value a, mlir::Value b) { return compare(mlir::arith::CmpIPredicate::slt, a, b); }
-  mlir::Value equal(mlir::Value a, mlir::Value b) { return compare(mlir::arith::CmpIPredicate::eq, a, b); }
-  mlir::Value differ(mlir::Value a, mlir::Value b) { return compare(mlir::arith::CmpIPredicate::ne, a, b); }
-  mlir::Value greater(mlir::Value a, mlir::Value b) { return compare(mlir::arith::CmpIPredicate::sgt, a, b); }
-  mlir::Value atLeast(mlir::Value a, mlir::Value b) { return compare(mlir::arith::CmpIPredicate::sge, a, b); }
+  mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b,
+                     llvm::StringRef hint = "");
+  mlir::Value less(mlir::Value a, mlir::Value b) {
+    return compare(mlir::arith::CmpIPredicate::slt, a, b);
+  }
+  mlir::Value equal(mlir::Value a, mlir::Value b) {
+    return compare(mlir::arith::CmpIPredicate::eq, a, b);
+  }
+  mlir::Value differ(mlir::Value a, mlir::Value b) {
+    return compare(mlir::arith::CmpIPredicate::ne, a, b);
+  }
+  mlir::Value greater(mlir::Value a, mlir::Value b) {
+    return compare(mlir::arith::CmpIPredicate::sgt, a, b);
+  }
+  mlir::Value atLeast(mlir::Value a, mlir::Value b) {
+    return compare(mlir::arith::CmpIPredicate::sge, a, b);
+  }
 
   // Structure.
   void returnIf(mlir::Value condition);
-  mlir::scf::ForOp loop(llvm::StringRef name, mlir::Value lower, mlir::Value upper, mlir::Value step,
-                        llvm::function_ref<void(mlir::Value)> body);
-  mlir::scf::ForOp unrolled(llvm::StringRef name, mlir::Value upper, llvm::function_ref<void(mlir::Value)> body);
+  mlir::scf::ForOp loop(llvm::StringRef name, mlir::Value lower, mlir::Value upper,
+                        mlir::Value step, llvm::function_ref<void(mlir::Value)> body);
+  mlir::scf::ForOp unrolled(llvm::StringRef name, mlir::Value upper,
+                            llvm::function_ref<void(mlir::Value)> body);
   void when(mlir::Value condition, Body then, Body otherwise = nullptr);
 
   mlir::OpBuilder builder;

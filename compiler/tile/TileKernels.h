@@ -1,5 +1,5 @@
-// The tile builders: each appends the tile.kernel of one step of a method. One thread of control, no barriers, no stages,
-// no offsets: those come from the tile passes.
+// The tile builders: each appends the tile.kernel of one step of a method. One thread of control,
+// no barriers, no stages, no offsets: those come from the tile passes.
 #pragma once
 #include "compiler/select/MethodPlan.h"
 #include "dialect/Tile.h"
@@ -14,11 +14,13 @@ struct BuiltKernel {
   Kernel recipe;
 };
 
-/// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages, no offsets.
+/// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages,
+/// no offsets.
 std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const MethodPlan &plan);
 BuiltKernel buildScore(mlir::ModuleOp module, const MethodPlan &plan);
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan);
 /// Chooses ring stages and list sizes that fit the target; `config` holds the choices on exit.
-BuiltKernel buildAttend(mlir::ModuleOp module, const MethodPlan &plan, const Target &target, Config &config);
+BuiltKernel buildAttend(mlir::ModuleOp module, const MethodPlan &plan, const Target &target,
+                        Config &config);
 
 } // namespace winnow

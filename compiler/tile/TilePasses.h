@@ -11,7 +11,8 @@ namespace winnow {
 /// The passes from built tile kernels to printable ones, in order.
 void addTilePasses(mlir::OpPassManager &manager);
 
-/// The shared-memory object behind a value: itself, or the ring that tile.stage took it from; null for registers.
+/// The shared-memory object behind a value: itself, or the ring that tile.stage took it from; null
+/// for registers.
 tile::SharedOp sharedObject(mlir::Value value);
 /// True for rings and their barriers, whose accesses mbarriers order.
 bool isRing(tile::SharedOp shared);

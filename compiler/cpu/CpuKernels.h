@@ -1,0 +1,76 @@
+// The compiled tile functions and the host-side views that the CPU drivers share.
+#pragma once
+#include "compiler/cpu/CpuCode.h"
+#include "compiler/cpu/CpuModule.h"
+#include "compiler/cpu/CpuProgram.h"
+#include <atomic>
+#include <vector>
+
+namespace winnow::cpu {
+
+using AttendFunction = void (*)(const float *q, const float *kT, const float *v, float *scratch,
+                                float *acc, float *max, float *sum, const int32_t *limit,
+                                const int32_t *position, const int32_t *firstKey);
+using LogitsFunction = void (*)(const float *q, const float *kT, float *out);
+using AddLseFunction = void (*)(const float *logits, float *max, float *sum, const int32_t *limit);
+using ScoresFunction = void (*)(const float *logits, const float *lse, const int32_t *limit,
+                                const int32_t *position, const int32_t *firstRow, float *out);
+
+struct TileFunctions {
+  AttendFunction attendOne = nullptr, attendMany = nullptr;
+  LogitsFunction logits = nullptr;
+  AddLseFunction addLse = nullptr;
+  ScoresFunction scores = nullptr;
+};
+
+/// Plain numbers of a plan, free of MLIR objects: what the drivers read while they run.
+struct CpuPlan {
+  int heads, kvHeads, headDim, block, topk, group, selectHeads, denseLength;
+  bool isBf16;
+  std::vector<MethodPlan::Summary> summaries;
+  int fine, normalizer;
+  bool visibleBySegment;
+  Reduction pool;
+  int init, local;
+};
+
+/// One sequence of a ragged batch.
+struct Segment {
+  int qBegin, qCount, kBegin, kCount; ///< rows in q and k
+  int position(int index) const {
+    return kCount - qCount + index;
+  } ///< absolute position of query `index`
+};
+
+/// Rows of keys (or summaries) as tiles of kKeys: transposed [dim, kKeys] each, zero beyond the
+/// end.
+struct TransposedTiles {
+  std::vector<float> values;
+  int dim = 0;
+  const float *tile(int index) const {
+    return values.data() + static_cast<size_t>(index) * dim * kKeys;
+  }
+};
+
+float toFloat(uint16_t word, bool isBf16);
+uint16_t fromFloat(float value, bool isBf16); ///< round to nearest even
+
+/// Runs body(i) for i in [0, count) on `threads` threads, in order of i per thread.
+void parallelFor(size_t count, int threads, const std::function<void(size_t)> &body);
+
+/// Queries of `tokens` consecutive tokens from index `first` of the segment, heads [firstHead,
+/// firstHead + group), as rows token-major; rows beyond the segment are zero.
+void gatherQueries(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment,
+                   int first, int tokens, int firstHead, float *rows);
+
+/// Selection of one segment: writes ids rows. `progress` is advanced by the number of finished
+/// (head, token) pairs.
+void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const CpuTensors &tensors,
+                   const Segment &segment, int totalQ, int threads,
+                   const std::function<void(size_t)> &progress);
+/// Attention of one segment over ids (or densely).
+void attendSegment(const CpuPlan &plan, const TileFunctions &functions, const CpuTensors &tensors,
+                   const Segment &segment, int totalQ, int threads,
+                   const std::function<void(size_t)> &progress);
+
+} // namespace winnow::cpu

@@ -1,0 +1,289 @@
+// Text of the tile functions. Products are linalg.matmul on memrefs, which the lowering tiles and
+// vectorises; everything elementwise is written on vectors of 16 lanes directly. Masked logits get
+// a large finite negative number, so that no infinity meets another; the running maximum starts
+// higher (see CpuAttend.cpp).
+#include "compiler/cpu/CpuModule.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow::cpu {
+namespace {
+
+constexpr int kLanes = 16;
+
+/// Replaces $NAME$ in a text.
+std::string fill(StringRef text, ArrayRef<std::pair<StringRef, std::string>> values) {
+  std::string result;
+  while (!text.empty()) {
+    auto [before, rest] = text.split('$');
+    result += before;
+    if (rest.empty())
+      break;
+    auto [name, after] = rest.split('$');
+    for (const auto &[key, value] : values)
+      if (key == name)
+        result += value;
+    text = after;
+  }
+  return result;
+}
+
+/// One step of attention: logits, scale, region, mask, online softmax, product with the values.
+constexpr const char *kAttend = R"(
+func.func @$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %v: memref<64x$D$xf32>, %s: memref<$R$x64xf32>,
+    %acc: memref<$R$x$D$xf32>, %max: memref<$R$xf32>, %sum: memref<$R$xf32>, %limit: memref<$R$xi32>,
+    %position: memref<$R$xi32>, %first: memref<1xi32>) {
+  %c0 = arith.constant 0 : index
+  %c16 = arith.constant 16 : index
+  %c1 = arith.constant 1 : index
+  %keys = arith.constant 64 : index
+  %rows = arith.constant $R$ : index
+  %dim = arith.constant $D$ : index
+  %zero = arith.constant 0.0 : f32
+  %zeros = arith.constant dense<0.0> : vector<16xf32>
+  %hidden = arith.constant dense<-3.0e38> : vector<16xf32>
+  %scale = arith.constant dense<$SCALE$> : vector<16xf32>
+  %lane = vector.step : vector<16xindex>
+  %lanes = arith.index_cast %lane : vector<16xindex> to vector<16xi32>
+  %first_key = memref.load %first[%c0] : memref<1xi32>
+  linalg.fill ins(%zero : f32) outs(%s : memref<$R$x64xf32>)
+  linalg.matmul ins(%q, %kt : memref<$R$x$D$xf32>, memref<$D$x64xf32>) outs(%s : memref<$R$x64xf32>)
+  scf.for %r = %c0 to %rows step %c1 {
+    %visible = memref.load %limit[%r] : memref<$R$xi32>
+    %visibles = vector.broadcast %visible : i32 to vector<16xi32>
+    %at = memref.load %position[%r] : memref<$R$xi32>
+    %query = vector.broadcast %at : i32 to vector<16xi32>
+    %top = scf.for %c = %c0 to %keys step %c16 iter_args(%m = %hidden) -> (vector<16xf32>) {
+      %raw = vector.load %s[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+      %scaled = arith.mulf %raw, %scale : vector<16xf32>
+      %column = arith.index_cast %c : index to i32
+      %columns0 = vector.broadcast %column : i32 to vector<16xi32>
+      %columns = arith.addi %columns0, %lanes : vector<16xi32>
+      %base = vector.broadcast %first_key : i32 to vector<16xi32>
+      %key = arith.addi %base, %columns : vector<16xi32>
+      %x = func.call @logit_hook(%scaled, %query, %key) : (vector<16xf32>, vector<16xi32>, vector<16xi32>) -> vector<16xf32>
+      %seen = arith.cmpi slt, %columns, %visibles : vector<16xi32>
+      %masked = arith.select %seen, %x, %hidden : vector<16xi1>, vector<16xf32>
+      vector.store %masked, %s[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+      %next = arith.maximumf %m, %masked : vector<16xf32>
+      scf.yield %next : vector<16xf32>
+    }
+    %tile_max = vector.reduction <maximumf>, %top : vector<16xf32> into f32
+    %old = memref.load %max[%r] : memref<$R$xf32>
+    %new = arith.maximumf %old, %tile_max : f32
+    memref.store %new, %max[%r] : memref<$R$xf32>
+    %news = vector.broadcast %new : f32 to vector<16xf32>
+    %total = scf.for %c = %c0 to %keys step %c16 iter_args(%t = %zeros) -> (vector<16xf32>) {
+      %x = vector.load %s[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+      %below = arith.subf %x, %news : vector<16xf32>
+      %p = math.exp %below : vector<16xf32>
+      vector.store %p, %s[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+      %next = arith.addf %t, %p : vector<16xf32>
+      scf.yield %next : vector<16xf32>
+    }
+    %part = vector.reduction <add>, %total : vector<16xf32> into f32
+    %raised = arith.cmpf ogt, %new, %old : f32
+    %fall = arith.subf %old, %new : f32
+    %correction = math.exp %fall : f32
+    %l = memref.load %sum[%r] : memref<$R$xf32>
+    %kept = arith.mulf %l, %correction : f32
+    %sum_next = arith.addf %kept, %part : f32
+    memref.store %sum_next, %sum[%r] : memref<$R$xf32>
+    scf.if %raised {
+      %corrections = vector.broadcast %correction : f32 to vector<16xf32>
+      scf.for %c = %c0 to %dim step %c16 {
+        %o = vector.load %acc[%r, %c] : memref<$R$x$D$xf32>, vector<16xf32>
+        %o2 = arith.mulf %o, %corrections : vector<16xf32>
+        vector.store %o2, %acc[%r, %c] : memref<$R$x$D$xf32>, vector<16xf32>
+      }
+    }
+  }
+  linalg.matmul ins(%s, %v : memref<$R$x64xf32>, memref<64x$D$xf32>) outs(%acc : memref<$R$x$D$xf32>)
+  return
+})";
+
+/// Products with summaries, running log-sum-exp, and scores combined over heads.
+constexpr const char *kScore = R"(
+func.func @logits(%q: memref<64x$D$xf32>, %kt: memref<$D$x64xf32>, %s: memref<64x64xf32>) {
+  %zero = arith.constant 0.0 : f32
+  linalg.fill ins(%zero : f32) outs(%s : memref<64x64xf32>)
+  linalg.matmul ins(%q, %kt : memref<64x$D$xf32>, memref<$D$x64xf32>) outs(%s : memref<64x64xf32>)
+  return
+}
+func.func @add_lse(%s: memref<64x64xf32>, %max: memref<64xf32>, %sum: memref<64xf32>, %limit: memref<64xi32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %c64 = arith.constant 64 : index
+  %zeros = arith.constant dense<0.0> : vector<16xf32>
+  %hidden = arith.constant dense<-3.0e38> : vector<16xf32>
+  %scale = arith.constant dense<$SCALE$> : vector<16xf32>
+  %lane = vector.step : vector<16xindex>
+  scf.for %r = %c0 to %c64 step %c1 {
+    %visible = memref.load %limit[%r] : memref<64xi32>
+    %visible_index = arith.index_cast %visible : i32 to index
+    %visibles = vector.broadcast %visible_index : index to vector<16xindex>
+    %old = memref.load %max[%r] : memref<64xf32>
+    %top = scf.for %c = %c0 to %c64 step %c16 iter_args(%m = %hidden) -> (vector<16xf32>) {
+      %x = func.call @masked(%s, %r, %c, %visibles) : (memref<64x64xf32>, index, index, vector<16xindex>) -> vector<16xf32>
+      %next = arith.maximumf %m, %x : vector<16xf32>
+      scf.yield %next : vector<16xf32>
+    }
+    %tile_max = vector.reduction <maximumf>, %top : vector<16xf32> into f32
+    %new = arith.maximumf %old, %tile_max : f32
+    %news = vector.broadcast %new : f32 to vector<16xf32>
+    %total = scf.for %c = %c0 to %c64 step %c16 iter_args(%t = %zeros) -> (vector<16xf32>) {
+      %x = func.call @masked(%s, %r, %c, %visibles) : (memref<64x64xf32>, index, index, vector<16xindex>) -> vector<16xf32>
+      %below = arith.subf %x, %news : vector<16xf32>
+      %p = math.exp %below : vector<16xf32>
+      %next = arith.addf %t, %p : vector<16xf32>
+      scf.yield %next : vector<16xf32>
+    }
+    %part = vector.reduction <add>, %total : vector<16xf32> into f32
+    %fall = arith.subf %old, %new : f32
+    %correction = math.exp %fall : f32
+    %l = memref.load %sum[%r] : memref<64xf32>
+    %kept = arith.mulf %l, %correction : f32
+    %sum_next = arith.addf %kept, %part : f32
+    memref.store %sum_next, %sum[%r] : memref<64xf32>
+    memref.store %new, %max[%r] : memref<64xf32>
+  }
+  return
+}
+func.func private @masked(%s: memref<64x64xf32>, %r: index, %c: index, %visibles: vector<16xindex>) -> vector<16xf32> {
+  %hidden = arith.constant dense<-3.0e38> : vector<16xf32>
+  %scale = arith.constant dense<$SCALE$> : vector<16xf32>
+  %lane = vector.step : vector<16xindex>
+  %first = vector.broadcast %c : index to vector<16xindex>
+  %columns = arith.addi %first, %lane : vector<16xindex>
+  %raw = vector.load %s[%r, %c] : memref<64x64xf32>, vector<16xf32>
+  %x = arith.mulf %raw, %scale : vector<16xf32>
+  %seen = arith.cmpi slt, %columns, %visibles : vector<16xindex>
+  %masked = arith.select %seen, %x, %hidden : vector<16xi1>, vector<16xf32>
+  return %masked : vector<16xf32>
+}
+func.func @scores(%s: memref<64x64xf32>, %lse: memref<64xf32>, %limit: memref<64xi32>, %position: memref<64xi32>,
+    %first: memref<1xi32>, %out: memref<$T$x64xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %c64 = arith.constant 64 : index
+  %tokens = arith.constant $T$ : index
+  %group = arith.constant $G$ : index
+  %neutral = arith.constant dense<$NEUTRAL$> : vector<16xf32>
+  %hidden = arith.constant dense<$HIDDEN$> : vector<16xf32>
+  %scale = arith.constant dense<$SCALE$> : vector<16xf32>
+  %lane = vector.step : vector<16xindex>
+  %lanes = arith.index_cast %lane : vector<16xindex> to vector<16xi32>
+  %first_row = memref.load %first[%c0] : memref<1xi32>
+  scf.for %t = %c0 to %tokens step %c1 {
+    %r0 = arith.muli %t, %group : index
+    scf.for %c = %c0 to %c64 step %c16 {
+      %column = arith.index_cast %c : index to i32
+      %column0 = vector.broadcast %column : i32 to vector<16xi32>
+      %columns = arith.addi %column0, %lanes : vector<16xi32>
+      %base = vector.broadcast %first_row : i32 to vector<16xi32>
+      %row = arith.addi %base, %columns : vector<16xi32>
+      %at = memref.load %position[%r0] : memref<64xi32>
+      %query = vector.broadcast %at : i32 to vector<16xi32>
+      %all = scf.for %g = %c0 to %group step %c1 iter_args(%a = %neutral) -> (vector<16xf32>) {
+        %r = arith.addi %r0, %g : index
+        %raw = vector.load %s[%r, %c] : memref<64x64xf32>, vector<16xf32>
+        %x = arith.mulf %raw, %scale : vector<16xf32>
+        %n = memref.load %lse[%r] : memref<64xf32>
+        %ns = vector.broadcast %n : f32 to vector<16xf32>
+        $SCORE$
+        %next = arith.$COMBINE$ %a, %y : vector<16xf32>
+        scf.yield %next : vector<16xf32>
+      }
+      %visible = memref.load %limit[%r0] : memref<64xi32>
+      %visibles = vector.broadcast %visible : i32 to vector<16xi32>
+      %seen = arith.cmpi slt, %columns, %visibles : vector<16xi32>
+      %masked = arith.select %seen, %all, %hidden : vector<16xi1>, vector<16xf32>
+      vector.store %masked, %out[%t, %c] : memref<$T$x64xf32>, vector<16xf32>
+    }
+  }
+  return
+})";
+
+/// A method's elementwise region over vectors: the same ops, element by element.
+void addHook(ModuleOp module, StringRef name, Region *region) {
+  OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+  auto vectorOf = [](Type type) { return VectorType::get({kLanes}, type); };
+  Type f32 = vectorOf(b.getF32Type()), i32 = vectorOf(b.getI32Type());
+  auto function =
+      func::FuncOp::create(b, b.getUnknownLoc(), name, b.getFunctionType({f32, i32, i32}, {f32}));
+  function.setPrivate();
+  Block *body = function.addEntryBlock();
+  b.setInsertionPointToEnd(body);
+  if (!region) {
+    func::ReturnOp::create(b, b.getUnknownLoc(), body->getArgument(0));
+    return;
+  }
+  IRMapping mapping;
+  mapping.map(region->getArguments(), body->getArguments());
+  for (Operation &op : region->front().without_terminator()) {
+    if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+      auto type = vectorOf(constant.getType());
+      auto splat = arith::ConstantOp::create(b, op.getLoc(),
+                                             DenseElementsAttr::get(type, constant.getValue()));
+      mapping.map(constant.getResult(), splat.getResult());
+      continue;
+    }
+    Operation *copy = b.clone(op, mapping);
+    for (OpResult result : copy->getResults())
+      result.setType(vectorOf(result.getType()));
+  }
+  func::ReturnOp::create(b, b.getUnknownLoc(),
+                         mapping.lookup(region->front().getTerminator()->getOperand(0)));
+}
+
+} // namespace
+
+OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan &plan) {
+  auto number = [](int value) { return std::to_string(value); };
+  auto real = [](double value) { return llvm::formatv("{0:e9}", value).str(); };
+  const bool softmax = plan.normalizer >= 0;
+  std::string text;
+  for (auto [name, rows] :
+       {std::pair<const char *, int>{"attend_one", plan.group}, {"attend_many", kTileRows}})
+    text += fill(kAttend, {{"NAME", name},
+                           {"R", number(rows)},
+                           {"D", number(plan.headDim)},
+                           {"SCALE", real(plan.scale)}});
+  if (plan.selects()) {
+    const bool isMax = plan.combine == Reduction::Max;
+    text +=
+        fill(kScore,
+             {{"D", number(plan.headDim)},
+              {"G", number(plan.group)},
+              {"T", number(kTileRows / plan.group)},
+              {"SCALE", real(plan.scale)},
+              {"NEUTRAL", isMax ? "0xFF800000" : "0.0"},
+              {"HIDDEN", softmax ? "0.0" : "0xFF800000"},
+              {"COMBINE", isMax ? "maximumf" : "addf"},
+              {"SCORE", softmax ? "%below = arith.subf %x, %ns : vector<16xf32>\n"
+                                  "        %y = math.exp %below : vector<16xf32>"
+                                : "%y = func.call @score_hook(%x, %query, %row) : (vector<16xf32>, "
+                                  "vector<16xi32>, vector<16xi32>) -> vector<16xf32>"}});
+  }
+  // The functions call the hooks, so the hooks' declarations stand in the same text's module.
+  OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
+  addHook(*module, "logit_hook", plan.logitHook);
+  addHook(*module, "score_hook", plan.scoreHook);
+  ParserConfig config(&context, /*verifyAfterParse=*/false);
+  Block parsed;
+  if (failed(parseSourceString(text, &parsed, config)))
+    return {};
+  module->getBody()->getOperations().splice(module->getBody()->end(), parsed.getOperations());
+  return module;
+}
+
+} // namespace winnow::cpu

@@ -1,0 +1,186 @@
+// The CPU target's front: a method's text becomes compiled tile functions, and a call walks the
+// segments of its batch.
+#include "compiler/cpu/CpuProgram.h"
+#include "compiler/cpu/CpuKernels.h"
+#include "compiler/select/SelectPasses.h"
+#include "mlir/Parser/Parser.h"
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <thread>
+
+using namespace mlir;
+
+namespace winnow {
+namespace cpu {
+
+float toFloat(uint16_t word, bool isBf16) {
+  if (isBf16) {
+    uint32_t bits = static_cast<uint32_t>(word) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof(value));
+    return value;
+  }
+  _Float16 half;
+  std::memcpy(&half, &word, sizeof(half));
+  return static_cast<float>(half);
+}
+
+uint16_t fromFloat(float value, bool isBf16) {
+  uint16_t word;
+  if (isBf16) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return std::isnan(value) ? 0x7fc0
+                             : static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }
+  auto half = static_cast<_Float16>(value);
+  std::memcpy(&word, &half, sizeof(word));
+  return word;
+}
+
+void parallelFor(size_t count, int threads, const std::function<void(size_t)> &body) {
+  std::atomic<size_t> next{0};
+  auto work = [&] {
+    for (size_t i; (i = next.fetch_add(1)) < count;)
+      body(i);
+  };
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < std::min<size_t>(threads, count); ++i)
+    helpers.emplace_back(work);
+  work();
+  for (std::thread &helper : helpers)
+    helper.join();
+}
+
+void gatherQueries(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment,
+                   int first, int tokens, int firstHead, float *rows) {
+  for (int row = 0; row < tokens * plan.group; ++row) {
+    int index = first + row / plan.group;
+    float *to = rows + row * plan.headDim;
+    if (index >= segment.qCount) {
+      std::fill_n(to, plan.headDim, 0.f);
+      continue;
+    }
+    size_t from =
+        (static_cast<size_t>(segment.qBegin + index) * plan.heads + firstHead + row % plan.group) *
+        plan.headDim;
+    for (int d = 0; d < plan.headDim; ++d)
+      to[d] = toFloat(tensors.q[from + d], plan.isBf16);
+  }
+}
+
+namespace {
+
+CpuPlan plainPlan(const MethodPlan &plan) {
+  CpuPlan plain{};
+  plain.heads = plan.heads, plain.kvHeads = plan.kvHeads, plain.headDim = plan.headDim;
+  plain.block = plan.block, plain.topk = plan.topk, plain.group = plan.group;
+  plain.selectHeads = plan.selects() ? plan.selectHeads() : 0;
+  plain.denseLength = plan.denseLength;
+  plain.isBf16 = plan.element.isBF16();
+  plain.summaries = plan.summaries;
+  plain.fine = plan.fine, plain.normalizer = plan.normalizer;
+  plain.visibleBySegment = plan.visibleBySegment;
+  plain.pool = plan.pool;
+  plain.init = plan.init, plain.local = plan.local;
+  return plain;
+}
+
+class CompiledProgram : public CpuProgram {
+public:
+  CpuPlan plan;
+  std::unique_ptr<MLIRContext> context;
+  std::unique_ptr<CpuCode> code;
+  TileFunctions functions;
+
+  int selectHeads() const override { return plan.selectHeads; }
+
+  Status run(const CpuTensors &tensors, int threads,
+             const std::function<void(double)> &progress) const override {
+    if (threads <= 0)
+      threads = std::max(1u, std::thread::hardware_concurrency());
+    const int totalQ = tensors.cuQ[tensors.batch];
+    const bool selects = plan.selectHeads > 0 && !tensors.idsGiven,
+               attends = tensors.out || tensors.lse;
+    if (plan.selectHeads > 0 && !tensors.ids)
+      return fail(ErrorKind::Usage, "the CPU target needs an ids tensor for a method that selects");
+    const int sets = plan.heads / plan.group;
+    const double all = static_cast<double>(totalQ) * ((selects ? sets : 0) + (attends ? sets : 0));
+    const auto caller = std::this_thread::get_id();
+    std::atomic<size_t> done{0};
+    auto advance = [&](size_t rows) {
+      size_t now = done += rows;
+      if (progress && std::this_thread::get_id() == caller && all > 0)
+        progress(static_cast<double>(now) / all);
+    };
+    for (int s = 0; s < tensors.batch; ++s) {
+      Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s], tensors.cuK[s],
+                      tensors.cuK[s + 1] - tensors.cuK[s]};
+      if (selects)
+        selectSegment(plan, functions, tensors, segment, totalQ, threads, advance);
+      if (attends)
+        attendSegment(plan, functions, tensors, segment, totalQ, threads, advance);
+    }
+    if (progress)
+      progress(1);
+    return {};
+  }
+};
+
+template <typename Function> void bind(const CpuCode &code, const char *name, Function &function) {
+  function = reinterpret_cast<Function>(code.find(name));
+}
+
+} // namespace
+} // namespace cpu
+
+Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &methodText,
+                                                        const Spec &spec) {
+  using namespace cpu;
+  auto program = std::make_unique<CompiledProgram>();
+  DialectRegistry registry;
+  registerCpuDialects(registry);
+  registry.insert<select::SelectDialect>();
+  program->context = std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
+  program->context->loadAllAvailableDialects();
+  std::string complaint;
+  ScopedDiagnosticHandler handler(program->context.get(), [&](Diagnostic &diagnostic) {
+    if (complaint.empty())
+      complaint = diagnostic.str();
+    return success();
+  });
+  auto module = parseSourceString<ModuleOp>(methodText, ParserConfig(program->context.get()));
+  if (!module || module->getOps<select::MethodOp>().empty())
+    return fail(ErrorKind::Usage, "the text holds no select.method: " + complaint);
+  select::MethodOp method = *module->getOps<select::MethodOp>().begin();
+  if (Status status = specializeMethod(method, spec); !status)
+    return tl::unexpected<Error>(status.error());
+  fuseKernels(method);
+  Result<MethodPlan> plan = planMethod(method);
+  if (!plan)
+    return tl::unexpected<Error>(plan.error());
+
+  OwningOpRef<ModuleOp> functions = buildTileFunctions(*program->context, *plan);
+  if (!functions)
+    return fail(ErrorKind::CompileFailed,
+                "the CPU tile functions could not be built: " + complaint);
+  auto code = CpuCode::create(*functions);
+  if (!code)
+    return tl::unexpected<Error>(code.error());
+  program->code = std::move(*code);
+  program->plan = plainPlan(*plan);
+  bind(*program->code, "attend_one", program->functions.attendOne);
+  bind(*program->code, "attend_many", program->functions.attendMany);
+  if (plan->selects()) {
+    bind(*program->code, "logits", program->functions.logits);
+    bind(*program->code, "add_lse", program->functions.addLse);
+    bind(*program->code, "scores", program->functions.scores);
+  }
+  if (!program->functions.attendOne || !program->functions.attendMany ||
+      (plan->selects() && !program->functions.scores))
+    return fail(ErrorKind::CompileFailed, "the JIT gave no code for the CPU tile functions");
+  return std::unique_ptr<CpuProgram>(std::move(program));
+}
+
+} // namespace winnow
