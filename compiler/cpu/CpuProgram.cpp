@@ -103,7 +103,7 @@ public:
     const int totalQ = tensors.cuQ[tensors.batch];
     const bool selects = plan.selectHeads > 0 && !tensors.idsGiven,
                attends = tensors.out || tensors.lse;
-    if (plan.selectHeads > 0 && !tensors.ids)
+    if (plan.selectHeads > 0 && !tensors.ids && totalQ > 0)
       return fail(ErrorKind::Usage, "the CPU target needs an ids tensor for a method that selects");
     const int sets = plan.heads / plan.group;
     const double all = static_cast<double>(totalQ) * ((selects ? sets : 0) + (attends ? sets : 0));
