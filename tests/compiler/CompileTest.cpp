@@ -1,0 +1,104 @@
+// From method text to cubins, without a GPU: resource facts agree with the plan, bad input gets one clear error of the
+// right kind, and a missing NVRTC says so.
+#include "compiler/Compile.h"
+#include "compiler/CubinInfo.h"
+#include "compiler/Nvrtc.h"
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+using namespace winnow;
+
+static CompileRequest request(const std::string &method, const std::string &arch = "sm_80") {
+  CompileRequest r;
+  r.method = method;
+  r.arch = arch;
+  return r;
+}
+
+static void expectError(const CompileRequest &r, ErrorKind kind, const std::string &part) {
+  auto result = lowerProgram(r);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, kind) << result.error().message;
+  EXPECT_NE(result.error().message.find(part), std::string::npos) << result.error().message;
+}
+
+TEST(Compile, EveryBuiltinMethodGivesCubins) {
+  for (const MethodInfo &method : builtinMethods()) {
+    EXPECT_FALSE(method.description.empty()) << method.name;
+    auto image = compileProgram(request(method.name));
+    ASSERT_TRUE(image) << image.error().message;
+    for (const Kernel &kernel : image->kernels) {
+      EXPECT_GT(kernel.registers, 0) << kernel.name;
+      EXPECT_EQ(kernel.cubin.substr(0, 4), "\177ELF") << kernel.name;
+      EXPECT_LE(kernel.spillBytes, 64) << method.name << " " << kernel.name;
+    }
+  }
+}
+
+TEST(Compile, PtxIsTextForTheVirtualArchitecture) {
+  CompileRequest r = request("dense");
+  r.asPtx = true;
+  auto image = compileProgram(r);
+  ASSERT_TRUE(image) << image.error().message;
+  EXPECT_NE(image->kernels.front().cubin.find(".target sm_80"), std::string::npos);
+}
+
+TEST(Compile, RefusalsNameReasonAndNearest) {
+  CompileRequest r = request("infllm_v2");
+  r.spec.headDim = 80;
+  expectError(r, ErrorKind::Unsupported, "the nearest is 64");
+  r = request("infllm_v2");
+  r.spec.topk = 20;
+  expectError(r, ErrorKind::Usage, "raise --topk to 34");
+  r = request("infllm_v2");
+  r.spec.params["radius"] = "1";
+  expectError(r, ErrorKind::Usage, "no parameter 'radius'");
+  expectError(request("infllm_v2", "sm_75"), ErrorKind::Unsupported, "sm_75");
+  expectError(request("no_such_method"), ErrorKind::Usage, "neither a built-in");
+}
+
+TEST(Compile, BrokenTextNamesLineAndColumn) {
+  auto path = std::filesystem::temp_directory_path() / ("winnow-broken-" + std::to_string(getpid()) + ".mlir");
+  std::ofstream(path) << "select.method @m params() (%q, %k, %v) {\n  %o = select.atend %q, %k, %v\n}\n";
+  auto result = lowerProgram(request(path));
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, ErrorKind::Usage);
+  EXPECT_NE(result.error().message.find(":2:"), std::string::npos) << result.error().message;
+  std::filesystem::remove(path);
+}
+
+TEST(Compile, F22MissingNvrtcSaysWhatToDo) {
+  CompileRequest r = request("dense");
+  r.nvrtcPath = "/nonexistent/libnvrtc.so.13";
+  auto image = compileProgram(r);
+  ASSERT_FALSE(image);
+  EXPECT_EQ(image.error().kind, ErrorKind::CompileFailed);
+  EXPECT_NE(image.error().message.find("WINNOW_NVRTC"), std::string::npos) << image.error().message;
+}
+
+TEST(Compile, SharedMemoryFitsTheTarget) {
+  for (const char *arch : {"sm_80", "sm_89", "sm_90a"})
+    for (int group : {1, 2, 4, 8, 16})
+      for (int block : {32, 64, 128}) {
+        CompileRequest r = request("infllm_v2", arch);
+        r.spec.kvHeads = r.spec.heads / group;
+        r.spec.block = block;
+        auto lowered = lowerProgram(r);
+        ASSERT_TRUE(lowered) << lowered.error().message;
+        for (const Kernel &kernel : lowered->first.kernels)
+          EXPECT_LE(kernel.sharedBytes, (*findTarget(arch))->sharedPerBlock) << kernel.name;
+      }
+}
+
+TEST(CubinInfo, RefusesWhatIsNoCubin) {
+  EXPECT_FALSE(readCubinInfo("", "k"));
+  EXPECT_FALSE(readCubinInfo(std::string(64, '\0'), "k"));
+  auto image = compileProgram(request("dense"));
+  ASSERT_TRUE(image);
+  std::string cubin = image->kernels.front().cubin;
+  EXPECT_FALSE(readCubinInfo(cubin, "no_such_kernel"));
+  for (size_t size : {size_t(10), size_t(100), cubin.size() / 2})
+    EXPECT_NO_FATAL_FAILURE((void)readCubinInfo(std::string_view(cubin).substr(0, size), "attend"));
+}
