@@ -79,7 +79,7 @@ def Tile_ArriveFullOp : Tile_Leaf<"arrive_full"> {
 }
 def Tile_ArriveEmptyOp : Tile_Leaf<"arrive_empty"> {
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
-  let summary = "Releases the cursor's stage, one arrival per warp";
+  let summary = "Releases the cursor's stage, every lane for itself";
 }
 def Tile_AdvanceOp : Tile_Leaf<"advance"> {
   let arguments = (ins Updates<>:$cursor);

@@ -37,7 +37,7 @@ __device__ __forceinline__ void init_ring(const RingBarriers<kStages> &barriers,
                                           int consumers) {
   for (int stage = 0; stage < kStages; ++stage) {
     init_barrier(barriers.full(stage), producers);
-    init_barrier(barriers.empty(stage), consumers);
+    init_barrier(barriers.empty(stage), 32 * consumers);
   }
 }
 
@@ -68,13 +68,12 @@ __device__ __forceinline__ void arrive_full(const RingBarriers<kStages> &barrier
   arrive_after_copies(barriers.full(cursor.stage));
 }
 
-// One arrival per consumer warp, after all its lanes have read the stage.
+// Every lane of every consumer warp arrives, after its own reads of the stage. (One lane for all after a __syncwarp would
+// do by the memory model, but racecheck does not follow that.)
 template <int kStages>
 __device__ __forceinline__ void arrive_empty(const RingBarriers<kStages> &barriers,
                                              const Cursor<kStages> &cursor) {
-  __syncwarp();
-  if (lane_index() == 0)
-    arrive(barriers.empty(cursor.stage));
+  arrive(barriers.empty(cursor.stage));
 }
 
 template <int kStages> __device__ __forceinline__ void advance(Cursor<kStages> &cursor) {
