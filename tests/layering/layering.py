@@ -38,7 +38,7 @@ TEXT_NAMES = {"CMakeLists.txt", "Makefile"}
 MAX_LINES = 500
 VAGUE_FOLDERS = {"util", "utils", "common", "support", "misc", "helpers"}
 
-INCLUDE = re.compile(r'^\s*#?\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
+INCLUDE = re.compile(r'^[ \t]*#?[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 ARCH_HOMES = ("runtime/Target.cpp", "templates/arch/")
 ARCH_NAME = re.compile(r"\b(?:sm|compute)_?\d{2,3}[af]?\b|__CUDA_ARCH__")
 ARCH_COMPARED = re.compile(
