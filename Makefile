@@ -40,7 +40,7 @@ format: setup
 	@python3 tests/style/format.py --fix
 
 tidy: build
-	@python3 tests/style/tidy.py --build $(BUILD) --all
+	@python3 tests/style/tidy.py --build $(BUILD)
 
 goldens: build
 	@tests/compiler/update-goldens.sh $(BUILD)

@@ -42,8 +42,8 @@ Status DeviceBuffer::upload(const void *host, size_t bytes) {
                 fmt::format("copying {} bytes into a GPU buffer of {}", bytes, length));
   if (bytes == 0)
     return {};
-  if (Status s = driver->check(driver->api().cuMemcpyHtoD_v2(pointer, host, bytes),
-                               "copying to the GPU");
+  if (Status s =
+          driver->check(driver->api().cuMemcpyHtoD_v2(pointer, host, bytes), "copying to the GPU");
       !s)
     return s;
   // A copy from pageable memory may return while its last part is still in flight.

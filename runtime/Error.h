@@ -1,5 +1,6 @@
-// The error every public function of Winnow returns: one sentence and the exit code that the command line gives it.
-// No exceptions cross this interface; a function that can fail returns Result<T>.
+// The error every public function of Winnow returns: one sentence and the exit code that the
+// command line gives it. No exceptions cross this interface; a function that can fail returns
+// Result<T>.
 #pragma once
 #include <string>
 #include <tl/expected.hpp>
@@ -7,14 +8,16 @@
 
 namespace winnow {
 
-/// Exit codes of the command line (documented in the README) and, with the same values, error kinds of the C API.
+/// Exit codes of the command line (documented in the README) and, with the same values, error kinds
+/// of the C API.
 enum class ErrorKind {
   WrongResult = 1,   ///< a check against the reference failed
   Usage = 2,         ///< bad flag, bad input file, bad shape, broken method text
   Unsupported = 3,   ///< a legal request that this build or this GPU cannot serve
   CompileFailed = 4, ///< MLIR or NVRTC refused
   DeviceFailed = 5,  ///< no driver, no device, or a driver call failed
-  NotReady = 6,      ///< library only: the kernel was not prepared for this device (launch never compiles)
+  NotReady =
+      6, ///< library only: the kernel was not prepared for this device (launch never compiles)
 };
 
 struct Error {

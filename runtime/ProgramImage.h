@@ -1,5 +1,5 @@
-// A compiled program: cubins, launch recipe and metadata; all that running needs. The compiler makes it, the cache stores
-// it, the launcher runs it. Serialised form: see Cache.h.
+// A compiled program: cubins, launch recipe and metadata; all that running needs. The compiler
+// makes it, the cache stores it, the launcher runs it. Serialised form: see Cache.h.
 #pragma once
 #include "runtime/Spec.h"
 #include <string>
@@ -7,41 +7,41 @@
 
 namespace winnow {
 
-/// One kernel of a program. Formulas (see Formula.h) are evaluated per launch over the shape variables
-/// batch, total_q, total_k, max_q, max_k, token_count (tokens of the current chunk).
+/// One kernel of a program. Formulas (see Formula.h) are evaluated per launch over the shape
+/// variables batch, total_q, total_k, max_q, max_k, token_count (tokens of the current chunk).
 struct Kernel {
-  std::string name;       ///< entry point in the cubin, e.g. "attend"
-  std::string step;       ///< "summarize", "score", "top_k" or "attend"
-  std::string when;       ///< formula; launched only where it is nonzero ("1" = always)
+  std::string name; ///< entry point in the cubin, e.g. "attend"
+  std::string step; ///< "summarize", "score", "top_k" or "attend"
+  std::string when; ///< formula; launched only where it is nonzero ("1" = always)
   std::string gridX, gridY;
   int blockThreads = 0;
-  int sharedBytes = 0;    ///< dynamic shared memory, as planned by the compiler
-  bool perChunk = false;  ///< launched once per chunk of tokens (score and top_k)
+  int sharedBytes = 0;   ///< dynamic shared memory, as planned by the compiler
+  bool perChunk = false; ///< launched once per chunk of tokens (score and top_k)
   // Read back from the cubin by the compiler:
   int registers = 0, spillBytes = 0, staticSharedBytes = 0;
   double compileMs = 0;
-  std::string cubin;      ///< ELF bytes
-  std::string source;     ///< the CUDA C++ text it was compiled from
+  std::string cubin;  ///< ELF bytes
+  std::string source; ///< the CUDA C++ text it was compiled from
 };
 
 /// A workspace buffer, Params::buffer[i] for the i-th entry.
 struct Buffer {
   std::string name;
-  std::string bytes;      ///< formula; may use chunk_tokens
+  std::string bytes; ///< formula; may use chunk_tokens
 };
 
 struct ProgramImage {
-  std::string method;     ///< the method's symbol, for people
-  std::string key;        ///< digest that names this image in the cache
-  std::string arch;       ///< Target::arch
-  Spec spec;              ///< with every default filled in
-  Config config;          ///< with every default filled in
-  int selectHeads = 0;    ///< heads of the ids tensor; 0 = the method selects nothing (dense)
-  std::string scoreStride;      ///< formula of Params::score_stride
-  std::string chunkTokens;      ///< formula: tokens per selection chunk
+  std::string method;      ///< the method's symbol, for people
+  std::string key;         ///< digest that names this image in the cache
+  std::string arch;        ///< Target::arch
+  Spec spec;               ///< with every default filled in
+  Config config;           ///< with every default filled in
+  int selectHeads = 0;     ///< heads of the ids tensor; 0 = the method selects nothing (dense)
+  std::string scoreStride; ///< formula of Params::score_stride
+  std::string chunkTokens; ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;
-  std::vector<Kernel> kernels;  ///< in launch order
-  double mlirMs = 0;      ///< time spent in MLIR when this image was built
+  std::vector<Kernel> kernels; ///< in launch order
+  double mlirMs = 0;           ///< time spent in MLIR when this image was built
 };
 
 } // namespace winnow

@@ -1,5 +1,6 @@
-// What a program is specialised for. Spec and Config together with the method's text and the target decide every byte
-// of the generated code, so the cache key is made from exactly these structs (fault F09).
+// What a program is specialised for. Spec and Config together with the method's text and the target
+// decide every byte of the generated code, so the cache key is made from exactly these structs
+// (fault F09).
 #pragma once
 #include "runtime/Error.h"
 #include <cstdint>
@@ -12,14 +13,15 @@ enum class Dtype { BF16, FP16 };
 
 /// One specialisation of a method.
 struct Spec {
-  int heads = 32;     ///< query heads
-  int kvHeads = 2;    ///< key/value heads; heads / kvHeads = the group size G
-  int headDim = 128;  ///< elements of one query, key or value row
-  int block = 64;     ///< tokens of one selectable key block
-  int topk = 96;      ///< blocks selected per token, forced ones included
+  int heads = 32;    ///< query heads
+  int kvHeads = 2;   ///< key/value heads; heads / kvHeads = the group size G
+  int headDim = 128; ///< elements of one query, key or value row
+  int block = 64;    ///< tokens of one selectable key block
+  int topk = 96;     ///< blocks selected per token, forced ones included
   Dtype dtype = Dtype::BF16;
-  double scale = 0;   ///< softmax scale; 0 means headDim^-0.5
-  std::map<std::string, std::string> params; ///< method parameters given by --set, checked against the method's text
+  double scale = 0; ///< softmax scale; 0 means headDim^-0.5
+  std::map<std::string, std::string>
+      params; ///< method parameters given by --set, checked against the method's text
 
   int group() const { return heads / kvHeads; }
   double softmaxScale() const;
@@ -27,16 +29,20 @@ struct Spec {
   std::string text() const;
 };
 
-/// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's default.
+/// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
+/// default.
 struct Config {
   int attendWarps = 0;     ///< consumer warps of the attend kernel, 16 rows each
   int attendProducers = 0; ///< producer warps of the attend kernel
   int attendStages = 0;    ///< ring stages (one K and one V tile each)
-  int scoreTokens = 0;     ///< tokens per block of threads of the score kernel for G = 16 (more for smaller groups)
-  int scoreChunkMiB = 0;   ///< size of the block-score workspace; selection runs in chunks of tokens that fit it
+  int scoreTokens =
+      0; ///< tokens per block of threads of the score kernel for G = 16 (more for smaller groups)
+  int scoreChunkMiB =
+      0; ///< size of the block-score workspace; selection runs in chunks of tokens that fit it
 
-  std::string text() const;                              ///< canonical: "attend_warps=8 ..."
-  static Result<Config> parse(const std::string &text);  ///< inverse of text(); unknown names are an error
+  std::string text() const; ///< canonical: "attend_warps=8 ..."
+  static Result<Config>
+  parse(const std::string &text); ///< inverse of text(); unknown names are an error
 };
 
 const char *name(Dtype dtype);

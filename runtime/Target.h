@@ -1,5 +1,5 @@
-// Facts about GPU architectures: one row each, the only place in Winnow where an sm number is compared. Passes and the
-// launcher ask for features by name.
+// Facts about GPU architectures: one row each, the only place in Winnow where an sm number is
+// compared. Passes and the launcher ask for features by name.
 #pragma once
 #include "runtime/Error.h"
 #include <string>
@@ -8,15 +8,15 @@
 namespace winnow {
 
 struct Target {
-  const char *arch;         ///< "sm_80", "sm_89", "sm_90a": as NVRTC's --gpu-architecture takes it
-  int major, minor;         ///< compute capability
-  int sharedPerBlock;       ///< bytes of shared memory that one block may use (dynamic, opted in)
-  int sharedReserved;       ///< bytes the system takes of each block's static shared memory
+  const char *arch;   ///< "sm_80", "sm_89", "sm_90a": as NVRTC's --gpu-architecture takes it
+  int major, minor;   ///< compute capability
+  int sharedPerBlock; ///< bytes of shared memory that one block may use (dynamic, opted in)
+  int sharedReserved; ///< bytes the system takes of each block's static shared memory
   int registersPerSm;
-  bool hasAsyncCopy;        ///< cp.async
-  bool hasBulkCopy;         ///< TMA, cp.async.bulk
-  bool hasWarpgroupMma;     ///< wgmma
-  const char *leafHeader;   ///< templates/arch/<this>
+  bool hasAsyncCopy;      ///< cp.async
+  bool hasBulkCopy;       ///< TMA, cp.async.bulk
+  bool hasWarpgroupMma;   ///< wgmma
+  const char *leafHeader; ///< templates/arch/<this>
 };
 
 const std::vector<Target> &targets();

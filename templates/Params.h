@@ -1,10 +1,12 @@
-/* The one argument of every generated kernel, passed by value: shared by host and device, so that what the
- * launcher writes is what the kernel reads. Plain C types only; NVRTC and the host compiler both read this file.
+/* The one argument of every generated kernel, passed by value: shared by host and device, so that
+ * what the launcher writes is what the kernel reads. Plain C types only; NVRTC and the host
+ * compiler both read this file.
  *
- * Shapes: q [total_q, heads, head_dim], k and v [total_k, kv_heads, head_dim], out like q, lse [heads, total_q] fp32,
- * ids [select_heads, total_q, topk] int32 (select_heads = kv_heads, or heads where a method selects per query head).
- * Ragged batches: cu_q and cu_k hold batch + 1 cumulative lengths (int32, device memory). A query at index t of its
- * segment has absolute position (k length - q length) + t. */
+ * Shapes: q [total_q, heads, head_dim], k and v [total_k, kv_heads, head_dim], out like q, lse
+ * [heads, total_q] fp32, ids [select_heads, total_q, topk] int32 (select_heads = kv_heads, or heads
+ * where a method selects per query head). Ragged batches: cu_q and cu_k hold batch + 1 cumulative
+ * lengths (int32, device memory). A query at index t of its segment has absolute position (k length
+ * - q length) + t. */
 #ifndef WINNOW_TEMPLATES_PARAMS_H
 #define WINNOW_TEMPLATES_PARAMS_H
 
@@ -25,7 +27,8 @@ struct Params {
   int total_k;
   int max_q;       /* longest query segment */
   int max_k;       /* longest key sequence, in tokens */
-  int token_begin; /* selection runs over [token_begin, token_end) of total_q: one chunk of the workspace */
+  int token_begin; /* selection runs over [token_begin, token_end) of total_q: one chunk of the
+                      workspace */
   int token_end;
   int score_stride; /* elements of one row of block scores (see the score buffer's formula) */
 };

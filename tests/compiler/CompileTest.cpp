@@ -1,5 +1,5 @@
-// From method text to cubins, without a GPU: resource facts agree with the plan, bad input gets one clear error of the
-// right kind, and a missing NVRTC says so.
+// From method text to cubins, without a GPU: resource facts agree with the plan, bad input gets one
+// clear error of the right kind, and a missing NVRTC says so.
 #include "compiler/Compile.h"
 #include "compiler/CubinInfo.h"
 #include "compiler/Nvrtc.h"
@@ -60,8 +60,10 @@ TEST(Compile, RefusalsNameReasonAndNearest) {
 }
 
 TEST(Compile, BrokenTextNamesLineAndColumn) {
-  auto path = std::filesystem::temp_directory_path() / ("winnow-broken-" + std::to_string(getpid()) + ".mlir");
-  std::ofstream(path) << "select.method @m params() (%q, %k, %v) {\n  %o = select.atend %q, %k, %v\n}\n";
+  auto path = std::filesystem::temp_directory_path() /
+              ("winnow-broken-" + std::to_string(getpid()) + ".mlir");
+  std::ofstream(path)
+      << "select.method @m params() (%q, %k, %v) {\n  %o = select.atend %q, %k, %v\n}\n";
   auto result = lowerProgram(request(path));
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().kind, ErrorKind::Usage);

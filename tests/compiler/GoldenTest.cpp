@@ -1,5 +1,5 @@
-// Three whole kernels as text: what the printer makes of the MiniCPM4.1 shape, reviewed as one would a hand-written kernel.
-// `compiler_tests --update-goldens` rewrites the files.
+// Three whole kernels as text: what the printer makes of the MiniCPM4.1 shape, reviewed as one
+// would a hand-written kernel. `compiler_tests --update-goldens` rewrites the files.
 #include "compiler/Compile.h"
 #include <fstream>
 #include <gtest/gtest.h>
@@ -32,7 +32,8 @@ TEST_P(Goldens, PrintedKernel) {
   std::string path = std::string(WINNOW_GOLDENS) + "/" + GetParam() + ".cu";
   if (updateGoldens)
     std::ofstream(path) << source;
-  EXPECT_EQ(source, readFile(path)) << "the printed kernel changed: if that is meant, run `make goldens` and review";
+  EXPECT_EQ(source, readFile(path))
+      << "the printed kernel changed: if that is meant, run `make goldens` and review";
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Goldens, testing::Values("score", "top_k_2048", "attend"),

@@ -1,6 +1,7 @@
 // The C API on the fake driver, through the header alone: prepare, find, launch, errors, other
 // versions of the structs, and what the shared library exports (F06, F15, F16, F34, F35).
 #include "TestSupport.h"
+#include "runtime/CudaTypes.h"
 #include "runtime/winnow.h"
 #include <cstring>
 #include <unistd.h>

@@ -1,4 +1,5 @@
-/* winnow.h must be plain C: this file is compiled as C99 and linked against the shared library alone. */
+/* winnow.h must be plain C: this file is compiled as C99 and linked against the shared library
+ * alone. */
 #include "runtime/winnow.h"
 #include <stdio.h>
 

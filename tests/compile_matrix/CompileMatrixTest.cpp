@@ -1,0 +1,157 @@
+// The compile matrix: 24 specs compiled for each architecture through NVRTC, without a GPU. Checks
+// what a launch would trip over: spills, shared memory beyond the block's limit, and a plan of
+// shared memory that is not what the cubin has. Entry: an NVRTC on this machine. Exit: every kernel
+// of every spec within its limits.
+#include "compiler/Compile.h"
+#include "compiler/CubinInfo.h"
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <regex>
+#include <set>
+
+using namespace winnow;
+
+namespace {
+
+constexpr int kMaxSpillBytes = 64;
+
+struct Row {
+  const char *method;
+  int heads, kvHeads, headDim, block, topk;
+  Dtype dtype;
+  std::map<std::string, std::string> params;
+};
+
+// Small top-k needs few forced blocks: infllm_v2 forces 34 of them by default.
+const std::vector<Row> &rows() {
+  using D = Dtype;
+  static const std::vector<Row> table = {
+      {"infllm_v2", 32, 2, 128, 64, 96, D::BF16, {}},
+      {"infllm_v2", 32, 2, 128, 64, 96, D::FP16, {}},
+      {"infllm_v2", 32, 2, 128, 64, 256, D::BF16, {}},
+      {"infllm_v2", 32, 2, 64, 64, 96, D::FP16, {}},
+      {"infllm_v2", 32, 4, 128, 64, 96, D::BF16, {}},
+      {"infllm_v2", 32, 8, 128, 32, 64, D::BF16, {{"local", "8"}}},
+      {"infllm_v2", 16, 8, 64, 128, 16, D::FP16, {{"local", "4"}}},
+      {"infllm_v2", 8, 8, 128, 64, 48, D::BF16, {}},
+      {"infllm_v2", 64, 4, 64, 32, 1, D::BF16, {{"local", "1"}, {"init", "0"}}},
+      {"infllm_v2", 32, 2, 128, 128, 32, D::FP16, {{"local", "2"}}},
+      {"infllm_v2", 32, 2, 128, 64, 96, D::BF16, {{"compat", "infllmv2"}}},
+      {"infllm_v2", 32, 2, 128, 64, 96, D::BF16, {{"lse", "exact"}}},
+      {"infllm_v2", 32, 2, 128, 64, 96, D::FP16, {{"lse", "none"}}},
+      {"nsa_select", 64, 4, 128, 64, 16, D::BF16, {}},
+      {"nsa_select", 32, 4, 64, 32, 32, D::FP16, {}},
+      {"nsa_select", 8, 8, 64, 128, 8, D::BF16, {}},
+      {"moba", 16, 16, 128, 128, 8, D::BF16, {}},
+      {"moba", 32, 8, 64, 64, 12, D::FP16, {}},
+      {"moba", 32, 2, 128, 32, 128, D::BF16, {}},
+      {"relu_select", 32, 2, 128, 64, 64, D::BF16, {}},
+      {"relu_select", 16, 8, 64, 32, 48, D::FP16, {}},
+      {"dense", 32, 2, 128, 64, 1, D::BF16, {}},
+      {"dense", 8, 8, 64, 128, 1, D::FP16, {}},
+      {"dense", 32, 8, 128, 32, 1, D::BF16, {}},
+  };
+  return table;
+}
+
+Spec specOf(const Row &row) {
+  Spec spec;
+  spec.heads = row.heads;
+  spec.kvHeads = row.kvHeads;
+  spec.headDim = row.headDim;
+  spec.block = row.block;
+  spec.topk = row.topk;
+  spec.dtype = row.dtype;
+  spec.params = row.params;
+  return spec;
+}
+
+/// Bytes of dynamic shared memory that the printed kernel's objects reach: the largest offset plus
+/// size. NVRTC has checked each size against the object itself, by the static_assert read here.
+/// Nothing where an object has none.
+std::optional<long> sharedExtent(const std::string &source) {
+  static const std::regex object(R"(\{shared \+ (\d+)\};)");
+  static const std::regex asserted(
+      R"(\{shared \+ (\d+)\};\s*static_assert\([^;]*::kBytes == (\d+)\);)");
+  auto matches = [&](const std::regex &pattern) {
+    return std::vector<std::smatch>(std::sregex_iterator(source.begin(), source.end(), pattern),
+                                    {});
+  };
+  std::vector<std::smatch> sized = matches(asserted);
+  if (sized.size() != matches(object).size())
+    return std::nullopt;
+  long extent = 0;
+  for (const std::smatch &match : sized)
+    extent = std::max(extent, std::stol(match[1]) + std::stol(match[2]));
+  return extent;
+}
+
+void checkKernel(const Kernel &kernel, const Target &target) {
+  SCOPED_TRACE("kernel " + kernel.name);
+  std::optional<CubinInfo> cubin = readCubinInfo(kernel.cubin, kernel.name);
+  ASSERT_TRUE(cubin);
+  EXPECT_LE(kernel.spillBytes, kMaxSpillBytes);
+  EXPECT_GT(cubin->registers, 0);
+  EXPECT_LE(cubin->registers * kernel.blockThreads, target.registersPerSm);
+  EXPECT_LE(kernel.sharedBytes, target.sharedPerBlock);
+  // All shared memory is the planned, dynamic one: the cubin has no other than what the system
+  // reserves.
+  EXPECT_TRUE(cubin->staticSharedBytes == 0 || cubin->staticSharedBytes == target.sharedReserved)
+      << cubin->staticSharedBytes << " bytes of static shared memory";
+  std::optional<long> extent = sharedExtent(kernel.source);
+  ASSERT_TRUE(extent) << "an object in shared memory whose size is not asserted";
+  EXPECT_EQ(*extent, kernel.sharedBytes);
+}
+
+class CompileMatrix : public testing::TestWithParam<const char *> {};
+
+TEST_P(CompileMatrix, EveryKernelWithinItsLimits) {
+  const Target *target = *findTarget(GetParam());
+  for (const Row &row : rows()) {
+    Spec spec = specOf(row);
+    SCOPED_TRACE(std::string(row.method) + " " + spec.text());
+    CompileRequest request;
+    request.method = row.method;
+    request.arch = target->arch;
+    request.spec = spec;
+    Result<ProgramImage> image = compileProgram(request);
+    ASSERT_TRUE(image) << image.error().message;
+    ASSERT_FALSE(image->kernels.empty());
+    for (const Kernel &kernel : image->kernels)
+      checkKernel(kernel, *target);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, CompileMatrix, testing::Values("sm_80", "sm_89", "sm_90a"),
+                         [](const auto &info) { return std::string(info.param); });
+
+TEST(CompileMatrixTable, CoversTheSpecSpace) {
+  std::set<int> groups, dims, blocks;
+  std::set<Dtype> dtypes;
+  std::set<std::string> methods, builtin;
+  for (const Row &row : rows()) {
+    groups.insert(row.heads / row.kvHeads);
+    dims.insert(row.headDim);
+    blocks.insert(row.block);
+    dtypes.insert(row.dtype);
+    methods.insert(row.method);
+  }
+  for (const MethodInfo &method : builtinMethods())
+    builtin.insert(method.name);
+  EXPECT_GE(rows().size(), 24u);
+  EXPECT_EQ(groups, (std::set<int>{1, 2, 4, 8, 16}));
+  EXPECT_EQ(dims, (std::set<int>{64, 128}));
+  EXPECT_EQ(blocks, (std::set<int>{32, 64, 128}));
+  EXPECT_EQ(dtypes.size(), 2u);
+  EXPECT_EQ(methods, builtin);
+}
+
+TEST(CompileMatrixTable, SharedExtentReadsOffsetsAndSizes) {
+  EXPECT_EQ(sharedExtent("int a;"), 0);
+  EXPECT_EQ(sharedExtent("const A x{shared + 0};\n  static_assert(A::kBytes == 8);\n"
+                         "const B<1, C> y{shared + 16};\n  static_assert(B<1, C>::kBytes == 4);\n"),
+            20);
+  EXPECT_FALSE(sharedExtent("const A x{shared + 0};\n  int b;"));
+}
+
+} // namespace
