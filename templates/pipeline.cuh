@@ -30,8 +30,8 @@ template <int kStages> struct Cursor {
   int phase = 0;
 };
 
-// By one thread, before a sync_threads: a stage is full after `producers` arrivals and empty after
-// `consumers`.
+// By one thread, before a sync_threads: a stage is full after `producers` threads have arrived and
+// empty after all lanes of `consumers` warps have.
 template <int kStages>
 __device__ __forceinline__ void init_ring(const RingBarriers<kStages> &barriers, int producers,
                                           int consumers) {

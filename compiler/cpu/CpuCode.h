@@ -2,6 +2,8 @@
 #pragma once
 #include "mlir/ExecutionEngine/ExecutionEngine.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassManager.h"
 #include "runtime/Error.h"
 #include "llvm/Target/TargetMachine.h"
 #include <memory>

@@ -1,0 +1,90 @@
+// CpuProgram as a library: one call does what two do, threads change nothing, progress ends at 1,
+// bad calls are refused. The mathematics is judged by cpu_conformance.
+#include "compiler/Compile.h"
+#include "tests/cpu/CpuInputs.h"
+#include <gtest/gtest.h>
+
+using namespace winnow;
+
+static Spec smallSpec() {
+  Spec spec;
+  spec.heads = 8, spec.kvHeads = 2, spec.headDim = 64, spec.topk = 8;
+  spec.params = {{"local", "3"}};
+  return spec;
+}
+
+static std::unique_ptr<CpuProgram> program(const char *method, const Spec &spec) {
+  auto compiled = CpuProgram::compile(loadMethod(method)->text, spec);
+  EXPECT_TRUE(compiled) << (compiled ? "" : compiled.error().message);
+  return compiled ? std::move(*compiled) : nullptr;
+}
+
+TEST(CpuProgram, OneCallEqualsSelectionThenAttention) {
+  Spec spec = smallSpec();
+  auto compiled = program("infllm_v2", spec);
+  ASSERT_TRUE(compiled);
+  CpuInputs whole(spec, {700, 0, 33, 1100}, compiled->selectHeads()), parts = whole;
+  ASSERT_TRUE(compiled->run(whole.tensors(), 2));
+  CpuTensors tensors = parts.tensors();
+  tensors.out = nullptr;
+  tensors.lse = nullptr;
+  ASSERT_TRUE(compiled->run(tensors, 2));
+  tensors = parts.tensors();
+  tensors.idsGiven = true;
+  ASSERT_TRUE(compiled->run(tensors, 2));
+  EXPECT_EQ(whole.ids, parts.ids);
+  EXPECT_EQ(whole.out, parts.out);
+  EXPECT_EQ(whole.lse, parts.lse);
+}
+
+TEST(CpuProgram, ThreadsDoNotChangeTheResult) {
+  Spec spec = smallSpec();
+  auto compiled = program("infllm_v2", spec);
+  ASSERT_TRUE(compiled);
+  CpuInputs one(spec, {900}, compiled->selectHeads()), many = one;
+  ASSERT_TRUE(compiled->run(one.tensors(), 1));
+  ASSERT_TRUE(compiled->run(many.tensors(), 5));
+  EXPECT_EQ(one.ids, many.ids);
+  EXPECT_EQ(one.out, many.out);
+  EXPECT_EQ(one.lse, many.lse);
+}
+
+// Where every block fits the budget, sparse attention is dense attention (semantics: T <= k B).
+TEST(CpuProgram, EverythingSelectedEqualsDense) {
+  Spec spec = smallSpec();
+  auto sparse = program("infllm_v2", spec);
+  spec.params.clear();
+  auto dense = program("dense", spec);
+  ASSERT_TRUE(sparse && dense);
+  CpuInputs a(spec, {512, 100}, sparse->selectHeads()), b = a;
+  ASSERT_TRUE(sparse->run(a.tensors(), 2));
+  ASSERT_TRUE(dense->run(b.tensors(), 2));
+  for (size_t i = 0; i < a.lse.size(); ++i)
+    EXPECT_NEAR(a.lse[i], b.lse[i], 1e-5f);
+}
+
+TEST(CpuProgram, ProgressEndsAtOne) {
+  Spec spec = smallSpec();
+  auto compiled = program("dense", spec);
+  ASSERT_TRUE(compiled);
+  CpuInputs inputs(spec, {600}, 0);
+  double last = 0;
+  ASSERT_TRUE(compiled->run(inputs.tensors(), 2, [&](double done) {
+    EXPECT_GE(done, last);
+    EXPECT_LE(done, 1);
+    last = done;
+  }));
+  EXPECT_EQ(last, 1);
+}
+
+TEST(CpuProgram, RefusesBrokenTextAndMissingIds) {
+  auto broken = CpuProgram::compile("select.method @m", smallSpec());
+  ASSERT_FALSE(broken);
+  EXPECT_EQ(broken.error().kind, ErrorKind::Usage);
+  auto compiled = program("infllm_v2", smallSpec());
+  ASSERT_TRUE(compiled);
+  CpuInputs inputs(smallSpec(), {64}, compiled->selectHeads());
+  CpuTensors tensors = inputs.tensors();
+  tensors.ids = nullptr;
+  EXPECT_FALSE(compiled->run(tensors, 1));
+}
