@@ -65,6 +65,7 @@ TEST(CpuProgram, EverythingSelectedEqualsDense) {
 
 TEST(CpuProgram, ProgressEndsAtOne) {
   Spec spec = smallSpec();
+  spec.params.clear();
   auto compiled = program("dense", spec);
   ASSERT_TRUE(compiled);
   CpuInputs inputs(spec, {600}, 0);
