@@ -4,6 +4,12 @@
 #include "TestSupport.h"
 #include "runtime/DeviceMemory.h"
 
+// Our types by our names, before cuda.h renames some functions by macro (cuEventElapsedTime to its
+// second version).
+#define WINNOW_OUR_TYPE(name, parameters) using Our_##name = decltype(winnow::DriverApi::name);
+WINNOW_DRIVER_FUNCTIONS(WINNOW_OUR_TYPE)
+WINNOW_OPTIONAL_DRIVER_FUNCTIONS(WINNOW_OUR_TYPE)
+
 #if __has_include(<cuda.h>)
 #include <cuda.h>
 #define WINNOW_HAVE_CUDA_H 1
@@ -147,8 +153,7 @@ constexpr bool sameAbi(R1 (*)(Ours...), R2 (*)(Theirs...)) {
   return false;
 }
 #define WINNOW_SAME_ABI(name, parameters)                                                          \
-  static_assert(sameAbi(decltype(DriverApi::name)(), decltype (&::name)()),                        \
-                #name " differs from cuda.h");
+  static_assert(sameAbi(Our_##name(), decltype (&::name)()), #name " differs from cuda.h");
 WINNOW_DRIVER_FUNCTIONS(WINNOW_SAME_ABI)
 #if CUDA_VERSION >= 12040
 WINNOW_OPTIONAL_DRIVER_FUNCTIONS(WINNOW_SAME_ABI)

@@ -67,7 +67,7 @@ TEST(Config, F09EachFieldChangesTheTextAndComesBack) {
     texts.insert(config.text());
     Result<Config> back = Config::parse(config.text());
     ASSERT_TRUE(back) << back.error().message;
-    EXPECT_EQ(back->*field, 7);
+    EXPECT_EQ((*back).*field, 7);
     EXPECT_EQ(back->text(), config.text());
   }
   EXPECT_EQ(texts.size(), std::size(fields) + 1);
