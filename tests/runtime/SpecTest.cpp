@@ -16,7 +16,7 @@ TEST(Spec, TextIsCanonical) {
   spec.params = {{"window", "32"}, {"init", "1"}};
   EXPECT_EQ(
       spec.text(),
-      "heads=32 kv_heads=2 head_dim=128 block=64 topk=96 dtype=bf16 scale=0.08838834764831845 "
+      "heads=32 kv_heads=2 head_dim=128 block=64 topk=96 dtype=bf16 scale=0.08838834764831843 "
       "set.init=1 set.window=32");
 }
 
