@@ -68,8 +68,8 @@ __device__ __forceinline__ void arrive_full(const RingBarriers<kStages> &barrier
   arrive_after_copies(barriers.full(cursor.stage));
 }
 
-// Every lane of every consumer warp arrives, after its own reads of the stage. (One lane for all after a __syncwarp would
-// do by the memory model, but racecheck does not follow that.)
+// Every lane of every consumer warp arrives, after its own reads of the stage. (One lane for all
+// after a __syncwarp would do by the memory model, but racecheck does not follow that.)
 template <int kStages>
 __device__ __forceinline__ void arrive_empty(const RingBarriers<kStages> &barriers,
                                              const Cursor<kStages> &cursor) {
