@@ -39,6 +39,7 @@ for seq in 32768 131072; do
   part "bench_$seq" "$winnow" bench prefill --seq "$seq" --overlap 1,8,32 $peers
   cat "$logs/bench_$seq.txt"
 done
+part own_method "$winnow" run "$here/../../examples/softcap.mlir" --seq 8192 --topk 64 --no-dense --svg "$logs/softcap.svg"
 part main_job "$winnow" run infllm_v2 --svg "$logs/selection.svg"
 cat "$logs/main_job.txt"
 exit $failed
