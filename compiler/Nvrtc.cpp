@@ -193,7 +193,7 @@ bool Nvrtc::supports(const std::string &arch) const {
   std::vector<int> archs(count);
   functions->archs(archs.data());
   size_t digits = arch.find('_') + 1;
-  int wanted = std::atoi(arch.c_str() + digits);
+  int wanted = static_cast<int>(std::strtol(arch.c_str() + digits, nullptr, 10));
   for (int known : archs)
     if (known == wanted)
       return true;

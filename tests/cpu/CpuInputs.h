@@ -9,7 +9,7 @@
 namespace winnow {
 
 struct CpuInputs {
-  CpuInputs(const Spec &spec, std::vector<int32_t> lengths, int selectHeads) {
+  CpuInputs(const Spec &spec, const std::vector<int32_t> &lengths, int selectHeads) {
     cu = {0};
     for (int32_t length : lengths)
       cu.push_back(cu.back() + length);

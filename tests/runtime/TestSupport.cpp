@@ -41,6 +41,7 @@ pid_t startChild(const std::function<int()> &body) {
   try {
     code = body();
   } catch (...) {
+    code = 255; // the parent reads it as "died"
   }
   std::fflush(nullptr);
   _exit(code);

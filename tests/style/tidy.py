@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
-# Runs clang-tidy 22 over the translation units of a build folder, several at a time. Files without MLIR are quick and
-# are always all checked; files with MLIR headers take long, so --seconds bounds that part, the latest changed first,
-# and the last lines say which files the time did not reach. A file that passed is not checked again until it, a project
-# header or the checks change (stamps in BUILD/tidy).
+# Runs clang-tidy 22 over every translation unit of a build folder, one per core. A file that passed is not checked again
+# until it, a project header or the checks change (stamps in BUILD/tidy).
 # Entry: a configured build folder with its generated headers. Exit: status 1 if a file fails or a tool is missing.
 import argparse
 import concurrent.futures
@@ -12,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,19 +17,15 @@ TIDY = "clang-tidy-22"
 
 
 def translation_units(build):
-    """(path, has MLIR) of every source file of the tree in the compilation database."""
+    """Every source file of the tree in the compilation database."""
     database = json.loads((build / "compile_commands.json").read_text())
-    found = {}
-    for entry in database:
-        path = Path(entry["directory"], entry["file"]).resolve()
-        if path.suffix in (".cpp", ".c") and ROOT in path.parents and build not in path.parents:
-            found[path] = "llvm-22/include" in entry["command"] or "cmake_pch" in entry["command"]
-    return found
+    paths = {Path(entry["directory"], entry["file"]).resolve() for entry in database}
+    return sorted(path for path in paths if ROOT in path.parents and build not in path.parents)
 
 
 def fingerprint():
     """Digest of what every file's result depends on: the checks and the project's headers."""
-    digest = hashlib.sha256((ROOT / ".clang-tidy").read_bytes())
+    digest = hashlib.sha256((ROOT / ".clang-tidy").read_bytes() + (ROOT / "tests/.clang-tidy").read_bytes())
     for folder in ("runtime", "dialect", "compiler", "templates", "tools", "tests"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".h", ".td"):
@@ -44,7 +37,7 @@ def check(path, build, stamps, headers):
     stamp = stamps / hashlib.sha256(headers.encode() + str(path).encode() + path.read_bytes()).hexdigest()
     if stamp.exists():
         return True, ""
-    # The precompiled header is clang's own; -Wno-... keeps flags that only g++ knows from failing a g++ build.
+    # A compilation database of g++ may hold warnings that clang does not know.
     result = subprocess.run([TIDY, "-p", str(build), "--quiet", "--extra-arg=-Wno-unknown-warning-option", str(path)],
                             capture_output=True, text=True)
     if result.returncode == 0:
@@ -53,43 +46,26 @@ def check(path, build, stamps, headers):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Runs clang-tidy over a build folder's source files.")
     parser.add_argument("--build", type=Path, default=ROOT / "build")
-    parser.add_argument("--part", choices=["plain", "mlir", "all"], default="all")
-    parser.add_argument("--seconds", type=float, help="start no further file after this time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     if not shutil.which(TIDY):
         sys.exit(f"{TIDY} is not installed; tools/setup.sh installs it")
     build = arguments.build.resolve()
-    units = [path for path, mlir in translation_units(build).items()
-             if arguments.part == "all" or mlir == (arguments.part == "mlir")]
+    units = translation_units(build)
     if not units:
-        sys.exit(f"no translation unit of part '{arguments.part}' in {build}/compile_commands.json")
-    units.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        sys.exit(f"no source file of this tree in {build}/compile_commands.json")
     stamps = build / "tidy"
     stamps.mkdir(exist_ok=True)
     headers = fingerprint()
-    begin = time.monotonic()
-    failed, unreached = [], []
-
-    def work(path):
-        name = path.relative_to(ROOT)
-        if arguments.seconds and time.monotonic() - begin > arguments.seconds:
-            unreached.append(str(name))
-            return
-        passed, output = check(path, build, stamps, headers)
-        if not passed:
-            failed.append(str(name))
-            print(output, flush=True)
-
+    failed = []
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(work, units))
-    print(f"clang-tidy: {len(units) - len(unreached)} of {len(units)} files checked, {len(failed)} failed")
-    if failed:
-        print("failed: " + " ".join(sorted(failed)))
-    if unreached:
-        print(f"NOT checked within {arguments.seconds:.0f} s: " + " ".join(sorted(unreached)))
+        for path, (passed, output) in zip(units, pool.map(lambda p: check(p, build, stamps, headers), units)):
+            if not passed:
+                failed.append(str(path.relative_to(ROOT)))
+                print(output, flush=True)
+    print(f"clang-tidy: {len(units)} files checked, {len(failed)} failed: {' '.join(failed)}")
     return 1 if failed else 0
 
 

@@ -88,7 +88,7 @@ Outcome runOnFullDisk(ToolRunner &tool, const std::string &out) {
                           {"--q", "q.npy", "--k", "k.npy", "--v", "v.npy", "--out", out}));
 }
 
-TEST(BadInput, fullDiskLeavesNothing) {
+TEST(FullDisk, leavesNothing) {
   ToolRunner tool;
   Outcome outcome = runOnFullDisk(tool, "out.npy");
   EXPECT_EQ(outcome.exitCode, 2);
@@ -97,7 +97,7 @@ TEST(BadInput, fullDiskLeavesNothing) {
   EXPECT_EQ(tool.files(), (std::vector<std::string>{"k.npy", "q.npy", "v.npy"}));
 }
 
-TEST(BadInput, fullDiskKeepsTheOldFile) {
+TEST(FullDisk, keepsTheOldFile) {
   ToolRunner tool;
   std::ofstream(tool.path("old.npy")) << "old";
   EXPECT_EQ(runOnFullDisk(tool, "old.npy").exitCode, 2);
