@@ -1,0 +1,116 @@
+// Barriers between conflicting accesses to shared memory, and none where there is no conflict.
+// RUN: winnow-opt %s -split-input-file -pass-pipeline="builtin.module(tile.kernel(winnow-insert-barriers))" | FileCheck %s
+
+!params = !tile.object<"Params", []>
+!counts = !tile.object<"WarpCounts", [4 : i32]>
+
+// A write, then reads: one barrier, before the first read only.
+// CHECK-LABEL: tile.kernel @write_then_reads
+// CHECK: tile.store_count
+// CHECK-NEXT: tile.sync_threads
+// CHECK-NEXT: tile.total_count
+// CHECK-NEXT: tile.total_count
+// CHECK-NOT: tile.sync_threads
+tile.kernel @write_then_reads attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %counts = tile.shared bytes 16 : !counts
+  %warp = tile.warp_index : () -> i32
+  tile.store_count %counts, %warp, %warp : (!counts, i32, i32) -> ()
+  %a = tile.total_count %counts : (!counts) -> i32
+  %b = tile.total_count %counts : (!counts) -> i32
+}
+
+// -----
+!params = !tile.object<"Params", []>
+!counts = !tile.object<"WarpCounts", [4 : i32]>
+
+// In a loop the next iteration's write conflicts with this one's read.
+// CHECK-LABEL: tile.kernel @loop_carried
+// CHECK: scf.for
+// CHECK-NEXT: tile.sync_threads
+// CHECK-NEXT: tile.store_count
+// CHECK-NEXT: tile.sync_threads
+// CHECK-NEXT: tile.total_count
+// CHECK-NEXT: }
+tile.kernel @loop_carried attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %counts = tile.shared bytes 16 : !counts
+  %warp = tile.warp_index : () -> i32
+  %zero = arith.constant 0 : i32
+  %one = arith.constant 1 : i32
+  scf.for %i = %zero to %warp step %one : i32 {
+    tile.store_count %counts, %warp, %i : (!counts, i32, i32) -> ()
+    %a = tile.total_count %counts : (!counts) -> i32
+  }
+}
+
+// -----
+!params = !tile.object<"Params", []>
+!counts = !tile.object<"WarpCounts", [4 : i32]>
+
+// Threads may diverge inside a conditional: the barrier stands before it, unless it is marked uniform.
+// CHECK-LABEL: tile.kernel @conditionals
+// CHECK: tile.store_count
+// CHECK-NEXT: tile.sync_threads
+// CHECK-NEXT: scf.if
+// CHECK-NEXT: tile.total_count
+// CHECK: tile.sync_threads
+// CHECK-NEXT: tile.store_count
+// CHECK-NEXT: scf.if
+// CHECK-NEXT: tile.sync_threads
+// CHECK-NEXT: tile.total_count
+// CHECK: uniform
+tile.kernel @conditionals attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %counts = tile.shared bytes 16 : !counts
+  %warp = tile.warp_index : () -> i32
+  %zero = arith.constant 0 : i32
+  %first = arith.cmpi eq, %warp, %zero : i32
+  tile.store_count %counts, %warp, %warp : (!counts, i32, i32) -> ()
+  scf.if %first {
+    %a = tile.total_count %counts : (!counts) -> i32
+  }
+  tile.store_count %counts, %warp, %warp : (!counts, i32, i32) -> ()
+  scf.if %first {
+    %a = tile.total_count %counts : (!counts) -> i32
+  } {uniform}
+}
+
+// -----
+!params = !tile.object<"Params", []>
+!rows = !tile.object<"auto", []>
+!shared = !tile.object<"SharedTile", [64 : i32, 128 : i32, bf16]>
+!operand = !tile.object<"RightOperand", [32 : i32, 128 : i32, bf16]>
+
+// An asynchronous copy is waited for by every thread, then published by the barrier.
+// CHECK-LABEL: tile.kernel @async
+// CHECK: tile.load_rows
+// CHECK-NEXT: tile.wait_copies
+// CHECK-NEXT: tile.sync_threads
+// CHECK-NEXT: tile.load_operand
+tile.kernel @async attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %tile = tile.shared bytes 16384 : !shared
+  %operand = tile.register : !operand
+  %keys = tile.field %params "k" : !params -> !rows
+  %zero = arith.constant 0 : i32
+  tile.load_rows %tile, %keys, %zero, %zero, %zero {threads = 128 : i32} : (!shared, !rows, i32, i32, i32) -> ()
+  tile.load_operand %operand, %tile, %zero : (!operand, !shared, i32) -> ()
+}
+
+// -----
+!params = !tile.object<"Params", []>
+!counts = !tile.object<"WarpCounts", [4 : i32]>
+
+// Objects that share bytes conflict like one object; neighbours in memory do not.
+// CHECK-LABEL: tile.kernel @shared_bytes
+// CHECK: tile.total_count
+// CHECK-NEXT: tile.sync_threads
+// CHECK-NEXT: tile.store_count
+// CHECK-NEXT: tile.store_count
+// CHECK-NOT: tile.sync_threads
+tile.kernel @shared_bytes attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %a = tile.shared bytes 16 offset 0 : !counts
+  %b = tile.shared bytes 16 offset 8 : !counts
+  %c = tile.shared bytes 16 offset 32 : !counts
+  %warp = tile.warp_index : () -> i32
+  %x = tile.total_count %a : (!counts) -> i32
+  tile.store_count %b, %warp, %warp : (!counts, i32, i32) -> ()
+  tile.store_count %c, %warp, %warp : (!counts, i32, i32) -> ()
+}

@@ -1,0 +1,91 @@
+// The two pipelining passes: producer and consumer warps around a ring, and loads rotated behind the last reader.
+// RUN: winnow-opt %s -split-input-file -pass-pipeline="builtin.module(tile.kernel(winnow-specialize-warps,winnow-rotate-loads))" | FileCheck %s
+// What the passes print reads back as it was printed.
+// RUN: winnow-opt %s -split-input-file -pass-pipeline="builtin.module(tile.kernel(winnow-specialize-warps,winnow-rotate-loads))" > %t
+// RUN: winnow-opt -split-input-file %t | diff %t -
+
+!params = !tile.object<"Params", []>
+!rows = !tile.object<"auto", []>
+!shared = !tile.object<"SharedTile", [64 : i32, 128 : i32, bf16]>
+!query = !tile.object<"LeftOperand", [16 : i32, 128 : i32, bf16]>
+!sums = !tile.object<"Accumulator", [16 : i32, 64 : i32]>
+
+// The tile becomes a ring with barriers; consumers wait, use and release, producers wait, load and report. The statement
+// on the consumers' registers behind the loop is guarded.
+// CHECK-LABEL: tile.kernel @roles
+// CHECK-SAME: threads = 128 : i32
+// CHECK: tile.shared bytes 49152 : <"Ring"
+// CHECK: tile.shared bytes 48 pinned : <"RingBarriers"
+// CHECK: tile.init_ring
+// CHECK: scf.if
+// CHECK: scf.for
+// CHECK-NEXT: tile.wait_full
+// CHECK-NEXT: tile.stage
+// CHECK-NEXT: tile.mma_abt
+// CHECK-NEXT: tile.arrive_empty
+// CHECK-NEXT: tile.advance
+// CHECK: } else {
+// CHECK: scf.for
+// CHECK: tile.wait_empty
+// CHECK-NEXT: tile.stage
+// CHECK: tile.load_rows {{.*}}threads = @kProducerThreads
+// CHECK-NEXT: tile.arrive_full
+// CHECK-NEXT: tile.advance
+// CHECK: scf.if
+// CHECK-NEXT: tile.clear
+tile.kernel @roles attributes {constants = [], min_blocks = 1 : i32, threads = 64 : i32, title = "t"} (%params: !params) {
+  %tile = tile.shared bytes 16384 : !shared
+  %query = tile.register : !query
+  %sums = tile.register : !sums
+  %warp = tile.warp_index : () -> i32
+  %keys = tile.field %params "k" : !params -> !rows
+  %n = tile.field %params "total_k" : !params -> i32
+  %zero = arith.constant 0 : i32
+  %one = arith.constant 1 : i32
+  scf.for %i = %zero to %n step %one : i32 {
+    %thread = tile.thread_index : () -> i32
+    tile.load_rows %tile, %keys, %i, %n, %thread {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
+    tile.mma_abt %sums, %query, %tile : (!sums, !query, !shared) -> ()
+  } {pipeline = "specialize_warps", stages = 3 : i32, producer_warps = 2 : i32}
+  tile.clear %sums : (!sums) -> ()
+}
+
+// -----
+!params = !tile.object<"Params", []>
+!rows = !tile.object<"auto", []>
+!shared = !tile.object<"SharedTile", [64 : i32, 128 : i32, bf16]>
+!operand = !tile.object<"RightOperand", [32 : i32, 128 : i32, bf16]>
+
+// The first tile is loaded before the first loop; each loop fetches its next tile behind the reader; the second loop's
+// first tile is fetched by the last iteration of the first loop, which surely runs.
+// CHECK-LABEL: tile.kernel @rotate
+// CHECK: tile.load_rows
+// CHECK: scf.for
+// CHECK-NEXT: tile.load_operand
+// CHECK: scf.if
+// CHECK: tile.load_rows
+// CHECK: } else {
+// CHECK: tile.load_rows
+// CHECK: }
+// CHECK-NOT: tile.load_rows
+// CHECK: scf.for
+// CHECK-NEXT: tile.load_operand
+// CHECK: scf.if
+// CHECK: tile.load_rows
+// CHECK-NOT: tile.load_rows
+tile.kernel @rotate attributes {constants = [], min_blocks = 1 : i32, threads = 64 : i32, title = "t"} (%params: !params) {
+  %tile = tile.shared bytes 16384 : !shared
+  %operand = tile.register : !operand
+  %keys = tile.field %params "k" : !params -> !rows
+  %n = tile.field %params "total_k" : !params -> i32
+  %zero = arith.constant 0 : i32
+  %step = arith.constant 64 : i32
+  scf.for %i = %zero to %n step %step : i32 {
+    tile.load_rows %tile, %keys, %i, %n, %zero {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
+    tile.load_operand %operand, %tile, %zero : (!operand, !shared, i32) -> ()
+  } {pipeline = "rotate", at_least_once}
+  scf.for %i = %zero to %n step %step : i32 {
+    tile.load_rows %tile, %keys, %i, %n, %zero {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
+    tile.load_operand %operand, %tile, %zero : (!operand, !shared, i32) -> ()
+  } {pipeline = "rotate"}
+}
