@@ -83,6 +83,29 @@ Result<OwningOpRef<ModuleOp>> parseMethod(Session &session, const MethodInfo &me
   return module;
 }
 
+/// Refuses tunables that no kernel can be built with (fault F13: a config from anywhere passes
+/// here).
+Status checkConfig(const Config &config) {
+  struct Choice {
+    const char *name;
+    int value;
+    std::vector<int> legal;
+  };
+  for (const Choice &choice : {Choice{"attend_warps", config.attendWarps, {1, 2, 4, 8, 12, 16}},
+                               Choice{"attend_producers", config.attendProducers, {1, 2, 4, 8}},
+                               Choice{"attend_stages", config.attendStages, {2, 3, 4, 5, 6, 7, 8}},
+                               Choice{"score_tokens", config.scoreTokens, {16}}})
+    if (choice.value != 0 && !llvm::is_contained(choice.legal, choice.value))
+      return fail(ErrorKind::Usage,
+                  llvm::formatv("{0}={1} is no legal tunable: it may be {2}, or 0 for the default",
+                                choice.name, choice.value,
+                                llvm::make_range(choice.legal.begin(), choice.legal.end()))
+                      .str());
+  if (config.scoreChunkMiB < 0 || config.scoreChunkMiB > 1 << 20)
+    return fail(ErrorKind::Usage, "score_chunk_mib must lie in 0..1048576 (0: the default)");
+  return {};
+}
+
 /// Workspace buffers, chunking and score layout, as formulas of the shape.
 void describeWorkspace(ProgramImage &image, const MethodPlan &plan) {
   image.selectHeads = plan.selects() ? plan.selectHeads() : 0;
@@ -191,6 +214,8 @@ lowerProgram(const CompileRequest &request) {
   Result<const Target *> target = findTarget(request.arch);
   if (!target)
     return tl::unexpected<Error>(target.error());
+  if (Status status = checkConfig(request.config); !status)
+    return tl::unexpected<Error>(status.error());
   Result<MethodInfo> text = loadMethod(request.method);
   if (!text)
     return tl::unexpected<Error>(text.error());

@@ -55,6 +55,12 @@ TEST(Compile, RefusalsNameReasonAndNearest) {
   r = request("infllm_v2");
   r.spec.params["radius"] = "1";
   expectError(r, ErrorKind::Usage, "no parameter 'radius'");
+  r = request("infllm_v2");
+  r.config.attendWarps = 40;
+  expectError(r, ErrorKind::Usage, "attend_warps=40 is no legal tunable");
+  r = request("infllm_v2");
+  r.config.attendProducers = 3;
+  expectError(r, ErrorKind::Usage, "1, 2, 4, 8");
   expectError(request("infllm_v2", "sm_75"), ErrorKind::Unsupported, "sm_75");
   expectError(request("no_such_method"), ErrorKind::Usage, "neither a built-in");
 }
@@ -92,6 +98,19 @@ TEST(Compile, SharedMemoryFitsTheTarget) {
         for (const Kernel &kernel : lowered->first.kernels)
           EXPECT_LE(kernel.sharedBytes, (*findTarget(arch))->sharedPerBlock) << kernel.name;
       }
+}
+
+// Every legal tunable gives kernels that NVRTC takes and that fit the smallest target.
+TEST(Compile, F18LegalTunablesCompile) {
+  for (const char *text :
+       {"attend_warps=4 attend_producers=1 attend_stages=2", "attend_warps=12 attend_producers=8",
+        "attend_warps=16 attend_producers=2 attend_stages=8", "attend_warps=1"}) {
+    CompileRequest r = request("infllm_v2", "sm_89");
+    r.config = *Config::parse(text);
+    auto image = compileProgram(r);
+    ASSERT_TRUE(image) << text << ": " << image.error().message;
+    EXPECT_LE(image->kernels.back().sharedBytes, (*findTarget("sm_89"))->sharedPerBlock) << text;
+  }
 }
 
 TEST(CubinInfo, RefusesWhatIsNoCubin) {

@@ -42,7 +42,7 @@ void ProgramFlags::addTargetFlags(CLI::App &command, const std::string &defaultA
       ->group(group);
   command
       .add_option("--config", config,
-                  "Tunables, e.g. \"attend_stages=3 score_tokens=16\"; unnamed ones: default")
+                  "Tunables, e.g. \"attend_stages=3 score_chunk_mib=64\"; unnamed ones: default")
       ->group(group);
   command
       .add_option("--nvrtc", nvrtcPath, "Path of libnvrtc; default: searched (see `winnow doctor`)")
