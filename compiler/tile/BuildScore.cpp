@@ -39,7 +39,8 @@ private:
   /// The loop over tiles of summary rows; `body` gets the tile's first row of the warp.
   void overTiles(Value source, Value end, Value limit, bool atLeastOnce,
                  function_ref<void(Value)> body);
-  void overSets(function_ref<void(Value)> body);
+  /// The warp's token sets; unrolled where the body indexes registers by them.
+  void overSets(bool unroll, function_ref<void(Value)> body);
   Value product(Value set, Value pair, Value &mmaTile);
   TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
   TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
@@ -140,11 +141,14 @@ void ScoreBuilder::overTiles(Value source, Value end, Value limit, bool atLeastO
     loop->setAttr("at_least_once", t.builder.getUnitAttr());
 }
 
-void ScoreBuilder::overSets(function_ref<void(Value)> body) {
+void ScoreBuilder::overSets(bool unroll, function_ref<void(Value)> body) {
   if (sets == 1)
     body(t.number(0));
-  else
+  else if (unroll)
     t.unrolled("set", t.named("kSets"), body);
+  else
+    t.loop("set", t.number(0), t.named("kSets"), t.number(1), body)
+        ->setAttr("unroll", t.builder.getI32IntegerAttr(1)); // rolled: registers are short
 }
 
 /// Logits of one mma tile: 8 tokens x 2 heads against the warp's 32 summaries.
@@ -172,7 +176,7 @@ void ScoreBuilder::normalize() {
   Value sums = t.fragment("sums", t.type("LogSumExp"));
   t.leaf("clear", {sums});
   overTiles(source, end, coarseRows, /*atLeastOnce=*/true, [&](Value firstRow) {
-    overSets([&](Value set) {
+    overSets(/*unroll=*/true, [&](Value set) {
       Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kGroup"});
       Value seen = visible(plan.normalizer, t.add(t.field(tile, "position"), token),
                            t.add(t.field(tile, "first"), token), coarseRows, "visible");
@@ -235,8 +239,9 @@ void ScoreBuilder::score() {
   Value end = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"),
                     "fine_end");
   Value source = view(plan.fine, "fine");
-  overTiles(source, end, fineRows, /*atLeastOnce=*/false,
-            [&](Value firstRow) { overSets([&](Value set) { scoreSet(set, firstRow, hook); }); });
+  overTiles(source, end, fineRows, /*atLeastOnce=*/false, [&](Value firstRow) {
+    overSets(/*unroll=*/false, [&](Value set) { scoreSet(set, firstRow, hook); });
+  });
 }
 
 BuiltKernel ScoreBuilder::build() {
