@@ -31,6 +31,7 @@ private:
   LogicalResult leaf(Operation *op);
   LogicalResult loop(scf::ForOp op);
   LogicalResult branch(scf::IfOp op);
+  LogicalResult whileLoop(scf::WhileOp op);
   LogicalResult hook(tile::HookOp op);
   LogicalResult scalar(Operation *op);
   LogicalResult declareResults(ResultRange results);
@@ -143,7 +144,9 @@ LogicalResult Printer::operation(Operation *op) {
       .Case([&](tile::HookOp inner) { return hook(inner); })
       .Case([&](scf::ForOp inner) { return loop(inner); })
       .Case([&](scf::IfOp inner) { return branch(inner); })
+      .Case([&](scf::WhileOp inner) { return whileLoop(inner); })
       .Case([&](scf::YieldOp) { return success(); })
+      .Case([&](scf::ConditionOp) { return success(); })
       .Default([&](Operation *other) { return scalar(other); });
 }
 
@@ -237,6 +240,33 @@ LogicalResult Printer::loop(scf::ForOp op) {
     return failure();
   --depth;
   leaveScope(outer);
+  line() << "}\n";
+  return success();
+}
+
+// while (true) { <before>; if (!condition) break; <after>; <carried> = <yielded>; }
+LogicalResult Printer::whileLoop(scf::WhileOp op) {
+  scf::ConditionOp condition = op.getConditionOp();
+  if (condition.getArgs() != ValueRange(op.getBeforeArguments()))
+    return op.emitError("the CUDA printer takes a loop that passes on exactly what it carries");
+  for (auto [argument, init, after, result] :
+       llvm::zip(op.getBeforeArguments(), op.getInits(), op.getAfterArguments(), op.getResults())) {
+    std::string value = use(init);
+    line() << cppType(argument.getType()) << " " << define(argument, "carried") << " = " << value
+           << ";\n";
+    expressions[after] = expressions[result] = expressions[argument];
+  }
+  line() << "while (true) {\n";
+  ++depth;
+  size_t outer = introduced.size();
+  if (failed(block(*op.getBeforeBody())))
+    return failure();
+  line() << "if (!" << text(condition.getCondition()).inside(Precedence::Unary) << ") break;\n";
+  if (failed(block(*op.getAfterBody())) ||
+      failed(assign(op.getBeforeArguments(), *op.getAfterBody())))
+    return failure();
+  leaveScope(outer);
+  --depth;
   line() << "}\n";
   return success();
 }

@@ -50,6 +50,14 @@ constexpr int kFuncSharedSizeBytes = 1;
 constexpr int kFuncLocalSizeBytes = 3;
 constexpr int kFuncNumRegs = 4;
 constexpr int kFuncMaxDynamicSharedBytes = 8;
+// CUtensorMapDataType, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
+// CUtensorMapFloatOOBfill
+constexpr int kTensorFloat16 = 6;
+constexpr int kTensorBfloat16 = 9;
+constexpr int kTensorNoInterleave = 0;
+constexpr int kTensorSwizzle128 = 3;
+constexpr int kTensorPromote256 = 3;
+constexpr int kTensorFillZero = 0;
 // CUstream_flags, CUevent_flags, CUstreamCaptureMode
 constexpr unsigned kStreamNonBlocking = 1;
 constexpr unsigned kEventDefault = 0;

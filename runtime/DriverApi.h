@@ -53,8 +53,12 @@
   X(cuEventDestroy_v2, (CUevent))
 
 // Optional: null where the driver lacks them. cuFuncLoad (12.4) loads a kernel's code ahead of its
-// first launch.
-#define WINNOW_OPTIONAL_DRIVER_FUNCTIONS(X) X(cuFuncLoad, (CUfunction))
+// first launch; cuTensorMapEncodeTiled (12.0) describes a tensor to Hopper's bulk copies.
+#define WINNOW_OPTIONAL_DRIVER_FUNCTIONS(X)                                                        \
+  X(cuFuncLoad, (CUfunction))                                                                      \
+  X(cuTensorMapEncodeTiled,                                                                        \
+    (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *, const uint32_t *,          \
+     const uint32_t *, int, int, int, int))
 
 namespace winnow {
 

@@ -15,6 +15,7 @@ namespace winnow {
 
 /// What a formula may name. The order is the order in which they become known during a launch.
 enum class Variable {
+  SmCount,     ///< "sm_count": multiprocessors of the GPU
   Batch,       ///< "batch": sequences in the batch
   TotalQ,      ///< "total_q": query tokens of all sequences
   TotalK,      ///< "total_k": key tokens of all sequences
@@ -24,7 +25,7 @@ enum class Variable {
   ChunkTokens, ///< "chunk_tokens": tokens per selection chunk
   TokenCount,  ///< "token_count": tokens of the current chunk
 };
-inline constexpr int kVariableCount = 8;
+inline constexpr int kVariableCount = 9;
 
 /// Values of all variables, indexed by Variable.
 class Variables {

@@ -55,7 +55,7 @@ Status checkFormula(const std::string &owner, const char *field, const std::stri
 }
 
 json toJson(const ProgramImage &image) {
-  json kernels = json::array(), buffers = json::array();
+  json kernels = json::array(), buffers = json::array(), maps = json::array();
   for (const Kernel &k : image.kernels)
     kernels.push_back({{"name", k.name},
                        {"step", k.step},
@@ -73,6 +73,11 @@ json toJson(const ProgramImage &image) {
                        {"source_size", k.source.size()}});
   for (const Buffer &buffer : image.buffers)
     buffers.push_back({{"name", buffer.name}, {"bytes", buffer.bytes}});
+  for (const TensorMapRecipe &map : image.tensorMaps)
+    maps.push_back({{"tensor", map.tensor},
+                    {"extents", map.extents},
+                    {"strides", map.strides},
+                    {"box", map.box}});
   const Spec &s = image.spec;
   return {{"method", image.method},
           {"key", image.key},
@@ -91,6 +96,7 @@ json toJson(const ProgramImage &image) {
           {"score_stride", image.scoreStride},
           {"chunk_tokens", image.chunkTokens},
           {"buffers", buffers},
+          {"tensor_maps", maps},
           {"kernels", kernels},
           {"mlir_ms", image.mlirMs}};
 }
@@ -117,6 +123,16 @@ struct Reader {
   void read(const json &object, const char *field, double &out) {
     const json &value = child(object, field);
     value.is_number() ? void(out = value.get<double>()) : void(ok = false);
+  }
+  template <typename Element>
+  void read(const json &object, const char *field, std::vector<Element> &out) {
+    for (const json &value : child(object, field)) {
+      Element &element = out.emplace_back();
+      if constexpr (std::is_integral_v<Element>)
+        value.is_number_integer() ? void(element = value.get<Element>()) : void(ok = false);
+      else
+        value.is_string() ? void(element = value.get<Element>()) : void(ok = false);
+    }
   }
   template <typename Int, typename = std::enable_if_t<std::is_integral_v<Int>>>
   void read(const json &object, const char *field, Int &out) {
@@ -166,6 +182,13 @@ bool fromJson(const json &root, ProgramImage &image,
     Buffer &buffer = image.buffers.emplace_back();
     r.read(entry, "name", buffer.name);
     r.read(entry, "bytes", buffer.bytes);
+  }
+  for (const json &entry : r.child(root, "tensor_maps")) {
+    TensorMapRecipe &map = image.tensorMaps.emplace_back();
+    r.read(entry, "tensor", map.tensor);
+    r.read(entry, "extents", map.extents);
+    r.read(entry, "strides", map.strides);
+    r.read(entry, "box", map.box);
   }
   for (const json &entry : r.child(root, "kernels")) {
     Kernel &k = image.kernels.emplace_back();
@@ -220,6 +243,18 @@ Status checkImage(const ProgramImage &image) {
   for (const Buffer &buffer : image.buffers)
     if (status)
       status = checkFormula("buffer " + buffer.name, "bytes", buffer.bytes, Variable::ChunkTokens);
+  if (image.tensorMaps.size() > WINNOW_MAX_TENSOR_MAPS)
+    return broken(fmt::format("the program has {} tensor maps; Params holds {}",
+                              image.tensorMaps.size(), WINNOW_MAX_TENSOR_MAPS));
+  for (const TensorMapRecipe &map : image.tensorMaps) {
+    if ((map.tensor != "q" && map.tensor != "k" && map.tensor != "v") || map.extents.size() < 2 ||
+        map.extents.size() > 5 || map.strides.size() + 1 != map.extents.size() ||
+        map.box.size() != map.extents.size())
+      return broken("the tensor map of '" + map.tensor + "' is incomplete");
+    for (const std::string &extent : map.extents)
+      if (status)
+        status = checkFormula("tensor map of " + map.tensor, "extents", extent, Variable::MaxK);
+  }
   for (const Kernel &kernel : image.kernels) {
     std::string owner = "kernel " + kernel.name;
     if (status)

@@ -83,12 +83,21 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->program = std::move(image);
   loaded->driver = std::move(driver);
   loaded->deviceIndex = options.device;
+  loaded->smCount = info->smCount;
   const ProgramImage &program = *loaded->program;
   // checkImage has parsed every formula once, so the values are there.
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
   loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
   for (const Buffer &buffer : program.buffers)
     loaded->bufferBytes.push_back(*Formula::parse(buffer.bytes, Variable::ChunkTokens));
+  for (const TensorMapRecipe &map : program.tensorMaps) {
+    std::vector<Formula> &extents = loaded->mapExtents.emplace_back();
+    for (const std::string &extent : map.extents)
+      extents.push_back(*Formula::parse(extent, Variable::MaxK));
+  }
+  if (!program.tensorMaps.empty() && !loaded->driver->api().cuTensorMapEncodeTiled)
+    return fail(ErrorKind::Unsupported, "this program's kernels need tensor maps, which this CUDA "
+                                        "driver cannot encode; install a driver of CUDA 12 or newer");
   for (const Kernel &kernel : program.kernels)
     if (Status status = loaded->loadKernel(kernel, *info); !status)
       return tl::unexpected(status.error());
@@ -143,6 +152,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
                             shape.batch, shape.totalQ, shape.totalK, shape.maxQ, shape.maxK));
   Plan plan;
   Variables &v = plan.variables;
+  v[Variable::SmCount] = smCount;
   v[Variable::Batch] = shape.batch;
   v[Variable::TotalQ] = shape.totalQ;
   v[Variable::TotalK] = shape.totalK;
@@ -214,6 +224,41 @@ Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
   return {};
 }
 
+/// Describes the call's tensors to the bulk tensor copies: host work only, nothing is enqueued.
+/// (CUDA Driver API, "Tensor Map Object Management".)
+Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
+                                       Params &params) const {
+  for (size_t i = 0; i < program->tensorMaps.size(); ++i) {
+    const TensorMapRecipe &map = program->tensorMaps[i];
+    const void *tensor = map.tensor == "q" ? args.q : map.tensor == "k" ? args.k : args.v;
+    if (!tensor)
+      continue; // not read in this phase, or empty
+    constexpr size_t kMaxRank = 5;
+    uint64_t extents[kMaxRank] = {}, strides[kMaxRank] = {};
+    uint32_t box[kMaxRank] = {}, steps[kMaxRank] = {};
+    const size_t rank = map.extents.size();
+    for (size_t d = 0; d < rank; ++d) {
+      Result<int64_t> extent = mapExtents[i][d].evaluate(plan.variables);
+      if (!extent)
+        return tl::unexpected(extent.error());
+      extents[d] = static_cast<uint64_t>(std::max<int64_t>(*extent, 1));
+      box[d] = static_cast<uint32_t>(map.box[d]);
+      steps[d] = 1;
+      if (d > 0)
+        strides[d - 1] = static_cast<uint64_t>(map.strides[d - 1]);
+    }
+    const int type =
+        program->spec.dtype == Dtype::BF16 ? cuda::kTensorBfloat16 : cuda::kTensorFloat16;
+    CudaResult result = driver->api().cuTensorMapEncodeTiled(
+        &params.map[i], type, static_cast<uint32_t>(rank), const_cast<void *>(tensor), extents,
+        strides, box, steps, cuda::kTensorNoInterleave, cuda::kTensorSwizzle128,
+        cuda::kTensorPromote256, cuda::kTensorFillZero);
+    if (result != cuda::kSuccess)
+      return driver->check(result, fmt::format("describing tensor {}", map.tensor).c_str());
+  }
+  return {};
+}
+
 Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *workspace,
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
   Result<Plan> planned = plan(args.shape);
@@ -257,6 +302,9 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.max_q = args.shape.maxQ;
   params.max_k = args.shape.maxK;
   params.score_stride = static_cast<int>(planned->variables[Variable::ScoreStride]);
+
+  if (Status status = encodeTensorMaps(args, *planned, params); !status)
+    return status;
 
   auto enqueue = [&](const Step &step, int begin, int end, int chunk) -> Status {
     Variables variables = planned->variables;

@@ -7,6 +7,8 @@
 #include "runtime/ProgramImage.h"
 #include <memory>
 
+struct Params;
+
 namespace winnow {
 
 /// Sizes of one call. Each query segment and key sequence is a slice of the ragged batch.
@@ -80,12 +82,14 @@ private:
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info);
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
+  Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
 
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;
-  int deviceIndex = 0;
+  int deviceIndex = 0, smCount = 1;
   Formula scoreStride, chunkTokens;
   std::vector<Formula> bufferBytes;
+  std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
   std::vector<Step> steps; ///< in launch order
 };
 

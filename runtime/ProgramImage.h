@@ -8,7 +8,8 @@
 namespace winnow {
 
 /// One kernel of a program. Formulas (see Formula.h) are evaluated per launch over the shape
-/// variables batch, total_q, total_k, max_q, max_k, token_count (tokens of the current chunk).
+/// variables sm_count (of the GPU), batch, total_q, total_k, max_q, max_k, token_count (tokens of
+/// the current chunk).
 struct Kernel {
   std::string name; ///< entry point in the cubin, e.g. "attend"
   std::string step; ///< "summarize", "score", "top_k" or "attend"
@@ -30,6 +31,16 @@ struct Buffer {
   std::string bytes; ///< formula; may use chunk_tokens
 };
 
+/// A tensor map, Params::map[i] for the i-th entry: a view of a tensor as the bulk tensor copies of
+/// Hopper see it. Elements are the program's 16-bit type, boxes land in shared memory with the
+/// 128-byte swizzle, and what lies outside the extents arrives as zero.
+struct TensorMapRecipe {
+  std::string tensor;               ///< "q", "k" or "v"
+  std::vector<std::string> extents; ///< formulas, innermost dimension first: 2 to 5
+  std::vector<int64_t> strides;     ///< bytes between elements of dimension 1, 2, ...
+  std::vector<int> box;             ///< elements of one copy, per dimension
+};
+
 struct ProgramImage {
   std::string method;      ///< the method's symbol, for people
   std::string key;         ///< digest that names this image in the cache
@@ -40,6 +51,7 @@ struct ProgramImage {
   std::string scoreStride; ///< formula of Params::score_stride
   std::string chunkTokens; ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;
+  std::vector<TensorMapRecipe> tensorMaps;
   std::vector<Kernel> kernels; ///< in launch order
   double mlirMs = 0;           ///< time spent in MLIR when this image was built
 };

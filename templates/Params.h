@@ -11,8 +11,15 @@
 #define WINNOW_TEMPLATES_PARAMS_H
 
 #define WINNOW_MAX_BUFFERS 8
+#define WINNOW_MAX_TENSOR_MAPS 4
+
+/* A tensor map of the bulk tensor copies (TMA), as the driver encodes it: CUtensorMap, opaque. */
+struct __attribute__((aligned(64))) TensorMap {
+  unsigned long long words[16];
+};
 
 struct Params {
+  struct TensorMap map[WINNOW_MAX_TENSOR_MAPS]; /* in the order of the program's metadata */
   const void *q;
   const void *k;
   const void *v;

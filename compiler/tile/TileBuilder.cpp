@@ -57,8 +57,8 @@ Value TileBuilder::fragment(StringRef name, tile::ObjectType type) {
   return tile::RegisterOp::create(builder, loc(name), type);
 }
 
-Value TileBuilder::shared(StringRef name, tile::ObjectType type, int bytes) {
-  return tile::SharedOp::create(builder, loc(name), type, bytes, IntegerAttr(), /*pinned=*/false);
+Value TileBuilder::shared(StringRef name, tile::ObjectType type, int bytes, bool pinned) {
+  return tile::SharedOp::create(builder, loc(name), type, bytes, IntegerAttr(), pinned);
 }
 
 Value TileBuilder::field(Value object, StringRef member, Type type) {
@@ -156,6 +156,23 @@ scf::ForOp TileBuilder::unrolled(StringRef name, Value upper, function_ref<void(
   scf::ForOp op = loop(name, number(0), upper, number(1), body);
   op->setAttr("unroll", builder.getUnitAttr());
   return op;
+}
+
+ValueRange TileBuilder::whileLoop(ArrayRef<StringRef> names, ValueRange inits,
+                                  function_ref<Value(ValueRange)> condition,
+                                  function_ref<SmallVector<Value>(ValueRange)> body) {
+  auto op = scf::WhileOp::create(builder, loc(""), inits.getTypes(), inits);
+  OpBuilder::InsertionGuard guard(builder);
+  SmallVector<Location> locations;
+  for (StringRef name : names)
+    locations.push_back(loc(name));
+  Block *before = builder.createBlock(&op.getBefore(), {}, inits.getTypes(), locations);
+  Value goesOn = condition(before->getArguments());
+  scf::ConditionOp::create(builder, loc(""), goesOn, before->getArguments());
+  Block *after = builder.createBlock(&op.getAfter(), {}, inits.getTypes(), locations);
+  SmallVector<Value> next = body(after->getArguments());
+  scf::YieldOp::create(builder, loc(""), next);
+  return op.getResults();
 }
 
 void TileBuilder::when(Value condition, Body then, Body otherwise) {

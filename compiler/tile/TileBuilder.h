@@ -34,7 +34,9 @@ public:
   // Objects.
   tile::ObjectType type(llvm::StringRef name, llvm::ArrayRef<TemplateArgument> arguments = {});
   mlir::Value fragment(llvm::StringRef name, tile::ObjectType type);
-  mlir::Value shared(llvm::StringRef name, tile::ObjectType type, int bytes);
+  /// `pinned`: the bytes are the object's own for the whole kernel; needed where roles run side by
+  /// side, whose lifetimes the program order does not show.
+  mlir::Value shared(llvm::StringRef name, tile::ObjectType type, int bytes, bool pinned = false);
   mlir::Value params() { return kernel.getBody().getArgument(0); }
   /// A pointer member of params; `index` for the workspace buffers.
   mlir::Value pointer(llvm::StringRef member) { return field(params(), member, type("pointer")); }
@@ -115,6 +117,12 @@ public:
   mlir::scf::ForOp unrolled(llvm::StringRef name, mlir::Value upper,
                             llvm::function_ref<void(mlir::Value)> body);
   void when(mlir::Value condition, Body then, Body otherwise = nullptr);
+  /// while (condition) body, with carried i32 values: `condition` computes from them whether the
+  /// loop goes on, `body` returns their next values. The result: their values at the end.
+  mlir::ValueRange
+  whileLoop(llvm::ArrayRef<llvm::StringRef> names, mlir::ValueRange inits,
+            llvm::function_ref<mlir::Value(mlir::ValueRange)> condition,
+            llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::ValueRange)> body);
 
   mlir::OpBuilder builder;
   tile::KernelOp kernel;

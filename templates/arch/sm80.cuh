@@ -55,12 +55,14 @@ __device__ __forceinline__ void arrive_after_copies(unsigned barrier) {
 }
 
 // Waits until the barrier's phase of parity `phase` has completed. sm_80 knows only the
-// non-blocking test.
+// non-blocking test; an arch header above this one may name a better instruction.
+#ifndef WINNOW_WAIT_INSTRUCTION
+#define WINNOW_WAIT_INSTRUCTION "mbarrier.test_wait.parity.shared::cta.b64"
+#endif
 __device__ __forceinline__ void wait(unsigned barrier, int phase) {
   unsigned done;
   do {
-    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 "
-                 "%0, 1, 0, p;}"
+    asm volatile("{.reg .pred p; " WINNOW_WAIT_INSTRUCTION " p, [%1], %2; selp.u32 %0, 1, 0, p;}"
                  : "=r"(done)
                  : "r"(barrier), "r"(phase)
                  : "memory");

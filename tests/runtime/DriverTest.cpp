@@ -170,6 +170,14 @@ static_assert(cuda::kInvalidContext == CUDA_ERROR_INVALID_CONTEXT &&
 static_assert(cuda::kInvalidPtx == CUDA_ERROR_INVALID_PTX &&
               cuda::kNotFound == CUDA_ERROR_NOT_FOUND);
 static_assert(cuda::kUnsupportedPtxVersion == CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
+static_assert(cuda::kTensorFloat16 == CU_TENSOR_MAP_DATA_TYPE_FLOAT16 &&
+              cuda::kTensorBfloat16 == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 &&
+              cuda::kTensorNoInterleave == CU_TENSOR_MAP_INTERLEAVE_NONE &&
+              cuda::kTensorSwizzle128 == CU_TENSOR_MAP_SWIZZLE_128B &&
+              cuda::kTensorPromote256 == CU_TENSOR_MAP_L2_PROMOTION_L2_256B &&
+              cuda::kTensorFillZero == CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) &&
+              alignof(TensorMap) == alignof(CUtensorMap));
 static_assert(cuda::kAttrClockRate == CU_DEVICE_ATTRIBUTE_CLOCK_RATE);
 static_assert(cuda::kAttrMultiprocessorCount == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
 static_assert(cuda::kAttrMemoryClockRate == CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE);

@@ -207,6 +207,20 @@ FAKE CudaResult cuKernelSetAttribute(int attribute, int value, CUkernel kernel, 
   state().dynamicShared[{libraryOf(kernel)->kernel, device}] = value;
   return 0;
 }
+FAKE CudaResult cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *tensor,
+                                       const uint64_t *extents, const uint64_t *strides,
+                                       const uint32_t *box, const uint32_t *, int, int, int, int) {
+  ENTER;
+  // What a test can read back from the launch's params: the arguments, in order.
+  auto *words = static_cast<uint64_t *>(map);
+  words[0] = type, words[1] = rank, words[2] = reinterpret_cast<uint64_t>(tensor);
+  for (uint32_t d = 0; d < rank && 3 + 3 * d + 2 < 16; ++d) {
+    words[3 + 3 * d] = extents[d];
+    words[4 + 3 * d] = d + 1 < rank ? strides[d] : 0;
+    words[5 + 3 * d] = box[d];
+  }
+  return 0;
+}
 FAKE CudaResult cuFuncLoad(CUfunction) {
   ENTER;
   return 0;
