@@ -94,6 +94,9 @@ Status checkConfig(const Config &config) {
   for (const Choice &choice : {Choice{"attend_warps", config.attendWarps, {1, 2, 4, 8, 12, 16}},
                                Choice{"attend_producers", config.attendProducers, {1, 2, 4, 8}},
                                Choice{"attend_stages", config.attendStages, {2, 3, 4, 5, 6, 7, 8}},
+                               Choice{"attend_keys", config.attendKeys, {32, 64}},
+                               Choice{"attend_split", config.attendSplit, {1, 2}},
+                               Choice{"attend_softmax", config.attendSoftmax, {1, 2}},
                                Choice{"score_tokens", config.scoreTokens, {16}}})
     if (choice.value != 0 && !llvm::is_contained(choice.legal, choice.value))
       return fail(ErrorKind::Usage,
@@ -131,8 +134,9 @@ void describeWorkspace(ProgramImage &image, const MethodPlan &plan) {
        llvm::formatv("{0} * chunk_tokens * score_stride", 4 * image.selectHeads).str()});
 }
 
-std::vector<BuiltKernel> buildKernels(ModuleOp module, const MethodPlan &plan, const Target &target,
-                                      Config &config) {
+Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan &plan,
+                                              const Target &target, Config &config,
+                                              std::vector<TensorMapRecipe> &maps) {
   std::vector<BuiltKernel> kernels;
   if (plan.selects()) {
     kernels = buildSummarize(module, plan);
@@ -140,7 +144,15 @@ std::vector<BuiltKernel> buildKernels(ModuleOp module, const MethodPlan &plan, c
     for (BuiltKernel &kernel : buildTopK(module, plan))
       kernels.push_back(kernel);
   }
-  kernels.push_back(buildAttend(module, plan, target, config));
+  // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
+  if (target.hasWarpgroupMma && target.hasBulkCopy) {
+    Result<BuiltKernel> attend = buildAttendWarpgroups(module, plan, target, config, maps);
+    if (!attend)
+      return tl::unexpected<Error>(attend.error());
+    kernels.push_back(*attend);
+  } else {
+    kernels.push_back(buildAttend(module, plan, target, config));
+  }
   return kernels;
 }
 
@@ -244,13 +256,16 @@ lowerProgram(const CompileRequest &request) {
   if (image.config.scoreChunkMiB == 0)
     image.config.scoreChunkMiB = kDefaultScoreMiB;
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
-  std::vector<BuiltKernel> built = buildKernels(*kernels, *plan, **target, image.config);
+  Result<std::vector<BuiltKernel>> built =
+      buildKernels(*kernels, *plan, **target, image.config, image.tensorMaps);
+  if (!built)
+    return tl::unexpected<Error>(built.error());
   PassManager passes(&session.context, ModuleOp::getOperationName());
   addTilePasses(passes);
   if (failed(verify(*kernels)) || failed(passes.run(*kernels)))
     return session.error(ErrorKind::CompileFailed, "the tile passes failed");
   describeWorkspace(image, *plan);
-  if (Status status = emitKernels(session, built, **target, image, stages); !status)
+  if (Status status = emitKernels(session, *built, **target, image, stages); !status)
     return tl::unexpected<Error>(status.error());
   image.mlirMs = millisecondsSince(begin);
   return std::pair(std::move(image), std::move(stages));

@@ -247,14 +247,10 @@ LogicalResult Printer::loop(scf::ForOp op) {
 // while (true) { <before>; if (!condition) break; <after>; <carried> = <yielded>; }
 LogicalResult Printer::whileLoop(scf::WhileOp op) {
   scf::ConditionOp condition = op.getConditionOp();
-  if (condition.getArgs() != ValueRange(op.getBeforeArguments()))
-    return op.emitError("the CUDA printer takes a loop that passes on exactly what it carries");
-  for (auto [argument, init, after, result] :
-       llvm::zip(op.getBeforeArguments(), op.getInits(), op.getAfterArguments(), op.getResults())) {
+  for (auto [argument, init] : llvm::zip(op.getBeforeArguments(), op.getInits())) {
     std::string value = use(init);
     line() << cppType(argument.getType()) << " " << define(argument, "carried") << " = " << value
            << ";\n";
-    expressions[after] = expressions[result] = expressions[argument];
   }
   line() << "while (true) {\n";
   ++depth;
@@ -262,6 +258,15 @@ LogicalResult Printer::whileLoop(scf::WhileOp op) {
   if (failed(block(*op.getBeforeBody())))
     return failure();
   line() << "if (!" << text(condition.getCondition()).inside(Precedence::Unary) << ") break;\n";
+  for (auto [passed, argument, result] :
+       llvm::zip(condition.getArgs(), op.getAfterArguments(), op.getResults())) {
+    expressions[argument] = text(passed);
+    // Behind the loop only what it carries is still in scope.
+    if (llvm::is_contained(op.getBeforeArguments(), passed))
+      expressions[result] = expressions[passed];
+    else if (!result.use_empty())
+      return op.emitError("the CUDA printer needs a loop's used results to be carried values");
+  }
   if (failed(block(*op.getAfterBody())) ||
       failed(assign(op.getBeforeArguments(), *op.getAfterBody())))
     return failure();

@@ -86,6 +86,185 @@ def Tile_AdvanceOp : Tile_Leaf<"advance"> {
   let summary = "Moves the cursor to the next stage";
 }
 
+//===-- Order with bulk copies (arch/sm90.cuh, pipeline.cuh) ---------------------------------------------------------===//
+
+def Tile_LaneIndexOp : Tile_Leaf<"lane_index", [Pure]> {
+  let summary = "Index of the thread in its warp";
+  let results = (outs I32:$index);
+}
+def Tile_WarpgroupIndexOp : Tile_Leaf<"warpgroup_index", [Pure]> {
+  let summary = "Index of the warpgroup in its block, uniform over the warp";
+  let results = (outs I32:$index);
+}
+def Tile_ClaimRegistersOp : Tile_Leaf<"claim_registers"> {
+  let summary = "The warpgroup takes more registers per thread, once others have released them";
+  let arguments = (ins Arg_:$registers);
+}
+def Tile_ReleaseRegistersOp : Tile_Leaf<"release_registers"> {
+  let summary = "The warpgroup gives registers back";
+  let arguments = (ins Arg_:$registers);
+}
+def Tile_InitBarriersOp : Tile_Leaf<"init_barriers"> {
+  let summary = "Sets up a ring's barriers for bulk copies: arrivals that fill and that release a stage";
+  let arguments = (ins Writes<>:$barriers, I32:$fills, I32:$releases);
+}
+def Tile_FenceBarriersOp : Tile_Leaf<"fence_barriers"> {
+  let summary = "Makes initialised barriers visible to the copy engine";
+}
+def Tile_FullBarrierOp : Tile_Leaf<"full_barrier", [Pure]> {
+  let summary = "The address of the cursor's full barrier";
+  let arguments = (ins Takes<>:$barriers, Takes<>:$cursor);
+  let results = (outs I32:$address);
+}
+def Tile_ArriveExpectingOp : Tile_Leaf<"arrive_expecting"> {
+  let summary = "Arrives on a barrier and announces bytes of bulk copies";
+  let arguments = (ins I32:$barrier, I32:$bytes);
+}
+def Tile_PublishOp : Tile_Leaf<"publish"> {
+  let summary = "One arrival on the full barrier for the warp";
+  let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
+}
+def Tile_ReleaseOp : Tile_Leaf<"release"> {
+  let summary = "One arrival on the empty barrier for the warp";
+  let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
+}
+def Tile_MoveToOp : Tile_Leaf<"move_to"> {
+  let summary = "Puts the cursor on a stage of the same turn";
+  let arguments = (ins Updates<>:$cursor, I32:$stage);
+}
+def Tile_NextTurnOp : Tile_Leaf<"next_turn"> {
+  let summary = "Moves the cursor to the same stage, one turn of the ring later";
+  let arguments = (ins Updates<>:$cursor);
+}
+def Tile_FollowOp : Tile_Leaf<"follow"> {
+  let summary = "Puts the cursor where another one is";
+  let arguments = (ins Writes<>:$cursor, Reads<>:$other);
+}
+def Tile_CopyRowsOp : Tile_Leaf<"copy_rows"> {
+  let summary = "Starts the bulk copy of consecutive rows of one head into rows of a panel tile";
+  let arguments = (ins Arg_:$rows, Writes<>:$tile, I32:$tile_row, Takes<>:$map, I32:$barrier, I32:$head,
+                   I32:$first_row);
+}
+def Tile_CopyQueriesOp : Tile_Leaf<"copy_queries"> {
+  let summary = "Starts the bulk copies of a warpgroup's query rows";
+  let arguments = (ins Arg_:$group, Arg_:$warp_tokens, Writes<>:$queries, Takes<>:$map, I32:$barrier,
+                   I32:$first_head, I32:$row);
+}
+def Tile_ClearRowsOp : Tile_Leaf<"clear_rows"> {
+  let summary = "Sets rows of a panel tile to zero";
+  let arguments = (ins Arg_:$threads, Writes<>:$tile, I32:$first_row, I32:$end_row);
+}
+
+//===-- Products of warpgroups (warpgroup.cuh) ----------------------------------------------------------------------===//
+
+def Tile_StartAbtOp : Tile_Leaf<"start_abt"> {
+  let summary = "Starts sums = a b^T of a warpgroup, both factors in shared memory";
+  let arguments = (ins Writes<>:$sums, Reads<>:$left, Reads<>:$right);
+}
+def Tile_StartAbOp : Tile_Leaf<"start_ab"> {
+  let summary = "Starts sums += a b of a warpgroup, the left factor in registers";
+  let arguments = (ins Updates<>:$sums, Reads<>:$left, Reads<>:$right);
+}
+def Tile_WaitProductsOp : Tile_Leaf<"wait_products"> {
+  let summary = "Waits until at most `pending` started products are unfinished; the fragment's is finished";
+  let arguments = (ins Arg_:$pending, Updates<>:$sums);
+}
+def Tile_WarpAbtOp : Tile_Leaf<"warp_abt"> {
+  let summary = "sums = a b^T of one warp, from the tiles of its warpgroup";
+  let arguments = (ins Arg_:$unroll, Writes<>:$sums, Reads<>:$left, I32:$first_row, Reads<>:$right);
+}
+def Tile_WarpAbOp : Tile_Leaf<"warp_ab"> {
+  let summary = "sums += a b of one warp, from the tiles of its warpgroup";
+  let arguments = (ins Updates<>:$sums, Reads<>:$left, Reads<>:$right);
+}
+
+//===-- Work lists (work_list.cuh) ----------------------------------------------------------------------------------===//
+
+def Tile_ClearBitmapOp : Tile_Leaf<"clear_bitmap"> {
+  let summary = "Clears the whole bitmap of wanted key tiles";
+  let arguments = (ins Writes<>:$wanted);
+}
+def Tile_MarkSelectedOp : Tile_Leaf<"mark_selected"> {
+  let summary = "Marks the key tiles that the tile's tokens selected, by one warp";
+  let arguments = (ins Arg_:$topk, Arg_:$tiles_per_block, Arg_:$keys, Updates<>:$wanted, Takes<>:$ids, I32:$select_head,
+                   I32:$total_q, Takes<>:$tile, I32:$window);
+}
+def Tile_MarkAllOp : Tile_Leaf<"mark_all"> {
+  let summary = "Marks every key tile at or before the tokens, by one warp";
+  let arguments = (ins Arg_:$keys, Writes<>:$wanted, Takes<>:$tile, I32:$window, I32:$tiles);
+}
+def Tile_FillListOp : Tile_Leaf<"fill_list"> {
+  let summary = "Makes the list of what is marked, and clears the bitmap, by one warp";
+  let arguments = (ins Arg_:$split, Arg_:$parts, Arg_:$warp_tokens, Writes<>:$list, Updates<>:$wanted, I32:$tiles);
+}
+def Tile_DescribeWorkOp : Tile_Leaf<"describe_work"> {
+  let summary = "Says what a list is about";
+  let arguments = (ins Updates<>:$list, Takes<>:$tile, I32:$select_head, I32:$window, I1:$opens, I1:$closes);
+}
+def Tile_EndWorkOp : Tile_Leaf<"end_work"> {
+  let summary = "Says that there is no more work";
+  let arguments = (ins Writes<>:$list);
+}
+def Tile_HasWorkOp : Tile_Leaf<"has_work"> {
+  let summary = "Whether the list is one, or the end of the work";
+  let arguments = (ins Reads<>:$list);
+  let results = (outs I1:$has);
+}
+def Tile_WorkHeaderOp : Tile_Leaf<"work_header"> {
+  let summary = "What a list is about";
+  let arguments = (ins Reads<>:$list);
+  let results = (outs Tile_Object:$header);
+}
+def Tile_WorkTileOp : Tile_Leaf<"work_tile"> {
+  let summary = "An entry's key tile, counted from the sequence's first one";
+  let arguments = (ins Reads<>:$list, I32:$window, I32:$entry);
+  let results = (outs I32:$tile);
+}
+def Tile_NextWantedOp : Tile_Leaf<"next_wanted"> {
+  let summary = "The next step that the warpgroup wants";
+  let arguments = (ins Arg_:$parts, Arg_:$warp_tokens, Reads<>:$list, I32:$from, I32:$limit, I32:$group);
+  let results = (outs I32:$entry);
+}
+
+//===-- Attention on warpgroups (attention_step.cuh) ----------------------------------------------------------------===//
+
+def Tile_ReadStepOp : Tile_Leaf<"read_step"> {
+  let summary = "Where the keys of a step lie, and which tokens of the warp want them";
+  let arguments = (ins Arg_:$keys, Arg_:$warp_tokens, Writes<>:$step, Reads<>:$list, I32:$window, I32:$entry,
+                   I32:$warp);
+}
+def Tile_IsWantedOp : Tile_Leaf<"is_wanted"> {
+  let summary = "Whether any token of the warp wants any part of the step";
+  let arguments = (ins Reads<>:$step);
+  let results = (outs I1:$wanted);
+}
+def Tile_MaskStepOp : Tile_Leaf<"mask_step"> {
+  let summary = "Hides keys behind each row's position";
+  let arguments = (ins Updates<>:$logits, Takes<>:$rows, Reads<>:$step);
+}
+def Tile_MapStepOp : Tile_Leaf<"map_step"> {
+  let summary = "Applies the method's elementwise region to scaled logits";
+  let arguments = (ins Updates<>:$logits, Takes<>:$rows, Reads<>:$step, F32:$scale, Takes<>:$hook);
+}
+def Tile_RaiseStepMaximumOp : Tile_Leaf<"raise_step_maximum"> {
+  let summary = "Raises the rows' maxima where they must; true if the output has to be rescaled";
+  let arguments = (ins Updates<>:$state, Reads<>:$logits, Takes<>:$rows, Reads<>:$step, F32:$scale);
+  let results = (outs I1:$raised);
+}
+def Tile_ExponentiateStepOp : Tile_Leaf<"exponentiate_step"> {
+  let summary = "Turns logits into weights, 0 where the row's token does not want the part, and sums them";
+  let arguments = (ins Writes<>:$sums, Updates<>:$logits, Reads<>:$state, Takes<>:$rows, Reads<>:$step, F32:$scale);
+}
+def Tile_LeavesRangeOp : Tile_Leaf<"leaves_range"> {
+  let summary = "Whether a row's weights are too large for its maximum";
+  let arguments = (ins Reads<>:$sums);
+  let results = (outs I1:$leaves);
+}
+def Tile_AddStepOp : Tile_Leaf<"add_step"> {
+  let summary = "Adds a step's sums to the rows' sums";
+  let arguments = (ins Updates<>:$state, Reads<>:$sums);
+}
+
 //===-- Products (tile.cuh) ----------------------------------------------------------------------------------------===//
 
 def Tile_ClearOp : Tile_Leaf<"clear"> {

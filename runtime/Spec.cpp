@@ -31,7 +31,9 @@ struct ConfigField {
 
 constexpr ConfigField kConfigFields[] = {
     {"attend_warps", &Config::attendWarps},      {"attend_producers", &Config::attendProducers},
-    {"attend_stages", &Config::attendStages},    {"score_tokens", &Config::scoreTokens},
+    {"attend_stages", &Config::attendStages},    {"attend_keys", &Config::attendKeys},
+    {"attend_split", &Config::attendSplit},      {"attend_softmax", &Config::attendSoftmax},
+    {"score_tokens", &Config::scoreTokens},
     {"score_chunk_mib", &Config::scoreChunkMiB},
 };
 
@@ -62,9 +64,11 @@ std::string Spec::text() const {
 
 std::string Config::text() const {
   // As in Spec::text: a new field must get a row in kConfigFields.
-  const auto &[attendWarps, attendProducers, attendStages, scoreTokens, scoreChunkMiB] = *this;
+  const auto &[attendWarps, attendProducers, attendStages, attendKeys, attendSplit, attendSoftmax,
+               scoreTokens, scoreChunkMiB] = *this;
   static_assert(sizeof(*this) == std::size(kConfigFields) * sizeof(int));
-  (void)attendWarps, (void)attendProducers, (void)attendStages, (void)scoreTokens;
+  (void)attendWarps, (void)attendProducers, (void)attendStages, (void)attendKeys;
+  (void)attendSplit, (void)attendSoftmax, (void)scoreTokens;
   (void)scoreChunkMiB;
   std::string out;
   for (const ConfigField &field : kConfigFields)

@@ -14,7 +14,7 @@
 #define WINNOW_MAX_TENSOR_MAPS 4
 
 /* A tensor map of the bulk tensor copies (TMA), as the driver encodes it: CUtensorMap, opaque. */
-struct __attribute__((aligned(64))) TensorMap {
+struct __attribute__((aligned(128))) TensorMap {
   unsigned long long words[16];
 };
 

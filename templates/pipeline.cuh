@@ -80,3 +80,54 @@ template <int kStages> __device__ __forceinline__ void advance(Cursor<kStages> &
   cursor.stage = cursor.stage + 1 == kStages ? 0 : cursor.stage + 1;
   cursor.phase ^= cursor.stage == 0;
 }
+
+//===-- Where bulk copies fill the stages and one lane speaks for its warp -----------------------===//
+
+// By one thread: a stage is full after `fills` arrivals (and the bytes they announced), empty after
+// `releases`.
+template <int kStages>
+__device__ __forceinline__ void init_barriers(const RingBarriers<kStages> &barriers, int fills,
+                                              int releases) {
+  for (int stage = 0; stage < kStages; ++stage) {
+    init_barrier(barriers.full(stage), fills);
+    init_barrier(barriers.empty(stage), releases);
+  }
+}
+
+// The address of the cursor's full barrier, which bulk copies count their bytes on.
+template <int kStages>
+__device__ __forceinline__ unsigned full_barrier(const RingBarriers<kStages> &barriers,
+                                                 const Cursor<kStages> &cursor) {
+  return barriers.full(cursor.stage);
+}
+
+// One arrival for the warp, after all its lanes' earlier accesses.
+template <int kStages>
+__device__ __forceinline__ void publish(const RingBarriers<kStages> &barriers,
+                                        const Cursor<kStages> &cursor) {
+  __syncwarp();
+  if (lane_index() == 0)
+    arrive(barriers.full(cursor.stage));
+}
+template <int kStages>
+__device__ __forceinline__ void release(const RingBarriers<kStages> &barriers,
+                                        const Cursor<kStages> &cursor) {
+  __syncwarp();
+  if (lane_index() == 0)
+    arrive(barriers.empty(cursor.stage));
+}
+
+// Puts the cursor on a stage of the same turn.
+template <int kStages>
+__device__ __forceinline__ void move_to(Cursor<kStages> &cursor, int stage) {
+  cursor.stage = stage;
+}
+// The same stage, one turn later.
+template <int kStages> __device__ __forceinline__ void next_turn(Cursor<kStages> &cursor) {
+  cursor.phase ^= 1;
+}
+// cursor = other
+template <int kStages>
+__device__ __forceinline__ void follow(Cursor<kStages> &cursor, const Cursor<kStages> &other) {
+  cursor = other;
+}

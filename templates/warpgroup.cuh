@@ -42,10 +42,26 @@ __device__ __forceinline__ void copy_rows(const PanelTile<kTileRows, kColumns, T
              first_row);
 }
 
-// Sets rows [valid, kRows) to zero, by one warp, and makes that visible to wgmma.
-template <int kRows, int kColumns, class T>
-__device__ __forceinline__ void clear_rows(const PanelTile<kRows, kColumns, T> &tile, int valid) {
-  for (int i = max(valid, 0) * 8 + lane_index(); i < kRows * 8; i += 32)
+// Starts copying a warp's query rows [16 warp, 16 warp + kGroup * kWarpTokens): kGroup heads from
+// first_head on of kWarpTokens tokens from `row` on. The map's box is 64 columns x kGroup heads x
+// kWarpTokens tokens. By one thread.
+template <int kGroup, int kWarpTokens, int kColumns, class T>
+__device__ __forceinline__ void copy_queries(const PanelTile<64, kColumns, T> &queries,
+                                             const TensorMap &map, unsigned barrier, int first_head,
+                                             int row) {
+#pragma unroll
+  for (int panel = 0; panel < queries.kPanels; ++panel)
+#pragma unroll
+    for (int warp = 0; warp < 4; ++warp)
+      copy_box(queries.base + panel * queries.kPanelBytes + warp * 2048, map, barrier, 64 * panel,
+               first_head, row + warp * kWarpTokens);
+}
+
+// Sets rows [first_row, end_row) to zero, by kThreads threads, and makes that visible to wgmma.
+template <int kThreads, int kRows, int kColumns, class T>
+__device__ __forceinline__ void clear_rows(const PanelTile<kRows, kColumns, T> &tile, int first_row,
+                                           int end_row) {
+  for (int i = first_row * 8 + threadIdx.x % kThreads; i < end_row * 8; i += kThreads)
 #pragma unroll
     for (int panel = 0; panel < tile.kPanels; ++panel)
       store_zeros(tile.base + panel * tile.kPanelBytes + i * 16);

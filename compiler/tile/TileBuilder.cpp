@@ -111,6 +111,10 @@ Value TileBuilder::number(int value) {
   return arith::ConstantIntOp::create(builder, loc(""), builder.getI32Type(), value);
 }
 
+Value TileBuilder::flag(bool value) {
+  return arith::ConstantIntOp::create(builder, loc(""), builder.getI1Type(), value);
+}
+
 Value TileBuilder::real(double value) {
   return arith::ConstantOp::create(builder, loc(""), builder.getF32FloatAttr(value));
 }
@@ -159,20 +163,40 @@ scf::ForOp TileBuilder::unrolled(StringRef name, Value upper, function_ref<void(
 }
 
 ValueRange TileBuilder::whileLoop(ArrayRef<StringRef> names, ValueRange inits,
-                                  function_ref<Value(ValueRange)> condition,
+                                  function_ref<Value(ValueRange, SmallVector<Value> &)> condition,
                                   function_ref<SmallVector<Value>(ValueRange)> body) {
-  auto op = scf::WhileOp::create(builder, loc(""), inits.getTypes(), inits);
-  OpBuilder::InsertionGuard guard(builder);
   SmallVector<Location> locations;
   for (StringRef name : names)
     locations.push_back(loc(name));
-  Block *before = builder.createBlock(&op.getBefore(), {}, inits.getTypes(), locations);
-  Value goesOn = condition(before->getArguments());
-  scf::ConditionOp::create(builder, loc(""), goesOn, before->getArguments());
-  Block *after = builder.createBlock(&op.getAfter(), {}, inits.getTypes(), locations);
-  SmallVector<Value> next = body(after->getArguments());
-  scf::YieldOp::create(builder, loc(""), next);
+  // The types of what is passed are known only once the condition has been built.
+  Region before, after;
+  SmallVector<Value> passed;
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    Block *conditionBlock = builder.createBlock(&before, {}, inits.getTypes(), locations);
+    Value goesOn = condition(conditionBlock->getArguments(), passed);
+    scf::ConditionOp::create(builder, loc(""), goesOn, passed);
+    SmallVector<Location> unnamed(passed.size(), loc(""));
+    Block *bodyBlock = builder.createBlock(&after, {}, ValueRange(passed).getTypes(), unnamed);
+    SmallVector<Value> next = body(bodyBlock->getArguments());
+    scf::YieldOp::create(builder, loc(""), next);
+  }
+  auto op = scf::WhileOp::create(builder, loc(""), ValueRange(passed).getTypes(), inits);
+  op.getBefore().takeBody(before);
+  op.getAfter().takeBody(after);
   return op.getResults();
+}
+
+Value TileBuilder::choose(StringRef hint, Value condition, function_ref<Value()> then,
+                          function_ref<Value()> otherwise) {
+  auto op = scf::IfOp::create(builder, loc(hint), TypeRange{builder.getI1Type()}, condition,
+                              /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(op.thenBlock());
+  scf::YieldOp::create(builder, loc(""), then());
+  builder.setInsertionPointToStart(op.elseBlock());
+  scf::YieldOp::create(builder, loc(""), otherwise());
+  return op.getResult(0);
 }
 
 void TileBuilder::when(Value condition, Body then, Body otherwise) {

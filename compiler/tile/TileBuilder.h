@@ -61,6 +61,7 @@ public:
 
   // Scalars: i32 unless said.
   mlir::Value number(int value);
+  mlir::Value flag(bool value);
   mlir::Value real(double value);
   mlir::Value named(llvm::StringRef constantName);
   mlir::Value namedReal(llvm::StringRef constantName);
@@ -117,11 +118,17 @@ public:
   mlir::scf::ForOp unrolled(llvm::StringRef name, mlir::Value upper,
                             llvm::function_ref<void(mlir::Value)> body);
   void when(mlir::Value condition, Body then, Body otherwise = nullptr);
-  /// while (condition) body, with carried i32 values: `condition` computes from them whether the
-  /// loop goes on, `body` returns their next values. The result: their values at the end.
+  /// The same with a scalar result.
+  mlir::Value choose(llvm::StringRef hint, mlir::Value condition,
+                     llvm::function_ref<mlir::Value()> then,
+                     llvm::function_ref<mlir::Value()> otherwise);
+  /// while (condition) body, with carried values. `condition` computes from them whether the loop
+  /// goes on, and what it passes to `body`, which returns the next carried values. The results are
+  /// what was passed last; those that are carried values can be used.
   mlir::ValueRange
   whileLoop(llvm::ArrayRef<llvm::StringRef> names, mlir::ValueRange inits,
-            llvm::function_ref<mlir::Value(mlir::ValueRange)> condition,
+            llvm::function_ref<mlir::Value(mlir::ValueRange, llvm::SmallVector<mlir::Value> &)>
+                condition,
             llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::ValueRange)> body);
 
   mlir::OpBuilder builder;

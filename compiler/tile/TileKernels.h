@@ -19,6 +19,11 @@ struct BuiltKernel {
 std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const MethodPlan &plan);
 BuiltKernel buildScore(mlir::ModuleOp module, const MethodPlan &plan);
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan);
+/// The same on warpgroups; chosen where the target has their products and bulk copies. Appends the
+/// tensor maps that the kernel reads to `maps`. `config` holds the choices on exit.
+Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,
+                                          const Target &target, Config &config,
+                                          std::vector<TensorMapRecipe> &maps);
 /// Chooses ring stages and list sizes that fit the target; `config` holds the choices on exit.
 BuiltKernel buildAttend(mlir::ModuleOp module, const MethodPlan &plan, const Target &target,
                         Config &config);

@@ -35,6 +35,11 @@ __device__ __forceinline__ void copy_async(unsigned shared, const void *global, 
 // threads read them.
 __device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
+// Stores 16 zero bytes to shared memory.
+__device__ __forceinline__ void store_zeros(unsigned shared) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(shared), "r"(0) : "memory");
+}
+
 //===-- "Parallel Synchronization and Communication": bar.sync, mbarrier ----------------------===//
 
 __device__ __forceinline__ void sync_threads() { __syncthreads(); }

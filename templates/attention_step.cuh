@@ -1,0 +1,164 @@
+// One step of attention on warpgroups: the logits of kParts key tiles side by side, whose keys need
+// not be neighbours. Serves attend. As in attention.cuh, but every row knows itself whether its token
+// selected each part, and a row that did not gets weight 0 without a branch; and after the first
+// step no maximum is taken: weights are relative to an old one, and only where their sum leaves the
+// range that fp32 and 16-bit weights hold well is the step repeated with a new maximum.
+#pragma once
+#include "winnow/attention.cuh"
+#include "winnow/work_list.cuh"
+
+// Where the keys of a step lie, and who wants them.
+template <int kParts> struct StepKeys {
+  int first[kParts];      // absolute position of each part's first key
+  unsigned wants[kParts]; // one bit per token of the warp
+};
+
+// Row sums of one step's weights, this lane's part.
+struct StepSums {
+  float value[2];
+};
+
+// The kParts entries from `entry` on, for one warp. A part has kKeys keys.
+template <int kKeys, int kWarpTokens, int kParts, int kEntries, int kTokens>
+__device__ __forceinline__ void read_step(StepKeys<kParts> &step,
+                                          const WorkList<kEntries, kTokens> &list, int window,
+                                          int entry, int warp) {
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    step.first[part] = work_tile(list, window, entry + part) * kKeys;
+    step.wants[part] = work_mask<kWarpTokens>(list, entry + part, warp * kWarpTokens);
+  }
+}
+
+// True where any token of the warp wants any part.
+template <int kParts> __device__ __forceinline__ bool is_wanted(const StepKeys<kParts> &step) {
+  unsigned any = 0;
+#pragma unroll
+  for (int part = 0; part < kParts; ++part)
+    any |= step.wants[part];
+  return any != 0;
+}
+
+// Hides keys behind each row's position. Parts that every row sees whole cost one comparison.
+template <int kKeys, int kParts>
+__device__ __forceinline__ void mask_step(Accumulator<16, kKeys> &logits, const QueryRows &rows,
+                                          const StepKeys<kParts> &step) {
+  constexpr int kPartKeys = kKeys / kParts;
+#pragma unroll
+  for (int part = 0; part < kParts; ++part)
+    if (step.first[part] + kPartKeys - 1 > rows.first_position) {
+      const int column = step.first[part] + 2 * (lane_index() & 3);
+#pragma unroll
+      for (int j = 0; j < kPartKeys / 8; ++j)
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          if (column + 8 * j + (e & 1) > rows.position[e >> 1])
+            logits.value[part * kPartKeys / 8 + j][e] = -kInfinity;
+    }
+}
+
+// logit = hook(scale * logit, query position, key position): softcap, bias by distance.
+template <int kKeys, int kParts, class Hook>
+__device__ __forceinline__ void map_step(Accumulator<16, kKeys> &logits, const QueryRows &rows,
+                                         const StepKeys<kParts> &step, float scale,
+                                         const Hook &hook) {
+  constexpr int kPartKeys = kKeys / kParts;
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    const int column = step.first[part] + 2 * (lane_index() & 3);
+#pragma unroll
+    for (int j = 0; j < kPartKeys / 8; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        float &logit = logits.value[part * kPartKeys / 8 + j][e];
+        logit = hook(logit * scale, rows.position[e >> 1], column + 8 * j + (e & 1));
+      }
+  }
+}
+
+// Raises the rows' maxima where a wanted logit exceeds them by more than 2^8. True, for the whole
+// warp, if any row's was: then the output has to be rescaled (rescale_rows).
+template <int kKeys, int kParts>
+__device__ __forceinline__ bool raise_step_maximum(SoftmaxState &state,
+                                                   const Accumulator<16, kKeys> &logits,
+                                                   const QueryRows &rows,
+                                                   const StepKeys<kParts> &step, float scale) {
+  constexpr int kPartKeys = kKeys / kParts;
+  const float slack = 8.f / scale;
+  float top[2] = {-kInfinity, -kInfinity};
+#pragma unroll
+  for (int part = 0; part < kParts; ++part)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float most = -kInfinity;
+#pragma unroll
+      for (int j = part * kPartKeys / 8; j < (part + 1) * kPartKeys / 8; ++j)
+        most = fmaxf(most, fmaxf(logits.value[j][2 * half], logits.value[j][2 * half + 1]));
+      if (step.wants[part] >> rows.token[half] & 1)
+        top[half] = fmaxf(top[half], most);
+    }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 1));
+    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 2));
+  }
+  if (!__any_sync(kFullWarp,
+                  top[0] > state.maximum[0] + slack || top[1] > state.maximum[1] + slack))
+    return false;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float raised = fmaxf(state.maximum[half], top[half]);
+    state.rescale[half] = exp2_fast((state.maximum[half] - raised) * scale);
+    state.maximum[half] = raised;
+    state.sum[half] *= state.rescale[half];
+  }
+  return true;
+}
+
+// logits become weights 2^(scale * (logit - maximum)), 0 where the row's token does not want the
+// part (an exponent of -inf); sums = their row sums.
+template <int kKeys, int kParts>
+__device__ __forceinline__ void
+exponentiate_step(StepSums &sums, Accumulator<16, kKeys> &logits, const SoftmaxState &state,
+                  const QueryRows &rows, const StepKeys<kParts> &step, float scale) {
+  constexpr int kPartKeys = kKeys / kParts;
+  float even[2] = {0.f, 0.f}, odd[2] = {0.f, 0.f};
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    float shift[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      shift[half] =
+          step.wants[part] >> rows.token[half] & 1 ? state.maximum[half] * scale : kInfinity;
+#pragma unroll
+    for (int j = part * kPartKeys / 8; j < (part + 1) * kPartKeys / 8; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        logits.value[j][e] = exp2_fast(fmaf(logits.value[j][e], scale, -shift[e >> 1]));
+  }
+#pragma unroll
+  for (int j = 0; j < kKeys / 8; ++j)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      even[half] += logits.value[j][2 * half];
+      odd[half] += logits.value[j][2 * half + 1];
+    }
+  sums.value[0] = even[0] + odd[0];
+  sums.value[1] = even[1] + odd[1];
+}
+
+// True, for the whole warp, if a row's weights have left the safe range (2^40) or are no number:
+// its maximum is too old, or it has none yet.
+__device__ __forceinline__ bool leaves_range(const StepSums &sums) {
+  constexpr float kMost = 1.1e12f;
+  return __any_sync(kFullWarp, !(sums.value[0] <= kMost && sums.value[1] <= kMost));
+}
+
+// The step's sums join the rows' sums.
+__device__ __forceinline__ void add_step(SoftmaxState &state, const StepSums &sums) {
+  state.sum[0] += sums.value[0];
+  state.sum[1] += sums.value[1];
+}
+
+// The state before the first key.
+__device__ __forceinline__ void clear(SoftmaxState &state) { state = SoftmaxState(); }

@@ -1,0 +1,289 @@
+// The work of a persistent block of threads, found on the device: for one tile of tokens after the
+// other, the ascending list of key tiles that any of its tokens wants, with a mask of who. Serves
+// attend on warpgroups, where one warp builds the next list while the others work on this one. A
+// list longer than kEntries comes in several windows of key tiles. Duplicate ids count once; -1,
+// ids out of range and blocks in a token's future are ignored.
+#pragma once
+#include "winnow/sequence.cuh"
+#include "winnow/wanted.cuh"
+
+// What a work list is about; written by the building warp, read by everybody.
+struct WorkHeader {
+  TokenTile tile;
+  int select_head; // selection (and group of query heads) of the tile
+  int window;      // the list's key tiles are counted from this one
+  int shared;      // entries [0, shared) are for whole warpgroups, [shared, length) for single warps
+  int length;      // entries; -1: no more work
+  int opens;       // first window of its tile: nothing has been accumulated yet
+  int closes;      // last window of its tile: results are due
+  int unused[2];
+};
+
+// One list: 64 bytes of header, then per entry a mask of kTokens bits (rounded up to a power of two)
+// and a 16-bit key tile.
+template <int kEntries, int kTokens> struct WorkList {
+  static constexpr int kMaskBits = mask_bits(kTokens);
+  static constexpr int kBytes = 64 + kEntries * (kMaskBits / 8 + 2);
+  WorkHeader *header;
+  unsigned *masks;
+  unsigned short *tiles;
+  explicit __device__ __forceinline__ WorkList(unsigned char *bytes)
+      : header(reinterpret_cast<WorkHeader *>(bytes)),
+        masks(reinterpret_cast<unsigned *>(bytes + 64)),
+        tiles(reinterpret_cast<unsigned short *>(bytes + 64 + kEntries * kMaskBits / 8)) {}
+};
+
+// kStages lists, one behind the other (generic pointers, where Ring holds shared addresses).
+template <int kStages, int kEntries, int kTokens> struct WorkRing {
+  static constexpr int kBytes = kStages * WorkList<kEntries, kTokens>::kBytes;
+  unsigned char *bytes;
+  explicit __device__ __forceinline__ WorkRing(unsigned char *bytes) : bytes(bytes) {}
+};
+template <int kStages, int kEntries, int kTokens>
+__device__ __forceinline__ WorkList<kEntries, kTokens>
+stage(const WorkRing<kStages, kEntries, kTokens> &ring, const Cursor<kStages> &cursor) {
+  return WorkList<kEntries, kTokens>(ring.bytes +
+                                     cursor.stage * WorkList<kEntries, kTokens>::kBytes);
+}
+
+//===-- By the building warp ------------------------------------------------------------------===//
+
+// Clears the whole bitmap, by all threads of the block; afterwards list_wanted keeps it clear.
+template <int kWindow, int kTokens>
+__device__ __forceinline__ void clear_bitmap(const WantedBitmap<kWindow, kTokens> &wanted) {
+  for (int i = threadIdx.x; i < WantedBitmap<kWindow, kTokens>::kWords; i += blockDim.x)
+    wanted.words[i] = 0;
+}
+
+// Marks the key tiles in [window, window + kWindow) that the tile's tokens selected; by one warp.
+// `ids` [select_heads, total_q, kTopK].
+template <int kTopK, int kTilesPerBlock, int kKeys, int kWindow, int kTokens>
+__device__ __forceinline__ void mark_selected(const WantedBitmap<kWindow, kTokens> &wanted,
+                                              const int *ids, int select_head, int total_q,
+                                              const TokenTile &tile, int window) {
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits, kAtOnce = 4;
+  const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
+  const int all = tile.tokens * kTopK;
+  for (int first = lane_index(); first < all; first += 32 * kAtOnce) {
+    int id[kAtOnce]; // loads in flight together
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j)
+      id[j] = first + 32 * j < all ? __ldg(selected + first + 32 * j) : -1;
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int token = (first + 32 * j) / kTopK, position = tile.position + token;
+      if (id[j] < 0 || position < 0 || id[j] > position / (kKeys * kTilesPerBlock))
+        continue;
+#pragma unroll
+      for (int part = 0; part < kTilesPerBlock; ++part) {
+        const int key_tile = id[j] * kTilesPerBlock + part;
+        const unsigned bit = (key_tile - window) * kMaskBits + token;
+        if (key_tile >= window && key_tile < window + kWindow && key_tile <= position / kKeys)
+          atomicOr(&wanted.words[bit / 32], 1u << (bit % 32));
+      }
+    }
+  }
+  __syncwarp();
+}
+
+// Marks every key tile at or before a token's position among `tiles` ones from `window` on: the
+// dense case; by one warp.
+template <int kKeys, int kWindow, int kTokens>
+__device__ __forceinline__ void mark_all(const WantedBitmap<kWindow, kTokens> &wanted,
+                                         const TokenTile &tile, int window, int tiles) {
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+  constexpr int kFields = kMaskBits < 32 ? 32 / kMaskBits : 1; // masks of one word
+  constexpr int kMaskWords = (kMaskBits + 31) / 32;
+  for (int i = lane_index(); i < (tiles + kFields - 1) / kFields * kMaskWords; i += 32) {
+    unsigned word = 0;
+#pragma unroll
+    for (int field = 0; field < kFields; ++field) {
+      const int key_tile = i / kMaskWords * kFields + field, bit = i % kMaskWords * 32;
+      // The first token that sees the key tile, counted from the mask's first bit of this word.
+      const int from = max(0, (window + key_tile) * kKeys - tile.position) - bit;
+      const int to = min(tile.tokens - bit, kMaskBits < 32 ? kMaskBits : 32);
+      if (key_tile < tiles && from < to) {
+        const unsigned up_to = to >= 32 ? 0xffffffffu : (1u << to) - 1;
+        const unsigned mask = from <= 0 ? up_to : up_to & ~((1u << from) - 1);
+        word |= mask << (kMaskBits < 32 ? field * kMaskBits : 0);
+      }
+    }
+    wanted.words[i] = word;
+  }
+  __syncwarp();
+}
+
+// True where some warpgroup has two or more warps that want the tile: worth a product of 64 rows.
+template <int kWarpTokens, int kMaskWords>
+__device__ __forceinline__ bool is_shared_tile(const unsigned (&mask)[kMaskWords]) {
+  bool shared = false;
+  constexpr unsigned kWarpMask = kWarpTokens >= 32 ? 0xffffffffu : (1u << kWarpTokens) - 1;
+#pragma unroll
+  for (int group = 0; group < 32 * kMaskWords / (4 * kWarpTokens); ++group) {
+    int warps = 0;
+#pragma unroll
+    for (int warp = 0; warp < 4; ++warp) {
+      const int bit = (group * 4 + warp) * kWarpTokens;
+      warps += (mask[bit / 32] >> (bit % 32) & kWarpMask) != 0;
+    }
+    shared |= warps > 1;
+  }
+  return shared;
+}
+
+// Appends the marked tiles among the window's first `tiles` ones to the list, ascending, from entry
+// `length` on; returns the new length. By one warp. kKind: 0 all tiles, 1 those that a warpgroup
+// shares (see is_shared_tile), 2 the others, 3 none. Clears the bitmap behind itself if kClear.
+template <int kKind, bool kClear, int kWarpTokens, int kEntries, int kWindow, int kTokens>
+__device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &list,
+                                             const WantedBitmap<kWindow, kTokens> &wanted,
+                                             int tiles, int length) {
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+  constexpr int kMaskWords = (kMaskBits + 31) / 32;
+  const int lane = lane_index();
+#pragma unroll 2
+  for (int first = 0; first < tiles; first += 32) {
+    const int key_tile = first + lane;
+    unsigned mask[kMaskWords];
+    bool any = false;
+#pragma unroll
+    for (int w = 0; w < kMaskWords; ++w) {
+      mask[w] = key_tile < tiles ? wanted.words[key_tile * kMaskBits / 32 + w] : 0u;
+      if constexpr (kMaskBits < 32)
+        mask[w] = mask[w] >> (key_tile * kMaskBits % 32) & ((1u << kMaskBits) - 1);
+      any |= mask[w] != 0;
+    }
+    if constexpr (kKind == 1 || kKind == 2)
+      any = any && is_shared_tile<kWarpTokens>(mask) == (kKind == 1);
+    if constexpr (kKind == 3)
+      any = false;
+    const unsigned found = __ballot_sync(kFullWarp, any); // orders the reads before the clearing
+    if (any) {
+      const int entry = length + __popc(found & ((1u << lane) - 1));
+      list.tiles[entry] = key_tile;
+      if constexpr (kMaskBits == 8)
+        reinterpret_cast<unsigned char *>(list.masks)[entry] = mask[0];
+      else if constexpr (kMaskBits == 16)
+        reinterpret_cast<unsigned short *>(list.masks)[entry] = mask[0];
+      else
+        for (int w = 0; w < kMaskWords; ++w)
+          list.masks[entry * kMaskWords + w] = mask[w];
+    }
+    if constexpr (kClear)
+      for (int w = 0; w < kMaskWords; ++w)
+        if (key_tile < tiles && key_tile * kMaskBits % 32 == 0)
+          wanted.words[key_tile * kMaskBits / 32 + w] = 0;
+    length += __popc(found);
+  }
+  return length;
+}
+
+// Appends empty entries until the length is a multiple of kParts; returns it.
+template <int kParts, int kEntries, int kTokens>
+__device__ __forceinline__ int pad_entries(const WorkList<kEntries, kTokens> &list, int length) {
+  constexpr int kMaskBytes = WorkList<kEntries, kTokens>::kMaskBits / 8;
+  const int padded = (length + kParts - 1) / kParts * kParts;
+  const int entry = length + lane_index();
+  if (entry < padded) {
+    list.tiles[entry] = 0; // loaded and not used
+    for (int byte = 0; byte < kMaskBytes; ++byte)
+      reinterpret_cast<unsigned char *>(list.masks)[entry * kMaskBytes + byte] = 0;
+  }
+  return padded;
+}
+
+// Makes the list from what is marked among the window's first `tiles` tiles, and clears the bitmap;
+// by one warp. With kSplit, tiles that only single warps want stand behind the others, in a part of
+// their own, where they are at least a quarter of all: each then costs a product of 16 rows, not 64.
+template <bool kSplit, int kParts, int kWarpTokens, int kEntries, int kWindow, int kTokens>
+__device__ __forceinline__ void fill_list(const WorkList<kEntries, kTokens> &list,
+                                          const WantedBitmap<kWindow, kTokens> &wanted, int tiles) {
+  static_assert(!kSplit || kParts == 1, "single warps take one key tile at a time");
+  int shared = 0, length = 0;
+  bool split = false;
+  if constexpr (kSplit) {
+    shared = append_marked<1, false, kWarpTokens>(list, wanted, tiles, 0);
+    length = append_marked<2, false, kWarpTokens>(list, wanted, tiles, shared);
+    split = 4 * (length - shared) >= length;
+  }
+  if (!split)
+    shared = length =
+        pad_entries<kParts>(list, append_marked<0, true, kWarpTokens>(list, wanted, tiles, 0));
+  else
+    append_marked<3, true, kWarpTokens>(list, wanted, tiles, 0); // only clears
+  if (lane_index() == 0) {
+    list.header->shared = shared;
+    list.header->length = length;
+  }
+  __syncwarp();
+}
+
+// Says what the list is about; by one warp.
+template <int kEntries, int kTokens>
+__device__ __forceinline__ void describe_work(const WorkList<kEntries, kTokens> &list,
+                                              const TokenTile &tile, int select_head, int window,
+                                              bool opens, bool closes) {
+  if (lane_index() == 0) {
+    list.header->tile = tile;
+    list.header->select_head = select_head;
+    list.header->window = window;
+    list.header->opens = opens;
+    list.header->closes = closes;
+  }
+  __syncwarp();
+}
+
+// Says that there is no more work; by one warp.
+template <int kEntries, int kTokens>
+__device__ __forceinline__ void end_work(const WorkList<kEntries, kTokens> &list) {
+  if (lane_index() == 0)
+    list.header->length = -1;
+  __syncwarp();
+}
+
+//===-- By everybody --------------------------------------------------------------------------===//
+
+template <int kEntries, int kTokens>
+__device__ __forceinline__ bool has_work(const WorkList<kEntries, kTokens> &list) {
+  return list.header->length >= 0;
+}
+template <int kEntries, int kTokens>
+__device__ __forceinline__ WorkHeader work_header(const WorkList<kEntries, kTokens> &list) {
+  return *list.header;
+}
+
+// The entry's key tile, counted from the sequence's first one.
+template <int kEntries, int kTokens>
+__device__ __forceinline__ int work_tile(const WorkList<kEntries, kTokens> &list, int window,
+                                         int entry) {
+  return window + list.tiles[entry];
+}
+
+// Bits [first, first + kCount) of the entry's mask as one word; kCount is a power of two, at most
+// 32, and divides `first`.
+template <int kCount, int kEntries, int kTokens>
+__device__ __forceinline__ unsigned work_mask(const WorkList<kEntries, kTokens> &list, int entry,
+                                              int first) {
+  constexpr unsigned kMask = kCount >= 32 ? 0xffffffffu : (1u << kCount) - 1;
+  const unsigned bit = entry * WorkList<kEntries, kTokens>::kMaskBits + first;
+  return list.masks[bit / 32] >> (bit % 32) & kMask;
+}
+
+// The first step of kParts entries, from entry `from` on and before `limit`, that the warpgroup
+// wants; `limit` if none. Both are multiples of kParts.
+template <int kParts, int kWarpTokens, int kEntries, int kTokens>
+__device__ __forceinline__ int next_wanted(const WorkList<kEntries, kTokens> &list, int from,
+                                           int limit, int group) {
+  constexpr int kGroupTokens = 4 * kWarpTokens, kBits = kGroupTokens < 32 ? kGroupTokens : 32;
+  for (; from < limit; from += kParts) {
+    unsigned any = 0;
+#pragma unroll
+    for (int part = 0; part < kParts; ++part)
+#pragma unroll
+      for (int bit = 0; bit < kGroupTokens; bit += kBits)
+        any |= work_mask<kBits>(list, from + part, group * kGroupTokens + bit);
+    if (any)
+      return from;
+  }
+  return limit;
+}
