@@ -17,13 +17,11 @@ bool satisfies(const ProgramImage &image, const ProgramRequest &request) {
       return false;
   wanted.params = given.params;
   // A request's 0 leaves a tunable to the compiler, so any value of the image fits.
-  Config tuned = request.config;
-  auto fits = [](int asked, int built) { return asked == 0 || asked == built; };
-  const auto &[warps, producers, stages, tokens, chunk] = tuned;
-  const auto &[warps1, producers1, stages1, tokens1, chunk1] = image.config;
+  for (const ConfigField &field : configFields())
+    if (int asked = request.config.*field.member; asked != 0 && asked != image.config.*field.member)
+      return false;
   return image.method == request.method && image.arch == request.arch &&
-         wanted.text() == given.text() && fits(warps, warps1) && fits(producers, producers1) &&
-         fits(stages, stages1) && fits(tokens, tokens1) && fits(chunk, chunk1);
+         wanted.text() == given.text();
 }
 
 } // namespace

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace winnow {
 
@@ -50,6 +51,14 @@ struct Config {
   static Result<Config>
   parse(const std::string &text); ///< inverse of text(); unknown names are an error
 };
+
+/// A tunable by name.
+struct ConfigField {
+  const char *name; ///< as in Config::text
+  int Config::*member;
+};
+/// All of them, in the order of Config::text.
+const std::vector<ConfigField> &configFields();
 
 const char *name(Dtype dtype);
 Result<Dtype> parseDtype(const std::string &text);

@@ -141,8 +141,8 @@ Value TileBuilder::select(Value condition, Value a, Value b, StringRef hint) {
   return arith::SelectOp::create(builder, loc(hint), condition, a, b);
 }
 
-Value TileBuilder::compare(arith::CmpIPredicate predicate, Value a, Value b) {
-  return arith::CmpIOp::create(builder, loc(""), predicate, a, b);
+Value TileBuilder::compare(arith::CmpIPredicate predicate, Value a, Value b, StringRef hint) {
+  return arith::CmpIOp::create(builder, loc(hint), predicate, a, b);
 }
 
 void TileBuilder::returnIf(Value condition) { tile::ReturnOp::create(builder, loc(""), condition); }

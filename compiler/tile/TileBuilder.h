@@ -104,8 +104,8 @@ public:
   mlir::Value differ(mlir::Value a, mlir::Value b) {
     return compare(mlir::arith::CmpIPredicate::ne, a, b);
   }
-  mlir::Value greater(mlir::Value a, mlir::Value b) {
-    return compare(mlir::arith::CmpIPredicate::sgt, a, b);
+  mlir::Value greater(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compare(mlir::arith::CmpIPredicate::sgt, a, b, hint);
   }
   mlir::Value atLeast(mlir::Value a, mlir::Value b) {
     return compare(mlir::arith::CmpIPredicate::sge, a, b);
@@ -136,7 +136,8 @@ public:
 
 private:
   mlir::Location loc(llvm::StringRef hint);
-  mlir::Value compare(mlir::arith::CmpIPredicate predicate, mlir::Value a, mlir::Value b);
+  mlir::Value compare(mlir::arith::CmpIPredicate predicate, mlir::Value a, mlir::Value b,
+                      llvm::StringRef hint = "");
   mlir::Operation *call(llvm::StringRef hint, llvm::StringRef name, mlir::ValueRange operands,
                         llvm::ArrayRef<TemplateArgument> arguments, mlir::TypeRange results);
   llvm::SmallVector<mlir::Attribute> constants;

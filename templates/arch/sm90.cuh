@@ -120,40 +120,40 @@ __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address
   "%112, %113, %114, %115, %116, %117, %118, %119, " \
   "%120, %121, %122, %123, %124, %125, %126, %127"
 
-#define WINNOW_WGMMA_SHARED(N, list, sums, type, a, b, add)                                        \
+#define WINNOW_WGMMA_SHARED(N, list, rows, type, a, b, add)                                        \
   asm volatile("{.reg .pred p; setp.ne.b32 p, " add ", 0; wgmma.mma_async.sync.aligned.m64n" #N    \
                "k16.f32." type "." type " {" list "}, " a ", " b ", p, 1, 1, 0, 0;}"               \
-               : sums                                                                              \
+               : WINNOW_SUMS_##rows(0)                                                             \
                : "l"(left), "l"(right), "r"(static_cast<int>(accumulate)))
-#define WINNOW_WGMMA_REGISTERS(N, list, sums, type, a0, a1, a2, a3, b)                             \
+#define WINNOW_WGMMA_REGISTERS(N, list, rows, type, a0, a1, a2, a3, b)                             \
   asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." type "." type " {" list "}, {" a0 \
                ", " a1 ", " a2 ", " a3 "}, " b ", 1, 1, 1, 1;"                                     \
-               : sums                                                                              \
+               : WINNOW_SUMS_##rows(0)                                                             \
                : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right))
-#define WINNOW_WGMMA(N, list, sums, p0, p1, p2, p3, p4)                                            \
+#define WINNOW_WGMMA(N, list, rows, p0, p1, p2, p3, p4)                                            \
   template <class T>                                                                               \
   __device__ __forceinline__ void wgmma_shared(float(&sum)[N / 8][4], unsigned long long left,     \
                                                unsigned long long right, bool accumulate) {        \
     if constexpr (is_same<T, bf16>)                                                                \
-      WINNOW_WGMMA_SHARED(N, list, sums, "bf16", p0, p1, p2);                                      \
+      WINNOW_WGMMA_SHARED(N, list, rows, "bf16", p0, p1, p2);                                      \
     else                                                                                           \
-      WINNOW_WGMMA_SHARED(N, list, sums, "f16", p0, p1, p2);                                       \
+      WINNOW_WGMMA_SHARED(N, list, rows, "f16", p0, p1, p2);                                       \
   }                                                                                                \
   template <class T>                                                                               \
   __device__ __forceinline__ void wgmma_registers(                                                 \
       float(&sum)[N / 8][4], const unsigned(&left)[4], unsigned long long right) {                 \
     if constexpr (is_same<T, bf16>)                                                                \
-      WINNOW_WGMMA_REGISTERS(N, list, sums, "bf16", p0, p1, p2, p3, p4);                           \
+      WINNOW_WGMMA_REGISTERS(N, list, rows, "bf16", p0, p1, p2, p3, p4);                           \
     else                                                                                           \
-      WINNOW_WGMMA_REGISTERS(N, list, sums, "f16", p0, p1, p2, p3, p4);                            \
+      WINNOW_WGMMA_REGISTERS(N, list, rows, "f16", p0, p1, p2, p3, p4);                            \
   }
-WINNOW_WGMMA(16, WINNOW_LIST_8, WINNOW_SUMS_2(0), "%8", "%9", "%10", "%11", "%12")
-WINNOW_WGMMA(32, WINNOW_LIST_16, WINNOW_SUMS_4(0), "%16", "%17", "%18", "%19", "%20")
-WINNOW_WGMMA(64, WINNOW_LIST_32, WINNOW_SUMS_8(0), "%32", "%33", "%34", "%35", "%36")
-WINNOW_WGMMA(96, WINNOW_LIST_48, WINNOW_SUMS_12(0), "%48", "%49", "%50", "%51", "%52")
-WINNOW_WGMMA(128, WINNOW_LIST_64, WINNOW_SUMS_16(0), "%64", "%65", "%66", "%67", "%68")
-WINNOW_WGMMA(192, WINNOW_LIST_96, WINNOW_SUMS_24(0), "%96", "%97", "%98", "%99", "%100")
-WINNOW_WGMMA(256, WINNOW_LIST_128, WINNOW_SUMS_32(0), "%128", "%129", "%130", "%131", "%132")
+WINNOW_WGMMA(16, WINNOW_LIST_8, 2, "%8", "%9", "%10", "%11", "%12")
+WINNOW_WGMMA(32, WINNOW_LIST_16, 4, "%16", "%17", "%18", "%19", "%20")
+WINNOW_WGMMA(64, WINNOW_LIST_32, 8, "%32", "%33", "%34", "%35", "%36")
+WINNOW_WGMMA(96, WINNOW_LIST_48, 12, "%48", "%49", "%50", "%51", "%52")
+WINNOW_WGMMA(128, WINNOW_LIST_64, 16, "%64", "%65", "%66", "%67", "%68")
+WINNOW_WGMMA(192, WINNOW_LIST_96, 24, "%96", "%97", "%98", "%99", "%100")
+WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #undef WINNOW_WGMMA
 #undef WINNOW_WGMMA_SHARED
 #undef WINNOW_WGMMA_REGISTERS

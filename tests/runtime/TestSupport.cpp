@@ -89,7 +89,8 @@ ProgramImage sampleImage(const std::string &salt) {
   image.spec.valueDim = 64;
   image.spec.scale = image.spec.softmaxScale();
   image.spec.params = {{"window", "32"}, {"stride", "16"}};
-  image.config = {8, 1, 3, 16, 1};
+  image.config.attendWarps = 8, image.config.attendProducers = 1, image.config.attendStages = 3;
+  image.config.scoreTokens = 16, image.config.scoreChunkMiB = 1;
   image.selectHeads = 2;
   image.scoreStride = "ceil_div(max_k, 64)";
   image.chunkTokens = "1048576 / max(1, score_stride * 8)";
