@@ -239,6 +239,7 @@ lowerProgram(const CompileRequest &request) {
   image.method = method.getSymName().str();
   image.arch = (*target)->arch;
   image.spec = request.spec;
+  image.spec.valueDim = request.spec.valueWidth();
   image.spec.scale = request.spec.softmaxScale();
   image.config = request.config;
   if (image.config.scoreChunkMiB == 0)

@@ -4,7 +4,7 @@
 //
 // Values have no printed types, since each op has only one way to be typed. A setting of an op is a
 // number, a keyword, or a reference `@name` to a parameter of the method or to one of the spec's
-// names (block, topk, group, head_dim); references become numbers when the method is specialised.
+// names (block, topk, group, head_dim, value_dim); references become numbers when the method is specialised.
 // Notation below: t a query at absolute position pos, h a query head of group g, G heads per group,
 // B the block size, j a summary row, b a block.
 #ifndef WINNOW_DIALECT_SELECT
@@ -37,7 +37,7 @@ class Select_Type<TypeDef type, string name>
 
 def Select_QueryType : Select_TypeDef<"Query", "query", "queries [tokens, heads, head_dim]">;
 def Select_KeyType : Select_TypeDef<"Key", "key", "keys [tokens, kv_heads, head_dim]">;
-def Select_ValueType : Select_TypeDef<"Value", "value", "values [tokens, kv_heads, head_dim]">;
+def Select_ValueType : Select_TypeDef<"Value", "value", "values [tokens, kv_heads, value_dim]">;
 def Select_SummaryType
     : Select_TypeDef<"Summary", "summary", "summaries of keys [kv_heads, rows, head_dim]">;
 def Select_LseType : Select_TypeDef<"Lse", "lse", "log-sum-exp per query head and token">;
@@ -94,8 +94,8 @@ def Select_MethodOp
   let description = [{
     `doc` is the line that `winnow methods` shows. `params` declares the method's parameters with
     their defaults (integers, or keywords in quotes); `--set name=value` changes them. `spec` is
-    attached by specialisation. The inputs are queries [tokens, heads, head_dim], keys and values
-    [tokens, kv_heads, head_dim] of a ragged batch.
+    attached by specialisation. The inputs are queries [tokens, heads, head_dim], keys
+    [tokens, kv_heads, head_dim] and values [tokens, kv_heads, value_dim] of a ragged batch.
 
         select.method @block_mean doc "best blocks by mean" params(local = 1) (%q, %k, %v) {
           %mean = select.summarize mean %k window @block stride @block

@@ -10,7 +10,7 @@ using namespace winnow::select;
 static LogicalResult verifySetting(Operation *op, StringRef what, Attribute setting, bool isWord,
                                    ArrayRef<StringRef> words, int64_t least) {
   if (auto reference = dyn_cast<FlatSymbolRefAttr>(setting)) {
-    static constexpr StringRef specNames[] = {"block", "topk", "group", "head_dim"};
+    static constexpr StringRef specNames[] = {"block", "topk", "group", "head_dim", "value_dim"};
     auto method = op->getParentOfType<MethodOp>();
     if (llvm::is_contained(specNames, reference.getValue()) || !method)
       return success();
@@ -18,7 +18,7 @@ static LogicalResult verifySetting(Operation *op, StringRef what, Attribute sett
     if (!value)
       return op->emitOpError("'") << what << "' refers to @" << reference.getValue()
                                   << ", which is neither a parameter of @" << method.getSymName()
-                                  << " nor one of block, topk, group, head_dim";
+                                  << " nor one of block, topk, group, head_dim, value_dim";
     setting = value;
   }
   auto word = dyn_cast<StringAttr>(setting);

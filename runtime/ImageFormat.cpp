@@ -81,6 +81,7 @@ json toJson(const ProgramImage &image) {
            {{"heads", s.heads},
             {"kv_heads", s.kvHeads},
             {"head_dim", s.headDim},
+            {"value_dim", s.valueWidth()},
             {"block", s.block},
             {"topk", s.topk},
             {"dtype", name(s.dtype)},
@@ -141,6 +142,7 @@ bool fromJson(const json &root, ProgramImage &image,
   r.read(spec, "heads", image.spec.heads);
   r.read(spec, "kv_heads", image.spec.kvHeads);
   r.read(spec, "head_dim", image.spec.headDim);
+  r.read(spec, "value_dim", image.spec.valueDim);
   r.read(spec, "block", image.spec.block);
   r.read(spec, "topk", image.spec.topk);
   r.read(spec, "scale", image.spec.scale);

@@ -18,7 +18,7 @@
 namespace winnow {
 
 /// Raised whenever the meaning of the bytes changes; other schemas are refused.
-inline constexpr uint32_t kImageSchema = 1;
+inline constexpr uint32_t kImageSchema = 2;
 
 /// Whether `image` could be launched: names, formulas, launch bounds, and for each kernel a whole
 /// ELF file or PTX text. Error: CompileFailed, naming the kernel. Nothing that fails this is ever

@@ -50,11 +50,13 @@ double Spec::softmaxScale() const {
 
 std::string Spec::text() const {
   // A new field does not compile until it is named here, and so in the cache key (fault F09).
-  const auto &[heads, kvHeads, headDim, block, topk, dtype, givenScale, params] = *this;
-  (void)givenScale; // 0 and its default are the same program: the effective scale is printed
-  std::string out =
-      fmt::format("heads={} kv_heads={} head_dim={} block={} topk={} dtype={} scale={}", heads,
-                  kvHeads, headDim, block, topk, name(dtype), softmaxScale());
+  const auto &[heads, kvHeads, headDim, givenValueDim, block, topk, dtype, givenScale, params] =
+      *this;
+  // 0 and its default are the same program: the effective values are printed.
+  (void)givenValueDim, (void)givenScale;
+  std::string out = fmt::format(
+      "heads={} kv_heads={} head_dim={} value_dim={} block={} topk={} dtype={} scale={}", heads,
+      kvHeads, headDim, valueWidth(), block, topk, name(dtype), softmaxScale());
   for (const auto &[param, value] : params)
     out += fmt::format(" set.{}={}", escape(param), escape(value));
   return out;

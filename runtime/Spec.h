@@ -15,7 +15,8 @@ enum class Dtype { BF16, FP16 };
 struct Spec {
   int heads = 32;    ///< query heads
   int kvHeads = 2;   ///< key/value heads; heads / kvHeads = the group size G
-  int headDim = 128; ///< elements of one query, key or value row
+  int headDim = 128; ///< elements of one query or key row
+  int valueDim = 0;  ///< elements of one value or output row; 0 means headDim
   int block = 64;    ///< tokens of one selectable key block
   int topk = 96;     ///< blocks selected per token, forced ones included
   Dtype dtype = Dtype::BF16;
@@ -24,6 +25,7 @@ struct Spec {
       params; ///< method parameters given by --set, checked against the method's text
 
   int group() const { return heads / kvHeads; }
+  int valueWidth() const { return valueDim != 0 ? valueDim : headDim; }
   double softmaxScale() const;
   /// Canonical one-line text, stable across processes: "heads=32 kv_heads=2 ... set.window=32".
   std::string text() const;

@@ -90,6 +90,7 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
   spec.heads = c->heads;
   spec.kvHeads = c->kv_heads;
   spec.headDim = c->head_dim ? c->head_dim : spec.headDim;
+  spec.valueDim = c->value_dim;
   spec.block = c->block ? c->block : spec.block;
   spec.topk = c->topk ? c->topk : spec.topk;
   spec.scale = c->scale;
@@ -97,8 +98,10 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
     return fail(ErrorKind::Usage,
                 fmt::format("spec: {} query heads cannot share {} key/value heads evenly",
                             spec.heads, spec.kvHeads));
-  if (spec.headDim < 1 || spec.block < 1 || spec.topk < 1)
-    return fail(ErrorKind::Usage, "spec: head_dim, block and topk must be positive");
+  if (spec.headDim < 1 || spec.valueDim < 0 || spec.block < 1 || spec.topk < 1)
+    return fail(ErrorKind::Usage, "spec: head_dim, value_dim, block and topk must be positive");
+  if (c->reserved != 0)
+    return fail(ErrorKind::Usage, "spec: the reserved field must be zero");
   if (c->dtype != WINNOW_BF16 && c->dtype != WINNOW_FP16)
     return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c->dtype));
   spec.dtype = c->dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
@@ -133,6 +136,7 @@ Result<std::string> callCompiler(CompileFunction function, void *user,
   c.heads = request.spec.heads;
   c.kv_heads = request.spec.kvHeads;
   c.head_dim = request.spec.headDim;
+  c.value_dim = request.spec.valueWidth();
   c.block = request.spec.block;
   c.topk = request.spec.topk;
   c.dtype = request.spec.dtype == Dtype::BF16 ? WINNOW_BF16 : WINNOW_FP16;

@@ -61,6 +61,8 @@ typedef struct winnow_spec {
   const char *params; /* "NAME=VALUE,NAME=VALUE": the method's own parameters */
   const char *config; /* "attend_warps=8 ...": tunables of the generated kernels */
   const char *arch;   /* "sm_80", ...; null = that of the device */
+  int32_t value_dim;  /* elements of a value or output row; 0 = head_dim */
+  int32_t reserved;   /* zero */
 } winnow_spec;
 
 /* A compiler for programs that are not in the cache. Both functions return a winnow_status and
@@ -94,10 +96,10 @@ typedef struct winnow_shape {
   int32_t max_k;   /* longest key sequence, or an upper bound */
 } winnow_shape;
 
-/* Device pointers of one call. q [total_q, heads, head_dim], k and v [total_k, kv_heads, head_dim],
- * out like q: 16-byte aligned, in the spec's dtype. lse [heads, total_q] fp32, natural logarithm,
- * may be null. ids [select_heads, total_q, topk] int32, ascending, -1 padding. cu_q, cu_k: batch +
- * 1 cumulative lengths, int32. */
+/* Device pointers of one call. q [total_q, heads, head_dim], k [total_k, kv_heads, head_dim],
+ * v [total_k, kv_heads, value_dim], out [total_q, heads, value_dim]: 16-byte aligned, in the spec's
+ * dtype. lse [heads, total_q] fp32, natural logarithm, may be null. ids [select_heads, total_q,
+ * topk] int32, ascending, -1 padding. cu_q, cu_k: batch + 1 cumulative lengths, int32. */
 typedef struct winnow_launch_args {
   size_t struct_size;
   const void *q;

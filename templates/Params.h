@@ -2,10 +2,11 @@
  * what the launcher writes is what the kernel reads. Plain C types only; NVRTC and the host
  * compiler both read this file.
  *
- * Shapes: q [total_q, heads, head_dim], k and v [total_k, kv_heads, head_dim], out like q, lse
- * [heads, total_q] fp32, ids [select_heads, total_q, topk] int32 (select_heads = kv_heads, or heads
- * where a method selects per query head). Ragged batches: cu_q and cu_k hold batch + 1 cumulative
- * lengths (int32, device memory). A query at index t of its segment has absolute position (k length
+ * Shapes: q [total_q, heads, head_dim], k [total_k, kv_heads, head_dim], v [total_k, kv_heads,
+ * value_dim], out [total_q, heads, value_dim], lse [heads, total_q] fp32, ids [select_heads,
+ * total_q, topk] int32 (select_heads = kv_heads, or heads where a method selects per query head).
+ * Ragged batches: cu_q and cu_k hold batch + 1 cumulative lengths (int32, device memory). A query
+ * at index t of its segment has absolute position (k length
  * - q length) + t. */
 #ifndef WINNOW_TEMPLATES_PARAMS_H
 #define WINNOW_TEMPLATES_PARAMS_H

@@ -15,28 +15,29 @@ constexpr float kFloor =
 /// first `width` hold keys: a block of 32 keys is a tile of its own.
 struct KeyValues {
   TransposedTiles keys;
-  std::vector<float> values; ///< [tiles, kKeys, dim]
+  std::vector<float> values; ///< [tiles, kKeys, value dim]
   int width = kKeys;
 };
 
 KeyValues pack(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment, int kvHead,
                int width, int threads) {
-  const int tiles = (segment.kCount + width - 1) / width, dim = plan.headDim;
+  const int tiles = (segment.kCount + width - 1) / width, dim = plan.headDim,
+            valueDim = plan.valueDim;
   KeyValues packed;
   packed.width = width;
   packed.keys.dim = dim;
   packed.keys.values.assign(static_cast<size_t>(tiles) * kKeys * dim, 0.f);
-  packed.values.assign(static_cast<size_t>(tiles) * kKeys * dim, 0.f);
+  packed.values.assign(static_cast<size_t>(tiles) * kKeys * valueDim, 0.f);
   parallelFor(tiles, threads, [&](size_t tile) {
     const int begin = static_cast<int>(tile) * width, end = std::min(segment.kCount, begin + width);
     for (int key = begin; key < end; ++key) {
-      size_t row = (static_cast<size_t>(segment.kBegin + key) * plan.kvHeads + kvHead) * dim;
-      float *value = &packed.values[(tile * kKeys + (key - begin)) * dim];
+      size_t row = static_cast<size_t>(segment.kBegin + key) * plan.kvHeads + kvHead;
+      float *value = &packed.values[(tile * kKeys + (key - begin)) * valueDim];
       float *column = &packed.keys.values[tile * dim * kKeys + (key - begin)];
-      for (int d = 0; d < dim; ++d) {
-        column[static_cast<size_t>(d) * kKeys] = toFloat(tensors.k[row + d], plan.isBf16);
-        value[d] = toFloat(tensors.v[row + d], plan.isBf16);
-      }
+      for (int d = 0; d < dim; ++d)
+        column[static_cast<size_t>(d) * kKeys] = toFloat(tensors.k[row * dim + d], plan.isBf16);
+      for (int d = 0; d < valueDim; ++d)
+        value[d] = toFloat(tensors.v[row * valueDim + d], plan.isBf16);
     }
   });
   return packed;
@@ -46,7 +47,7 @@ KeyValues pack(const CpuPlan &plan, const CpuTensors &tensors, const Segment &se
 class RowTile {
 public:
   RowTile(const CpuPlan &plan, AttendFunction step, int rows)
-      : plan(plan), step(step), rows(rows), q(rows * plan.headDim), acc(rows * plan.headDim),
+      : plan(plan), step(step), rows(rows), q(rows * plan.headDim), acc(rows * plan.valueDim),
         scratch(rows * kKeys), max(rows), sum(rows), limit(rows), position(rows) {}
 
   void begin(const CpuTensors &tensors, const Segment &segment, int first, int tokens,
@@ -65,7 +66,7 @@ public:
     for (int row = 0; row < rows; ++row)
       limit[row] = std::clamp(std::min(position[row] + 1, keyCount) - firstKey, 0, packed.width);
     step(q.data(), packed.keys.tile(tile),
-         packed.values.data() + static_cast<size_t>(tile) * kKeys * plan.headDim, scratch.data(),
+         packed.values.data() + static_cast<size_t>(tile) * kKeys * plan.valueDim, scratch.data(),
          acc.data(), max.data(), sum.data(), limit.data(), position.data(), &firstKey);
   }
 
@@ -75,9 +76,9 @@ public:
       int token = segment.qBegin + first + row / plan.group, head = firstHead + row % plan.group;
       float inverse = sum[row] > 0 ? 1 / sum[row] : sum[row] == 0 ? 0.f : NAN;
       if (tensors.out)
-        for (int d = 0; d < plan.headDim; ++d)
-          tensors.out[(static_cast<size_t>(token) * plan.heads + head) * plan.headDim + d] =
-              fromFloat(sum[row] == 0 ? 0.f : acc[row * plan.headDim + d] * inverse, plan.isBf16);
+        for (int d = 0; d < plan.valueDim; ++d)
+          tensors.out[(static_cast<size_t>(token) * plan.heads + head) * plan.valueDim + d] =
+              fromFloat(sum[row] == 0 ? 0.f : acc[row * plan.valueDim + d] * inverse, plan.isBf16);
       if (tensors.lse)
         tensors.lse[static_cast<size_t>(head) * totalQ + token] =
             sum[row] == 0 ? -INFINITY : max[row] + std::log(sum[row]);

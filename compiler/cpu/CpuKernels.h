@@ -25,7 +25,7 @@ struct TileFunctions {
 
 /// Plain numbers of a plan, free of MLIR objects: what the drivers read while they run.
 struct CpuPlan {
-  int heads, kvHeads, headDim, block, topk, group, selectHeads, denseLength;
+  int heads, kvHeads, headDim, valueDim, block, topk, group, selectHeads, denseLength;
   bool isBf16;
   std::vector<MethodPlan::Summary> summaries;
   int fine, normalizer;

@@ -37,15 +37,15 @@ std::string fill(StringRef text, ArrayRef<std::pair<StringRef, std::string>> val
 
 /// One step of attention: logits, scale, region, mask, online softmax, product with the values.
 constexpr const char *kAttend = R"(
-func.func @$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %v: memref<64x$D$xf32>, %s: memref<$R$x64xf32>,
-    %acc: memref<$R$x$D$xf32>, %max: memref<$R$xf32>, %sum: memref<$R$xf32>, %limit: memref<$R$xi32>,
+func.func @$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %v: memref<64x$E$xf32>, %s: memref<$R$x64xf32>,
+    %acc: memref<$R$x$E$xf32>, %max: memref<$R$xf32>, %sum: memref<$R$xf32>, %limit: memref<$R$xi32>,
     %position: memref<$R$xi32>, %first: memref<1xi32>) {
   %c0 = arith.constant 0 : index
   %c16 = arith.constant 16 : index
   %c1 = arith.constant 1 : index
   %keys = arith.constant 64 : index
   %rows = arith.constant $R$ : index
-  %dim = arith.constant $D$ : index
+  %value_dim = arith.constant $E$ : index
   %zero = arith.constant 0.0 : f32
   %zeros = arith.constant dense<0.0> : vector<16xf32>
   %hidden = arith.constant dense<-3.0e38> : vector<16xf32>
@@ -98,14 +98,14 @@ func.func @$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %v: memref<6
     memref.store %sum_next, %sum[%r] : memref<$R$xf32>
     scf.if %raised {
       %corrections = vector.broadcast %correction : f32 to vector<16xf32>
-      scf.for %c = %c0 to %dim step %c16 {
-        %o = vector.load %acc[%r, %c] : memref<$R$x$D$xf32>, vector<16xf32>
+      scf.for %c = %c0 to %value_dim step %c16 {
+        %o = vector.load %acc[%r, %c] : memref<$R$x$E$xf32>, vector<16xf32>
         %o2 = arith.mulf %o, %corrections : vector<16xf32>
-        vector.store %o2, %acc[%r, %c] : memref<$R$x$D$xf32>, vector<16xf32>
+        vector.store %o2, %acc[%r, %c] : memref<$R$x$E$xf32>, vector<16xf32>
       }
     }
   }
-  linalg.matmul ins(%s, %v : memref<$R$x64xf32>, memref<64x$D$xf32>) outs(%acc : memref<$R$x$D$xf32>)
+  linalg.matmul ins(%s, %v : memref<$R$x64xf32>, memref<64x$E$xf32>) outs(%acc : memref<$R$x$E$xf32>)
   return
 })";
 
@@ -257,6 +257,7 @@ OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan 
     text += fill(kAttend, {{"NAME", name},
                            {"R", number(rows)},
                            {"D", number(plan.headDim)},
+                           {"E", number(plan.valueDim)},
                            {"SCALE", real(plan.scale)}});
   if (plan.selects()) {
     const bool isMax = plan.combine == Reduction::Max;

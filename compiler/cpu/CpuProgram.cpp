@@ -75,6 +75,7 @@ namespace {
 CpuPlan plainPlan(const MethodPlan &plan) {
   CpuPlan plain{};
   plain.heads = plan.heads, plain.kvHeads = plan.kvHeads, plain.headDim = plan.headDim;
+  plain.valueDim = plan.valueDim;
   plain.block = plan.block, plain.topk = plan.topk, plain.group = plan.group;
   plain.selectHeads = plan.selects() ? plan.selectHeads() : 0;
   plain.denseLength = plan.denseLength;

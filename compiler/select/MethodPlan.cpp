@@ -130,7 +130,7 @@ Result<MethodPlan> Planner::run() {
   auto entry = [&](const char *name) { return number(spec.get(name)); };
   plan.method = method.getSymName().str();
   plan.heads = entry("heads"), plan.kvHeads = entry("kv_heads"), plan.headDim = entry("head_dim");
-  plan.block = entry("block"), plan.topk = entry("topk");
+  plan.valueDim = entry("value_dim"), plan.block = entry("block"), plan.topk = entry("topk");
   plan.group = plan.heads / plan.kvHeads;
   bool isBf16 = cast<StringAttr>(spec.get("dtype")).getValue() == "bf16";
   plan.element = isBf16 ? Type(BFloat16Type::get(method.getContext()))

@@ -13,7 +13,7 @@ enum class Reduction { Sum, Max };
 
 struct MethodPlan {
   std::string method; ///< for the title of the printed kernels only
-  int heads = 0, kvHeads = 0, headDim = 0, block = 0, topk = 0;
+  int heads = 0, kvHeads = 0, headDim = 0, valueDim = 0, block = 0, topk = 0;
   mlir::Type element; ///< bf16 or f16
   double scale = 0;   ///< softmax scale
   int group =

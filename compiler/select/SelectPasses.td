@@ -13,7 +13,8 @@ def Specialize : Pass<"winnow-specialize", "::mlir::ModuleOp"> {
   let options = [
     Option<"heads", "heads", "int", "32", "query heads">,
     Option<"kvHeads", "kv-heads", "int", "2", "key/value heads">,
-    Option<"headDim", "head-dim", "int", "128", "elements of a row">,
+    Option<"headDim", "head-dim", "int", "128", "elements of a query or key row">,
+    Option<"valueDim", "value-dim", "int", "0", "elements of a value or output row; 0 means head_dim">,
     Option<"block", "block", "int", "64", "keys of a block">,
     Option<"topk", "topk", "int", "96", "selected blocks per token">,
     Option<"scale", "scale", "double", "0", "softmax scale; 0 means head_dim^-0.5">,

@@ -52,6 +52,8 @@ Status checkSpec(const Spec &spec) {
             .str());
   if (Status s = checkServed("a head dimension of", spec.headDim, {64, 128}); !s)
     return s;
+  if (Status s = checkServed("a value head dimension of", spec.valueWidth(), {spec.headDim}); !s)
+    return s;
   if (Status s = checkServed("a group of query heads per key/value head of", spec.group(),
                              {1, 2, 4, 8, 16});
       !s)
@@ -101,7 +103,8 @@ Result<ParameterValues> parameterValues(select::MethodOp method, const Spec &spe
   for (auto [name, value] : {std::pair<const char *, int>{"block", spec.block},
                              {"topk", spec.topk},
                              {"group", spec.group()},
-                             {"head_dim", spec.headDim}})
+                             {"head_dim", spec.headDim},
+                             {"value_dim", spec.valueWidth()}})
     values.try_emplace(name, b.getI64IntegerAttr(value));
   return values;
 }
@@ -161,11 +164,12 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
   auto number = [&](const char *name, int value) {
     return b.getNamedAttr(name, b.getI64IntegerAttr(value));
   };
-  method.setSpecAttr(b.getDictionaryAttr(
-      {number("heads", spec.heads), number("kv_heads", spec.kvHeads),
-       number("head_dim", spec.headDim), number("block", spec.block), number("topk", spec.topk),
-       b.getNamedAttr("dtype", b.getStringAttr(name(spec.dtype))),
-       b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))}));
+  method.setSpecAttr(
+      b.getDictionaryAttr({number("heads", spec.heads), number("kv_heads", spec.kvHeads),
+                           number("head_dim", spec.headDim), number("value_dim", spec.valueWidth()),
+                           number("block", spec.block), number("topk", spec.topk),
+                           b.getNamedAttr("dtype", b.getStringAttr(name(spec.dtype))),
+                           b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))}));
 
   // Numbers may break what held for names: ask the verifiers again, and hand their words on.
   std::string complaint;
@@ -189,8 +193,8 @@ struct SpecializePass : impl::SpecializeBase<SpecializePass> {
   using SpecializeBase::SpecializeBase;
   void runOnOperation() override {
     Spec spec;
-    spec.heads = heads, spec.kvHeads = kvHeads, spec.headDim = headDim, spec.block = block,
-    spec.topk = topk;
+    spec.heads = heads, spec.kvHeads = kvHeads, spec.headDim = headDim, spec.valueDim = valueDim,
+    spec.block = block, spec.topk = topk;
     spec.scale = scale;
     Result<Dtype> type = parseDtype(dtype);
     for (StringRef setting : set) {

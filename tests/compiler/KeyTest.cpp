@@ -35,6 +35,7 @@ TEST(Key, F09EveryFieldChangesIt) {
   vary([](CompileRequest &r) { r.spec.heads = 64; });
   vary([](CompileRequest &r) { r.spec.kvHeads = 4; });
   vary([](CompileRequest &r) { r.spec.headDim = 64; });
+  vary([](CompileRequest &r) { r.spec.valueDim = 64; });
   vary([](CompileRequest &r) { r.spec.block = 128; });
   vary([](CompileRequest &r) { r.spec.topk = 64; });
   vary([](CompileRequest &r) { r.spec.dtype = Dtype::FP16; });

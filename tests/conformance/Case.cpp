@@ -21,6 +21,7 @@ ConformanceCase parseCase(const json &entry) {
   spec.heads = entry.value("heads", 16);
   spec.kvHeads = entry.value("kv_heads", 1);
   spec.headDim = entry.value("head_dim", 128);
+  spec.valueDim = entry.value("value_dim", 0);
   spec.block = entry.value("block", 64);
   spec.topk = entry.value("topk", 16);
   spec.scale = entry.value("scale", 0.0);
@@ -53,7 +54,7 @@ public:
   }
 
   void keys(std::vector<uint16_t> &k, int begin, int end) const {
-    size_t width = rowWidth();
+    size_t width = keyWidth();
     reference::parallelFor(end - begin, {}, [&](size_t t) {
       for (size_t i = 0; i < width; ++i) {
         size_t topic = test.data == "ties" ? 0 : 1 + t / 40;
@@ -66,14 +67,17 @@ public:
   }
 
   void values(std::vector<uint16_t> &v, int begin, int end) const {
-    size_t width = rowWidth();
+    size_t width = valueWidth();
     reference::parallelFor(end - begin, {}, [&](size_t t) {
       for (size_t i = (begin + t) * width; i < (begin + t + 1) * width; ++i)
         v[i] = reference::toWord(randomNormal(test.seed * 16 + 4, i), test.spec.dtype);
     });
   }
 
-  size_t rowWidth() const { return static_cast<size_t>(test.spec.kvHeads) * test.spec.headDim; }
+  size_t keyWidth() const { return static_cast<size_t>(test.spec.kvHeads) * test.spec.headDim; }
+  size_t valueWidth() const {
+    return static_cast<size_t>(test.spec.kvHeads) * test.spec.valueWidth();
+  }
 
 private:
   static constexpr size_t kChunk = 65536;
@@ -146,6 +150,7 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads) {
   problem.heads = test.spec.heads;
   problem.kvHeads = test.spec.kvHeads;
   problem.headDim = test.spec.headDim;
+  problem.valueDim = test.spec.valueDim;
   problem.block = test.spec.block;
   problem.topk = test.spec.topk;
   problem.dtype = test.spec.dtype;
@@ -167,12 +172,12 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads) {
 
   TensorFiller fill(test);
   size_t queryElements = static_cast<size_t>(problem.totalQ()) * problem.heads * problem.headDim;
-  size_t keyElements = (static_cast<size_t>(problem.cuK.back()) + kPoisonTokens) * fill.rowWidth();
+  size_t keyTokens = static_cast<size_t>(problem.cuK.back()) + kPoisonTokens;
   uint16_t nan = reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype);
   uint16_t infinity = reference::toWord(std::numeric_limits<double>::infinity(), problem.dtype);
   inputs.q.resize(queryElements);
-  inputs.k.assign(keyElements, nan);
-  inputs.v.assign(keyElements, infinity);
+  inputs.k.assign(keyTokens * fill.keyWidth(), nan);
+  inputs.v.assign(keyTokens * fill.valueWidth(), infinity);
   fill.queries(inputs.q, queryElements);
   for (size_t s = 0; s + 1 < problem.cuK.size(); ++s) {
     bool real = !poisoned || s % 2 == 1;

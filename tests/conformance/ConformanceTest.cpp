@@ -29,7 +29,7 @@ Result<CaseAnswer> reference64(const ConformanceCase &test, const CaseInputs &in
   options.rows = reference::sampleRows(problem, test.rows);
   CaseAnswer answer;
   auto total = static_cast<size_t>(problem.totalQ());
-  size_t width = static_cast<size_t>(problem.heads) * problem.headDim;
+  size_t width = static_cast<size_t>(problem.heads) * problem.valueWidth();
   answer.ids = inputs.ids;
   if (options.rows.empty())
     return answer;

@@ -28,8 +28,8 @@ struct CpuInputs {
     };
     q = make(tokens * spec.heads * spec.headDim, 1.5f);
     k = make(tokens * spec.kvHeads * spec.headDim, 1);
-    v = make(tokens * spec.kvHeads * spec.headDim, 1);
-    out.assign(q.size(), 0xffff);
+    v = make(tokens * spec.kvHeads * spec.valueWidth(), 1);
+    out.assign(tokens * spec.heads * spec.valueWidth(), 0xffff);
     lse.assign(tokens * spec.heads, std::nanf(""));
     ids.assign(tokens * std::max(1, selectHeads) * spec.topk, 0x7f7f7f7f);
   }

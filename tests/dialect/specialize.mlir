@@ -4,8 +4,8 @@
 // RUN: winnow-opt %s -winnow-specialize="set=lse=none,window=16 scale=0.5 dtype=fp16 block=128" | FileCheck %s --check-prefixes=ALL,NONE
 
 // ALL-LABEL: select.method @modes
-// COARSE-SAME: spec {block = 64 : i64, dtype = "bf16", head_dim = 128 : i64, heads = 32 : i64, kv_heads = 2 : i64, scale = 0.0883{{[0-9]*}} : f64, topk = 96 : i64}
-// NONE-SAME: spec {block = 128 : i64, dtype = "fp16", {{.*}} scale = 5.000000e-01 : f64, topk = 96 : i64}
+// COARSE-SAME: spec {block = 64 : i64, dtype = "bf16", head_dim = 128 : i64, heads = 32 : i64, kv_heads = 2 : i64, scale = 0.0883{{[0-9]*}} : f64, topk = 96 : i64, value_dim = 128 : i64}
+// NONE-SAME: spec {block = 128 : i64, dtype = "fp16", {{.*}} scale = 5.000000e-01 : f64, topk = 96 : i64, value_dim = 128 : i64}
 // ALL-SAME: (%[[Q:.*]], %[[K:.*]], %[[V:.*]]) {
 select.method @modes params(window = 32, lse = "coarse", compat = "none", init = 1) (%q, %k, %v) {
   // COARSE-NEXT: %[[FINE:.*]] = select.summarize mean %[[K]] window 32 stride 16

@@ -2,7 +2,7 @@
 // RUN: winnow-opt %s -split-input-file -verify-diagnostics
 
 select.method @unknown_parameter params(window = 32) (%q, %k, %v) {
-  // expected-error @+1 {{'stride' refers to @stride, which is neither a parameter of @unknown_parameter nor one of block, topk, group, head_dim}}
+  // expected-error @+1 {{'stride' refers to @stride, which is neither a parameter of @unknown_parameter nor one of block, topk, group, head_dim, value_dim}}
   %s = select.summarize mean %k window @window stride @stride
   %o = select.attend %q, %k, %v
   select.return %o

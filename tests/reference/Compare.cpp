@@ -114,7 +114,7 @@ SelectionReport compareSelection(const Method &method, const Problem &problem,
 OutputReport compareOutput(const Problem &problem, const Attention &expected, const uint16_t *out,
                            const float *lse) {
   OutputReport report;
-  size_t width = static_cast<size_t>(expected.heads) * expected.headDim;
+  size_t width = static_cast<size_t>(expected.heads) * expected.valueDim;
   for (size_t i = 0; i < expected.rows.size(); ++i) {
     auto row = static_cast<size_t>(expected.rows[i]);
     for (size_t e = 0; e < width; ++e) {

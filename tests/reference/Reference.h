@@ -3,9 +3,9 @@
 // recorded answers), so it shares no code with any of them and knows no method by name, only the
 // axes on which methods differ.
 //
-// Shapes as in templates/Params.h: q [total_q, heads, head_dim], k and v [total_k, kv_heads,
-// head_dim], 16-bit words; ids [select_heads, total_q, topk]. A "row" is one query token, numbered
-// over the whole batch.
+// Shapes as in templates/Params.h: q [total_q, heads, head_dim], k [total_k, kv_heads, head_dim],
+// v [total_k, kv_heads, value_dim], 16-bit words; ids [select_heads, total_q, topk]. A "row" is one
+// query token, numbered over the whole batch.
 #pragma once
 #include "runtime/Spec.h"
 #include <cstdint>
@@ -45,6 +45,7 @@ struct Method {
 
 struct Problem {
   int heads = 0, kvHeads = 0, headDim = 0, block = 0, topk = 0;
+  int valueDim = 0; ///< 0: head_dim
   Dtype dtype = Dtype::BF16;
   double scale = 0; ///< 0: head_dim^-0.5
   const uint16_t *q = nullptr, *k = nullptr, *v = nullptr;
@@ -54,6 +55,7 @@ struct Problem {
 
   int totalQ() const { return cuQ.back(); }
   int selectHeads(const Method &method) const;
+  int valueWidth() const { return valueDim != 0 ? valueDim : headDim; }
   double softmaxScale() const;
 };
 
@@ -104,10 +106,10 @@ bool isForced(const Method &method, const Problem &problem, int position, int b)
 /// yardstick of the error bar.
 struct Attention {
   std::vector<int> rows;
-  int heads = 0, headDim = 0;
-  std::vector<double> out;   ///< [rows, heads, head_dim]
+  int heads = 0, valueDim = 0;
+  std::vector<double> out;   ///< [rows, heads, value_dim]
   std::vector<double> plain; ///< the same in plain 16-bit arithmetic
-  std::vector<double> bound; ///< [rows, heads, head_dim], error that 16-bit probabilities and
+  std::vector<double> bound; ///< [rows, heads, value_dim], error that 16-bit probabilities and
                              ///< output explain, doubled
   std::vector<double> lse;   ///< [heads, rows], natural log; -inf where nothing is selected
 };

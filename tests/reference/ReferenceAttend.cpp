@@ -37,26 +37,26 @@ std::vector<int> visibleKeys(const Problem &problem, const Place &place, const i
   return keys;
 }
 
-/// One row and head: out[head_dim] from logits over `keys`. With `plain`, every intermediate tensor
-/// is rounded.
+/// One row and head: out[value_dim] from logits over `keys`. With `plain`, every intermediate
+/// tensor is rounded.
 class RowAttention {
 public:
   RowAttention(const Method &method, const Problem &problem, const Place &place, int row, int head)
       : method(method), problem(problem), values(valueTable(problem.dtype)),
         query(problem.q + (static_cast<size_t>(row) * problem.heads + head) * problem.headDim),
-        width(static_cast<size_t>(problem.kvHeads) * problem.headDim),
-        offset(place.keyBegin * width +
-               static_cast<size_t>(head / (problem.heads / problem.kvHeads)) * problem.headDim) {}
+        dim(problem.valueWidth()),
+        firstRow(static_cast<size_t>(place.keyBegin) * problem.kvHeads +
+                 static_cast<size_t>(head / (problem.heads / problem.kvHeads))) {}
 
   double run(const std::vector<int> &keys, double *out, double *plain, double *bound) {
-    std::fill(out, out + problem.headDim, 0.0);
-    std::fill(plain, plain + problem.headDim, 0.0);
-    std::fill(bound, bound + problem.headDim, 0.0);
+    std::fill(out, out + dim, 0.0);
+    std::fill(plain, plain + dim, 0.0);
+    std::fill(bound, bound + dim, 0.0);
     if (keys.empty())
       return -kInfinity;
     std::vector<double> exact(keys.size()), coarse(keys.size());
     for (size_t n = 0; n < keys.size(); ++n) {
-      double dot = product(problem.k + offset + keys[n] * width);
+      double dot = product(problem.k + rowOf(keys[n]) * problem.headDim);
       double scale = problem.softmaxScale();
       exact[n] = mapped(dot * scale, keys[n]);
       coarse[n] = round(mapped(round(round(dot) * scale), keys[n]));
@@ -66,8 +66,8 @@ public:
     for (double &p : coarse)
       p = round(p);
     for (size_t n = 0; n < keys.size(); ++n) {
-      const uint16_t *value = problem.v + offset + keys[n] * width;
-      for (int i = 0; i < problem.headDim; ++i) {
+      const uint16_t *value = problem.v + rowOf(keys[n]) * dim;
+      for (int i = 0; i < dim; ++i) {
         double x = values[value[i]];
         out[i] += exact[n] * x;
         plain[i] += coarse[n] * x;
@@ -76,7 +76,7 @@ public:
     }
     // Each probability and the output may be off by half a step; twice that is allowed.
     double step = problem.dtype == Dtype::BF16 ? 0x1p-8 : 0x1p-11;
-    for (int i = 0; i < problem.headDim; ++i) {
+    for (int i = 0; i < dim; ++i) {
       plain[i] = round(plain[i]);
       bound[i] = step * (bound[i] + std::fabs(out[i])) + 0x1p-24;
     }
@@ -84,6 +84,8 @@ public:
   }
 
 private:
+  /// Row of k and v, [total_k, kv_heads], of a key of the sequence.
+  size_t rowOf(int key) const { return firstRow + static_cast<size_t>(key) * problem.kvHeads; }
   double product(const uint16_t *key) const {
     double sum = 0;
     for (int i = 0; i < problem.headDim; ++i)
@@ -110,7 +112,8 @@ private:
   const Problem &problem;
   const float *values;
   const uint16_t *query;
-  size_t width, offset;
+  int dim;
+  size_t firstRow;
   int position;
 };
 
@@ -121,9 +124,9 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
   Attention result;
   result.rows = options.rows.empty() ? sampleRows(problem, problem.totalQ()) : options.rows;
   result.heads = problem.heads;
-  result.headDim = problem.headDim;
+  result.valueDim = problem.valueWidth();
   size_t rows = result.rows.size();
-  result.out.resize(rows * problem.heads * problem.headDim);
+  result.out.resize(rows * problem.heads * result.valueDim);
   result.plain.resize(result.out.size());
   result.bound.resize(result.out.size());
   result.lse.resize(rows * problem.heads);
@@ -138,7 +141,7 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
         size_t selectHead = head / (problem.heads / selectHeads);
         rowIds = ids + (selectHead * problem.totalQ() + row) * problem.topk;
       }
-      size_t at = (i * problem.heads + head) * problem.headDim;
+      size_t at = (i * problem.heads + head) * result.valueDim;
       RowAttention attention(method, problem, place, row, head);
       result.lse[head * rows + i] =
           attention.run(visibleKeys(problem, place, rowIds, dense), &result.out[at],

@@ -26,7 +26,7 @@ CaseAnswer answerOf(const Method &method, const Problem &problem, const std::vec
   CaseAnswer answer;
   answer.ids = idsTensor(select(method, problem, options), problem);
   Attention attention = attend(method, problem, answer.ids.data(), options);
-  size_t width = static_cast<size_t>(problem.heads) * problem.headDim;
+  size_t width = static_cast<size_t>(problem.heads) * problem.valueWidth();
   answer.out.resize(problem.totalQ() * width);
   answer.lse.resize(static_cast<size_t>(problem.totalQ()) * problem.heads);
   for (size_t i = 0; i < rows.size(); ++i) {

@@ -193,6 +193,9 @@ TEST_F(CApi, BadArgumentsAreErrorsWithASentence) {
             "spec: params: 'init' is not NAME=VALUE");
   EXPECT_EQ(error([](winnow_spec &s) { s.params = "a=1,a=2"; }),
             "spec: params: 'a' is given twice");
+  EXPECT_EQ(error([](winnow_spec &s) { s.value_dim = -64; }),
+            "spec: head_dim, value_dim, block and topk must be positive");
+  EXPECT_EQ(error([](winnow_spec &s) { s.reserved = 1; }), "spec: the reserved field must be zero");
   EXPECT_NE(
       error([](winnow_spec &s) { s.config = "speed=11"; }).find("no tunable is called 'speed'"),
       std::string::npos);

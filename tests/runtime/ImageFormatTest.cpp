@@ -22,6 +22,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->key, image.key);
   EXPECT_EQ(back->arch, image.arch);
   EXPECT_EQ(back->spec.text(), image.spec.text());
+  EXPECT_EQ(back->spec.valueDim, image.spec.valueDim);
   EXPECT_EQ(back->spec.scale, image.spec.scale);
   EXPECT_EQ(back->config.text(), image.config.text());
   EXPECT_EQ(back->selectHeads, image.selectHeads);
@@ -123,15 +124,19 @@ TEST(ImageFormat, RecipesThatCannotBeLaunchedAreRefused) {
 }
 
 TEST(ImageFormat, F12OtherSchemasAreRefusedInWords) {
-  Result<ProgramImage> older = loadImageFile(WINNOW_TEST_DATA "/image_schema0.winnow");
-  ASSERT_FALSE(older);
-  EXPECT_NE(older.error().message.find("it has schema 0, this build reads 1"), std::string::npos)
-      << older.error().message;
+  for (const std::string schema : {"0", "1"}) {
+    Result<ProgramImage> older =
+        loadImageFile(WINNOW_TEST_DATA "/image_schema" + schema + ".winnow");
+    ASSERT_FALSE(older);
+    EXPECT_NE(older.error().message.find("it has schema " + schema + ", this build reads 2"),
+              std::string::npos)
+        << older.error().message;
+  }
 }
 
 TEST(ImageFormat, F12TheCurrentSchemaReadsFilesOfEarlierBuilds) {
   // Fails when the format changes without a new schema number.
-  Result<ProgramImage> stored = loadImageFile(WINNOW_TEST_DATA "/image_schema1.winnow");
+  Result<ProgramImage> stored = loadImageFile(WINNOW_TEST_DATA "/image_schema2.winnow");
   ASSERT_TRUE(stored) << stored.error().message;
   EXPECT_TRUE(sameImage(*stored, sampleImage()));
 }

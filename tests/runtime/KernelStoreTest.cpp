@@ -15,6 +15,7 @@ ProgramRequest request(const std::string &method) {
   ProgramRequest request;
   request.method = method;
   request.arch = "sm_80";
+  request.spec.valueDim = sampleImage().spec.valueDim;
   return request;
 }
 
@@ -151,6 +152,7 @@ TEST(KernelStore, WithoutACompilerCachedProgramsAreFoundByWhatTheyAre) {
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.method = "other"; }));
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.arch = "sm_89"; }));
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.spec.topk = 1; }));
+  EXPECT_TRUE(refused([](ProgramRequest &r) { r.spec.valueDim = 0; }));
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.spec.params["window"] = "64"; }));
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.config.attendWarps = 4; }));
 }

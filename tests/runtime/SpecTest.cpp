@@ -14,15 +14,20 @@ namespace {
 TEST(Spec, TextIsCanonical) {
   Spec spec;
   spec.params = {{"window", "32"}, {"init", "1"}};
-  EXPECT_EQ(
-      spec.text(),
-      "heads=32 kv_heads=2 head_dim=128 block=64 topk=96 dtype=bf16 scale=0.08838834764831843 "
-      "set.init=1 set.window=32");
+  EXPECT_EQ(spec.text(),
+            "heads=32 kv_heads=2 head_dim=128 value_dim=128 block=64 topk=96 dtype=bf16 "
+            "scale=0.08838834764831843 set.init=1 set.window=32");
 }
 
 TEST(Spec, DefaultScaleAndItsValueAreTheSameProgram) {
   Spec implied, given;
   given.scale = implied.softmaxScale();
+  EXPECT_EQ(implied.text(), given.text());
+}
+
+TEST(Spec, DefaultValueDimAndItsValueAreTheSameProgram) {
+  Spec implied, given;
+  given.valueDim = given.headDim;
   EXPECT_EQ(implied.text(), given.text());
 }
 
@@ -45,6 +50,7 @@ TEST(Spec, F09EachFieldChangesTheText) {
   change([](Spec &s) { s.heads = 16; });
   change([](Spec &s) { s.kvHeads = 4; });
   change([](Spec &s) { s.headDim = 64; });
+  change([](Spec &s) { s.valueDim = 64; });
   change([](Spec &s) { s.block = 32; });
   change([](Spec &s) { s.topk = 16; });
   change([](Spec &s) { s.dtype = Dtype::FP16; });

@@ -86,6 +86,7 @@ ProgramImage sampleImage(const std::string &salt) {
   image.method = "sample";
   image.key = sha256Hex("sample" + salt);
   image.arch = "sm_80";
+  image.spec.valueDim = 64;
   image.spec.scale = image.spec.softmaxScale();
   image.spec.params = {{"window", "32"}, {"stride", "16"}};
   image.config = {8, 1, 3, 16, 1};

@@ -52,14 +52,16 @@ void chooseRow(const reference::Method &method, const reference::Problem &proble
 BenchTensors benchTensors(const Spec &spec, int tokens, uint64_t seed) {
   BenchTensors tensors;
   size_t keyWidth = static_cast<size_t>(spec.kvHeads) * spec.headDim;
+  size_t valueWidth = static_cast<size_t>(spec.kvHeads) * spec.valueWidth();
   tensors.q = normals(tokens, static_cast<size_t>(spec.heads) * spec.headDim, 1.5, spec.dtype,
                       seed * 4 + 1);
   tensors.k = normals(tokens, keyWidth, 1, spec.dtype, seed * 4 + 2);
-  tensors.v = normals(tokens, keyWidth, 1, spec.dtype, seed * 4 + 3);
+  tensors.v = normals(tokens, valueWidth, 1, spec.dtype, seed * 4 + 3);
   reference::Problem &problem = tensors.problem;
   problem.heads = spec.heads;
   problem.kvHeads = spec.kvHeads;
   problem.headDim = spec.headDim;
+  problem.valueDim = spec.valueDim;
   problem.block = spec.block;
   problem.topk = spec.topk;
   problem.dtype = spec.dtype;
@@ -113,7 +115,8 @@ double attendOperations(const reference::Problem &problem, int selectHeads, cons
     if (selectHeads == 0)
       keys += position + 1;
   }
-  return keys * problem.heads / std::max(1, selectHeads) * problem.headDim * 4;
+  return keys * problem.heads / std::max(1, selectHeads) * 2 *
+         (problem.headDim + problem.valueWidth());
 }
 
 double scoreOperations(const reference::Method &method, const reference::Problem &problem) {

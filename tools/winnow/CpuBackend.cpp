@@ -43,7 +43,7 @@ public:
     const reference::Problem &problem = *call.problem;
     auto tokens = static_cast<size_t>(problem.totalQ());
     CaseAnswer &tensors = answer.tensors;
-    tensors.out.assign(tokens * problem.heads * problem.headDim, 0xffff);
+    tensors.out.assign(tokens * problem.heads * problem.valueWidth(), 0xffff);
     tensors.lse.assign(tokens * problem.heads, std::numeric_limits<float>::quiet_NaN());
     tensors.ids.assign(tokens * answer.selectHeads * problem.topk, 0x7f7f7f7f);
     if (call.ids)

@@ -36,16 +36,18 @@ Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
   size_t queryBytes = tokens * problem.heads * problem.headDim * 2;
   size_t keyTokens = static_cast<size_t>(problem.cuK.back()) + problem.spareKeys;
   size_t keyBytes = keyTokens * problem.kvHeads * problem.headDim * 2;
+  size_t outBytes = tokens * problem.heads * problem.valueWidth() * 2;
+  size_t valueBytes = keyTokens * problem.kvHeads * problem.valueWidth() * 2;
   size_t idBytes = tokens * selectHeads * problem.topk * sizeof(int32_t);
   DeviceTensors tensors;
   WINNOW_TRY(tensors.q, uploadedBuffer(driver, problem.q, queryBytes));
   WINNOW_TRY(tensors.k, uploadedBuffer(driver, problem.k, keyBytes));
-  WINNOW_TRY(tensors.v, uploadedBuffer(driver, problem.v, keyBytes));
+  WINNOW_TRY(tensors.v, uploadedBuffer(driver, problem.v, valueBytes));
   WINNOW_TRY(tensors.cuQ,
              uploadedBuffer(driver, problem.cuQ.data(), problem.cuQ.size() * sizeof(int32_t)));
   WINNOW_TRY(tensors.cuK,
              uploadedBuffer(driver, problem.cuK.data(), problem.cuK.size() * sizeof(int32_t)));
-  WINNOW_TRY(tensors.out, poisonedBuffer(driver, queryBytes));
+  WINNOW_TRY(tensors.out, poisonedBuffer(driver, outBytes));
   WINNOW_TRY(tensors.lse, poisonedBuffer(driver, tokens * problem.heads * sizeof(float)));
   if (givenIds)
     WINNOW_TRY(tensors.ids, uploadedBuffer(driver, givenIds, idBytes));
@@ -78,7 +80,7 @@ Result<CaseAnswer> DeviceTensors::download(const reference::Problem &problem,
                                            int selectHeads) const {
   auto tokens = static_cast<size_t>(problem.totalQ());
   CaseAnswer answer;
-  answer.out.resize(tokens * problem.heads * problem.headDim);
+  answer.out.resize(tokens * problem.heads * problem.valueWidth());
   answer.lse.resize(tokens * problem.heads);
   answer.ids.resize(tokens * selectHeads * problem.topk);
   WINNOW_CHECK(out.download(answer.out.data(), answer.out.size() * sizeof(uint16_t)));

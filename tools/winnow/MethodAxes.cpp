@@ -298,10 +298,11 @@ private:
       return given->second;
     if (Attribute value = method.getParams().get(name))
       return literal(value);
-    int value = name == "block"   ? spec.block
-                : name == "topk"  ? spec.topk
-                : name == "group" ? spec.group()
-                                  : spec.headDim;
+    int value = name == "block"       ? spec.block
+                : name == "topk"      ? spec.topk
+                : name == "group"     ? spec.group()
+                : name == "value_dim" ? spec.valueWidth()
+                                      : spec.headDim;
     return std::to_string(value);
   }
   std::string word(Attribute setting) { return text(setting); }

@@ -15,7 +15,12 @@ void ProgramFlags::addTo(CLI::App &command, bool methodRequired) {
       .add_option("--kv-heads", spec.kvHeads, "Key/value heads; heads / kv-heads is the group size")
       ->capture_default_str()
       ->group(group);
-  command.add_option("--head-dim", spec.headDim, "Elements of one query, key or value row")
+  command.add_option("--head-dim", spec.headDim, "Elements of one query or key row")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--value-dim", spec.valueDim,
+                  "Elements of one value or output row; 0 stands for head-dim")
       ->capture_default_str()
       ->group(group);
   command.add_option("--block", spec.block, "Tokens of one selectable key block")

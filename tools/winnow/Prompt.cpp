@@ -20,7 +20,7 @@ enum Stream : uint64_t { Noise = 1, Topic, NeedleDirection, SinkDirection, Local
 class PromptBuilder {
 public:
   PromptBuilder(const Spec &spec, const std::vector<int> &lengths, uint64_t seed)
-      : spec(spec), seed(seed), dim(spec.headDim) {
+      : spec(spec), seed(seed), dim(spec.headDim), valueDim(spec.valueWidth()) {
     int longest = *std::max_element(lengths.begin(), lengths.end());
     // Long-context models stretch the rotary base so that the slow pairs turn by less than a radian
     // over the prompt.
@@ -77,7 +77,7 @@ public:
 
   void value(int sequence, int t, int kvHead, float *row) const {
     float strength = t < kSinkTokens ? 0.05f : 1.0f;
-    for (int i = 0; i < dim; ++i)
+    for (int i = 0; i < valueDim; ++i)
       row[i] = strength * noise(Value, sequence, t, kvHead, i);
   }
 
@@ -119,7 +119,7 @@ private:
 
   const Spec &spec;
   uint64_t seed;
-  int dim;
+  int dim, valueDim;
   std::vector<double> frequency;
 };
 
@@ -163,6 +163,7 @@ Prompt makePrompt(const Spec &spec, const std::vector<int> &lengths, uint64_t se
   problem.heads = spec.heads;
   problem.kvHeads = spec.kvHeads;
   problem.headDim = spec.headDim;
+  problem.valueDim = spec.valueDim;
   problem.block = spec.block;
   problem.topk = spec.topk;
   problem.dtype = spec.dtype;
@@ -176,7 +177,7 @@ Prompt makePrompt(const Spec &spec, const std::vector<int> &lengths, uint64_t se
   auto tokens = static_cast<size_t>(problem.totalQ());
   prompt.q.resize(tokens * spec.heads * spec.headDim);
   prompt.k.resize(tokens * spec.kvHeads * spec.headDim);
-  prompt.v.resize(prompt.k.size());
+  prompt.v.resize(tokens * spec.kvHeads * spec.valueWidth());
   problem.q = prompt.q.data();
   problem.k = prompt.k.data();
   problem.v = prompt.v.data();
@@ -185,22 +186,22 @@ Prompt makePrompt(const Spec &spec, const std::vector<int> &lengths, uint64_t se
   reference::parallelFor(tokens, {}, [&](size_t row) {
     reference::Place place = placeOf(problem, static_cast<int>(row));
     auto rotation = builder.rotationAt(place.index);
-    std::vector<float> values(spec.headDim);
-    auto store = [&](std::vector<uint16_t> &tensor, int heads, int head) {
-      uint16_t *target = &tensor[(row * heads + head) * spec.headDim];
-      for (int i = 0; i < spec.headDim; ++i)
+    std::vector<float> values(std::max(spec.headDim, spec.valueWidth()));
+    auto store = [&](std::vector<uint16_t> &tensor, int heads, int head, int dim) {
+      uint16_t *target = &tensor[(row * heads + head) * dim];
+      for (int i = 0; i < dim; ++i)
         target[i] = reference::toWord(values[i], spec.dtype);
     };
     for (int head = 0; head < spec.heads; ++head) {
       builder.query(prompt, rotation, place.sequence, place.index, static_cast<int>(row), head,
                     values.data());
-      store(prompt.q, spec.heads, head);
+      store(prompt.q, spec.heads, head, spec.headDim);
     }
     for (int head = 0; head < spec.kvHeads; ++head) {
       builder.key(prompt, rotation, place.sequence, place.index, head, values.data());
-      store(prompt.k, spec.kvHeads, head);
+      store(prompt.k, spec.kvHeads, head, spec.headDim);
       builder.value(place.sequence, place.index, head, values.data());
-      store(prompt.v, spec.kvHeads, head);
+      store(prompt.v, spec.kvHeads, head, spec.valueWidth());
     }
   });
   return prompt;

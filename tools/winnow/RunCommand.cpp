@@ -43,7 +43,7 @@ public:
     std::string group = "NumPy files";
     command.add_option("--q", files.q, "Queries [tokens, heads, head_dim]")->group(group);
     command.add_option("--k", files.k, "Keys [tokens, kv_heads, head_dim]")->group(group);
-    command.add_option("--v", files.v, "Values [tokens, kv_heads, head_dim]")->group(group);
+    command.add_option("--v", files.v, "Values [tokens, kv_heads, value_dim]")->group(group);
     command
         .add_option("--cu-seqlens", files.cuSeqlens,
                     "Cumulative lengths of a ragged batch, int32 [batch + 1]")

@@ -7,22 +7,22 @@
 namespace winnow {
 namespace {
 
-Result<NpyArray> readTensor(const std::string &path, int heads, int headDim,
-                            const char *headsFlag) {
+Result<NpyArray> readTensor(const std::string &path, int heads, const char *headsFlag, int dim,
+                            const char *dimName, const char *dimFlag) {
   Result<NpyArray> array = readNpy(path);
   if (!array)
     return array;
   if (array->shape.size() != 3)
-    return fail(ErrorKind::Usage, fmt::format("{}: shape {} should be [tokens, heads, head_dim]",
-                                              path, array->shapeText()));
+    return fail(ErrorKind::Usage, fmt::format("{}: shape {} should be [tokens, heads, {}]", path,
+                                              array->shapeText(), dimName));
   if (array->shape[1] != static_cast<size_t>(heads))
     return fail(ErrorKind::Usage,
                 fmt::format("{}: shape {} has {} heads where {} says {}", path, array->shapeText(),
                             array->shape[1], headsFlag, heads));
-  if (array->shape[2] != static_cast<size_t>(headDim))
+  if (array->shape[2] != static_cast<size_t>(dim))
     return fail(ErrorKind::Usage,
-                fmt::format("{}: shape {} has head_dim {} where --head-dim says {}", path,
-                            array->shapeText(), array->shape[2], headDim));
+                fmt::format("{}: shape {} has {} {} where {} says {}", path, array->shapeText(),
+                            dimName, array->shape[2], dimFlag, dim));
   if (array->shape[0] >= size_t(1) << 31)
     return fail(ErrorKind::Usage, fmt::format("{}: more than 2^31 tokens", path));
   return array;
@@ -94,16 +94,20 @@ Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
     if (path->empty())
       return fail(ErrorKind::Usage,
                   fmt::format("{} is missing: --q, --k and --v come together", flag));
-  Result<NpyArray> q = readTensor(files.q, spec.heads, spec.headDim, "--heads");
+  Result<NpyArray> q =
+      readTensor(files.q, spec.heads, "--heads", spec.headDim, "head_dim", "--head-dim");
   if (!q)
     return tl::unexpected(q.error());
-  Result<NpyArray> k = readTensor(files.k, spec.kvHeads, spec.headDim, "--kv-heads");
+  Result<NpyArray> k =
+      readTensor(files.k, spec.kvHeads, "--kv-heads", spec.headDim, "head_dim", "--head-dim");
   if (!k)
     return tl::unexpected(k.error());
-  Result<NpyArray> v = readTensor(files.v, spec.kvHeads, spec.headDim, "--kv-heads");
+  Result<NpyArray> v = readTensor(files.v, spec.kvHeads, "--kv-heads", spec.valueWidth(),
+                                  spec.valueDim ? "value_dim" : "head_dim",
+                                  spec.valueDim ? "--value-dim" : "--head-dim");
   if (!v)
     return tl::unexpected(v.error());
-  if (k->shape != v->shape)
+  if (k->shape[0] != v->shape[0])
     return fail(ErrorKind::Usage,
                 fmt::format("{} has shape {} but {} has {}: keys and values go together", files.k,
                             k->shapeText(), files.v, v->shapeText()));
@@ -112,6 +116,7 @@ Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
   problem.heads = spec.heads;
   problem.kvHeads = spec.kvHeads;
   problem.headDim = spec.headDim;
+  problem.valueDim = spec.valueDim;
   problem.block = spec.block;
   problem.topk = spec.topk;
   problem.dtype = spec.dtype;
@@ -155,7 +160,7 @@ Status writeResults(const RunFiles &files, const reference::Problem &problem, in
                     const CaseAnswer &answer) {
   auto tokens = static_cast<size_t>(problem.totalQ()), heads = static_cast<size_t>(problem.heads);
   if (!files.out.empty()) {
-    std::vector<size_t> shape = {tokens, heads, static_cast<size_t>(problem.headDim)};
+    std::vector<size_t> shape = {tokens, heads, static_cast<size_t>(problem.valueWidth())};
     std::vector<float> wide;
     if (problem.dtype == Dtype::BF16)
       for (uint16_t word : answer.out)

@@ -20,17 +20,17 @@ struct RunInput {
   reference::Problem problem; ///< points into the vectors
 };
 
-/// Reads q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim]. Without cumulative
-/// lengths the batch is one sequence, with history where k is longer than q; --cu-seqlens serves q
-/// and k alike unless the keys have their own. Errors: Usage, naming the file and what it should
-/// be.
+/// Reads q [tokens, heads, head_dim], k [tokens, kv_heads, head_dim], v [tokens, kv_heads,
+/// value_dim]. Without cumulative lengths the batch is one sequence, with history where k is longer
+/// than q; --cu-seqlens serves q and k alike unless the keys have their own. Errors: Usage, naming
+/// the file and what it should be.
 Result<RunInput> loadInput(const RunFiles &files, const Spec &spec);
 
 /// The ids of --use-ids, [select_heads, tokens, topk] integers. Error: Usage.
 Status loadIds(const RunFiles &files, int selectHeads, RunInput &input);
 
 /// Writes the results that were asked for: out as float16 or (bf16) float32 [tokens, heads,
-/// head_dim], lse float32 [heads, tokens], ids int32 [select_heads, tokens, topk]. Each file whole
+/// value_dim], lse float32 [heads, tokens], ids int32 [select_heads, tokens, topk]. Each file whole
 /// or not at all.
 Status writeResults(const RunFiles &files, const reference::Problem &problem, int selectHeads,
                     const CaseAnswer &answer);
