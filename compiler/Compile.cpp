@@ -91,7 +91,7 @@ Status checkConfig(const Config &config) {
     int value;
     std::vector<int> legal;
   };
-  for (const Choice &choice : {Choice{"attend_warps", config.attendWarps, {1, 2, 4, 8, 12, 16}},
+  for (const Choice &choice : {Choice{"attend_warps", config.attendWarps, {1, 2, 4, 6, 8, 12, 16}},
                                Choice{"attend_producers", config.attendProducers, {1, 2, 4, 8}},
                                Choice{"attend_stages", config.attendStages, {2, 3, 4, 5, 6, 7, 8}},
                                Choice{"score_tokens", config.scoreTokens, {16}}})
@@ -131,16 +131,22 @@ void describeWorkspace(ProgramImage &image, const MethodPlan &plan) {
        llvm::formatv("{0} * chunk_tokens * score_stride", 4 * image.selectHeads).str()});
 }
 
-std::vector<BuiltKernel> buildKernels(ModuleOp module, const MethodPlan &plan, const Target &target,
-                                      Config &config) {
+Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan &plan,
+                                              const Target &target, Config &config) {
   std::vector<BuiltKernel> kernels;
   if (plan.selects()) {
     kernels = buildSummarize(module, plan);
-    kernels.push_back(buildScore(module, plan));
+    Result<BuiltKernel> score = buildScore(module, plan, target, config);
+    if (!score)
+      return tl::unexpected<Error>(score.error());
+    kernels.push_back(std::move(*score));
     for (BuiltKernel &kernel : buildTopK(module, plan))
       kernels.push_back(kernel);
   }
-  kernels.push_back(buildAttend(module, plan, target, config));
+  Result<BuiltKernel> attend = buildAttend(module, plan, target, config);
+  if (!attend)
+    return tl::unexpected<Error>(attend.error());
+  kernels.push_back(std::move(*attend));
   return kernels;
 }
 
@@ -155,12 +161,11 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
       return session.error(ErrorKind::CompileFailed, "the CUDA printer failed on kernel " + name);
     int shared = kernel.op.getSharedBytes().value_or(0);
     if (shared > target.sharedPerBlock)
-      return fail(
-          ErrorKind::Unsupported,
-          llvm::formatv(
-              "kernel {0} needs {1} bytes of shared memory, {2} has {3}: choose fewer stages", name,
-              shared, target.arch, target.sharedPerBlock)
-              .str());
+      return fail(ErrorKind::CompileFailed,
+                  llvm::formatv("kernel {0} was planned with {1} bytes of shared memory, {2} has "
+                                "{3}: its builder's model of them is wrong",
+                                name, shared, target.arch, target.sharedPerBlock)
+                      .str());
     Kernel recipe = kernel.recipe;
     recipe.name = name;
     if (recipe.when.empty())
@@ -245,13 +250,15 @@ lowerProgram(const CompileRequest &request) {
   if (image.config.scoreChunkMiB == 0)
     image.config.scoreChunkMiB = kDefaultScoreMiB;
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
-  std::vector<BuiltKernel> built = buildKernels(*kernels, *plan, **target, image.config);
+  Result<std::vector<BuiltKernel>> built = buildKernels(*kernels, *plan, **target, image.config);
+  if (!built)
+    return tl::unexpected<Error>(built.error());
   PassManager passes(&session.context, ModuleOp::getOperationName());
   addTilePasses(passes);
   if (failed(verify(*kernels)) || failed(passes.run(*kernels)))
     return session.error(ErrorKind::CompileFailed, "the tile passes failed");
   describeWorkspace(image, *plan);
-  if (Status status = emitKernels(session, built, **target, image, stages); !status)
+  if (Status status = emitKernels(session, *built, **target, image, stages); !status)
     return tl::unexpected<Error>(status.error());
   image.mlirMs = millisecondsSince(begin);
   return std::pair(std::move(image), std::move(stages));
