@@ -91,7 +91,7 @@ Status checkConfig(const Config &config) {
     int value;
     std::vector<int> legal;
   };
-  for (const Choice &choice : {Choice{"attend_warps", config.attendWarps, {1, 2, 4, 8, 12, 16}},
+  for (const Choice &choice : {Choice{"attend_warps", config.attendWarps, {1, 2, 4, 6, 8, 12, 16}},
                                Choice{"attend_producers", config.attendProducers, {1, 2, 4, 8}},
                                Choice{"attend_stages", config.attendStages, {2, 3, 4, 5, 6, 7, 8}},
                                Choice{"attend_keys", config.attendKeys, {32, 64}},
@@ -140,19 +140,20 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
   std::vector<BuiltKernel> kernels;
   if (plan.selects()) {
     kernels = buildSummarize(module, plan);
-    kernels.push_back(buildScore(module, plan));
+    Result<BuiltKernel> score = buildScore(module, plan, target, config);
+    if (!score)
+      return tl::unexpected<Error>(score.error());
+    kernels.push_back(std::move(*score));
     for (BuiltKernel &kernel : buildTopK(module, plan))
       kernels.push_back(kernel);
   }
   // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
-  if (target.hasWarpgroupMma && target.hasBulkCopy) {
-    Result<BuiltKernel> attend = buildAttendWarpgroups(module, plan, target, config, maps);
-    if (!attend)
-      return tl::unexpected<Error>(attend.error());
-    kernels.push_back(*attend);
-  } else {
-    kernels.push_back(buildAttend(module, plan, target, config));
-  }
+  Result<BuiltKernel> attend = target.hasWarpgroupMma && target.hasBulkCopy
+                                   ? buildAttendWarpgroups(module, plan, target, config, maps)
+                                   : buildAttend(module, plan, target, config);
+  if (!attend)
+    return tl::unexpected<Error>(attend.error());
+  kernels.push_back(std::move(*attend));
   return kernels;
 }
 
@@ -167,12 +168,11 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
       return session.error(ErrorKind::CompileFailed, "the CUDA printer failed on kernel " + name);
     int shared = kernel.op.getSharedBytes().value_or(0);
     if (shared > target.sharedPerBlock)
-      return fail(
-          ErrorKind::Unsupported,
-          llvm::formatv(
-              "kernel {0} needs {1} bytes of shared memory, {2} has {3}: choose fewer stages", name,
-              shared, target.arch, target.sharedPerBlock)
-              .str());
+      return fail(ErrorKind::CompileFailed,
+                  llvm::formatv("kernel {0} was planned with {1} bytes of shared memory, {2} has "
+                                "{3}: its builder's model of them is wrong",
+                                name, shared, target.arch, target.sharedPerBlock)
+                      .str());
     Kernel recipe = kernel.recipe;
     recipe.name = name;
     if (recipe.when.empty())

@@ -377,11 +377,11 @@ def Tile_StoreLseOp : Tile_Leaf<"store_lse"> {
 
 def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", [AsyncLoad]> {
   let summary = "Starts copying the block's query rows into shared memory, in the order that makes head sums local";
-  let arguments = (ins Arg_:$threads, Arg_:$heads, Arg_:$group, Writes<>:$queries, Takes<>:$q, Takes<>:$tile,
+  let arguments = (ins Arg_:$threads, Arg_:$heads, Arg_:$group, Arg_:$sets, Writes<>:$queries, Takes<>:$q, Takes<>:$tile,
                    I32:$first_head);
 }
 def Tile_LoadSummariesOp : Tile_Leaf<"load_summaries", [AsyncLoad]> {
-  let summary = "Starts copying 128 summary rows into shared memory, in the order that makes pooling local";
+  let summary = "Starts copying a tile of summary rows into shared memory, in the order that makes pooling local";
   let arguments = (ins Arg_:$threads, Writes<>:$summaries, Takes<>:$source, I32:$first_row, I32:$row_limit);
 }
 def Tile_SummaryOfOp : Tile_Leaf<"summary_of", [Pure]> {
@@ -396,7 +396,7 @@ def Tile_SummaryRowsOp : Tile_Leaf<"summary_rows", [Pure]> {
 }
 def Tile_SetTokenOp : Tile_Leaf<"set_token", [Pure]> {
   let summary = "The lane's token of a token set";
-  let arguments = (ins Arg_:$group, I32:$token_group, I32:$set);
+  let arguments = (ins Arg_:$sets, I32:$token_group, I32:$set);
   let results = (outs I32:$token);
 }
 def Tile_VisibleAbsoluteOp : Tile_Leaf<"visible_absolute", [Pure]> {
@@ -428,7 +428,7 @@ def Tile_ClearScoresOp : Tile_Leaf<"clear_scores"> {
 def Tile_AddSoftmaxScoresOp : Tile_Leaf<"add_softmax_scores"> {
   let summary = "Combines in the softmax weights of one mma tile's heads";
   let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, Reads<>:$table,
-                   I32:$token_group, I32:$mma_tile, F32:$scale);
+                   I32:$row, F32:$scale);
 }
 def Tile_AddRawScoresOp : Tile_Leaf<"add_raw_scores"> {
   let summary = "Combines in the raw scores of one mma tile's heads, through the method's elementwise region";

@@ -1,8 +1,8 @@
-// Attention of one warp: 16 rows = (16 / kGroup) tokens x kGroup query heads, over one key tile at
-// a time. Serves attend. Online softmax in base 2: maximum and sum per row, kept in the two rows
-// that a lane's quad shares. The maximum has a finite floor, so that rows without any visible key
-// stay free of NaN: they end with sum 0. Logits: `scale` is what turns a logit into an exponent of
-// 2 (softmax scale times log2 e).
+// Attention of one warp: 16 rows = floor(16 / kGroup) tokens x kGroup query heads (rows behind them
+// stay unused where kGroup does not divide 16), over one key tile at a time. Serves attend. Online
+// softmax in base 2: maximum and sum per row, kept in the two rows that a lane's quad shares. The
+// maximum has a finite floor, so that rows without any visible key stay free of NaN: they end with
+// sum 0. Logits: `scale` is what turns a logit into an exponent of 2 (softmax scale times log2 e).
 #pragma once
 #include "winnow/sequence.cuh"
 #include "winnow/tile.cuh"
@@ -13,7 +13,7 @@ struct QueryRows {
   int token[2];       // token of the row, counted in the warp
   int head[2];        // head of the row, counted in the group
   int position[2];    // absolute position of the row's token
-  int row[2];         // the token's row in q and out; -1 behind the tile's end
+  int row[2];         // the token's row in q and out; -1 behind the tile's end and for unused rows
 };
 
 // Row state of the online softmax.
@@ -35,12 +35,13 @@ __device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int warp)
     rows.token[half] = row / kGroup;
     rows.head[half] = row % kGroup;
     rows.position[half] = tile.position + token;
-    rows.row[half] = token < tile.tokens ? tile.row + token : -1;
+    const bool used = 16 % kGroup == 0 || row < kWarpTokens * kGroup;
+    rows.row[half] = used && token < tile.tokens ? tile.row + token : -1;
   }
   return rows;
 }
 
-// query[16, kDim] = the warp's rows of q [total_q, kHeads, kDim]; rows behind the tile's end are
+// query[16, kDim] = the warp's rows of q [total_q, kHeads, kDim]; rows without a token are
 // zero. `first_head`: the group's first query head.
 template <int kHeads, int kDim, class T>
 __device__ __forceinline__ void load_query(LeftOperand<16, kDim, T> &query, const void *q,
@@ -139,11 +140,11 @@ __device__ __forceinline__ bool raise_maximum(SoftmaxState &state,
 }
 
 // output *= what the last raise of the maximum asks for.
-template <int kDim>
-__device__ __forceinline__ void rescale_rows(Accumulator<16, kDim> &output,
+template <int kValueDim>
+__device__ __forceinline__ void rescale_rows(Accumulator<16, kValueDim> &output,
                                              const SoftmaxState &state) {
 #pragma unroll
-  for (int j = 0; j < kDim / 8; ++j)
+  for (int j = 0; j < kValueDim / 8; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
       output.value[j][e] *= state.rescale[e >> 1];
@@ -182,11 +183,11 @@ __device__ __forceinline__ void reduce_sum(SoftmaxState &state) {
 
 //===-- Results -------------------------------------------------------------------------------===//
 
-// out [total_q, kHeads, kDim] = output / sum, rounded to T; rows without any key become 0. The
+// out [total_q, kHeads, kValueDim] = output / sum, rounded to T; rows without any key become 0. The
 // lanes of a quad exchange their words (a 4x4 transpose), so that each stores 16 contiguous bytes.
 // `out` may be null.
-template <int kHeads, class T, int kDim>
-__device__ __forceinline__ void store_output(void *out, const Accumulator<16, kDim> &output,
+template <int kHeads, class T, int kValueDim>
+__device__ __forceinline__ void store_output(void *out, const Accumulator<16, kValueDim> &output,
                                              const SoftmaxState &state, const QueryRows &rows,
                                              int first_head) {
   if (out == nullptr)
@@ -197,10 +198,10 @@ __device__ __forceinline__ void store_output(void *out, const Accumulator<16, kD
     const float inverse = state.sum[half] == 0.f ? 0.f : 1.f / state.sum[half];
     const long long offset =
         (static_cast<long long>(max(rows.row[half], 0)) * kHeads + first_head + rows.head[half]) *
-        kDim;
+        kValueDim;
     T *to = static_cast<T *>(out) + offset;
 #pragma unroll
-    for (int group = 0; group < kDim / 32; ++group) {
+    for (int group = 0; group < kValueDim / 32; ++group) {
       unsigned word[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {

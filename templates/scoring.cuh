@@ -1,13 +1,14 @@
 // Scores of queries against summary rows, reduced to one score per key block without leaving the
-// thread. Serves score. A warp owns 128 query rows, as 8 mma tiles of 16 rows = 8 tokens x 2 heads,
-// and 32 summary rows. Both are stored in an order that makes every reduction local:
+// thread. Serves score. A warp owns up to 8 mma tiles of 16 query rows = 8 tokens x 2 heads, and 32
+// summary rows. Both are stored in an order that makes every reduction local:
 //  - queries: tile row g (and g + 8) is token g with head 2p (and 2p + 1), so a lane meets all
 //  heads of its token;
 //  - summaries: row n = 8i + 2c + e of 32 holds summary 8c + 2i + e, so a lane (c = lane % 4) owns
 //  8 consecutive ones.
-// Notation: kGroup heads share a selection; a token set is 8 tokens; a warp has kSets = 16 /
-// max(kGroup, 2) of them. kPad = window / stride - 1 summaries reach from the block before into a
-// block; kRowsPerBlock = block / stride.
+// Notation: kGroup heads share a selection, head_pairs(kGroup) mma tiles of one token set; a token
+// set is 8 tokens, and a warp has kSets of them; warps with the same tokens are a token group. kPad
+// = window / stride - 1 summaries reach from the block before into a block; kRowsPerBlock = block /
+// stride.
 #pragma once
 #include "winnow/sequence.cuh"
 #include "winnow/summarize.cuh"
@@ -15,24 +16,23 @@
 
 //===-- Loading -------------------------------------------------------------------------------===//
 
-// Token sets of one warp: 8 mma tiles, each 8 tokens x 2 heads (a group of one head leaves half of
-// each tile empty).
-__host__ __device__ constexpr int token_sets(int group) { return 16 / (group < 2 ? 2 : group); }
+// Mma tiles of one token set: pairs of heads (a group of one head leaves half of its tile empty).
+__host__ __device__ constexpr int head_pairs(int group) { return (group + 1) / 2; }
 
-// queries[256, kDim] = the tile's tokens of q [total_q, kHeads, kDim], heads [first_head,
-// first_head + kGroup), in the order above: row = (half of the block of threads) * 128 + (set *
-// pairs + pair) * 16 + (head % 2) * 8 + token % 8. Tokens behind the tile's end are zero.
-template <int kThreads, int kHeads, int kGroup, int kDim, class T>
-__device__ __forceinline__ void load_queries(const SharedTile<256, kDim, T> &queries, const void *q,
-                                             const TokenTile &tile, int first_head) {
-  constexpr int kSets = token_sets(kGroup);
-  constexpr int kPairs = 8 / kSets;
-  constexpr int kRowChunks = SharedTile<256, kDim, T>::kRowChunks;
+// queries[kRows, kDim] = the tile's tokens of q [total_q, kHeads, kDim], heads [first_head,
+// first_head + kGroup), in the order above: row = ((token group * kSets + set) * pairs + pair) * 16
+// + (head % 2) * 8 + token % 8. Tokens behind the tile's end are zero.
+template <int kThreads, int kHeads, int kGroup, int kSets, int kRows, int kDim, class T>
+__device__ __forceinline__ void load_queries(const SharedTile<kRows, kDim, T> &queries,
+                                             const void *q, const TokenTile &tile, int first_head) {
+  constexpr int kPairs = head_pairs(kGroup);
+  constexpr int kRowChunks = SharedTile<kRows, kDim, T>::kRowChunks;
+  static_assert(kRows % (kSets * kPairs * 16) == 0, "whole token groups");
 #pragma unroll 4
-  for (int i = thread_index(); i < 256 * kRowChunks; i += kThreads) {
+  for (int i = thread_index(); i < kRows * kRowChunks; i += kThreads) {
     const int row = i / kRowChunks, chunk = i % kRowChunks;
-    const int mma_tile = row / 16 % 8, half = row / 8 % 2;
-    const int token = (row / 128 * kSets + mma_tile / kPairs) * 8 + row % 8;
+    const int mma_tile = row / 16, half = row / 8 % 2;
+    const int token = mma_tile / kPairs * 8 + row % 8;
     const int head = mma_tile % kPairs * 2 + half;
     const bool valid = token < tile.tokens && head < kGroup;
     const long long from = static_cast<long long>(tile.row + (valid ? token : 0)) * kHeads +
@@ -48,29 +48,34 @@ __host__ __device__ constexpr int summary_order(int n) {
   return n / 32 * 32 + n / 2 % 4 * 8 + n / 8 % 4 * 2 + n % 2;
 }
 
-// summaries[128, kDim] = summary rows [first_row, first_row + 128), each 32 in the order above;
+// summaries[kRows, kDim] = summary rows [first_row, first_row + kRows), each 32 in the order above;
 // rows from row_limit on become zero and are not read.
-template <int kThreads, int kDim, class T>
-__device__ __forceinline__ void load_summaries(const SharedTile<128, kDim, T> &summaries,
+template <int kThreads, int kRows, int kDim, class T>
+__device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> &summaries,
                                                const GlobalRows<T, kDim> &source, int first_row,
                                                int row_limit) {
-  constexpr int kRowChunks = SharedTile<128, kDim, T>::kRowChunks;
+  constexpr int kRowChunks = SharedTile<kRows, kDim, T>::kRowChunks;
+  constexpr int kRowThreads = threads_per_row(kRowChunks);
   constexpr int kRowsAtOnce =
-      kThreads / kRowChunks; // a power of two: its rows and the passes use different bits of n
-  const int n = thread_index() / kRowChunks, chunk = thread_index() % kRowChunks;
+      kThreads / kRowThreads; // a power of two: its rows and the passes use different bits of n
+  static_assert((kRowsAtOnce & (kRowsAtOnce - 1)) == 0 && kRows % kRowsAtOnce == 0,
+                "threads must tile the rows");
+  const int n = thread_index() / kRowThreads, chunk = thread_index() % kRowThreads;
   const int row = first_row + summary_order(n);
   const T *from = source.first + static_cast<long long>(row) * kDim + chunk * 8;
-#pragma unroll
-  for (int pass = 0; pass < 128 / kRowsAtOnce; ++pass) {
+#pragma unroll 16
+  for (int pass = 0; pass < kRows / kRowsAtOnce; ++pass) {
     const int offset = summary_order(pass * kRowsAtOnce);
-    copy_async(summaries.address(n + pass * kRowsAtOnce, chunk), from + offset * kDim,
-               row + offset < row_limit ? 16 : 0);
+#pragma unroll
+    for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+      copy_async(summaries.address(n + pass * kRowsAtOnce, chunk + part * kRowThreads),
+                 from + offset * kDim + part * kRowThreads * 8, row + offset < row_limit ? 16 : 0);
   }
 }
 
 // The lane's token of token set `set`: index in the tile.
-template <int kGroup> __device__ __forceinline__ int set_token(int token_group, int set) {
-  return (token_group * token_sets(kGroup) + set) * 8 + lane_index() / 4;
+template <int kSets> __device__ __forceinline__ int set_token(int token_group, int set) {
+  return (token_group * kSets + set) * 8 + lane_index() / 4;
 }
 
 //===-- Visibility ----------------------------------------------------------------------------===//
@@ -91,25 +96,25 @@ __device__ __forceinline__ int visible_by_segment(int index, int q_length, int r
 
 //===-- Normaliser: log-sum-exp over summary rows ---------------------------------------------===//
 
-// Per mma tile and half: running maximum and sum, base 2, of the lane's row over the summaries that
-// the lane has seen.
-struct LogSumExp {
-  float maximum[8][2];
-  float sum[8][2];
+// Per mma tile of the warp and half: running maximum and sum, base 2, of the lane's row over the
+// summaries that the lane has seen.
+template <int kTiles> struct LogSumExp {
+  float maximum[kTiles][2];
+  float sum[kTiles][2];
 };
 
-// Normalisers of the block's 256 query rows in shared memory, 1 KiB: log2 of the sum over all
-// summaries of 2^(scale logit).
-struct NormalizerTable {
-  static constexpr int kBytes = 256 * 4;
+// Normalisers of the block's query rows in shared memory: log2 of the sum over all summaries of
+// 2^(scale logit).
+template <int kRows> struct NormalizerTable {
+  static constexpr int kBytes = kRows * 4;
   float *values;
   explicit __device__ __forceinline__ NormalizerTable(unsigned char *bytes)
       : values(reinterpret_cast<float *>(bytes)) {}
 };
 
-__device__ __forceinline__ void clear(LogSumExp &state) {
+template <int kTiles> __device__ __forceinline__ void clear(LogSumExp<kTiles> &state) {
 #pragma unroll
-  for (int m = 0; m < 8; ++m)
+  for (int m = 0; m < kTiles; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       state.maximum[m][half] = -1e30f;
@@ -131,7 +136,8 @@ __device__ __forceinline__ void mask_summaries(Accumulator<16, 32> &logits, int 
 }
 
 // Adds the lane's 8 summaries of mma tile m to its running sums.
-__device__ __forceinline__ void add_exponentials(LogSumExp &state, int m,
+template <int kTiles>
+__device__ __forceinline__ void add_exponentials(LogSumExp<kTiles> &state, int m,
                                                  const Accumulator<16, 32> &logits, float scale) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -157,29 +163,31 @@ __device__ __forceinline__ float add_log2(float a, float b) {
   return top + log2_fast(exp2_fast(a - top) + exp2_fast(b - top));
 }
 
-// Completes the sums over the four lanes of a quad and adds them to the block's table [256] in
-// shared memory, in the order of the query rows: called by one of the four warps of a token group
-// after the other; the first one writes.
-__device__ __forceinline__ void merge_normalizers(NormalizerTable table, const LogSumExp &state,
-                                                  int token_group, bool is_first) {
+// Completes the sums over the four lanes of a quad and adds them to the block's table in shared
+// memory, in the order of the query rows: called by one of the warps of a token group after the
+// other; the first one writes.
+template <int kRows, int kTiles>
+__device__ __forceinline__ void merge_normalizers(NormalizerTable<kRows> table,
+                                                  const LogSumExp<kTiles> &state, int token_group,
+                                                  bool is_first) {
 #pragma unroll
-  for (int m = 0; m < 8; ++m)
+  for (int m = 0; m < kTiles; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float value = state.maximum[m][half] + log2_fast(state.sum[m][half]);
       value = add_log2(value, __shfl_xor_sync(kFullWarp, value, 1));
       value = add_log2(value, __shfl_xor_sync(kFullWarp, value, 2));
-      float *entry = table.values + token_group * 128 + m * 16 + half * 8 + lane_index() / 4;
+      float *entry = table.values + (token_group * kTiles + m) * 16 + half * 8 + lane_index() / 4;
       if ((lane_index() & 3) == 0)
         *entry = is_first ? value : add_log2(*entry, value);
     }
 }
 
-// Normaliser of the lane's row in mma tile m and half; +inf where no summary is visible: every
-// score becomes 0.
-__device__ __forceinline__ float normalizer(NormalizerTable table, int token_group, int m,
-                                            int half) {
-  const float value = table.values[token_group * 128 + m * 16 + half * 8 + lane_index() / 4];
+// Normaliser of the lane's row in half `half` of the mma tile that begins at query row `row`; +inf
+// where no summary is visible: every score becomes 0.
+template <int kRows>
+__device__ __forceinline__ float normalizer(NormalizerTable<kRows> table, int row, int half) {
+  const float value = table.values[row + half * 8 + lane_index() / 4];
   return value == -kInfinity ? kInfinity : value;
 }
 
@@ -207,14 +215,15 @@ template <class Combine> __device__ __forceinline__ void clear_scores(RowScores 
     scores.value[i] = Combine::kIdentity;
 }
 
-// Combines in the heads of mma tile m: score = 2^(scale logit - normaliser), the softmax weight.
-template <class Combine, int kGroup>
+// Combines in the heads of the mma tile that begins at query row `row`: score = 2^(scale logit -
+// normaliser), the softmax weight.
+template <class Combine, int kGroup, int kRows>
 __device__ __forceinline__ void
-add_softmax_scores(RowScores &scores, const Accumulator<16, 32> &logits, NormalizerTable table,
-                   int token_group, int m, float scale) {
+add_softmax_scores(RowScores &scores, const Accumulator<16, 32> &logits,
+                   NormalizerTable<kRows> table, int row, float scale) {
 #pragma unroll
   for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half) {
-    const float shift = normalizer(table, token_group, m, half);
+    const float shift = normalizer(table, row, half);
 #pragma unroll
     for (int i = 0; i < 8; ++i)
       scores.value[i] = Combine::combine(

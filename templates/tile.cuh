@@ -4,12 +4,12 @@
 // mma.sync.m16n8k16. On entry of every leaf: all lanes of the warp are converged and, for shared
 // operands, the data has arrived.
 #pragma once
+#include "winnow/swizzle.cuh"
 
 //===-- Objects -------------------------------------------------------------------------------===//
 
-// kRows x kColumns elements in shared memory, at a multiple of 1024 bytes. Row r's 16-byte chunk n
-// lies at chunk n ^ (r % 8): eight rows of one column of chunks touch all 32 banks once. kColumns:
-// 64 or 128.
+// kRows x kColumns elements in shared memory, at a multiple of 1024 bytes, swizzled. kColumns: 64,
+// 96, 128, 192 or 256.
 template <int kRows, int kColumns, class T> struct SharedTile {
   static constexpr int kRowBytes = kColumns * 2;
   static constexpr int kRowChunks = kRowBytes / 16;
@@ -20,7 +20,11 @@ template <int kRows, int kColumns, class T> struct SharedTile {
   explicit __device__ __forceinline__ SharedTile(const unsigned char *bytes)
       : base(shared_address(bytes)) {}
   __device__ __forceinline__ unsigned address(int row, int chunk) const {
-    return base + row * kRowBytes + ((chunk ^ (row & 7)) << 4);
+    return base + Swizzle<kRowChunks>::offset(row, chunk);
+  }
+  // The address `chunks` chunks behind one that was made for chunk 0 or 1: see Swizzle::skip.
+  static __device__ __forceinline__ unsigned skip_chunks(unsigned address, int chunks) {
+    return Swizzle<kRowChunks>::skip(address, chunks);
   }
 };
 
@@ -30,13 +34,6 @@ template <int kRows, int kColumns> struct Accumulator {
   static_assert(kRows == 16, "one mma tile of rows per warp");
   float value[kColumns / 8][4];
 };
-
-// The address `chunks` chunks behind one that the swizzle made: chunk numbers that share no bit add
-// like exclusive or, so one instruction moves an address along its row. `chunks` must share no bit
-// with the number that `address` was made for.
-__device__ __forceinline__ unsigned skip_chunks(unsigned address, int chunks) {
-  return address ^ (chunks << 4);
-}
 
 // The left factor of a product, kRows x kDepth, in registers of one warp (A fragments of m16n8k16).
 template <int kRows, int kDepth, class T> struct LeftOperand {
@@ -71,18 +68,23 @@ __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &
                                           const GlobalRows<T, kStride> &source, int first_row,
                                           int row_limit, int thread) {
   constexpr int kRowChunks = SharedTile<kRows, kColumns, T>::kRowChunks;
-  constexpr int kRowsAtOnce = kThreads / kRowChunks;
-  static_assert(kThreads % kRowChunks == 0 && kRows % kRowsAtOnce == 0,
-                "threads must tile the rows");
-  const int chunk = thread % kRowChunks;
+  constexpr int kRowThreads = threads_per_row(kRowChunks);
+  constexpr int kRowsAtOnce = kThreads / kRowThreads;
+  static_assert(kThreads % kRowThreads == 0, "whole rows at once");
+  const int chunk = thread % kRowThreads;
   const T *from =
-      source.first + static_cast<long long>(first_row + thread / kRowChunks) * kStride + chunk * 8;
+      source.first + static_cast<long long>(first_row + thread / kRowThreads) * kStride + chunk * 8;
 #pragma unroll
-  for (int pass = 0; pass < kRows / kRowsAtOnce; ++pass) {
-    const int row = pass * kRowsAtOnce + thread / kRowChunks;
-    copy_async(tile.address(row, chunk),
-               from + static_cast<long long>(pass) * kRowsAtOnce * kStride,
-               first_row + row < row_limit ? 16 : 0);
+  for (int pass = 0; pass < (kRows + kRowsAtOnce - 1) / kRowsAtOnce; ++pass) {
+    const int row = pass * kRowsAtOnce + thread / kRowThreads;
+    if (kRows % kRowsAtOnce != 0 && row >= kRows) // more threads than the tile has chunks
+      break;
+#pragma unroll
+    for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+      copy_async(tile.address(row, chunk + part * kRowThreads),
+                 from + static_cast<long long>(pass) * kRowsAtOnce * kStride +
+                     part * kRowThreads * 8,
+                 first_row + row < row_limit ? 16 : 0);
   }
 }
 
@@ -147,7 +149,7 @@ __device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums,
 #pragma unroll
     for (int n = 0; n < kColumns / 8; n += 2) {
       unsigned words[4];
-      load_matrices(words, skip_chunks(start, 2 * step) + n * 8 * right.kRowBytes);
+      load_matrices(words, right.skip_chunks(start, 2 * step) + n * 8 * right.kRowBytes);
       mma_16x8x16<T>(sums.value[n], left.word[step], words[0], words[1]);
       mma_16x8x16<T>(sums.value[n + 1], left.word[step], words[2], words[3]);
     }
@@ -184,7 +186,7 @@ __device__ __forceinline__ void mma_ab(Accumulator<16, kColumns> &sums,
 #pragma unroll
     for (int n = 0; n < kColumns / 8; n += 2) {
       unsigned words[4];
-      load_matrices_transposed(words, skip_chunks(start, n) + step * 16 * right.kRowBytes);
+      load_matrices_transposed(words, right.skip_chunks(start, n) + step * 16 * right.kRowBytes);
       mma_16x8x16<T>(sums.value[n], left.word[step], words[0], words[1]);
       mma_16x8x16<T>(sums.value[n + 1], left.word[step], words[2], words[3]);
     }

@@ -252,8 +252,8 @@ OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan 
   auto real = [](double value) { return llvm::formatv("{0:e9}", value).str(); };
   const bool softmax = plan.normalizer >= 0;
   std::string text;
-  for (auto [name, rows] :
-       {std::pair<const char *, int>{"attend_one", plan.group}, {"attend_many", kTileRows}})
+  for (auto [name, rows] : {std::pair<const char *, int>{"attend_one", plan.group},
+                            {"attend_many", kTileRows / plan.group * plan.group}}) // whole tokens
     text += fill(kAttend, {{"NAME", name},
                            {"R", number(rows)},
                            {"D", number(plan.headDim)},

@@ -7,7 +7,7 @@
 namespace winnow::cpu {
 
 constexpr int kKeys = 64;     ///< keys (or summary rows) of one tile
-constexpr int kTileRows = 64; ///< query rows of a tile of several tokens: 64 / group tokens
+constexpr int kTileRows = 64; ///< query rows of a tile of several whole tokens, at most
 
 /// Names of the tile functions; all take bare pointers to row-major f32 or i32 tiles, shapes below
 /// in brackets. R is the plan's group for `attend_one`, kTileRows for the others; D the head

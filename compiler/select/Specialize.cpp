@@ -50,15 +50,17 @@ Status checkSpec(const Spec &spec) {
                       "positive multiple of --kv-heads",
                       spec.heads, spec.kvHeads)
             .str());
-  if (Status s = checkServed("a head dimension of", spec.headDim, {64, 128}); !s)
+  if (Status s = checkServed("a head dimension of", spec.headDim, {64, 96, 128, 192, 256}); !s)
     return s;
-  if (Status s = checkServed("a value head dimension of", spec.valueWidth(), {spec.headDim}); !s)
-    return s;
-  if (Status s = checkServed("a group of query heads per key/value head of", spec.group(),
-                             {1, 2, 4, 8, 16});
+  if (Status s =
+          checkServed("a value head dimension of", spec.valueWidth(), {64, 96, 128, 192, 256});
       !s)
     return s;
-  if (Status s = checkServed("a block size of", spec.block, {32, 64, 128}); !s)
+  if (Status s = checkServed("a group of query heads per key/value head of", spec.group(),
+                             {1, 2, 4, 6, 8, 12, 16});
+      !s)
+    return s;
+  if (Status s = checkServed("a block size of", spec.block, {16, 32, 64, 128}); !s)
     return s;
   if (spec.topk < 1 || spec.topk > 256)
     return fail(

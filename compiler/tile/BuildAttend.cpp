@@ -14,40 +14,97 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 
+/// Most fp32 registers of queries, output and logits (see laneRegisters) that leave ptxas enough
+/// for the rest, in blocks of 12 and of 8 warps.
+constexpr int kMostLaneRegisters12 = 128, kMostLaneRegisters8 = 216;
+
 /// Sizes of one attend kernel; all follow from the spec, the target's shared memory and the config.
 struct Sizes {
   int keys, tilesPerBlock, warpTokens, tokens, maskBits, stages, entries, window;
 };
 
-Sizes chooseSizes(const MethodPlan &plan, const Target &target, Config &config) {
-  Sizes s;
-  s.keys = std::min(plan.block, 64);
-  s.tilesPerBlock = plan.block / s.keys;
-  s.warpTokens = 16 / plan.group;
-  if (config.attendWarps == 0)
-    config.attendWarps = 8;
-  if (config.attendProducers == 0)
-    config.attendProducers = 4;
-  s.tokens = config.attendWarps * s.warpTokens;
-  s.maskBits = static_cast<int>(std::max<uint64_t>(8, llvm::PowerOf2Ceil(s.tokens)));
+constexpr int kMostEntries = 1024, kLeastEntries = 32, kMostStages = 6;
 
-  const int stageBytes = 2 * s.keys * plan.headDim * 2, budget = target.sharedPerBlock;
-  auto listBytes = [&](int entries) { return 16 + entries * (2 + s.maskBits / 8); };
+/// What a ring, its list and their barriers take, to the byte as winnow-plan-shared-memory lays
+/// them out: the rings first (multiples of 1024 bytes), the list behind them, then the small
+/// objects; the bitmap lies where the rings will be. Holds for a list that is no longer than either
+/// ring.
+struct SharedModel {
+  int keyBytes, valueBytes, maskBits;
+
+  int listBytes(int entries) const { return 16 + entries * (2 + maskBits / 8); }
+  bool fits(int stages, int entries, const Target &target) const {
+    return bytes(stages, entries) <= target.sharedPerBlock &&
+           listBytes(entries) <= stages * std::min(keyBytes, valueBytes);
+  }
+  int bytes(int stages, int entries) const {
+    constexpr int kSlotBytes = 32, kBarrierBytes = 16;
+    return stages * (keyBytes + valueBytes + kBarrierBytes) +
+           static_cast<int>(llvm::alignTo(listBytes(entries), 16)) + kSlotBytes;
+  }
+};
+
+/// fp32 accumulators and operands of a consumer warp's lane: queries, output, logits.
+int laneRegisters(const MethodPlan &plan, int keys) {
+  return plan.headDim / 4 + plan.valueDim / 2 + keys / 2;
+}
+
+/// Warps where the config leaves them open. 12 warps leave a thread 168 registers, 8 warps 255.
+void chooseWarps(const MethodPlan &plan, int keys, Config &config) {
+  const bool wide = laneRegisters(plan, keys) > kMostLaneRegisters12;
+  if (config.attendProducers == 0)
+    config.attendProducers = wide ? 2 : 4;
+  if (config.attendWarps == 0)
+    config.attendWarps = wide ? 6 : 8;
+}
+
+/// Key tiles as large as registers and two ring stages allow, then the longest list that leaves
+/// room for the stages, then as many stages as fit.
+Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, Config &config) {
+  Sizes s;
+  s.warpTokens = 16 / plan.group;
+  SharedModel model{};
+  const Config given = config;
+  auto take = [&](int keys) {
+    s.keys = keys;
+    s.tilesPerBlock = plan.block / keys;
+    config = given;
+    chooseWarps(plan, keys, config);
+    s.tokens = config.attendWarps * s.warpTokens;
+    s.maskBits = static_cast<int>(std::max<uint64_t>(8, llvm::PowerOf2Ceil(s.tokens)));
+    model = {keys * plan.headDim * 2, keys * plan.valueDim * 2, s.maskBits};
+  };
+  const int least = std::min(plan.block, 32);
+  take(std::min(plan.block, 64));
+  while (s.keys > least && (laneRegisters(plan, s.keys) > kMostLaneRegisters8 ||
+                            !model.fits(2, kLeastEntries, target)))
+    take(s.keys / 2);
+
   // A list that may hold every selected tile needs one pass over the ids; a shorter one takes
   // several windows.
-  constexpr int kMostEntries = 1024, kMostStages = 6;
-  int most = plan.selects() ? s.tokens * plan.topk * s.tilesPerBlock : kMostEntries;
+  int stages = config.attendStages != 0 ? config.attendStages : 2;
+  const int most = plan.selects() ? s.tokens * plan.topk * s.tilesPerBlock : kMostEntries;
   s.entries = std::min(most, kMostEntries);
-  while (s.entries > 128 && 2 * stageBytes + listBytes(s.entries) + 2 * 16 > budget)
-    s.entries /= 2;
-  int stages = config.attendStages ? config.attendStages : kMostStages;
-  while (stages > 2 &&
-         stages * (stageBytes + 16) + llvm::alignTo(listBytes(s.entries), 16) > budget)
-    --stages;
+  while (s.entries > kLeastEntries && !model.fits(stages, s.entries, target))
+    s.entries = std::max(kLeastEntries, s.entries / 2);
+  if (!model.fits(stages, s.entries, target)) {
+    int fitting = stages;
+    while (fitting > 0 && !model.fits(fitting, s.entries, target))
+      --fitting;
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("attend_stages={0} needs {1} bytes of shared memory, {2} has {3}: at "
+                              "most {4} stages of {5} keys fit",
+                              stages, model.bytes(stages, s.entries), target.arch,
+                              target.sharedPerBlock, fitting, s.keys)
+                    .str());
+  }
+  while (config.attendStages == 0 && stages < kMostStages &&
+         model.fits(stages + 1, s.entries, target))
+    ++stages;
   s.stages = config.attendStages = stages;
-  // The bitmap lies where the ring will be, and a list entry holds a 16-bit tile index.
+  // The bitmap lies where the rings will be, and a list entry holds a 16-bit tile index.
   s.window = s.entries < most ? s.entries : 16384;
-  while (s.window * (s.maskBits / 8) > stages * stageBytes)
+  while (s.window * (s.maskBits / 8) > stages * (model.keyBytes + model.valueBytes))
     s.window /= 2;
   return s;
 }
@@ -85,7 +142,8 @@ void AttendBuilder::constants() {
   t.constant("kHeads", plan.heads, "query heads");
   t.constant("kKvHeads", plan.kvHeads, "key/value heads");
   t.constant("kGroup", plan.group, "query heads of one block of threads");
-  t.constant("kDim", plan.headDim, "elements of one query, key or value row");
+  t.constant("kDim", plan.headDim, "elements of one query or key row");
+  t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
   if (plan.selects()) {
     t.constant("kTopK", plan.topk, "selected blocks per token, at most");
     if (plan.denseLength > 0)
@@ -107,10 +165,10 @@ void AttendBuilder::constants() {
 }
 
 void AttendBuilder::locate() {
-  int tileBytes = sizes.keys * plan.headDim * 2;
-  auto tileType = t.type("SharedTile", {"@kKeys", "@kDim", plan.element});
-  keyTile = t.shared("key_tile", tileType, tileBytes);
-  valueTile = t.shared("value_tile", tileType, tileBytes);
+  keyTile = t.shared("key_tile", t.type("SharedTile", {"@kKeys", "@kDim", plan.element}),
+                     sizes.keys * plan.headDim * 2);
+  valueTile = t.shared("value_tile", t.type("SharedTile", {"@kKeys", "@kValueDim", plan.element}),
+                       sizes.keys * plan.valueDim * 2);
   wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}),
                     sizes.window * sizes.maskBits / 8);
   list = t.shared("list", t.type("WantedList", {"@kEntries", "@kTokens"}),
@@ -131,7 +189,7 @@ void AttendBuilder::locate() {
   if (plan.logitHook)
     hook = t.hook("rewrite", *plan.logitHook);
   query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
-  output = t.fragment("output", t.type("Accumulator", {16, "@kDim"}));
+  output = t.fragment("output", t.type("Accumulator", {16, "@kValueDim"}));
   state = t.fragment("state", t.type("SoftmaxState"));
   t.leaf("load_query", {query, t.pointer("q"), rows, firstHead}, {"@kHeads"});
   t.leaf("clear", {output});
@@ -141,13 +199,13 @@ void AttendBuilder::locate() {
 void AttendBuilder::relocate() {
   tile = t.value("here", "parked", {slot}, {}, t.type("TokenTile"));
   Value kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
-  auto matrix = [&](StringRef name, StringRef member) {
+  auto matrix = [&](StringRef name, StringRef member, StringRef dim, const char *stride) {
     return t.value(name, "global_rows",
-                   {t.pointer(member), t.field(tile, "k_row"), t.mul(kvHead, t.named("kDim"))},
-                   {plan.element, "kKvHeads * kDim"}, t.type("auto"));
+                   {t.pointer(member), t.field(tile, "k_row"), t.mul(kvHead, t.named(dim))},
+                   {plan.element, stride}, t.type("auto"));
   };
-  keyRows = matrix("keys", "k");
-  valueRows = matrix("values", "v");
+  keyRows = matrix("keys", "k", "kDim", "kKvHeads * kDim");
+  valueRows = matrix("values", "v", "kValueDim", "kKvHeads * kValueDim");
   rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
 }
 
@@ -241,10 +299,12 @@ BuiltKernel AttendBuilder::build() {
 
 } // namespace
 
-BuiltKernel buildAttend(ModuleOp module, const MethodPlan &plan, const Target &target,
-                        Config &config) {
-  Sizes sizes = chooseSizes(plan, target, config);
-  return AttendBuilder(module, plan, sizes, config).build();
+Result<BuiltKernel> buildAttend(ModuleOp module, const MethodPlan &plan, const Target &target,
+                                Config &config) {
+  Result<Sizes> sizes = chooseSizes(plan, target, config);
+  if (!sizes)
+    return tl::unexpected<Error>(sizes.error());
+  return AttendBuilder(module, plan, *sizes, config).build();
 }
 
 } // namespace winnow

@@ -10,19 +10,60 @@ using namespace mlir;
 namespace winnow {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kTileRows = 128; ///< summaries of one shared tile, 32 per warp of a token group
+/// Sizes of one score kernel: `tokenGroups` x `parts` warps; a warp owns `sets` sets of 8 tokens
+/// against 32 summaries of a tile, and the warps of a token group share a tile.
+struct Sizes {
+  int tokenGroups, parts, sets, pairs;
+  int threads() const { return 32 * tokenGroups * parts; }
+  int warpTiles() const { return sets * pairs; } ///< mma tiles of one warp
+  int queryRows() const { return 16 * tokenGroups * warpTiles(); }
+  int tokens() const { return 8 * tokenGroups * sets; }
+  int tileRows() const { return 32 * parts; } ///< summaries of one shared tile
+};
+
+constexpr int kMostWarpTiles = 8; ///< what a lane's registers hold normalisers for
+
+/// Exact: every object but the table is a multiple of 1024 bytes, and all live at once.
+int sharedBytes(const MethodPlan &plan, const Sizes &s) {
+  const int table = plan.normalizer >= 0 ? s.queryRows() * 4 : 0;
+  return (s.queryRows() + s.tileRows()) * plan.headDim * 2 + table;
+}
+
+/// As many warps as fit the target, then as many query rows: 256 rows of queries and 128 summaries
+/// where the shared memory holds them.
+Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, const Config &config) {
+  const int pairs = (plan.group + 1) / 2, sets = kMostWarpTiles / pairs;
+  const Sizes full{2, 4, sets, pairs};
+  Sizes best{0, 0, 0, pairs};
+  for (int groups : {2, 1})
+    for (int parts : {4, 2, 1})
+      for (int s = sets; s > 0; --s) {
+        Sizes candidate{groups, parts, s, pairs};
+        if (sharedBytes(plan, candidate) <= target.sharedPerBlock &&
+            std::pair(candidate.threads(), candidate.queryRows()) >
+                std::pair(best.threads(), best.queryRows()))
+          best = candidate;
+      }
+  if (config.scoreTokens != 0 && best.tokens() < full.tokens())
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("score_tokens={0} needs {1} bytes of shared memory at head dimension "
+                              "{2}, {3} has {4}: leave it out",
+                              config.scoreTokens, sharedBytes(plan, full), plan.headDim,
+                              target.arch, target.sharedPerBlock)
+                    .str());
+  return best;
+}
 
 class ScoreBuilder {
 public:
-  ScoreBuilder(ModuleOp module, const MethodPlan &plan)
-      : plan(plan), sets(16 / std::max(2, plan.group)),
+  ScoreBuilder(ModuleOp module, const MethodPlan &plan, const Sizes &sizes)
+      : plan(plan), sizes(sizes), sets(sizes.sets),
         t(module, "score",
           llvm::formatv("score of {0}: block scores of every token, heads combined and summaries "
                         "pooled in registers.",
                         plan.method)
               .str(),
-          kThreads, 1) {}
+          sizes.threads(), 1) {}
   BuiltKernel build();
 
 private:
@@ -41,15 +82,16 @@ private:
                  function_ref<void(Value)> body);
   /// The warp's token sets; unrolled where the body indexes registers by them.
   void overSets(bool unroll, function_ref<void(Value)> body);
-  Value product(Value set, Value pair, Value &mmaTile);
+  Value product(Value set, Value pair, Value &mmaTile, Value &row);
   TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
   TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
   const MethodPlan &plan;
+  const Sizes sizes;
   const int sets;
   TileBuilder t;
-  Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup,
-      quarter, own, fineRows;
+  Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup, part,
+      own, fineRows;
 };
 
 void ScoreBuilder::constants() {
@@ -70,12 +112,12 @@ void ScoreBuilder::constants() {
   }
   t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
   t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
-  if (sets > 1)
-    t.constant("kSets", sets, "sets of 8 tokens of one warp");
-  t.constant("kPairs", 8 / sets, "pairs of heads of one token");
-  t.constant("kThreads", kThreads);
-  t.constant("kTokens", 16 * sets, "tokens of one block of threads");
-  t.constant("kRows", kTileRows, "summaries of one tile");
+  t.constant("kSets", sets, "sets of 8 tokens of one warp");
+  t.constant("kPairs", sizes.pairs, "pairs of heads of one token");
+  t.constant("kThreads", sizes.threads());
+  t.constant("kTokens", sizes.tokens(), "tokens of one block of threads");
+  t.constant("kQueryRows", sizes.queryRows(), "rows of queries: tokens x heads");
+  t.constant("kRows", sizes.tileRows(), "summaries of one tile");
   // After a hook the scale is part of what it sees; after a softmax everything is base 2.
   double scale = softmax() ? plan.scale * 1.4426950408889634 : plan.scale;
   t.constant("kScale", scale, softmax() ? "softmax scale times log2 e" : "scale of a score");
@@ -101,10 +143,11 @@ Value ScoreBuilder::visible(int index, Value position, Value indexInSegment, Val
 }
 
 void ScoreBuilder::locate() {
-  int queryBytes = 256 * plan.headDim * 2, rowBytes = plan.headDim * 2;
-  queries = t.shared("queries", t.type("SharedTile", {256, "@kDim", plan.element}), queryBytes);
+  const int rowBytes = plan.headDim * 2;
+  queries = t.shared("queries", t.type("SharedTile", {"@kQueryRows", "@kDim", plan.element}),
+                     sizes.queryRows() * rowBytes);
   summaries = t.shared("summaries", t.type("SharedTile", {"@kRows", "@kDim", plan.element}),
-                       kTileRows * rowBytes);
+                       sizes.tileRows() * rowBytes);
   // Late tokens see the most summaries: heaviest tiles first.
   Value slot = t.sub(t.sub(t.gridDimension('x'), t.number(1)), t.blockIndex('x'), "slot");
   tile = t.value("tile", "find_token_tile",
@@ -120,21 +163,21 @@ void ScoreBuilder::locate() {
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
   kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
   Value warp = t.value("warp", "warp_index", {});
-  tokenGroup = t.rem(warp, t.number(2), "token_group");
-  quarter = t.div(warp, t.number(2), "quarter");
+  tokenGroup = t.rem(warp, t.number(sizes.tokenGroups), "token_group");
+  part = t.div(warp, t.number(sizes.tokenGroups), "part");
   fineRows = rows(plan.fine, "fine_rows");
   operand = t.fragment("operand", t.type("RightOperand", {32, "@kDim", plan.element}));
   t.leaf("load_queries", {queries, t.pointer("q"), tile, firstHead},
-         {"@kThreads", "@kHeads", "@kGroup"});
+         {"@kThreads", "@kHeads", "@kGroup", "@kSets"});
 }
 
 void ScoreBuilder::overTiles(Value source, Value end, Value limit, bool atLeastOnce,
                              function_ref<void(Value)> body) {
   scf::ForOp loop = t.loop("row", t.number(0), end, t.named("kRows"), [&](Value row) {
     t.leaf("load_summaries", {summaries, source, row, limit}, {"@kThreads"});
-    Value firstOfWarp = t.mul(quarter, t.number(32));
+    Value firstOfWarp = t.mul(part, t.number(32));
     t.leaf("load_operand", {operand, summaries, firstOfWarp});
-    body(t.add(row, t.mul(quarter, t.number(32)), "first_row"));
+    body(t.add(row, t.mul(part, t.number(32)), "first_row"));
   });
   loop->setAttr("pipeline", t.builder.getStringAttr("rotate"));
   if (atLeastOnce)
@@ -152,11 +195,12 @@ void ScoreBuilder::overSets(bool unroll, function_ref<void(Value)> body) {
 }
 
 /// Logits of one mma tile: 8 tokens x 2 heads against the warp's 32 summaries.
-Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile) {
+Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile, Value &row) {
   mmaTile = sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
   Value logits = t.fragment("logits", t.type("Accumulator", {16, 32}));
   t.leaf("clear", {logits});
-  Value row = t.add(t.mul(tokenGroup, t.number(128)), t.mul(mmaTile, t.number(16)));
+  row = t.add(t.mul(tokenGroup, t.number(16 * sizes.warpTiles())), t.mul(mmaTile, t.number(16)),
+              "query_row");
   t.leaf("mma_abt", {logits, queries, row, operand});
   return logits;
 }
@@ -172,24 +216,24 @@ void ScoreBuilder::normalize() {
   // Summaries that every token of the block sees need no mask.
   Value all = visible(plan.normalizer, t.field(tile, "position"), t.field(tile, "first"),
                       coarseRows, "coarse_all");
-  table = t.shared("table", t.type("NormalizerTable"), 1024);
-  Value sums = t.fragment("sums", t.type("LogSumExp"));
+  table = t.shared("table", t.type("NormalizerTable", {"@kQueryRows"}), 4 * sizes.queryRows());
+  Value sums = t.fragment("sums", t.type("LogSumExp", {sizes.warpTiles()}));
   t.leaf("clear", {sums});
   overTiles(source, end, coarseRows, /*atLeastOnce=*/true, [&](Value firstRow) {
     overSets(/*unroll=*/true, [&](Value set) {
-      Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kGroup"});
+      Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kSets"});
       Value seen = visible(plan.normalizer, t.add(t.field(tile, "position"), token),
                            t.add(t.field(tile, "first"), token), coarseRows, "visible");
       t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
-        Value mmaTile, logits = product(set, pair, mmaTile);
+        Value mmaTile, row, logits = product(set, pair, mmaTile, row);
         t.when(t.greater(t.add(firstRow, t.named("kRows")), all),
                [&] { t.leaf("mask_summaries", {logits, firstRow, seen}); });
         t.leaf("add_exponentials", {sums, mmaTile, logits, t.namedReal("kScale")});
       });
     });
   });
-  t.loop("turn", t.number(0), t.number(4), t.number(1), [&](Value turn) {
-    t.when(t.equal(quarter, turn), [&] {
+  t.loop("turn", t.number(0), t.number(sizes.parts), t.number(1), [&](Value turn) {
+    t.when(t.equal(part, turn), [&] {
       t.leaf("merge_normalizers", {table, sums, tokenGroup, t.equal(turn, t.number(0))});
     });
   });
@@ -199,17 +243,16 @@ void ScoreBuilder::normalize() {
 void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
   const char *combine = t.reduction(plan.combine == Reduction::Max),
              *pool = t.reduction(plan.pool == Reduction::Max);
-  Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kGroup"});
+  Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kSets"});
   Value position = t.add(t.field(tile, "position"), token, "position");
   Value seen =
       visible(plan.fine, position, t.add(t.field(tile, "first"), token), fineRows, "visible");
   Value scores = t.fragment("scores", t.type("RowScores"));
   t.leaf("clear_scores", {scores}, {combine});
   t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
-    Value mmaTile, logits = product(set, pair, mmaTile);
+    Value mmaTile, row, logits = product(set, pair, mmaTile, row);
     if (softmax())
-      t.leaf("add_softmax_scores",
-             {scores, logits, table, tokenGroup, mmaTile, t.namedReal("kScale")},
+      t.leaf("add_softmax_scores", {scores, logits, table, row, t.namedReal("kScale")},
              {combine, "@kGroup"});
     else
       t.leaf("add_raw_scores", {scores, logits, position, firstRow, t.namedReal("kScale"), hook},
@@ -255,15 +298,19 @@ BuiltKernel ScoreBuilder::build() {
   built.recipe.perChunk = true;
   // Where every block of the longest sequence is selected, no score is needed at all.
   built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
-  built.recipe.gridX = llvm::formatv("token_count / {0} + batch", 16 * sets).str();
+  built.recipe.gridX = llvm::formatv("token_count / {0} + batch", sizes.tokens()).str();
   built.recipe.gridY = std::to_string(plan.selectHeads());
   return built;
 }
 
 } // namespace
 
-BuiltKernel buildScore(ModuleOp module, const MethodPlan &plan) {
-  return ScoreBuilder(module, plan).build();
+Result<BuiltKernel> buildScore(ModuleOp module, const MethodPlan &plan, const Target &target,
+                               const Config &config) {
+  Result<Sizes> sizes = chooseSizes(plan, target, config);
+  if (!sizes)
+    return tl::unexpected<Error>(sizes.error());
+  return ScoreBuilder(module, plan, *sizes).build();
 }
 
 } // namespace winnow

@@ -2,18 +2,21 @@
 // selecting method.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
+#include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 
 namespace winnow {
 
-/// Threads of a block of threads of these kernels.
-static constexpr int kThreads = 256;
+/// Most threads of a block of threads of these kernels.
+static constexpr int kMostThreads = 256;
 
 static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, int index) {
   auto [window, stride] = plan.summaries[index];
-  const int chunks = plan.headDim / 8, rows = kThreads / chunks;
+  // Rows are a power of two: whole warps for every row length.
+  const int chunks = plan.headDim / 8,
+            rows = static_cast<int>(llvm::bit_floor<unsigned>(kMostThreads / chunks));
   std::string name = llvm::formatv("summarize_{0}", index).str();
   TileBuilder t(
       module, name,
@@ -21,7 +24,7 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, int index) 
           "{0} of {1}: means over windows of {2} keys at stride {3}; {4} threads make one row.",
           name, plan.method, window, stride, chunks)
           .str(),
-      kThreads, 4);
+      rows * chunks, 4);
   t.constant("kKvHeads", plan.kvHeads, "key/value heads");
   t.constant("kDim", plan.headDim, "elements of one key");
   t.constant("kWindow", window, "keys of one summary");

@@ -17,15 +17,19 @@ struct BuiltKernel {
 /// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages,
 /// no offsets.
 std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const MethodPlan &plan);
-BuiltKernel buildScore(mlir::ModuleOp module, const MethodPlan &plan);
+/// Chooses the tokens of a block of threads that fit the target. Error: Unsupported, where `config`
+/// asks for more.
+Result<BuiltKernel> buildScore(mlir::ModuleOp module, const MethodPlan &plan, const Target &target,
+                               const Config &config);
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan);
 /// The same on warpgroups; chosen where the target has their products and bulk copies. Appends the
 /// tensor maps that the kernel reads to `maps`. `config` holds the choices on exit.
 Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,
                                           const Target &target, Config &config,
                                           std::vector<TensorMapRecipe> &maps);
-/// Chooses ring stages and list sizes that fit the target; `config` holds the choices on exit.
-BuiltKernel buildAttend(mlir::ModuleOp module, const MethodPlan &plan, const Target &target,
-                        Config &config);
+/// Chooses warps, ring stages, key tiles and list sizes that fit the target; `config` holds the
+/// choices on exit. Error: Unsupported, where what `config` asks for does not fit.
+Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const MethodPlan &plan, const Target &target,
+                                Config &config);
 
 } // namespace winnow

@@ -10,7 +10,12 @@
 
 using namespace winnow;
 
-static CompileRequest request(const std::string &method, const std::string &arch = "sm_80") {
+static /// Head and value dimensions: every served length, and the unequal pairs at the ends.
+    constexpr std::pair<int, int>
+        kDims[] = {{64, 64},   {96, 96},   {128, 128}, {192, 192},
+                   {256, 256}, {192, 128}, {64, 256},  {256, 64}};
+
+CompileRequest request(const std::string &method, const std::string &arch = "sm_80") {
   CompileRequest r;
   r.method = method;
   r.arch = arch;
@@ -88,29 +93,71 @@ TEST(Compile, F22MissingNvrtcSaysWhatToDo) {
 
 TEST(Compile, SharedMemoryFitsTheTarget) {
   for (const char *arch : {"sm_80", "sm_89", "sm_90a"})
-    for (int group : {1, 2, 4, 8, 16})
-      for (int block : {32, 64, 128}) {
-        CompileRequest r = request("infllm_v2", arch);
-        r.spec.kvHeads = r.spec.heads / group;
-        r.spec.block = block;
-        auto lowered = lowerProgram(r);
-        ASSERT_TRUE(lowered) << lowered.error().message;
-        for (const Kernel &kernel : lowered->first.kernels)
-          EXPECT_LE(kernel.sharedBytes, (*findTarget(arch))->sharedPerBlock) << kernel.name;
-      }
+    for (int group : {1, 2, 4, 6, 8, 12, 16})
+      for (int block : {16, 32, 64, 128})
+        for (auto [dim, valueDim] : kDims) {
+          CompileRequest r = request("infllm_v2", arch);
+          r.spec.heads = 2 * group;
+          r.spec.kvHeads = 2;
+          r.spec.headDim = dim;
+          r.spec.valueDim = valueDim;
+          r.spec.block = block;
+          SCOPED_TRACE(r.spec.text() + " " + arch);
+          auto lowered = lowerProgram(r);
+          ASSERT_TRUE(lowered) << lowered.error().message;
+          for (const Kernel &kernel : lowered->first.kernels)
+            EXPECT_LE(kernel.sharedBytes, (*findTarget(arch))->sharedPerBlock) << kernel.name;
+        }
 }
 
 // Every legal tunable gives kernels that NVRTC takes and that fit the smallest target.
 TEST(Compile, F18LegalTunablesCompile) {
   for (const char *text :
        {"attend_warps=4 attend_producers=1 attend_stages=2", "attend_warps=12 attend_producers=8",
-        "attend_warps=16 attend_producers=2 attend_stages=8", "attend_warps=1"}) {
+        "attend_warps=16 attend_producers=2 attend_stages=3", "attend_warps=6", "attend_warps=1"}) {
     CompileRequest r = request("infllm_v2", "sm_89");
     r.config = *Config::parse(text);
     auto image = compileProgram(r);
     ASSERT_TRUE(image) << text << ": " << image.error().message;
     EXPECT_LE(image->kernels.back().sharedBytes, (*findTarget("sm_89"))->sharedPerBlock) << text;
   }
+}
+
+// What a config asks for is built or refused, never quietly changed; what is accepted fits.
+TEST(Compile, F13TunablesThatDoNotFitAreRefused) {
+  for (const char *arch : {"sm_80", "sm_89", "sm_90a"})
+    for (auto [dim, valueDim] : kDims)
+      for (int group : {1, 6, 16})
+        for (int block : {16, 64})
+          for (const char *warps : {"1", "8", "16"})
+            for (int stages : {2, 3, 4, 8}) {
+              CompileRequest r = request("dense", arch);
+              r.spec.heads = 2 * group;
+              r.spec.headDim = dim;
+              r.spec.valueDim = valueDim;
+              r.spec.block = block;
+              std::string text =
+                  std::string("attend_warps=") + warps + " attend_stages=" + std::to_string(stages);
+              SCOPED_TRACE(r.spec.text() + " " + text + " " + arch);
+              r.config = *Config::parse(text);
+              auto lowered = lowerProgram(r);
+              if (lowered) {
+                EXPECT_EQ(lowered->first.config.attendStages, stages);
+                continue;
+              }
+              EXPECT_EQ(lowered.error().kind, ErrorKind::Unsupported);
+              EXPECT_NE(lowered.error().message.find("bytes of shared memory"), std::string::npos)
+                  << lowered.error().message;
+            }
+  CompileRequest r = request("infllm_v2", "sm_89");
+  r.config.attendStages = 4;
+  expectError(r, ErrorKind::Unsupported,
+              "attend_stages=4 needs 131280 bytes of shared memory, sm_89 has 101376: at most 3 "
+              "stages of 64 keys fit");
+  r.config = {};
+  r.spec.headDim = 256;
+  r.config.scoreTokens = 16;
+  expectError(r, ErrorKind::Unsupported, "score_tokens=16 needs 197632 bytes of shared memory");
 }
 
 TEST(CubinInfo, RefusesWhatIsNoCubin) {

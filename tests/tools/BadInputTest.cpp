@@ -211,8 +211,8 @@ TEST_F(BadInput, unknownConfig) {
 }
 
 TEST_F(BadInput, unsupportedHeadDim) {
-  expectRefusal(tool.run({"compile", METHOD, "--arch", "sm_80", "--head-dim", "96"}), Unsupported,
-                {"96"});
+  expectRefusal(tool.run({"compile", METHOD, "--arch", "sm_80", "--head-dim", "72"}), Unsupported,
+                {"72", "64"});
 }
 
 TEST_F(BadInput, budgetTooSmallForForcedBlocks) {

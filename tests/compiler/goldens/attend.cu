@@ -5,7 +5,8 @@
 constexpr int kHeads = 32;  // query heads
 constexpr int kKvHeads = 2;  // key/value heads
 constexpr int kGroup = 16;  // query heads of one block of threads
-constexpr int kDim = 128;  // elements of one query, key or value row
+constexpr int kDim = 128;  // elements of one query or key row
+constexpr int kValueDim = 128;  // elements of one value or output row
 constexpr int kTopK = 96;  // selected blocks per token, at most
 constexpr int kTilesPerBlock = 1;  // key tiles of one selectable block
 constexpr int kKeys = 64;  // keys of one tile
@@ -23,8 +24,8 @@ attend(const __grid_constant__ Params params) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const Ring<kStages, SharedTile<kKeys, kDim, bf16>> key_ring{shared + 0};
   static_assert(Ring<kStages, SharedTile<kKeys, kDim, bf16>>::kBytes == 81920);
-  const Ring<kStages, SharedTile<kKeys, kDim, bf16>> value_ring{shared + 81920};
-  static_assert(Ring<kStages, SharedTile<kKeys, kDim, bf16>>::kBytes == 81920);
+  const Ring<kStages, SharedTile<kKeys, kValueDim, bf16>> value_ring{shared + 81920};
+  static_assert(Ring<kStages, SharedTile<kKeys, kValueDim, bf16>>::kBytes == 81920);
   const RingBarriers<kStages> barriers{shared + 166160};
   static_assert(RingBarriers<kStages>::kBytes == 80);
   const WantedBitmap<kWindow, kTokens> wanted{shared + 0};
@@ -42,7 +43,7 @@ attend(const __grid_constant__ Params params) {
     park(slot, tile);
   }
   LeftOperand<16, kDim, bf16> query;
-  Accumulator<16, kDim> output;
+  Accumulator<16, kValueDim> output;
   SoftmaxState state;
   if (warp < kConsumerWarps) {
     const auto rows = query_rows<kGroup>(tile, warp);
@@ -96,7 +97,7 @@ attend(const __grid_constant__ Params params) {
       }
     } else {
       const auto keys = global_rows<bf16, kKvHeads * kDim>(params.k, here.k_row, kv_head * kDim);
-      const auto values = global_rows<bf16, kKvHeads * kDim>(params.v, here.k_row, kv_head * kDim);
+      const auto values = global_rows<bf16, kKvHeads * kValueDim>(params.v, here.k_row, kv_head * kValueDim);
       const int producer = thread_index() - 256;
       for (int entry = 0; entry < entries; ++entry) {
         const int first_key = (window + list_tile(list, entry)) * kKeys;

@@ -16,17 +16,19 @@ constexpr int kCoarseWindow = 128;  // the same for the normaliser's summaries
 constexpr int kCoarseStride = 64;
 constexpr int kRowsPerBlock = 4;  // summaries per block
 constexpr int kPad = 1;  // summaries that reach into a block from the one before
+constexpr int kSets = 1;  // sets of 8 tokens of one warp
 constexpr int kPairs = 8;  // pairs of heads of one token
 constexpr int kThreads = 256;
 constexpr int kTokens = 16;  // tokens of one block of threads
+constexpr int kQueryRows = 256;  // rows of queries: tokens x heads
 constexpr int kRows = 128;  // summaries of one tile
 constexpr float kScale = 0.127517432f;  // softmax scale times log2 e
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 score(const __grid_constant__ Params params) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  const SharedTile<256, kDim, bf16> queries{shared + 0};
-  static_assert(SharedTile<256, kDim, bf16>::kBytes == 65536);
+  const SharedTile<kQueryRows, kDim, bf16> queries{shared + 0};
+  static_assert(SharedTile<kQueryRows, kDim, bf16>::kBytes == 65536);
   const SharedTile<kRows, kDim, bf16> summaries{shared + 65536};
   static_assert(SharedTile<kRows, kDim, bf16>::kBytes == 32768);
   const int slot = gridDim.x - 1 - blockIdx.x;
@@ -39,24 +41,24 @@ score(const __grid_constant__ Params params) {
   const int kv_head = first_head / (kHeads / kKvHeads);
   const int warp = warp_index();
   const int token_group = warp % 2;
-  const int quarter = warp / 2;
+  const int part = warp / 2;
   const int fine_rows = summary_rows<kWindow, kStride>(tile.k_length);
   RightOperand<32, kDim, bf16> operand;
-  load_queries<kThreads, kHeads, kGroup>(queries, params.q, tile, first_head);
+  load_queries<kThreads, kHeads, kGroup, kSets>(queries, params.q, tile, first_head);
   const int coarse_rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
   const int coarse_end = max(1, visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows));
   const auto coarse = summary_of<bf16, kDim, kCoarseStride>(params.buffer[1], kv_head, params.total_k, tile.k_row);
   const int coarse_all = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position, coarse_rows);
-  const NormalizerTable table{shared + 98304};
-  static_assert(NormalizerTable::kBytes == 1024);
-  LogSumExp sums;
+  const NormalizerTable<kQueryRows> table{shared + 98304};
+  static_assert(NormalizerTable<kQueryRows>::kBytes == 1024);
+  LogSumExp<8> sums;
   clear(sums);
   load_summaries<kThreads>(summaries, coarse, 0, coarse_rows);
   const auto fine = summary_of<bf16, kDim, kStride>(params.buffer[0], kv_head, params.total_k, tile.k_row);
   for (int row = 0; row < coarse_end; row += kRows) {
     wait_copies();
     sync_threads();
-    load_operand(operand, summaries, quarter * 32);
+    load_operand(operand, summaries, part * 32);
     const int next = row + kRows;
     sync_threads();
     if (next < coarse_end) {
@@ -64,14 +66,15 @@ score(const __grid_constant__ Params params) {
     } else {
       load_summaries<kThreads>(summaries, fine, 0, fine_rows);
     }
-    const int first_row = row + quarter * 32;
-    const int token = set_token<kGroup>(token_group, 0);
+    const int first_row = row + part * 32;
+    const int token = set_token<kSets>(token_group, 0);
     const int visible = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position + token, coarse_rows);
     #pragma unroll
     for (int pair = 0; pair < kPairs; ++pair) {
       Accumulator<16, 32> logits;
       clear(logits);
-      mma_abt(logits, queries, token_group * 128 + pair * 16, operand);
+      const int query_row = token_group * 128 + pair * 16;
+      mma_abt(logits, queries, query_row, operand);
       if (first_row + kRows > coarse_all) {
         mask_summaries(logits, first_row, visible);
       }
@@ -80,7 +83,7 @@ score(const __grid_constant__ Params params) {
   }
   for (int turn = 0; turn < 4; ++turn) {
     sync_threads();
-    if (quarter == turn) {
+    if (part == turn) {
       merge_normalizers(table, sums, token_group, turn == 0);
     }
   }
@@ -88,14 +91,14 @@ score(const __grid_constant__ Params params) {
   for (int row = 0; row < fine_end; row += kRows) {
     wait_copies();
     sync_threads();
-    load_operand(operand, summaries, quarter * 32);
+    load_operand(operand, summaries, part * 32);
     const int next = row + kRows;
     sync_threads();
     if (next < fine_end) {
       load_summaries<kThreads>(summaries, fine, next, fine_rows);
     }
-    const int first_row = row + quarter * 32;
-    const int token = set_token<kGroup>(token_group, 0);
+    const int first_row = row + part * 32;
+    const int token = set_token<kSets>(token_group, 0);
     const int position = tile.position + token;
     const int visible = visible_absolute<kWindow, kStride>(position, fine_rows);
     RowScores scores;
@@ -104,8 +107,9 @@ score(const __grid_constant__ Params params) {
     for (int pair = 0; pair < kPairs; ++pair) {
       Accumulator<16, 32> logits;
       clear(logits);
-      mma_abt(logits, queries, token_group * 128 + pair * 16, operand);
-      add_softmax_scores<Sum, kGroup>(scores, logits, table, token_group, pair, kScale);
+      const int query_row = token_group * 128 + pair * 16;
+      mma_abt(logits, queries, query_row, operand);
+      add_softmax_scores<Sum, kGroup>(scores, logits, table, query_row, kScale);
     }
     mask_scores<Max>(scores, first_row, visible, fine_rows, 0.0f);
     const auto block_scores = score_row(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
