@@ -67,7 +67,7 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
           if (int64_t(most) * entryBytes + int64_t(s.window) * tileBytes <= lists)
             return s;
         // Windows so short that a list holds them whole.
-        for (s.window = 1024; s.window >= (enough == 4 ? 512 : 128); s.window /= 2) {
+        for (s.window = 1024; s.window >= (enough == 4 ? 384 : 128); s.window -= 128) {
           s.entries = s.window + 8;
           if (s.entries * entryBytes + s.window * tileBytes <= lists)
             return s;
