@@ -195,11 +195,11 @@ def Tile_MarkAllOp : Tile_Leaf<"mark_all"> {
 }
 def Tile_FillListOp : Tile_Leaf<"fill_list"> {
   let summary = "Makes the list of what is marked, and clears the bitmap, by one warp";
-  let arguments = (ins Arg_:$split, Arg_:$parts, Arg_:$warp_tokens, Writes<>:$list, Updates<>:$wanted, I32:$tiles);
+  let arguments = (ins Arg_:$split, Arg_:$parts, Arg_:$warp_tokens, Writes<>:$list, Updates<>:$wanted, I32:$window, I32:$tiles);
 }
 def Tile_DescribeWorkOp : Tile_Leaf<"describe_work"> {
   let summary = "Says what a list is about";
-  let arguments = (ins Updates<>:$list, Takes<>:$tile, I32:$select_head, I32:$window, I1:$opens, I1:$closes);
+  let arguments = (ins Updates<>:$list, Takes<>:$tile, I32:$select_head, I1:$opens, I1:$closes);
 }
 def Tile_EndWorkOp : Tile_Leaf<"end_work"> {
   let summary = "Says that there is no more work";
@@ -217,7 +217,7 @@ def Tile_WorkHeaderOp : Tile_Leaf<"work_header"> {
 }
 def Tile_WorkTileOp : Tile_Leaf<"work_tile"> {
   let summary = "An entry's key tile, counted from the sequence's first one";
-  let arguments = (ins Reads<>:$list, I32:$window, I32:$entry);
+  let arguments = (ins Reads<>:$list, I32:$entry);
   let results = (outs I32:$tile);
 }
 def Tile_NextWantedOp : Tile_Leaf<"next_wanted"> {
@@ -230,8 +230,7 @@ def Tile_NextWantedOp : Tile_Leaf<"next_wanted"> {
 
 def Tile_ReadStepOp : Tile_Leaf<"read_step"> {
   let summary = "Where the keys of a step lie, and which tokens of the warp want them";
-  let arguments = (ins Arg_:$keys, Arg_:$warp_tokens, Writes<>:$step, Reads<>:$list, I32:$window, I32:$entry,
-                   I32:$warp);
+  let arguments = (ins Arg_:$keys, Arg_:$warp_tokens, Writes<>:$step, Reads<>:$list, I32:$entry, I32:$warp);
 }
 def Tile_IsWantedOp : Tile_Leaf<"is_wanted"> {
   let summary = "Whether any token of the warp wants any part of the step";
@@ -257,7 +256,7 @@ def Tile_ExponentiateStepOp : Tile_Leaf<"exponentiate_step"> {
 }
 def Tile_LeavesRangeOp : Tile_Leaf<"leaves_range"> {
   let summary = "Whether a row's weights are too large for its maximum";
-  let arguments = (ins Reads<>:$sums);
+  let arguments = (ins Arg_:$type, Reads<>:$sums);
   let results = (outs I1:$leaves);
 }
 def Tile_AddStepOp : Tile_Leaf<"add_step"> {

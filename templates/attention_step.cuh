@@ -21,11 +21,11 @@ struct StepSums {
 // The kParts entries from `entry` on, for one warp. A part has kKeys keys.
 template <int kKeys, int kWarpTokens, int kParts, int kEntries, int kTokens>
 __device__ __forceinline__ void read_step(StepKeys<kParts> &step,
-                                          const WorkList<kEntries, kTokens> &list, int window,
-                                          int entry, int warp) {
+                                          const WorkList<kEntries, kTokens> &list, int entry,
+                                          int warp) {
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
-    step.first[part] = work_tile(list, window, entry + part) * kKeys;
+    step.first[part] = work_tile(list, entry + part) * kKeys;
     step.wants[part] = work_mask<kWarpTokens>(list, entry + part, warp * kWarpTokens);
   }
 }
@@ -147,10 +147,10 @@ exponentiate_step(StepSums &sums, Accumulator<16, kKeys> &logits, const SoftmaxS
   sums.value[1] = even[1] + odd[1];
 }
 
-// True, for the whole warp, if a row's weights have left the safe range (2^40) or are no number:
-// its maximum is too old, or it has none yet.
-__device__ __forceinline__ bool leaves_range(const StepSums &sums) {
-  constexpr float kMost = 1.1e12f;
+// True, for the whole warp, if a row's weights have left the range that T holds well or are no
+// number: its maximum is too old, or it has none yet.
+template <class T> __device__ __forceinline__ bool leaves_range(const StepSums &sums) {
+  constexpr float kMost = is_same<T, bf16> ? 1.1e12f : 32768.f; // fp16 ends at 65504
   return __any_sync(kFullWarp, !(sums.value[0] <= kMost && sums.value[1] <= kMost));
 }
 

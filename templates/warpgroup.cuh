@@ -75,14 +75,13 @@ template <int kColumns, int kDepth, class T>
 __device__ __forceinline__ void start_abt(Accumulator<16, kColumns> &sums,
                                           const PanelTile<64, kDepth, T> &left,
                                           const PanelTile<kColumns, kDepth, T> &right) {
-  const unsigned long long a = matrix_descriptor(left.base, 16, 1024);
-  const unsigned long long b = matrix_descriptor(right.base, 16, 1024);
+  const unsigned a = descriptor_start(left.base, 16), b = descriptor_start(right.base, 16);
   wgmma_fence();
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step)
     wgmma_shared<T>(sums.value,
-                    a + ((step / 4 * left.kPanelBytes + step % 4 * 32) >> 4),
-                    b + ((step / 4 * right.kPanelBytes + step % 4 * 32) >> 4), step > 0);
+                    matrix_descriptor(a, step / 4 * left.kPanelBytes + step % 4 * 32),
+                    matrix_descriptor(b, step / 4 * right.kPanelBytes + step % 4 * 32), step > 0);
   wgmma_commit();
 }
 
@@ -91,11 +90,11 @@ template <int kColumns, int kDepth, class T>
 __device__ __forceinline__ void start_ab(Accumulator<16, kColumns> &sums,
                                          const LeftOperand<16, kDepth, T> &left,
                                          const PanelTile<kDepth, kColumns, T> &right) {
-  const unsigned long long b = matrix_descriptor(right.base, right.kPanelBytes, 1024);
+  const unsigned b = descriptor_start(right.base, right.kPanelBytes);
   wgmma_fence();
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step)
-    wgmma_registers<T>(sums.value, left.word[step], b + step * (2048 >> 4));
+    wgmma_registers<T>(sums.value, left.word[step], matrix_descriptor(b, step * 2048));
   wgmma_commit();
 }
 

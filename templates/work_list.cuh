@@ -11,27 +11,39 @@
 struct WorkHeader {
   TokenTile tile;
   int select_head; // selection (and group of query heads) of the tile
-  int window;      // the list's key tiles are counted from this one
   int shared;      // entries [0, shared) are for whole warpgroups, [shared, length) for single warps
   int length;      // entries; -1: no more work
   int opens;       // first window of its tile: nothing has been accumulated yet
   int closes;      // last window of its tile: results are due
-  int unused[2];
+  int unused[3];
 };
 
-// One list: 64 bytes of header, then per entry a mask of kTokens bits (rounded up to a power of two)
-// and a 16-bit key tile.
+// One list: 64 bytes of header, then the entries: a key tile (16 bits) and a mask of kTokens bits
+// (rounded up to a power of two), in one word where both fit, else a word for the tile and then
+// those of the mask.
 template <int kEntries, int kTokens> struct WorkList {
   static constexpr int kMaskBits = mask_bits(kTokens);
-  static constexpr int kBytes = 64 + kEntries * (kMaskBits / 8 + 2);
+  static constexpr bool kIsPacked = kMaskBits <= 16;
+  static constexpr int kWords = kIsPacked ? 1 : 1 + kMaskBits / 32;
+  static constexpr int kBytes = 64 + 4 * kEntries * kWords;
   WorkHeader *header;
-  unsigned *masks;
-  unsigned short *tiles;
+  unsigned *entries;
   explicit __device__ __forceinline__ WorkList(unsigned char *bytes)
       : header(reinterpret_cast<WorkHeader *>(bytes)),
-        masks(reinterpret_cast<unsigned *>(bytes + 64)),
-        tiles(reinterpret_cast<unsigned short *>(bytes + 64 + kEntries * kMaskBits / 8)) {}
+        entries(reinterpret_cast<unsigned *>(bytes + 64)) {}
 };
+
+// Writes an entry.
+template <int kEntries, int kTokens, int kMaskWords>
+__device__ __forceinline__ void set_entry(const WorkList<kEntries, kTokens> &list, int entry,
+                                          int key_tile, const unsigned (&mask)[kMaskWords]) {
+  using List = WorkList<kEntries, kTokens>;
+  unsigned *words = list.entries + entry * List::kWords;
+  words[0] = key_tile | (List::kIsPacked ? mask[0] << 16 : 0u);
+  if constexpr (!List::kIsPacked)
+    for (int w = 0; w < kMaskWords; ++w)
+      words[1 + w] = mask[w];
+}
 
 // kStages lists, one behind the other (generic pointers, where Ring holds shared addresses).
 template <int kStages, int kEntries, int kTokens> struct WorkRing {
@@ -131,13 +143,13 @@ __device__ __forceinline__ bool is_shared_tile(const unsigned (&mask)[kMaskWords
   return shared;
 }
 
-// Appends the marked tiles among the window's first `tiles` ones to the list, ascending, from entry
+// Appends the marked tiles among the first `tiles` ones from `window` on to the list, ascending, from entry
 // `length` on; returns the new length. By one warp. kKind: 0 all tiles, 1 those that a warpgroup
 // shares (see is_shared_tile), 2 the others, 3 none. Clears the bitmap behind itself if kClear.
 template <int kKind, bool kClear, int kWarpTokens, int kEntries, int kWindow, int kTokens>
 __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &list,
                                              const WantedBitmap<kWindow, kTokens> &wanted,
-                                             int tiles, int length) {
+                                             int window, int tiles, int length) {
   constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
   constexpr int kMaskWords = (kMaskBits + 31) / 32;
   const int lane = lane_index();
@@ -160,14 +172,7 @@ __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &
     const unsigned found = __ballot_sync(kFullWarp, any); // orders the reads before the clearing
     if (any) {
       const int entry = length + __popc(found & ((1u << lane) - 1));
-      list.tiles[entry] = key_tile;
-      if constexpr (kMaskBits == 8)
-        reinterpret_cast<unsigned char *>(list.masks)[entry] = mask[0];
-      else if constexpr (kMaskBits == 16)
-        reinterpret_cast<unsigned short *>(list.masks)[entry] = mask[0];
-      else
-        for (int w = 0; w < kMaskWords; ++w)
-          list.masks[entry * kMaskWords + w] = mask[w];
+      set_entry(list, entry, window + key_tile, mask);
     }
     if constexpr (kClear)
       for (int w = 0; w < kMaskWords; ++w)
@@ -181,36 +186,33 @@ __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &
 // Appends empty entries until the length is a multiple of kParts; returns it.
 template <int kParts, int kEntries, int kTokens>
 __device__ __forceinline__ int pad_entries(const WorkList<kEntries, kTokens> &list, int length) {
-  constexpr int kMaskBytes = WorkList<kEntries, kTokens>::kMaskBits / 8;
   const int padded = (length + kParts - 1) / kParts * kParts;
-  const int entry = length + lane_index();
-  if (entry < padded) {
-    list.tiles[entry] = 0; // loaded and not used
-    for (int byte = 0; byte < kMaskBytes; ++byte)
-      reinterpret_cast<unsigned char *>(list.masks)[entry * kMaskBytes + byte] = 0;
-  }
+  const unsigned nobody[(WorkList<kEntries, kTokens>::kMaskBits + 31) / 32] = {};
+  if (length + lane_index() < padded)
+    set_entry(list, length + lane_index(), 0, nobody); // loaded and not used
   return padded;
 }
 
-// Makes the list from what is marked among the window's first `tiles` tiles, and clears the bitmap;
+// Makes the list from what is marked among `tiles` tiles from `window` on, and clears the bitmap;
 // by one warp. With kSplit, tiles that only single warps want stand behind the others, in a part of
 // their own, where they are at least a quarter of all: each then costs a product of 16 rows, not 64.
 template <bool kSplit, int kParts, int kWarpTokens, int kEntries, int kWindow, int kTokens>
 __device__ __forceinline__ void fill_list(const WorkList<kEntries, kTokens> &list,
-                                          const WantedBitmap<kWindow, kTokens> &wanted, int tiles) {
+                                          const WantedBitmap<kWindow, kTokens> &wanted, int window,
+                                          int tiles) {
   static_assert(!kSplit || kParts == 1, "single warps take one key tile at a time");
   int shared = 0, length = 0;
   bool split = false;
   if constexpr (kSplit) {
-    shared = append_marked<1, false, kWarpTokens>(list, wanted, tiles, 0);
-    length = append_marked<2, false, kWarpTokens>(list, wanted, tiles, shared);
+    shared = append_marked<1, false, kWarpTokens>(list, wanted, window, tiles, 0);
+    length = append_marked<2, false, kWarpTokens>(list, wanted, window, tiles, shared);
     split = 4 * (length - shared) >= length;
   }
   if (!split)
     shared = length =
-        pad_entries<kParts>(list, append_marked<0, true, kWarpTokens>(list, wanted, tiles, 0));
+        pad_entries<kParts>(list, append_marked<0, true, kWarpTokens>(list, wanted, window, tiles, 0));
   else
-    append_marked<3, true, kWarpTokens>(list, wanted, tiles, 0); // only clears
+    append_marked<3, true, kWarpTokens>(list, wanted, window, tiles, 0); // only clears
   if (lane_index() == 0) {
     list.header->shared = shared;
     list.header->length = length;
@@ -221,12 +223,11 @@ __device__ __forceinline__ void fill_list(const WorkList<kEntries, kTokens> &lis
 // Says what the list is about; by one warp.
 template <int kEntries, int kTokens>
 __device__ __forceinline__ void describe_work(const WorkList<kEntries, kTokens> &list,
-                                              const TokenTile &tile, int select_head, int window,
-                                              bool opens, bool closes) {
+                                              const TokenTile &tile, int select_head, bool opens,
+                                              bool closes) {
   if (lane_index() == 0) {
     list.header->tile = tile;
     list.header->select_head = select_head;
-    list.header->window = window;
     list.header->opens = opens;
     list.header->closes = closes;
   }
@@ -254,9 +255,8 @@ __device__ __forceinline__ WorkHeader work_header(const WorkList<kEntries, kToke
 
 // The entry's key tile, counted from the sequence's first one.
 template <int kEntries, int kTokens>
-__device__ __forceinline__ int work_tile(const WorkList<kEntries, kTokens> &list, int window,
-                                         int entry) {
-  return window + list.tiles[entry];
+__device__ __forceinline__ int work_tile(const WorkList<kEntries, kTokens> &list, int entry) {
+  return list.entries[entry * WorkList<kEntries, kTokens>::kWords] & 0xffff;
 }
 
 // Bits [first, first + kCount) of the entry's mask as one word; kCount is a power of two, at most
@@ -264,9 +264,12 @@ __device__ __forceinline__ int work_tile(const WorkList<kEntries, kTokens> &list
 template <int kCount, int kEntries, int kTokens>
 __device__ __forceinline__ unsigned work_mask(const WorkList<kEntries, kTokens> &list, int entry,
                                               int first) {
+  using List = WorkList<kEntries, kTokens>;
   constexpr unsigned kMask = kCount >= 32 ? 0xffffffffu : (1u << kCount) - 1;
-  const unsigned bit = entry * WorkList<kEntries, kTokens>::kMaskBits + first;
-  return list.masks[bit / 32] >> (bit % 32) & kMask;
+  if constexpr (List::kIsPacked)
+    return list.entries[entry] >> (16 + first) & kMask;
+  else
+    return list.entries[entry * List::kWords + 1 + first / 32] >> (first % 32) & kMask;
 }
 
 // The first step of kParts entries, from entry `from` on and before `limit`, that the warpgroup

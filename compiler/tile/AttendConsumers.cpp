@@ -85,7 +85,7 @@ void WarpgroupAttendBuilder::skip(Value from, Value to) {
 /// Where the step's keys lie and who wants them; waits for its stage. Returns the key tile.
 WarpgroupAttendBuilder::Value WarpgroupAttendBuilder::step(Value entry) {
   stepKeys = t.fragment("step", t.type("StepKeys", {"@kParts"}));
-  t.leaf("read_step", {stepKeys, list, about("window"), entry, warp},
+  t.leaf("read_step", {stepKeys, list, entry, warp},
          {"@kPartKeys", "@kWarpTokens"});
   logits = t.fragment("logits", t.type("Accumulator", {16, "@kKeys"}));
   sums = t.fragment("sums", t.type("StepSums"));
@@ -132,7 +132,7 @@ WarpgroupAttendBuilder::Value WarpgroupAttendBuilder::softmaxStep(Value keyTile)
   } else {
     exponentiate();
     // wgmma cannot be repeated by one warp, mma.sync can.
-    Value leaves = t.value("", "leaves_range", {sums}, {}, t.builder.getI1Type());
+    Value leaves = t.value("", "leaves_range", {sums}, {plan.element}, t.builder.getI1Type());
     raised = t.choose(
         "raised", leaves,
         [&] {

@@ -50,7 +50,7 @@ void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Va
   Value end;
   for (int part = 0; part < sizes.parts; ++part) {
     Value at = part == 0 ? entry : t.add(entry, t.number(part));
-    Value tile = t.value("", "work_tile", {list, about("window"), at});
+    Value tile = t.value("", "work_tile", {list, at});
     firstKeys.push_back(t.mul(tile, named("kPartKeys"), "first_key"));
     Value partEnd = t.add(firstKeys.back(), named("kPartKeys"));
     end = part == 0 ? partEnd : t.max(end, partEnd);
@@ -160,9 +160,9 @@ void WarpgroupAttendBuilder::buildList(Value tile, Value head) {
       t.when(t.less(t.field(tile, "k_length"), named("kDenseLength")), markAll, mark);
     else
       mark();
-    t.leaf("fill_list", {next, wanted, tiles},
+    t.leaf("fill_list", {next, wanted, window, tiles},
            {split ? "true" : "false", "@kParts", "@kWarpTokens"});
-    t.leaf("describe_work", {next, tile, head, window, t.equal(window, t.number(0)),
+    t.leaf("describe_work", {next, tile, head, t.equal(window, t.number(0)),
                              t.atLeast(t.add(window, span), keyTiles)});
     t.leaf("publish", {workBarriers, turn});
     t.leaf("advance", {turn});

@@ -56,7 +56,7 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
         const int fixed = queryBytes + s.stages * (s.stageBytes(plan) + 16) + s.groups * 16 +
                           (kWorkStages + 1) * 16 + 512; // 512: alignment between the objects
         const int room = target.sharedPerBlock - fixed;
-        const int entryBytes = kWorkStages * (s.maskBits / 8 + 2), tileBytes = s.maskBits / 8;
+        const int entryBytes = kWorkStages * s.entryBytes(), tileBytes = s.maskBits / 8;
         const int most = plan.selects()
                              ? llvm::alignTo(s.tokens * plan.topk * s.tilesPerBlock + s.parts, 8)
                              : 1 << 20;
@@ -172,7 +172,7 @@ void WarpgroupAttendBuilder::declare() {
                    t.type("PanelTile", {"@kKeys", "@kValueDim", plan.element}),
                    sizes.stages * valueBytes);
   work = t.shared("work", t.type("WorkRing", {"@kWorkStages", "@kEntries", "@kTokens"}),
-                  kWorkStages * (64 + sizes.entries * (sizes.maskBits / 8 + 2)), true);
+                  kWorkStages * (64 + sizes.entries * sizes.entryBytes()), true);
   wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}),
                     sizes.window * sizes.maskBits / 8, true);
   auto barrierRing = [&](StringRef name, const char *stages, int count) {

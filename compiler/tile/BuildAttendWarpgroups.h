@@ -19,6 +19,9 @@ struct WarpgroupSizes {
   int stages = 0;             ///< of the ring of keys and values
   int entries = 0, window = 0; ///< of one list, and key tiles of the bitmap
 
+  /// Bytes of one entry of a list (templates/work_list.cuh).
+  int entryBytes() const { return maskBits <= 16 ? 4 : 4 + maskBits / 8; }
+
   int stageBytes(const MethodPlan &plan) const {
     return keys * 128 * ((plan.headDim + 63) / 64 + (plan.valueDim + 63) / 64);
   }

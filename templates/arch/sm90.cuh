@@ -75,14 +75,16 @@ template <int kPending> __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// Descriptor of a matrix in shared memory with the 128-byte swizzle ("Matrix Descriptor Format"); offsets in bytes.
-// `leading`: to the next 64 columns of a matrix whose rows run along the product's depth (ignored otherwise);
-// `stride`: to the next 8 rows.
-__device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading,
-                                                                int stride) {
-  return static_cast<unsigned long long>((address & 0x3ffff) >> 4) |
-         static_cast<unsigned long long>(leading >> 4) << 16 |
-         static_cast<unsigned long long>(stride >> 4) << 32 | 1ull << 62;
+// Descriptor of a matrix in shared memory with the 128-byte swizzle and 1024 bytes from 8 rows to the
+// next 8 ("Matrix Descriptor Format"). The low word holds the address in units of 16 bytes, so an
+// offset is added to it in 32 bits. `leading`: bytes to the next 64 columns of a matrix whose rows run
+// along the product's depth; ignored otherwise.
+__device__ __forceinline__ unsigned descriptor_start(unsigned address, int leading) {
+  return (address & 0x3ffff) >> 4 | leading >> 4 << 16;
+}
+__device__ __forceinline__ unsigned long long matrix_descriptor(unsigned start, int offset) {
+  constexpr unsigned long long kHigh = 1024 >> 4 | 1u << 30; // stride of 8 rows, swizzle mode
+  return kHigh << 32 | start + (offset >> 4);
 }
 
 // wgmma_shared: sum[64 x N] = left[64 x 16] right[N x 16]^T (+ sum if `add`), both factors in shared memory with rows
