@@ -80,6 +80,7 @@ private:
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info);
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
+  Status checkReach(const Variables &variables) const;
 
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;
