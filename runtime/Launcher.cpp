@@ -259,6 +259,26 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
   return {};
 }
 
+/// Refuses sequences whose rows no top_k kernel holds: nothing would write their ids.
+Status LoadedProgram::checkReach(const Variables &variables) const {
+  bool selects = false, served = false;
+  for (const Step &step : steps)
+    if (step.kernel->step == "top_k") {
+      Result<int64_t> wanted = step.when.evaluate(variables);
+      if (!wanted)
+        return tl::unexpected(wanted.error());
+      selects = true;
+      served = served || *wanted != 0;
+    }
+  if (selects && !served && variables[Variable::MaxK] > 0)
+    return fail(
+        ErrorKind::Unsupported,
+        fmt::format("launch: sequences of {} keys have more blocks of {} than the selection "
+                    "kernels hold: take larger blocks",
+                    variables[Variable::MaxK], program->spec.block));
+  return {};
+}
+
 Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *workspace,
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
   Result<Plan> planned = plan(args.shape);
@@ -284,6 +304,9 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                             deviceIndex, *current));
   if (args.shape.totalQ == 0)
     return {};
+  if (args.phase != Phase::Attend)
+    if (Status status = checkReach(planned->variables); !status)
+      return status;
 
   Params params{};
   params.q = args.q;

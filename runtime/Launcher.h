@@ -83,6 +83,7 @@ private:
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
   Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
+  Status checkReach(const Variables &variables) const;
 
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;

@@ -16,6 +16,10 @@ struct Variant {
   int blocks() const { return warpsPerRow * keysPerLane * 32; }
 };
 constexpr Variant kVariants[] = {{1, 16, 0}, {1, 64, 512}, {16, 64, 2048}};
+/// For small blocks at the far end: its keys take every register there is, so most of them live in
+/// local memory.
+constexpr Variant kLongest = {32, 64, 32768};
+constexpr int kLongestSequence = 1 << 20; ///< keys
 constexpr int kRowsPerBlockOfThreads = 8; // with one warp per row
 
 class TopKBuilder {
@@ -183,6 +187,8 @@ std::vector<BuiltKernel> buildTopK(ModuleOp module, const MethodPlan &plan) {
   std::vector<BuiltKernel> kernels;
   for (const Variant &variant : kVariants)
     kernels.push_back(TopKBuilder(module, plan, variant).build());
+  if (std::end(kVariants)[-1].blocks() < kLongestSequence / plan.block)
+    kernels.push_back(TopKBuilder(module, plan, kLongest).build());
   return kernels;
 }
 

@@ -17,6 +17,8 @@ namespace {
 /// not touch. At 256 elements a warp of the score kernel holds 32 summary rows in 128 registers,
 /// and its loops reload up to a dozen values per 512 mma.
 int maxSpillBytes(const Kernel &kernel, int headDim) {
+  if (kernel.name == "top_k_65536") // 65536 keys are all registers of an SM; see BuildTopK.cpp
+    return 384;
   return kernel.step == "score" && headDim == 256 ? 112 : 64;
 }
 

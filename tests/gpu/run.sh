@@ -23,13 +23,13 @@ part() { # name, command...: runs it, keeps its output, reports pass or fail
 
 sanitize() { # tool
   compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 5 "$winnow" check --device cuda \
-    --filter '^(tail_of_the_stride|group_4|block_128_group_4|per_query_head|adversarial_ids)$'
+    --filter '^(tail_of_the_stride|group_4|block_128_group_4|per_query_head|adversarial_ids|dim_256_group_8_poison|value_dim_96_group_6|block_16_poison)$'
 }
 
 part doctor "$winnow" doctor
 part native "$winnow" check --device cuda --recorded "$here/../recorded" --method infllm_v2
 part sm_80_level "$winnow" check --device cuda --arch sm_80 --ptx --recorded "$here/../recorded" --method infllm_v2
-part sm_89_level "$winnow" check --device cuda --arch sm_89 --ptx --filter 'model_shape|group|block|tail'
+part sm_89_level "$winnow" check --device cuda --arch sm_89 --ptx --filter 'model_shape|group|block|tail|dim'
 for tool in memcheck racecheck initcheck synccheck; do
   part "$tool" sanitize "$tool"
 done

@@ -105,6 +105,17 @@ TEST_F(LauncherTest, OneChunkWhereTheWorkspaceHoldsAllTokens) {
   EXPECT_EQ(p.buffer[2], nullptr);
 }
 
+TEST_F(LauncherTest, RowsThatNoTopKKernelHoldsAreRefused) {
+  ProgramImage image = sampleImage();
+  image.kernels[2].when = "max_k <= 4096";
+  load(image);
+  EXPECT_TRUE(launch(arguments({1, 1, 4096, 1, 4096})));
+  Status status = launch(arguments({1, 1, 4097, 1, 4097}));
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::Unsupported);
+  EXPECT_NE(status.error().message.find("4097 keys have more blocks of 64"), std::string::npos);
+}
+
 TEST_F(LauncherTest, ChunksAlternateScoreAndTopK) {
   // max_k 65536: 1024 scores a row, 128 tokens a chunk
   const Shape shape{1, 300, 65536, 300, 65536};

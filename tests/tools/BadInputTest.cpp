@@ -74,6 +74,12 @@ TEST_F(BadInput, wrongHeadDim) {
   expectRefusal(run({}), Usage, {"k.npy", "head_dim 128"});
 }
 
+TEST_F(BadInput, wrongValueDim) {
+  writeGoodTensors();
+  expectRefusal(run({"--value-dim", "96"}), Usage,
+                {"v.npy", "value_dim 64", "--value-dim says 96"});
+}
+
 TEST_F(BadInput, wrongRank) {
   writeGoodTensors();
   write("v.npy", {kTokens, kKvHeads * kHeadDim});
