@@ -67,7 +67,9 @@ public:
         ->capture_default_str();
     command.add_flag("--prepare", prepareOnly,
                      "Compile for --arch into the cache and stop; needs no GPU");
-    command.add_option("--part", part, "I/N: with --prepare, compile only this part")->group("");
+    command.add_option("--part", part, "I/N: with --prepare, compile only this part")
+        ->take_last()
+        ->group("");
   }
 
   Status run() {
@@ -282,10 +284,8 @@ private:
       if (!m.timing.fault.empty() && failure.empty())
         failure =
             fmt::format("{} at {} tokens, {}: {}", m.phase, m.tokens, m.variant, m.timing.fault);
-      if (!session.json) {
-        fmt::print("{}", measurementText(m));
-        std::fflush(stdout);
-      }
+      fmt::print(session.json ? stderr : stdout, "{}", measurementText(m));
+      std::fflush(stdout);
       results.push_back(std::move(m));
     }
     return {};

@@ -144,7 +144,7 @@ Result<std::vector<Timing>> BenchDevice::measure(const reference::Method &method
     timings[i].fastestMs = times[i].front();
     timings[i].clock = static_cast<int>(median(clocks[i]));
     if (phase != Phase::Attend)
-      WINNOW_CHECK(kernelTimes(variants[i], args, timings[i]));
+      WINNOW_CHECK(kernelTimes(variants[i], args, std::min(rounds, kKernelRounds), timings[i]));
   }
   return timings;
 }
@@ -171,9 +171,10 @@ Result<double> BenchDevice::timedLaunch(const Variant &variant, const LaunchArgs
   return milliseconds;
 }
 
-Status BenchDevice::kernelTimes(const Variant &variant, const LaunchArgs &args, Timing &timing) {
+Status BenchDevice::kernelTimes(const Variant &variant, const LaunchArgs &args, int rounds,
+                                Timing &timing) {
   std::map<std::string, std::vector<double>> times;
-  for (int round = 0; round < kKernelRounds; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     KernelTimer timer(driver);
     WINNOW_CHECK(timer.begin(stream->get()));
     WINNOW_CHECK(launch(variant, args, &timer));

@@ -46,7 +46,7 @@ public:
 private:
   Status launch(const Variant &variant, const LaunchArgs &args, KernelTimer *timer);
   Result<double> timedLaunch(const Variant &variant, const LaunchArgs &args, Timing &timing);
-  Status kernelTimes(const Variant &variant, const LaunchArgs &args, Timing &timing);
+  Status kernelTimes(const Variant &variant, const LaunchArgs &args, int rounds, Timing &timing);
   /// The first fault of the sampled rows, or empty.
   Result<std::string> verify(const reference::Method &method, Phase phase);
   Status downloadRows(const reference::Method &method);

@@ -14,6 +14,11 @@
 namespace winnow {
 namespace {
 
+bool sameProgram(const ConformanceCase &a, const ConformanceCase &b) {
+  return a.method == b.method && a.spec.text() == b.spec.text() &&
+         a.config.text() == b.config.text();
+}
+
 class CheckCommand {
 public:
   CheckCommand(CLI::App &command, Session &session) : session(session) {
@@ -45,7 +50,10 @@ public:
         ->group(random);
     command.add_flag("--prepare", prepareOnly,
                      "Compile for --arch into the cache and stop; needs no GPU");
-    command.add_option("--part", part, "I/N: with --prepare, compile only this part")->group("");
+    command
+        .add_option("--part", partText,
+                    "I/N: this part of the cases alone, for several processes side by side")
+        ->take_last();
   }
 
   Status run() {
@@ -58,6 +66,9 @@ public:
       return fail(ErrorKind::Usage, "--recorded and --method go together");
     if (choice.only >= 0 && choice.draws == 0)
       choice.draws = choice.only + 1;
+    part = Part::parse(partText);
+    if (!partText.empty() && !part)
+      return fail(ErrorKind::Usage, fmt::format("--part {}: write I/N with I below N", partText));
     if (prepareOnly)
       return prepare();
     if (choice.draws == 0 || listOnly) {
@@ -77,6 +88,8 @@ public:
     if (choice.draws > 0)
       if (Status status = choose(); !status)
         return status;
+    if (part)
+      takePart();
     if (backend->isGpu())
       tell(preparePrograms(requests(backend->arch()), cache, {}));
     double began = now();
@@ -133,6 +146,18 @@ private:
     return {};
   }
 
+  /// Keeps the items of --part; neighbours that share a program stay together.
+  void takePart() {
+    std::vector<CheckItem> kept;
+    int program = -1;
+    for (size_t i = 0; i < items.size(); ++i) {
+      program += i == 0 || !sameProgram(items[i - 1].test, items[i].test);
+      if (program % part->count == part->index)
+        kept.push_back(items[i]);
+    }
+    items = std::move(kept);
+  }
+
   Status list() {
     for (const CheckItem &item : items)
       fmt::print("{}{}\n", choice.draws ? item.repeat : item.test.name,
@@ -143,14 +168,11 @@ private:
   std::vector<CompileRequest> requests(const std::string &arch) const {
     std::vector<CompileRequest> list;
     for (size_t i = 0; i < items.size(); ++i) {
-      CompileRequest request = requestFor(items[i].test);
-      request.arch = arch;
-      request.asPtx = options.ptx;
-      bool repeated = !list.empty() && list.back().method == request.method &&
-                      list.back().spec.text() == request.spec.text() &&
-                      list.back().config.text() == request.config.text();
-      if (!repeated)
-        list.push_back(std::move(request));
+      if (i > 0 && sameProgram(items[i - 1].test, items[i].test))
+        continue;
+      list.push_back(requestFor(items[i].test));
+      list.back().arch = arch;
+      list.back().asPtx = options.ptx;
     }
     return list;
   }
@@ -164,13 +186,10 @@ private:
       return tl::unexpected(target.error());
     if (cache.options().directory.empty())
       return fail(ErrorKind::Usage, "--prepare needs a cache directory: set WINNOW_CACHE_DIR");
-    std::optional<Part> share = Part::parse(part);
-    if (!part.empty() && !share)
-      return fail(ErrorKind::Usage, fmt::format("--part {}: write I/N with I below N", part));
     choice.arch = options.arch;
     if (Status status = choose(); !status)
       return status;
-    PrepareReport report = preparePrograms(requests(options.arch), cache, share);
+    PrepareReport report = preparePrograms(requests(options.arch), cache, part);
     if (session.json)
       fmt::print("{}\n", nlohmann::json{{"programs", report.programs},
                                         {"cached", report.cached},
@@ -249,7 +268,8 @@ private:
   std::regex pattern;
   bool large = false, listOnly = false, prepareOnly = false;
   RandomChoice choice;
-  std::string part;
+  std::string partText;
+  std::optional<Part> part;
   std::vector<CheckItem> items;
   std::vector<RecordedCase> recorded;
   double tolerance = 1.0 / 256;

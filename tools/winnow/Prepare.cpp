@@ -4,11 +4,13 @@
 #include "tools/winnow/Session.h"
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -41,6 +43,7 @@ pid_t startHelper(int index, int count) {
   argv.push_back(nullptr);
   pid_t child = ::fork();
   if (child == 0) { // until exec only calls that may follow a fork
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     int nowhere = ::open("/dev/null", O_WRONLY);
     ::dup2(nowhere, 1);
     ::dup2(nowhere, 2);
