@@ -86,26 +86,21 @@ Result<OwningOpRef<ModuleOp>> parseMethod(Session &session, const MethodInfo &me
 /// Refuses tunables that no kernel can be built with (fault F13: a config from anywhere passes
 /// here).
 Status checkConfig(const Config &config) {
-  struct Choice {
-    const char *name;
-    int value;
-    std::vector<int> legal;
-  };
-  for (const Choice &choice : {Choice{"attend_warps", config.attendWarps, {1, 2, 4, 6, 8, 12, 16}},
-                               Choice{"attend_producers", config.attendProducers, {1, 2, 4, 8}},
-                               Choice{"attend_stages", config.attendStages, {2, 3, 4, 5, 6, 7, 8}},
-                               Choice{"attend_keys", config.attendKeys, {32, 64}},
-                               Choice{"attend_split", config.attendSplit, {1, 2}},
-                               Choice{"attend_softmax", config.attendSoftmax, {1, 2}},
-                               Choice{"score_tokens", config.scoreTokens, {16}}})
-    if (choice.value != 0 && !llvm::is_contained(choice.legal, choice.value))
-      return fail(ErrorKind::Usage,
-                  llvm::formatv("{0}={1} is no legal tunable: it may be {2}, or 0 for the default",
-                                choice.name, choice.value,
-                                llvm::make_range(choice.legal.begin(), choice.legal.end()))
-                      .str());
-  if (config.scoreChunkMiB < 0 || config.scoreChunkMiB > 1 << 20)
-    return fail(ErrorKind::Usage, "score_chunk_mib must lie in 0..1048576 (0: the default)");
+  for (const LegalTunable &tunable : legalConfigValues()) {
+    int value = config.*tunable.member;
+    if (tunable.upTo ? value >= 0 && value <= tunable.upTo
+                     : value == 0 || llvm::is_contained(tunable.values, value))
+      continue;
+    if (tunable.upTo)
+      return fail(ErrorKind::Usage, llvm::formatv("{0} must lie in 0..{1} (0: the default)",
+                                                  tunable.name, tunable.upTo)
+                                        .str());
+    return fail(ErrorKind::Usage,
+                llvm::formatv("{0}={1} is no legal tunable: it may be {2}, or 0 for the default",
+                              tunable.name, value,
+                              llvm::make_range(tunable.values.begin(), tunable.values.end()))
+                    .str());
+  }
   return {};
 }
 
@@ -187,6 +182,22 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
 }
 
 } // namespace
+
+const std::vector<LegalTunable> &legalConfigValues() {
+  static const std::vector<LegalTunable> tunables = {
+      {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 8, 12, 16}},
+      {"attend_producers", &Config::attendProducers, {1, 2, 4, 8}},
+      {"attend_stages", &Config::attendStages, {2, 3, 4, 5, 6, 7, 8}},
+      {"attend_keys", &Config::attendKeys, {32, 64}},
+      {"attend_split", &Config::attendSplit, {1, 2}},
+      {"attend_softmax", &Config::attendSoftmax, {1, 2}},
+      {"score_tokens", &Config::scoreTokens, {16}},
+      {"score_chunk_mib", &Config::scoreChunkMiB, {1, 2, 16, 64, 1024}, 1 << 20},
+  };
+  // A field without an entry would never be checked.
+  static_assert(sizeof(Config) == 8 * sizeof(int));
+  return tunables;
+}
 
 std::vector<MethodInfo> builtinMethods() {
   std::vector<MethodInfo> methods;

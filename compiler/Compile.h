@@ -35,6 +35,16 @@ Result<ProgramImage> compileProgram(const CompileRequest &request);
 /// NVRTC build.
 Result<std::string> programKey(const CompileRequest &request);
 
+/// A field of Config and the values that kernels can be built with, besides 0 for the default.
+struct LegalTunable {
+  const char *name; ///< as Config::parse takes it
+  int Config::*member;
+  std::vector<int> values; ///< all of them; examples where `upTo` is set
+  int upTo = 0;            ///< any value from 0 to this is legal
+};
+/// One entry per field of Config.
+const std::vector<LegalTunable> &legalConfigValues();
+
 struct MethodInfo {
   std::string name, description, text;
 };

@@ -17,6 +17,7 @@ struct Target {
   bool hasBulkCopy;       ///< TMA, cp.async.bulk
   bool hasWarpgroupMma;   ///< wgmma
   const char *leafHeader; ///< templates/arch/<this>
+  double tensorTflops;    ///< what bf16 matrix products reach, in 1e12 operations per second
 };
 
 const std::vector<Target> &targets();

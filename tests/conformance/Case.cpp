@@ -4,6 +4,7 @@
 #include "tests/conformance/cases.inc"
 #include "tests/reference/Half.h"
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -13,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-ConformanceCase parseCase(const json &entry) {
+Result<ConformanceCase> parseCase(const json &entry) {
   ConformanceCase test;
   test.name = entry.at("name");
   test.method = entry.at("method");
@@ -29,6 +30,10 @@ ConformanceCase parseCase(const json &entry) {
   json settings = entry.value("set", json::object());
   for (const auto &[name, value] : settings.items())
     spec.params[name] = value.is_string() ? value.get<std::string>() : value.dump();
+  Result<Config> config = Config::parse(entry.value("config", ""));
+  if (!config)
+    return tl::unexpected(config.error());
+  test.config = *config;
   for (const json &lengths : entry.at("sequences"))
     test.sequences.emplace_back(lengths.at(0), lengths.at(1));
   test.data = entry.value("data", "normal");
@@ -43,32 +48,44 @@ ConformanceCase parseCase(const json &entry) {
 /// differ in their scores.
 class TensorFiller {
 public:
-  TensorFiller(const ConformanceCase &test) : test(test), wide(test.data == "wide") {}
+  TensorFiller(const ConformanceCase &test, int threads) : test(test) {
+    options.threads = threads;
+    const double keyDeviation = std::sqrt(1 + kNoise * kNoise);
+    auto deviationFor = [&](double logits) {
+      return logits / (keyDeviation * std::sqrt(test.spec.headDim) * test.spec.softmaxScale());
+    };
+    if (test.data == "wide")
+      queryDeviation = 3, keyFactor = 4;
+    else if (test.data == "sigma8")
+      queryDeviation = deviationFor(8);
+    else if (test.data == "huge")
+      queryDeviation = deviationFor(40);
+  }
 
   void queries(std::vector<uint16_t> &q, size_t elements) const {
-    reference::parallelFor((elements + kChunk - 1) / kChunk, {}, [&](size_t chunk) {
+    reference::parallelFor((elements + kChunk - 1) / kChunk, options, [&](size_t chunk) {
       for (size_t i = chunk * kChunk; i < std::min(elements, (chunk + 1) * kChunk); ++i)
-        q[i] = reference::toWord(randomNormal(test.seed * 16 + 1, i) * (wide ? 3.0 : 1.5),
+        q[i] = reference::toWord(randomNormal(test.seed * 16 + 1, i) * queryDeviation,
                                  test.spec.dtype);
     });
   }
 
   void keys(std::vector<uint16_t> &k, int begin, int end) const {
     size_t width = keyWidth();
-    reference::parallelFor(end - begin, {}, [&](size_t t) {
+    reference::parallelFor(end - begin, options, [&](size_t t) {
       for (size_t i = 0; i < width; ++i) {
         size_t topic = test.data == "ties" ? 0 : 1 + t / 40;
         double value = randomNormal(test.seed * 16 + 2, topic * width + i);
         if (test.data != "ties")
-          value += 0.7 * randomNormal(test.seed * 16 + 3, (begin + t) * width + i);
-        k[(begin + t) * width + i] = reference::toWord(value * (wide ? 4.0 : 1.0), test.spec.dtype);
+          value += kNoise * randomNormal(test.seed * 16 + 3, (begin + t) * width + i);
+        k[(begin + t) * width + i] = reference::toWord(value * keyFactor, test.spec.dtype);
       }
     });
   }
 
   void values(std::vector<uint16_t> &v, int begin, int end) const {
     size_t width = valueWidth();
-    reference::parallelFor(end - begin, {}, [&](size_t t) {
+    reference::parallelFor(end - begin, options, [&](size_t t) {
       for (size_t i = (begin + t) * width; i < (begin + t + 1) * width; ++i)
         v[i] = reference::toWord(randomNormal(test.seed * 16 + 4, i), test.spec.dtype);
     });
@@ -81,8 +98,10 @@ public:
 
 private:
   static constexpr size_t kChunk = 65536;
+  static constexpr double kNoise = 0.7;
   const ConformanceCase &test;
-  bool wide;
+  reference::Options options;
+  double queryDeviation = 1.5, keyFactor = 1;
 };
 
 constexpr int kPoisonTokens = 37; // odd, so that no tile boundary hides a leak
@@ -139,12 +158,15 @@ Result<std::vector<ConformanceCase>> conformanceCases() {
     if (!complete)
       return fail(ErrorKind::Usage,
                   fmt::format("a case lacks name, method or sequences: {}", entry.dump()));
-    cases.push_back(parseCase(entry));
+    Result<ConformanceCase> test = parseCase(entry);
+    if (!test)
+      return tl::unexpected(test.error());
+    cases.push_back(std::move(*test));
   }
   return cases;
 }
 
-CaseInputs makeInputs(const ConformanceCase &test, int selectHeads) {
+CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads) {
   CaseInputs inputs;
   reference::Problem &problem = inputs.problem;
   problem.heads = test.spec.heads;
@@ -170,7 +192,7 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads) {
   if (poisoned)
     append(0, kPoisonTokens);
 
-  TensorFiller fill(test);
+  TensorFiller fill(test, threads);
   size_t queryElements = static_cast<size_t>(problem.totalQ()) * problem.heads * problem.headDim;
   size_t keyTokens = static_cast<size_t>(problem.cuK.back()) + kPoisonTokens;
   uint16_t nan = reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype);

@@ -12,8 +12,10 @@ namespace winnow {
 struct ConformanceCase {
   std::string name, method;
   Spec spec;
+  Config config;                              ///< tunables, for implementations that have them
   std::vector<std::pair<int, int>> sequences; ///< (query tokens, key tokens)
-  /// "normal": keys with topics; "wide": the same with large logits; "ties": all keys of a head
+  /// "normal": keys with topics; "wide", "sigma8" and "huge": the same with larger logits (of
+  /// deviation 8 and 40 in the last two, whatever the scale); "ties": all keys of a head
   /// alike, so that only the tie rule decides; "poison": sequences of NaN and infinity without
   /// queries stand between the real ones.
   std::string data = "normal";
@@ -32,6 +34,6 @@ struct CaseInputs {
   reference::Problem problem; ///< points into the vectors above
   std::vector<int32_t> ids;   ///< filled where ids are given
 };
-CaseInputs makeInputs(const ConformanceCase &test, int selectHeads);
+CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads = 0);
 
 } // namespace winnow

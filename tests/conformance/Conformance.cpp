@@ -5,7 +5,7 @@
 namespace winnow {
 
 Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
-                           const CaseRunner &run, double tolerance) {
+                           const CaseRunner &run, double tolerance, int threads) {
   Result<reference::Method> method = axes(test.method, test.spec);
   if (!method)
     return tl::unexpected(method.error());
@@ -13,13 +13,14 @@ Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
   shape.heads = test.spec.heads;
   shape.kvHeads = test.spec.kvHeads;
   int selectHeads = shape.selectHeads(*method);
-  CaseInputs inputs = makeInputs(test, selectHeads);
+  CaseInputs inputs = makeInputs(test, selectHeads, threads);
   Result<CaseAnswer> answer = run(test, inputs);
   if (!answer)
     return tl::unexpected(answer.error());
 
   CaseResult result;
   reference::Options options;
+  options.threads = threads;
   options.rows = reference::sampleRows(inputs.problem, test.rows);
   if (options.rows.empty()) { // a batch of empty sequences: that it returns is the test
     result.passed = true;

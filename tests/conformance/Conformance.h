@@ -30,7 +30,8 @@ struct CaseResult {
 };
 
 /// `tolerance`: relative distance within which block scores count as tied (see compareSelection).
+/// `threads`: for the inputs and the reference, 0 = all cores.
 Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
-                           const CaseRunner &run, double tolerance = 1.0 / 256);
+                           const CaseRunner &run, double tolerance = 1.0 / 256, int threads = 0);
 
 } // namespace winnow

@@ -1,6 +1,7 @@
 // The judge of conformance on itself: the reference, taken as an implementation, passes every case;
 // an implementation with a fault does not.
 #include "tests/conformance/Conformance.h"
+#include "tests/conformance/RandomCases.h"
 #include "tests/reference/Half.h"
 #include "tools/winnow/MethodAxes.h"
 #include <algorithm>
@@ -88,6 +89,46 @@ TEST(Conformance, faultsAreFound) {
     ASSERT_TRUE(result) << test.name;
     EXPECT_FALSE(result->passed) << test.name << ": " << result->text;
   }
+}
+
+/// A compiler that serves one head dimension and one tunable.
+DrawSpace smallSpace() {
+  DrawSpace space;
+  space.methods = {{"a", {}}, {"b", {{"init", "1"}, {"local", "2"}}}};
+  space.tunables = {{"attend_stages", {2, 3}}};
+  space.serves = [](const std::string &, const Spec &spec, const Config &config) -> Status {
+    if (spec.headDim != 64 || config.attendStages == 3)
+      return fail(ErrorKind::Unsupported, "not served");
+    return {};
+  };
+  return space;
+}
+
+TEST(RandomCases, onlyWhatIsServed) {
+  DrawSpace space = smallSpace();
+  std::set<std::string> methods, data;
+  std::set<int> stages;
+  for (int i = 0; i < 50; ++i) {
+    Result<DrawnProgram> program = drawProgram(space, 1, i);
+    ASSERT_TRUE(program);
+    EXPECT_EQ(program->spec.headDim, 64);
+    EXPECT_EQ(program->spec.params.count("init"), program->method == "b");
+    methods.insert(program->method);
+    stages.insert(program->config.attendStages);
+    ConformanceCase test = drawCase(*program, true, 1, i * kDrawsPerProgram);
+    data.insert(test.data);
+    for (auto [queries, keys] : test.sequences)
+      EXPECT_LE(queries, keys);
+    EXPECT_EQ(describe(test), describe(drawCase(*drawProgram(space, 1, i), true, 1, i * 8)));
+  }
+  EXPECT_EQ(methods.size(), 2u);
+  EXPECT_EQ(stages, (std::set<int>{0, 2}));
+  EXPECT_EQ(data.size(), 6u);
+  space.serves = [](auto &&...) -> Status { return fail(ErrorKind::Unsupported, "nothing"); };
+  EXPECT_FALSE(drawProgram(space, 1, 0));
+  // A fault is no refusal: it stays with the draw and is found when it runs.
+  space.serves = [](auto &&...) -> Status { return fail(ErrorKind::CompileFailed, "fault"); };
+  EXPECT_TRUE(drawProgram(space, 1, 0));
 }
 
 } // namespace

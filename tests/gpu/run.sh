@@ -1,45 +1,133 @@
 #!/usr/bin/env bash
-# The GPU suite: conformance of native and of sm_80-level code, the recorded answers, compute-sanitizer, times beside
-# PyTorch's dense attention. Needs a GPU, NVRTC and the `winnow` tool; everything else is in the tool.
+# The GPU suite, in a time box: conformance of native, sm_80-level and sm_89-level code, random cases,
+# compute-sanitizer, times beside PyTorch's dense attention, a million tokens. One line per part; everything else is
+# in the folder for logs. Needs a GPU and the `winnow` tool; whatever is compiled comes from the cache if it is there.
 #   tests/gpu/run.sh [path of winnow] [folder for logs]
-# Exit code 0 only if every part passed. A part that cannot run is a failure, not a pass.
+# Variables: PARTS (default: all, in the order below), WINNOW_CACHE_DIR (cache of compiled kernels), BOX (seconds for
+# everything, 540), ARCH (the card's own architecture, sm_90a), SEED and DRAWS (random cases), README (a file that gets
+# the table of times between its marks).
+#   PARTS=prepare tests/gpu/run.sh    fills the cache for all parts; needs no GPU
+# Exit code 0 only if every part passed. A part that cannot run, or has no time left, is a failure, not a pass.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 winnow=${1:-$here/../../build/bin/winnow}
 logs=${2:-/tmp/winnow-gpu}
+PARTS=${PARTS:-doctor native sm_80 random memcheck racecheck synccheck initcheck bench million sm_89 run}
+BOX=${BOX:-540} ARCH=${ARCH:-sm_90a} SEED=${SEED:-1} DRAWS=${DRAWS:-500}
 mkdir -p "$logs"
 failed=0
 
-part() { # name, command...: runs it, keeps its output, reports pass or fail
-  local name=$1
-  shift
-  if "$@" >"$logs/$name.txt" 2>&1; then
-    printf 'pass  %-22s %s\n' "$name" "$(tail -n 1 "$logs/$name.txt" | cut -c1-120)"
-  else
-    printf 'FAIL  %-22s %s\n' "$name" "$(tail -n 1 "$logs/$name.txt" | cut -c1-120)"
+# What each part compiles is named once, for running and for preparing.
+recorded=(--recorded "$here/../recorded" --method infllm_v2)
+sm_89_cases=(--filter 'model_shape|group|block|tail|adversarial|dense|sum_pool|per_query|rewritten')
+random=(--random "$DRAWS" --seed "$SEED")
+bench=(prefill --seq "16384,32768,131072" --topk "96,16" --overlap "1,8,32,128")
+million=(prefill --seq 1048576 --topk 96 --overlap 32 --rounds 3 --rows 8)
+broad='^(tail|compat_tail|short|empty|history|many_kv|group|block|topk_[13]|lse|softmax|wide|ties|poison|adversarial|dense|sum_pool|per_query|rewritten)'
+small='^(short_sequences|group_2|block_128_group_4|per_query_head_block_128|adversarial_ids_group_1|dense_group_1_fp16|sum_pool_group_4_fp16|rewritten_scores_group_2)$'
+
+part() { # name, seconds at most, command...: runs it within the box, keeps its output, reports in one line
+  local name=$1 limit=$2 began=$SECONDS left=$((BOX - SECONDS)) code=0
+  shift 2
+  if ((left < 5)); then
+    printf 'FAIL  %-12s        no time left of %s s\n' "$name" "$BOX"
     failed=1
+    return
   fi
+  ((limit > left)) && limit=$left
+  timeout -k 5 "$limit" "$@" >"$logs/$name.txt" 2>"$logs/$name.err" || code=$?
+  local verdict=pass words
+  words=$(tail -n 1 "$logs/$name.txt" | cut -c1-140)
+  if ((code)); then
+    verdict=FAIL
+    failed=1
+    words="exit code $code; $words; $(tail -n 1 "$logs/$name.err" | cut -c1-200)"
+    ((code == 124)) && words="stopped after $limit s; $words"
+  fi
+  printf '%s  %-12s %4d s  %s\n' "$verdict" "$name" $((SECONDS - began)) "$words"
+  ((code)) && grep -h -m 3 -E '^FAIL|WRONG|=========.*(ERROR|Invalid|hazard)' "$logs/$name.txt" | sed 's/^/      /'
 }
 
-sanitize() { # tool
-  compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 5 "$winnow" check --device cuda \
-    --filter '^(tail_of_the_stride|group_4|block_128_group_4|per_query_head|adversarial_ids|dim_256_group_8_poison|value_dim_96_group_6|block_16_poison)$'
+check() { # name, seconds at most, flags...
+  local name=$1 limit=$2
+  shift 2
+  part "$name" "$limit" "$winnow" check --device cuda "$@"
 }
 
-part doctor "$winnow" doctor
-part native "$winnow" check --device cuda --recorded "$here/../recorded" --method infllm_v2
-part sm_80_level "$winnow" check --device cuda --arch sm_80 --ptx --recorded "$here/../recorded" --method infllm_v2
-part sm_89_level "$winnow" check --device cuda --arch sm_89 --ptx --filter 'model_shape|group|block|tail|dim'
-for tool in memcheck racecheck initcheck synccheck; do
-  part "$tool" sanitize "$tool"
+shards() { # flags...: six processes side by side, because the driver compiles PTX on one core each
+  local count=6 i pids=() code=0
+  for ((i = 0; i < count; i++)); do
+    "$winnow" check --device cuda --part "$i/$count" "$@" >"$logs/shard.$i" 2>"$logs/shard.$i.err" &
+    pids+=($!)
+  done
+  for i in "${!pids[@]}"; do
+    wait "${pids[i]}" || code=$?
+    cat "$logs/shard.$i"
+    grep -h '^winnow:' "$logs/shard.$i.err" >&2
+  done
+  awk '/^[0-9]+ passed/ {p += $1; f += $3} END {print p + 0 " passed, " f + 0 " failed"}' "$logs"/shard.[0-9]
+  return "$code"
+}
+
+sanitize() { # tool, seconds at most, cases
+  part "$1" "$2" compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 5 "$winnow" check --device cuda --filter "$3"
+}
+
+prepare() {
+  "$winnow" check --arch "$ARCH" --prepare "${recorded[@]}" &&
+    "$winnow" check --arch sm_80 --ptx --prepare "${recorded[@]}" &&
+    "$winnow" check --arch sm_89 --ptx --prepare "${sm_89_cases[@]}" &&
+    "$winnow" check --arch "$ARCH" --prepare "${random[@]}" &&
+    "$winnow" check --arch "$ARCH" --prepare --large --filter offsets_past &&
+    "$winnow" bench "${bench[@]}" --arch "$ARCH" --prepare &&
+    "$winnow" compile infllm_v2 >/dev/null
+}
+
+times() {
+  # shellcheck disable=SC2046
+  set -- $(python3 "$here/dense_peers.py" --seq 16384 32768 131072 | tr '\n' ' ')
+  "$winnow" bench "${bench[@]}" "$@" --json >"$logs/bench.json" &&
+    "$winnow" bench table "$logs/bench.json" ${README:+--into "$README"} &&
+    if [[ $# == 0 ]]; then echo "no peer was measured" && false; else echo "peers: $*"; fi
+}
+
+million() {
+  "$winnow" bench "${million[@]}" --json >"$logs/million.json" && "$winnow" bench table "$logs/million.json" &&
+    "$winnow" check --device cuda --large --filter offsets_past
+}
+
+doctor() {
+  "$winnow" doctor && "$winnow" doctor | grep -m 1 '^driver'
+}
+
+run() {
+  "$winnow" run "$here/../../examples/softcap.mlir" --seq 8192 --topk 64 --no-dense --svg "$logs/softcap.svg" &&
+    "$winnow" run infllm_v2 --svg "$logs/selection.svg"
+}
+
+# Functions under `timeout` need a shell of their own.
+export -f doctor shards prepare times million run
+export winnow here logs ARCH README
+inside() { # function, flags...: a command line that runs it
+  printf '%s; ' "$(declare -p recorded sm_89_cases random bench million)"
+  printf '%q ' "$@"
+}
+
+for name in $PARTS; do
+  case $name in
+  prepare) BOX=3600 && part prepare 3600 bash -c "$(inside prepare)" ;;
+  doctor) part doctor 20 bash -c "$(inside doctor)" ;;
+  native) check native 90 "${recorded[@]}" ;;
+  sm_80) part sm_80 120 bash -c "$(inside shards --arch sm_80 --ptx "${recorded[@]}")" ;;
+  sm_89) part sm_89 100 bash -c "$(inside shards --arch sm_89 --ptx "${sm_89_cases[@]}")" ;;
+  random) check random 150 "${random[@]}" ;;
+  memcheck) sanitize memcheck 120 "$broad" ;;
+  racecheck | synccheck | initcheck) sanitize "$name" 60 "$small" ;;
+  bench) part bench 150 bash -c "$(inside times)" ;;
+  million) part million 90 bash -c "$(inside million)" ;;
+  run) part run 60 bash -c "$(inside run)" ;;
+  *) printf 'FAIL  %-12s        no such part\n' "$name" && failed=1 ;;
+  esac
 done
-for seq in 32768 131072; do
-  peers=$(python3 "$here/dense_peers.py" --seq "$seq" 2>"$logs/peers_$seq.txt" | tr '\n' ' ')
-  # shellcheck disable=SC2086
-  part "bench_$seq" "$winnow" bench prefill --seq "$seq" --overlap 1,8,32 $peers
-  cat "$logs/bench_$seq.txt"
-done
-part own_method "$winnow" run "$here/../../examples/softcap.mlir" --seq 8192 --topk 64 --no-dense --svg "$logs/softcap.svg"
-part main_job "$winnow" run infllm_v2 --svg "$logs/selection.svg"
-cat "$logs/main_job.txt"
+printf '%d s; logs in %s\n' "$SECONDS" "$logs"
 exit $failed

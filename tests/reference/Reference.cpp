@@ -63,9 +63,25 @@ std::vector<int> sampleRows(const Problem &problem, int count) {
   return {rows.begin(), rows.end()};
 }
 
+double dotProduct(const double *a, const double *b, int count) {
+  constexpr int lanes = 8;
+  double sums[lanes] = {};
+  int i = 0;
+  for (; i + lanes <= count; i += lanes)
+    for (int lane = 0; lane < lanes; ++lane)
+      sums[lane] += a[i + lane] * b[i + lane];
+  for (; i < count; ++i)
+    sums[0] += a[i] * b[i];
+  double sum = 0;
+  for (double part : sums)
+    sum += part;
+  return sum;
+}
+
 void parallelFor(size_t count, const Options &options, const std::function<void(size_t)> &body) {
-  unsigned threads =
+  size_t threads =
       options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  threads = std::min(threads, count);
   std::atomic<size_t> next{0};
   auto work = [&](bool reports) {
     for (size_t i; (i = next.fetch_add(1)) < count;) {
@@ -75,7 +91,7 @@ void parallelFor(size_t count, const Options &options, const std::function<void(
     }
   };
   std::vector<std::thread> helpers;
-  for (unsigned t = 1; t < threads; ++t)
+  for (size_t t = 1; t < threads; ++t)
     helpers.emplace_back(work, false);
   work(true);
   for (std::thread &helper : helpers)

@@ -97,7 +97,8 @@ struct Selection {
 /// Steps 1 to 4: summaries, scores, pooling, forced blocks, top-k.
 Selection select(const Method &method, const Problem &problem, const Options &options = {});
 /// Summaries of one sequence, [whole windows, kv_heads, head_dim], fp64 means rounded to the dtype.
-std::vector<uint16_t> summarize(const Problem &problem, int sequence, int window, int stride);
+std::vector<uint16_t> summarize(const Problem &problem, int sequence, int window, int stride,
+                                int threads = 0);
 /// Is block b forced for a query at `position`?
 bool isForced(const Method &method, const Problem &problem, int position, int b);
 
@@ -107,11 +108,12 @@ bool isForced(const Method &method, const Problem &problem, int position, int b)
 struct Attention {
   std::vector<int> rows;
   int heads = 0, valueDim = 0;
-  std::vector<double> out;   ///< [rows, heads, value_dim]
-  std::vector<double> plain; ///< the same in plain 16-bit arithmetic
-  std::vector<double> bound; ///< [rows, heads, value_dim], error that 16-bit probabilities and
-                             ///< output explain, doubled
-  std::vector<double> lse;   ///< [heads, rows], natural log; -inf where nothing is selected
+  std::vector<double> out;      ///< [rows, heads, value_dim]
+  std::vector<double> plain;    ///< the same in plain 16-bit arithmetic
+  std::vector<double> bound;    ///< [rows, heads, value_dim], error that 16-bit probabilities and
+                                ///< output explain, doubled
+  std::vector<double> lse;      ///< [heads, rows], natural log; -inf where nothing is selected
+  std::vector<double> lseBound; ///< [heads, rows], error that fp32 logits explain, at least 1e-4
 };
 
 /// Step 5 over given ids [select_heads, total_q, topk] (any content: -1, duplicates, out of range
@@ -123,6 +125,9 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
 /// ids as a tensor [select_heads, total_q, topk] with -1 padding; rows that were not computed are
 /// all -1.
 std::vector<int32_t> idsTensor(const Selection &selection, const Problem &problem);
+
+/// In fp64, as eight partial sums, so that compilers can use vectors.
+double dotProduct(const double *a, const double *b, int count);
 
 /// Calls body(i) for i in [0, count) on several threads.
 void parallelFor(size_t count, const Options &options, const std::function<void(size_t)> &body);

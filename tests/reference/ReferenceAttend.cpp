@@ -37,84 +37,135 @@ std::vector<int> visibleKeys(const Problem &problem, const Place &place, const i
   return keys;
 }
 
-/// One row and head: out[value_dim] from logits over `keys`. With `plain`, every intermediate
-/// tensor is rounded.
+/// One row and the query heads that share its keys. Keys and values are read once for all of these
+/// heads, a few at a time, so that no second copy of a long sequence is made.
 class RowAttention {
 public:
-  RowAttention(const Method &method, const Problem &problem, const Place &place, int row, int head)
-      : method(method), problem(problem), values(valueTable(problem.dtype)),
-        query(problem.q + (static_cast<size_t>(row) * problem.heads + head) * problem.headDim),
-        dim(problem.valueWidth()),
-        firstRow(static_cast<size_t>(place.keyBegin) * problem.kvHeads +
-                 static_cast<size_t>(head / (problem.heads / problem.kvHeads))) {}
+  RowAttention(const Method &method, const Problem &problem, const Place &place, int row)
+      : method(method), problem(problem), place(place), row(row), dim(problem.headDim),
+        valueDim(problem.valueWidth()), values(valueTable(problem.dtype)),
+        chunk(static_cast<size_t>(kChunk) * std::max(dim, valueDim)) {}
 
-  double run(const std::vector<int> &keys, double *out, double *plain, double *bound) {
-    std::fill(out, out + dim, 0.0);
-    std::fill(plain, plain + dim, 0.0);
-    std::fill(bound, bound + dim, 0.0);
-    if (keys.empty())
-      return -kInfinity;
-    std::vector<double> exact(keys.size()), coarse(keys.size());
-    for (size_t n = 0; n < keys.size(); ++n) {
-      double dot = product(problem.k + rowOf(keys[n]) * problem.headDim);
-      double scale = problem.softmaxScale();
-      exact[n] = mapped(dot * scale, keys[n]);
-      coarse[n] = round(mapped(round(round(dot) * scale), keys[n]));
+  /// Heads [first, first + heads); `out`, `plain`, `bound` point at [heads, value_dim], `lse` and
+  /// `lseBound` at [heads] with distance `stride`.
+  void run(const std::vector<int> &keys, int first, int heads, double *out, double *plain,
+           double *bound, double *lse, double *lseBound, size_t stride) {
+    size_t count = keys.size(), elements = static_cast<size_t>(heads) * valueDim;
+    for (double *target : {out, plain, bound})
+      std::fill(target, target + elements, 0.0);
+    int kvHead = first / (problem.heads / problem.kvHeads);
+    exact.resize(count * heads);
+    coarse.resize(count * heads);
+    double longest = logits(keys, kvHead, first, heads);
+    std::vector<double> slack(heads);
+    for (int h = 0; h < heads; ++h) {
+      slack[h] = std::ldexp(problem.softmaxScale() * norm(query(h), dim) * longest, -22);
+      lse[h * stride] = -kInfinity;
+      lseBound[h * stride] = 1e-4 + slack[h];
+      if (count == 0)
+        continue;
+      lse[h * stride] = softmax(&exact[h * count], count);
+      softmax(&coarse[h * count], count);
+      for (size_t n = 0; n < count; ++n)
+        coarse[h * count + n] = round(coarse[h * count + n]);
     }
-    double lse = softmax(exact);
-    softmax(coarse);
-    for (double &p : coarse)
-      p = round(p);
-    for (size_t n = 0; n < keys.size(); ++n) {
-      const uint16_t *value = problem.v + rowOf(keys[n]) * dim;
-      for (int i = 0; i < dim; ++i) {
-        double x = values[value[i]];
-        out[i] += exact[n] * x;
-        plain[i] += coarse[n] * x;
-        bound[i] += exact[n] * std::fabs(x);
-      }
-    }
-    // Each probability and the output may be off by half a step; twice that is allowed.
+    if (count == 0)
+      return;
+    sumValues(keys, kvHead, heads, out, plain, bound);
+    // Each probability and the output may be off by half a step; twice that is allowed, and what
+    // fp32 logits of this size are off by.
     double step = problem.dtype == Dtype::BF16 ? 0x1p-8 : 0x1p-11;
-    for (int i = 0; i < dim; ++i) {
+    for (size_t i = 0; i < elements; ++i) {
       plain[i] = round(plain[i]);
-      bound[i] = step * (bound[i] + std::fabs(out[i])) + 0x1p-24;
+      bound[i] = (step + 2 * slack[i / valueDim]) * (bound[i] + std::fabs(out[i])) + 0x1p-24;
     }
-    return lse;
   }
 
 private:
-  /// Row of k and v, [total_k, kv_heads], of a key of the sequence.
-  size_t rowOf(int key) const { return firstRow + static_cast<size_t>(key) * problem.kvHeads; }
-  double product(const uint16_t *key) const {
-    double sum = 0;
-    for (int i = 0; i < problem.headDim; ++i)
-      sum += static_cast<double>(values[query[i]]) * values[key[i]];
-    return sum;
+  static constexpr int kChunk = 16; ///< keys converted at a time: they stay in the first cache
+
+  /// Fills `exact` and `coarse` with logits; returns the largest norm of a key.
+  double logits(const std::vector<int> &keys, int kvHead, int first, int heads) {
+    queries.resize(static_cast<size_t>(heads) * dim);
+    const uint16_t *words = problem.q + (static_cast<size_t>(row) * problem.heads + first) * dim;
+    for (size_t i = 0; i < queries.size(); ++i)
+      queries[i] = values[words[i]];
+    double scale = problem.softmaxScale(), longest = 0;
+    for (size_t begin = 0; begin < keys.size(); begin += kChunk) {
+      size_t end = std::min(keys.size(), begin + kChunk);
+      convert(problem.k, dim, keys, begin, end, kvHead);
+      for (size_t n = begin; n < end; ++n) {
+        const double *key = &chunk[(n - begin) * dim];
+        longest = std::max(longest, norm(key, dim));
+        for (int h = 0; h < heads; ++h) {
+          double dot = dotProduct(query(h), key, dim);
+          exact[h * keys.size() + n] = mapped(dot * scale, keys[n]);
+          coarse[h * keys.size() + n] = round(mapped(round(round(dot) * scale), keys[n]));
+        }
+      }
+    }
+    return longest;
   }
+
+  void sumValues(const std::vector<int> &keys, int kvHead, int heads, double *out, double *plain,
+                 double *bound) {
+    for (size_t begin = 0; begin < keys.size(); begin += kChunk) {
+      size_t end = std::min(keys.size(), begin + kChunk);
+      convert(problem.v, valueDim, keys, begin, end, kvHead);
+      for (int h = 0; h < heads; ++h)
+        for (size_t n = begin; n < end; ++n)
+          addValue(&chunk[(n - begin) * valueDim], exact[h * keys.size() + n],
+                   coarse[h * keys.size() + n], out + static_cast<size_t>(h) * valueDim,
+                   plain + static_cast<size_t>(h) * valueDim,
+                   bound + static_cast<size_t>(h) * valueDim);
+    }
+  }
+
+  void addValue(const double *value, double p, double rough, double *__restrict out,
+                double *__restrict plain, double *__restrict bound) const {
+    for (int i = 0; i < valueDim; ++i) {
+      out[i] += p * value[i];
+      plain[i] += rough * value[i];
+      bound[i] += p * std::fabs(value[i]);
+    }
+  }
+
+  /// Rows of k or v, [total_k, kv_heads, width].
+  void convert(const uint16_t *tensor, int width, const std::vector<int> &keys, size_t begin,
+               size_t end, int kvHead) {
+    for (size_t n = begin; n < end; ++n) {
+      const uint16_t *words =
+          tensor +
+          ((static_cast<size_t>(place.keyBegin) + keys[n]) * problem.kvHeads + kvHead) * width;
+      for (int i = 0; i < width; ++i)
+        chunk[(n - begin) * width + i] = values[words[i]];
+    }
+  }
+
+  const double *query(int h) const { return &queries[static_cast<size_t>(h) * dim]; }
   double mapped(double logit, int key) const {
-    return method.mapLogit ? method.mapLogit(logit, position, key) : logit;
+    return method.mapLogit ? method.mapLogit(logit, place.position, key) : logit;
   }
   double round(double value) const { return rounded(value, problem.dtype); }
+  static double norm(const double *x, int dim) { return std::sqrt(dotProduct(x, x, dim)); }
 
   /// Turns logits into probabilities; returns the log of the sum of exponentials.
-  static double softmax(std::vector<double> &logits) {
-    double largest = *std::max_element(logits.begin(), logits.end());
+  static double softmax(double *logits, size_t count) {
+    double largest = *std::max_element(logits, logits + count);
     double sum = 0;
-    for (double &x : logits)
-      sum += x = std::exp(x - largest);
-    for (double &x : logits)
-      x /= sum;
+    for (size_t n = 0; n < count; ++n)
+      sum += logits[n] = std::exp(logits[n] - largest);
+    for (size_t n = 0; n < count; ++n)
+      logits[n] /= sum;
     return largest + std::log(sum);
   }
 
   const Method &method;
   const Problem &problem;
+  const Place &place;
+  int row, dim, valueDim;
   const float *values;
-  const uint16_t *query;
-  int dim;
-  size_t firstRow;
-  int position;
+  std::vector<double> chunk, queries, exact, coarse;
 };
 
 } // namespace
@@ -130,22 +181,23 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
   result.plain.resize(result.out.size());
   result.bound.resize(result.out.size());
   result.lse.resize(rows * problem.heads);
+  result.lseBound.resize(result.lse.size());
   int selectHeads = problem.selectHeads(method);
   parallelFor(rows, options, [&](size_t i) {
     int row = result.rows[i];
     Place place = placeOf(problem, row);
     bool dense = !method.selects || place.keyCount < method.denseLen;
-    for (int head = 0; head < problem.heads; ++head) {
+    int lists = dense ? problem.kvHeads : selectHeads, share = problem.heads / lists;
+    RowAttention attention(method, problem, place, row);
+    for (int list = 0; list < lists; ++list) {
       const int32_t *rowIds = nullptr;
-      if (!dense) {
-        size_t selectHead = head / (problem.heads / selectHeads);
-        rowIds = ids + (selectHead * problem.totalQ() + row) * problem.topk;
-      }
+      if (!dense)
+        rowIds = ids + (static_cast<size_t>(list) * problem.totalQ() + row) * problem.topk;
+      size_t head = static_cast<size_t>(list) * share;
       size_t at = (i * problem.heads + head) * result.valueDim;
-      RowAttention attention(method, problem, place, row, head);
-      result.lse[head * rows + i] =
-          attention.run(visibleKeys(problem, place, rowIds, dense), &result.out[at],
-                        &result.plain[at], &result.bound[at]);
+      attention.run(visibleKeys(problem, place, rowIds, dense), static_cast<int>(head), share,
+                    &result.out[at], &result.plain[at], &result.bound[at],
+                    &result.lse[head * rows + i], &result.lseBound[head * rows + i], rows);
     }
   });
   return result;

@@ -30,7 +30,7 @@ int visibleCount(Visibility visibility, const Place &place, int count, int windo
 
 /// Summaries of all sequences and the two window shapes.
 struct Summaries {
-  std::vector<std::vector<uint16_t>> fine, coarse; ///< per sequence
+  std::vector<std::vector<double>> fine, coarse; ///< per sequence
 };
 
 class RowScorer {
@@ -38,8 +38,10 @@ public:
   RowScorer(const Method &method, const Problem &problem, const Summaries &summaries, int row)
       : method(method), problem(problem), place(placeOf(problem, row)),
         fine(summaries.fine[place.sequence]), coarse(summaries.coarse[place.sequence]),
-        values(valueTable(problem.dtype)),
-        query(problem.q + static_cast<size_t>(row) * problem.heads * problem.headDim) {
+        query(static_cast<size_t>(problem.heads) * problem.headDim) {
+    const float *values = valueTable(problem.dtype);
+    for (size_t i = 0; i < query.size(); ++i)
+      query[i] = values[problem.q[row * query.size() + i]];
     fineCount = windowCount(place.keyCount, method.window, method.stride);
     fineVisible = visibleCount(method.visibility, place, fineCount, method.window, method.stride);
     if (method.lse == Lse::Coarse)
@@ -68,15 +70,12 @@ public:
   }
 
 private:
-  double logit(const uint16_t *key, int head) const {
-    const uint16_t *q = query + static_cast<size_t>(head) * problem.headDim;
-    double sum = 0;
-    for (int i = 0; i < problem.headDim; ++i)
-      sum += static_cast<double>(values[q[i]]) * values[key[i]];
-    return sum * problem.softmaxScale();
+  double logit(const double *key, int head) const {
+    return dotProduct(&query[static_cast<size_t>(head) * problem.headDim], key, problem.headDim) *
+           problem.softmaxScale();
   }
 
-  const uint16_t *summary(const std::vector<uint16_t> &rows, int j, int head) const {
+  const double *summary(const std::vector<double> &rows, int j, int head) const {
     int kvHead = head / (problem.heads / problem.kvHeads);
     return rows.data() + (static_cast<size_t>(j) * problem.kvHeads + kvHead) * problem.headDim;
   }
@@ -172,9 +171,8 @@ private:
   const Method &method;
   const Problem &problem;
   Place place;
-  const std::vector<uint16_t> &fine, &coarse;
-  const float *values;
-  const uint16_t *query;
+  const std::vector<double> &fine, &coarse;
+  std::vector<double> query; ///< [heads, head_dim]
   int fineCount = 0, fineVisible = 0, coarseVisible = 0;
 };
 
@@ -185,24 +183,31 @@ bool isForced(const Method &method, const Problem &problem, int position, int b)
   return b <= own && (b < method.init || b > own - method.local);
 }
 
-std::vector<uint16_t> summarize(const Problem &problem, int sequence, int window, int stride) {
+std::vector<uint16_t> summarize(const Problem &problem, int sequence, int window, int stride,
+                                int threads) {
   int begin = problem.cuK[sequence], tokens = problem.cuK[sequence + 1] - begin;
   int count = windowCount(tokens, window, stride);
   int width = problem.kvHeads * problem.headDim;
   const float *values = valueTable(problem.dtype);
   std::vector<uint16_t> means(static_cast<size_t>(count) * width);
-  std::vector<double> sums(width);
-  for (int j = 0; j < count; ++j) {
-    std::fill(sums.begin(), sums.end(), 0.0);
-    for (int t = 0; t < window; ++t) {
-      const uint16_t *key =
-          problem.k + (static_cast<size_t>(begin) + static_cast<size_t>(stride) * j + t) * width;
+  Options options;
+  options.threads = threads;
+  constexpr int batch = 64; // summaries per unit of work
+  parallelFor((count + batch - 1) / batch, options, [&](size_t part) {
+    std::vector<double> sums(width);
+    int first = static_cast<int>(part) * batch;
+    for (int j = first; j < std::min(count, first + batch); ++j) {
+      std::fill(sums.begin(), sums.end(), 0.0);
+      for (int t = 0; t < window; ++t) {
+        const uint16_t *key =
+            problem.k + (static_cast<size_t>(begin) + static_cast<size_t>(stride) * j + t) * width;
+        for (int i = 0; i < width; ++i)
+          sums[i] += values[key[i]];
+      }
       for (int i = 0; i < width; ++i)
-        sums[i] += values[key[i]];
+        means[static_cast<size_t>(j) * width + i] = toWord(sums[i] / window, problem.dtype);
     }
-    for (int i = 0; i < width; ++i)
-      means[static_cast<size_t>(j) * width + i] = toWord(sums[i] / window, problem.dtype);
-  }
+  });
   return means;
 }
 
@@ -221,16 +226,22 @@ Selection select(const Method &method, const Problem &problem, const Options &op
   Summaries summaries;
   summaries.fine.resize(sequences);
   summaries.coarse.resize(sequences);
-  Options quiet;
-  quiet.threads = options.threads;
-  parallelFor(sequences, quiet, [&](size_t s) {
+  auto summaries64 = [&](size_t sequence, int window, int stride) {
+    const float *values = valueTable(problem.dtype);
+    std::vector<uint16_t> words =
+        summarize(problem, static_cast<int>(sequence), window, stride, options.threads);
+    std::vector<double> numbers(words.size());
+    std::transform(words.begin(), words.end(), numbers.begin(),
+                   [&](uint16_t word) { return values[word]; });
+    return numbers;
+  };
+  for (size_t s = 0; s < sequences; ++s) {
     if (isDense(static_cast<int>(s)))
-      return;
-    summaries.fine[s] = summarize(problem, static_cast<int>(s), method.window, method.stride);
+      continue;
+    summaries.fine[s] = summaries64(s, method.window, method.stride);
     if (method.lse == Lse::Coarse)
-      summaries.coarse[s] =
-          summarize(problem, static_cast<int>(s), method.coarseWindow, method.coarseStride);
-  });
+      summaries.coarse[s] = summaries64(s, method.coarseWindow, method.coarseStride);
+  }
   parallelFor(selection.rows.size(), options, [&](size_t i) {
     if (isDense(placeOf(problem, selection.rows[i]).sequence))
       return;

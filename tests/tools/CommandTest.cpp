@@ -2,6 +2,7 @@
 // NumPy files.
 #include "tests/tools/ToolRunner.h"
 #include "tools/winnow/Npy.h"
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -42,6 +43,32 @@ TEST(Check, findsItsCases) {
   EXPECT_NE(outcome.out.find("adversarial_ids"), std::string::npos);
   EXPECT_EQ(tool.run({"check", "--device", "cpu", "--filter", "no_such_case"}).exitCode, 2);
   EXPECT_EQ(tool.run({"check", "--filter", "("}).exitCode, 2);
+}
+
+TEST(Check, drawsAreTheSameEveryTime) {
+  ToolRunner tool;
+  Outcome many = tool.run({"check", "--random", "40", "--seed", "5", "--list"});
+  ASSERT_EQ(many.exitCode, 0) << many.err;
+  EXPECT_EQ(std::count(many.out.begin(), many.out.end(), '\n'), 40);
+  Outcome one =
+      tool.run({"check", "--random", "40", "--seed", "5", "--random-only", "17", "--list"});
+  EXPECT_NE(many.out.find(one.out), std::string::npos) << one.out;
+  EXPECT_NE(tool.run({"check", "--random", "40", "--seed", "6", "--list"}).out, many.out);
+  EXPECT_EQ(tool.run({"check", "--random", "40", "--random-only", "40", "--list"}).exitCode, 2);
+}
+
+TEST(Check, preparesWithoutAGpu) {
+  ToolRunner tool;
+  std::vector<std::string> words = {"check", "--random", "16", "--prepare", "--json"};
+  EXPECT_EQ(tool.run(words).exitCode, 2); // for which architecture?
+  words.insert(words.end(), {"--arch", "sm_80"});
+  for (int cached : {0, 2}) {
+    Outcome outcome = tool.run(words);
+    ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+    auto report = nlohmann::json::parse(outcome.out, nullptr, false);
+    EXPECT_EQ(report["programs"], 2);
+    EXPECT_EQ(report["cached"], cached);
+  }
 }
 
 TEST(Npy, roundTrip) {

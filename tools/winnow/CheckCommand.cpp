@@ -1,16 +1,23 @@
-// `winnow check`: the conformance cases and the recorded answers on one device. One line per case;
-// exit code 1 if any case fails, and a case that cannot run counts as failed.
-#include "tests/recorded/Recorded.h"
-#include "tools/winnow/Backend.h"
+// `winnow check`: the conformance cases, the recorded answers or random draws on one device. A line
+// per case (of random draws, per failing one); exit code 1 if any fails, and a case that cannot run
+// counts as failed.
+#include "tools/winnow/CheckList.h"
+#include "tools/winnow/Prepare.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <regex>
 
 namespace winnow {
 namespace {
+
+bool sameProgram(const ConformanceCase &a, const ConformanceCase &b) {
+  return a.method == b.method && a.spec.text() == b.spec.text() &&
+         a.config.text() == b.config.text();
+}
 
 class CheckCommand {
 public:
@@ -31,12 +38,25 @@ public:
         .add_option("--tolerance", tolerance,
                     "Relative distance of block scores that counts as a tie")
         ->capture_default_str();
+    std::string random = "Random draws";
+    command.add_option("--random", choice.draws, "Run this many random cases instead of the table")
+        ->check(CLI::Range(1, 1000000))
+        ->group(random);
+    command.add_option("--seed", choice.seed, "What the draws come from")
+        ->capture_default_str()
+        ->group(random);
+    command.add_option("--random-only", choice.only, "Run this draw alone, counted from 0")
+        ->check(CLI::Range(0, 1000000))
+        ->group(random);
+    command.add_flag("--prepare", prepareOnly,
+                     "Compile for --arch into the cache and stop; needs no GPU");
+    command
+        .add_option("--part", partText,
+                    "I/N: this part of the cases alone, for several processes side by side")
+        ->take_last();
   }
 
   Status run() {
-    Result<std::vector<ConformanceCase>> table = conformanceCases();
-    if (!table)
-      return tl::unexpected(table.error());
     try { // the one way to learn whether a regular expression is valid
       pattern = std::regex(filter);
     } catch (const std::regex_error &error) {
@@ -44,64 +64,167 @@ public:
     }
     if (recordedDirectory.empty() != recordedMethod.empty())
       return fail(ErrorKind::Usage, "--recorded and --method go together");
-    std::vector<RecordedCase> recorded;
+    if (choice.only >= 0 && choice.draws == 0)
+      choice.draws = choice.only + 1;
+    part = Part::parse(partText);
+    if (!partText.empty() && !part)
+      return fail(ErrorKind::Usage, fmt::format("--part {}: write I/N with I below N", partText));
+    if (prepareOnly)
+      return prepare();
+    if (choice.draws == 0 || listOnly) {
+      choice.arch = options.arch.empty() ? targets().front().arch : options.arch;
+      if (Status status = choose(); !status)
+        return status;
+      if (listOnly)
+        return list();
+    }
+    Result<std::unique_ptr<Backend>> opened = openBackend(options, cache);
+    if (!opened)
+      return tl::unexpected(opened.error());
+    backend = std::move(*opened);
+    say("on " + backend->description());
+    // What is served does not depend on the CPU; its draws are those of the plainest architecture.
+    choice.arch = backend->isGpu() ? backend->arch() : targets().front().arch;
+    if (choice.draws > 0)
+      if (Status status = choose(); !status)
+        return status;
+    if (part)
+      takePart();
+    if (backend->isGpu())
+      tell(preparePrograms(requests(backend->arch()), cache, {}));
+    double began = now();
+    bool serial = std::any_of(items.begin(), items.end(),
+                              [](const CheckItem &item) { return item.test.large; });
+    Progress progress("check");
+    CheckRunner(*backend, tolerance)
+        .run(items, serial, [&](const CheckItem &item, const Result<CaseResult> &result) {
+          note(item, result);
+          progress.show(static_cast<double>(passes + failures) / static_cast<double>(items.size()));
+        });
+    return finish(now() - began);
+  }
+
+private:
+  /// Fills `items`.
+  Status choose() {
+    if (choice.draws > 0) {
+      if (choice.only >= choice.draws)
+        return fail(ErrorKind::Usage, fmt::format("--random-only {}: the draws of --random {} are "
+                                                  "counted from 0 to {}",
+                                                  choice.only, choice.draws, choice.draws - 1));
+      Result<std::vector<CheckItem>> drawn = randomItems(choice);
+      if (!drawn)
+        return tl::unexpected(drawn.error());
+      items = std::move(*drawn);
+      return {};
+    }
+    Result<std::vector<ConformanceCase>> table = conformanceCases();
+    if (!table)
+      return tl::unexpected(table.error());
     if (!recordedDirectory.empty()) {
       auto loaded = loadRecorded(recordedDirectory, recordedMethod);
       if (!loaded)
         return tl::unexpected(loaded.error());
       recorded = std::move(*loaded);
     }
-    if (listOnly) {
-      for (const ConformanceCase &test : *table)
-        fmt::print("{}{}\n", test.name, test.large ? " (large)" : "");
-      return {};
-    }
-    auto isChosen = [this](const ConformanceCase &test) { return chosen(test.name); };
-    bool any = std::any_of(table->begin(), table->end(), isChosen) ||
-               std::any_of(recorded.begin(), recorded.end(),
-                           [&](const RecordedCase &one) { return isChosen(one.test); });
-    if (!any)
-      return fail(ErrorKind::Usage, fmt::format("--filter {}: no such case", filter));
-    Result<std::unique_ptr<Backend>> opened = openBackend(options, cache);
-    if (!opened)
-      return tl::unexpected(opened.error());
-    backend = std::move(*opened);
-    say("on " + backend->description());
-    auto runner = [this](const ConformanceCase &test, const CaseInputs &inputs) {
-      return answer(test, inputs);
+    bool any = false;
+    auto add = [&](const ConformanceCase &test, const RecordedCase *answers) {
+      if (!filter.empty() && !std::regex_search(test.name, pattern))
+        return;
+      any = true;
+      if (large || listOnly || !test.large)
+        items.push_back({test, answers, ""});
     };
     for (const ConformanceCase &test : *table)
-      if (chosen(test.name) && (large || !test.large))
-        note(test, runCase(test, readAxes, runner, tolerance));
-    for (const RecordedCase &test : recorded)
-      if (chosen(test.test.name))
-        note(test.test, runRecorded(test, readAxes, runner));
-    return finish();
+      add(test, nullptr);
+    for (const RecordedCase &one : recorded)
+      add(one.test, &one);
+    if (!any)
+      return fail(ErrorKind::Usage, fmt::format("--filter {}: no such case", filter));
+    if (items.empty())
+      return fail(ErrorKind::Usage, "only cases that need --large were chosen");
+    return {};
   }
 
-private:
-  bool chosen(const std::string &name) const {
-    return filter.empty() || std::regex_search(name, pattern);
+  /// Keeps the items of --part; neighbours that share a program stay together.
+  void takePart() {
+    std::vector<CheckItem> kept;
+    int program = -1;
+    for (size_t i = 0; i < items.size(); ++i) {
+      program += i == 0 || !sameProgram(items[i - 1].test, items[i].test);
+      if (program % part->count == part->index)
+        kept.push_back(items[i]);
+    }
+    items = std::move(kept);
   }
 
-  Result<CaseAnswer> answer(const ConformanceCase &test, const CaseInputs &inputs) {
-    BackendCall call;
-    call.request.method = test.method;
-    call.request.spec = test.spec;
-    call.problem = &inputs.problem;
-    call.ids = test.givenIds ? inputs.ids.data() : nullptr;
-    Result<BackendAnswer> result = backend->run(call);
-    if (!result)
-      return tl::unexpected(result.error());
-    return std::move(result->tensors);
+  Status list() {
+    for (const CheckItem &item : items)
+      fmt::print("{}{}\n", choice.draws ? item.repeat : item.test.name,
+                 item.test.large ? " (large)" : "");
+    return {};
   }
 
-  void note(const ConformanceCase &test, const Result<CaseResult> &result) {
+  std::vector<CompileRequest> requests(const std::string &arch) const {
+    std::vector<CompileRequest> list;
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (i > 0 && sameProgram(items[i - 1].test, items[i].test))
+        continue;
+      list.push_back(requestFor(items[i].test));
+      list.back().arch = arch;
+      list.back().asPtx = options.ptx;
+    }
+    return list;
+  }
+
+  /// --prepare: everything that a run would compile, without a device.
+  Status prepare() {
+    Result<const Target *> target = findTarget(options.arch);
+    if (options.arch.empty())
+      return fail(ErrorKind::Usage, "--prepare needs --arch: there may be no GPU to ask");
+    if (!target)
+      return tl::unexpected(target.error());
+    if (cache.options().directory.empty())
+      return fail(ErrorKind::Usage, "--prepare needs a cache directory: set WINNOW_CACHE_DIR");
+    choice.arch = options.arch;
+    if (Status status = choose(); !status)
+      return status;
+    PrepareReport report = preparePrograms(requests(options.arch), cache, part);
+    if (session.json)
+      fmt::print("{}\n", nlohmann::json{{"programs", report.programs},
+                                        {"cached", report.cached},
+                                        {"failures", report.failures},
+                                        {"seconds", report.seconds}}
+                             .dump(2));
+    else
+      fmt::print("{} programs for {}{}: {} were in the cache, {} do not compile, {:.1f} s\n",
+                 report.programs, options.arch, options.ptx ? " (PTX)" : "", report.cached,
+                 report.failures.size(), report.seconds);
+    for (const std::string &failure : report.failures)
+      say(failure);
+    if (!report.failures.empty())
+      return fail(ErrorKind::CompileFailed,
+                  fmt::format("{} programs do not compile", report.failures.size()));
+    return {};
+  }
+
+  void tell(const PrepareReport &report) {
+    if (report.programs > report.cached)
+      say(fmt::format("compiled {} of {} programs in {:.1f} s", report.programs - report.cached,
+                      report.programs, report.seconds));
+  }
+
+  void note(const CheckItem &item, const Result<CaseResult> &result) {
+    const ConformanceCase &test = item.test;
     bool passed = result && result->passed;
     std::string text = result ? result->text : "could not run: " + result.error().message;
     (passed ? passes : failures)++;
+    if (choice.draws && passed && choice.only < 0)
+      return;
     if (session.json) {
       nlohmann::json line{{"case", test.name}, {"passed", passed}, {"text", text}};
+      if (!item.repeat.empty())
+        line["repeat"] = item.repeat;
       if (result) {
         line["max_error"] = result->output.maxError;
         line["plain_error"] = result->output.plainError;
@@ -113,21 +236,26 @@ private:
       object["cases"].push_back(std::move(line));
       return;
     }
-    fmt::print("{:<4} {:<28} {}\n", passed ? "ok" : "FAIL", test.name, text);
+    fmt::print("{:<4} {:<28} {}{}{}\n", passed ? "ok" : "FAIL", test.name, text,
+               item.repeat.empty() ? "" : "; repeat: ", item.repeat);
     std::fflush(stdout);
   }
 
-  Status finish() {
+  Status finish(double seconds) {
     if (session.json) {
       object["device"] = backend->description();
       object["passed"] = passes;
       object["failed"] = failures;
+      object["seconds"] = seconds;
+      if (choice.draws)
+        object["seed"] = choice.seed;
       fmt::print("{}\n", object.dump(2));
+    } else if (choice.draws) {
+      fmt::print("random draws, seed {}: {} passed, {} failed, {:.1f} s\n", choice.seed, passes,
+                 failures, seconds);
     } else {
-      fmt::print("{} passed, {} failed\n", passes, failures);
+      fmt::print("{} passed, {} failed, {:.1f} s\n", passes, failures, seconds);
     }
-    if (passes + failures == 0)
-      return fail(ErrorKind::Usage, "only cases that need --large were chosen");
     if (failures)
       return fail(ErrorKind::WrongResult,
                   fmt::format("{} of {} cases failed", failures, passes + failures));
@@ -138,7 +266,12 @@ private:
   BackendOptions options;
   std::string filter, recordedDirectory, recordedMethod;
   std::regex pattern;
-  bool large = false, listOnly = false;
+  bool large = false, listOnly = false, prepareOnly = false;
+  RandomChoice choice;
+  std::string partText;
+  std::optional<Part> part;
+  std::vector<CheckItem> items;
+  std::vector<RecordedCase> recorded;
   double tolerance = 1.0 / 256;
   Cache cache;
   std::unique_ptr<Backend> backend;

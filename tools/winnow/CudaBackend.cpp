@@ -26,7 +26,8 @@ public:
   Result<BackendAnswer> run(const BackendCall &call) override {
     BackendAnswer answer;
     double began = now();
-    std::unique_ptr<LoadedProgram> program;
+    WINNOW_CHECK(driver->makeCurrent(info.index)); // callers may come from any thread
+    std::shared_ptr<LoadedProgram> program;
     WINNOW_TRY(program, load(call, answer.cacheHit));
     answer.prepareMs = (now() - began) * 1000;
     answer.selectHeads = program->image().selectHeads;
@@ -52,12 +53,19 @@ public:
   }
 
 private:
-  Result<std::unique_ptr<LoadedProgram>> load(const BackendCall &call, bool &cacheHit) {
+  /// Programs stay loaded: cases share them, and the driver takes seconds to compile PTX.
+  Result<std::shared_ptr<LoadedProgram>> load(const BackendCall &call, bool &cacheHit) {
     std::shared_ptr<const ProgramImage> image = call.image;
+    std::string name;
     if (!image) {
       CompileRequest request = call.request;
       request.arch = archName;
       request.asPtx = ptx;
+      name = request.method + "\n" + request.spec.text() + "\n" + request.config.text();
+      if (auto found = loaded.find(name); found != loaded.end()) {
+        cacheHit = true;
+        return found->second;
+      }
       ObtainedProgram program;
       WINNOW_TRY(program, obtainProgram(request, cache));
       image = program.image;
@@ -66,7 +74,11 @@ private:
     LoadOptions options;
     options.device = info.index;
     options.allowPtx = ptx;
-    return LoadedProgram::load(image, driver, options);
+    std::shared_ptr<LoadedProgram> program;
+    WINNOW_TRY(program, LoadedProgram::load(image, driver, options));
+    if (!name.empty())
+      loaded[name] = program;
+    return program;
   }
 
   /// The first launch produces the answers (and the times, without repeats); the medians come from
@@ -105,6 +117,7 @@ private:
   std::string archName;
   bool ptx;
   Cache &cache;
+  std::map<std::string, std::shared_ptr<LoadedProgram>> loaded;
 };
 
 } // namespace

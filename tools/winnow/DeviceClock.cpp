@@ -1,4 +1,4 @@
-// NVML by dlopen; three of its functions, whose C interface is stable.
+// NVML by dlopen; four of its functions, whose C interface is stable.
 #include "tools/winnow/DeviceClock.h"
 #include <dlfcn.h>
 
@@ -13,8 +13,15 @@ DeviceClock::DeviceClock(const std::string &uuid) {
       ::dlsym(library, "nvmlDeviceGetHandleByUUID"));
   getClock = reinterpret_cast<int (*)(void *, int, unsigned *)>(
       ::dlsym(library, "nvmlDeviceGetClockInfo"));
+  getVersion =
+      reinterpret_cast<int (*)(char *, unsigned)>(::dlsym(library, "nvmlSystemGetDriverVersion"));
   if (!init || !find || !getClock || init() != 0 || find(uuid.c_str(), &device) != 0)
     device = nullptr;
+}
+
+std::string DeviceClock::driverVersion() const {
+  char text[80] = {}; // NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
+  return getVersion && getVersion(text, sizeof text) == 0 ? text : "";
 }
 
 int DeviceClock::smMegahertz() const {

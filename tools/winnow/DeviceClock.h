@@ -10,10 +10,13 @@ class DeviceClock {
 public:
   explicit DeviceClock(const std::string &uuid);
   int smMegahertz() const;
+  /// "580.159.04", or empty.
+  std::string driverVersion() const;
 
 private:
   void *device = nullptr;
   int (*getClock)(void *, int, unsigned *) = nullptr;
+  int (*getVersion)(char *, unsigned) = nullptr;
 };
 
 } // namespace winnow

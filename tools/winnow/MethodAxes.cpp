@@ -318,27 +318,59 @@ private:
   reference::Method axes;
 };
 
+/// A context that keeps the first complaint, and the one method in a text.
+class MethodText {
+public:
+  MethodText() : context(MLIRContext::Threading::DISABLED) {
+    context.loadDialect<select::SelectDialect, arith::ArithDialect, math::MathDialect>();
+  }
+  Result<select::MethodOp> parse(const std::string &text, const std::string &name) {
+    std::string firstError;
+    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+      if (firstError.empty()) {
+        llvm::raw_string_ostream stream(firstError);
+        stream << diagnostic.getLocation() << ": " << diagnostic;
+      }
+      return success();
+    });
+    module = parseSourceString<ModuleOp>(text, ParserConfig(&context), name);
+    if (!module)
+      return fail(ErrorKind::Usage, firstError.empty() ? name + ": not a method text" : firstError);
+    auto methods = module->getOps<select::MethodOp>();
+    if (methods.empty() || std::next(methods.begin()) != methods.end())
+      return fail(ErrorKind::Usage, name + ": a method file holds exactly one select.method");
+    return *methods.begin();
+  }
+
+private:
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+};
+
 } // namespace
 
 Result<reference::Method> axesOfText(const std::string &text, const std::string &name,
                                      const Spec &spec) {
-  MLIRContext context(MLIRContext::Threading::DISABLED);
-  context.loadDialect<select::SelectDialect, arith::ArithDialect, math::MathDialect>();
-  std::string firstError;
-  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
-    if (firstError.empty()) {
-      llvm::raw_string_ostream stream(firstError);
-      stream << diagnostic.getLocation() << ": " << diagnostic;
-    }
-    return success();
-  });
-  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, ParserConfig(&context), name);
-  if (!module)
-    return fail(ErrorKind::Usage, firstError.empty() ? name + ": not a method text" : firstError);
-  auto methods = module->getOps<select::MethodOp>();
-  if (methods.empty() || std::next(methods.begin()) != methods.end())
-    return fail(ErrorKind::Usage, name + ": a method file holds exactly one select.method");
-  return AxesReader(*methods.begin(), spec).run();
+  MethodText source;
+  Result<select::MethodOp> method = source.parse(text, name);
+  if (!method)
+    return tl::unexpected(method.error());
+  return AxesReader(*method, spec).run();
+}
+
+Result<std::map<std::string, std::string>> methodParameters(const std::string &text,
+                                                            const std::string &name) {
+  MethodText source;
+  Result<select::MethodOp> method = source.parse(text, name);
+  if (!method)
+    return tl::unexpected(method.error());
+  std::map<std::string, std::string> parameters;
+  for (NamedAttribute parameter : method->getParams())
+    if (auto number = dyn_cast<IntegerAttr>(parameter.getValue()))
+      parameters[parameter.getName().str()] = std::to_string(number.getInt());
+    else
+      parameters[parameter.getName().str()] = cast<StringAttr>(parameter.getValue()).str();
+  return parameters;
 }
 
 } // namespace winnow

@@ -4,6 +4,7 @@
 #include "runtime/Error.h"
 #include "runtime/Spec.h"
 #include "tests/reference/Reference.h"
+#include <map>
 #include <string>
 
 namespace winnow {
@@ -14,5 +15,8 @@ namespace winnow {
 /// cannot express.
 Result<reference::Method> axesOfText(const std::string &text, const std::string &name,
                                      const Spec &spec);
+/// The parameters that the method declares, with their defaults as --set would take them.
+Result<std::map<std::string, std::string>> methodParameters(const std::string &text,
+                                                            const std::string &name);
 
 } // namespace winnow

@@ -19,10 +19,18 @@ Result<ProgramImage> compileProgram(const CompileRequest &) {
   return missing("runs only programs from the cache or by --image; this one is in neither");
 }
 Result<std::string> programKey(const CompileRequest &) { return missing("knows no cache keys"); }
+const std::vector<LegalTunable> &legalConfigValues() {
+  static const std::vector<LegalTunable> none;
+  return none;
+}
 std::vector<MethodInfo> builtinMethods() { return {}; }
 Result<MethodInfo> loadMethod(const std::string &) { return missing("knows no method texts"); }
 Result<reference::Method> axesOfText(const std::string &, const std::string &, const Spec &) {
   return missing("cannot read what a method means; results cannot be compared with the reference");
+}
+Result<std::map<std::string, std::string>> methodParameters(const std::string &,
+                                                            const std::string &) {
+  return missing("cannot read the parameters of a method");
 }
 
 } // namespace winnow

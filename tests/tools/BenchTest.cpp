@@ -1,0 +1,87 @@
+// `winnow bench` without a GPU: on a driver made of host memory whose kernels do nothing, so times
+// are the driver's invention and every result is wrong. What is tested is the way: workloads,
+// JSON, the table, and that a wrong result is found before it is timed.
+#include "tests/tools/ToolRunner.h"
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+using namespace winnow;
+
+namespace {
+
+std::string contentOf(const std::string &path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+ToolRunner &withFakeDriver(ToolRunner &tool) {
+  tool.environment["WINNOW_LIBCUDA"] = WINNOW_FAKE_CUDA_ANY;
+  return tool;
+}
+
+TEST(Bench, jsonBecomesATable) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  Outcome outcome =
+      tool.run({"bench", "prefill", "--seq", "2048,5000", "--topk", "8,16", "--overlap", "1,32",
+                "--rows", "0", "--rounds", "3", "--dense", "--peer", "other@5000=3", "--json"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  auto run = nlohmann::json::parse(outcome.out, nullptr, false);
+  ASSERT_TRUE(run.is_object()) << outcome.out;
+  // Two lengths and two budgets of select, whole and twice attend; dense once for each length.
+  ASSERT_EQ(run["results"].size(), 2u * 2 * 4 + 2);
+  for (const auto &result : run["results"]) {
+    EXPECT_EQ(result["check"], "not checked");
+    EXPECT_GT(result["floor_ms"], 0.0);
+    EXPECT_EQ(result["quartiles_ms"].size(), 2u);
+  }
+  std::ofstream(tool.path("run.json")) << outcome.out;
+  std::ofstream(tool.path("page.md"))
+      << "before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n";
+  ASSERT_EQ(tool.run({"bench", "table", "run.json", "--into", "page.md"}).exitCode, 0);
+  std::string page = contentOf(tool.path("page.md"));
+  EXPECT_EQ(page.find("old"), std::string::npos);
+  EXPECT_EQ(page.rfind("before\n<!-- bench:begin -->\n", 0), 0u);
+  EXPECT_NE(page.find("| ms | 2,048 tokens | 5,000 tokens |"), std::string::npos) << page;
+  EXPECT_NE(page.find("| attention over given blocks, top-16, L = 32 | 1.50 | 1.50 |"),
+            std::string::npos)
+      << page;
+  EXPECT_NE(page.find("| other |  | 3.00 |"), std::string::npos) << page;
+  EXPECT_NE(page.find("|  | 2.00 |"), std::string::npos) << page;
+  EXPECT_NE(page.find("<!-- bench:end -->\nafter\n"), std::string::npos);
+}
+
+TEST(Bench, wrongResultsAreFound) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  for (const char *what : {"select", "attend"}) {
+    Outcome outcome = tool.run({"bench", what, "--seq", "9000", "--topk", "16", "--rounds", "1"});
+    EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
+    EXPECT_NE(outcome.out.find("WRONG"), std::string::npos) << outcome.out;
+  }
+}
+
+TEST(Bench, refusesBadInput) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  std::ofstream(tool.path("x.json")) << "{}";
+  for (const std::vector<std::string> &words :
+       std::vector<std::vector<std::string>>{{"bench"},
+                                             {"bench", "select", "--seq", "0"},
+                                             {"bench", "select", "--topk", "16,x"},
+                                             {"bench", "select", "--peer", "nothing"},
+                                             {"bench", "select", "--peer", "a@x=3"},
+                                             {"bench", "select", "--prepare"},
+                                             {"bench", "table", "x.json"},
+                                             {"bench", "table", "missing.json"}}) {
+    Outcome outcome = tool.run(words);
+    EXPECT_EQ(outcome.exitCode, 2) << words.back();
+    EXPECT_EQ(outcome.errLines(), 1) << outcome.err;
+  }
+}
+
+} // namespace

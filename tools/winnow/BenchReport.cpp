@@ -1,0 +1,254 @@
+// Lines, JSON and markdown of measurements.
+#include "tools/winnow/BenchReport.h"
+#include "runtime/Files.h"
+#include <algorithm>
+#include <charconv>
+#include <fmt/format.h>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+
+namespace winnow {
+namespace {
+
+using nlohmann::json;
+
+std::string grouped(int number) {
+  std::string digits = std::to_string(number);
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(at, ",");
+  return digits;
+}
+
+/// Three digits that count.
+std::string millisecondsText(double ms) {
+  return ms >= 100  ? fmt::format("{:.0f}", ms)
+         : ms >= 10 ? fmt::format("{:.1f}", ms)
+                    : fmt::format("{:.2f}", ms);
+}
+
+/// A row of a table: its words, and a cell for each length.
+struct TableRow {
+  std::string words;
+  std::map<int, double> milliseconds;
+};
+
+/// The rows of one device, program and day, in the order in which they came.
+struct TableBlock {
+  json head;
+  std::vector<TableRow> rows;
+  std::vector<std::string> peers;
+  std::map<std::pair<std::string, int>, double> peerMs;
+  std::set<int> lengths;
+
+  TableRow &row(const std::string &words) {
+    for (TableRow &one : rows)
+      if (one.words == words)
+        return one;
+    rows.push_back({words, {}});
+    return rows.back();
+  }
+};
+
+std::string rowWords(const json &result, bool severalVariants) {
+  std::string phase = result.value("phase", "");
+  std::string words = phase == "select"  ? "selection (summaries, scores, top-k)"
+                      : phase == "whole" ? "selection and attention in one launch"
+                      : phase == "dense" ? "dense attention of Winnow"
+                                         : "attention over given blocks";
+  if (phase != "dense")
+    words += fmt::format(", top-{}", result.value("topk", 0));
+  if (int overlap = result.value("overlap", 0))
+    words += fmt::format(", L = {}", overlap);
+  if (severalVariants)
+    words += fmt::format(" ({})", result.value("variant", ""));
+  return words;
+}
+
+void addRun(TableBlock &block, const json &run) {
+  std::set<std::string> variants;
+  for (const json &result : run.at("results"))
+    if (result.value("phase", "") != "dense")
+      variants.insert(result.value("variant", ""));
+  for (const json &result : run.at("results")) {
+    int tokens = result.value("tokens", 0);
+    block.lengths.insert(tokens);
+    block.row(rowWords(result, variants.size() > 1)).milliseconds[tokens] =
+        result.value("median_ms", 0.0);
+  }
+  for (const json &peer : run.value("peers", json::array())) {
+    std::string name = peer.value("name", "");
+    if (std::find(block.peers.begin(), block.peers.end(), name) == block.peers.end())
+      block.peers.push_back(name);
+    block.peerMs[{name, peer.value("tokens", 0)}] = peer.value("ms", 0.0);
+  }
+}
+
+std::string blockText(const TableBlock &block) {
+  const json &head = block.head;
+  std::string text =
+      fmt::format("{}, {}, {}; {}; medians of {} launches, {}. L: over how "
+                  "many tokens a selection turns into a new one.\n\n| ms |",
+                  head.value("device", ""), head.value("driver", ""), head.value("date", ""),
+                  head.value("program", ""), head.value("rounds", 0),
+                  head.value("checked", false) ? "checked against fp64 first" : "not checked");
+  auto cells = [&](auto &&cell) {
+    std::string line;
+    for (int tokens : block.lengths)
+      line += fmt::format(" {} |", cell(tokens));
+    return line + "\n";
+  };
+  text += cells([](int tokens) { return grouped(tokens) + " tokens"; });
+  text += "|---|";
+  for (size_t i = 0; i < block.lengths.size(); ++i)
+    text += "---|";
+  text += "\n";
+  auto peerAt = [&](const std::string &name, int tokens) {
+    auto found = block.peerMs.find({name, tokens});
+    if (found == block.peerMs.end())
+      found = block.peerMs.find({name, 0});
+    return found == block.peerMs.end() ? 0.0 : found->second;
+  };
+  for (const TableRow &row : block.rows)
+    text += "| " + row.words + " |" + cells([&](int tokens) {
+              auto found = row.milliseconds.find(tokens);
+              return found == row.milliseconds.end() ? "" : millisecondsText(found->second);
+            });
+  for (const std::string &name : block.peers)
+    text += "| " + name + " |" + cells([&](int tokens) {
+              double ms = peerAt(name, tokens);
+              return ms > 0 ? millisecondsText(ms) : "";
+            });
+  for (const TableRow &row : block.rows)
+    for (const std::string &name : block.peers)
+      if (row.words.find("in one launch") != std::string::npos)
+        text += fmt::format("| {} / {} |", name, row.words) + cells([&](int tokens) {
+                  auto found = row.milliseconds.find(tokens);
+                  double ms = peerAt(name, tokens);
+                  return found == row.milliseconds.end() || ms <= 0
+                             ? std::string()
+                             : fmt::format("{:.2f}", ms / found->second);
+                });
+  return text;
+}
+
+} // namespace
+
+Result<Peer> Peer::parse(const std::string &text) {
+  size_t equals = text.rfind('=');
+  auto bad = [&] {
+    return fail(ErrorKind::Usage, fmt::format("--peer {}: write NAME=MS or NAME@TOKENS=MS", text));
+  };
+  if (equals == 0 || equals == std::string::npos)
+    return bad();
+  Peer peer;
+  peer.name = text.substr(0, equals);
+  const char *end = text.data() + text.size();
+  auto [rest, code] = std::from_chars(text.data() + equals + 1, end, peer.milliseconds);
+  if (code != std::errc() || rest != end || !(peer.milliseconds > 0))
+    return bad();
+  if (size_t at = peer.name.rfind('@'); at != std::string::npos) {
+    const char *last = peer.name.data() + peer.name.size();
+    auto [after, result] = std::from_chars(peer.name.data() + at + 1, last, peer.tokens);
+    if (result != std::errc() || after != last || peer.tokens < 1 || at == 0)
+      return bad();
+    peer.name.resize(at);
+  }
+  return peer;
+}
+
+std::string measurementText(const Measurement &m) {
+  const Timing &t = m.timing;
+  std::string words = fmt::format("{} {} tokens", m.phase, m.tokens);
+  if (m.phase != "dense")
+    words += fmt::format(", top-{}", m.topk);
+  if (m.overlap)
+    words += fmt::format(", L = {}", m.overlap);
+  std::string line = fmt::format(
+      "{}, {}: {:.3f} ms (quartiles {:.3f} to {:.3f}), {:.0f} useful TFLOP/s, floor {:.2f} ms = "
+      "{:.0f} %{}, {}\n",
+      words, m.variant, t.medianMs, t.lowerMs, t.upperMs, m.tflops(), m.floorMs(),
+      100 * m.floorMs() / t.medianMs, t.clock ? fmt::format(", {} MHz", t.clock) : "",
+      !m.checked        ? "not checked"
+      : t.fault.empty() ? "ok"
+                        : "WRONG: " + t.fault);
+  for (const auto &[name, time] : t.kernels)
+    if (t.kernels.size() > 1)
+      line += fmt::format("    {:<24} {:.3f} ms\n", name, time);
+  return line;
+}
+
+json measurementJson(const Measurement &m) {
+  const Timing &t = m.timing;
+  json entry{{"phase", m.phase},
+             {"variant", m.variant},
+             {"tokens", m.tokens},
+             {"topk", m.topk},
+             {"overlap", m.overlap},
+             {"median_ms", t.medianMs},
+             {"quartiles_ms", {t.lowerMs, t.upperMs}},
+             {"fastest_ms", t.fastestMs},
+             {"sm_mhz", t.clock},
+             {"tflops", m.tflops()},
+             {"floor_ms", m.floorMs()},
+             {"floor_share", m.floorMs() / t.medianMs},
+             {"check", !m.checked        ? "not checked"
+                       : t.fault.empty() ? "ok"
+                                         : t.fault}};
+  for (const auto &[name, time] : t.kernels)
+    entry["kernel_ms"][name] = time;
+  return entry;
+}
+
+Result<std::string> benchTable(const std::vector<std::string> &files) {
+  std::vector<TableBlock> blocks;
+  for (const std::string &path : files) {
+    std::ifstream file(path);
+    json run = json::parse(file, nullptr, /*allow_exceptions=*/false);
+    bool valid = run.is_object() && run.contains("results") && run["results"].is_array();
+    if (!valid)
+      return fail(ErrorKind::Usage,
+                  fmt::format("{} is not what `winnow bench --json` writes", path));
+    json head;
+    for (const char *key : {"device", "driver", "date", "program", "rounds", "checked"})
+      head[key] = run.value(key, json());
+    for (const json &result : run["results"])
+      if (std::string check = result.value("check", ""); check != "ok" && check != "not checked")
+        return fail(
+            ErrorKind::WrongResult,
+            fmt::format("{} holds a wrong result, which is no measurement: {}", path, check));
+    auto found = std::find_if(blocks.begin(), blocks.end(),
+                              [&](const TableBlock &block) { return block.head == head; });
+    if (found == blocks.end()) {
+      blocks.emplace_back();
+      found = blocks.end() - 1;
+      found->head = head;
+    }
+    addRun(*found, run);
+  }
+  std::string text;
+  for (const TableBlock &block : blocks)
+    text += (text.empty() ? "" : "\n") + blockText(block);
+  return text;
+}
+
+Status replaceBetweenMarks(const std::string &path, const std::string &text) {
+  const std::string begin = "<!-- bench:begin -->", end = "<!-- bench:end -->";
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    return fail(ErrorKind::Usage, fmt::format("--into {}: cannot be read", path));
+  std::ostringstream content;
+  content << file.rdbuf();
+  std::string whole = content.str();
+  size_t first = whole.find(begin), last = whole.find(end);
+  if (first == std::string::npos || last == std::string::npos || last < first)
+    return fail(ErrorKind::Usage, fmt::format("--into {}: the file has no lines {} and {} to put "
+                                              "the table between",
+                                              path, begin, end));
+  first += begin.size();
+  whole.replace(first, last - first, "\n" + text);
+  return publishFile(systemFiles(), path, whole);
+}
+
+} // namespace winnow

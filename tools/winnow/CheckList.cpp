@@ -1,0 +1,120 @@
+// Draws random items from what the compiler serves; runs items on several threads.
+#include "tools/winnow/CheckList.h"
+#include "tests/conformance/RandomCases.h"
+#include "tools/winnow/MethodAxes.h"
+#include <algorithm>
+#include <fmt/format.h>
+#include <optional>
+#include <thread>
+
+namespace winnow {
+namespace {
+
+Result<DrawSpace> compilerSpace(const std::string &arch) {
+  DrawSpace space;
+  for (const MethodInfo &method : builtinMethods()) {
+    auto parameters = methodParameters(method.text, method.name);
+    if (!parameters)
+      return tl::unexpected(parameters.error());
+    space.methods.push_back({method.name, std::move(*parameters)});
+  }
+  if (space.methods.empty())
+    return fail(ErrorKind::Unsupported,
+                "this build has no compiler: there is nothing to draw from");
+  for (const LegalTunable &tunable : legalConfigValues())
+    space.tunables.push_back({tunable.name, tunable.values});
+  space.serves = [arch](const std::string &method, const Spec &spec, const Config &config) {
+    CompileRequest request;
+    request.method = method;
+    request.spec = spec;
+    request.config = config;
+    request.arch = arch;
+    auto lowered = lowerProgram(request);
+    return lowered ? Status() : Status(tl::unexpected(lowered.error()));
+  };
+  return space;
+}
+
+} // namespace
+
+CompileRequest requestFor(const ConformanceCase &test) {
+  CompileRequest request;
+  request.method = test.method;
+  request.spec = test.spec;
+  request.config = test.config;
+  return request;
+}
+
+Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
+  Result<DrawSpace> space = compilerSpace(choice.arch);
+  if (!space)
+    return tl::unexpected(space.error());
+  int first = choice.only >= 0 ? choice.only : 0;
+  int last = choice.only >= 0 ? choice.only : choice.draws - 1;
+  int firstProgram = first / kDrawsPerProgram, lastProgram = last / kDrawsPerProgram;
+  std::vector<std::optional<Result<DrawnProgram>>> programs(lastProgram - firstProgram + 1);
+  reference::parallelFor(programs.size(), {}, [&](size_t i) {
+    programs[i] = drawProgram(*space, choice.seed, firstProgram + static_cast<int>(i));
+  });
+  std::vector<CheckItem> items;
+  for (int draw = first; draw <= last; ++draw) {
+    const Result<DrawnProgram> &program = *programs[draw / kDrawsPerProgram - firstProgram];
+    if (!program)
+      return tl::unexpected(program.error());
+    Result<reference::Method> axes = readAxes(program->method, program->spec);
+    if (!axes)
+      return tl::unexpected(axes.error());
+    CheckItem item;
+    item.test = drawCase(*program, axes->selects, choice.seed, draw);
+    item.repeat = fmt::format("--random {} --seed {} --random-only {}: {}", choice.draws,
+                              choice.seed, draw, describe(item.test));
+    items.push_back(std::move(item));
+  }
+  return items;
+}
+
+Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseInputs &inputs) {
+  BackendCall call;
+  call.request = requestFor(test);
+  call.problem = &inputs.problem;
+  call.ids = test.givenIds ? inputs.ids.data() : nullptr;
+  std::lock_guard<std::mutex> lock(device);
+  if (broken)
+    return fail(ErrorKind::DeviceFailed, "not run: the device failed before");
+  Result<BackendAnswer> result = backend.run(call);
+  if (result)
+    return std::move(result->tensors);
+  if (result.error().kind == ErrorKind::DeviceFailed)
+    broken = true;
+  return tl::unexpected(result.error());
+}
+
+Result<CaseResult> CheckRunner::judge(const CheckItem &item, int threads) {
+  auto runner = [this](const ConformanceCase &test, const CaseInputs &inputs) {
+    return answer(test, inputs);
+  };
+  if (broken)
+    return fail(ErrorKind::DeviceFailed, "not run: the device failed before");
+  return item.recorded ? runRecorded(*item.recorded, readAxes, runner)
+                       : runCase(item.test, readAxes, runner, tolerance, threads);
+}
+
+void CheckRunner::run(
+    const std::vector<CheckItem> &items, bool serial,
+    const std::function<void(const CheckItem &, const Result<CaseResult> &)> &done) {
+  std::vector<std::optional<Result<CaseResult>>> results(items.size());
+  std::mutex order;
+  size_t told = 0;
+  reference::Options options;
+  options.threads =
+      serial ? 1 : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  reference::parallelFor(items.size(), options, [&](size_t i) {
+    Result<CaseResult> result = judge(items[i], serial ? 0 : 1);
+    std::lock_guard<std::mutex> lock(order);
+    results[i] = std::move(result);
+    for (; told < items.size() && results[told]; ++told)
+      done(items[told], *results[told]);
+  });
+}
+
+} // namespace winnow

@@ -1,0 +1,50 @@
+// What `winnow check` runs: the table of cases, recorded answers, or random draws; and the runner
+// that takes several at a time, so that inputs and reference of one case are computed while the
+// device works on another.
+#pragma once
+#include "tests/recorded/Recorded.h"
+#include "tools/winnow/Backend.h"
+#include <atomic>
+#include <mutex>
+
+namespace winnow {
+
+struct CheckItem {
+  ConformanceCase test;
+  const RecordedCase *recorded = nullptr; ///< judged against recorded answers instead
+  std::string repeat;                     ///< the command that runs this item alone, and what it is
+};
+
+struct RandomChoice {
+  int draws = 0;
+  uint64_t seed = 1;
+  int only = -1;    ///< this draw alone
+  std::string arch; ///< decides which tunables are served
+};
+/// The draws; Unsupported where this build has no compiler to ask what is served.
+Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice);
+
+/// One program per item, as the compiler takes it.
+CompileRequest requestFor(const ConformanceCase &test);
+
+/// Runs items on a backend with one worker per core (one at a time where `serial`). `done` is
+/// called in the order of the items, as soon as the results are there. After the device has failed
+/// the rest is not run: its context is of no more use.
+class CheckRunner {
+public:
+  CheckRunner(Backend &backend, double tolerance) : backend(backend), tolerance(tolerance) {}
+  void
+  run(const std::vector<CheckItem> &items, bool serial,
+      const std::function<void(const CheckItem &item, const Result<CaseResult> &result)> &done);
+
+private:
+  Result<CaseResult> judge(const CheckItem &item, int threads);
+  Result<CaseAnswer> answer(const ConformanceCase &test, const CaseInputs &inputs);
+
+  Backend &backend;
+  double tolerance;
+  std::mutex device; ///< one launch at a time
+  std::atomic<bool> broken{false};
+};
+
+} // namespace winnow

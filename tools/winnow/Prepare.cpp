@@ -1,0 +1,118 @@
+// Finds what is missing, starts helpers, waits, compiles what they left.
+#include "tools/winnow/Prepare.h"
+#include "tools/winnow/Programs.h"
+#include "tools/winnow/Session.h"
+#include <algorithm>
+#include <charconv>
+#include <csignal>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace winnow {
+namespace {
+
+/// This process's own command line.
+std::vector<std::string> ownArguments() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  std::vector<std::string> words;
+  for (size_t begin = 0; begin < text.size();) {
+    size_t end = std::min(text.find('\0', begin), text.size());
+    words.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
+}
+
+/// A copy of this process for one part; 0 where it cannot be started.
+pid_t startHelper(int index, int count) {
+  std::vector<std::string> words = ownArguments();
+  if (words.empty())
+    return 0;
+  words.insert(words.end(), {"--prepare", "--part", fmt::format("{}/{}", index, count)});
+  std::vector<char *> argv;
+  for (std::string &word : words)
+    argv.push_back(word.data());
+  argv.push_back(nullptr);
+  pid_t child = ::fork();
+  if (child == 0) { // until exec only calls that may follow a fork
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    int nowhere = ::open("/dev/null", O_WRONLY);
+    ::dup2(nowhere, 1);
+    ::dup2(nowhere, 2);
+    ::execv("/proc/self/exe", argv.data());
+    ::_exit(127);
+  }
+  return std::max(0, child);
+}
+
+} // namespace
+
+std::optional<Part> Part::parse(const std::string &text) {
+  Part part;
+  const char *end = text.data() + text.size();
+  auto [slash, first] = std::from_chars(text.data(), end, part.index);
+  if (first != std::errc() || slash == end || *slash != '/')
+    return std::nullopt;
+  auto [rest, second] = std::from_chars(slash + 1, end, part.count);
+  bool valid = second == std::errc() && rest == end && part.index >= 0 && part.index < part.count;
+  return valid ? std::optional(part) : std::nullopt;
+}
+
+PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache &cache,
+                              const std::optional<Part> &part) {
+  PrepareReport report;
+  double began = now();
+  std::set<std::string> seen;
+  std::vector<const CompileRequest *> missing;
+  for (const CompileRequest &request : requests) {
+    Result<std::string> key = programKey(request);
+    if (!key) {
+      report.failures.push_back(key.error().message);
+      continue;
+    }
+    if (!seen.insert(*key).second)
+      continue;
+    report.programs++;
+    if (cache.load(*key))
+      report.cached++;
+    else
+      missing.push_back(&request);
+  }
+  auto compile = [&](size_t i) {
+    if (Result<ObtainedProgram> program = obtainProgram(*missing[i], cache); !program)
+      report.failures.push_back(fmt::format("{} {} [{}]: {}", missing[i]->method,
+                                            missing[i]->spec.text(), missing[i]->config.text(),
+                                            program.error().message));
+  };
+  if (part) {
+    // The list of what is missing differs from helper to helper, as others finish: places in the
+    // whole list do not.
+    for (size_t i = 0; i < missing.size(); ++i)
+      if ((missing[i] - requests.data()) % part->count == part->index)
+        compile(i);
+    return report;
+  }
+  int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  int helpers = std::min(cores, static_cast<int>(missing.size()));
+  std::vector<pid_t> children;
+  if (helpers > 1 && !cache.options().directory.empty())
+    for (int i = 0; i < helpers; ++i)
+      if (pid_t child = startHelper(i, helpers))
+        children.push_back(child);
+  for (pid_t child : children)
+    ::waitpid(child, nullptr, 0);
+  for (size_t i = 0; i < missing.size(); ++i) // what helpers left, to learn why
+    compile(i);
+  report.seconds = now() - began;
+  return report;
+}
+
+} // namespace winnow
