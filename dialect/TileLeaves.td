@@ -194,8 +194,10 @@ def Tile_MarkAllOp : Tile_Leaf<"mark_all"> {
   let arguments = (ins Arg_:$keys, Writes<>:$wanted, Takes<>:$tile, I32:$window, I32:$tiles);
 }
 def Tile_FillListOp : Tile_Leaf<"fill_list"> {
-  let summary = "Makes the list of what is marked, and clears the bitmap, by one warp";
-  let arguments = (ins Arg_:$split, Arg_:$parts, Arg_:$warp_tokens, Writes<>:$list, Updates<>:$wanted, I32:$window, I32:$tiles);
+  let summary = "Makes a list of what is marked, and clears the bitmap there, by one warp";
+  let arguments = (ins Arg_:$split, Arg_:$whole, Arg_:$parts, Arg_:$warp_tokens, Writes<>:$list, Updates<>:$wanted,
+                   I32:$window, I32:$from, I32:$tiles);
+  let results = (outs I32:$next);
 }
 def Tile_DescribeWorkOp : Tile_Leaf<"describe_work"> {
   let summary = "Says what a list is about";

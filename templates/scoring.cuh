@@ -299,10 +299,18 @@ __device__ __forceinline__ void store_block_scores(float *row_scores, const RowS
   float block[kBlocks];
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
-    block[b] = b == 0 && kPad > 0 && c > 0 ? before : Pool::kIdentity;
+    // Its own summaries first, then what reaches in from the block before: the order in which top_k
+    // adds an edge, so that equal summaries give equal scores wherever a block lies.
+    block[b] = Pool::kIdentity;
 #pragma unroll
-    for (int i = b == 0 ? 0 : b * kRowsPerBlock - kPad; i < (b + 1) * kRowsPerBlock; ++i)
+    for (int i = b * kRowsPerBlock; i < (b + 1) * kRowsPerBlock; ++i)
       block[b] = Pool::combine(block[b], scores.value[i]);
+    float reaching = Pool::kIdentity;
+#pragma unroll
+    for (int i = b * kRowsPerBlock - kPad; i < b * kRowsPerBlock; ++i)
+      if (i >= 0)
+        reaching = Pool::combine(reaching, scores.value[i]);
+    block[b] = Pool::combine(block[b], b == 0 && c > 0 ? before : reaching);
     if (first_row + 8 * c + b * kRowsPerBlock - kPad >= rows)
       block[b] = -kInfinity;
   }

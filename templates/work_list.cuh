@@ -1,7 +1,7 @@
 // The work of a persistent block of threads, found on the device: for one tile of tokens after the
 // other, the ascending list of key tiles that any of its tokens wants, with a mask of who. Serves
-// attend on warpgroups, where one warp builds the next list while the others work on this one. A
-// list longer than kEntries comes in several windows of key tiles. Duplicate ids count once; -1,
+// attend on warpgroups, where one warp builds the next list while the others work on this one. What
+// does not fit one list, or one bitmap of kWindow key tiles, comes in several lists. Duplicate ids count once; -1,
 // ids out of range and blocks in a token's future are ignored.
 #pragma once
 #include "winnow/sequence.cuh"
@@ -13,8 +13,8 @@ struct WorkHeader {
   int select_head; // selection (and group of query heads) of the tile
   int shared;      // entries [0, shared) are for whole warpgroups, [shared, length) for single warps
   int length;      // entries; -1: no more work
-  int opens;       // first window of its tile: nothing has been accumulated yet
-  int closes;      // last window of its tile: results are due
+  int opens;       // first list of its tile: nothing has been accumulated yet
+  int closes;      // last list of its tile: results are due
   int unused[3];
 };
 
@@ -73,7 +73,7 @@ template <int kTopK, int kTilesPerBlock, int kKeys, int kWindow, int kTokens>
 __device__ __forceinline__ void mark_selected(const WantedBitmap<kWindow, kTokens> &wanted,
                                               const int *ids, int select_head, int total_q,
                                               const TokenTile &tile, int window) {
-  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits, kAtOnce = 4;
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits, kAtOnce = 8;
   const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
   const int all = tile.tokens * kTopK;
   for (int first = lane_index(); first < all; first += 32 * kAtOnce) {
@@ -143,24 +143,52 @@ __device__ __forceinline__ bool is_shared_tile(const unsigned (&mask)[kMaskWords
   return shared;
 }
 
-// Appends the marked tiles among the first `tiles` ones from `window` on to the list, ascending, from entry
-// `length` on; returns the new length. By one warp. kKind: 0 all tiles, 1 those that a warpgroup
-// shares (see is_shared_tile), 2 the others, 3 none. Clears the bitmap behind itself if kClear.
+// The end of the longest run of key tiles from `from` on (a multiple of 32, up to `tiles`) of which
+// at most kMost are marked. By one warp.
+template <int kMost, int kWindow, int kTokens>
+__device__ __forceinline__ int end_of_run(const WantedBitmap<kWindow, kTokens> &wanted, int from,
+                                          int tiles) {
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+  static_assert(kMost >= 32, "a run makes progress");
+  int count = 0;
+  for (; from < tiles; from += 32) {
+    const int key_tile = from + lane_index();
+    unsigned any = 0;
+    if (key_tile < tiles) {
+      if constexpr (kMaskBits < 32)
+        any = wanted.words[key_tile * kMaskBits / 32] >> (key_tile * kMaskBits % 32) &
+              ((1u << kMaskBits) - 1);
+      else
+#pragma unroll
+        for (int w = 0; w < kMaskBits / 32; ++w)
+          any |= wanted.words[key_tile * kMaskBits / 32 + w];
+    }
+    count += __popc(__ballot_sync(kFullWarp, any != 0));
+    if (count > kMost)
+      return from;
+  }
+  return tiles;
+}
+
+// Appends the marked tiles among [from, to) of the bitmap, which begins at key tile `window`, to the
+// list, ascending, from entry `length` on; returns the new length. By one warp. kKind: 0 all tiles, 1
+// those that a warpgroup shares (see is_shared_tile), 2 the others, 3 none. Clears the bitmap behind
+// itself if kClear.
 template <int kKind, bool kClear, int kWarpTokens, int kEntries, int kWindow, int kTokens>
 __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &list,
                                              const WantedBitmap<kWindow, kTokens> &wanted,
-                                             int window, int tiles, int length) {
+                                             int window, int from, int to, int length) {
   constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
   constexpr int kMaskWords = (kMaskBits + 31) / 32;
   const int lane = lane_index();
 #pragma unroll 2
-  for (int first = 0; first < tiles; first += 32) {
+  for (int first = from; first < to; first += 32) {
     const int key_tile = first + lane;
     unsigned mask[kMaskWords];
     bool any = false;
 #pragma unroll
     for (int w = 0; w < kMaskWords; ++w) {
-      mask[w] = key_tile < tiles ? wanted.words[key_tile * kMaskBits / 32 + w] : 0u;
+      mask[w] = key_tile < to ? wanted.words[key_tile * kMaskBits / 32 + w] : 0u;
       if constexpr (kMaskBits < 32)
         mask[w] = mask[w] >> (key_tile * kMaskBits % 32) & ((1u << kMaskBits) - 1);
       any |= mask[w] != 0;
@@ -176,7 +204,7 @@ __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &
     }
     if constexpr (kClear)
       for (int w = 0; w < kMaskWords; ++w)
-        if (key_tile < tiles && key_tile * kMaskBits % 32 == 0)
+        if (key_tile < to && key_tile * kMaskBits % 32 == 0)
           wanted.words[key_tile * kMaskBits / 32 + w] = 0;
     length += __popc(found);
   }
@@ -193,31 +221,36 @@ __device__ __forceinline__ int pad_entries(const WorkList<kEntries, kTokens> &li
   return padded;
 }
 
-// Makes the list from what is marked among `tiles` tiles from `window` on, and clears the bitmap;
-// by one warp. With kSplit, tiles that only single warps want stand behind the others, in a part of
-// their own, where they are at least a quarter of all: each then costs a product of 16 rows, not 64.
-template <bool kSplit, int kParts, int kWarpTokens, int kEntries, int kWindow, int kTokens>
-__device__ __forceinline__ void fill_list(const WorkList<kEntries, kTokens> &list,
-                                          const WantedBitmap<kWindow, kTokens> &wanted, int window,
-                                          int tiles) {
+// Makes a list from what is marked in the bitmap, which begins at key tile `window` and has `tiles`
+// tiles, from tile `from` on, and clears it there; returns where the next list begins (`tiles` if
+// there is none). By one warp. With kSplit, tiles that only single warps want stand behind the
+// others, in a part of their own, where they are at least a quarter of all: each then costs a product
+// of 16 rows, not 64. kWhole: it is known that all of them fit.
+template <bool kSplit, bool kWhole, int kParts, int kWarpTokens, int kEntries, int kWindow,
+          int kTokens>
+__device__ __forceinline__ int fill_list(const WorkList<kEntries, kTokens> &list,
+                                         const WantedBitmap<kWindow, kTokens> &wanted, int window,
+                                         int from, int tiles) {
   static_assert(!kSplit || kParts == 1, "single warps take one key tile at a time");
+  const int to = kWhole ? tiles : end_of_run<kEntries - kParts>(wanted, from, tiles);
   int shared = 0, length = 0;
   bool split = false;
   if constexpr (kSplit) {
-    shared = append_marked<1, false, kWarpTokens>(list, wanted, window, tiles, 0);
-    length = append_marked<2, false, kWarpTokens>(list, wanted, window, tiles, shared);
+    shared = append_marked<1, false, kWarpTokens>(list, wanted, window, from, to, 0);
+    length = append_marked<2, false, kWarpTokens>(list, wanted, window, from, to, shared);
     split = 4 * (length - shared) >= length;
   }
   if (!split)
-    shared = length =
-        pad_entries<kParts>(list, append_marked<0, true, kWarpTokens>(list, wanted, window, tiles, 0));
+    shared = length = pad_entries<kParts>(
+        list, append_marked<0, true, kWarpTokens>(list, wanted, window, from, to, 0));
   else
-    append_marked<3, true, kWarpTokens>(list, wanted, window, tiles, 0); // only clears
+    append_marked<3, true, kWarpTokens>(list, wanted, window, from, to, 0); // only clears
   if (lane_index() == 0) {
     list.header->shared = shared;
     list.header->length = length;
   }
   __syncwarp();
+  return to;
 }
 
 // Says what the list is about; by one warp.

@@ -137,35 +137,43 @@ void WarpgroupAttendBuilder::buildList(Value tile, Value head) {
   Value last = t.div(t.value("", "last_position", {tile}), named("kPartKeys"));
   // A tile without keys has a list too, an empty one: its results are due as well.
   Value keyTiles = t.max(t.number(1), t.add(last, t.number(1)), "key_tiles");
-  Value dense, span = named("kWindow");
-  if (!plan.selects()) {
-    span = named("kDenseWindow");
-  } else if (plan.denseLength > 0) {
-    dense = t.less(t.field(tile, "k_length"), named("kDenseLength"));
-    span = t.select(dense, named("kDenseWindow"), named("kWindow"), "span");
-  }
-  t.loop("window", t.number(0), keyTiles, span, [&](Value window) {
-    t.leaf("wait_empty", {workBarriers, turn});
-    Value next = stage("list", work, turn);
-    Value tiles = t.min(t.sub(keyTiles, window), span, "tiles");
-    auto mark = [&] {
-      t.leaf("mark_selected",
-             {wanted, t.pointer("ids"), head, t.field(t.params(), "total_q"), tile, window},
-             {"@kTopK", "@kTilesPerBlock", "@kPartKeys"});
-    };
-    auto markAll = [&] { t.leaf("mark_all", {wanted, tile, window, tiles}, {"@kPartKeys"}); };
+  auto mark = [&](Value window) {
+    t.leaf("mark_selected",
+           {wanted, t.pointer("ids"), head, t.field(t.params(), "total_q"), tile, window},
+           {"@kTopK", "@kTilesPerBlock", "@kPartKeys"});
+  };
+  auto markAll = [&](Value window, Value tiles) {
+    t.leaf("mark_all", {wanted, tile, window, tiles}, {"@kPartKeys"});
+  };
+  t.loop("window", t.number(0), keyTiles, named("kWindow"), [&](Value window) {
+    Value tiles = t.min(t.sub(keyTiles, window), named("kWindow"), "tiles");
     if (!plan.selects())
-      markAll();
+      markAll(window, tiles);
     else if (plan.denseLength > 0)
-      t.when(t.less(t.field(tile, "k_length"), named("kDenseLength")), markAll, mark);
+      t.when(
+          t.less(t.field(tile, "k_length"), named("kDenseLength")), [&] { markAll(window, tiles); },
+          [&] { mark(window); });
     else
-      mark();
-    t.leaf("fill_list", {next, wanted, window, tiles},
-           {split ? "true" : "false", "@kParts", "@kWarpTokens"});
-    t.leaf("describe_work", {next, tile, head, t.equal(window, t.number(0)),
-                             t.atLeast(t.add(window, span), keyTiles)});
-    t.leaf("publish", {workBarriers, turn});
-    t.leaf("advance", {turn});
+      mark(window);
+    t.whileLoop(
+        {"from"}, {t.number(0)},
+        [&](ValueRange at, SmallVector<Value> &passed) {
+          passed = {at[0]};
+          return t.less(at[0], tiles);
+        },
+        [&](ValueRange at) {
+          t.leaf("wait_empty", {workBarriers, turn});
+          Value next = stage("list", work, turn);
+          Value rest = t.value("rest", "fill_list", {next, wanted, window, at[0], tiles},
+                               {split ? "true" : "false", sizes.whole ? "true" : "false", "@kParts",
+                                "@kWarpTokens"});
+          Value begin = t.add(window, at[0]), end = t.add(window, rest);
+          t.leaf("describe_work",
+                 {next, tile, head, t.equal(begin, t.number(0)), t.atLeast(end, keyTiles)});
+          t.leaf("publish", {workBarriers, turn});
+          t.leaf("advance", {turn});
+          return SmallVector<Value>{rest};
+        });
   });
 }
 

@@ -57,21 +57,20 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
                           (kWorkStages + 1) * 16 + 512; // 512: alignment between the objects
         const int room = target.sharedPerBlock - fixed;
         const int entryBytes = kWorkStages * s.entryBytes(), tileBytes = s.maskBits / 8;
-        const int most = plan.selects()
-                             ? llvm::alignTo(s.tokens * plan.topk * s.tilesPerBlock + s.parts, 8)
-                             : 1 << 20;
         const int lists = room - kWorkStages * 64;
-        // Every selected tile fits a list: only the bitmap bounds the window.
-        s.entries = most;
-        for (s.window = 16384; s.window >= 1024; s.window /= 2)
-          if (int64_t(most) * entryBytes + int64_t(s.window) * tileBytes <= lists)
+        auto fits = [&] { return s.entries * entryBytes + s.window * tileBytes <= lists; };
+        // Every selected tile fits a list.
+        s.whole = plan.selects() && plan.denseLength <= 0;
+        s.entries = s.tokens * plan.topk * s.tilesPerBlock + s.parts;
+        for (s.window = 16384; s.whole && s.window >= 1024; s.window /= 2)
+          if (fits())
             return s;
-        // Windows so short that a list holds them whole.
-        for (s.window = 1024; s.window >= (enough == 4 ? 384 : 128); s.window -= 128) {
-          s.entries = s.window + 8;
-          if (s.entries * entryBytes + s.window * tileBytes <= lists)
+        // Lists of a part of the bitmap each.
+        s.whole = false;
+        s.entries = 256;
+        for (s.window = 16384; s.window >= (enough == 4 ? 1024 : 128); s.window -= 128)
+          if (fits())
             return s;
-        }
       }
   return fail(ErrorKind::Unsupported,
               llvm::formatv("attend does not fit the {0} bytes of shared memory of {1} with "
@@ -117,9 +116,6 @@ void WarpgroupAttendBuilder::constants() {
              "bytes of a warpgroup's queries");
   t.constant("kWindow", sizes.window, "key tiles that the bitmap covers at a time");
   t.constant("kEntries", sizes.entries, "entries of one list");
-  if (!plan.selects() || plan.denseLength > 0)
-    t.constant("kDenseWindow", std::min(sizes.window, sizes.entries - 8),
-               "the same where every key is wanted");
   t.constant("kStages", sizes.stages, "stages of the ring of keys and values");
   t.constant("kWorkStages", kWorkStages, "lists: the one in work and the next one");
   if (plan.logitHook) {

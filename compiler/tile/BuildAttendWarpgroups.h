@@ -18,6 +18,7 @@ struct WarpgroupSizes {
   int tilesPerBlock = 0;      ///< key tiles of one selectable block
   int stages = 0;             ///< of the ring of keys and values
   int entries = 0, window = 0; ///< of one list, and key tiles of the bitmap
+  bool whole = false;          ///< whatever the bitmap can hold fits one list
 
   /// Bytes of one entry of a list (templates/work_list.cuh).
   int entryBytes() const { return maskBits <= 16 ? 4 : 4 + maskBits / 8; }
