@@ -56,9 +56,8 @@
 // first launch; cuTensorMapEncodeTiled (12.0) describes a tensor to Hopper's bulk copies.
 #define WINNOW_OPTIONAL_DRIVER_FUNCTIONS(X)                                                        \
   X(cuFuncLoad, (CUfunction))                                                                      \
-  X(cuTensorMapEncodeTiled,                                                                        \
-    (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *, const uint32_t *,          \
-     const uint32_t *, int, int, int, int))
+  X(cuTensorMapEncodeTiled, (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *,    \
+                             const uint32_t *, const uint32_t *, int, int, int, int))
 
 namespace winnow {
 

@@ -96,8 +96,9 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
       extents.push_back(*Formula::parse(extent, Variable::MaxK));
   }
   if (!program.tensorMaps.empty() && !loaded->driver->api().cuTensorMapEncodeTiled)
-    return fail(ErrorKind::Unsupported, "this program's kernels need tensor maps, which this CUDA "
-                                        "driver cannot encode; install a driver of CUDA 12 or newer");
+    return fail(ErrorKind::Unsupported,
+                "this program's kernels need tensor maps, which this CUDA "
+                "driver cannot encode; install a driver of CUDA 12 or newer");
   for (const Kernel &kernel : program.kernels)
     if (Status status = loaded->loadKernel(kernel, *info); !status)
       return tl::unexpected(status.error());

@@ -91,7 +91,7 @@ private:
   Formula scoreStride, chunkTokens;
   std::vector<Formula> bufferBytes;
   std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
-  std::vector<Step> steps; ///< in launch order
+  std::vector<Step> steps;                      ///< in launch order
 };
 
 } // namespace winnow

@@ -1,8 +1,8 @@
 // One step of attention on warpgroups: the logits of kParts key tiles side by side, whose keys need
-// not be neighbours. Serves attend. As in attention.cuh, but every row knows itself whether its token
-// selected each part, and a row that did not gets weight 0 without a branch; and after the first
-// step no maximum is taken: weights are relative to an old one, and only where their sum leaves the
-// range that fp32 and 16-bit weights hold well is the step repeated with a new maximum.
+// not be neighbours. Serves attend. As in attention.cuh, but every row knows itself whether its
+// token selected each part, and a row that did not gets weight 0 without a branch; and after the
+// first step no maximum is taken: weights are relative to an old one, and only where their sum
+// leaves the range that fp32 and 16-bit weights hold well is the step repeated with a new maximum.
 #pragma once
 #include "winnow/attention.cuh"
 #include "winnow/work_list.cuh"
@@ -20,9 +20,8 @@ struct StepSums {
 
 // The kParts entries from `entry` on, for one warp. A part has kKeys keys.
 template <int kKeys, int kWarpTokens, int kParts, int kEntries, int kTokens>
-__device__ __forceinline__ void read_step(StepKeys<kParts> &step,
-                                          const WorkList<kEntries, kTokens> &list, int entry,
-                                          int warp) {
+__device__ __forceinline__ void
+read_step(StepKeys<kParts> &step, const WorkList<kEntries, kTokens> &list, int entry, int warp) {
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
     step.first[part] = work_tile(list, entry + part) * kKeys;
@@ -79,10 +78,9 @@ __device__ __forceinline__ void map_step(Accumulator<16, kKeys> &logits, const Q
 // Raises the rows' maxima where a wanted logit exceeds them by more than 2^8. True, for the whole
 // warp, if any row's was: then the output has to be rescaled (rescale_rows).
 template <int kKeys, int kParts>
-__device__ __forceinline__ bool raise_step_maximum(SoftmaxState &state,
-                                                   const Accumulator<16, kKeys> &logits,
-                                                   const QueryRows &rows,
-                                                   const StepKeys<kParts> &step, float scale) {
+__device__ __forceinline__ bool
+raise_step_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits, const QueryRows &rows,
+                   const StepKeys<kParts> &step, float scale) {
   constexpr int kPartKeys = kKeys / kParts;
   const float slack = 8.f / scale;
   float top[2] = {-kInfinity, -kInfinity};
@@ -118,9 +116,9 @@ __device__ __forceinline__ bool raise_step_maximum(SoftmaxState &state,
 // logits become weights 2^(scale * (logit - maximum)), 0 where the row's token does not want the
 // part (an exponent of -inf); sums = their row sums.
 template <int kKeys, int kParts>
-__device__ __forceinline__ void
-exponentiate_step(StepSums &sums, Accumulator<16, kKeys> &logits, const SoftmaxState &state,
-                  const QueryRows &rows, const StepKeys<kParts> &step, float scale) {
+__device__ __forceinline__ void exponentiate_step(StepSums &sums, Accumulator<16, kKeys> &logits,
+                                                  const SoftmaxState &state, const QueryRows &rows,
+                                                  const StepKeys<kParts> &step, float scale) {
   constexpr int kPartKeys = kKeys / kParts;
   float even[2] = {0.f, 0.f}, odd[2] = {0.f, 0.f};
 #pragma unroll

@@ -81,7 +81,8 @@ template <int kStages> __device__ __forceinline__ void advance(Cursor<kStages> &
   cursor.phase ^= cursor.stage == 0;
 }
 
-//===-- Where bulk copies fill the stages and one lane speaks for its warp -----------------------===//
+//===-- Where bulk copies fill the stages and one lane speaks for its warp
+//-----------------------===//
 
 // By one thread: a stage is full after `fills` arrivals (and the bytes they announced), empty after
 // `releases`.
@@ -118,8 +119,7 @@ __device__ __forceinline__ void release(const RingBarriers<kStages> &barriers,
 }
 
 // Puts the cursor on a stage of the same turn.
-template <int kStages>
-__device__ __forceinline__ void move_to(Cursor<kStages> &cursor, int stage) {
+template <int kStages> __device__ __forceinline__ void move_to(Cursor<kStages> &cursor, int stage) {
   cursor.stage = stage;
 }
 // The same stage, one turn later.

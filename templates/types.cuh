@@ -60,8 +60,8 @@ __device__ __forceinline__ float log2_fast(float x) {
   return y;
 }
 
-// tanh(x) in one instruction, relative error 2^-11: PTX tanh.approx.f32. What a method's softcap needs;
-// a logit of 10 is off by 0.005, a quarter of what rounding it to 16 bits would do.
+// tanh(x) in one instruction, relative error 2^-11: PTX tanh.approx.f32. What a method's softcap
+// needs; a logit of 10 is off by 0.005, a quarter of what rounding it to 16 bits would do.
 __device__ __forceinline__ float tanh_fast(float x) {
   float y;
   asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));

@@ -30,8 +30,8 @@ __device__ __forceinline__ int warpgroup_index() {
 //===-- Copies --------------------------------------------------------------------------------===//
 
 // Starts copying rows [first_row, first_row + kRows) of head `head` into rows [tile_row, tile_row +
-// kRows) of the tile; rows outside the tensor arrive as zero. The map's box is 64 columns x 1 head x
-// kRows rows. By one thread. tile_row is a multiple of 8.
+// kRows) of the tile; rows outside the tensor arrive as zero. The map's box is 64 columns x 1 head
+// x kRows rows. By one thread. tile_row is a multiple of 8.
 template <int kRows, int kTileRows, int kColumns, class T>
 __device__ __forceinline__ void copy_rows(const PanelTile<kTileRows, kColumns, T> &tile,
                                           int tile_row, const TensorMap &map, unsigned barrier,
@@ -79,8 +79,7 @@ __device__ __forceinline__ void start_abt(Accumulator<16, kColumns> &sums,
   wgmma_fence();
 #pragma unroll
   for (int step = 0; step < kDepth / 16; ++step)
-    wgmma_shared<T>(sums.value,
-                    matrix_descriptor(a, step / 4 * left.kPanelBytes + step % 4 * 32),
+    wgmma_shared<T>(sums.value, matrix_descriptor(a, step / 4 * left.kPanelBytes + step % 4 * 32),
                     matrix_descriptor(b, step / 4 * right.kPanelBytes + step % 4 * 32), step > 0);
   wgmma_commit();
 }
@@ -112,7 +111,8 @@ __device__ __forceinline__ void wait_products(Accumulator<16, kColumns> &sums) {
 
 //===-- Products of one warp on the same tiles ------------------------------------------------===//
 
-// sums[16, kColumns] = left[16, kDepth] right[kColumns, kDepth]^T; left = rows [first_row, first_row
+// sums[16, kColumns] = left[16, kDepth] right[kColumns, kDepth]^T; left = rows [first_row,
+// first_row
 // + 16) of its tile. kUnroll steps of the depth at a time.
 template <int kUnroll, int kColumns, int kDepth, class T>
 __device__ __forceinline__ void warp_abt(Accumulator<16, kColumns> &sums,

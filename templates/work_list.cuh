@@ -1,8 +1,8 @@
 // The work of a persistent block of threads, found on the device: for one tile of tokens after the
 // other, the ascending list of key tiles that any of its tokens wants, with a mask of who. Serves
 // attend on warpgroups, where one warp builds the next list while the others work on this one. What
-// does not fit one list, or one bitmap of kWindow key tiles, comes in several lists. Duplicate ids count once; -1,
-// ids out of range and blocks in a token's future are ignored.
+// does not fit one list, or one bitmap of kWindow key tiles, comes in several lists. Duplicate ids
+// count once; -1, ids out of range and blocks in a token's future are ignored.
 #pragma once
 #include "winnow/sequence.cuh"
 #include "winnow/wanted.cuh"
@@ -11,10 +11,10 @@
 struct WorkHeader {
   TokenTile tile;
   int select_head; // selection (and group of query heads) of the tile
-  int shared;      // entries [0, shared) are for whole warpgroups, [shared, length) for single warps
-  int length;      // entries; -1: no more work
-  int opens;       // first list of its tile: nothing has been accumulated yet
-  int closes;      // last list of its tile: results are due
+  int shared; // entries [0, shared) are for whole warpgroups, [shared, length) for single warps
+  int length; // entries; -1: no more work
+  int opens;  // first list of its tile: nothing has been accumulated yet
+  int closes; // last list of its tile: results are due
   int unused[3];
 };
 
@@ -170,10 +170,10 @@ __device__ __forceinline__ int end_of_run(const WantedBitmap<kWindow, kTokens> &
   return tiles;
 }
 
-// Appends the marked tiles among [from, to) of the bitmap, which begins at key tile `window`, to the
-// list, ascending, from entry `length` on; returns the new length. By one warp. kKind: 0 all tiles, 1
-// those that a warpgroup shares (see is_shared_tile), 2 the others, 3 none. Clears the bitmap behind
-// itself if kClear.
+// Appends the marked tiles among [from, to) of the bitmap, which begins at key tile `window`, to
+// the list, ascending, from entry `length` on; returns the new length. By one warp. kKind: 0 all
+// tiles, 1 those that a warpgroup shares (see is_shared_tile), 2 the others, 3 none. Clears the
+// bitmap behind itself if kClear.
 template <int kKind, bool kClear, int kWarpTokens, int kEntries, int kWindow, int kTokens>
 __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &list,
                                              const WantedBitmap<kWindow, kTokens> &wanted,
@@ -224,8 +224,8 @@ __device__ __forceinline__ int pad_entries(const WorkList<kEntries, kTokens> &li
 // Makes a list from what is marked in the bitmap, which begins at key tile `window` and has `tiles`
 // tiles, from tile `from` on, and clears it there; returns where the next list begins (`tiles` if
 // there is none). By one warp. With kSplit, tiles that only single warps want stand behind the
-// others, in a part of their own, where they are at least a quarter of all: each then costs a product
-// of 16 rows, not 64. kWhole: it is known that all of them fit.
+// others, in a part of their own, where they are at least a quarter of all: each then costs a
+// product of 16 rows, not 64. kWhole: it is known that all of them fit.
 template <bool kSplit, bool kWhole, int kParts, int kWarpTokens, int kEntries, int kWindow,
           int kTokens>
 __device__ __forceinline__ int fill_list(const WorkList<kEntries, kTokens> &list,

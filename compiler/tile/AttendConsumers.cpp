@@ -1,7 +1,7 @@
 // The consumer warpgroups of the attend kernel: 64 rows of queries each, the output in registers
-// while a tile's list is walked. See BuildAttendWarpgroups.h. Protocol of the ring: every warp waits
-// for every stage and releases it, wanted or not; a stage whose values are still to be multiplied is
-// held while the next logits are made, so the next step must lie within the ring.
+// while a tile's list is walked. See BuildAttendWarpgroups.h. Protocol of the ring: every warp
+// waits for every stage and releases it, wanted or not; a stage whose values are still to be
+// multiplied is held while the next logits are made, so the next step must lie within the ring.
 #include "compiler/tile/BuildAttendWarpgroups.h"
 
 using namespace mlir;
@@ -34,8 +34,8 @@ void WarpgroupAttendBuilder::consume() {
   });
 }
 
-/// The entries that whole warpgroups take. Outer loop: a step that follows nothing; inner loop: steps
-/// whose predecessor's values are still pending.
+/// The entries that whole warpgroups take. Outer loop: a step that follows nothing; inner loop:
+/// steps whose predecessor's values are still pending.
 void WarpgroupAttendBuilder::attendShared() {
   Value end = about("shared");
   auto next = [&](Value from, Value limit) {
@@ -72,8 +72,8 @@ void WarpgroupAttendBuilder::attendShared() {
       });
 }
 
-/// Passes stages that the warpgroup does not want. Waiting first keeps every warp within one turn of
-/// the ring: parities repeat after two.
+/// Passes stages that the warpgroup does not want. Waiting first keeps every warp within one turn
+/// of the ring: parities repeat after two.
 void WarpgroupAttendBuilder::skip(Value from, Value to) {
   t.loop("skipped", from, to, named("kParts"), [&](Value) {
     t.leaf("wait_full", {barriers, cursor});
@@ -85,8 +85,7 @@ void WarpgroupAttendBuilder::skip(Value from, Value to) {
 /// Where the step's keys lie and who wants them; waits for its stage. Returns the key tile.
 WarpgroupAttendBuilder::Value WarpgroupAttendBuilder::step(Value entry) {
   stepKeys = t.fragment("step", t.type("StepKeys", {"@kParts"}));
-  t.leaf("read_step", {stepKeys, list, entry, warp},
-         {"@kPartKeys", "@kWarpTokens"});
+  t.leaf("read_step", {stepKeys, list, entry, warp}, {"@kPartKeys", "@kWarpTokens"});
   logits = t.fragment("logits", t.type("Accumulator", {16, "@kKeys"}));
   sums = t.fragment("sums", t.type("StepSums"));
   t.leaf("wait_full", {barriers, cursor});
@@ -196,9 +195,9 @@ void WarpgroupAttendBuilder::storeResults() {
   t.leaf("next_turn", {queryCursor});
   // Read again: what only the results need was not worth registers in the loop.
   Value done = t.value("done", "work_header", {list}, {}, t.type("auto"));
-  Value doneRows = t.value("result_rows", "query_rows",
-                           {t.field(done, "tile", t.type("TokenTile")), warp}, {"@kGroup"},
-                           t.type("QueryRows"));
+  Value doneRows =
+      t.value("result_rows", "query_rows", {t.field(done, "tile", t.type("TokenTile")), warp},
+              {"@kGroup"}, t.type("QueryRows"));
   Value firstHead = t.mul(t.field(done, "select_head"), named("kGroup"), "first_head");
   t.leaf("reduce_sum", {state});
   t.leaf("store_output", {t.pointer("out"), output, state, doneRows, firstHead},

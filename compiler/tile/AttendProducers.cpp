@@ -100,8 +100,8 @@ void WarpgroupAttendBuilder::feedQueries() {
         forOneLane([&] {
           Value barrier = t.value("barrier", "full_barrier", {queryBarriers, queryCursor});
           t.leaf("arrive_expecting", {barrier, named("kQueryBytes")});
-          Value row = t.add(about("tile.row"),
-                            t.mul(t.mul(receiver, t.number(4)), named("kWarpTokens")));
+          Value row =
+              t.add(about("tile.row"), t.mul(t.mul(receiver, t.number(4)), named("kWarpTokens")));
           t.leaf("copy_queries", {tile, map(queryMap), barrier, firstHead, row},
                  {"@kGroup", "@kWarpTokens"});
         });
@@ -124,9 +124,8 @@ void WarpgroupAttendBuilder::buildLists() {
                          {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
                           t.number(0), t.field(t.params(), "total_q"), slot},
                          {"@kTokens"}, t.type("TokenTile"));
-    t.when(t.greater(t.field(tile, "tokens"), t.number(0)), [&] {
-      buildList(tile, t.div(item, slots, "select_head"));
-    });
+    t.when(t.greater(t.field(tile, "tokens"), t.number(0)),
+           [&] { buildList(tile, t.div(item, slots, "select_head")); });
   });
   t.leaf("wait_empty", {workBarriers, turn});
   t.leaf("end_work", {stage("last", work, turn)});

@@ -53,12 +53,15 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
         s.partKeys = plan.selects() ? std::min(plan.block, s.keys) : s.keys;
         s.parts = s.keys / s.partKeys;
         s.tilesPerBlock = plan.selects() ? std::max(1, plan.block / s.partKeys) : 1;
+        // As the planning pass lays them out: what has 1024 bytes or more begins at a multiple of
+        // 1024, barriers stand between.
         const int fixed = queryBytes + s.stages * (s.stageBytes(plan) + 16) + s.groups * 16 +
-                          (kWorkStages + 1) * 16 + 512; // 512: alignment between the objects
-        const int room = target.sharedPerBlock - fixed;
-        const int entryBytes = kWorkStages * s.entryBytes(), tileBytes = s.maskBits / 8;
-        const int lists = room - kWorkStages * 64;
-        auto fits = [&] { return s.entries * entryBytes + s.window * tileBytes <= lists; };
+                          (kWorkStages + 1) * 16;
+        auto fits = [&] {
+          return fixed + llvm::alignTo(kWorkStages * (64 + s.entries * s.entryBytes()), 1024) +
+                     llvm::alignTo(s.window * s.maskBits / 8, 1024) <=
+                 static_cast<uint64_t>(target.sharedPerBlock);
+        };
         // Every selected tile fits a list.
         s.whole = plan.selects() && plan.denseLength <= 0;
         s.entries = s.tokens * plan.topk * s.tilesPerBlock + s.parts;
@@ -143,7 +146,8 @@ void WarpgroupAttendBuilder::declareMaps() {
     maps.push_back(std::move(recipe));
     return llvm::formatv("map[{0}]", maps.size() - 1).str();
   };
-  queryMap = add(describeRows("q", plan.heads, plan.headDim, plan.group, sizes.warpTokens, "total_q"));
+  queryMap =
+      add(describeRows("q", plan.heads, plan.headDim, plan.group, sizes.warpTokens, "total_q"));
   keyMap = add(describeRows("k", plan.kvHeads, plan.headDim, 1, sizes.partKeys, "total_k"));
   valueMap = add(describeRows("v", plan.kvHeads, plan.valueDim, 1, sizes.partKeys, "total_k"));
 }
@@ -153,20 +157,21 @@ void WarpgroupAttendBuilder::declare() {
             valueBytes = sizes.keys * 128 * panels(plan.valueDim),
             queryBytes = 64 * 128 * panels(plan.headDim);
   auto ring = [&](StringRef name, const char *stages, tile::ObjectType tile, int bytes) {
-    return t.shared(name,
-                    tile::ObjectType::get(t.builder.getContext(), "Ring",
-                                          t.builder.getArrayAttr(
-                                              {FlatSymbolRefAttr::get(t.builder.getContext(), stages),
-                                               TypeAttr::get(tile)})),
-                    bytes, true);
+    return t.shared(
+        name,
+        tile::ObjectType::get(
+            t.builder.getContext(), "Ring",
+            t.builder.getArrayAttr(
+                {FlatSymbolRefAttr::get(t.builder.getContext(), stages), TypeAttr::get(tile)})),
+        bytes, true);
   };
   queryRing = ring("query_ring", "kGroups", t.type("PanelTile", {64, "@kDim", plan.element}),
                    sizes.groups * queryBytes);
   keyRing = ring("key_ring", "kStages", t.type("PanelTile", {"@kKeys", "@kDim", plan.element}),
                  sizes.stages * keyBytes);
-  valueRing = ring("value_ring", "kStages",
-                   t.type("PanelTile", {"@kKeys", "@kValueDim", plan.element}),
-                   sizes.stages * valueBytes);
+  valueRing =
+      ring("value_ring", "kStages", t.type("PanelTile", {"@kKeys", "@kValueDim", plan.element}),
+           sizes.stages * valueBytes);
   work = t.shared("work", t.type("WorkRing", {"@kWorkStages", "@kEntries", "@kTokens"}),
                   kWorkStages * (64 + sizes.entries * sizes.entryBytes()), true);
   wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}),
@@ -188,8 +193,8 @@ void WarpgroupAttendBuilder::declare() {
     t.leaf("fence_barriers", {});
   });
   t.leaf("clear_bitmap", {wanted});
-  group = t.value("group", "warpgroup_index", {});
   warp = t.value("warp", "warp_index", {});
+  group = t.div(warp, t.number(4), "group");
   if (16 % plan.group != 0) // rows that no query fills must hold numbers
     t.when(t.less(group, named("kGroups")), [&] {
       Value at = t.fragment("mine", t.type("Cursor", {"@kGroups"}));

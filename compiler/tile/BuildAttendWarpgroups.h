@@ -9,14 +9,14 @@ namespace winnow {
 
 /// Sizes of one kernel; all follow from the plan, the target's shared memory and the config.
 struct WarpgroupSizes {
-  int groups = 0;             ///< consumer warpgroups
-  int warpTokens = 0;         ///< tokens of one warp
-  int tokens = 0;             ///< tokens of one tile
-  int maskBits = 0;           ///< bits of a mask of tokens
-  int keys = 0, partKeys = 0; ///< keys of one step, and of one of its parts
-  int parts = 0;              ///< key tiles of one step
-  int tilesPerBlock = 0;      ///< key tiles of one selectable block
-  int stages = 0;             ///< of the ring of keys and values
+  int groups = 0;              ///< consumer warpgroups
+  int warpTokens = 0;          ///< tokens of one warp
+  int tokens = 0;              ///< tokens of one tile
+  int maskBits = 0;            ///< bits of a mask of tokens
+  int keys = 0, partKeys = 0;  ///< keys of one step, and of one of its parts
+  int parts = 0;               ///< key tiles of one step
+  int tilesPerBlock = 0;       ///< key tiles of one selectable block
+  int stages = 0;              ///< of the ring of keys and values
   int entries = 0, window = 0; ///< of one list, and key tiles of the bitmap
   bool whole = false;          ///< whatever the bitmap can hold fits one list
 
@@ -72,7 +72,9 @@ private:
     return t.value(name, "stage", {ring, cursor}, {}, t.type("auto"));
   }
   /// A member of the current list's header.
-  Value about(llvm::StringRef member, mlir::Type type = {}) { return t.field(header, member, type); }
+  Value about(llvm::StringRef member, mlir::Type type = {}) {
+    return t.field(header, member, type);
+  }
   Value map(llvm::StringRef name) { return t.field(t.params(), name, t.type("auto")); }
   Value named(llvm::StringRef name) { return t.named(name); }
 

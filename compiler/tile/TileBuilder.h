@@ -125,11 +125,10 @@ public:
   /// while (condition) body, with carried values. `condition` computes from them whether the loop
   /// goes on, and what it passes to `body`, which returns the next carried values. The results are
   /// what was passed last; those that are carried values can be used.
-  mlir::ValueRange
-  whileLoop(llvm::ArrayRef<llvm::StringRef> names, mlir::ValueRange inits,
-            llvm::function_ref<mlir::Value(mlir::ValueRange, llvm::SmallVector<mlir::Value> &)>
-                condition,
-            llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::ValueRange)> body);
+  mlir::ValueRange whileLoop(
+      llvm::ArrayRef<llvm::StringRef> names, mlir::ValueRange inits,
+      llvm::function_ref<mlir::Value(mlir::ValueRange, llvm::SmallVector<mlir::Value> &)> condition,
+      llvm::function_ref<llvm::SmallVector<mlir::Value>(mlir::ValueRange)> body);
 
   mlir::OpBuilder builder;
   tile::KernelOp kernel;

@@ -1,9 +1,11 @@
-// Instructions of the sm_90a level (Hopper): those of sm_80, and wgmma, the bulk tensor copies (TMA), barriers that
-// count bytes, and the moving of registers between warpgroups; one function per instruction. Serves the leaves of
-// kernels whose target has these features. On exit: all leaves of Winnow are declared, those of warpgroups too.
-// Section titles in comments are those of the PTX ISA manual 9.0.
+// Instructions of the sm_90a level (Hopper): those of sm_80, and wgmma, the bulk tensor copies
+// (TMA), barriers that count bytes, and the moving of registers between warpgroups; one function
+// per instruction. Serves the leaves of kernels whose target has these features. On exit: all
+// leaves of Winnow are declared, those of warpgroups too. Section titles in comments are those of
+// the PTX ISA manual 9.0.
 #pragma once
-// The wait that may suspend the thread (mbarrier.try_wait, PTX ISA "mbarrier.try_wait"), in place of the test.
+// The wait that may suspend the thread (mbarrier.try_wait, PTX ISA "mbarrier.try_wait"), in place
+// of the test.
 #define WINNOW_WAIT_INSTRUCTION "mbarrier.try_wait.parity.shared::cta.b64"
 #include "winnow/sm80.cuh"
 
@@ -28,7 +30,8 @@ __device__ __forceinline__ void fence_shared_stores() {
 
 //===-- "cp.async.bulk.tensor", "cp.async.bulk": global to shared memory ----------------------===//
 
-// Starts copying the map's box at (x, y, z), innermost coordinate first; its bytes count on `barrier`.
+// Starts copying the map's box at (x, y, z), innermost coordinate first; its bytes count on
+// `barrier`.
 __device__ __forceinline__ void copy_box(unsigned shared, const TensorMap &map, unsigned barrier,
                                          int x, int y, int z) {
   asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
@@ -75,10 +78,10 @@ template <int kPending> __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-// Descriptor of a matrix in shared memory with the 128-byte swizzle and 1024 bytes from 8 rows to the
-// next 8 ("Matrix Descriptor Format"). The low word holds the address in units of 16 bytes, so an
-// offset is added to it in 32 bits. `leading`: bytes to the next 64 columns of a matrix whose rows run
-// along the product's depth; ignored otherwise.
+// Descriptor of a matrix in shared memory with the 128-byte swizzle and 1024 bytes from 8 rows to
+// the next 8 ("Matrix Descriptor Format"). The low word holds the address in units of 16 bytes, so
+// an offset is added to it in 32 bits. `leading`: bytes to the next 64 columns of a matrix whose
+// rows run along the product's depth; ignored otherwise.
 __device__ __forceinline__ unsigned descriptor_start(unsigned address, int leading) {
   return (address & 0x3ffff) >> 4 | leading >> 4 << 16;
 }
@@ -87,9 +90,10 @@ __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned start, 
   return kHigh << 32 | start + (offset >> 4);
 }
 
-// wgmma_shared: sum[64 x N] = left[64 x 16] right[N x 16]^T (+ sum if `add`), both factors in shared memory with rows
-// along the depth. wgmma_registers: sum[64 x N] += left[64 x 16] right[16 x N], left in registers (A fragments, 16
-// rows per warp), right with rows along N. Sums have mma.sync's layout, 16 rows per warp (m64nNk16, fp32 sums).
+// wgmma_shared: sum[64 x N] = left[64 x 16] right[N x 16]^T (+ sum if `add`), both factors in
+// shared memory with rows along the depth. wgmma_registers: sum[64 x N] += left[64 x 16] right[16 x
+// N], left in registers (A fragments, 16 rows per warp), right with rows along N. Sums have
+// mma.sync's layout, 16 rows per warp (m64nNk16, fp32 sums).
 #define WINNOW_SUMS_1(j) "+f"(sum[j][0]), "+f"(sum[j][1]), "+f"(sum[j][2]), "+f"(sum[j][3])
 #define WINNOW_SUMS_2(j) WINNOW_SUMS_1(j), WINNOW_SUMS_1(j + 1)
 #define WINNOW_SUMS_4(j) WINNOW_SUMS_2(j), WINNOW_SUMS_2(j + 2)
@@ -98,29 +102,34 @@ __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned start, 
 #define WINNOW_SUMS_16(j) WINNOW_SUMS_8(j), WINNOW_SUMS_8(j + 8)
 #define WINNOW_SUMS_24(j) WINNOW_SUMS_16(j), WINNOW_SUMS_8(j + 16)
 #define WINNOW_SUMS_32(j) WINNOW_SUMS_16(j), WINNOW_SUMS_16(j + 16)
-#define WINNOW_LIST_8 \
-  "%0, %1, %2, %3, %4, %5, %6, %7"
-#define WINNOW_LIST_16 \
-  WINNOW_LIST_8 ", " "%8, %9, %10, %11, %12, %13, %14, %15"
-#define WINNOW_LIST_32 \
-  WINNOW_LIST_16 ", " "%16, %17, %18, %19, %20, %21, %22, %23, " \
-  "%24, %25, %26, %27, %28, %29, %30, %31"
-#define WINNOW_LIST_48 \
-  WINNOW_LIST_32 ", " "%32, %33, %34, %35, %36, %37, %38, %39, " \
-  "%40, %41, %42, %43, %44, %45, %46, %47"
-#define WINNOW_LIST_64 \
-  WINNOW_LIST_48 ", " "%48, %49, %50, %51, %52, %53, %54, %55, " \
-  "%56, %57, %58, %59, %60, %61, %62, %63"
-#define WINNOW_LIST_96 \
-  WINNOW_LIST_64 ", " "%64, %65, %66, %67, %68, %69, %70, %71, " \
-  "%72, %73, %74, %75, %76, %77, %78, %79, " \
-  "%80, %81, %82, %83, %84, %85, %86, %87, " \
-  "%88, %89, %90, %91, %92, %93, %94, %95"
-#define WINNOW_LIST_128 \
-  WINNOW_LIST_96 ", " "%96, %97, %98, %99, %100, %101, %102, %103, " \
-  "%104, %105, %106, %107, %108, %109, %110, %111, " \
-  "%112, %113, %114, %115, %116, %117, %118, %119, " \
-  "%120, %121, %122, %123, %124, %125, %126, %127"
+#define WINNOW_LIST_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define WINNOW_LIST_16                                                                             \
+  WINNOW_LIST_8 ", "                                                                               \
+                "%8, %9, %10, %11, %12, %13, %14, %15"
+#define WINNOW_LIST_32                                                                             \
+  WINNOW_LIST_16 ", "                                                                              \
+                 "%16, %17, %18, %19, %20, %21, %22, %23, "                                        \
+                 "%24, %25, %26, %27, %28, %29, %30, %31"
+#define WINNOW_LIST_48                                                                             \
+  WINNOW_LIST_32 ", "                                                                              \
+                 "%32, %33, %34, %35, %36, %37, %38, %39, "                                        \
+                 "%40, %41, %42, %43, %44, %45, %46, %47"
+#define WINNOW_LIST_64                                                                             \
+  WINNOW_LIST_48 ", "                                                                              \
+                 "%48, %49, %50, %51, %52, %53, %54, %55, "                                        \
+                 "%56, %57, %58, %59, %60, %61, %62, %63"
+#define WINNOW_LIST_96                                                                             \
+  WINNOW_LIST_64 ", "                                                                              \
+                 "%64, %65, %66, %67, %68, %69, %70, %71, "                                        \
+                 "%72, %73, %74, %75, %76, %77, %78, %79, "                                        \
+                 "%80, %81, %82, %83, %84, %85, %86, %87, "                                        \
+                 "%88, %89, %90, %91, %92, %93, %94, %95"
+#define WINNOW_LIST_128                                                                            \
+  WINNOW_LIST_96 ", "                                                                              \
+                 "%96, %97, %98, %99, %100, %101, %102, %103, "                                    \
+                 "%104, %105, %106, %107, %108, %109, %110, %111, "                                \
+                 "%112, %113, %114, %115, %116, %117, %118, %119, "                                \
+                 "%120, %121, %122, %123, %124, %125, %126, %127"
 
 #define WINNOW_WGMMA_SHARED(N, list, rows, type, a, b, add)                                        \
   asm volatile("{.reg .pred p; setp.ne.b32 p, " add ", 0; wgmma.mma_async.sync.aligned.m64n" #N    \
@@ -134,7 +143,7 @@ __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned start, 
                : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right))
 #define WINNOW_WGMMA(N, list, rows, p0, p1, p2, p3, p4)                                            \
   template <class T>                                                                               \
-  __device__ __forceinline__ void wgmma_shared(float(&sum)[N / 8][4], unsigned long long left,     \
+  __device__ __forceinline__ void wgmma_shared(float (&sum)[N / 8][4], unsigned long long left,    \
                                                unsigned long long right, bool accumulate) {        \
     if constexpr (is_same<T, bf16>)                                                                \
       WINNOW_WGMMA_SHARED(N, list, rows, "bf16", p0, p1, p2);                                      \
@@ -143,7 +152,7 @@ __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned start, 
   }                                                                                                \
   template <class T>                                                                               \
   __device__ __forceinline__ void wgmma_registers(                                                 \
-      float(&sum)[N / 8][4], const unsigned(&left)[4], unsigned long long right) {                 \
+      float (&sum)[N / 8][4], const unsigned (&left)[4], unsigned long long right) {               \
     if constexpr (is_same<T, bf16>)                                                                \
       WINNOW_WGMMA_REGISTERS(N, list, rows, "bf16", p0, p1, p2, p3, p4);                           \
     else                                                                                           \
@@ -160,6 +169,6 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #undef WINNOW_WGMMA_SHARED
 #undef WINNOW_WGMMA_REGISTERS
 
+#include "winnow/attention_step.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"
-#include "winnow/attention_step.cuh"

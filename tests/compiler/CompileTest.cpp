@@ -146,7 +146,11 @@ TEST(Compile, F13TunablesThatDoNotFitAreRefused) {
                 continue;
               }
               EXPECT_EQ(lowered.error().kind, ErrorKind::Unsupported);
-              EXPECT_NE(lowered.error().message.find("bytes of shared memory"), std::string::npos)
+              // Kernels of warpgroups have other numbers of warps.
+              const char *cause = std::string(arch) == "sm_90a" && warps != std::string("8")
+                                      ? "made of warpgroups"
+                                      : "bytes of shared memory";
+              EXPECT_NE(lowered.error().message.find(cause), std::string::npos)
                   << lowered.error().message;
             }
   CompileRequest r = request("infllm_v2", "sm_89");

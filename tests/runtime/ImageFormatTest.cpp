@@ -123,6 +123,21 @@ TEST(ImageFormat, RecipesThatCannotBeLaunchedAreRefused) {
   }
 }
 
+TEST(ImageFormat, IncompleteTensorMapsAreRefused) {
+  auto refused = [](const std::function<void(TensorMapRecipe &)> &damage) {
+    ProgramImage image = sampleImage();
+    damage(image.tensorMaps[0]);
+    return !checkImage(image);
+  };
+  EXPECT_TRUE(refused([](TensorMapRecipe &map) { map.tensor = "out"; }));
+  EXPECT_TRUE(refused([](TensorMapRecipe &map) { map.strides.pop_back(); }));
+  EXPECT_TRUE(refused([](TensorMapRecipe &map) { map.box.push_back(1); }));
+  EXPECT_TRUE(refused([](TensorMapRecipe &map) { map.extents[1] = "total_z"; }));
+  ProgramImage many = sampleImage();
+  many.tensorMaps.resize(5, many.tensorMaps[0]);
+  EXPECT_FALSE(checkImage(many));
+}
+
 TEST(ImageFormat, F12OtherSchemasAreRefusedInWords) {
   for (const std::string schema : {"0", "1"}) {
     Result<ProgramImage> older =

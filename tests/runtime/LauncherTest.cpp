@@ -56,6 +56,28 @@ protected:
   std::unique_ptr<LoadedProgram> program;
 };
 
+TEST_F(LauncherTest, TensorMapsDescribeTheCall) {
+  Shape shape;
+  shape.totalQ = shape.totalK = shape.maxQ = shape.maxK = 1000;
+  ASSERT_TRUE(launch(arguments(shape)));
+  const unsigned long long *map = fakeDriver(kFake).launches.at(0).params.map[0].words;
+  const unsigned long long expected[] = {cuda::kTensorBfloat16, 3, 0x20000, 128,  256, 64,
+                                         2,                     512, 1,       1000, 0,   64};
+  for (size_t i = 0; i < std::size(expected); ++i)
+    EXPECT_EQ(map[i], expected[i]) << "word " << i;
+  // Selection alone reads no values; a tensor that the call does not have is not described.
+  LaunchArgs args = arguments(shape);
+  args.k = nullptr;
+  EXPECT_NE(launchError(args).find("k is null"), std::string::npos);
+}
+
+TEST_F(LauncherTest, ADriverThatRefusesATensorMapIsNamed) {
+  Shape shape;
+  shape.totalQ = shape.totalK = shape.maxQ = shape.maxK = 1000;
+  fakeDriver(kFake).failOnce["cuTensorMapEncodeTiled"] = 1;
+  EXPECT_NE(launchError(arguments(shape)).find("describing tensor k"), std::string::npos);
+}
+
 TEST_F(LauncherTest, LoadSetsAttributesAndLoadsEagerly) {
   const FakeState &fake = fakeDriver(kFake);
   EXPECT_EQ(fake.dynamicShared.at({"attend", 0}), 98304);
@@ -180,7 +202,8 @@ TEST_F(LauncherTest, LaunchOnlyEnqueues) {
   ASSERT_TRUE(launch(args));
   fakeDriver(kFake).calls.clear();
   ASSERT_TRUE(launch(args));
-  const std::map<std::string, int> expected = {{"cuLaunchKernel", 8}, {"cuCtxGetDevice", 1}};
+  const std::map<std::string, int> expected = {
+      {"cuLaunchKernel", 8}, {"cuCtxGetDevice", 1}, {"cuTensorMapEncodeTiled", 1}};
   EXPECT_EQ(fakeDriver(kFake).calls, expected); // no allocation, synchronisation, copy or load
 }
 

@@ -95,6 +95,7 @@ ProgramImage sampleImage(const std::string &salt) {
   image.scoreStride = "ceil_div(max_k, 64)";
   image.chunkTokens = "1048576 / max(1, score_stride * 8)";
   image.buffers = {{"k1", "total_k * 32"}, {"scores", "chunk_tokens * score_stride * 8"}};
+  image.tensorMaps = {{"k", {"128", "2", "total_k"}, {256, 512}, {64, 1, 64}}};
   auto add = [&](const char *step, const char *when, const char *x, const char *y, int shared,
                  bool perChunk) {
     Kernel kernel;
