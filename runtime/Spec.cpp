@@ -33,6 +33,8 @@ constexpr ConfigField kConfigFields[] = {
     {"attend_softmax", &Config::attendSoftmax},
     {"score_tokens", &Config::scoreTokens},
     {"score_chunk_mib", &Config::scoreChunkMiB},
+    {"score_fold", &Config::scoreFold},
+    {"score_poly", &Config::scorePoly},
 };
 constexpr size_t kConfigFieldCount = std::size(kConfigFields);
 

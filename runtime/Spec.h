@@ -39,13 +39,18 @@ struct Config {
   int attendProducers = 0; ///< producer warps of the attend kernel
   int attendStages = 0;    ///< ring stages (one K and one V tile each)
   int attendKeys = 0;      ///< keys of one ring stage
-  int attendSplit = 0;     ///< warpgroups only: 1 no, 2 key tiles that single warps want go to a part
-                           ///< of their own
-  int attendSoftmax = 0;   ///< warpgroups only: 1 maximum of every step, 2 only where it is needed
+  int attendSplit = 0;   ///< warpgroups only: 1 no, 2 key tiles that single warps want go to a part
+                         ///< of their own
+  int attendSoftmax = 0; ///< warpgroups only: 1 maximum of every step, 2 only where it is needed
   int scoreTokens =
       0; ///< tokens per block of threads of the score kernel for G = 16 (more for smaller groups)
   int scoreChunkMiB =
       0; ///< size of the block-score workspace; selection runs in chunks of tokens that fit it
+
+  int scoreFold = 0; ///< warpgroups only: 1 no, 2 summaries hold the softmax scale, so that a score
+                     ///< is a power times a weight
+  int scorePoly = 0; ///< warpgroups only: one exponential in 4 or 8 by a cubic on the FMA units; 1:
+                     ///< none
 
   std::string text() const; ///< canonical: "attend_warps=8 ..."
   static Result<Config>
