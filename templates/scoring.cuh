@@ -13,6 +13,7 @@
 #include "winnow/score_row.cuh"
 #include "winnow/sequence.cuh"
 #include "winnow/summarize.cuh"
+#include "winnow/summary_order.cuh"
 #include "winnow/tile.cuh"
 
 //===-- Loading -------------------------------------------------------------------------------===//
@@ -41,12 +42,6 @@ __device__ __forceinline__ void load_queries(const SharedTile<kRows, kDim, T> &q
     copy_async(queries.address(row, chunk), static_cast<const T *>(q) + from * kDim + chunk * 8,
                valid ? 16 : 0);
   }
-}
-
-// The summary that lies in row n of a tile: within each 32, n = 8i + 2c + e holds 8c + 2i + e.
-// Permutes the bits of n.
-__host__ __device__ constexpr int summary_order(int n) {
-  return n / 32 * 32 + n / 2 % 4 * 8 + n / 8 % 4 * 2 + n % 2;
 }
 
 // summaries[kRows, kDim] = summary rows [first_row, first_row + kRows), each 32 in the order above;

@@ -2,7 +2,7 @@
 // the thread. Serves score on targets with warpgroup products. An mma tile is 32 tokens x 2 heads:
 // its row 16w + 8h + g is token 8w + g with head 2p + h (pair p of the group's heads), so that a
 // thread meets one token and, over the mma tiles of a token set, all its heads; the summaries'
-// order (summary_images.cuh) gives it 32 consecutive ones. A group of one head has 64 tokens in an
+// order (summary_order.cuh) gives it 32 consecutive ones. A group of one head has 64 tokens in an
 // mma tile instead, h being the upper bit of the token. Logits are exponents of 2 once they are
 // multiplied by `scale`, which is 1 where the summaries already hold the factor.
 #pragma once

@@ -1,17 +1,12 @@
 // Summaries as ready-made tiles: what score on warpgroups multiplies, written by summarize. A tile
 // image holds 128 summary rows exactly as they lie in a PanelTile, so that one bulk copy brings it
-// in. Row n = 8i + 2c + e of an image holds summary 32c + 2i + e of the tile: in the sums of wgmma
-// the lanes with c = lane % 4 then own 32 consecutive summaries, whole blocks. Per key/value head
+// in. Its rows are in the order of summary_order.cuh. Per key/value head
 // there are total_k / (128 kStride) + batch images; those of sequence s begin at image
 // cu_k[s] / (128 kStride) + s, so that sequences never share one.
 #pragma once
 #include "winnow/summarize.cuh"
+#include "winnow/summary_order.cuh"
 #include "winnow/warpgroup.cuh"
-
-// Where summary `row` of a tile lies in its image: permutes the bits of row < 128.
-__host__ __device__ constexpr int image_row(int row) {
-  return row / 2 % 16 * 8 + row / 32 * 2 + row % 2;
-}
 
 // Images of one sequence and key/value head.
 template <class T, int kDim> struct SummaryImages {
