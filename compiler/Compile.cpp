@@ -26,8 +26,6 @@ using namespace mlir;
 namespace winnow {
 namespace {
 
-constexpr int kDefaultScoreMiB = 256;
-
 using Clock = std::chrono::steady_clock;
 double millisecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
@@ -104,42 +102,23 @@ Status checkConfig(const Config &config) {
   return {};
 }
 
-/// Workspace buffers, chunking and score layout, as formulas of the shape.
-void describeWorkspace(ProgramImage &image, const MethodPlan &plan) {
-  image.selectHeads = plan.selects() ? plan.selectHeads() : 0;
-  if (!plan.selects())
-    return;
-  for (size_t i = 0; i < plan.summaries.size(); ++i)
-    image.buffers.push_back({llvm::formatv("summary_{0}", i).str(),
-                             llvm::formatv("{0} * max(1, total_k / {1}) * {2}", plan.kvHeads,
-                                           plan.summaries[i].stride, plan.headDim * 2)
-                                 .str()});
-  // A row of block scores: whole tiles of 128 summaries, each 128 / R blocks and 4 edges
-  // (templates/scoring.cuh).
-  int r = plan.rowsPerBlock();
-  image.scoreStride = llvm::formatv("max(1, ceil_div(ceil_div(max_k, {0}) * {1}, 128)) * {2}",
-                                    plan.block, r, 128 / r + 4)
-                          .str();
-  int64_t budget = static_cast<int64_t>(image.config.scoreChunkMiB) << 20;
-  image.chunkTokens = llvm::formatv("min(max(1, total_q), max(256, {0} / ({1} * score_stride)))",
-                                    budget / 4, image.selectHeads)
-                          .str();
-  image.buffers.push_back(
-      {"block_scores",
-       llvm::formatv("{0} * chunk_tokens * score_stride", 4 * image.selectHeads).str()});
-}
-
 Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan &plan,
-                                              const Target &target, Config &config,
-                                              std::vector<TensorMapRecipe> &maps) {
+                                              const Target &target, ProgramImage &image) {
   std::vector<BuiltKernel> kernels;
+  Config &config = image.config;
+  std::vector<TensorMapRecipe> &maps = image.tensorMaps;
   if (plan.selects()) {
-    kernels = buildSummarize(module, plan);
-    Result<BuiltKernel> score = buildScore(module, plan, target, config);
+    ScorePlan scores = planScore(plan, target, config);
+    describeScores(image, plan, scores);
+    kernels = buildSummarize(module, plan, scores);
+    Result<BuiltKernel> score = scores.warpgroups
+                                    ? buildScoreWarpgroups(module, plan, scores, maps)
+                                    : buildScore(module, plan, scores, target, config);
     if (!score)
       return tl::unexpected<Error>(score.error());
     kernels.push_back(std::move(*score));
-    for (BuiltKernel &kernel : buildTopK(module, plan))
+    for (BuiltKernel &kernel :
+         scores.keys ? buildTopKKeys(module, plan, scores) : buildTopK(module, plan, scores))
       kernels.push_back(kernel);
   }
   // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
@@ -193,9 +172,11 @@ const std::vector<LegalTunable> &legalConfigValues() {
       {"attend_softmax", &Config::attendSoftmax, {1, 2}},
       {"score_tokens", &Config::scoreTokens, {16}},
       {"score_chunk_mib", &Config::scoreChunkMiB, {1, 2, 16, 64, 1024}, 1 << 20},
+      {"score_fold", &Config::scoreFold, {1, 2}},
+      {"score_poly", &Config::scorePoly, {1, 4, 8}},
   };
   // A field without an entry would never be checked.
-  static_assert(sizeof(Config) == 8 * sizeof(int));
+  static_assert(sizeof(Config) == 10 * sizeof(int));
   return tunables;
 }
 
@@ -265,18 +246,14 @@ lowerProgram(const CompileRequest &request) {
   image.spec.valueDim = request.spec.valueWidth();
   image.spec.scale = request.spec.softmaxScale();
   image.config = request.config;
-  if (image.config.scoreChunkMiB == 0)
-    image.config.scoreChunkMiB = kDefaultScoreMiB;
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
-  Result<std::vector<BuiltKernel>> built =
-      buildKernels(*kernels, *plan, **target, image.config, image.tensorMaps);
+  Result<std::vector<BuiltKernel>> built = buildKernels(*kernels, *plan, **target, image);
   if (!built)
     return tl::unexpected<Error>(built.error());
   PassManager passes(&session.context, ModuleOp::getOperationName());
   addTilePasses(passes);
   if (failed(verify(*kernels)) || failed(passes.run(*kernels)))
     return session.error(ErrorKind::CompileFailed, "the tile passes failed");
-  describeWorkspace(image, *plan);
   if (Status status = emitKernels(session, *built, **target, image, stages); !status)
     return tl::unexpected<Error>(status.error());
   image.mlirMs = millisecondsSince(begin);

@@ -442,13 +442,18 @@ def Tile_MaskScoresOp : Tile_Leaf<"mask_scores"> {
 }
 def Tile_ScoreRowOp : Tile_Leaf<"score_row", [Pure]> {
   let summary = "A token's row of block scores in the workspace";
-  let arguments = (ins Takes<>:$buffer, I32:$select_head, I32:$token, I32:$tokens, I32:$stride);
+  let arguments = (ins Arg_:$element, Takes<>:$buffer, I32:$select_head, I32:$token, I32:$tokens, I32:$stride);
   let results = (outs Tile_Object:$row);
+}
+def Tile_PaddedBlocksOp : Tile_Leaf<"padded_blocks", [Pure]> {
+  let summary = "Blocks of a row of block scores in front of its edges";
+  let arguments = (ins Arg_:$block, Arg_:$rows_per_block, I32:$max_k);
+  let results = (outs I32:$blocks);
 }
 def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores"> {
   let summary = "Pools summaries to key blocks and writes their scores";
   let arguments = (ins Arg_:$pool, Arg_:$rows_per_block, Arg_:$pad, Takes<>:$row, Reads<>:$scores, I32:$first_row,
-                   I32:$rows, I32:$stride, I1:$valid);
+                   I32:$rows, I32:$padded, I1:$valid);
 }
 
 //===-- Summaries (summarize.cuh) ----------------------------------------------------------------------------------===//
@@ -480,7 +485,7 @@ def Tile_FirstForcedOp : Tile_Leaf<"first_forced", [Pure]> {
 }
 def Tile_EdgeRowOp : Tile_Leaf<"edge_row", [Pure]> {
   let summary = "The edges of a row of block scores; null where windows do not reach over blocks";
-  let arguments = (ins Arg_:$rows_per_block, Arg_:$pad, Takes<>:$row, I32:$stride);
+  let arguments = (ins Arg_:$pad, Takes<>:$row, I32:$padded);
   let results = (outs Tile_Object:$edges);
 }
 def Tile_LoadKeysOp : Tile_Leaf<"load_keys"> {
@@ -534,5 +539,7 @@ def Tile_CountBeforeOp : Tile_Leaf<"count_before"> {
   let arguments = (ins Reads<>:$counts, I32:$warp);
   let results = (outs I32:$sum);
 }
+
+include "dialect/ScoreLeaves.td"
 
 #endif

@@ -3,7 +3,9 @@
 // by the generator.
 #pragma once
 #include "winnow/attention.cuh"
+#include "winnow/block_keys.cuh"
 #include "winnow/pipeline.cuh"
+#include "winnow/score_row.cuh"
 #include "winnow/scoring.cuh"
 #include "winnow/sequence.cuh"
 #include "winnow/summarize.cuh"

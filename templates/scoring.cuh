@@ -10,8 +10,10 @@
 // = window / stride - 1 summaries reach from the block before into a block; kRowsPerBlock = block /
 // stride.
 #pragma once
+#include "winnow/score_row.cuh"
 #include "winnow/sequence.cuh"
 #include "winnow/summarize.cuh"
+#include "winnow/summary_order.cuh"
 #include "winnow/tile.cuh"
 
 //===-- Loading -------------------------------------------------------------------------------===//
@@ -40,12 +42,6 @@ __device__ __forceinline__ void load_queries(const SharedTile<kRows, kDim, T> &q
     copy_async(queries.address(row, chunk), static_cast<const T *>(q) + from * kDim + chunk * 8,
                valid ? 16 : 0);
   }
-}
-
-// The summary that lies in row n of a tile: within each 32, n = 8i + 2c + e holds 8c + 2i + e.
-// Permutes the bits of n.
-__host__ __device__ constexpr int summary_order(int n) {
-  return n / 32 * 32 + n / 2 % 4 * 8 + n / 8 % 4 * 2 + n % 2;
 }
 
 // summaries[kRows, kDim] = summary rows [first_row, first_row + kRows), each 32 in the order above;
@@ -260,72 +256,68 @@ __device__ __forceinline__ void mask_scores(RowScores &scores, int first_row, in
 
 //===-- Blocks --------------------------------------------------------------------------------===//
 
-// Block scores of one token: a row of `stride` floats, `padded` of them for the blocks, then one
-// edge per 32 summaries: the pool of its last kPad ones, which also belong to the next block (top_k
-// adds it where that block lies in the next 32). Both parts are whole tiles of 128 summaries.
-template <int kRowsPerBlock> __device__ __forceinline__ int padded_blocks(int stride) {
-  return stride / (128 / kRowsPerBlock + 4) * (128 / kRowsPerBlock);
-}
-
-// The edges of a row of block scores, or null where no window reaches over a block's end.
-template <int kRowsPerBlock, int kPad>
-__device__ __forceinline__ const float *edge_row(const float *row, int stride) {
-  return kPad > 0 ? row + padded_blocks<kRowsPerBlock>(stride) : nullptr;
-}
-
-// Row of block scores of a token: [select_heads, token_end - token_begin, stride].
-__device__ __forceinline__ float *score_row(void *buffer, int select_head, int token, int tokens,
-                                            int stride) {
-  return static_cast<float *>(buffer) +
-         (static_cast<long long>(select_head) * tokens + token) * stride;
-}
-
-// Pools the quad's 32 summaries, which begin at `first_row`, to blocks and stores them with their
-// edge. All lanes take part; `valid` says whether the lane's token exists. Blocks without any
-// summary in [0, rows) become -inf.
-template <class Pool, int kRowsPerBlock, int kPad>
-__device__ __forceinline__ void store_block_scores(float *row_scores, const RowScores &scores,
-                                                   int first_row, int rows, int stride,
-                                                   bool valid) {
-  static_assert(kPad <= kRowsPerBlock && kRowsPerBlock <= 8,
+// Pools a thread's kRows consecutive summaries from `first_row` on to whole blocks. `before`: what
+// the first block takes from the summaries in front of them. Blocks without any summary in [0,
+// rows) become -inf.
+template <class Pool, int kRowsPerBlock, int kPad, int kRows>
+__device__ __forceinline__ void pool_blocks(float (&block)[kRows / kRowsPerBlock],
+                                            const float (&score)[kRows], float before,
+                                            int first_row, int rows) {
+  static_assert(kPad <= kRowsPerBlock && kRows % kRowsPerBlock == 0,
                 "a window may reach into one block only");
-  constexpr int kBlocks = 8 / kRowsPerBlock; // of this lane
-  const int c = lane_index() & 3;
-  float edge = Pool::kIdentity; // what the next lane's first block takes from this one
 #pragma unroll
-  for (int i = 8 - kPad; i < 8; ++i)
-    edge = Pool::combine(edge, scores.value[i]);
-  const float before = __shfl_up_sync(kFullWarp, edge, 1);
-  float block[kBlocks];
-#pragma unroll
-  for (int b = 0; b < kBlocks; ++b) {
+  for (int b = 0; b < kRows / kRowsPerBlock; ++b) {
     // Its own summaries first, then what reaches in from the block before: the order in which top_k
     // adds an edge, so that equal summaries give equal scores wherever a block lies.
     block[b] = Pool::kIdentity;
 #pragma unroll
     for (int i = b * kRowsPerBlock; i < (b + 1) * kRowsPerBlock; ++i)
-      block[b] = Pool::combine(block[b], scores.value[i]);
-    float reaching = Pool::kIdentity;
+      block[b] = Pool::combine(block[b], score[i]);
+    float reaching = b == 0 ? before : Pool::kIdentity;
 #pragma unroll
     for (int i = b * kRowsPerBlock - kPad; i < b * kRowsPerBlock; ++i)
       if (i >= 0)
-        reaching = Pool::combine(reaching, scores.value[i]);
-    block[b] = Pool::combine(block[b], b == 0 && c > 0 ? before : reaching);
-    if (first_row + 8 * c + b * kRowsPerBlock - kPad >= rows)
+        reaching = Pool::combine(reaching, score[i]);
+    block[b] = Pool::combine(block[b], reaching);
+    if (first_row + b * kRowsPerBlock - kPad >= rows)
       block[b] = -kInfinity;
   }
+}
+
+// The pool of a thread's last kPad summaries, which the block behind them takes in as well.
+template <class Pool, int kPad, int kRows>
+__device__ __forceinline__ float pool_edge(const float (&score)[kRows]) {
+  float edge = Pool::kIdentity;
+#pragma unroll
+  for (int i = kRows - kPad; i < kRows; ++i)
+    edge = Pool::combine(edge, score[i]);
+  return edge;
+}
+
+// Pools the quad's kQuadRows = 4 kRows summaries, which begin at `first_row`, and stores block
+// scores and edge into the token's row, whose edges begin at `padded`. All lanes take part; `valid`
+// says whether the lane's token exists.
+template <class Pool, int kRowsPerBlock, int kPad, class Element, int kRows>
+__device__ __forceinline__ void store_quad(Element *row_scores, const float (&score)[kRows],
+                                           int first_row, int rows, int padded, bool valid) {
+  constexpr int kBlocks = kRows / kRowsPerBlock; // of this lane
+  const int c = lane_index() & 3;
+  const float edge = pool_edge<Pool, kPad>(score);
+  const float before = __shfl_up_sync(kFullWarp, edge, 1);
+  float block[kBlocks];
+  pool_blocks<Pool, kRowsPerBlock, kPad>(block, score, c > 0 ? before : Pool::kIdentity,
+                                         first_row + kRows * c, rows);
   if (!valid)
     return;
-  float *to = row_scores + first_row / kRowsPerBlock + c * kBlocks;
-  if constexpr (kBlocks == 1)
-    *to = block[0];
-  else if constexpr (kBlocks == 2)
-    *reinterpret_cast<float2 *>(to) = make_float2(block[0], block[1]);
-  else
-#pragma unroll
-    for (int b = 0; b < kBlocks; b += 4)
-      *reinterpret_cast<float4 *>(to + b) =
-          make_float4(block[b], block[b + 1], block[b + 2], block[b + 3]);
+  store_scores(row_scores + first_row / kRowsPerBlock + c * kBlocks, block);
   if (kPad > 0 && c == 3)
-    row_scores[padded_blocks<kRowsPerBlock>(stride) + first_row / 32] = edge;
+    store_scores(row_scores + padded + first_row / (4 * kRows), {edge});
+}
+
+// The same for the scores of a warp's mma tiles.
+template <class Pool, int kRowsPerBlock, int kPad, class Element>
+__device__ __forceinline__ void store_block_scores(Element *row_scores, const RowScores &scores,
+                                                   int first_row, int rows, int padded,
+                                                   bool valid) {
+  store_quad<Pool, kRowsPerBlock, kPad>(row_scores, scores.value, first_row, rows, padded, valid);
 }

@@ -18,7 +18,11 @@ template <int kRows, int kColumns, class T> struct PanelTile {
   explicit __device__ __forceinline__ PanelTile(const unsigned char *bytes)
       : base(shared_address(bytes)) {}
   __device__ __forceinline__ unsigned address(int row, int chunk) const {
-    return base + chunk / 8 * kPanelBytes + row * 128 + (((chunk ^ row) & 7) << 4);
+    return base + offset(row, chunk);
+  }
+  // Bytes from the tile's begin to 16-byte chunk `chunk` of row `row`.
+  static __host__ __device__ constexpr unsigned offset(int row, int chunk) {
+    return chunk / 8 * kPanelBytes + row * 128 + (((chunk ^ row) & 7) << 4);
   }
 };
 

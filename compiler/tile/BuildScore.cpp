@@ -56,8 +56,8 @@ Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, const Co
 
 class ScoreBuilder {
 public:
-  ScoreBuilder(ModuleOp module, const MethodPlan &plan, const Sizes &sizes)
-      : plan(plan), sizes(sizes), sets(sizes.sets),
+  ScoreBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores, const Sizes &sizes)
+      : plan(plan), scores(scores), sizes(sizes), sets(sizes.sets),
         t(module, "score",
           llvm::formatv("score of {0}: block scores of every token, heads combined and summaries "
                         "pooled in registers.",
@@ -87,6 +87,7 @@ private:
   TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
   const MethodPlan &plan;
+  const ScorePlan &scores;
   const Sizes sizes;
   const int sets;
   TileBuilder t;
@@ -247,28 +248,30 @@ void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
   Value position = t.add(t.field(tile, "position"), token, "position");
   Value seen =
       visible(plan.fine, position, t.add(t.field(tile, "first"), token), fineRows, "visible");
-  Value scores = t.fragment("scores", t.type("RowScores"));
-  t.leaf("clear_scores", {scores}, {combine});
+  Value rowScores = t.fragment("scores", t.type("RowScores"));
+  t.leaf("clear_scores", {rowScores}, {combine});
   t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
     Value mmaTile, row, logits = product(set, pair, mmaTile, row);
     if (softmax())
-      t.leaf("add_softmax_scores", {scores, logits, table, row, t.namedReal("kScale")},
+      t.leaf("add_softmax_scores", {rowScores, logits, table, row, t.namedReal("kScale")},
              {combine, "@kGroup"});
     else
-      t.leaf("add_raw_scores", {scores, logits, position, firstRow, t.namedReal("kScale"), hook},
+      t.leaf("add_raw_scores", {rowScores, logits, position, firstRow, t.namedReal("kScale"), hook},
              {combine, "@kGroup"});
   });
   Value hidden = t.real(softmax() ? 0.0 : -std::numeric_limits<double>::infinity());
-  t.leaf("mask_scores", {scores, firstRow, seen, fineRows, hidden}, {pool});
+  t.leaf("mask_scores", {rowScores, firstRow, seen, fineRows, hidden}, {pool});
   Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
   Value stride = t.field(t.params(), "score_stride");
   Value chunkToken = t.sub(t.add(t.field(tile, "row"), token), begin);
   Value row = t.value("block_scores", "score_row",
                       {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, chunkToken,
                        t.sub(end, begin), stride},
-                      {}, t.type("pointer"));
+                      {scores.element()}, t.type("pointer"));
+  Value padded =
+      t.value("", "padded_blocks", {t.field(t.params(), "max_k")}, {"@kBlock", "@kRowsPerBlock"});
   t.leaf("store_block_scores",
-         {row, scores, firstRow, fineRows, stride, t.less(token, t.field(tile, "tokens"))},
+         {row, rowScores, firstRow, fineRows, padded, t.less(token, t.field(tile, "tokens"))},
          {pool, "@kRowsPerBlock", "@kPad"});
 }
 
@@ -305,12 +308,12 @@ BuiltKernel ScoreBuilder::build() {
 
 } // namespace
 
-Result<BuiltKernel> buildScore(ModuleOp module, const MethodPlan &plan, const Target &target,
-                               const Config &config) {
+Result<BuiltKernel> buildScore(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+                               const Target &target, const Config &config) {
   Result<Sizes> sizes = chooseSizes(plan, target, config);
   if (!sizes)
     return tl::unexpected<Error>(sizes.error());
-  return ScoreBuilder(module, plan, *sizes).build();
+  return ScoreBuilder(module, plan, scores, *sizes).build();
 }
 
 } // namespace winnow

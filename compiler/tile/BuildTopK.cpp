@@ -24,8 +24,9 @@ constexpr int kRowsPerBlockOfThreads = 8; // with one warp per row
 
 class TopKBuilder {
 public:
-  TopKBuilder(ModuleOp module, const MethodPlan &plan, const Variant &variant)
-      : plan(plan), variant(variant), wide(variant.warpsPerRow > 1),
+  TopKBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+              const Variant &variant)
+      : plan(plan), scores(scores), variant(variant), wide(variant.warpsPerRow > 1),
         tokens(wide ? 1 : kRowsPerBlockOfThreads),
         t(module, llvm::formatv("top_k_{0}", variant.blocks()).str(), title(),
           wide ? 32 * variant.warpsPerRow : 32 * tokens, wide ? 1 : 2) {}
@@ -42,6 +43,7 @@ private:
   Value total(Value count, StringRef hint);
 
   const MethodPlan &plan;
+  const ScorePlan &scores;
   const Variant variant;
   const bool wide;
   const int tokens;
@@ -65,7 +67,7 @@ void TopKBuilder::constants() {
   t.constant("kDenseLength", plan.denseLength, "shorter sequences are not selected from");
   t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
   t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
-  t.constant("kBlocksPerEdge", 32 / plan.rowsPerBlock());
+  t.constant("kBlocksPerEdge", scores.blocksPerEdge, "blocks from one edge to the next");
   t.constant("kTokens", tokens, "rows of one block of threads");
   if (wide)
     t.constant("kWarps", variant.warpsPerRow, "warps of one row");
@@ -140,14 +142,15 @@ void TopKBuilder::select() {
   Value forcedFrom = t.value("forced_from", "first_forced", {own}, {"@kTopK", "@kLocal"});
   Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
   Value stride = t.field(t.params(), "score_stride");
-  Value scores = t.value("scores", "score_row",
-                         {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead,
-                          t.sub(row, begin), t.sub(end, begin), stride},
-                         {}, t.type("pointer"));
-  Value edges = t.value("edges", "edge_row", {scores, stride}, {"@kRowsPerBlock", "@kPad"},
-                        t.type("pointer"));
+  Value rowScores = t.value("scores", "score_row",
+                            {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead,
+                             t.sub(row, begin), t.sub(end, begin), stride},
+                            {scores.element()}, t.type("pointer"));
+  Value padded =
+      t.value("", "padded_blocks", {t.field(t.params(), "max_k")}, {"@kBlock", "@kRowsPerBlock"});
+  Value edges = t.value("edges", "edge_row", {rowScores, padded}, {"@kPad"}, t.type("pointer"));
   keys = t.fragment("keys", t.type("BlockKeys", {"@kKeysPerLane"}));
-  t.leaf("load_keys", {keys, scores, edges, firstBlock, forcedFrom, own},
+  t.leaf("load_keys", {keys, rowScores, edges, firstBlock, forcedFrom, own},
          {t.reduction(plan.pool == Reduction::Max), "@kInit", "@kBlocksPerEdge"});
   search();
   store();
@@ -183,12 +186,13 @@ BuiltKernel TopKBuilder::build() {
 
 } // namespace
 
-std::vector<BuiltKernel> buildTopK(ModuleOp module, const MethodPlan &plan) {
+std::vector<BuiltKernel> buildTopK(ModuleOp module, const MethodPlan &plan,
+                                   const ScorePlan &scores) {
   std::vector<BuiltKernel> kernels;
   for (const Variant &variant : kVariants)
-    kernels.push_back(TopKBuilder(module, plan, variant).build());
+    kernels.push_back(TopKBuilder(module, plan, scores, variant).build());
   if (std::end(kVariants)[-1].blocks() < kLongestSequence / plan.block)
-    kernels.push_back(TopKBuilder(module, plan, kLongest).build());
+    kernels.push_back(TopKBuilder(module, plan, scores, kLongest).build());
   return kernels;
 }
 

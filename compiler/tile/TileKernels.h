@@ -1,7 +1,7 @@
 // The tile builders: each appends the tile.kernel of one step of a method. One thread of control,
 // no barriers, no stages, no offsets: those come from the tile passes.
 #pragma once
-#include "compiler/select/MethodPlan.h"
+#include "compiler/tile/ScorePlan.h"
 #include "dialect/Tile.h"
 #include "runtime/ProgramImage.h"
 #include "runtime/Target.h"
@@ -16,12 +16,21 @@ struct BuiltKernel {
 
 /// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages,
 /// no offsets.
-std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const MethodPlan &plan);
+std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const MethodPlan &plan,
+                                        const ScorePlan &scores);
 /// Chooses the tokens of a block of threads that fit the target. Error: Unsupported, where `config`
 /// asks for more.
-Result<BuiltKernel> buildScore(mlir::ModuleOp module, const MethodPlan &plan, const Target &target,
-                               const Config &config);
-std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan);
+Result<BuiltKernel> buildScore(mlir::ModuleOp module, const MethodPlan &plan,
+                               const ScorePlan &scores, const Target &target, const Config &config);
+/// The same on warpgroups: persistent, with a producer and three consumers. Appends the tensor map
+/// of the queries to `maps`.
+BuiltKernel buildScoreWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,
+                                 const ScorePlan &scores, std::vector<TensorMapRecipe> &maps);
+/// Top-k over fp32 scores, and over 16-bit keys.
+std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan,
+                                   const ScorePlan &scores);
+std::vector<BuiltKernel> buildTopKKeys(mlir::ModuleOp module, const MethodPlan &plan,
+                                       const ScorePlan &scores);
 /// The same on warpgroups; chosen where the target has their products and bulk copies. Appends the
 /// tensor maps that the kernel reads to `maps`. `config` holds the choices on exit.
 Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,

@@ -115,4 +115,15 @@ __device__ __forceinline__ void mma_16x8x16(float (&sum)[4], const unsigned (&le
 // Sum over the warp, known to every lane (redux.sync).
 __device__ __forceinline__ int warp_sum(int value) { return __reduce_add_sync(kFullWarp, value); }
 
+//===-- Two 16-bit numbers at a time ----------------------------------------------------------===//
+
+// Per half of `pair`, two numbers below 2^15: 1 where it is at least `threshold` (1 to 2^15), else
+// 0.
+#ifndef WINNOW_AT_LEAST_PAIR
+__device__ __forceinline__ unsigned at_least_pair(unsigned pair, unsigned threshold) {
+  // The upper bit of each half survives the subtraction where nothing is borrowed.
+  return ((pair | 0x80008000u) - (threshold | threshold << 16)) >> 15 & 0x00010001u;
+}
+#endif
+
 #include "winnow/leaves.cuh"

@@ -7,6 +7,19 @@
 // The wait that may suspend the thread (mbarrier.try_wait, PTX ISA "mbarrier.try_wait"), in place
 // of the test.
 #define WINNOW_WAIT_INSTRUCTION "mbarrier.try_wait.parity.shared::cta.b64"
+
+// Per half of `pair`, two numbers below 2^15: 1 where it is at least `threshold` (1 to 2^15), else 0
+// ("add", "min" with .relu on s16x2: one instruction together).
+#define WINNOW_AT_LEAST_PAIR
+__device__ __forceinline__ unsigned at_least_pair(unsigned pair, unsigned threshold) {
+  const unsigned shift = (1 - threshold) & 0xffffu;
+  unsigned reached;
+  asm("{.reg .b32 sum; add.s16x2 sum, %1, %2; min.relu.s16x2 %0, sum, %3;}"
+      : "=r"(reached)
+      : "r"(pair), "r"(shift | shift << 16), "r"(0x00010001u));
+  return reached;
+}
+
 #include "winnow/sm80.cuh"
 
 //===-- "mbarrier" with transaction counts ----------------------------------------------------===//
@@ -14,6 +27,12 @@
 // Arrives, and makes the barrier's phase wait for `bytes` more bytes of bulk copies.
 __device__ __forceinline__ void arrive_expecting(unsigned barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+
+// Arrives `times` times at once.
+__device__ __forceinline__ void arrive_times(unsigned barrier, int times) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(times)
                : "memory");
 }
 
@@ -63,6 +82,17 @@ template <int kRegisters> __device__ __forceinline__ void release_registers() {
 // Barrier of the first `threads` threads that name `id` (1..15; 0 is sync_threads).
 __device__ __forceinline__ void sync_some(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// The same; true in all of them where `vote` holds in any ("bar.red").
+__device__ __forceinline__ bool sync_any(int id, int threads, bool vote) {
+  unsigned any;
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %3, 0; bar.red.or.pred p, %1, %2, p; "
+               "selp.u32 %0, 1, 0, p;}"
+               : "=r"(any)
+               : "r"(id), "r"(threads), "r"(static_cast<unsigned>(vote))
+               : "memory");
+  return any != 0;
 }
 
 //===-- "Asynchronous Warpgroup Level Matrix Instructions" ------------------------------------===//
@@ -172,3 +202,4 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #include "winnow/attention_step.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"
+#include "winnow/scoring_warpgroup.cuh"

@@ -3,6 +3,7 @@
 #include "compiler/Compile.h"
 #include "compiler/CubinInfo.h"
 #include "compiler/Nvrtc.h"
+#include "runtime/Formula.h"
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -162,6 +163,47 @@ TEST(Compile, F13TunablesThatDoNotFitAreRefused) {
   r.spec.headDim = 256;
   r.config.scoreTokens = 16;
   expectError(r, ErrorKind::Unsupported, "score_tokens=16 needs 197632 bytes of shared memory");
+}
+
+// The same for the tunables of kernels on warpgroups.
+TEST(Compile, F18LegalScoreTunablesCompile) {
+  for (const char *text : {"score_fold=1", "score_poly=1", "score_poly=4", "score_chunk_mib=64"}) {
+    CompileRequest r = request("infllm_v2", "sm_90a");
+    r.config = *Config::parse(text);
+    auto image = compileProgram(r);
+    ASSERT_TRUE(image) << text << ": " << image.error().message;
+  }
+  CompileRequest r = request("infllm_v2", "sm_90a");
+  r.config.scorePoly = 3;
+  expectError(r, ErrorKind::Usage, "score_poly=3 is no legal tunable");
+}
+
+// Images of summaries begin anew with each sequence: a ragged batch must not outgrow the buffer.
+TEST(Compile, SummaryImagesOfRaggedBatchesFit) {
+  auto lowered = lowerProgram(request("infllm_v2", "sm_90a"));
+  ASSERT_TRUE(lowered) << lowered.error().message;
+  for (int summary : {0, 1}) {
+    const int imageKeys = 128 * (summary == 0 ? 16 : 64);
+    Result<Formula> bytes = Formula::parse(lowered->first.buffers[summary].bytes);
+    ASSERT_TRUE(bytes);
+    for (const std::vector<int> &lengths : {std::vector<int>{0},
+                                            {1},
+                                            {2047, 1},
+                                            {2048, 2048},
+                                            {0, 0, 1, 0},
+                                            {8191, 8193, 5, 16383}}) {
+      int first = 0, end = 0;
+      for (size_t s = 0; s < lengths.size(); ++s) {
+        EXPECT_LE(end, first / imageKeys + static_cast<int>(s)); // what the sequence before took
+        end = first / imageKeys + static_cast<int>(s) + (lengths[s] + imageKeys - 1) / imageKeys;
+        first += lengths[s];
+      }
+      Variables shape;
+      shape[Variable::TotalK] = first;
+      shape[Variable::Batch] = static_cast<int64_t>(lengths.size());
+      EXPECT_GE(*bytes->evaluate(shape), int64_t(end) * 32768 * 2);
+    }
+  }
 }
 
 TEST(CubinInfo, RefusesWhatIsNoCubin) {

@@ -16,6 +16,9 @@ struct SelectionReport {
   std::string first; ///< the first wrong pick in words; empty if none
 };
 
+/// A pick that differs is accepted where it is right within rounding for scores on the summaries as
+/// the specification has them, rounded to the dtype, or on unrounded ones: an implementation may
+/// round summaries that already hold the softmax scale, which errs as little but not alike.
 /// Scores are equal within rounding when they differ by at most `tolerance` relative (default: one
 /// step of bf16, for implementations that keep block scores in 16 bits) plus the row's slack. With
 /// `strictTies`, blocks of exactly equal score must follow the tie rule (smaller id first).

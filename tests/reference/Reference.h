@@ -70,6 +70,9 @@ struct Options {
   std::vector<int> rows;                     ///< rows to compute; empty: all
   int threads = 0;                           ///< 0: all cores
   std::function<void(double)> progress = {}; ///< called with 0..1 from one thread
+  /// Summaries are not rounded to the dtype. The specification rounds them; an implementation that
+  /// folds the softmax scale into its summaries rounds other numbers, equally close to these.
+  bool exactWindows = false;
 };
 
 /// Every row, or `count` rows spread over the batch with both ends of each sequence among them

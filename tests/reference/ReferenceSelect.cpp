@@ -28,6 +28,34 @@ int visibleCount(Visibility visibility, const Place &place, int count, int windo
   return std::min(count, std::max(0, visible));
 }
 
+/// fp64 means over the whole windows of one sequence, [windows, kv_heads, head_dim].
+std::vector<double> windowMeans(const Problem &problem, int sequence, int window, int stride,
+                                int threads) {
+  int begin = problem.cuK[sequence], tokens = problem.cuK[sequence + 1] - begin;
+  int count = windowCount(tokens, window, stride);
+  int width = problem.kvHeads * problem.headDim;
+  const float *values = valueTable(problem.dtype);
+  std::vector<double> means(static_cast<size_t>(count) * width);
+  Options options;
+  options.threads = threads;
+  constexpr int batch = 64; // summaries per unit of work
+  parallelFor((count + batch - 1) / batch, options, [&](size_t part) {
+    int first = static_cast<int>(part) * batch;
+    for (int j = first; j < std::min(count, first + batch); ++j) {
+      double *sums = &means[static_cast<size_t>(j) * width];
+      for (int t = 0; t < window; ++t) {
+        const uint16_t *key =
+            problem.k + (static_cast<size_t>(begin) + static_cast<size_t>(stride) * j + t) * width;
+        for (int i = 0; i < width; ++i)
+          sums[i] += values[key[i]];
+      }
+      for (int i = 0; i < width; ++i)
+        sums[i] /= window;
+    }
+  });
+  return means;
+}
+
 /// Summaries of all sequences and the two window shapes.
 struct Summaries {
   std::vector<std::vector<double>> fine, coarse; ///< per sequence
@@ -185,30 +213,11 @@ bool isForced(const Method &method, const Problem &problem, int position, int b)
 
 std::vector<uint16_t> summarize(const Problem &problem, int sequence, int window, int stride,
                                 int threads) {
-  int begin = problem.cuK[sequence], tokens = problem.cuK[sequence + 1] - begin;
-  int count = windowCount(tokens, window, stride);
-  int width = problem.kvHeads * problem.headDim;
-  const float *values = valueTable(problem.dtype);
-  std::vector<uint16_t> means(static_cast<size_t>(count) * width);
-  Options options;
-  options.threads = threads;
-  constexpr int batch = 64; // summaries per unit of work
-  parallelFor((count + batch - 1) / batch, options, [&](size_t part) {
-    std::vector<double> sums(width);
-    int first = static_cast<int>(part) * batch;
-    for (int j = first; j < std::min(count, first + batch); ++j) {
-      std::fill(sums.begin(), sums.end(), 0.0);
-      for (int t = 0; t < window; ++t) {
-        const uint16_t *key =
-            problem.k + (static_cast<size_t>(begin) + static_cast<size_t>(stride) * j + t) * width;
-        for (int i = 0; i < width; ++i)
-          sums[i] += values[key[i]];
-      }
-      for (int i = 0; i < width; ++i)
-        means[static_cast<size_t>(j) * width + i] = toWord(sums[i] / window, problem.dtype);
-    }
-  });
-  return means;
+  std::vector<double> means = windowMeans(problem, sequence, window, stride, threads);
+  std::vector<uint16_t> words(means.size());
+  std::transform(means.begin(), means.end(), words.begin(),
+                 [&](double mean) { return toWord(mean, problem.dtype); });
+  return words;
 }
 
 Selection select(const Method &method, const Problem &problem, const Options &options) {
@@ -227,13 +236,12 @@ Selection select(const Method &method, const Problem &problem, const Options &op
   summaries.fine.resize(sequences);
   summaries.coarse.resize(sequences);
   auto summaries64 = [&](size_t sequence, int window, int stride) {
-    const float *values = valueTable(problem.dtype);
-    std::vector<uint16_t> words =
-        summarize(problem, static_cast<int>(sequence), window, stride, options.threads);
-    std::vector<double> numbers(words.size());
-    std::transform(words.begin(), words.end(), numbers.begin(),
-                   [&](uint16_t word) { return values[word]; });
-    return numbers;
+    std::vector<double> means =
+        windowMeans(problem, static_cast<int>(sequence), window, stride, options.threads);
+    if (!options.exactWindows)
+      for (double &mean : means)
+        mean = rounded(mean, problem.dtype);
+    return means;
   };
   for (size_t s = 0; s < sequences; ++s) {
     if (isDense(static_cast<int>(s)))

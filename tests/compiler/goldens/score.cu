@@ -112,7 +112,7 @@ score(const __grid_constant__ Params params) {
       add_softmax_scores<Sum, kGroup>(scores, logits, table, query_row, kScale);
     }
     mask_scores<Max>(scores, first_row, visible, fine_rows, 0.0f);
-    const auto block_scores = score_row(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
-    store_block_scores<Max, kRowsPerBlock, kPad>(block_scores, scores, first_row, fine_rows, params.score_stride, token < tile.tokens);
+    const auto block_scores = score_row<ScoreKey>(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
+    store_block_scores<Max, kRowsPerBlock, kPad>(block_scores, scores, first_row, fine_rows, padded_blocks<kBlock, kRowsPerBlock>(params.max_k), token < tile.tokens);
   }
 }

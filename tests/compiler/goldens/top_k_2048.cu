@@ -6,14 +6,14 @@ constexpr int kBlock = 64;  // keys of one selectable block
 constexpr int kTopK = 96;  // selected blocks per token, at most
 constexpr int kInit = 1;  // first blocks, always selected
 constexpr int kLocal = 33;  // blocks up to the query's own that are always selected
-constexpr int kDenseLength = -1;  // shorter sequences are not selected from
+constexpr int kSearched = 62;  // blocks that are selected by their scores
 constexpr int kRowsPerBlock = 4;  // summaries per block
 constexpr int kPad = 1;  // summaries that reach into a block from the one before
-constexpr int kBlocksPerEdge = 8;
+constexpr int kBlocksPerEdge = 8;  // blocks from one edge to the next
 constexpr int kTokens = 8;  // rows of one block of threads
-constexpr int kKeysPerLane = 64;  // block scores that a lane keeps in registers
+constexpr int kChunkBlocks = 256;  // blocks of a warp in 4 registers of each lane
 
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 4)
 top_k_2048(const __grid_constant__ Params params) {
   const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, params.token_begin, params.token_end, blockIdx.x);
   const int warp = warp_index();
@@ -22,25 +22,112 @@ top_k_2048(const __grid_constant__ Params params) {
   const int own = (tile.position + warp) / kBlock;
   const int row = tile.row + warp;
   const auto ids = id_row<kTopK>(params.ids, select_head, params.total_q, row);
-  if (tile.k_length < kDenseLength) {
-    pad_ids<kTopK>(ids, 0);
+  if (own < kTopK) {
+    const int count = own + 1;
+    store_range(ids, 0, 0, count);
+    pad_ids<kTopK>(ids, count);
   } else {
-    const int forced_from = first_forced<kTopK, kLocal>(own);
-    const auto scores = score_row(params.buffer[2], select_head, row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
-    const auto edges = edge_row<kRowsPerBlock, kPad>(scores, params.score_stride);
-    BlockKeys<kKeysPerLane> keys;
-    load_keys<Max, kInit, kBlocksPerEdge>(keys, scores, edges, 0, forced_from, own);
-    ThresholdSearch search;
-    start_search<kTopK>(search, own);
-    for (int step = 0; step < 32; ++step) {
-      if (is_open(search)) {
-        const int threshold = next_threshold(search, step);
-        const int count = count_at_least(keys, threshold);
-        narrow(search, threshold, count);
+    const int forced_from = own - kLocal + 1;
+    store_range(ids, 0, 0, kInit);
+    store_range(ids, kTopK - kLocal, forced_from, kLocal);
+    const auto key_row = score_row<ScoreKey>(params.buffer[2], select_head, row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
+    const auto edges = edge_row<kPad>(key_row, padded_blocks<kBlock, kRowsPerBlock>(params.max_k));
+    if (1 * kChunkBlocks >= forced_from) {
+      KeyPairs<1> keys;
+      load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
+      const int upper = count_upper(keys);
+      fold_keys(keys, upper >= kSearched);
+      ThresholdSearch search;
+      start_search<kSearched>(search, own);
+      for (int step = 17; step < 32; ++step) {
+        if (is_open(search)) {
+          const int threshold = next_threshold(search, step);
+          const int count = count_at_least(keys, threshold);
+          narrow(search, threshold, count);
+        }
+      }
+      BlockMarks<1> marks;
+      mark_blocks(marks, keys, search.threshold);
+      const int above = marked_above(marks);
+      store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+    } else {
+      if (2 * kChunkBlocks >= forced_from) {
+        KeyPairs<2> keys;
+        load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
+        const int upper = count_upper(keys);
+        fold_keys(keys, upper >= kSearched);
+        ThresholdSearch search;
+        start_search<kSearched>(search, own);
+        for (int step = 17; step < 32; ++step) {
+          if (is_open(search)) {
+            const int threshold = next_threshold(search, step);
+            const int count = count_at_least(keys, threshold);
+            narrow(search, threshold, count);
+          }
+        }
+        BlockMarks<2> marks;
+        mark_blocks(marks, keys, search.threshold);
+        const int above = marked_above(marks);
+        store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+      } else {
+        if (4 * kChunkBlocks >= forced_from) {
+          KeyPairs<4> keys;
+          load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
+          const int upper = count_upper(keys);
+          fold_keys(keys, upper >= kSearched);
+          ThresholdSearch search;
+          start_search<kSearched>(search, own);
+          for (int step = 17; step < 32; ++step) {
+            if (is_open(search)) {
+              const int threshold = next_threshold(search, step);
+              const int count = count_at_least(keys, threshold);
+              narrow(search, threshold, count);
+            }
+          }
+          BlockMarks<4> marks;
+          mark_blocks(marks, keys, search.threshold);
+          const int above = marked_above(marks);
+          store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+        } else {
+          if (6 * kChunkBlocks >= forced_from) {
+            KeyPairs<6> keys;
+            load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
+            const int upper = count_upper(keys);
+            fold_keys(keys, upper >= kSearched);
+            ThresholdSearch search;
+            start_search<kSearched>(search, own);
+            for (int step = 17; step < 32; ++step) {
+              if (is_open(search)) {
+                const int threshold = next_threshold(search, step);
+                const int count = count_at_least(keys, threshold);
+                narrow(search, threshold, count);
+              }
+            }
+            BlockMarks<6> marks;
+            mark_blocks(marks, keys, search.threshold);
+            const int above = marked_above(marks);
+            store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+          } else {
+            KeyPairs<8> keys;
+            load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
+            const int upper = count_upper(keys);
+            fold_keys(keys, upper >= kSearched);
+            ThresholdSearch search;
+            start_search<kSearched>(search, own);
+            for (int step = 17; step < 32; ++step) {
+              if (is_open(search)) {
+                const int threshold = next_threshold(search, step);
+                const int count = count_at_least(keys, threshold);
+                narrow(search, threshold, count);
+              }
+            }
+            BlockMarks<8> marks;
+            mark_blocks(marks, keys, search.threshold);
+            const int above = marked_above(marks);
+            store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+          }
+        }
       }
     }
-    const int above = count_above(keys, search.threshold);
-    store_ids(ids, keys, search.threshold, 0, 0, 0, search.wanted - above);
-    pad_ids<kTopK>(ids, search.wanted);
   }
 }

@@ -1,0 +1,76 @@
+// Rows of block scores: what score writes and top_k reads. Serves both. A row holds the scores of
+// one token for the blocks of whole tiles of 128 summaries, then the edges: where a window reaches
+// over the end of 128 or 32 summaries (as the score kernel holds them), the pool of the last kPad
+// of them, which top_k adds to the block behind. An element is an fp32 score or, where scores
+// cannot be negative, a 16-bit key of the same order.
+#pragma once
+
+using ScoreKey = unsigned short;
+
+// Row of a token: [select_heads, tokens, stride] elements; rows begin at multiples of 16 bytes.
+template <class Element>
+__device__ __forceinline__ Element *score_row(void *buffer, int select_head, int token, int tokens,
+                                              int stride) {
+  return static_cast<Element *>(buffer) +
+         (static_cast<long long>(select_head) * tokens + token) * stride;
+}
+
+// Blocks in front of the edges: those of all whole tiles of the longest sequence.
+template <int kBlock, int kRowsPerBlock> __device__ __forceinline__ int padded_blocks(int max_k) {
+  constexpr int kBlocks = 128 / kRowsPerBlock;
+  return max(1, (max_k + kBlocks * kBlock - 1) / (kBlocks * kBlock)) * kBlocks;
+}
+
+// The edges of a row, or null where no window reaches over a block's end.
+template <int kPad, class Element>
+__device__ __forceinline__ const Element *edge_row(const Element *row, int padded) {
+  return kPad > 0 ? row + padded : nullptr;
+}
+
+//===-- Keys ----------------------------------------------------------------------------------===//
+
+// The place of a score >= 0 in 16 bits. Logarithmic: 2048 steps per octave from 2^-20 to 2^4, where
+// the k-th best of many similar blocks lies (1024 would cost recall on such data), 256 below, down
+// to 2^-60, and above, up to 2^28; every step is finer than bf16. 0 is left to blocks that may not
+// be selected, 1 is -inf (a block without summaries), 2 is 0 and what fades into it. 0x7fff and
+// 0x8000 are left out, so that top_k can fold keys to 15 bits.
+__device__ __forceinline__ unsigned score_key(float score) {
+  const float octave = log2_fast(score);
+  const float place = fmaf(octave, 256.f, fmaf(fminf(fmaxf(octave, -20.f), 4.f), 1792.f, 51203.f));
+  const int key = min(max(__float2int_rn(place), 2), 65533);
+  return score < 0.f ? 1 : key + (key >= 0x7fff ? 2 : 0);
+}
+
+// to[0, kCount) = the scores, as elements. `to` is aligned to all of them or to 16 bytes.
+template <int kCount>
+__device__ __forceinline__ void store_scores(float *to, const float (&score)[kCount]) {
+  if constexpr (kCount == 1)
+    *to = score[0];
+  else if constexpr (kCount == 2)
+    *reinterpret_cast<float2 *>(to) = make_float2(score[0], score[1]);
+  else
+#pragma unroll
+    for (int i = 0; i < kCount; i += 4)
+      *reinterpret_cast<float4 *>(to + i) =
+          make_float4(score[i], score[i + 1], score[i + 2], score[i + 3]);
+}
+template <int kCount>
+__device__ __forceinline__ void store_scores(ScoreKey *to, const float (&score)[kCount]) {
+  if constexpr (kCount == 1) {
+    *to = score_key(score[0]);
+  } else {
+    unsigned words[kCount / 2];
+#pragma unroll
+    for (int i = 0; i < kCount / 2; ++i)
+      words[i] = score_key(score[2 * i]) | score_key(score[2 * i + 1]) << 16;
+    if constexpr (kCount == 2)
+      *reinterpret_cast<unsigned *>(to) = words[0];
+    else if constexpr (kCount == 4)
+      *reinterpret_cast<uint2 *>(to) = make_uint2(words[0], words[1]);
+    else
+#pragma unroll
+      for (int i = 0; i < kCount / 2; i += 4)
+        *reinterpret_cast<uint4 *>(to + 2 * i) =
+            make_uint4(words[i], words[i + 1], words[i + 2], words[i + 3]);
+  }
+}

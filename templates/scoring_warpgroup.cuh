@@ -1,0 +1,319 @@
+// Scores on warpgroups: 64 query rows against 128 summaries at a time, reduced to block scores in
+// the thread. Serves score on targets with warpgroup products. An mma tile is 32 tokens x 2 heads:
+// its row 16w + 8h + g is token 8w + g with head 2p + h (pair p of the group's heads), so that a
+// thread meets one token and, over the mma tiles of a token set, all its heads; the summaries'
+// order (summary_order.cuh) gives it 32 consecutive ones. A group of one head has 64 tokens in an
+// mma tile instead, h being the upper bit of the token. Logits are exponents of 2 once they are
+// multiplied by `scale`, which is 1 where the summaries already hold the factor.
+#pragma once
+#include "winnow/scoring.cuh"
+#include "winnow/summary_images.cuh"
+
+// The thread's token of half `half` of an mma tile: index in the token tile.
+template <int kGroup> __device__ __forceinline__ int tile_token(int mma_tile, int half) {
+  const int in_tile = thread_index() % 128 / 4;
+  return kGroup == 1 ? mma_tile * 64 + half * 32 + in_tile
+                     : mma_tile / head_pairs(kGroup) * 32 + in_tile;
+}
+
+// Starts copying an mma tile of queries: heads [head, head + 2) of tokens [row, row + 32), or one
+// head of 64. Tokens behind the last one arrive as zero. The map's box is 64 columns x 8 tokens x 2
+// heads (1 for a group of one). By one thread.
+template <int kGroup, int kDim, class T>
+__device__ __forceinline__ void copy_query_tile(const PanelTile<64, kDim, T> &tile,
+                                                const TensorMap &map, unsigned barrier, int head,
+                                                int row) {
+#pragma unroll
+  for (int panel = 0; panel < tile.kPanels; ++panel)
+#pragma unroll
+    for (int warp = 0; warp < 4; ++warp)
+#pragma unroll
+      for (int half = 0; half < (kGroup == 1 ? 2 : 1); ++half)
+        copy_box(tile.base + panel * tile.kPanelBytes + warp * 2048 + half * 1024, map, barrier,
+                 64 * panel, row + 8 * warp + 32 * half, head);
+}
+
+//===-- Order ---------------------------------------------------------------------------------===//
+
+// Which consumer takes the next tile: tiles are dealt in turn, over all items of the block of
+// threads, so that odd counts even out.
+template <int kConsumers> struct Deal {
+  int next = 0; // the consumer whose turn it is
+};
+
+// The first of the coming tiles that `consumer` gets.
+template <int kConsumers>
+__device__ __forceinline__ int first_dealt(const Deal<kConsumers> &deal, int consumer) {
+  const int turns = consumer - deal.next;
+  return turns < 0 ? turns + kConsumers : turns;
+}
+
+template <int kConsumers>
+__device__ __forceinline__ void deal_out(Deal<kConsumers> &deal, int tiles) {
+  deal.next = (deal.next + tiles) % kConsumers;
+}
+
+// Moves the cursor over `stages` stages, at most a whole turn.
+template <int kStages> __device__ __forceinline__ void skip(Cursor<kStages> &cursor, int stages) {
+  cursor.stage += stages;
+  const bool wraps = cursor.stage >= kStages;
+  cursor.stage -= wraps ? kStages : 0;
+  cursor.phase ^= wraps;
+}
+
+// `times` arrivals on the empty barrier for the warp, after all its lanes' earlier accesses.
+template <int kStages>
+__device__ __forceinline__ void release_times(const RingBarriers<kStages> &barriers,
+                                              const Cursor<kStages> &cursor, int times) {
+  __syncwarp();
+  if (lane_index() == 0)
+    arrive_times(barriers.empty(cursor.stage), times);
+}
+
+//===-- Powers of 2 ---------------------------------------------------------------------------===//
+
+// 2^x on the FMA units, relative error 7.5e-5: a cubic on [-1/2, 1/2] (minimax), the whole part
+// into the exponent. Takes work off the units of ex2, which do 16 per clock and multiprocessor.
+// From 2^-126 down it stays there.
+__device__ __forceinline__ float exp2_cubic(float x) {
+  constexpr float kRound = 12582912.f; // 1.5 * 2^23: adding it rounds to a whole number
+  x = fmaxf(x, -126.f);
+  const float whole = x + kRound, rest = x - (whole - kRound);
+  float power = fmaf(rest, 0.05517166909f, 0.24261112222f);
+  power = fmaf(power, rest, 0.69326098545f);
+  power = fmaf(power, rest, 0.99992807354f);
+  return __uint_as_float(__float_as_uint(power) + (__float_as_uint(whole) << 23));
+}
+
+// 2^x of column j: by the cubic in every kCubicEvery-th column (0: in none). Which one depends on
+// the summary's place in its block only, so equal blocks have equal scores.
+template <int kCubicEvery> __device__ __forceinline__ float exp2_of_column(float x, int j) {
+  if constexpr (kCubicEvery > 0)
+    return j % kCubicEvery == 0 ? exp2_cubic(x) : exp2_fast(x);
+  else
+    return exp2_fast(x);
+}
+
+// The thread's logit of row half `half` and summary j of its 32.
+__device__ __forceinline__ float logit_of(const Accumulator<16, 128> &logits, int half, int j) {
+  return logits.value[j / 2][2 * half + j % 2];
+}
+
+//===-- Normaliser ----------------------------------------------------------------------------===//
+
+// Hides the summaries from `visible` on: logit = -inf, in kHalves halves from kFirstHalf on.
+// `first_row`: the tile's first summary.
+template <int kFirstHalf, int kHalves>
+__device__ __forceinline__ void mask_tile(Accumulator<16, 128> &logits, int first_row,
+                                          int visible) {
+  const int limit = visible - first_row - 32 * (lane_index() & 3);
+#pragma unroll
+  for (int j = 0; j < 32; ++j)
+#pragma unroll
+    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
+      if (j >= limit)
+        logits.value[j / 2][2 * half + j % 2] = -kInfinity;
+}
+
+// Raises the maximum of one half of mma tile m to that of its logits.
+template <int kTiles>
+__device__ __forceinline__ void raise_maximum(LogSumExp<kTiles> &state, int m, int half,
+                                              const Accumulator<16, 128> &logits, float scale) {
+  float top = logit_of(logits, half, 0);
+#pragma unroll
+  for (int j = 1; j < 32; ++j)
+    top = fmaxf(top, logit_of(logits, half, j));
+  const float maximum = fmaxf(state.maximum[m][half], top * scale);
+  state.sum[m][half] *= exp2_fast(state.maximum[m][half] - maximum);
+  state.maximum[m][half] = maximum;
+}
+
+// The same for both halves: at the first tile, whose maximum serves for all later ones as well.
+template <int kTiles>
+__device__ __forceinline__ void raise_maxima(LogSumExp<kTiles> &state, int m,
+                                             const Accumulator<16, 128> &logits, float scale) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    raise_maximum(state, m, half, logits, scale);
+}
+
+template <int kCubicEvery>
+__device__ __forceinline__ float sum_exponentials(const Accumulator<16, 128> &logits, int half,
+                                                  float scale, float maximum) {
+  float even = 0.f, odd = 0.f;
+#pragma unroll
+  for (int j = 0; j < 32; j += 2) {
+    even += exp2_of_column<kCubicEvery>(fmaf(logit_of(logits, half, j), scale, -maximum), j);
+    odd += exp2_of_column<kCubicEvery>(fmaf(logit_of(logits, half, j + 1), scale, -maximum), j + 1);
+  }
+  return even + odd;
+}
+
+// Adds the thread's 32 summaries of mma tile m to its running sums. A maximum that a later logit
+// exceeds by far is raised: when the sum shows it, which is rare, while to look for a maximum each
+// time would cost a comparison per logit.
+template <int kCubicEvery, int kTiles>
+__device__ __forceinline__ void add_tile_exponentials(LogSumExp<kTiles> &state, int m,
+                                                      const Accumulator<16, 128> &logits,
+                                                      float scale) {
+  constexpr float kLargest = 1.2676506e30f; // 2^100: hundreds of tiles of this size stay finite
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float sum = sum_exponentials<kCubicEvery>(logits, half, scale, state.maximum[m][half]);
+    if (!(sum < kLargest)) {
+      raise_maximum(state, m, half, logits, scale);
+      sum = sum_exponentials<0>(logits, half, scale, state.maximum[m][half]);
+    }
+    state.sum[m][half] += sum;
+  }
+}
+
+// Completes the sums over the lanes of a quad. Afterwards `maximum` holds the normaliser, log2 of
+// the sum over all summaries of 2^(scale logit); +inf where no summary is visible, so that every
+// score becomes 0.
+template <int kTiles> __device__ __forceinline__ void finish_normalizers(LogSumExp<kTiles> &state) {
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float maximum = state.maximum[m][half];
+      maximum = fmaxf(maximum, __shfl_xor_sync(kFullWarp, maximum, 1));
+      maximum = fmaxf(maximum, __shfl_xor_sync(kFullWarp, maximum, 2));
+      float sum = state.sum[m][half] * exp2_fast(state.maximum[m][half] - maximum);
+      sum += __shfl_xor_sync(kFullWarp, sum, 1);
+      sum += __shfl_xor_sync(kFullWarp, sum, 2);
+      state.maximum[m][half] = maximum > -1e29f ? maximum + log2_fast(sum) : kInfinity;
+    }
+}
+
+// Whether a normaliser of the thread's rows is too large or too small for weights: 2^logit times
+// 2^-normaliser gives every score that has a key of its own (2^-60 to 2^28) while the normaliser
+// lies within +-64, since then neither factor leaves the range of fp32. Rows behind the last token
+// do not count. `first_tile`: the first of the warpgroup's mma tiles.
+template <int kGroup, int kMmaTiles, int kTiles>
+__device__ __forceinline__ bool leaves_weights(const LogSumExp<kTiles> &state, int first_tile,
+                                               int tokens) {
+  bool leaves = false;
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float value = state.maximum[m][half];
+      leaves |= fabsf(value) > 64.f && value < kInfinity && first_tile + m < kMmaTiles &&
+                tile_token<kGroup>(first_tile + m, half) < tokens;
+    }
+  return leaves;
+}
+
+// The thread's rows of mma tile `mma_tile` in the table: 64 rows per mma tile, as [half][32].
+template <int kRows>
+__device__ __forceinline__ float *normalizer_entry(const NormalizerTable<kRows> &table,
+                                                   int mma_tile) {
+  return table.values + mma_tile * 64 + thread_index() % 128 / 4;
+}
+
+// Puts the warpgroup's normalisers into the block's table: as offsets, as they are, or as weights
+// 2^-normaliser.
+template <int kRows, int kTiles>
+__device__ __forceinline__ void store_normalizers(const NormalizerTable<kRows> &table,
+                                                  const LogSumExp<kTiles> &state, int first_tile,
+                                                  bool as_offsets) {
+  if ((lane_index() & 3) != 0)
+    return;
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+    if (first_tile + m < kRows / 64)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float value = state.maximum[m][half];
+        normalizer_entry(table, first_tile + m)[32 * half] = as_offsets ? value : exp2_fast(-value);
+      }
+}
+
+//===-- Scores --------------------------------------------------------------------------------===//
+
+// Scores of the thread's token for its 32 consecutive summaries, heads combined so far.
+struct TokenScores {
+  float value[32];
+};
+
+template <class Combine> __device__ __forceinline__ void clear_scores(TokenScores &scores) {
+#pragma unroll
+  for (int j = 0; j < 32; ++j)
+    scores.value[j] = Combine::kIdentity;
+}
+
+// Combines in kHalves heads of an mma tile from half kFirstHalf on: score = 2^logit * weight. Two
+// instructions per logit where heads are summed.
+template <class Combine, int kCubicEvery, int kFirstHalf, int kHalves, int kRows>
+__device__ __forceinline__ void
+add_weighted_scores(TokenScores &scores, const Accumulator<16, 128> &logits,
+                    const NormalizerTable<kRows> &table, int mma_tile) {
+  const float *entry = normalizer_entry(table, mma_tile);
+  float weight[2];
+#pragma unroll
+  for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
+    weight[half] = entry[32 * half];
+#pragma unroll
+  for (int j = 0; j < 32; ++j)
+#pragma unroll
+    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half) {
+      const float logit = logit_of(logits, half, j);
+      const float power = half == 0 ? exp2_of_column<kCubicEvery>(logit, j) : exp2_fast(logit);
+      scores.value[j] = is_same<Combine, Sum>
+                            ? fmaf(power, weight[half], scores.value[j])
+                            : Combine::combine(scores.value[j], power * weight[half]);
+    }
+}
+
+// The same for any normaliser: score = 2^(scale logit - normaliser).
+template <class Combine, int kFirstHalf, int kHalves, int kRows>
+__device__ __forceinline__ void
+add_offset_scores(TokenScores &scores, const Accumulator<16, 128> &logits,
+                  const NormalizerTable<kRows> &table, int mma_tile, float scale) {
+  const float *entry = normalizer_entry(table, mma_tile);
+  float offset[2];
+#pragma unroll
+  for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
+    offset[half] = entry[32 * half];
+#pragma unroll
+  for (int j = 0; j < 32; ++j)
+#pragma unroll
+    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
+      scores.value[j] = Combine::combine(
+          scores.value[j], exp2_fast(fmaf(logit_of(logits, half, j), scale, -offset[half])));
+}
+
+// The same without softmax: score = hook(scale logit, query position, summary row).
+template <class Combine, int kFirstHalf, int kHalves, class Hook>
+__device__ __forceinline__ void add_hooked_scores(TokenScores &scores,
+                                                  const Accumulator<16, 128> &logits, int position,
+                                                  int first_row, float scale, const Hook &hook) {
+  const int row = first_row + 32 * (lane_index() & 3);
+#pragma unroll
+  for (int j = 0; j < 32; ++j)
+#pragma unroll
+    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
+      scores.value[j] = Combine::combine(
+          scores.value[j], hook(logit_of(logits, half, j) * scale, position, row + j));
+}
+
+// Summaries from `visible` on score `hidden`; from `rows` on there is none.
+template <class Pool>
+__device__ __forceinline__ void mask_scores(TokenScores &scores, int first_row, int visible,
+                                            int rows, float hidden) {
+  const int row = first_row + 32 * (lane_index() & 3);
+#pragma unroll
+  for (int j = 0; j < 32; ++j) {
+    scores.value[j] = row + j < visible ? scores.value[j] : hidden;
+    scores.value[j] = row + j < rows ? scores.value[j] : Pool::kIdentity;
+  }
+}
+
+// Pools a tile's 128 summaries to blocks and stores them with their edge.
+template <class Pool, int kRowsPerBlock, int kPad, class Element>
+__device__ __forceinline__ void store_block_scores(Element *row_scores, const TokenScores &scores,
+                                                   int first_row, int rows, int padded,
+                                                   bool valid) {
+  store_quad<Pool, kRowsPerBlock, kPad>(row_scores, scores.value, first_row, rows, padded, valid);
+}

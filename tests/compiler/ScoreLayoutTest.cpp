@@ -1,0 +1,92 @@
+// What host code can check of the device headers' score layout: the order of 16-bit keys and the
+// order of summaries in a tile. The headers are compiled here with stand-ins for CUDA's own names
+// (the keywords: see CMakeLists.txt).
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <limits>
+#include <set>
+
+namespace {
+
+struct float2 {
+  float x, y;
+};
+struct float4 {
+  float x, y, z, w;
+};
+struct uint2 {
+  unsigned x, y;
+};
+struct uint4 {
+  unsigned x, y, z, w;
+};
+[[maybe_unused]] float2 make_float2(float x, float y) { return {x, y}; }
+[[maybe_unused]] float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+[[maybe_unused]] uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+[[maybe_unused]] uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+  return {x, y, z, w};
+}
+using std::fmaf;
+using std::max;
+using std::min;
+float log2_fast(float x) { return std::log2(x); }
+/// cvt.rni.s32.f32: saturates, NaN becomes 0.
+int __float2int_rn(float x) {
+  if (std::isnan(x))
+    return 0;
+  return static_cast<int>(std::clamp<double>(std::nearbyint(static_cast<double>(x)),
+                                             std::numeric_limits<int>::min(),
+                                             std::numeric_limits<int>::max()));
+}
+
+#include "templates/score_row.cuh"
+#include "templates/summary_order.cuh"
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+TEST(ScoreKey, SpecialScoresHaveTheirPlaces) {
+  EXPECT_EQ(score_key(-kInfinity), 1u);
+  EXPECT_EQ(score_key(0.f), 2u);
+  EXPECT_EQ(score_key(-0.f), 2u);
+  EXPECT_EQ(score_key(1e-30f), 2u); // fades into 0
+  EXPECT_EQ(score_key(kInfinity), 0xffffu);
+  EXPECT_EQ(score_key(std::nanf("")), 2u);
+}
+
+TEST(ScoreKey, OrdersLikeScoresAndLeavesTheFoldOut) {
+  unsigned last = 0;
+  for (double octave = -70; octave < 40; octave += 1.0 / 4096) {
+    unsigned key = score_key(static_cast<float>(std::exp2(octave)));
+    EXPECT_GE(key, last);
+    EXPECT_LE(key, 0xffffu);
+    EXPECT_NE(key, 0x7fffu);
+    EXPECT_NE(key, 0x8000u);
+    last = key;
+  }
+}
+
+// Scores of one key differ by less than the comparison with the reference accepts (1 / 256), and by
+// a tenth of that where the k-th best of many similar blocks lies.
+TEST(ScoreKey, StepsAreFine) {
+  auto sameKey = [](double score, double ratio) {
+    return score_key(static_cast<float>(score)) == score_key(static_cast<float>(score * ratio));
+  };
+  for (double octave = -59.9; octave < 27.9; octave += 0.37)
+    EXPECT_FALSE(sameKey(std::exp2(octave), 1 + 1.0 / 256)) << octave;
+  for (double octave = -20; octave < 3.9; octave += 0.37)
+    EXPECT_FALSE(sameKey(std::exp2(octave), 1 + 1.0 / 2560)) << octave;
+}
+
+TEST(SummaryOrder, AThreadOwnsConsecutiveSummaries) {
+  // Column of a thread's j-th sum: mma and wgmma hold columns 8i + 2c + e in lanes c.
+  auto column = [](int c, int j) { return j / 2 * 8 + 2 * c + j % 2; };
+  for (int c = 0; c < 4; ++c) {
+    for (int j = 0; j < 32; ++j)
+      EXPECT_EQ(image_row(32 * c + j), column(c, j));
+    for (int j = 0; j < 8; ++j)
+      EXPECT_EQ(summary_order(column(c, j)), 8 * c + j);
+  }
+}
+
+} // namespace
