@@ -1,7 +1,7 @@
 // The top_k kernels over 16-bit keys: forced blocks and the best of the rest, per token, exact and
 // deterministic (templates/block_keys.cuh). One warp per row where its blocks fit the registers of
-// a warp, in as many registers as the token's row needs; else 16 warps per row. The recipe picks by
-// the longest sequence.
+// a warp, in as many registers as the token's row needs; else 16 warps per row, or 32 for small
+// blocks at the far end. The recipe picks by the longest sequence.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -15,13 +15,15 @@ constexpr int kChunkBlocks = 256;           ///< blocks of a warp per chunk of r
 constexpr int kMostChunks = 8;              ///< of one warp
 constexpr int kChunkSizes[] = {1, 2, 4, 6}; ///< and kMostChunks: for shorter rows
 constexpr int kWarpBlocks = kMostChunks * kChunkBlocks;
-constexpr int kTokensOfBlock = 8; ///< with one warp per row
-constexpr int kWideWarps = 16;
+constexpr int kTokensOfBlock = 8;         ///< with one warp per row
+constexpr int kWideWarps[] = {16, 32};    ///< of longer rows
+constexpr int kLongestSequence = 1 << 20; ///< keys
 
 class TopKKeysBuilder {
 public:
-  TopKKeysBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores, bool wide)
-      : plan(plan), scores(scores), wide(wide), warps(wide ? kWideWarps : 1),
+  TopKKeysBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores, int warps,
+                  int shorter)
+      : plan(plan), scores(scores), wide(warps > 1), warps(warps), shorter(shorter),
         searched(plan.topk - plan.init - plan.local),
         t(module, llvm::formatv("top_k_{0}", blocks()).str(),
           llvm::formatv(
@@ -61,7 +63,7 @@ private:
   const MethodPlan &plan;
   const ScorePlan &scores;
   const bool wide;
-  const int warps, searched;
+  const int warps, shorter, searched; ///< shorter rows go to another kernel
   TileBuilder t;
   Value tile, warp, row, selectHead, own, ids, counts, forcedFrom, keyRow, edges;
 };
@@ -194,7 +196,7 @@ BuiltKernel TopKKeysBuilder::build() {
   built.recipe.perChunk = true;
   std::string blocksOfLongest = llvm::formatv("ceil_div(max_k, {0})", plan.block).str();
   built.recipe.when =
-      llvm::formatv("{0} {1} {2}", blocksOfLongest, wide ? ">" : "<=", kWarpBlocks).str();
+      llvm::formatv("({0} > {1}) * ({0} <= {2})", blocksOfLongest, shorter, blocks()).str();
   built.recipe.gridX = llvm::formatv("token_count / {0} + batch", wide ? 1 : kTokensOfBlock).str();
   built.recipe.gridY = std::to_string(plan.selectHeads());
   return built;
@@ -205,8 +207,14 @@ BuiltKernel TopKKeysBuilder::build() {
 std::vector<BuiltKernel> buildTopKKeys(ModuleOp module, const MethodPlan &plan,
                                        const ScorePlan &scores) {
   std::vector<BuiltKernel> kernels;
-  for (bool wide : {false, true})
-    kernels.push_back(TopKKeysBuilder(module, plan, scores, wide).build());
+  kernels.push_back(TopKKeysBuilder(module, plan, scores, 1, 0).build());
+  int shorter = kWarpBlocks;
+  for (int warps : kWideWarps) {
+    if (shorter >= kLongestSequence / plan.block)
+      break;
+    kernels.push_back(TopKKeysBuilder(module, plan, scores, warps, shorter).build());
+    shorter = warps * kWarpBlocks;
+  }
   return kernels;
 }
 
