@@ -1,8 +1,174 @@
-// The leaf ops of scores on warpgroups, of summaries as tile images, and of top-k over 16-bit keys; included by
-// TileLeaves.td, whose rules hold here as well: one entry per device function of templates/, same name, same operand
-// order, destination first, attributes are template arguments.
+// The leaf ops of selection: summaries, scores and top-k; included by TileLeaves.td, whose rules hold here as well:
+// one entry per device function of templates/, same name, same operand order, destination first, attributes are
+// template arguments.
 #ifndef WINNOW_DIALECT_SCORE_LEAVES
 #define WINNOW_DIALECT_SCORE_LEAVES
+
+//===-- Scores (scoring.cuh) ---------------------------------------------------------------------------------------===//
+
+def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", [AsyncLoad]> {
+  let summary = "Starts copying the block's query rows into shared memory, in the order that makes head sums local";
+  let arguments = (ins Arg_:$threads, Arg_:$heads, Arg_:$group, Arg_:$sets, Writes<>:$queries, Takes<>:$q, Takes<>:$tile,
+                   I32:$first_head);
+}
+def Tile_LoadSummariesOp : Tile_Leaf<"load_summaries", [AsyncLoad]> {
+  let summary = "Starts copying a tile of summary rows into shared memory, in the order that makes pooling local";
+  let arguments = (ins Arg_:$threads, Writes<>:$summaries, Takes<>:$source, I32:$first_row, I32:$row_limit);
+}
+def Tile_SummaryOfOp : Tile_Leaf<"summary_of", [Pure]> {
+  let summary = "A sequence's summary rows of one key/value head";
+  let arguments = (ins Arg_:$type, Arg_:$dim, Arg_:$stride, Takes<>:$buffer, I32:$kv_head, I32:$total_k, I32:$k_row);
+  let results = (outs Tile_Object:$rows);
+}
+def Tile_SummaryRowsOp : Tile_Leaf<"summary_rows", [Pure]> {
+  let summary = "Whole windows in a sequence of keys";
+  let arguments = (ins Arg_:$window, Arg_:$stride, I32:$length);
+  let results = (outs I32:$rows);
+}
+def Tile_SetTokenOp : Tile_Leaf<"set_token", [Pure]> {
+  let summary = "The lane's token of a token set";
+  let arguments = (ins Arg_:$sets, I32:$token_group, I32:$set);
+  let results = (outs I32:$token);
+}
+def Tile_VisibleAbsoluteOp : Tile_Leaf<"visible_absolute", [Pure]> {
+  let summary = "Summary rows whose window ends at or before a position";
+  let arguments = (ins Arg_:$window, Arg_:$stride, I32:$position, I32:$rows);
+  let results = (outs I32:$visible);
+}
+def Tile_VisibleBySegmentOp : Tile_Leaf<"visible_by_segment", [Pure]> {
+  let summary = "Visible summary rows by the rule of infllmv2_cuda_impl";
+  let arguments = (ins Arg_:$stride, I32:$index, I32:$q_length, I32:$rows);
+  let results = (outs I32:$visible);
+}
+def Tile_MaskSummariesOp : Tile_Leaf<"mask_summaries"> {
+  let summary = "Hides summaries that the lane's token may not see";
+  let arguments = (ins Updates<>:$logits, I32:$first_row, I32:$visible);
+}
+def Tile_AddExponentialsOp : Tile_Leaf<"add_exponentials"> {
+  let summary = "Adds logits to the running log-sum-exp of one mma tile";
+  let arguments = (ins Updates<>:$sums, I32:$mma_tile, Reads<>:$logits, F32:$scale);
+}
+def Tile_MergeNormalizersOp : Tile_Leaf<"merge_normalizers"> {
+  let summary = "Adds a warp's log-sum-exp to the block's table; one warp of a token group after the other";
+  let arguments = (ins Updates<>:$table, Reads<>:$sums, I32:$token_group, I1:$is_first);
+}
+def Tile_ClearScoresOp : Tile_Leaf<"clear_scores"> {
+  let summary = "Scores before the first head";
+  let arguments = (ins Arg_:$combine, Writes<>:$scores);
+}
+def Tile_AddSoftmaxScoresOp : Tile_Leaf<"add_softmax_scores"> {
+  let summary = "Combines in the softmax weights of one mma tile's heads";
+  let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, Reads<>:$table,
+                   I32:$row, F32:$scale);
+}
+def Tile_AddRawScoresOp : Tile_Leaf<"add_raw_scores"> {
+  let summary = "Combines in the raw scores of one mma tile's heads, through the method's elementwise region";
+  let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, I32:$position, I32:$first_row,
+                   F32:$scale, Takes<>:$hook);
+}
+def Tile_MaskScoresOp : Tile_Leaf<"mask_scores"> {
+  let summary = "Gives hidden and missing summaries their fixed scores";
+  let arguments = (ins Arg_:$pool, Updates<>:$scores, I32:$first_row, I32:$visible, I32:$rows, F32:$hidden);
+}
+def Tile_ScoreRowOp : Tile_Leaf<"score_row", [Pure]> {
+  let summary = "A token's row of block scores in the workspace";
+  let arguments = (ins Arg_:$element, Takes<>:$buffer, I32:$select_head, I32:$token, I32:$tokens, I32:$stride);
+  let results = (outs Tile_Object:$row);
+}
+def Tile_PaddedBlocksOp : Tile_Leaf<"padded_blocks", [Pure]> {
+  let summary = "Blocks of a row of block scores in front of its edges";
+  let arguments = (ins Arg_:$block, Arg_:$rows_per_block, I32:$max_k);
+  let results = (outs I32:$blocks);
+}
+def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores"> {
+  let summary = "Pools summaries to key blocks and writes their scores";
+  let arguments = (ins Arg_:$pool, Arg_:$rows_per_block, Arg_:$pad, Takes<>:$row, Reads<>:$scores, I32:$first_row,
+                   I32:$rows, I32:$padded, I1:$valid);
+}
+
+//===-- Summaries (summarize.cuh) ----------------------------------------------------------------------------------===//
+
+def Tile_AddRowOp : Tile_Leaf<"add_row"> {
+  let summary = "Adds eight channels of a key to fp32 sums";
+  let arguments = (ins Updates<>:$sums, Takes<>:$rows, I32:$row, I32:$chunk);
+}
+def Tile_StoreMeanOp : Tile_Leaf<"store_mean"> {
+  let summary = "Writes eight channels of a summary row";
+  let arguments = (ins Takes<>:$rows, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count);
+}
+
+//===-- Top-k (top_k.cuh) ------------------------------------------------------------------------------------------===//
+
+def Tile_IdRowOp : Tile_Leaf<"id_row", [Pure]> {
+  let summary = "A token's row of selected ids";
+  let arguments = (ins Arg_:$topk, Takes<>:$ids, I32:$select_head, I32:$total_q, I32:$row);
+  let results = (outs Tile_Object:$row_ids);
+}
+def Tile_PadIdsOp : Tile_Leaf<"pad_ids"> {
+  let summary = "Fills a row of ids with -1 from an index on";
+  let arguments = (ins Arg_:$topk, Takes<>:$ids, I32:$from);
+}
+def Tile_FirstForcedOp : Tile_Leaf<"first_forced", [Pure]> {
+  let summary = "The first of the forced blocks that end at the token's own";
+  let arguments = (ins Arg_:$topk, Arg_:$local, I32:$own);
+  let results = (outs I32:$block);
+}
+def Tile_EdgeRowOp : Tile_Leaf<"edge_row", [Pure]> {
+  let summary = "The edges of a row of block scores; null where windows do not reach over blocks";
+  let arguments = (ins Arg_:$pad, Takes<>:$row, I32:$padded);
+  let results = (outs Tile_Object:$edges);
+}
+def Tile_LoadKeysOp : Tile_Leaf<"load_keys"> {
+  let summary = "A warp's block scores as order-preserving keys in registers";
+  let arguments = (ins Arg_:$pool, Arg_:$init, Arg_:$blocks_per_edge, Writes<>:$keys, Takes<>:$blocks, Takes<>:$edges,
+                   I32:$first_block, I32:$forced_from, I32:$own);
+}
+def Tile_StartSearchOp : Tile_Leaf<"start_search"> {
+  let summary = "Begins the search for the threshold of the selection";
+  let arguments = (ins Arg_:$topk, Writes<>:$search, I32:$own);
+}
+def Tile_IsOpenOp : Tile_Leaf<"is_open"> {
+  let summary = "True while more keys than wanted reach the threshold";
+  let arguments = (ins Reads<>:$search);
+  let results = (outs I1:$open);
+}
+def Tile_NextThresholdOp : Tile_Leaf<"next_threshold"> {
+  let summary = "The threshold with the next bit set";
+  let arguments = (ins Reads<>:$search, I32:$step);
+  let results = (outs I32:$threshold);
+}
+def Tile_CountAtLeastOp : Tile_Leaf<"count_at_least"> {
+  let summary = "Keys of the warp at or above a threshold";
+  let arguments = (ins Reads<>:$keys, I32:$threshold);
+  let results = (outs I32:$count);
+}
+def Tile_CountAboveOp : Tile_Leaf<"count_above"> {
+  let summary = "Keys of the warp above a threshold";
+  let arguments = (ins Reads<>:$keys, I32:$threshold);
+  let results = (outs I32:$count);
+}
+def Tile_NarrowOp : Tile_Leaf<"narrow"> {
+  let summary = "Keeps the threshold if enough keys reach it";
+  let arguments = (ins Updates<>:$search, I32:$threshold, I32:$count);
+}
+def Tile_StoreIdsOp : Tile_Leaf<"store_ids"> {
+  let summary = "Writes the selected ids of a row, ascending";
+  let arguments = (ins Takes<>:$ids, Reads<>:$keys, I32:$threshold, I32:$first_block, I32:$above, I32:$equal, I32:$ties);
+}
+def Tile_StoreCountOp : Tile_Leaf<"store_count"> {
+  let summary = "A warp's count into the block's table of counts";
+  let arguments = (ins Writes<>:$counts, I32:$warp, I32:$count);
+}
+def Tile_TotalCountOp : Tile_Leaf<"total_count"> {
+  let summary = "Sum of all warps' counts";
+  let arguments = (ins Reads<>:$counts);
+  let results = (outs I32:$total);
+}
+def Tile_CountBeforeOp : Tile_Leaf<"count_before"> {
+  let summary = "Sum of the counts of the warps before this one";
+  let arguments = (ins Reads<>:$counts, I32:$warp);
+  let results = (outs I32:$sum);
+}
 
 //===-- Summaries as tile images (summary_images.cuh) --------------------------------------------------------------===//
 
