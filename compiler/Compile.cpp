@@ -170,13 +170,14 @@ const std::vector<LegalTunable> &legalConfigValues() {
       {"attend_keys", &Config::attendKeys, {32, 64}},
       {"attend_split", &Config::attendSplit, {1, 2}},
       {"attend_softmax", &Config::attendSoftmax, {1, 2}},
+      {"attend_fma", &Config::attendFma, {1, 2, 3}},
       {"score_tokens", &Config::scoreTokens, {16}},
       {"score_chunk_mib", &Config::scoreChunkMiB, {1, 2, 16, 64, 1024}, 1 << 20},
       {"score_fold", &Config::scoreFold, {1, 2}},
       {"score_poly", &Config::scorePoly, {1, 4, 8}},
   };
   // A field without an entry would never be checked.
-  static_assert(sizeof(Config) == 10 * sizeof(int));
+  static_assert(sizeof(Config) == 11 * sizeof(int));
   return tunables;
 }
 

@@ -254,7 +254,7 @@ def Tile_RaiseStepMaximumOp : Tile_Leaf<"raise_step_maximum"> {
 }
 def Tile_ExponentiateStepOp : Tile_Leaf<"exponentiate_step"> {
   let summary = "Turns logits into weights, 0 where the row's token does not want the part, and sums them";
-  let arguments = (ins Writes<>:$sums, Updates<>:$logits, Reads<>:$state, Takes<>:$rows, Reads<>:$step, F32:$scale);
+  let arguments = (ins Arg_:$fma_columns, Writes<>:$sums, Updates<>:$logits, Reads<>:$state, Takes<>:$rows, Reads<>:$step, F32:$scale);
 }
 def Tile_LeavesRangeOp : Tile_Leaf<"leaves_range"> {
   let summary = "Whether a row's weights are too large for its maximum";

@@ -232,7 +232,9 @@ __device__ __forceinline__ int fill_list(const WorkList<kEntries, kTokens> &list
                                          const WantedBitmap<kWindow, kTokens> &wanted, int window,
                                          int from, int tiles) {
   static_assert(!kSplit || kParts == 1, "single warps take one key tile at a time");
-  const int to = kWhole ? tiles : end_of_run<kEntries - kParts>(wanted, from, tiles);
+  int to = tiles;
+  if constexpr (!kWhole)
+    to = end_of_run<kEntries - kParts>(wanted, from, tiles);
   int shared = 0, length = 0;
   bool split = false;
   if constexpr (kSplit) {

@@ -105,7 +105,7 @@ WarpgroupAttendBuilder::Value WarpgroupAttendBuilder::raiseMaximum() {
 }
 
 void WarpgroupAttendBuilder::exponentiate() {
-  t.leaf("exponentiate_step", {sums, logits, state, rows, stepKeys, scale});
+  t.leaf("exponentiate_step", {sums, logits, state, rows, stepKeys, scale}, {fmaColumns});
 }
 
 void WarpgroupAttendBuilder::attendFirst(Value entry) {

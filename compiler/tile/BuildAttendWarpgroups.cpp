@@ -14,6 +14,16 @@ namespace winnow {
 namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
+
+bool usesSpecialFunctions(Region &region) {
+  return region
+      .walk([](Operation *op) {
+        bool special =
+            isa<math::MathDialect>(op->getDialect()) && !isa<math::AbsFOp, math::FmaOp>(op);
+        return special ? WalkResult::interrupt() : WalkResult::advance();
+      })
+      .wasInterrupted();
+}
 constexpr int kWorkStages = 2; // lists: the one in work and the next one
 
 int panels(int columns) { return llvm::divideCeil(columns, 64); }
@@ -27,7 +37,9 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
   WarpgroupSizes s;
   // A consumer thread holds output, logits and weights: three warpgroups have 160 registers each.
   const bool three = plan.valueDim <= 128;
-  const int warps = config.attendWarps ? config.attendWarps : three ? 12 : 8;
+  // Long masks (many tokens of few heads) cost the building warp more than a third group brings.
+  const bool shortMasks = 3 * 4 * (16 / plan.group) <= 128;
+  const int warps = config.attendWarps ? config.attendWarps : three && shortMasks ? 12 : 8;
   if (warps != 8 && warps != 12 && warps != 4)
     return fail(ErrorKind::Unsupported,
                 llvm::formatv("attend_warps={0} cannot be built for {1}: its kernels are made of "
@@ -87,6 +99,7 @@ WarpgroupAttendBuilder::WarpgroupAttendBuilder(ModuleOp module, const MethodPlan
                                                const WarpgroupSizes &sizes, const Config &config,
                                                std::vector<TensorMapRecipe> &maps)
     : plan(plan), sizes(sizes), split(config.attendSplit == 2 && sizes.parts == 1),
+      fmaColumns(config.attendFma == 1 ? 0 : config.attendFma),
       everyMaximum(config.attendSoftmax == 1), maps(maps),
       t(module, "attend",
         llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
@@ -122,8 +135,10 @@ void WarpgroupAttendBuilder::constants() {
   t.constant("kStages", sizes.stages, "stages of the ring of keys and values");
   t.constant("kWorkStages", kWorkStages, "lists: the one in work and the next one");
   if (plan.logitHook) {
-    t.constant("kLogitScale", plan.scale, "softmax scale, before the method's rewriting of logits");
-    t.constant("kScale", kLog2E, "log2 e: weights are powers of 2");
+    t.constant("kLogitScale", plan.scale * hookScales.in,
+               "softmax scale, and the method's own factor on logits");
+    t.constant("kScale", hookScales.out * kLog2E,
+               "the method's factor on rewritten logits times log2 e: weights are powers of 2");
   } else {
     t.constant("kScale", plan.scale * kLog2E,
                "softmax scale times log2 e: weights are powers of 2");
@@ -207,9 +222,9 @@ void WarpgroupAttendBuilder::declare() {
 
 BuiltKernel WarpgroupAttendBuilder::build() {
   declareMaps();
-  constants();
   if (plan.logitHook)
-    hook = t.hook("rewrite", *plan.logitHook);
+    hook = t.hook("rewrite", *plan.logitHook, hookScales);
+  constants();
   declare();
   // 65,536 registers for the block: three warpgroups of 160 and one of 32, or two of 232 and
   // one of 40.
@@ -249,6 +264,9 @@ Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const MethodPlan &pla
     config.attendSplit = sizes->parts == 1 && plan.selects() ? 2 : 1;
   if (config.attendSoftmax == 0)
     config.attendSoftmax = 2;
+  // A region that needs the special-function units (tanh) leaves them half of the exponentials.
+  if (config.attendFma == 0)
+    config.attendFma = plan.logitHook && usesSpecialFunctions(*plan.logitHook) ? 2 : 1;
   return WarpgroupAttendBuilder(module, plan, *sizes, config, maps).build();
 }
 

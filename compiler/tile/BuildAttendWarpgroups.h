@@ -81,6 +81,7 @@ private:
   const MethodPlan &plan;
   const WarpgroupSizes &sizes;
   const bool split;        ///< tiles that single warps want have a part of the list
+  const int fmaColumns;    ///< of every 4, those whose exponentials the FMA units make
   const bool everyMaximum; ///< a maximum of every step, not only where it is needed
   std::vector<TensorMapRecipe> &maps;
   TileBuilder t;
@@ -90,6 +91,7 @@ private:
   // Who this thread is, and where it stands.
   Value group, warp, warpOfGroup, turn, cursor, pending, queryCursor, list, header;
   // Of the consumers.
+  HookScales hookScales;
   Value rows, queries, stepKeys, sums, logits, weights, output, state, hook, scale;
 };
 

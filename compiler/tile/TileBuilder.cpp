@@ -97,6 +97,46 @@ Value TileBuilder::hook(StringRef name, Region &region) {
   return op;
 }
 
+/// The constant that `op` multiplies `value` by, if it is positive; 0 if `op` does something else.
+static double factorOn(Operation *op, Value value) {
+  auto constantOf = [](Value operand) {
+    auto constant = operand.getDefiningOp<arith::ConstantOp>();
+    return constant ? std::max(0.0, cast<FloatAttr>(constant.getValue()).getValueAsDouble()) : 0.0;
+  };
+  if (auto product = dyn_cast_or_null<arith::MulFOp>(op))
+    return constantOf(product.getLhs() == value ? product.getRhs() : product.getLhs());
+  if (auto quotient = dyn_cast_or_null<arith::DivFOp>(op); quotient && quotient.getLhs() == value)
+    if (double divisor = constantOf(quotient.getRhs()); divisor > 0)
+      return 1 / divisor;
+  return 0;
+}
+
+Value TileBuilder::hook(StringRef name, Region &region, HookScales &scales) {
+  Value function = hook(name, region);
+  Block &body = function.getDefiningOp<tile::HookOp>().getBody().front();
+  Value argument = body.getArgument(0);
+  if (argument.hasOneUse()) {
+    Operation *user = *argument.user_begin();
+    if (double factor = factorOn(user, argument); factor > 0) {
+      scales.in = factor;
+      user->getResult(0).replaceAllUsesWith(argument);
+      user->erase();
+    }
+  }
+  Operation *yield = body.getTerminator(), *last = yield->getOperand(0).getDefiningOp();
+  auto product = dyn_cast_or_null<arith::MulFOp>(last);
+  if (!product || !product->hasOneUse())
+    return function;
+  for (Value operand : {product.getLhs(), product.getRhs()})
+    if (double factor = factorOn(product, operand); factor > 0) {
+      scales.out = factor;
+      yield->setOperand(0, operand);
+      product->erase();
+      break;
+    }
+  return function;
+}
+
 Value TileBuilder::identityHook(StringRef name) {
   auto op = tile::HookOp::create(builder, loc(name), type("auto"));
   Block &body = op.getBody().emplaceBlock();

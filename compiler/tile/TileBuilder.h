@@ -18,6 +18,11 @@ struct TemplateArgument {
   mlir::Attribute attribute(mlir::Builder &builder) const;
 };
 
+/// Constant positive factors that were taken out of a hook: hook(x) = out * inner(in * x).
+struct HookScales {
+  double in = 1, out = 1;
+};
+
 class TileBuilder {
 public:
   using Body = llvm::function_ref<void()>;
@@ -55,6 +60,9 @@ public:
                     llvm::ArrayRef<TemplateArgument> arguments = {}, mlir::Type result = {});
   /// A copy of a method's region as a hook.
   mlir::Value hook(llvm::StringRef name, mlir::Region &region);
+  /// The same without its constant factors on the value and on the result, which the caller works
+  /// into scales that it multiplies by anyway.
+  mlir::Value hook(llvm::StringRef name, mlir::Region &region, HookScales &scales);
 
   /// The hook that leaves values as they are.
   mlir::Value identityHook(llvm::StringRef name);

@@ -72,9 +72,9 @@ TEST(ScoreKey, StepsAreFine) {
   auto sameKey = [](double score, double ratio) {
     return score_key(static_cast<float>(score)) == score_key(static_cast<float>(score * ratio));
   };
-  for (double octave = -59.9; octave < 27.9; octave += 0.37)
+  for (double octave = -125.9; octave < 126.9; octave += 0.37)
     EXPECT_FALSE(sameKey(std::exp2(octave), 1 + 1.0 / 256)) << octave;
-  for (double octave = -20; octave < 3.9; octave += 0.37)
+  for (double octave = -12; octave < -2.1; octave += 0.37)
     EXPECT_FALSE(sameKey(std::exp2(octave), 1 + 1.0 / 2560)) << octave;
 }
 
