@@ -25,10 +25,11 @@ std::string escape(std::string_view text) {
 }
 
 constexpr ConfigField kConfigFields[] = {
-    {"attend_warps", &Config::attendWarps},   {"attend_producers", &Config::attendProducers},
-    {"attend_stages", &Config::attendStages}, {"attend_keys", &Config::attendKeys},
-    {"attend_split", &Config::attendSplit},   {"attend_softmax", &Config::attendSoftmax},
-    {"score_tokens", &Config::scoreTokens},   {"score_chunk_mib", &Config::scoreChunkMiB},
+    {"attend_warps", &Config::attendWarps},      {"attend_producers", &Config::attendProducers},
+    {"attend_stages", &Config::attendStages},    {"attend_keys", &Config::attendKeys},
+    {"attend_rows", &Config::attendRows},        {"attend_split", &Config::attendSplit},
+    {"attend_softmax", &Config::attendSoftmax},  {"score_tokens", &Config::scoreTokens},
+    {"score_chunk_mib", &Config::scoreChunkMiB},
 };
 constexpr size_t kConfigFieldCount = std::size(kConfigFields);
 

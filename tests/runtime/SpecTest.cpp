@@ -62,10 +62,10 @@ TEST(Spec, F09EachFieldChangesTheText) {
 
 TEST(Config, F09EachFieldChangesTheTextAndComesBack) {
   std::set<std::string> texts = {Config().text()};
-  int Config::*const fields[] = {&Config::attendWarps,  &Config::attendProducers,
-                                 &Config::attendStages, &Config::attendKeys,
-                                 &Config::attendSplit,  &Config::attendSoftmax,
-                                 &Config::scoreTokens,  &Config::scoreChunkMiB};
+  int Config::*const fields[] = {
+      &Config::attendWarps,   &Config::attendProducers, &Config::attendStages,
+      &Config::attendKeys,    &Config::attendRows,      &Config::attendSplit,
+      &Config::attendSoftmax, &Config::scoreTokens,     &Config::scoreChunkMiB};
   static_assert(sizeof(Config) == std::size(fields) * sizeof(int),
                 "a new field belongs into this test");
   for (int Config::*field : fields) {
