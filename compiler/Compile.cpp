@@ -164,10 +164,11 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
 
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> tunables = {
-      {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 8, 12, 16}},
+      {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 7, 8, 12, 16}},
       {"attend_producers", &Config::attendProducers, {1, 2, 4, 8}},
-      {"attend_stages", &Config::attendStages, {2, 3, 4, 5, 6, 7, 8}},
+      {"attend_stages", &Config::attendStages, {2, 3, 4, 5, 6, 7, 8, 9, 10}},
       {"attend_keys", &Config::attendKeys, {32, 64}},
+      {"attend_rows", &Config::attendRows, {16, 32}},
       {"attend_split", &Config::attendSplit, {1, 2}},
       {"attend_softmax", &Config::attendSoftmax, {1, 2}},
       {"attend_fma", &Config::attendFma, {1, 2, 3}},
@@ -177,7 +178,7 @@ const std::vector<LegalTunable> &legalConfigValues() {
       {"score_poly", &Config::scorePoly, {1, 4, 8}},
   };
   // A field without an entry would never be checked.
-  static_assert(sizeof(Config) == 11 * sizeof(int));
+  static_assert(sizeof(Config) == 12 * sizeof(int));
   return tunables;
 }
 

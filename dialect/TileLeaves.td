@@ -280,9 +280,17 @@ def Tile_MmaAbtOp : Tile_Leaf<"mma_abt"> {
   let summary = "sums += a b^T; a shared left factor is followed by its first row";
   let arguments = (ins Updates<>:$sums, Reads<>:$left, Optional<I32>:$first_row, Reads<>:$right);
 }
+def Tile_MmaAbtPairOp : Tile_Leaf<"mma_abt_pair"> {
+  let summary = "sums += a b^T for two left factors, which share the loads of the right one";
+  let arguments = (ins Updates<>:$sums0, Updates<>:$sums1, Reads<>:$left0, Reads<>:$left1, Reads<>:$right);
+}
 def Tile_MmaAbOp : Tile_Leaf<"mma_ab"> {
   let summary = "sums += a b";
   let arguments = (ins Updates<>:$sums, Reads<>:$left, Reads<>:$right);
+}
+def Tile_MmaAbPairOp : Tile_Leaf<"mma_ab_pair"> {
+  let summary = "sums += a b for two left factors, which share the loads of the right one";
+  let arguments = (ins Updates<>:$sums0, Updates<>:$sums1, Reads<>:$left0, Reads<>:$left1, Reads<>:$right);
 }
 def Tile_RoundToOperandOp : Tile_Leaf<"round_to_operand"> {
   let summary = "Rounds fp32 sums to the element type, as the left factor of the next product";
@@ -319,29 +327,25 @@ def Tile_ListTileOp : Tile_Leaf<"list_tile"> {
   let summary = "An entry's key tile, counted from the window's first";
 }
 def Tile_ListWantsOp : Tile_Leaf<"list_wants"> {
-  let arguments = (ins Arg_:$warp_tokens, Reads<>:$list, I32:$entry, I32:$warp);
+  let arguments = (ins Arg_:$row_tokens, Reads<>:$list, I32:$entry, I32:$row_tile);
   let results = (outs I32:$wants);
-  let summary = "One bit per token of the warp that selected the entry";
+  let summary = "One bit per token of the row tile that selected the entry";
 }
 
 //===-- Attention (attention.cuh) ----------------------------------------------------------------------------------===//
 
 def Tile_QueryRowsOp : Tile_Leaf<"query_rows", [Pure]> {
-  let summary = "Tokens, heads and positions of a warp's 16 query rows";
-  let arguments = (ins Arg_:$group, Takes<>:$tile, I32:$warp);
+  let summary = "Tokens, heads and positions of a row tile's 16 query rows";
+  let arguments = (ins Arg_:$group, Takes<>:$tile, I32:$row_tile);
   let results = (outs Tile_Object:$rows);
 }
 def Tile_LoadQueryOp : Tile_Leaf<"load_query"> {
-  let summary = "The warp's query rows as the left factor of a product";
+  let summary = "The query rows as the left factor of a product";
   let arguments = (ins Arg_:$heads, Writes<>:$query, Takes<>:$q, Takes<>:$rows, I32:$first_head);
 }
 def Tile_MaskCausalOp : Tile_Leaf<"mask_causal"> {
   let summary = "Hides keys behind each row's position";
   let arguments = (ins Updates<>:$logits, Takes<>:$rows, I32:$first_key);
-}
-def Tile_MaskUnwantedOp : Tile_Leaf<"mask_unwanted"> {
-  let summary = "Hides the key tile from rows whose token did not select it";
-  let arguments = (ins Updates<>:$logits, Takes<>:$rows, I32:$wants);
 }
 def Tile_MapLogitsOp : Tile_Leaf<"map_logits"> {
   let summary = "Applies the method's elementwise region to scaled logits";
@@ -352,6 +356,11 @@ def Tile_RaiseMaximumOp : Tile_Leaf<"raise_maximum"> {
   let arguments = (ins Updates<>:$state, Reads<>:$logits, F32:$scale);
   let results = (outs I1:$raised);
 }
+def Tile_RaiseWantedMaximumOp : Tile_Leaf<"raise_wanted_maximum"> {
+  let summary = "The same where only some tokens want the key tile";
+  let arguments = (ins Updates<>:$state, Reads<>:$logits, Takes<>:$rows, I32:$wants, F32:$scale);
+  let results = (outs I1:$raised);
+}
 def Tile_RescaleRowsOp : Tile_Leaf<"rescale_rows"> {
   let summary = "Rescales the output rows after a raise of the maxima";
   let arguments = (ins Updates<>:$output, Reads<>:$state);
@@ -359,6 +368,10 @@ def Tile_RescaleRowsOp : Tile_Leaf<"rescale_rows"> {
 def Tile_ExponentiateOp : Tile_Leaf<"exponentiate"> {
   let summary = "Turns logits into softmax weights in place and adds their row sums to the state";
   let arguments = (ins Updates<>:$logits, Updates<>:$state, F32:$scale);
+}
+def Tile_ExponentiateWantedOp : Tile_Leaf<"exponentiate_wanted"> {
+  let summary = "The same where only some tokens want the key tile: the others' weights are 0";
+  let arguments = (ins Updates<>:$logits, Updates<>:$state, Takes<>:$rows, I32:$wants, F32:$scale);
 }
 def Tile_ReduceSumOp : Tile_Leaf<"reduce_sum"> {
   let summary = "Completes the row sums over the lanes that share a row";

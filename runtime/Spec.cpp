@@ -29,6 +29,7 @@ constexpr ConfigField kConfigFields[] = {
     {"attend_producers", &Config::attendProducers},
     {"attend_stages", &Config::attendStages},
     {"attend_keys", &Config::attendKeys},
+    {"attend_rows", &Config::attendRows},
     {"attend_split", &Config::attendSplit},
     {"attend_softmax", &Config::attendSoftmax},
     {"attend_fma", &Config::attendFma},

@@ -35,10 +35,11 @@ struct Spec {
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
 /// default.
 struct Config {
-  int attendWarps = 0;     ///< consumer warps of the attend kernel, 16 rows each
+  int attendWarps = 0;     ///< consumer warps of the attend kernel
   int attendProducers = 0; ///< producer warps of the attend kernel
   int attendStages = 0;    ///< ring stages (one K and one V tile each)
   int attendKeys = 0;      ///< keys of one ring stage
+  int attendRows = 0;      ///< mma.sync only: rows of queries per warp, 16 or 32
   int attendSplit = 0;   ///< warpgroups only: 1 no, 2 key tiles that single warps want go to a part
                          ///< of their own
   int attendSoftmax = 0; ///< warpgroups only: 1 maximum of every step, 2 only where it is needed

@@ -1,16 +1,18 @@
-// Attention of one warp: 16 rows = floor(16 / kGroup) tokens x kGroup query heads (rows behind them
-// stay unused where kGroup does not divide 16), over one key tile at a time. Serves attend. Online
-// softmax in base 2: maximum and sum per row, kept in the two rows that a lane's quad shares. The
-// maximum has a finite floor, so that rows without any visible key stay free of NaN: they end with
-// sum 0. Logits: `scale` is what turns a logit into an exponent of 2 (softmax scale times log2 e).
+// Attention of a row tile: 16 rows = floor(16 / kGroup) tokens x kGroup query heads (rows behind
+// them stay unused where kGroup does not divide 16), over one key tile at a time. A warp has one
+// row tile, or two that share the loads of their products (mma_abt_pair, mma_ab_pair). Serves
+// attend. Online softmax in base 2: maximum and sum per row, kept in the two rows that a lane's
+// quad shares. The maximum has a finite floor, so that rows without any visible key stay free of
+// NaN: they end with sum 0. Logits: `scale` is what turns a logit into an exponent of 2 (softmax
+// scale times log2 e).
 #pragma once
 #include "winnow/sequence.cuh"
 #include "winnow/tile.cuh"
 
-// A lane's two rows of the warp's 16 (row g = lane / 4, and g + 8); row = token * kGroup + head.
+// A lane's two rows of the 16 (row g = lane / 4, and g + 8); row = token * kGroup + head.
 struct QueryRows {
-  int first_position; // position of the warp's first token: the smallest
-  int token[2];       // token of the row, counted in the warp
+  int first_position; // position of the first token: the smallest
+  int token[2];       // token of the row, counted in the row tile
   int head[2];        // head of the row, counted in the group
   int position[2];    // absolute position of the row's token
   int row[2];         // the token's row in q and out; -1 behind the tile's end and for unused rows
@@ -23,25 +25,26 @@ struct SoftmaxState {
   float rescale[2] = {1.f, 1.f};       // what the last raise of the maximum did to sum and output
 };
 
+// The rows of row tile `row_tile` of the block: 16 rows of mma tiles; one or two of them per warp.
 template <int kGroup>
-__device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int warp) {
-  constexpr int kWarpTokens = 16 / kGroup;
+__device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int row_tile) {
+  constexpr int kRowTokens = 16 / kGroup;
   QueryRows rows;
-  rows.first_position = tile.position + warp * kWarpTokens;
+  rows.first_position = tile.position + row_tile * kRowTokens;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = lane_index() / 4 + 8 * half;
-    const int token = warp * kWarpTokens + row / kGroup;
+    const int token = row_tile * kRowTokens + row / kGroup;
     rows.token[half] = row / kGroup;
     rows.head[half] = row % kGroup;
     rows.position[half] = tile.position + token;
-    const bool used = 16 % kGroup == 0 || row < kWarpTokens * kGroup;
+    const bool used = 16 % kGroup == 0 || row < kRowTokens * kGroup;
     rows.row[half] = used && token < tile.tokens ? tile.row + token : -1;
   }
   return rows;
 }
 
-// query[16, kDim] = the warp's rows of q [total_q, kHeads, kDim]; rows without a token are
+// query[16, kDim] = these rows of q [total_q, kHeads, kDim]; rows without a token are
 // zero. `first_head`: the group's first query head.
 template <int kHeads, int kDim, class T>
 __device__ __forceinline__ void load_query(LeftOperand<16, kDim, T> &query, const void *q,
@@ -77,22 +80,6 @@ __device__ __forceinline__ void mask_causal(Accumulator<16, kKeys> &logits, cons
         logits.value[j][e] = -kInfinity;
 }
 
-// Hides the whole key tile from the rows whose token did not select it: `wants` has one bit per
-// token of the warp.
-template <int kKeys>
-__device__ __forceinline__ void mask_unwanted(Accumulator<16, kKeys> &logits, const QueryRows &rows,
-                                              unsigned wants) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const bool wanted = wants >> rows.token[half] & 1;
-#pragma unroll
-    for (int j = 0; j < kKeys / 8; ++j) {
-      logits.value[j][2 * half] = wanted ? logits.value[j][2 * half] : -kInfinity;
-      logits.value[j][2 * half + 1] = wanted ? logits.value[j][2 * half + 1] : -kInfinity;
-    }
-  }
-}
-
 // logit = hook(scale * logit, query position, key position): softcap, bias by distance. Before the
 // masks; what follows takes log2 e as its scale.
 template <int kKeys, class Hook>
@@ -109,14 +96,9 @@ __device__ __forceinline__ void map_logits(Accumulator<16, kKeys> &logits, const
 
 //===-- Softmax -------------------------------------------------------------------------------===//
 
-// Raises the maximum where a logit exceeds it by more than 2^8 (a smaller excess cannot overflow
-// and costs no accuracy: FlashAttention-4's lazy rescale). True, for the whole warp, if any row's
-// did: then rescale_rows must follow.
+// The largest logit of each of the lane's two rows, over its quad.
 template <int kKeys>
-__device__ __forceinline__ bool raise_maximum(SoftmaxState &state,
-                                              const Accumulator<16, kKeys> &logits, float scale) {
-  const float slack = 8.f / scale;
-  float top[2];
+__device__ __forceinline__ void row_maximum(float (&top)[2], const Accumulator<16, kKeys> &logits) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     top[half] = fmaxf(logits.value[0][2 * half], logits.value[0][2 * half + 1]);
@@ -126,6 +108,15 @@ __device__ __forceinline__ bool raise_maximum(SoftmaxState &state,
     top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 1));
     top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 2));
   }
+}
+
+// Raises the maximum to `top` where that exceeds it by more than 2^8 (a smaller excess cannot
+// overflow and costs no accuracy: FlashAttention-4's lazy rescale). True, for the whole warp, if
+// any row's did.
+__device__ __forceinline__ bool raise_to(SoftmaxState &state, const float (&top)[2], float scale) {
+  const float slack = 8.f / scale;
+  // Written on both ways: else the last raise's factors would occupy registers until the next one.
+  state.rescale[0] = state.rescale[1] = 1.f;
   if (!__any_sync(kFullWarp,
                   top[0] > state.maximum[0] + slack || top[1] > state.maximum[1] + slack))
     return false;
@@ -139,6 +130,29 @@ __device__ __forceinline__ bool raise_maximum(SoftmaxState &state,
   return true;
 }
 
+// Raises the maximum where the logits ask for it. True, for the whole warp, if any row's was: then
+// rescale_rows must follow.
+template <int kKeys>
+__device__ __forceinline__ bool raise_maximum(SoftmaxState &state,
+                                              const Accumulator<16, kKeys> &logits, float scale) {
+  float top[2];
+  row_maximum(top, logits);
+  return raise_to(state, top, scale);
+}
+
+// The same where only some of the row tile's tokens want the key tile: bit i of `wants` = token i.
+template <int kKeys>
+__device__ __forceinline__ bool
+raise_wanted_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits,
+                     const QueryRows &rows, unsigned wants, float scale) {
+  float top[2];
+  row_maximum(top, logits);
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    top[half] = wants >> rows.token[half] & 1 ? top[half] : -kInfinity;
+  return raise_to(state, top, scale);
+}
+
 // output *= what the last raise of the maximum asks for.
 template <int kValueDim>
 __device__ __forceinline__ void rescale_rows(Accumulator<16, kValueDim> &output,
@@ -150,12 +164,11 @@ __device__ __forceinline__ void rescale_rows(Accumulator<16, kValueDim> &output,
       output.value[j][e] *= state.rescale[e >> 1];
 }
 
-// weights = 2^(scale * (logit - maximum)), in place, and their sums are added to the state.
+// weights = 2^(scale * logit - shift), in place, and their sums are added to the state.
 template <int kKeys>
-__device__ __forceinline__ void exponentiate(Accumulator<16, kKeys> &logits, SoftmaxState &state,
-                                             float scale) {
+__device__ __forceinline__ void weigh(Accumulator<16, kKeys> &logits, SoftmaxState &state,
+                                      const float (&shift)[2], float scale) {
   float even[2] = {0.f, 0.f}, odd[2] = {0.f, 0.f};
-  const float shift[2] = {state.maximum[0] * scale, state.maximum[1] * scale};
 #pragma unroll
   for (int j = 0; j < kKeys / 8; ++j)
 #pragma unroll
@@ -170,6 +183,27 @@ __device__ __forceinline__ void exponentiate(Accumulator<16, kKeys> &logits, Sof
     }
   state.sum[0] += even[0] + odd[0];
   state.sum[1] += even[1] + odd[1];
+}
+
+// weights = 2^(scale * (logit - maximum)), in place, and their sums are added to the state.
+template <int kKeys>
+__device__ __forceinline__ void exponentiate(Accumulator<16, kKeys> &logits, SoftmaxState &state,
+                                             float scale) {
+  const float shift[2] = {state.maximum[0] * scale, state.maximum[1] * scale};
+  weigh(logits, state, shift, scale);
+}
+
+// The same where only some of the row tile's tokens want the key tile: the others' rows get an
+// exponent of -inf, so a weight of exactly 0, without a branch.
+template <int kKeys>
+__device__ __forceinline__ void exponentiate_wanted(Accumulator<16, kKeys> &logits,
+                                                    SoftmaxState &state, const QueryRows &rows,
+                                                    unsigned wants, float scale) {
+  float shift[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    shift[half] = wants >> rows.token[half] & 1 ? state.maximum[half] * scale : kInfinity;
+  weigh(logits, state, shift, scale);
 }
 
 // Completes the row sums over the four lanes of a quad: after the last key tile, before the stores.

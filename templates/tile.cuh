@@ -155,6 +155,28 @@ __device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums,
     }
 }
 
+// The same for two left factors at once: each part of the right one is loaded once for both, which
+// halves what is read of shared memory.
+template <int kColumns, int kDepth, class T>
+__device__ __forceinline__ void
+mma_abt_pair(Accumulator<16, kColumns> &sums0, Accumulator<16, kColumns> &sums1,
+             const LeftOperand<16, kDepth, T> &left0, const LeftOperand<16, kDepth, T> &left1,
+             const SharedTile<kColumns, kDepth, T> &right) {
+  const int lane = lane_index();
+  const unsigned start = right.address((lane & 7) + (lane >> 4) * 8, (lane >> 3) & 1);
+#pragma unroll
+  for (int step = 0; step < kDepth / 16; ++step)
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; n += 2) {
+      unsigned words[4];
+      load_matrices(words, right.skip_chunks(start, 2 * step) + n * 8 * right.kRowBytes);
+      mma_16x8x16<T>(sums0.value[n], left0.word[step], words[0], words[1]);
+      mma_16x8x16<T>(sums1.value[n], left1.word[step], words[0], words[1]);
+      mma_16x8x16<T>(sums0.value[n + 1], left0.word[step], words[2], words[3]);
+      mma_16x8x16<T>(sums1.value[n + 1], left1.word[step], words[2], words[3]);
+    }
+}
+
 // sums[16, kColumns] += left[16, kDepth] right[kColumns, kDepth]^T; left = rows [first_row,
 // first_row + 16) of a tile.
 template <int kTileRows, int kColumns, int kDepth, class T>
@@ -189,5 +211,26 @@ __device__ __forceinline__ void mma_ab(Accumulator<16, kColumns> &sums,
       load_matrices_transposed(words, right.skip_chunks(start, n) + step * 16 * right.kRowBytes);
       mma_16x8x16<T>(sums.value[n], left.word[step], words[0], words[1]);
       mma_16x8x16<T>(sums.value[n + 1], left.word[step], words[2], words[3]);
+    }
+}
+
+// The same for two left factors at once, as mma_abt_pair.
+template <int kColumns, int kDepth, class T>
+__device__ __forceinline__ void
+mma_ab_pair(Accumulator<16, kColumns> &sums0, Accumulator<16, kColumns> &sums1,
+            const LeftOperand<16, kDepth, T> &left0, const LeftOperand<16, kDepth, T> &left1,
+            const SharedTile<kDepth, kColumns, T> &right) {
+  const int lane = lane_index();
+  const unsigned start = right.address(lane & 15, lane >> 4);
+#pragma unroll
+  for (int step = 0; step < kDepth / 16; ++step)
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; n += 2) {
+      unsigned words[4];
+      load_matrices_transposed(words, right.skip_chunks(start, n) + step * 16 * right.kRowBytes);
+      mma_16x8x16<T>(sums0.value[n], left0.word[step], words[0], words[1]);
+      mma_16x8x16<T>(sums1.value[n], left1.word[step], words[0], words[1]);
+      mma_16x8x16<T>(sums0.value[n + 1], left0.word[step], words[2], words[3]);
+      mma_16x8x16<T>(sums1.value[n + 1], left1.word[step], words[2], words[3]);
     }
 }

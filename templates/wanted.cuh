@@ -27,9 +27,11 @@ template <int kWindow, int kTokens> struct WantedBitmap {
 };
 
 // The wanted key tiles in ascending order: a 16-bit index (counted from the window's first tile)
-// and a mask each. 16 + kEntries * (2 + mask_bits / 8) bytes.
+// and a mask each; a 16-bit mask lies in one word with its index, which a look-up then loads once.
+// 16 + kEntries * (2 + mask_bits / 8) bytes.
 template <int kEntries, int kTokens> struct WantedList {
   static constexpr int kMaskBits = mask_bits(kTokens);
+  static constexpr bool kOneWord = kMaskBits == 16; // masks[entry] = index | mask << 16
   static constexpr int kBytes = 16 + kEntries * (2 + kMaskBits / 8);
   int *length;
   unsigned *masks;
@@ -111,14 +113,16 @@ __device__ __forceinline__ void compact_list(const WantedList<kEntries, kTokens>
     const unsigned found = __ballot_sync(kFullWarp, any);
     if (any) {
       const int entry = length + __popc(found & ((1u << lane) - 1));
-      list.tiles[entry] = key_tile;
-      if constexpr (kMaskBits == 8)
-        reinterpret_cast<unsigned char *>(list.masks)[entry] = mask[0];
-      else if constexpr (kMaskBits == 16)
-        reinterpret_cast<unsigned short *>(list.masks)[entry] = mask[0];
-      else
-        for (int w = 0; w < kMaskWords; ++w)
-          list.masks[entry * kMaskWords + w] = mask[w];
+      if constexpr (WantedList<kEntries, kTokens>::kOneWord) {
+        list.masks[entry] = key_tile | mask[0] << 16;
+      } else {
+        list.tiles[entry] = key_tile;
+        if constexpr (kMaskBits == 8)
+          reinterpret_cast<unsigned char *>(list.masks)[entry] = mask[0];
+        else
+          for (int w = 0; w < kMaskWords; ++w)
+            list.masks[entry * kMaskWords + w] = mask[w];
+      }
     }
     length += __popc(found);
   }
@@ -135,14 +139,20 @@ __device__ __forceinline__ int list_length(const WantedList<kEntries, kTokens> &
 // The entry's key tile, counted from the window's first one.
 template <int kEntries, int kTokens>
 __device__ __forceinline__ int list_tile(const WantedList<kEntries, kTokens> &list, int entry) {
-  return list.tiles[entry];
+  if constexpr (WantedList<kEntries, kTokens>::kOneWord)
+    return list.masks[entry] & 0xffff;
+  else
+    return list.tiles[entry];
 }
 
-// Which of the warp's kWarpTokens tokens (a power of two, at most 16) want the entry: bit i = token
-// i of the warp.
-template <int kWarpTokens, int kEntries, int kTokens>
+// Which of a row tile's kRowTokens tokens (a power of two, at most 16) want the entry: bit i =
+// token row_tile * kRowTokens + i of the block.
+template <int kRowTokens, int kEntries, int kTokens>
 __device__ __forceinline__ unsigned list_wants(const WantedList<kEntries, kTokens> &list, int entry,
-                                               int warp) {
-  const unsigned bit = entry * WantedList<kEntries, kTokens>::kMaskBits + warp * kWarpTokens;
-  return list.masks[bit / 32] >> (bit % 32) & ((1u << kWarpTokens) - 1);
+                                               int row_tile) {
+  constexpr unsigned kMask = (1u << kRowTokens) - 1;
+  if constexpr (WantedList<kEntries, kTokens>::kOneWord)
+    return list.masks[entry] >> (16 + row_tile * kRowTokens) & kMask;
+  const unsigned bit = entry * WantedList<kEntries, kTokens>::kMaskBits + row_tile * kRowTokens;
+  return list.masks[bit / 32] >> (bit % 32) & kMask;
 }

@@ -4,6 +4,7 @@
 // blocks once, and let each warp skip what its tokens did not select.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
+#include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -15,15 +16,19 @@ namespace {
 constexpr double kLog2E = 1.4426950408889634;
 
 /// Most fp32 registers of queries, output and logits (see laneRegisters) that leave ptxas enough
-/// for the rest, in blocks of 12 and of 8 warps.
-constexpr int kMostLaneRegisters12 = 128, kMostLaneRegisters8 = 216;
+/// for the rest, in blocks of 12 and of 8 warps; and what that rest takes at least.
+constexpr int kMostLaneRegisters12 = 128, kMostLaneRegisters8 = 216, kOtherRegisters = 31;
 
 /// Sizes of one attend kernel; all follow from the spec, the target's shared memory and the config.
+/// A row tile is 16 rows of queries: floor(16 / group) tokens.
 struct Sizes {
-  int keys, tilesPerBlock, warpTokens, tokens, maskBits, stages, entries, window;
+  int keys, tilesPerBlock, rowTiles, rowTokens, tokens, maskBits, stages, entries, window;
 };
 
-constexpr int kMostEntries = 1024, kLeastEntries = 32, kMostStages = 6;
+constexpr int kLeastEntries = 32, kMostStages = 10;
+
+/// Longest list. Pairs of row tiles come with small stages, beside which a long list finds room.
+int mostEntries(const Sizes &s) { return s.rowTiles == 2 ? 4096 : 1024; }
 
 /// What a ring, its list and their barriers take, to the byte as winnow-plan-shared-memory lays
 /// them out: the rings first (multiples of 1024 bytes), the list behind them, then the small
@@ -45,46 +50,85 @@ struct SharedModel {
 };
 
 /// fp32 accumulators and operands of a consumer warp's lane: queries, output, logits.
-int laneRegisters(const MethodPlan &plan, int keys) {
-  return plan.headDim / 4 + plan.valueDim / 2 + keys / 2;
+int laneRegisters(const MethodPlan &plan, const Sizes &s) {
+  return s.rowTiles * (plan.headDim / 4 + plan.valueDim / 2 + s.keys / 2);
 }
 
-/// Warps where the config leaves them open. 12 warps leave a thread 168 registers, 8 warps 255.
-void chooseWarps(const MethodPlan &plan, int keys, Config &config) {
-  const bool wide = laneRegisters(plan, keys) > kMostLaneRegisters12;
+/// Registers that a thread may have in a block of `warps` warps, which is alone on its SM.
+int threadRegisters(const Target &target, int warps) {
+  return std::min<int>(255, llvm::alignDown(target.registersPerSm / (32 * warps), 8));
+}
+
+/// Warps where the config leaves them open: 12 warps leave a thread 168 registers, 8 warps 255.
+void chooseWarps(const MethodPlan &plan, const Sizes &s, Config &config) {
+  const bool wide = laneRegisters(plan, s) > kMostLaneRegisters12;
+  if (s.rowTiles == 1) {
+    if (config.attendProducers == 0)
+      config.attendProducers = wide ? 2 : 4;
+    if (config.attendWarps == 0)
+      config.attendWarps = wide ? 6 : 8;
+    return;
+  }
+  // Pairs of row tiles take twice as long per key tile, so that one producer keeps up with seven
+  // consumers; each quarter of the SM but the producer's has two of them.
+  const int most = wide ? 8 : 12;
   if (config.attendProducers == 0)
-    config.attendProducers = wide ? 2 : 4;
+    config.attendProducers = config.attendWarps == 0
+                                 ? (wide ? 1 : 4)
+                                 : static_cast<int>(llvm::bit_floor(static_cast<unsigned>(
+                                       std::clamp(most - config.attendWarps, 1, 4))));
   if (config.attendWarps == 0)
-    config.attendWarps = wide ? 6 : 8;
+    config.attendWarps = std::max(1, std::min(8, most - config.attendProducers));
+}
+
+/// Pairs of row tiles exist to be fast, so they are refused where they would spill.
+Status checkRegisters(const MethodPlan &plan, const Target &target, const Sizes &s,
+                      const Config &config) {
+  const int warps = config.attendWarps + config.attendProducers;
+  const int need = laneRegisters(plan, s) + kOtherRegisters, have = threadRegisters(target, warps);
+  if (s.rowTiles == 1 || need <= have)
+    return {};
+  return fail(ErrorKind::Unsupported,
+              llvm::formatv("attend_rows=32 needs {0} registers per thread for rows of {1} and {2} "
+                            "elements and {3} keys, {4} warps leave {5}: take attend_rows=16{6}",
+                            need, plan.headDim, plan.valueDim, s.keys, warps, have,
+                            need <= 255 ? " or fewer warps" : "")
+                  .str());
 }
 
 /// Key tiles as large as registers and two ring stages allow, then the longest list that leaves
 /// room for the stages, then as many stages as fit.
 Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, Config &config) {
   Sizes s;
-  s.warpTokens = 16 / plan.group;
+  if (config.attendRows == 0)
+    config.attendRows = 16;
+  s.rowTiles = config.attendRows / 16;
+  s.rowTokens = 16 / plan.group;
   SharedModel model{};
   const Config given = config;
   auto take = [&](int keys) {
     s.keys = keys;
     s.tilesPerBlock = plan.block / keys;
     config = given;
-    chooseWarps(plan, keys, config);
-    s.tokens = config.attendWarps * s.warpTokens;
+    chooseWarps(plan, s, config);
+    s.tokens = config.attendWarps * s.rowTiles * s.rowTokens;
     s.maskBits = static_cast<int>(std::max<uint64_t>(8, llvm::PowerOf2Ceil(s.tokens)));
     model = {keys * plan.headDim * 2, keys * plan.valueDim * 2, s.maskBits};
   };
-  const int least = std::min(plan.block, 32);
-  take(std::min(plan.block, 64));
-  while (s.keys > least && (laneRegisters(plan, s.keys) > kMostLaneRegisters8 ||
-                            !model.fits(2, kLeastEntries, target)))
+  const int least = std::min(plan.block, given.attendKeys != 0 ? given.attendKeys : 32);
+  take(std::min(plan.block, given.attendKeys != 0 ? given.attendKeys : 64));
+  while (s.keys > least &&
+         (laneRegisters(plan, s) > kMostLaneRegisters8 || !model.fits(2, kLeastEntries, target)))
     take(s.keys / 2);
+  if (Status status = checkRegisters(plan, target, s, config); !status)
+    return tl::unexpected<Error>(status.error());
+  config.attendKeys = s.keys;
 
   // A list that may hold every selected tile needs one pass over the ids; a shorter one takes
   // several windows.
   int stages = config.attendStages != 0 ? config.attendStages : 2;
-  const int most = plan.selects() ? s.tokens * plan.topk * s.tilesPerBlock : kMostEntries;
-  s.entries = std::min(most, kMostEntries);
+  const int most = plan.selects() ? s.tokens * plan.topk * s.tilesPerBlock : mostEntries(s);
+  s.entries = std::min(most, mostEntries(s));
   while (s.entries > kLeastEntries && !model.fits(stages, s.entries, target))
     s.entries = std::max(kLeastEntries, s.entries / 2);
   if (!model.fits(stages, s.entries, target)) {
@@ -123,19 +167,30 @@ public:
   BuiltKernel build();
 
 private:
+  /// What a warp holds of 16 rows of queries.
+  struct RowTile {
+    std::string suffix; ///< of names: "" where a warp has one row tile, else "0" or "1"
+    Value index;        ///< number in the block
+    Value rows, query, output, state, wants, logits, weights;
+  };
+
   void constants();
   void locate();
+  void findRows();
+  void softmax(RowTile &r);
+  void product(StringRef name, Value RowTile::*sums, Value RowTile::*left, Value right);
   void relocate();
   void collect(Value window, Value tiles);
   void visit(Value window, Value entry);
-  void attendTile(Value wants, Value firstKey);
+  void attendTile(Value firstKey);
 
   const MethodPlan &plan;
   const Sizes &sizes;
   const Config &config;
   TileBuilder t;
-  Value tile, slot, warp, selectHead, firstHead, keyRows, valueRows, rows, keyTile, valueTile,
-      wanted, list, query, output, state, hook;
+  SmallVector<RowTile> rowTiles;
+  Value tile, slot, warp, selectHead, firstHead, keyRows, valueRows, keyTile, valueTile, wanted,
+      list, hook;
 };
 
 void AttendBuilder::constants() {
@@ -151,7 +206,7 @@ void AttendBuilder::constants() {
     t.constant("kTilesPerBlock", sizes.tilesPerBlock, "key tiles of one selectable block");
   }
   t.constant("kKeys", sizes.keys, "keys of one tile");
-  t.constant("kWarpTokens", sizes.warpTokens, "tokens of one warp: 16 rows of queries");
+  t.constant("kRowTokens", sizes.rowTokens, "tokens of a row tile: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one block of threads");
   t.constant("kWindow", sizes.window, "key tiles that the bitmap covers at a time");
   t.constant("kEntries", sizes.entries, "wanted key tiles at a time");
@@ -185,14 +240,29 @@ void AttendBuilder::locate() {
   slot = t.shared("slot", t.type("TileSlot"), 32);
   t.when(t.equal(t.value("", "thread_index", {}), t.number(0)),
          [&] { t.leaf("park", {slot, tile}); });
-  rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
+  for (int i = 0; i < sizes.rowTiles; ++i) {
+    RowTile r;
+    r.suffix = sizes.rowTiles == 1 ? "" : std::to_string(i);
+    r.index = sizes.rowTiles == 1 ? warp : t.add(t.mul(warp, t.number(2)), t.number(i));
+    r.query = t.fragment("query" + r.suffix, t.type("LeftOperand", {16, "@kDim", plan.element}));
+    r.output = t.fragment("output" + r.suffix, t.type("Accumulator", {16, "@kValueDim"}));
+    r.state = t.fragment("state" + r.suffix, t.type("SoftmaxState"));
+    rowTiles.push_back(r);
+  }
+  findRows();
   if (plan.logitHook)
     hook = t.hook("rewrite", *plan.logitHook);
-  query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
-  output = t.fragment("output", t.type("Accumulator", {16, "@kValueDim"}));
-  state = t.fragment("state", t.type("SoftmaxState"));
-  t.leaf("load_query", {query, t.pointer("q"), rows, firstHead}, {"@kHeads"});
-  t.leaf("clear", {output});
+  for (RowTile &r : rowTiles)
+    t.leaf("load_query", {r.query, t.pointer("q"), r.rows, firstHead}, {"@kHeads"});
+  for (RowTile &r : rowTiles)
+    t.leaf("clear", {r.output});
+}
+
+/// The tokens, heads and positions of the warp's rows, from `tile`.
+void AttendBuilder::findRows() {
+  for (RowTile &r : rowTiles)
+    r.rows =
+        t.value("rows" + r.suffix, "query_rows", {tile, r.index}, {"@kGroup"}, t.type("QueryRows"));
 }
 
 /// Takes the tile out of shared memory again and derives what the loops need from it.
@@ -206,7 +276,7 @@ void AttendBuilder::relocate() {
   };
   keyRows = matrix("keys", "k", "kDim", "kKvHeads * kDim");
   valueRows = matrix("values", "v", "kValueDim", "kKvHeads * kValueDim");
-  rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
+  findRows();
 }
 
 /// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `window`
@@ -228,36 +298,67 @@ void AttendBuilder::collect(Value window, Value tiles) {
   t.when(t.equal(warp, t.number(0)), [&] { t.leaf("compact_list", {list, wanted, tiles}); });
 }
 
-/// One key tile for the tokens of this warp that want it.
-void AttendBuilder::attendTile(Value wants, Value firstKey) {
-  Value logits = t.fragment("logits", t.type("Accumulator", {16, "@kKeys"}));
-  t.leaf("clear", {logits});
-  t.leaf("mma_abt", {logits, query, keyTile});
-  if (hook)
-    t.leaf("map_logits", {logits, rows, firstKey, t.namedReal("kLogitScale"), hook});
-  Value lastKey = t.sub(t.add(firstKey, t.named("kKeys")), t.number(1));
-  t.when(t.greater(lastKey, t.field(rows, "first_position")),
-         [&] { t.leaf("mask_causal", {logits, rows, firstKey}); });
-  if (sizes.warpTokens > 1)
-    t.when(t.differ(wants, t.number((1 << sizes.warpTokens) - 1)),
-           [&] { t.leaf("mask_unwanted", {logits, rows, wants}); });
+/// sums += left right, of one row tile or of both at once.
+void AttendBuilder::product(StringRef name, Value RowTile::*sums, Value RowTile::*left,
+                            Value right) {
+  if (rowTiles.size() == 1)
+    return t.leaf(name, {rowTiles[0].*sums, rowTiles[0].*left, right});
+  t.leaf((name + "_pair").str(),
+         {rowTiles[0].*sums, rowTiles[1].*sums, rowTiles[0].*left, rowTiles[1].*left, right});
+}
+
+/// A row tile's logits become weights.
+void AttendBuilder::softmax(RowTile &r) {
   Value scale = t.namedReal("kScale");
-  Value raised = t.value("", "raise_maximum", {state, logits, scale}, {}, t.builder.getI1Type());
-  t.when(raised, [&] { t.leaf("rescale_rows", {output, state}); });
-  t.leaf("exponentiate", {logits, state, scale});
-  Value weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
-  t.leaf("round_to_operand", {weights, logits});
-  t.leaf("mma_ab", {output, weights, valueTile});
+  // Where a row tile may be here without all its tokens wanting the key tile, the leaves know who
+  // does.
+  const bool someWant = sizes.rowTokens > 1 || sizes.rowTiles > 1;
+  SmallVector<Value> raise = {r.state, r.logits}, weigh = {r.logits, r.state};
+  for (SmallVector<Value> *operands : {&raise, &weigh}) {
+    if (someWant)
+      operands->append({r.rows, r.wants});
+    operands->push_back(scale);
+  }
+  Value raised = t.value("", someWant ? "raise_wanted_maximum" : "raise_maximum", raise, {},
+                         t.builder.getI1Type());
+  t.when(raised, [&] { t.leaf("rescale_rows", {r.output, r.state}); });
+  t.leaf(someWant ? "exponentiate_wanted" : "exponentiate", weigh);
+  r.weights = t.fragment("weights" + r.suffix, t.type("LeftOperand", {16, "@kKeys", plan.element}));
+  t.leaf("round_to_operand", {r.weights, r.logits});
+}
+
+/// One key tile for the tokens of this warp that want it.
+void AttendBuilder::attendTile(Value firstKey) {
+  for (RowTile &r : rowTiles) {
+    r.logits = t.fragment("logits" + r.suffix, t.type("Accumulator", {16, "@kKeys"}));
+    t.leaf("clear", {r.logits});
+  }
+  product("mma_abt", &RowTile::logits, &RowTile::query, keyTile);
+  if (hook)
+    for (RowTile &r : rowTiles)
+      t.leaf("map_logits", {r.logits, r.rows, firstKey, t.namedReal("kLogitScale"), hook});
+  Value lastKey = t.sub(t.add(firstKey, t.named("kKeys")), t.number(1));
+  t.when(t.greater(lastKey, t.field(rowTiles[0].rows, "first_position")), [&] {
+    for (RowTile &r : rowTiles)
+      t.leaf("mask_causal", {r.logits, r.rows, firstKey});
+  });
+  for (RowTile &r : rowTiles)
+    softmax(r);
+  product("mma_ab", &RowTile::output, &RowTile::weights, valueTile);
 }
 
 void AttendBuilder::visit(Value window, Value entry) {
-  Value wants = t.value("wants", "list_wants", {list, entry, warp}, {"@kWarpTokens"});
+  Value any;
+  for (RowTile &r : rowTiles) {
+    r.wants = t.value("wants" + r.suffix, "list_wants", {list, entry, r.index}, {"@kRowTokens"});
+    any = any ? t.either(any, r.wants) : r.wants;
+  }
   Value listed = t.value("", "list_tile", {list, entry});
   Value firstKey = t.mul(t.add(window, listed), t.named("kKeys"), "first_key");
   Value limit = t.field(tile, "k_length"), thread = t.value("thread", "thread_index", {});
   t.leaf("load_rows", {keyTile, keyRows, firstKey, limit, thread}, {32 * config.attendWarps});
   t.leaf("load_rows", {valueTile, valueRows, firstKey, limit, thread}, {32 * config.attendWarps});
-  t.when(t.differ(wants, t.number(0)), [&] { attendTile(wants, firstKey); });
+  t.when(t.differ(any, t.number(0)), [&] { attendTile(firstKey); });
 }
 
 BuiltKernel AttendBuilder::build() {
@@ -283,12 +384,14 @@ BuiltKernel AttendBuilder::build() {
     loop->setAttr("producer_warps", t.builder.getI32IntegerAttr(config.attendProducers));
   });
   tile = t.value("done", "parked", {slot}, {}, t.type("TokenTile"));
-  rows = t.value("rows", "query_rows", {tile, warp}, {"@kGroup"}, t.type("QueryRows"));
-  t.leaf("reduce_sum", {state});
-  t.leaf("store_output", {t.pointer("out"), output, state, rows, firstHead},
-         {"@kHeads", plan.element});
-  t.leaf("store_lse", {t.pointer("lse"), state, rows, firstHead, t.field(t.params(), "total_q"),
-                       t.namedReal("kScale")});
+  findRows();
+  for (RowTile &r : rowTiles) {
+    t.leaf("reduce_sum", {r.state});
+    t.leaf("store_output", {t.pointer("out"), r.output, r.state, r.rows, firstHead},
+           {"@kHeads", plan.element});
+    t.leaf("store_lse", {t.pointer("lse"), r.state, r.rows, firstHead,
+                         t.field(t.params(), "total_q"), t.namedReal("kScale")});
+  }
 
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "attend";

@@ -50,6 +50,12 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
     return fail(ErrorKind::Unsupported,
                 "attend_warps=12 leaves too few registers for value rows of more than 128 "
                 "elements: take 8");
+  if (config.attendRows == 32)
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("attend_rows=32 cannot be built for {0}: its warpgroups have 64 rows, "
+                              "16 per warp",
+                              target.arch)
+                    .str());
   s.groups = warps / 4;
   s.warpTokens = 16 / plan.group;
   s.tokens = s.groups * 4 * s.warpTokens;
@@ -258,6 +264,7 @@ Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const MethodPlan &pla
     return tl::unexpected<Error>(sizes.error());
   config.attendWarps = 4 * sizes->groups;
   config.attendProducers = 4;
+  config.attendRows = 16;
   config.attendStages = sizes->stages;
   config.attendKeys = sizes->keys;
   if (config.attendSplit == 0)

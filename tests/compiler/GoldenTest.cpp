@@ -45,6 +45,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Goldens,
                                          Golden{"top_k_2048", "sm_80", "top_k_2048"},
                                          Golden{"top_k_32768", "sm_80", "top_k_32768"},
                                          Golden{"attend", "sm_80", "attend"},
+                                         Golden{"attend_warpgroups", "sm_90a", "attend"},
                                          Golden{"score_warpgroups", "sm_90a", "score"},
                                          Golden{"summarize_images", "sm_90a", "summarize_0"}),
                          [](const auto &info) { return std::string(info.param.file); });
