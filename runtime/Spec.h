@@ -43,8 +43,8 @@ struct Config {
   int attendSplit = 0;   ///< warpgroups only: 1 no, 2 key tiles that single warps want go to a part
                          ///< of their own
   int attendSoftmax = 0; ///< warpgroups only: 1 maximum of every step, 2 only where it is needed
-  int attendFma = 0;       ///< warpgroups only: of every 4 exponentials, how many the FMA units make
-                           ///< (2 or 3); 1: none
+  int attendFma = 0;     ///< warpgroups only: of every 4 exponentials, how many the FMA units make
+                         ///< (2 or 3); 1: none
   int scoreTokens =
       0; ///< tokens per block of threads of the score kernel for G = 16 (more for smaller groups)
   int scoreChunkMiB =

@@ -113,8 +113,8 @@ raise_step_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits, co
   return true;
 }
 
-// 2^x on the FMA units, relative error 1.0e-4: a cubic on [-1/2, 1/2] that is 1 at 0, the whole part
-// into the exponent. Exactly 0 from -127 down; 2^126 from there up and for NaN.
+// 2^x on the FMA units, relative error 1.0e-4: a cubic on [-1/2, 1/2] that is 1 at 0, the whole
+// part into the exponent. Exactly 0 from -127 down; 2^126 from there up and for NaN.
 __device__ __forceinline__ float exp2_by_fma(float x) {
   constexpr float kRound = 12582912.f; // 1.5 * 2^23: adding it rounds to a whole number
   x = fmaxf(fminf(x, 126.f), -127.f);

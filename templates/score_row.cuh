@@ -29,12 +29,12 @@ __device__ __forceinline__ const Element *edge_row(const Element *row, int padde
 
 //===-- Keys ----------------------------------------------------------------------------------===//
 
-// The place of a score >= 0 in 16 bits. Logarithmic: 2048 steps per octave from 2^-12 to 2^-2, where
-// the k-th best of many similar blocks lies (1024 would cost recall on such data), 184 outside, so
-// that the whole range of fp32 has a place (peaked rows differ by many orders of magnitude); a step
-// is 0.38 % there, the step of bf16. 0 is left to blocks that may not
-// be selected, 1 is -inf (a block without summaries), 2 is 0 and what fades into it. 0x7fff and
-// 0x8000 are left out, so that top_k can fold keys to 15 bits.
+// The place of a score >= 0 in 16 bits. Logarithmic: 2048 steps per octave from 2^-12 to 2^-2,
+// where the k-th best of many similar blocks lies (1024 would cost recall on such data), 184
+// outside, so that the whole range of fp32 has a place (peaked rows differ by many orders of
+// magnitude); a step is 0.38 % there, the step of bf16. 0 is left to blocks that may not be
+// selected, 1 is -inf (a block without summaries), 2 is 0 and what fades into it. 0x7fff and 0x8000
+// are left out, so that top_k can fold keys to 15 bits.
 __device__ __forceinline__ unsigned score_key(float score) {
   const float octave = log2_fast(score);
   const float place = fmaf(octave, 184.f, fmaf(fminf(fmaxf(octave, -12.f), -2.f), 1864.f, 45555.f));

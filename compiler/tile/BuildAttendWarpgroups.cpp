@@ -51,11 +51,12 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
                 "attend_warps=12 leaves too few registers for value rows of more than 128 "
                 "elements: take 8");
   if (config.attendRows == 32)
-    return fail(ErrorKind::Unsupported,
-                llvm::formatv("attend_rows=32 cannot be built for {0}: its warpgroups have 64 rows, "
-                              "16 per warp",
-                              target.arch)
-                    .str());
+    return fail(
+        ErrorKind::Unsupported,
+        llvm::formatv("attend_rows=32 cannot be built for {0}: its warpgroups have 64 rows, "
+                      "16 per warp",
+                      target.arch)
+            .str());
   s.groups = warps / 4;
   s.warpTokens = 16 / plan.group;
   s.tokens = s.groups * 4 * s.warpTokens;

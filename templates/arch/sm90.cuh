@@ -8,7 +8,8 @@
 // of the test.
 #define WINNOW_WAIT_INSTRUCTION "mbarrier.try_wait.parity.shared::cta.b64"
 
-// Per half of `pair`, two numbers below 2^15: 1 where it is at least `threshold` (1 to 2^15), else 0
+// Per half of `pair`, two numbers below 2^15: 1 where it is at least `threshold` (1 to 2^15), else
+// 0
 // ("add", "min" with .relu on s16x2: one instruction together).
 #define WINNOW_AT_LEAST_PAIR
 __device__ __forceinline__ unsigned at_least_pair(unsigned pair, unsigned threshold) {
@@ -200,6 +201,6 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #undef WINNOW_WGMMA_REGISTERS
 
 #include "winnow/attention_step.cuh"
+#include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"
-#include "winnow/scoring_warpgroup.cuh"

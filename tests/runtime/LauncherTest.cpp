@@ -61,8 +61,8 @@ TEST_F(LauncherTest, TensorMapsDescribeTheCall) {
   shape.totalQ = shape.totalK = shape.maxQ = shape.maxK = 1000;
   ASSERT_TRUE(launch(arguments(shape)));
   const unsigned long long *map = fakeDriver(kFake).launches.at(0).params.map[0].words;
-  const unsigned long long expected[] = {cuda::kTensorBfloat16, 3, 0x20000, 128,  256, 64,
-                                         2,                     512, 1,       1000, 0,   64};
+  const unsigned long long expected[] = {
+      cuda::kTensorBfloat16, 3, 0x20000, 128, 256, 64, 2, 512, 1, 1000, 0, 64};
   for (size_t i = 0; i < std::size(expected); ++i)
     EXPECT_EQ(map[i], expected[i]) << "word " << i;
   // Selection alone reads no values; a tensor that the call does not have is not described.
