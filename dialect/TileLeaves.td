@@ -120,6 +120,10 @@ def Tile_ArriveExpectingOp : Tile_Leaf<"arrive_expecting"> {
   let summary = "Arrives on a barrier and announces bytes of bulk copies";
   let arguments = (ins I32:$barrier, I32:$bytes);
 }
+def Tile_ReportFullOp : Tile_Leaf<"report_full"> {
+  let summary = "Reports the stage full, every lane for itself";
+  let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
+}
 def Tile_PublishOp : Tile_Leaf<"publish"> {
   let summary = "One arrival on the full barrier for the warp";
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);

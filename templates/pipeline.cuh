@@ -102,6 +102,13 @@ __device__ __forceinline__ unsigned full_barrier(const RingBarriers<kStages> &ba
   return barriers.full(cursor.stage);
 }
 
+// Every lane arrives, after its own stores to the stage: where racecheck is to follow.
+template <int kStages>
+__device__ __forceinline__ void report_full(const RingBarriers<kStages> &barriers,
+                                            const Cursor<kStages> &cursor) {
+  arrive(barriers.full(cursor.stage));
+}
+
 // One arrival for the warp, after all its lanes' earlier accesses.
 template <int kStages>
 __device__ __forceinline__ void publish(const RingBarriers<kStages> &barriers,

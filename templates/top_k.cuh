@@ -60,17 +60,16 @@ __device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const f
     const int b = block + 32 * j;
     keys.value[j] = __float_as_uint(load_if(b < forced_from, blocks + b, 0.f));
   }
-  const float *first_edge =
-      edges + block / kBlocksPerEdge - 1; // the edge before the lane's first block
-  const bool has_edge = edges != nullptr && block % kBlocksPerEdge == 0;
+  constexpr int kLaneEdge = kBlocksPerEdge < 32 ? kBlocksPerEdge : 32; // of a lane's blocks, 32 apart
+  const bool has_edge = edges != nullptr && block % kLaneEdge == 0;
 #pragma unroll
   for (int group = 0; group < kKeysPerLane; group += 8) {
     float edge[8];
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       const int b = block + 32 * (group + j);
-      edge[j] = load_if(has_edge && b > 0 && b < forced_from,
-                        first_edge + 32 * (group + j) / kBlocksPerEdge, Pool::kIdentity);
+      edge[j] = load_if(has_edge && b % kBlocksPerEdge == 0 && b > 0 && b < forced_from,
+                        edges + b / kBlocksPerEdge - 1, Pool::kIdentity);
     }
 #pragma unroll
     for (int j = 0; j < 8; ++j) {

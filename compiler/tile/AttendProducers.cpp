@@ -23,7 +23,7 @@ void WarpgroupAttendBuilder::overWork(function_ref<void()> body) {
         list = stage("list", work, turn);
         header = t.value("header", "work_header", {list}, {}, t.type("auto"));
         body();
-        t.leaf("release", {workBarriers, turn});
+        t.leaf("arrive_empty", {workBarriers, turn});
         t.leaf("advance", {turn});
         return SmallVector<Value>();
       });
@@ -129,7 +129,7 @@ void WarpgroupAttendBuilder::buildLists() {
   });
   t.leaf("wait_empty", {workBarriers, turn});
   t.leaf("end_work", {stage("last", work, turn)});
-  t.leaf("publish", {workBarriers, turn});
+  t.leaf("report_full", {workBarriers, turn});
 }
 
 void WarpgroupAttendBuilder::buildList(Value tile, Value head) {
@@ -169,7 +169,7 @@ void WarpgroupAttendBuilder::buildList(Value tile, Value head) {
           Value begin = t.add(window, at[0]), end = t.add(window, rest);
           t.leaf("describe_work",
                  {next, tile, head, t.equal(begin, t.number(0)), t.atLeast(end, keyTiles)});
-          t.leaf("publish", {workBarriers, turn});
+          t.leaf("report_full", {workBarriers, turn});
           t.leaf("advance", {turn});
           return SmallVector<Value>{rest};
         });

@@ -15,15 +15,6 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 
-bool usesSpecialFunctions(Region &region) {
-  return region
-      .walk([](Operation *op) {
-        bool special =
-            isa<math::MathDialect>(op->getDialect()) && !isa<math::AbsFOp, math::FmaOp>(op);
-        return special ? WalkResult::interrupt() : WalkResult::advance();
-      })
-      .wasInterrupted();
-}
 constexpr int kWorkStages = 2; // lists: the one in work and the next one
 
 int panels(int columns) { return llvm::divideCeil(columns, 64); }
@@ -206,11 +197,11 @@ void WarpgroupAttendBuilder::declare() {
   workBarriers = barrierRing("work_barriers", "@kWorkStages", kWorkStages);
   queryBarriers = barrierRing("query_barriers", "@kGroups", sizes.groups);
   t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] {
-    // Who fills and who releases: one feeding lane and every consumer warp; for the lists the
-    // building warp, every consumer warp and both feeding warps.
+    // Who fills and who releases: one feeding lane and every consumer warp; for the lists all lanes
+    // of the building warp, and of every consumer warp and both feeding warps.
     t.leaf("init_barriers", {barriers, t.number(1), t.number(4 * sizes.groups)});
     t.leaf("init_barriers", {landing, t.number(1), t.number(1)});
-    t.leaf("init_barriers", {workBarriers, t.number(1), t.number(4 * sizes.groups + 2)});
+    t.leaf("init_barriers", {workBarriers, t.number(32), t.number(32 * (4 * sizes.groups + 2))});
     t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(4)});
     t.leaf("fence_barriers", {});
   });
@@ -269,12 +260,13 @@ Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const MethodPlan &pla
   config.attendStages = sizes->stages;
   config.attendKeys = sizes->keys;
   if (config.attendSplit == 0)
-    config.attendSplit = sizes->parts == 1 && plan.selects() ? 2 : 1;
+    config.attendSplit = sizes->parts == 1 && plan.selects() && sizes->maskBits <= 64 ? 2 : 1;
   if (config.attendSoftmax == 0)
     config.attendSoftmax = 2;
-  // A region that needs the special-function units (tanh) leaves them half of the exponentials.
+  // Even where a region keeps the special-function units busy (tanh), the cubic's instructions cost
+  // more than they save.
   if (config.attendFma == 0)
-    config.attendFma = plan.logitHook && usesSpecialFunctions(*plan.logitHook) ? 2 : 1;
+    config.attendFma = 1;
   return WarpgroupAttendBuilder(module, plan, *sizes, config, maps).build();
 }
 

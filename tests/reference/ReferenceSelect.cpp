@@ -88,6 +88,7 @@ public:
     std::vector<double> combined(fineVisible, method.combine == Combine::Max ? -kInfinity : 0);
     for (int head = first; head < last; ++head) {
       std::vector<double> scores = headScores(head, row.slack);
+      row.rounding = std::max(row.rounding, roundingOf(head));
       for (int j = 0; j < fineVisible; ++j)
         combined[j] = method.combine == Combine::Max ? std::max(combined[j], scores[j])
                                                      : combined[j] + scores[j];
@@ -135,6 +136,25 @@ private:
       for (int j = 0; j < fineVisible; ++j)
         scores[j] = method.mapScore(scores[j], place.position, j);
     return scores;
+  }
+
+  /// Relative error of a softmax score from the rounding of a summary's elements: each is off by up
+  /// to half a step, so the logit has the standard deviation below; four of them, for two scores
+  /// that are compared.
+  double roundingOf(int head) const {
+    if (method.lse == Lse::None)
+      return 0;
+    double largest = 0;
+    const double *q = &query[static_cast<size_t>(head) * problem.headDim];
+    for (int j = 0; j < fineVisible; ++j) {
+      const double *key = summary(fine, j, head);
+      double squares = 0;
+      for (int i = 0; i < problem.headDim; ++i)
+        squares += q[i] * key[i] * q[i] * key[i];
+      largest = std::max(largest, squares);
+    }
+    double halfStep = problem.dtype == Dtype::BF16 ? 0x1p-9 : 0x1p-12;
+    return std::expm1(4 * std::sqrt(2 * largest / 3) * halfStep * problem.softmaxScale());
   }
 
   static double logSumExp(const std::vector<double> &logits) {
