@@ -10,7 +10,7 @@ constexpr int kValueDim = 128;  // elements of one value or output row
 constexpr int kTopK = 96;  // selected blocks per token, at most
 constexpr int kTilesPerBlock = 1;  // key tiles of one selectable block
 constexpr int kKeys = 64;  // keys of one tile
-constexpr int kWarpTokens = 1;  // tokens of one warp: 16 rows of queries
+constexpr int kRowTokens = 1;  // tokens of a row tile: 16 rows of queries
 constexpr int kTokens = 8;  // tokens of one block of threads
 constexpr int kWindow = 16384;  // key tiles that the bitmap covers at a time
 constexpr int kEntries = 768;  // wanted key tiles at a time
@@ -72,7 +72,7 @@ attend(const __grid_constant__ Params params) {
     if (warp < kConsumerWarps) {
       const auto rows = query_rows<kGroup>(here, warp);
       for (int entry = 0; entry < entries; ++entry) {
-        const int wants = list_wants<kWarpTokens>(list, entry, warp);
+        const int wants = list_wants<kRowTokens>(list, entry, warp);
         const int first_key = (window + list_tile(list, entry)) * kKeys;
         wait_full(barriers, cursor);
         const auto key_tile = stage(key_ring, cursor);
