@@ -168,21 +168,21 @@ __device__ __forceinline__ void rescale_rows(Accumulator<16, kValueDim> &output,
 template <int kKeys>
 __device__ __forceinline__ void weigh(Accumulator<16, kKeys> &logits, SoftmaxState &state,
                                       const float (&shift)[2], float scale) {
-  float even[2] = {0.f, 0.f}, odd[2] = {0.f, 0.f};
+  // By pairs: chains of one value per row and lane, which need the fewest registers.
+  float sum[2];
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; ++j)
+  for (int j = 0; j < kKeys / 8; ++j) {
 #pragma unroll
     for (int e = 0; e < 4; ++e)
       logits.value[j][e] = exp2_fast(fmaf(logits.value[j][e], scale, -shift[e >> 1]));
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; ++j)
-#pragma unroll
     for (int half = 0; half < 2; ++half) {
-      even[half] += logits.value[j][2 * half];
-      odd[half] += logits.value[j][2 * half + 1];
+      const float pair = logits.value[j][2 * half] + logits.value[j][2 * half + 1];
+      sum[half] = j == 0 ? pair : sum[half] + pair;
     }
-  state.sum[0] += even[0] + odd[0];
-  state.sum[1] += even[1] + odd[1];
+  }
+  state.sum[0] += sum[0];
+  state.sum[1] += sum[1];
 }
 
 // weights = 2^(scale * (logit - maximum)), in place, and their sums are added to the state.

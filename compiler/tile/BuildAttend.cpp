@@ -243,7 +243,10 @@ void AttendBuilder::locate() {
   for (int i = 0; i < sizes.rowTiles; ++i) {
     RowTile r;
     r.suffix = sizes.rowTiles == 1 ? "" : std::to_string(i);
-    r.index = sizes.rowTiles == 1 ? warp : t.add(t.mul(warp, t.number(2)), t.number(i));
+    r.index = warp;
+    if (sizes.rowTiles == 2)
+      r.index = i == 0 ? t.mul(warp, t.number(2), "row_tile0")
+                       : t.add(rowTiles[0].index, t.number(1), "row_tile1");
     r.query = t.fragment("query" + r.suffix, t.type("LeftOperand", {16, "@kDim", plan.element}));
     r.output = t.fragment("output" + r.suffix, t.type("Accumulator", {16, "@kValueDim"}));
     r.state = t.fragment("state" + r.suffix, t.type("SoftmaxState"));

@@ -115,7 +115,9 @@ TEST(Compile, SharedMemoryFitsTheTarget) {
 TEST(Compile, F18LegalTunablesCompile) {
   for (const char *text :
        {"attend_warps=4 attend_producers=1 attend_stages=2", "attend_warps=12 attend_producers=8",
-        "attend_warps=16 attend_producers=2 attend_stages=3", "attend_warps=6", "attend_warps=1"}) {
+        "attend_warps=16 attend_producers=2 attend_stages=3", "attend_warps=6", "attend_warps=1",
+        "attend_rows=32", "attend_rows=32 attend_warps=4", "attend_rows=32 attend_producers=2",
+        "attend_keys=32 attend_stages=6"}) {
     CompileRequest r = request("infllm_v2", "sm_89");
     r.config = *Config::parse(text);
     auto image = compileProgram(r);
@@ -159,6 +161,12 @@ TEST(Compile, F13TunablesThatDoNotFitAreRefused) {
   expectError(r, ErrorKind::Unsupported,
               "attend_stages=4 needs 131280 bytes of shared memory, sm_89 has 101376: at most 3 "
               "stages of 64 keys fit");
+  r.config = {};
+  r.config.attendRows = 32;
+  r.config.attendKeys = 64;
+  expectError(r, ErrorKind::Unsupported,
+              "attend_rows=32 needs 287 registers per thread for rows of 128 and 128 elements and "
+              "64 keys, 8 warps leave 255: take attend_rows=16");
   r.config = {};
   r.spec.headDim = 256;
   r.config.scoreTokens = 16;

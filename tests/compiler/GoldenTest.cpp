@@ -16,8 +16,9 @@ static std::string readFile(const std::string &path) {
   return text.str();
 }
 
+/// A printed kernel; `file` without its ending.
 struct Golden {
-  const char *file, *arch, *kernel;
+  const char *file, *arch, *kernel, *config = "";
 };
 
 class Goldens : public testing::TestWithParam<Golden> {};
@@ -26,6 +27,7 @@ TEST_P(Goldens, PrintedKernel) {
   CompileRequest request;
   request.method = "infllm_v2";
   request.arch = GetParam().arch;
+  request.config = *Config::parse(GetParam().config);
   auto lowered = lowerProgram(request);
   ASSERT_TRUE(lowered) << lowered.error().message;
   std::string source;
@@ -45,6 +47,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Goldens,
                                          Golden{"top_k_2048", "sm_80", "top_k_2048"},
                                          Golden{"top_k_32768", "sm_80", "top_k_32768"},
                                          Golden{"attend", "sm_80", "attend"},
+                                         Golden{"attend_pairs", "sm_80", "attend", "attend_rows=32"},
                                          Golden{"attend_warpgroups", "sm_90a", "attend"},
                                          Golden{"score_warpgroups", "sm_90a", "score"},
                                          Golden{"summarize_images", "sm_90a", "summarize_0"}),
