@@ -48,6 +48,32 @@ def Tile_AddExponentialsOp : Tile_Leaf<"add_exponentials"> {
   let summary = "Adds logits to the running log-sum-exp of one mma tile";
   let arguments = (ins Updates<>:$sums, I32:$mma_tile, Reads<>:$logits, F32:$scale);
 }
+def Tile_StartSumsOp : Tile_Leaf<"start_sums"> {
+  let summary = "A log-sum-exp of nothing, with what counts as its maximum";
+  let arguments = (ins Writes<>:$sums, F32:$maximum);
+}
+def Tile_StartBelowOp : Tile_Leaf<"start_below"> {
+  let summary = "Starts the sums of one mma tile of logits at minus its rows' references";
+  let arguments = (ins Writes<>:$logits, Reads<>:$sums, I32:$mma_tile);
+}
+def Tile_AddPowersOp : Tile_Leaf<"add_powers"> {
+  let summary = "Adds powers of logits less their references to the running log-sum-exp of one mma tile";
+  let arguments = (ins Updates<>:$sums, I32:$mma_tile, Reads<>:$logits);
+}
+def Tile_TableLeavesWeightsOp : Tile_Leaf<"table_leaves_weights"> {
+  let summary = "Whether a normaliser of the thread's entries has no use as a weight";
+  let arguments = (ins Arg_:$threads, Reads<>:$table);
+  let results = (outs I1:$leaves);
+}
+def Tile_SyncThreadsAnyOp : Tile_Leaf<"sync_threads_any"> {
+  let summary = "Barrier of all threads; true where the vote holds in any";
+  let arguments = (ins I1:$vote);
+  let results = (outs I1:$any);
+}
+def Tile_WeighNormalizersOp : Tile_Leaf<"weigh_normalizers"> {
+  let summary = "Turns the table's normalisers into weights";
+  let arguments = (ins Arg_:$threads, Updates<>:$table);
+}
 def Tile_MergeNormalizersOp : Tile_Leaf<"merge_normalizers"> {
   let summary = "Adds a warp's log-sum-exp to the block's table; one warp of a token group after the other";
   let arguments = (ins Updates<>:$table, Reads<>:$sums, I32:$token_group, I1:$is_first);
@@ -60,6 +86,10 @@ def Tile_AddSoftmaxScoresOp : Tile_Leaf<"add_softmax_scores"> {
   let summary = "Combines in the softmax weights of one mma tile's heads";
   let arguments = (ins Arg_:$combine, Arg_:$group, Updates<>:$scores, Reads<>:$logits, Reads<>:$table,
                    I32:$row, F32:$scale);
+}
+def Tile_AddWeightedHeadsOp : Tile_Leaf<"add_weighted_heads"> {
+  let summary = "Adds one mma tile's heads: powers times weights";
+  let arguments = (ins Arg_:$group, Updates<>:$scores, Reads<>:$logits, Reads<>:$table, I32:$row);
 }
 def Tile_AddRawScoresOp : Tile_Leaf<"add_raw_scores"> {
   let summary = "Combines in the raw scores of one mma tile's heads, through the method's elementwise region";
@@ -94,7 +124,7 @@ def Tile_AddRowOp : Tile_Leaf<"add_row"> {
 }
 def Tile_StoreMeanOp : Tile_Leaf<"store_mean"> {
   let summary = "Writes eight channels of a summary row";
-  let arguments = (ins Takes<>:$rows, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count);
+  let arguments = (ins Takes<>:$rows, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count, F32:$factor);
 }
 
 //===-- Top-k (top_k.cuh) ------------------------------------------------------------------------------------------===//

@@ -49,7 +49,7 @@ struct Config {
       0; ///< tokens per block of threads of the score kernel for G = 16 (more for smaller groups)
   int scoreChunkMiB =
       0; ///< size of the block-score workspace; selection runs in chunks of tokens that fit it
-  int scoreFold = 0; ///< warpgroups only: 1 no, 2 summaries hold the softmax scale, so that a score
+  int scoreFold = 0; ///< 1 no, 2 summaries hold the softmax scale, so that a score
                      ///< is a power times a weight
   int scorePoly = 0; ///< warpgroups only: one exponential in 4 or 8 by a cubic on the FMA units; 1:
                      ///< none

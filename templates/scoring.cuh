@@ -108,14 +108,20 @@ template <int kRows> struct NormalizerTable {
       : values(reinterpret_cast<float *>(bytes)) {}
 };
 
-template <int kTiles> __device__ __forceinline__ void clear(LogSumExp<kTiles> &state) {
+// No summary yet; `maximum` where none was seen.
+template <int kTiles>
+__device__ __forceinline__ void start_sums(LogSumExp<kTiles> &state, float maximum) {
 #pragma unroll
   for (int m = 0; m < kTiles; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      state.maximum[m][half] = -1e30f;
+      state.maximum[m][half] = maximum;
       state.sum[m][half] = 0.f;
     }
+}
+
+template <int kTiles> __device__ __forceinline__ void clear(LogSumExp<kTiles> &state) {
+  start_sums(state, -1e30f);
 }
 
 // Hides the summaries from `visible` on: logit = -inf. `first_row`: the warp's first summary of
@@ -153,6 +159,56 @@ __device__ __forceinline__ void add_exponentials(LogSumExp<kTiles> &state, int m
   }
 }
 
+// Sums of logits that already hold the factor start at minus the rows' references, which `maximum`
+// holds then: the product makes logits less references, without an instruction for it.
+template <int kTiles>
+__device__ __forceinline__ void start_below(Accumulator<16, 32> &logits,
+                                            const LogSumExp<kTiles> &state, int m) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      logits.value[i][e] = -state.maximum[m][e / 2];
+}
+
+// Adds the lane's 8 summaries of mma tile m, logits less references, to its running sums. A
+// reference moves only when the sum shows that it must: to look for a maximum each time would cost
+// a comparison per logit. A sum is 0 as long as nothing is visible, and at least 2^-60 from then
+// on.
+template <int kTiles>
+__device__ __forceinline__ void add_powers(LogSumExp<kTiles> &state, int m,
+                                           const Accumulator<16, 32> &logits) {
+  constexpr float kSmallest = 8.6736174e-19f; // 2^-60: what fp32 lost beside it is far smaller
+  constexpr float kLargest = 1.2676506e30f;   // 2^100
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float even = 0.f, odd = 0.f;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      even += exp2_fast(logits.value[i][2 * half]);
+      odd += exp2_fast(logits.value[i][2 * half + 1]);
+    }
+    float sum = state.sum[m][half] + (even + odd);
+    if (!(sum >= kSmallest && sum < kLargest)) {
+      float top = -kInfinity;
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        top = fmaxf(top, fmaxf(logits.value[i][2 * half], logits.value[i][2 * half + 1]));
+      if (top > -kInfinity) {
+        // The first visible logits may lie far below: 0 times a power that overflows is no sum.
+        const float before = state.sum[m][half];
+        sum = before > 0.f ? before * exp2_fast(-top) : 0.f;
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          sum += exp2_fast(logits.value[i][2 * half] - top) +
+                 exp2_fast(logits.value[i][2 * half + 1] - top);
+        state.maximum[m][half] += top;
+      }
+    }
+    state.sum[m][half] = sum;
+  }
+}
+
 // log2(2^a + 2^b) without overflow; -inf for two of them.
 __device__ __forceinline__ float add_log2(float a, float b) {
   const float top = fmaxf(fmaxf(a, b), -1e30f);
@@ -185,6 +241,25 @@ template <int kRows>
 __device__ __forceinline__ float normalizer(NormalizerTable<kRows> table, int row, int half) {
   const float value = table.values[row + half * 8 + lane_index() / 4];
   return value == -kInfinity ? kInfinity : value;
+}
+
+// Whether a normaliser of the thread's entries is too large or too small for a weight, or there is
+// none, which no weight can stand for: 0 times a power that overflows is no score. Bounds:
+// leaves_weights.
+template <int kThreads, int kRows>
+__device__ __forceinline__ bool table_leaves_weights(NormalizerTable<kRows> table) {
+  bool leaves = false;
+  for (int row = thread_index(); row < kRows; row += kThreads)
+    leaves |= !(fabsf(table.values[row]) <= 64.f);
+  return leaves;
+}
+
+// Turns the table's normalisers into weights 2^-normaliser: each thread the entries that it looked
+// at.
+template <int kThreads, int kRows>
+__device__ __forceinline__ void weigh_normalizers(NormalizerTable<kRows> table) {
+  for (int row = thread_index(); row < kRows; row += kThreads)
+    table.values[row] = exp2_fast(-table.values[row]);
 }
 
 //===-- Scores --------------------------------------------------------------------------------===//
@@ -224,6 +299,22 @@ add_softmax_scores(RowScores &scores, const Accumulator<16, 32> &logits,
     for (int i = 0; i < 8; ++i)
       scores.value[i] = Combine::combine(
           scores.value[i], exp2_fast(fmaf(logits.value[i / 2][i % 2 + 2 * half], scale, -shift)));
+  }
+}
+
+// The same where heads are summed, logits are exponents of 2 and the table holds weights: two
+// instructions per logit.
+template <int kGroup, int kRows>
+__device__ __forceinline__ void add_weighted_heads(RowScores &scores,
+                                                   const Accumulator<16, 32> &logits,
+                                                   NormalizerTable<kRows> table, int row) {
+#pragma unroll
+  for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half) {
+    const float weight = table.values[row + half * 8 + lane_index() / 4];
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      scores.value[i] =
+          fmaf(exp2_fast(logits.value[i / 2][i % 2 + 2 * half]), weight, scores.value[i]);
   }
 }
 

@@ -82,7 +82,9 @@ private:
                  function_ref<void(Value)> body);
   /// The warp's token sets; unrolled where the body indexes registers by them.
   void overSets(bool unroll, function_ref<void(Value)> body);
-  Value product(Value set, Value pair, Value &mmaTile, Value &row);
+  Value product(Value set, Value pair, Value &mmaTile, Value &row, Value below = {});
+  void addHeads(Value rowScores, Value set, Value position, Value firstRow, Value hook,
+                bool weights);
   TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
   TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
@@ -92,7 +94,7 @@ private:
   const int sets;
   TileBuilder t;
   Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup, part,
-      own, fineRows;
+      own, fineRows, fineEnd, fineAll, large;
 };
 
 void ScoreBuilder::constants() {
@@ -121,7 +123,10 @@ void ScoreBuilder::constants() {
   t.constant("kRows", sizes.tileRows(), "summaries of one tile");
   // After a hook the scale is part of what it sees; after a softmax everything is base 2.
   double scale = softmax() ? plan.scale * 1.4426950408889634 : plan.scale;
-  t.constant("kScale", scale, softmax() ? "softmax scale times log2 e" : "scale of a score");
+  t.constant("kScale", scores.folded ? 1.0 : scale,
+             scores.folded ? "summaries hold the softmax scale times log2 e"
+             : softmax()   ? "softmax scale times log2 e"
+                           : "scale of a score");
 }
 
 Value ScoreBuilder::rows(int index, StringRef hint) {
@@ -195,11 +200,15 @@ void ScoreBuilder::overSets(bool unroll, function_ref<void(Value)> body) {
         ->setAttr("unroll", t.builder.getI32IntegerAttr(1)); // rolled: registers are short
 }
 
-/// Logits of one mma tile: 8 tokens x 2 heads against the warp's 32 summaries.
-Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile, Value &row) {
+/// Logits of one mma tile: 8 tokens x 2 heads against the warp's 32 summaries; less the references
+/// of `below`, if given.
+Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile, Value &row, Value below) {
   mmaTile = sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
   Value logits = t.fragment("logits", t.type("Accumulator", {16, 32}));
-  t.leaf("clear", {logits});
+  if (below)
+    t.leaf("start_below", {logits, below, mmaTile});
+  else
+    t.leaf("clear", {logits});
   row = t.add(t.mul(tokenGroup, t.number(16 * sizes.warpTiles())), t.mul(mmaTile, t.number(16)),
               "query_row");
   t.leaf("mma_abt", {logits, queries, row, operand});
@@ -219,24 +228,67 @@ void ScoreBuilder::normalize() {
                       coarseRows, "coarse_all");
   table = t.shared("table", t.type("NormalizerTable", {"@kQueryRows"}), 4 * sizes.queryRows());
   Value sums = t.fragment("sums", t.type("LogSumExp", {sizes.warpTiles()}));
-  t.leaf("clear", {sums});
+  if (scores.folded)
+    t.leaf("start_sums", {sums, t.real(0)});
+  else
+    t.leaf("clear", {sums});
   overTiles(source, end, coarseRows, /*atLeastOnce=*/true, [&](Value firstRow) {
     overSets(/*unroll=*/true, [&](Value set) {
       Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kSets"});
       Value seen = visible(plan.normalizer, t.add(t.field(tile, "position"), token),
                            t.add(t.field(tile, "first"), token), coarseRows, "visible");
-      t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
-        Value mmaTile, row, logits = product(set, pair, mmaTile, row);
-        t.when(t.greater(t.add(firstRow, t.named("kRows")), all),
-               [&] { t.leaf("mask_summaries", {logits, firstRow, seen}); });
-        t.leaf("add_exponentials", {sums, mmaTile, logits, t.namedReal("kScale")});
-      });
+      Value reaches = t.greater(t.add(firstRow, t.number(32)), all);
+      auto addPairs = [&](bool masked) {
+        t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
+          Value below = scores.folded ? sums : Value();
+          Value mmaTile, row, logits = product(set, pair, mmaTile, row, below);
+          auto mask = [&] { t.leaf("mask_summaries", {logits, firstRow, seen}); };
+          if (!scores.folded) {
+            t.when(reaches, mask);
+            t.leaf("add_exponentials", {sums, mmaTile, logits, t.namedReal("kScale")});
+            return;
+          }
+          if (masked)
+            mask();
+          t.leaf("add_powers", {sums, mmaTile, logits});
+        });
+      };
+      // Two loops: a condition within would become a choice per logit. The form without references
+      // has no registers for them.
+      if (scores.folded)
+        t.when(reaches, [&] { addPairs(true); }, [&] { addPairs(false); });
+      else
+        addPairs(false);
     });
   });
   t.loop("turn", t.number(0), t.number(sizes.parts), t.number(1), [&](Value turn) {
     t.when(t.equal(part, turn), [&] {
       t.leaf("merge_normalizers", {table, sums, tokenGroup, t.equal(turn, t.number(0))});
     });
+  });
+  if (!scores.folded)
+    return;
+  Value leaves =
+      t.value("leaves", "table_leaves_weights", {table}, {"@kThreads"}, t.builder.getI1Type());
+  large = t.value("large", "sync_threads_any", {leaves}, {}, t.builder.getI1Type());
+  t.when(t.equal(large, t.flag(false)),
+         [&] { t.leaf("weigh_normalizers", {table}, {"@kThreads"}); });
+}
+
+/// Adds all heads of one token set, with the table's weights or its normalisers.
+void ScoreBuilder::addHeads(Value rowScores, Value set, Value position, Value firstRow, Value hook,
+                            bool weights) {
+  const char *combine = t.reduction(plan.combine == Reduction::Max);
+  t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
+    Value mmaTile, row, logits = product(set, pair, mmaTile, row);
+    if (weights)
+      t.leaf("add_weighted_heads", {rowScores, logits, table, row}, {"@kGroup"});
+    else if (softmax())
+      t.leaf("add_softmax_scores", {rowScores, logits, table, row, t.namedReal("kScale")},
+             {combine, "@kGroup"});
+    else
+      t.leaf("add_raw_scores", {rowScores, logits, position, firstRow, t.namedReal("kScale"), hook},
+             {combine, "@kGroup"});
   });
 }
 
@@ -250,17 +302,16 @@ void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
       visible(plan.fine, position, t.add(t.field(tile, "first"), token), fineRows, "visible");
   Value rowScores = t.fragment("scores", t.type("RowScores"));
   t.leaf("clear_scores", {rowScores}, {combine});
-  t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
-    Value mmaTile, row, logits = product(set, pair, mmaTile, row);
-    if (softmax())
-      t.leaf("add_softmax_scores", {rowScores, logits, table, row, t.namedReal("kScale")},
-             {combine, "@kGroup"});
-    else
-      t.leaf("add_raw_scores", {rowScores, logits, position, firstRow, t.namedReal("kScale"), hook},
-             {combine, "@kGroup"});
+  auto add = [&](bool weights) { addHeads(rowScores, set, position, firstRow, hook, weights); };
+  if (scores.folded)
+    t.when(large, [&] { add(false); }, [&] { add(true); });
+  else
+    add(false);
+  // Rarely needed: where local blocks are few.
+  t.when(t.greater(t.min(t.add(firstRow, t.number(32)), fineEnd), fineAll), [&] {
+    Value hidden = t.real(softmax() ? 0.0 : -std::numeric_limits<double>::infinity());
+    t.leaf("mask_scores", {rowScores, firstRow, seen, fineRows, hidden}, {pool});
   });
-  Value hidden = t.real(softmax() ? 0.0 : -std::numeric_limits<double>::infinity());
-  t.leaf("mask_scores", {rowScores, firstRow, seen, fineRows, hidden}, {pool});
   Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
   Value stride = t.field(t.params(), "score_stride");
   Value chunkToken = t.sub(t.add(t.field(tile, "row"), token), begin);
@@ -282,10 +333,12 @@ void ScoreBuilder::score() {
   }
   // Blocks from own - kLocal + 1 on are forced for the tile's last token; no token needs scores
   // behind them.
-  Value end = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"),
-                    "fine_end");
+  fineEnd = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"),
+                  "fine_end");
+  fineAll =
+      visible(plan.fine, t.field(tile, "position"), t.field(tile, "first"), fineRows, "fine_all");
   Value source = view(plan.fine, "fine");
-  overTiles(source, end, fineRows, /*atLeastOnce=*/false, [&](Value firstRow) {
+  overTiles(source, fineEnd, fineRows, /*atLeastOnce=*/false, [&](Value firstRow) {
     overSets(/*unroll=*/false, [&](Value set) { scoreSet(set, firstRow, hook); });
   });
 }

@@ -31,11 +31,10 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, const Score
   t.constant("kWindow", window, "keys of one summary");
   t.constant("kStride", stride, "keys from one summary to the next");
   t.constant("kChunks", chunks, "threads of one row, 8 channels each");
-  if (scores.warpgroups) {
+  if (scores.warpgroups)
     t.constant("kRows", rows, "summaries of one block of threads");
-    t.constant("kFactor", scores.folded ? plan.scale * 1.4426950408889634 : 1.0,
-               scores.folded ? "softmax scale times log2 e: logits become exponents of 2" : "");
-  }
+  t.constant("kFactor", scores.folded ? plan.scale * 1.4426950408889634 : 1.0,
+             scores.folded ? "softmax scale times log2 e: logits become exponents of 2" : "");
   t.constant("kTokens", rows * stride, "keys at which a block of threads begins summaries");
 
   Value tile = t.value("tile", "find_token_tile",
@@ -62,11 +61,8 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, const Score
   Value total = t.value("", "summary_rows", {t.field(tile, "k_length")}, {"@kWindow", "@kStride"});
   Value sums = t.fragment("sums", t.type("ChannelSums"));
   auto store = [&](Value row) {
-    if (scores.warpgroups)
-      t.leaf("store_image_row",
-             {summary, row, chunk, sums, t.real(window), t.namedReal("kFactor")});
-    else
-      t.leaf("store_mean", {summary, row, chunk, sums, t.real(window)});
+    t.leaf(scores.warpgroups ? "store_image_row" : "store_mean",
+           {summary, row, chunk, sums, t.real(window), t.namedReal("kFactor")});
   };
   auto sum = [&] {
     t.unrolled("i", t.named("kWindow"), [&](Value i) {

@@ -27,11 +27,13 @@ ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config
   // Keys order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores
   // have a sign and any size: so do they.
   scores.keys = softmax && (plan.pool == Reduction::Max || plan.pad() == 0);
-  scores.folded = scores.warpgroups && softmax && config.scoreFold != 1;
+  // On warps a maximum over heads gains nothing from weights: a product more per logit.
+  scores.folded =
+      softmax && config.scoreFold != 1 && (scores.warpgroups || plan.combine == Reduction::Sum);
   // A cubic in the first head of each pair, in every n-th of a thread's columns: one in 2 n of all
   // exponentials. Columns must lie alike in every block.
   const int wanted = config.scorePoly == 0 ? 8 : config.scorePoly, every = wanted / 2;
-  if (scores.folded && wanted > 1 && plan.rowsPerBlock() % every == 0)
+  if (scores.warpgroups && scores.folded && wanted > 1 && plan.rowsPerBlock() % every == 0)
     scores.cubicEvery = every;
   scores.blocksPerEdge = (scores.warpgroups ? kTileRows : 32) / plan.rowsPerBlock();
   const int pairs = (plan.group + 1) / 2;

@@ -44,6 +44,9 @@ __device__ __forceinline__ void store_zeros(unsigned shared) {
 
 __device__ __forceinline__ void sync_threads() { __syncthreads(); }
 
+// The same; true in all threads where `vote` holds in any.
+__device__ __forceinline__ bool sync_threads_any(bool vote) { return __syncthreads_or(vote) != 0; }
+
 __device__ __forceinline__ void init_barrier(unsigned barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }

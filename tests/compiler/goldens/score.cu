@@ -22,7 +22,7 @@ constexpr int kThreads = 256;
 constexpr int kTokens = 16;  // tokens of one block of threads
 constexpr int kQueryRows = 256;  // rows of queries: tokens x heads
 constexpr int kRows = 128;  // summaries of one tile
-constexpr float kScale = 0.127517432f;  // softmax scale times log2 e
+constexpr float kScale = 1.0f;  // summaries hold the softmax scale times log2 e
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 score(const __grid_constant__ Params params) {
@@ -52,7 +52,7 @@ score(const __grid_constant__ Params params) {
   const NormalizerTable<kQueryRows> table{shared + 98304};
   static_assert(NormalizerTable<kQueryRows>::kBytes == 1024);
   LogSumExp<8> sums;
-  clear(sums);
+  start_sums(sums, 0.0f);
   load_summaries<kThreads>(summaries, coarse, 0, coarse_rows);
   const auto fine = summary_of<bf16, kDim, kStride>(params.buffer[0], kv_head, params.total_k, tile.k_row);
   for (int row = 0; row < coarse_end; row += kRows) {
@@ -69,16 +69,25 @@ score(const __grid_constant__ Params params) {
     const int first_row = row + part * 32;
     const int token = set_token<kSets>(token_group, 0);
     const int visible = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position + token, coarse_rows);
-    #pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      Accumulator<16, 32> logits;
-      clear(logits);
-      const int query_row = token_group * 128 + pair * 16;
-      mma_abt(logits, queries, query_row, operand);
-      if (first_row + kRows > coarse_all) {
+    if (first_row + 32 > coarse_all) {
+      #pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        Accumulator<16, 32> logits;
+        start_below(logits, sums, pair);
+        const int query_row = token_group * 128 + pair * 16;
+        mma_abt(logits, queries, query_row, operand);
         mask_summaries(logits, first_row, visible);
+        add_powers(sums, pair, logits);
       }
-      add_exponentials(sums, pair, logits, kScale);
+    } else {
+      #pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        Accumulator<16, 32> logits;
+        start_below(logits, sums, pair);
+        const int query_row = token_group * 128 + pair * 16;
+        mma_abt(logits, queries, query_row, operand);
+        add_powers(sums, pair, logits);
+      }
     }
   }
   for (int turn = 0; turn < 4; ++turn) {
@@ -87,7 +96,15 @@ score(const __grid_constant__ Params params) {
       merge_normalizers(table, sums, token_group, turn == 0);
     }
   }
+  sync_threads();
+  const bool leaves = table_leaves_weights<kThreads>(table);
+  const bool large = sync_threads_any(leaves);
+  sync_threads();
+  if (large == false) {
+    weigh_normalizers<kThreads>(table);
+  }
   const int fine_end = (own - kLocal + 1) * kRowsPerBlock;
+  const int fine_all = visible_absolute<kWindow, kStride>(tile.position, fine_rows);
   for (int row = 0; row < fine_end; row += kRows) {
     wait_copies();
     sync_threads();
@@ -103,15 +120,28 @@ score(const __grid_constant__ Params params) {
     const int visible = visible_absolute<kWindow, kStride>(position, fine_rows);
     RowScores scores;
     clear_scores<Sum>(scores);
-    #pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      Accumulator<16, 32> logits;
-      clear(logits);
-      const int query_row = token_group * 128 + pair * 16;
-      mma_abt(logits, queries, query_row, operand);
-      add_softmax_scores<Sum, kGroup>(scores, logits, table, query_row, kScale);
+    if (large) {
+      #pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        Accumulator<16, 32> logits;
+        clear(logits);
+        const int query_row = token_group * 128 + pair * 16;
+        mma_abt(logits, queries, query_row, operand);
+        add_softmax_scores<Sum, kGroup>(scores, logits, table, query_row, kScale);
+      }
+    } else {
+      #pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        Accumulator<16, 32> logits;
+        clear(logits);
+        const int query_row = token_group * 128 + pair * 16;
+        mma_abt(logits, queries, query_row, operand);
+        add_weighted_heads<kGroup>(scores, logits, table, query_row);
+      }
     }
-    mask_scores<Max>(scores, first_row, visible, fine_rows, 0.0f);
+    if (min(first_row + 32, fine_end) > fine_all) {
+      mask_scores<Max>(scores, first_row, visible, fine_rows, 0.0f);
+    }
     const auto block_scores = score_row<ScoreKey>(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
     store_block_scores<Max, kRowsPerBlock, kPad>(block_scores, scores, first_row, fine_rows, padded_blocks<kBlock, kRowsPerBlock>(params.max_k), token < tile.tokens);
   }
