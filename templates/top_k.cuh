@@ -60,7 +60,8 @@ __device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const f
     const int b = block + 32 * j;
     keys.value[j] = __float_as_uint(load_if(b < forced_from, blocks + b, 0.f));
   }
-  constexpr int kLaneEdge = kBlocksPerEdge < 32 ? kBlocksPerEdge : 32; // of a lane's blocks, 32 apart
+  constexpr int kLaneEdge =
+      kBlocksPerEdge < 32 ? kBlocksPerEdge : 32; // of a lane's blocks, 32 apart
   const bool has_edge = edges != nullptr && block % kLaneEdge == 0;
 #pragma unroll
   for (int group = 0; group < kKeysPerLane; group += 8) {

@@ -42,16 +42,16 @@ TEST_P(Goldens, PrintedKernel) {
       << "the printed kernel changed: if that is meant, run `make goldens` and review";
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Goldens,
-                         testing::Values(Golden{"score", "sm_80", "score"},
-                                         Golden{"top_k_2048", "sm_80", "top_k_2048"},
-                                         Golden{"top_k_32768", "sm_80", "top_k_32768"},
-                                         Golden{"attend", "sm_80", "attend"},
-                                         Golden{"attend_pairs", "sm_80", "attend", "attend_rows=32"},
-                                         Golden{"attend_warpgroups", "sm_90a", "attend"},
-                                         Golden{"score_warpgroups", "sm_90a", "score"},
-                                         Golden{"summarize_images", "sm_90a", "summarize_0"}),
-                         [](const auto &info) { return std::string(info.param.file); });
+INSTANTIATE_TEST_SUITE_P(
+    Kernels, Goldens,
+    testing::Values(Golden{"score", "sm_80", "score"}, Golden{"top_k_2048", "sm_80", "top_k_2048"},
+                    Golden{"top_k_32768", "sm_80", "top_k_32768"},
+                    Golden{"attend", "sm_80", "attend"},
+                    Golden{"attend_pairs", "sm_80", "attend", "attend_rows=32"},
+                    Golden{"attend_warpgroups", "sm_90a", "attend"},
+                    Golden{"score_warpgroups", "sm_90a", "score"},
+                    Golden{"summarize_images", "sm_90a", "summarize_0"}),
+    [](const auto &info) { return std::string(info.param.file); });
 
 int main(int argc, char **argv) {
   testing::InitGoogleTest(&argc, argv);

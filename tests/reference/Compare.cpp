@@ -37,14 +37,16 @@ public:
       if (isForced(method, problem, position, b))
         wrong(fmt::format("forced block {} is missing", b));
       else if (!near(expected, b, tolerance) &&
-               !(exact && (exact->scores[b] < exact->threshold || near(*exact, b, tolerance + exact->rounding))))
+               !(exact && (exact->scores[b] < exact->threshold ||
+                           near(*exact, b, tolerance + exact->rounding))))
         wrong(fmt::format("block {} is missing: its score {:.6g} is above the threshold {:.6g}", b,
                           expected.scores[b], expected.threshold));
       else
         report.ties++;
     for (int32_t b : extra) {
       if (!near(expected, b, tolerance) &&
-          !(exact && (exact->scores[b] > exact->threshold || near(*exact, b, tolerance + exact->rounding))))
+          !(exact &&
+            (exact->scores[b] > exact->threshold || near(*exact, b, tolerance + exact->rounding))))
         wrong(fmt::format("block {} has score {:.6g}, below the threshold {:.6g}", b,
                           expected.scores[b], expected.threshold));
       bool breaksRule = std::any_of(missing.begin(), missing.end(), [&](int32_t m) {

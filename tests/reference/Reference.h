@@ -85,7 +85,7 @@ struct RowSelection {
   std::vector<double> scores; ///< of the causal blocks, before forcing
   double threshold =
       0; ///< lowest score among the selected blocks that were not forced; +inf if all were
-  double slack = 0; ///< absolute rounding error to expect in any fp32 score of this row
+  double slack = 0;    ///< absolute rounding error to expect in any fp32 score of this row
   double rounding = 0; ///< relative error of a score where summaries are rounded to 16 bits, be it
                        ///< before or after they are multiplied by the softmax scale
 };

@@ -59,10 +59,9 @@ public:
     double longest = logits(keys, kvHead, first, heads);
     std::vector<double> slack(heads);
     for (int h = 0; h < heads; ++h) {
-      // Tensor cores align the products of 16 elements and the sum so far to the largest of them and
-      // cut off what lies behind fp32's last bit: up to 2^-23 of it for each 16 elements.
-      slack[h] =
-          std::ldexp(problem.softmaxScale() * norm(query(h), dim) * longest * dim / 16, -23);
+      // Tensor cores align the products of 16 elements and the sum so far to the largest of them
+      // and cut off what lies behind fp32's last bit: up to 2^-23 of it for each 16 elements.
+      slack[h] = std::ldexp(problem.softmaxScale() * norm(query(h), dim) * longest * dim / 16, -23);
       lse[h * stride] = -kInfinity;
       lseBound[h * stride] = 1e-4 + slack[h];
       if (count == 0)
