@@ -47,7 +47,7 @@ attend(const __grid_constant__ Params params) {
   if (thread_index() == 0) {
     init_barriers(barriers, 1, 12);
     init_barriers(landing, 1, 1);
-    init_barriers(work_barriers, 1, 14);
+    init_barriers(work_barriers, 32, 448);
     init_barriers(query_barriers, 1, 4);
     fence_barriers();
   }
@@ -188,7 +188,7 @@ attend(const __grid_constant__ Params params) {
         store_output<kHeads, bf16>(params.out, output, state, result_rows, first_head);
         store_lse(params.lse, state, result_rows, first_head, params.total_q, kScale);
       }
-      release(work_barriers, turn);
+      arrive_empty(work_barriers, turn);
       advance(turn);
     }
   } else {
@@ -229,7 +229,7 @@ attend(const __grid_constant__ Params params) {
           }
           advance(cursor);
         }
-        release(work_barriers, turn);
+        arrive_empty(work_barriers, turn);
         advance(turn);
       }
     }
@@ -253,7 +253,7 @@ attend(const __grid_constant__ Params params) {
               const auto list = stage(work, turn);
               const int rest = fill_list<true, true, kParts, kWarpTokens>(list, wanted, window, from, tiles);
               describe_work(list, tile, select_head, window + from == 0, window + rest >= key_tiles);
-              publish(work_barriers, turn);
+              report_full(work_barriers, turn);
               advance(turn);
               from = rest;
             }
@@ -263,7 +263,7 @@ attend(const __grid_constant__ Params params) {
       wait_empty(work_barriers, turn);
       const auto last = stage(work, turn);
       end_work(last);
-      publish(work_barriers, turn);
+      report_full(work_barriers, turn);
     }
     if (role == 2) {
       Cursor<kGroups> query_cursor;
@@ -287,7 +287,7 @@ attend(const __grid_constant__ Params params) {
             advance(query_cursor);
           }
         }
-        release(work_barriers, turn);
+        arrive_empty(work_barriers, turn);
         advance(turn);
       }
     }
