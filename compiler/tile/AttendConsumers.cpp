@@ -77,7 +77,7 @@ void WarpgroupAttendBuilder::attendShared() {
 void WarpgroupAttendBuilder::skip(Value from, Value to) {
   t.loop("skipped", from, to, named("kParts"), [&](Value) {
     t.leaf("wait_full", {barriers, cursor});
-    t.leaf("release", {barriers, cursor});
+    t.leaf("arrive_empty", {barriers, cursor});
     t.leaf("advance", {cursor});
   });
 }
@@ -156,7 +156,7 @@ void WarpgroupAttendBuilder::attendNext(Value entry) {
   t.leaf("wait_products", {logits}, {1});
   Value raised = softmaxStep(keyTile);
   t.leaf("wait_products", {output}, {0});
-  t.leaf("release", {barriers, pending});
+  t.leaf("arrive_empty", {barriers, pending});
   t.when(raised, [&] { t.leaf("rescale_rows", {output, state}); });
   t.leaf("round_to_operand", {weights, logits});
   t.leaf("follow", {pending, cursor});
@@ -167,7 +167,7 @@ void WarpgroupAttendBuilder::finishPending() {
   Value valueTile = stage("pending_values", valueRing, pending);
   t.leaf("start_ab", {output, weights, valueTile});
   t.leaf("wait_products", {output}, {0});
-  t.leaf("release", {barriers, pending});
+  t.leaf("arrive_empty", {barriers, pending});
 }
 
 /// The entries that only single warps want: each by its warp alone, on the same accumulators.
@@ -185,13 +185,13 @@ void WarpgroupAttendBuilder::attendSingles() {
       t.leaf("round_to_operand", {weights, logits});
       t.leaf("warp_ab", {output, weights, valueTile});
     });
-    t.leaf("release", {barriers, cursor});
+    t.leaf("arrive_empty", {barriers, cursor});
     t.leaf("advance", {cursor});
   });
 }
 
 void WarpgroupAttendBuilder::storeResults() {
-  t.leaf("release", {queryBarriers, queryCursor});
+  t.leaf("arrive_empty", {queryBarriers, queryCursor});
   t.leaf("next_turn", {queryCursor});
   // Read again: what only the results need was not worth registers in the loop.
   Value done = t.value("done", "work_header", {list}, {}, t.type("auto"));

@@ -8,9 +8,9 @@ namespace {
 
 constexpr int kTileRows = 128; ///< summaries that the score layout counts in
 
-/// Size of the block scores. Few chunks where an item of work is large, since the last ones of a
-/// chunk leave multiprocessors idle: one chunk for 131,072 tokens of two selections.
-constexpr int kDefaultMiB = 256, kWarpgroupsMiB = 1152;
+/// Size of the block scores. Few chunks, since the last items of each leave multiprocessors idle:
+/// one chunk for 131,072 tokens of two selections.
+constexpr int kDefaultMiB = 1152;
 
 /// The score kernel on warpgroups keeps 512 query rows and a ring of summaries in shared memory.
 bool fitsWarpgroups(const MethodPlan &plan, const Target &target) {
@@ -43,7 +43,7 @@ ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config
   if (config.scorePoly == 0)
     config.scorePoly = scores.cubicEvery ? 2 * scores.cubicEvery : 1;
   if (config.scoreChunkMiB == 0)
-    config.scoreChunkMiB = scores.warpgroups ? kWarpgroupsMiB : kDefaultMiB;
+    config.scoreChunkMiB = kDefaultMiB;
   return scores;
 }
 

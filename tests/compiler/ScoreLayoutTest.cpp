@@ -49,7 +49,7 @@ TEST(ScoreKey, SpecialScoresHaveTheirPlaces) {
   EXPECT_EQ(score_key(-kInfinity), 1u);
   EXPECT_EQ(score_key(0.f), 2u);
   EXPECT_EQ(score_key(-0.f), 2u);
-  EXPECT_EQ(score_key(1e-30f), 2u); // fades into 0
+  EXPECT_EQ(score_key(1e-39f), 2u); // fades into 0
   EXPECT_EQ(score_key(kInfinity), 0xffffu);
   EXPECT_EQ(score_key(std::nanf("")), 2u);
 }
