@@ -45,10 +45,10 @@ attend(const __grid_constant__ Params params) {
   const RingBarriers<kGroups> query_barriers{shared + 222432};
   static_assert(RingBarriers<kGroups>::kBytes == 48);
   if (thread_index() == 0) {
-    init_barriers(barriers, 1, 12);
+    init_barriers(barriers, 1, 384);
     init_barriers(landing, 1, 1);
     init_barriers(work_barriers, 32, 448);
-    init_barriers(query_barriers, 1, 4);
+    init_barriers(query_barriers, 1, 128);
     fence_barriers();
   }
   clear_bitmap(wanted);
@@ -84,7 +84,7 @@ attend(const __grid_constant__ Params params) {
         const int wanted_entry = next_wanted<kParts, kWarpTokens>(list_2, entry, header.shared, group);
         for (int skipped = entry; skipped < wanted_entry; skipped += kParts) {
           wait_full(barriers, cursor);
-          release(barriers, cursor);
+          arrive_empty(barriers, cursor);
           advance(cursor);
         }
         if (!(wanted_entry < header.shared)) break;
@@ -113,7 +113,7 @@ attend(const __grid_constant__ Params params) {
           if (!(wanted_entry_2 < limit)) break;
           for (int skipped = following; skipped < wanted_entry_2; skipped += kParts) {
             wait_full(barriers, cursor);
-            release(barriers, cursor);
+            arrive_empty(barriers, cursor);
             advance(cursor);
           }
           StepKeys<kParts> step_2;
@@ -140,7 +140,7 @@ attend(const __grid_constant__ Params params) {
           }
           add_step(state, sums_2);
           wait_products<0>(output);
-          release(barriers, pending);
+          arrive_empty(barriers, pending);
           if (raised_2) {
             rescale_rows(output, state);
           }
@@ -152,7 +152,7 @@ attend(const __grid_constant__ Params params) {
         const auto pending_values = stage(value_ring, pending);
         start_ab(output, weights, pending_values);
         wait_products<0>(output);
-        release(barriers, pending);
+        arrive_empty(barriers, pending);
         entry = following;
       }
       for (int single = header.shared; single < header.length; single += kParts) {
@@ -175,11 +175,11 @@ attend(const __grid_constant__ Params params) {
           round_to_operand(weights, logits);
           warp_ab(output, weights, value_tile);
         }
-        release(barriers, cursor);
+        arrive_empty(barriers, cursor);
         advance(cursor);
       }
       if (header.closes) {
-        release(query_barriers, query_cursor);
+        arrive_empty(query_barriers, query_cursor);
         next_turn(query_cursor);
         const auto done = work_header(list_2);
         const auto result_rows = query_rows<kGroup>(done.tile, warp);
