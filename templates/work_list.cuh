@@ -197,17 +197,19 @@ __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &
       any = any && is_shared_tile<kWarpTokens>(mask) == (kKind == 1);
     if constexpr (kKind == 3)
       any = false;
-    const unsigned found = __ballot_sync(kFullWarp, any); // orders the reads before the clearing
+    const unsigned found = __ballot_sync(kFullWarp, any);
     if (any) {
       const int entry = length + __popc(found & ((1u << lane) - 1));
       set_entry(list, entry, window + key_tile, mask);
     }
+    __syncwarp(); // all lanes have read before one of them clears what they share
     if constexpr (kClear)
       for (int w = 0; w < kMaskWords; ++w)
         if (key_tile < to && key_tile * kMaskBits % 32 == 0)
           wanted.words[key_tile * kMaskBits / 32 + w] = 0;
     length += __popc(found);
   }
+  __syncwarp();
   return length;
 }
 

@@ -83,8 +83,11 @@ void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Va
               t.add(begin, named("kPartKeys"))},
              {32});
     }
-    t.leaf("publish", {barriers, cursor});
   });
+  // One lane has arrived with the bytes of its copies, unless it was on the warp's own barrier.
+  Value lane = t.value("", "lane_index", {});
+  t.when(t.either(overruns, t.greater(lane, t.number(0))),
+         [&] { t.leaf("report_full", {barriers, cursor}); });
   t.leaf("advance", {cursor});
 }
 

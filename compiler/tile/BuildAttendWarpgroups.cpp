@@ -197,10 +197,10 @@ void WarpgroupAttendBuilder::declare() {
   workBarriers = barrierRing("work_barriers", "@kWorkStages", kWorkStages);
   queryBarriers = barrierRing("query_barriers", "@kGroups", sizes.groups);
   t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] {
-    // Who fills and who releases: one feeding lane and all lanes of the consumers (faster than one
-    // for each warp behind a __syncwarp: 6 % at 32,768 tokens); for the lists all lanes
-    // of the building warp, and of every consumer warp and both feeding warps.
-    t.leaf("init_barriers", {barriers, t.number(1), t.number(128 * sizes.groups)});
+    // Who fills and who releases a stage: every lane of the feeding and of the consumer warps,
+    // which is faster than one lane for its warp (6 % at 32,768 tokens), and racecheck can follow;
+    // for the lists the building warp, and all who read them.
+    t.leaf("init_barriers", {barriers, t.number(32), t.number(128 * sizes.groups)});
     t.leaf("init_barriers", {landing, t.number(1), t.number(1)});
     t.leaf("init_barriers", {workBarriers, t.number(32), t.number(32 * (4 * sizes.groups + 2))});
     t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(128)});
