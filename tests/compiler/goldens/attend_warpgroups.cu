@@ -45,7 +45,7 @@ attend(const __grid_constant__ Params params) {
   const RingBarriers<kGroups> query_barriers{shared + 222432};
   static_assert(RingBarriers<kGroups>::kBytes == 48);
   if (thread_index() == 0) {
-    init_barriers(barriers, 1, 384);
+    init_barriers(barriers, 32, 384);
     init_barriers(landing, 1, 1);
     init_barriers(work_barriers, 32, 448);
     init_barriers(query_barriers, 1, 128);
@@ -225,7 +225,9 @@ attend(const __grid_constant__ Params params) {
             next_turn(landed);
             const int x = 0 * kPartKeys;
             clear_rows<32>(value_tile, x + min(max(0, header.tile.k_length - first_key), kPartKeys), x + kPartKeys);
-            publish(barriers, cursor);
+          }
+          if (overruns || lane_index() > 0) {
+            report_full(barriers, cursor);
           }
           advance(cursor);
         }
