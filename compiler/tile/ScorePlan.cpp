@@ -27,9 +27,11 @@ ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config
   // Keys order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores
   // have a sign and any size: so do they.
   scores.keys = softmax && (plan.pool == Reduction::Max || plan.pad() == 0);
-  // On warps a maximum over heads gains nothing from weights: a product more per logit.
-  scores.folded =
-      softmax && config.scoreFold != 1 && (scores.warpgroups || plan.combine == Reduction::Sum);
+  // On warps a maximum over heads gains nothing from weights: a product more per logit; and at 256
+  // elements the summaries leave no registers for them.
+  scores.folded = softmax && config.scoreFold != 1 &&
+                  (scores.warpgroups || (plan.combine == Reduction::Sum &&
+                                         (plan.headDim < 256 || config.scoreFold == 2)));
   // A cubic in the first head of each pair, in every n-th of a thread's columns: one in 2 n of all
   // exponentials. Columns must lie alike in every block.
   const int wanted = config.scorePoly == 0 ? 8 : config.scorePoly, every = wanted / 2;
