@@ -9,6 +9,8 @@
 
 namespace {
 
+// NOLINTBEGIN(readability-identifier-naming,bugprone-reserved-identifier): CUDA's names and ours
+// for it
 struct float2 {
   float x, y;
 };
@@ -39,6 +41,7 @@ int __float2int_rn(float x) {
                                              std::numeric_limits<int>::min(),
                                              std::numeric_limits<int>::max()));
 }
+// NOLINTEND(readability-identifier-naming,bugprone-reserved-identifier)
 
 #include "templates/score_row.cuh"
 #include "templates/summary_order.cuh"
@@ -56,8 +59,8 @@ TEST(ScoreKey, SpecialScoresHaveTheirPlaces) {
 
 TEST(ScoreKey, OrdersLikeScoresAndLeavesTheFoldOut) {
   unsigned last = 0;
-  for (double octave = -70; octave < 40; octave += 1.0 / 4096) {
-    unsigned key = score_key(static_cast<float>(std::exp2(octave)));
+  for (int step = -70 * 4096; step < 40 * 4096; ++step) {
+    unsigned key = score_key(static_cast<float>(std::exp2(step / 4096.0)));
     EXPECT_GE(key, last);
     EXPECT_LE(key, 0xffffu);
     EXPECT_NE(key, 0x7fffu);
@@ -72,10 +75,10 @@ TEST(ScoreKey, StepsAreFine) {
   auto sameKey = [](double score, double ratio) {
     return score_key(static_cast<float>(score)) == score_key(static_cast<float>(score * ratio));
   };
-  for (double octave = -125.9; octave < 126.9; octave += 0.37)
-    EXPECT_FALSE(sameKey(std::exp2(octave), 1 + 1.0 / 256)) << octave;
-  for (double octave = -12; octave < -2.1; octave += 0.37)
-    EXPECT_FALSE(sameKey(std::exp2(octave), 1 + 1.0 / 2560)) << octave;
+  for (int step = -340; step < 343; ++step)
+    EXPECT_FALSE(sameKey(std::exp2(0.37 * step), 1 + 1.0 / 256)) << step;
+  for (int step = -32; step < -6; ++step)
+    EXPECT_FALSE(sameKey(std::exp2(0.37 * step), 1 + 1.0 / 2560)) << step;
 }
 
 TEST(SummaryOrder, AThreadOwnsConsecutiveSummaries) {

@@ -36,17 +36,13 @@ public:
     for (int32_t b : missing)
       if (isForced(method, problem, position, b))
         wrong(fmt::format("forced block {} is missing", b));
-      else if (!near(expected, b, tolerance) &&
-               !(exact && (exact->scores[b] < exact->threshold ||
-                           near(*exact, b, tolerance + exact->rounding))))
+      else if (!near(expected, b, tolerance) && !rightOnExactWindows(b, true, tolerance))
         wrong(fmt::format("block {} is missing: its score {:.6g} is above the threshold {:.6g}", b,
                           expected.scores[b], expected.threshold));
       else
         report.ties++;
     for (int32_t b : extra) {
-      if (!near(expected, b, tolerance) &&
-          !(exact &&
-            (exact->scores[b] > exact->threshold || near(*exact, b, tolerance + exact->rounding))))
+      if (!near(expected, b, tolerance) && !rightOnExactWindows(b, false, tolerance))
         wrong(fmt::format("block {} has score {:.6g}, below the threshold {:.6g}", b,
                           expected.scores[b], expected.threshold));
       bool breaksRule = std::any_of(missing.begin(), missing.end(), [&](int32_t m) {
@@ -58,6 +54,16 @@ public:
   }
 
 private:
+  /// Whether leaving block b out (`missing`), or taking it, is right by the scores of the exact
+  /// windows, within the rounding of 16-bit summaries.
+  bool rightOnExactWindows(int32_t b, bool missing, double tolerance) const {
+    if (!exact)
+      return false;
+    bool right =
+        missing ? exact->scores[b] < exact->threshold : exact->scores[b] > exact->threshold;
+    return right || near(*exact, b, tolerance + exact->rounding);
+  }
+
   bool wellFormed(const int32_t *ids, int count) {
     auto causal = static_cast<int32_t>(expected.scores.size());
     for (int i = 0; i < problem.topk; ++i) {
