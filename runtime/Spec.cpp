@@ -24,6 +24,28 @@ std::string escape(std::string_view text) {
   return out;
 }
 
+/// Inverse of escape.
+std::string unescape(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    unsigned code = 0;
+    if (text[i] == '%' && i + 2 < text.size() &&
+        std::from_chars(&text[i + 1], &text[i + 1] + 2, code, 16).ptr == &text[i + 1] + 2) {
+      out += static_cast<char>(code);
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+/// A number that takes the whole text.
+template <typename T> bool readNumber(std::string_view text, T &value) {
+  auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return code == std::errc() && end == text.data() + text.size();
+}
+
 constexpr ConfigField kConfigFields[] = {
     {"attend_warps", &Config::attendWarps},     {"attend_producers", &Config::attendProducers},
     {"attend_stages", &Config::attendStages},   {"attend_keys", &Config::attendKeys},
@@ -64,6 +86,37 @@ std::string Spec::text() const {
   for (const auto &[param, value] : params)
     out += fmt::format(" set.{}={}", escape(param), escape(value));
   return out;
+}
+
+Result<Spec> Spec::parse(const std::string &text) {
+  Spec spec;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    size_t end = std::min(rest.find(' '), rest.size());
+    std::string_view item = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    size_t equals = item.find('=');
+    if (equals == std::string_view::npos)
+      return fail(ErrorKind::Usage, fmt::format("spec: '{}' is not NAME=VALUE", item));
+    std::string_view key = item.substr(0, equals), value = item.substr(equals + 1);
+    int Spec::*number = key == "heads"       ? &Spec::heads
+                        : key == "kv_heads"  ? &Spec::kvHeads
+                        : key == "head_dim"  ? &Spec::headDim
+                        : key == "value_dim" ? &Spec::valueDim
+                        : key == "block"     ? &Spec::block
+                        : key == "topk"      ? &Spec::topk
+                                             : nullptr;
+    if (number ? readNumber(value, spec.*number) && spec.*number > 0
+               : key == "scale" && readNumber(value, spec.scale))
+      continue;
+    if (Result<Dtype> dtype = parseDtype(std::string(value)); key == "dtype" && dtype)
+      spec.dtype = *dtype;
+    else if (key.substr(0, 4) == "set.")
+      spec.params[unescape(key.substr(4))] = unescape(value);
+    else
+      return fail(ErrorKind::Usage, fmt::format("spec: cannot read '{}'", item));
+  }
+  return spec;
 }
 
 std::string Config::text() const {

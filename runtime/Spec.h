@@ -30,6 +30,8 @@ struct Spec {
   double softmaxScale() const;
   /// Canonical one-line text, stable across processes: "heads=32 kv_heads=2 ... set.window=32".
   std::string text() const;
+  /// Inverse of text(), of the effective values. Error: Usage, naming the field.
+  static Result<Spec> parse(const std::string &text);
 };
 
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's

@@ -31,6 +31,20 @@ TEST(Spec, DefaultValueDimAndItsValueAreTheSameProgram) {
   EXPECT_EQ(implied.text(), given.text());
 }
 
+TEST(Spec, TextComesBack) {
+  Spec spec;
+  spec.heads = 12, spec.kvHeads = 3, spec.headDim = 96, spec.valueDim = 64, spec.block = 32,
+  spec.topk = 7;
+  spec.dtype = Dtype::FP16, spec.scale = 0.3;
+  spec.params["window"] = "32", spec.params["a b=%"] = "1 heads=4";
+  Result<Spec> again = Spec::parse(spec.text());
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->text(), spec.text());
+  EXPECT_EQ(again->params, spec.params);
+  for (const char *text : {"heads", "heads=0", "heads=x", "colour=1", "dtype=int8", "scale=big"})
+    EXPECT_FALSE(Spec::parse(text)) << text;
+}
+
 TEST(Spec, ParametersCannotImitateOtherText) {
   Spec one, two;
   one.params = {{"a", "1 set.b=2"}};
