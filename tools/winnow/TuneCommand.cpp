@@ -11,6 +11,7 @@
 #include <cmath>
 #include <csignal>
 #include <ctime>
+#include <filesystem>
 #include <fmt/format.h>
 #include <sstream>
 #include <thread>
@@ -208,6 +209,10 @@ public:
       return {};
     }
     completeOptions();
+    std::filesystem::path folder = std::filesystem::path(database).parent_path();
+    if (std::error_code code; !folder.empty() && !std::filesystem::is_directory(folder, code))
+      return fail(ErrorKind::Usage,
+                  fmt::format("--db {}: there is no folder {}", database, folder.string()));
     std::optional<TuningFile> file;
     Result<TuningFile> opened = TuningFile::open(database);
     if (!opened)
@@ -346,11 +351,7 @@ private:
                       "mean); {}",
                       report.done, report.skipped, report.failures.size(), seconds, gain,
                       database));
-      for (const TuningRecord &r : report.records)
-        for (const std::string &edge : r.edges)
-          say(fmt::format("{} {} at {} tokens: the best {} is the last value that was tried; a "
-                          "better one may lie beyond",
-                          r.key.phase, r.key.method, r.key.tokens, edge));
+      tellEdges(report.records);
     }
     for (const std::string &failure : report.failures)
       say(failure);
@@ -363,6 +364,18 @@ private:
       return fail(ErrorKind::DeviceFailed,
                   fmt::format("{} tasks gave no record", report.failures.size()));
     return {};
+  }
+
+  /// F28: the optimum may lie outside of what was tried.
+  static void tellEdges(const std::vector<TuningRecord> &records) {
+    std::map<std::string, int> counts;
+    for (const TuningRecord &record : records)
+      for (const std::string &edge : record.edges)
+        counts[edge]++;
+    for (const auto &[tunable, count] : counts)
+      say(fmt::format("the best {} is the last value that was tried in {} of {} tasks: a better "
+                      "one may lie beyond",
+                      tunable, count, records.size()));
   }
 
   Session &session;
