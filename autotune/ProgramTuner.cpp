@@ -53,6 +53,7 @@ compileCandidates(const TuneTask &task, const TuneCompiler &compiler, const Tune
       request["config"] = shortText(set->space.candidates[i].config);
       request["arch"] = task.key.arch;
       request["ptx"] = options.ptx;
+      request["gpu"] = options.gpus.front();
       request["nvrtc"] = options.nvrtcPath;
       request["directory"] = options.scratch;
       Result<Json> answer = worker.ask(request, options.compileTimeout);

@@ -18,6 +18,14 @@ constexpr int kCases = 3;                ///< adversarial inputs per candidate
 constexpr int kCheckedRows = 12;         ///< of a workload
 constexpr double kLeastMilliseconds = 2; ///< of launches behind one time: shorter ones are repeated
 
+/// The driver compiles PTX on one core of a process and keeps the result in its own cache: done
+/// here, in many processes, the one that measures finds it there. Where it fails, that one will say
+/// why.
+void warmDriverCache(const std::shared_ptr<const ProgramImage> &image, int gpu) {
+  if (auto device = BenchDevice::open(gpu))
+    (void)(*device)->load("candidate", image, /*ptx=*/true);
+}
+
 Result<Json> compileCandidate(const Json &request) {
   CompileRequest compile;
   compile.method = request.value("method", "");
@@ -34,6 +42,8 @@ Result<Json> compileCandidate(const Json &request) {
   Cache cache(options);
   ObtainedProgram program;
   WINNOW_TRY(program, obtainProgram(compile, cache));
+  if (compile.asPtx)
+    warmDriverCache(program.image, request.value("gpu", 0));
   return Json{{"path", fmt::format("{}/{}.winnow", options.directory, program.image->key)}};
 }
 
