@@ -122,7 +122,17 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
       kernels.push_back(kernel);
   }
   // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
-  Result<BuiltKernel> attend = target.hasWarpgroupMma && target.hasBulkCopy
+  // Where both are there, warps share less: what one of them does not want, it skips, and groups of
+  // few heads have many tokens in 64 rows.
+  bool canUseWarpgroups = target.hasWarpgroupMma && target.hasBulkCopy;
+  if (config.attendForm == 0)
+    config.attendForm = canUseWarpgroups ? 1 : 2;
+  if (config.attendForm == 1 && !canUseWarpgroups)
+    return fail(
+        ErrorKind::Unsupported,
+        llvm::formatv("attend_form=1 needs products of warpgroups, which {0} has not", target.arch)
+            .str());
+  Result<BuiltKernel> attend = config.attendForm == 1
                                    ? buildAttendWarpgroups(module, plan, target, config, maps)
                                    : buildAttend(module, plan, target, config);
   if (!attend)
@@ -164,6 +174,7 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
 
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> tunables = {
+      {"attend_form", &Config::attendForm, {1, 2}, 0, true},
       {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 7, 8, 12, 16}},
       {"attend_producers", &Config::attendProducers, {1, 2, 4, 8}},
       {"attend_stages", &Config::attendStages, {2, 3, 4, 5, 6, 7, 8, 9, 10}},
@@ -178,7 +189,7 @@ const std::vector<LegalTunable> &legalConfigValues() {
       {"score_poly", &Config::scorePoly, {1, 4, 8}, 0, true},
   };
   // A field without an entry would never be checked.
-  static_assert(sizeof(Config) == 12 * sizeof(int));
+  static_assert(sizeof(Config) == 13 * sizeof(int));
   return tunables;
 }
 
