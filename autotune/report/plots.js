@@ -13,17 +13,17 @@ function make(space, tag, attributes, children) {
 const html = (tag, attributes, ...children) => make(null, tag, attributes, children);
 const svg = (tag, attributes, ...children) => make("http://www.w3.org/2000/svg", tag, attributes, children);
 
-const percent = (value, digits = 1) => `${(100 * value).toFixed(digits)} %`;
+const percent = (value, digits = 1) => `${(100 * value).toFixed(digits)}\u00a0%`;
 const signedPercent = (value) => `${value > 0 ? "+" : ""}${percent(value)}`;
-const milliseconds = (value) => value.toFixed(value < 0.1 ? 4 : 3);
+const milliseconds = (value) => value.toFixed(value < 0.1 ? 4 : value < 10 ? 3 : value < 100 ? 2 : 1);
 const grouped = (value) => value.toLocaleString("en-US");
 const short = (value) =>
   value >= 1048576 && value % 1048576 === 0 ? `${value / 1048576}M` :
   value >= 1024 && value % 1024 === 0 ? `${value / 1024}k` : String(value);
 
-// Between 3 and 6 round values from low to high.
+// Up to 6 round values from low to high.
 function ticks(low, high) {
-  const raw = (high - low) / 4, power = 10 ** Math.floor(Math.log10(raw));
+  const raw = (high - low) / 5, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].find((m) => m * power >= raw) * power;
   const list = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) list.push(i * step);
@@ -53,9 +53,10 @@ function tunablePictures(candidates) {
   const best = candidates.find((c) => c.isBest);
   if (!best || candidates.length < 2) return [];
   const names = [...new Set(candidates.flatMap((c) => Object.keys(c.values)))];
-  // Candidates far behind would squeeze the rest: they stand at the upper edge.
-  const slowest = Math.max(...candidates.map((c) => c.high || c.ms));
-  const limit = slowest > 1.6 * best.ms ? 1.5 * best.ms : slowest;
+  // Few that are far behind would squeeze the rest: they stand at the upper edge.
+  const sorted = candidates.map((c) => c.ms).sort((a, b) => a - b);
+  const slowest = Math.max(...candidates.map((c) => c.high || c.ms)), most = sorted[Math.floor(0.9 * (sorted.length - 1))];
+  const limit = slowest - best.ms > 1.5 * (most - best.ms) && most > best.ms ? most + 0.15 * (most - best.ms) : slowest;
   const fastest = Math.min(...candidates.map((c) => c.low || c.ms));
   const margin = (limit - fastest) * 0.06 || best.ms * 0.01;
   const low = fastest - margin, high = limit + margin;
@@ -104,7 +105,7 @@ function tunableLegend() {
     item(svg("circle", { class: "hollow", r: 3.6 }), "default"),
     item(svg("circle", { class: "point", r: 2.8 }), "differs from winner or default in this tunable alone"),
     item(svg("circle", { class: "point other", r: 2.8 }), "differs in others too"),
-    item(svg("path", { class: "point", d: "M0 -4l4 7h-8Z" }), "more than half slower than the winner"));
+    item(svg("path", { class: "point", d: "M0 -4l4 7h-8Z" }), "slower than the scale shows"));
 }
 
 // Sorted dots: points of {value, key, words}, on a scale that is even up to 1 % and logarithmic above.
@@ -141,14 +142,14 @@ function floorPicture(points, top, label, open) {
   const overlaps = columns.some((c) => c.parts.some(([overlap]) => overlap > 0));
   const slot = 30, gap = 14;
   const count = columns.reduce((sum, c) => sum + c.parts.length, 0);
-  const width = Math.max(150, 52 + count * slot + columns.length * gap), height = overlaps ? 216 : 204;
-  const box0 = height - (overlaps ? 38 : 24);
+  const width = Math.max(150, 52 + count * slot + columns.length * gap), height = overlaps ? 220 : 204;
+  const box0 = height - (overlaps ? 42 : 24);
   const place = (share) => box0 - (share / top) * (box0 - 8);
   const lines = [];
   for (let share = 0; share <= top + 1e-9; share += 0.25) lines.push([place(share), percent(share, 0)]);
   const picture = frame(width, height, () => lines, label);
   if (overlaps)
-    picture.root.append(svg("text", { class: "tiny", x: picture.left - 6, y: box0 + 13, "text-anchor": "end" }, "overlap"));
+    picture.root.append(svg("text", { class: "tiny", x: picture.left - 6, y: box0 + 18, "text-anchor": "end" }, "overlap"));
   picture.root.append(svg("text", { class: "tiny", x: picture.left - 6, y: height - 7, "text-anchor": "end" }, "tokens"));
   let x = picture.left + gap / 2;
   for (const { tokens, parts } of columns) {
@@ -163,7 +164,7 @@ function floorPicture(points, top, label, open) {
       if (here.length > 2)
         picture.root.append(svg("line", { class: "median", x1: x + 4, x2: x + slot - 4, y1: y, y2: y }));
       if (overlaps)
-        picture.root.append(svg("text", { class: "tiny", x: middle, y: box0 + 13, "text-anchor": "middle" },
+        picture.root.append(svg("text", { class: "tiny", x: middle, y: box0 + 18, "text-anchor": "middle" },
           overlap ? String(overlap) : "–"));
       x += slot;
     }

@@ -58,8 +58,8 @@ function buildSummary() {
   if (head.floor_share)
     list.append(item("of the floor", percent(head.floor_share, 0), "median; see ", html("a", { href: "#floor" }, "the floor")));
   if (keys.length)
-    list.append(item("keys", grouped(head.keys), `${grouped(head.measured)} measured, ` +
-      `${grouped(head.keys - head.measured)} chosen by the model`));
+    list.append(item("keys", grouped(head.keys), head.measured === head.keys ? "all measured" :
+      `${grouped(head.measured)} measured, ${grouped(head.keys - head.measured)} chosen by the model`));
   if (head.tried + head.pruned)
     list.append(item("candidates run", grouped(head.tried), `${grouped(head.rejected)} of them rejected; ` +
       `${grouped(head.pruned)} more pruned before compiling`));
@@ -87,23 +87,24 @@ const column = (name, value, options = {}) => ({ name, value, show: value, numbe
 const text = { number: false };
 const columns = [
   column("phase", (k) => k.phase, text),
-  column("method", (k) => k.method, text),
-  ...(head.devices.length > 1 ? [column("GPU", (k) => k.device, text)] : []),
+  column("method", (k) => k.method, { number: false, cell: "name" }),
+  ...(head.devices.length > 1 ? [column("GPU", (k) => k.device, { number: false, cell: "name" })] : []),
   column("d", (k) => k.head_dim), column("G", (k) => k.group), column("block", (k) => k.block),
-  column("top-k", (k) => k.topk),
+  column("top\u2011k", (k) => k.topk),
   column("tokens", (k) => k.tokens, { show: (k) => grouped(k.tokens) }),
   column("overlap", (k) => k.overlap, { show: (k) => (k.overlap ? k.overlap : "–") }),
   column("winner", (k) => configs[k.config], { number: false, show: (k) => configCell(k.config), cell: "config" }),
   column("ms", (k) => k.ms, { show: (k) => milliseconds(k.ms) }),
   column("interval", (k) => (k.ms ? (k.high - k.low) / k.ms : 0), { show: (k) => interval(k.low, k.high),
-    hint: "95 % confidence interval of the median; sorts by its width relative to the time" }),
+    hint: "95\u00a0% confidence interval of the median; sorts by its width relative to the time" }),
   column("default ms", (k) => k.default_ms, { show: (k) => (k.default_ms ? milliseconds(k.default_ms) : "") }),
   column("speed-up", (k) => k.speedup, { show: (k) => (k.speedup ? times(k.speedup) : "") }),
   column("floor ms", (k) => k.floor_ms, { show: (k) => (k.floor_ms ? milliseconds(k.floor_ms) : "") }),
   column("of floor", (k) => k.floor_share, { show: (k) => (k.floor_share ? percent(k.floor_share, 0) : ""),
     hint: "floor time over measured time" }),
   column("origin", (k) => k.origin, text), column("effort", (k) => k.effort, text),
-  column("edges", (k) => k.edges.length, { number: false, cell: "edges", show: (k) => k.edges.map((e) => html("code", {}, e)),
+  column("edges", (k) => k.edges.length, { number: false, cell: "edges", show: (k) =>
+    k.edges.map((e) => [html("code", { title: e }, e.replace(/^(attend|score)_/, "")), " "]),
     hint: "tunables whose best value is the first or last that was tried: the best may lie beyond" }),
 ];
 const cellClass = (c) => c.cell || (c.number ? "num" : "plain");
@@ -210,7 +211,7 @@ function buildDetail(k) {
   panel.append(html("h3", {}, keyWords(k)), html("p", {}, k.origin === "model"
     ? `The performance model chose this configuration and expects ${milliseconds(k.ms)} ms. Nothing was run.`
     : `The winner of ${plural(k.tried, "candidate")} takes ${milliseconds(k.ms)} ms` +
-      `${interval(k.low, k.high) ? ` (95 % interval ${interval(k.low, k.high)})` : ""}${gain}.` +
+      `${interval(k.low, k.high) ? ` (95\u00a0% interval ${interval(k.low, k.high)})` : ""}${gain}.` +
       `${k.floor_share ? ` The tensor cores alone would need ${milliseconds(k.floor_ms)} ms, ${percent(k.floor_share)} of it.` : ""}`));
   if (k.edges.length)
     panel.append(html("p", { class: "edges" }, "At the edge of what was tried: ",
@@ -277,7 +278,7 @@ function buildRegret() {
     if (r.count) words.push(`Median ${percent(r.median)}, worst ${percent(r.worst)}, ${plural(r.count, "key")}.`);
     const broken = r.pruned + r.rejected;
     if (broken) words.push(`For ${plural(broken, "key")} it would not have run.`);
-    if (r.missing) words.push(`For ${plural(r.missing, "key")} it was not measured.`);
+    if (r.missing) words.push(`For ${plural(r.missing, "key")} it was not among the candidates.`);
     const caption = html("figcaption", {}, html("b", {}, name), `: ${what}. `, words.join(" "));
     pictures.append(html("figure", { class: "wide" }, caption, r.count
       ? regretPicture(points(kind), r.median, highest, `Regret of ${name}: ${words.join(" ")}`, openKey)

@@ -26,7 +26,7 @@ HOSTILE = "</script><script>throw 1</script><!-- <b>\"bold\"</b> & {{title}}"
 
 
 def spec(head_dim, group, block, topk):
-    return (f"heads={2 * group} kv_heads=2 head_dim={head_dim} value_dim={head_dim} block={block} topk={topk} dtype=bf16 "
+    return (f"heads={8 * group} kv_heads=8 head_dim={head_dim} value_dim={head_dim} block={block} topk={topk} dtype=bf16 "
             f"scale={head_dim ** -0.5:.6g} set.init=1 set.local={topk // 3}")
 
 
@@ -38,8 +38,8 @@ def key(phase, method, head_dim, group, topk, tokens, overlap, device=DEVICE):
 def keys(count):
     """`count` keys, in a fixed order."""
     shapes = [(method, d, g, topk, tokens)
-              for method in ("method_a", "method_b") for tokens in (16384, 131072, 2048, 1048576)
-              for g in (16, 4) for topk in (96, 16, 32, 64) for d in (128, 64)]
+              for d in (128, 64) for topk in (96, 16, 32, 64) for g in (16, 4) for method in ("method_a", "method_b")
+              for tokens in (16384, 131072, 2048, 1048576)]
     listed = []
     for method, d, g, topk, tokens in shapes:
         listed.append(key("select", method, d, g, topk, tokens, 0))
@@ -65,8 +65,8 @@ def sweep(key, limit, rng, hostile=False):
     """Lines of one key: its record, then its trials."""
     phase, tokens = key["phase"], key["tokens"]
     fields = dict(item.split("=") for item in key["spec"].split(" "))
-    topk, group, head_dim = int(fields["topk"]), int(fields["heads"]) // 2, int(fields["head_dim"])
-    floor = tokens * 2 * group * head_dim * (topk * 64 if phase == "attend" else tokens / 32) * 4 / 900e12 * 1e3
+    topk, group, head_dim = int(fields["topk"]), int(fields["heads"]) // 8, int(fields["head_dim"])
+    floor = tokens * 8 * group * head_dim * (topk * 64 if phase == "attend" else tokens / 64) * 4 / 800e12 * 1e3
     slow = 1.35 + 0.9 / math.sqrt(1 + key["overlap"]) + 0.25 * (head_dim == 64) + 0.12 * (group == 4) + 20 / tokens ** 0.5
     # Every shape likes its tunables a little differently.
     taste = {(name, value): rng.gauss(1, 0.018) for name, values in TUNABLES[phase].items() for value in values}
@@ -131,7 +131,7 @@ def tuned_file(path, count, candidates, seed=1, models=True, hostile=True):
         lines += sweep(one, candidates, rng, hostile)
         if models and i % 3:
             lines.append(model_record(one, rng))
-    if models and count > 10:
+    if hostile:
         lines.append(model_record(dict(keys(1)[0], method="method_b", device="another test device"), rng))
     for line in lines:
         for name in ("ms", "low", "high", "default_ms", "floor_ms"):
