@@ -82,8 +82,8 @@ public:
 
   Json figures() {
     Json list = Json::array();
-    for (size_t i = 0; i < keys.size(); ++i)
-      list.push_back(keyFigures(keys[i]));
+    for (const KeyLines &key : keys)
+      list.push_back(keyFigures(key));
     Json head = headFigures();
     Json regret = Json::object();
     for (const char *choice : kChoices)
@@ -140,15 +140,15 @@ private:
 
   /// The nearest other measured key of the same GPU: what a look-up would have found if this key
   /// had not been tuned.
-  const TuningRecord *neighbourOf(const KeyLines &key) const {
-    const TuningRecord *nearest = nullptr;
+  const KeyLines *neighbourOf(const KeyLines &key) const {
+    const KeyLines *nearest = nullptr;
     double least = kReach;
     for (const KeyLines &other : keys) {
       if (&other == &key || !other.measured() || other.record->key.device != key.record->key.device)
         continue;
       std::optional<double> distance = problemDistance(key.record->key, other.record->key);
       if (distance && (nearest ? *distance < least : *distance <= least)) {
-        nearest = other.record;
+        nearest = &other;
         least = *distance;
       }
     }
@@ -181,14 +181,11 @@ private:
     choices["default"] = choiceFigures(key, Config());
     if (const TuningRecord *model = modelFor(key.record->key)) {
       choices["model"] = choiceFigures(key, model->config);
-      choices["model"]["from"] = model->key.device;
+      choices["model"]["device"] = model->key.device;
     }
-    if (const TuningRecord *neighbour = neighbourOf(key)) {
-      choices["neighbour"] = choiceFigures(key, neighbour->config);
-      const TuningKey &from = neighbour->key;
-      choices["neighbour"]["from"] = fmt::format(
-          "{} {}, d {}, G {}, top-{}, {} tokens, overlap {}", from.phase, from.method,
-          from.spec.headDim, from.spec.group(), from.spec.topk, from.tokens, from.overlap);
+    if (const KeyLines *neighbour = neighbourOf(key)) {
+      choices["neighbour"] = choiceFigures(key, neighbour->record->config);
+      choices["neighbour"]["key"] = neighbour - keys.data();
     }
     return choices;
   }

@@ -10,15 +10,14 @@
 namespace winnow {
 
 /// All figures as one object:
-///   head      devices, drivers, dates, protocols, counts; geomean, best and worst speed-up
-///   (default
-///             time / tuned time), each with the index of its key
+///   head      devices, drivers, dates, protocols, counts; speed-ups (default time / tuned time):
+///             geomean, best and worst, with the index of the key
 ///   configs, reasons, outcomes   texts that trials name by index
 ///   keys      one object per key, best record first by outranks(), sorted by shape. `trials`:
 ///             [config, outcome, reason or -1, ms, low, high, rounds], the times left out where
 ///             there are none. `choices`: what the default, the model and the nearest neighbour
 ///             would have run, with `fate` (measured, pruned, rejected or missing: not among the
-///             trials) and `regret`, ms / best - 1
+///             trials) and `regret`, ms / best - 1; the model's device, the neighbour's key
 ///   regret    per way of choosing: count, median and worst regret, and how many of each other fate
 ///   pruned, rejected   groups of trials by reason, numbers blanked, with an example
 /// `faults` of the lines are taken over. Lines may be empty.

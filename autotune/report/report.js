@@ -197,7 +197,8 @@ function candidatesOf(k) {
 }
 
 function choiceWords(choice, k) {
-  const config = [html("code", {}, configs[choice.config]), choice.from ? ` (${choice.from})` : "", ": "];
+  const config = [html("code", {}, configs[choice.config]), choice.device ? ` (for ${choice.device})` : "",
+    choice.key !== undefined ? [" (", keyLink(choice.key), ")"] : "", ": "];
   if (choice.fate !== "measured")
     return [...config, choice.fate === "missing" ? "not among the candidates measured here" : `${choice.fate} here`];
   return [...config, choice.config === k.config ? "the winner" : `${milliseconds(choice.ms)} ms, ${signedPercent(choice.regret)}`];

@@ -99,9 +99,10 @@ TEST(Report, RegretOfEachWayOfChoosing) {
       choices = key["choices"];
   EXPECT_NEAR(choices["default"]["regret"], 0.2, 1e-9); // as measured beside the winner
   EXPECT_EQ(choices["neighbour"]["fate"], "measured");
+  EXPECT_EQ(choices["neighbour"]["key"], 0);
   EXPECT_NEAR(choices["neighbour"]["regret"], 0.1, 1e-9);
   EXPECT_EQ(choices["model"]["fate"], "pruned");
-  EXPECT_EQ(choices["model"]["from"], "another device");
+  EXPECT_EQ(choices["model"]["device"], "another device");
 
   // Neighbours: 10 % here, 50 % at 2048; at 1048576 that of 16384 was not tried.
   const auto &neighbour = figures["regret"]["neighbour"];
@@ -124,7 +125,7 @@ TEST(Report, TheModelOfThisDeviceComesFirst) {
   }
   for (const auto &key : reportFigures(lines)["keys"])
     if (key["origin"] == "measured") {
-      EXPECT_EQ(key["choices"]["model"]["from"], "test device");
+      EXPECT_EQ(key["choices"]["model"]["device"], "test device");
       EXPECT_EQ(key["choices"]["model"]["regret"], 0); // the winner
     }
 }

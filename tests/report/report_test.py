@@ -134,7 +134,7 @@ def main():
                 chrome.open(typical, *size, scheme, mobile=name == "phone")
                 chrome.click("#keys tr.key:nth-of-type(2) .opener")
                 expect_quiet(chrome, f"{name}, {scheme}")
-                chrome.screenshot(at(f"{name}-{scheme}.png"))
+                chrome.screenshot(at(f"{name}-{scheme}.png"), whole=scheme == "light")
         chrome.open(typical, 1280, 900, "light")
         test_using(chrome, figures)
         expect_quiet(chrome, "after use")

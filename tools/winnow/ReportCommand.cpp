@@ -52,7 +52,7 @@ private:
     // A page travels: it names the file, not the folders of this machine.
     std::string name = path.substr(path.rfind('/') + 1);
     for (const std::string &fault : lines.faults)
-      all.faults.push_back(name + ": " + fault);
+      all.faults.push_back(fmt::format("{}: {}", name, fault));
     std::move(lines.records.begin(), lines.records.end(), std::back_inserter(all.records));
     std::move(lines.trials.begin(), lines.trials.end(), std::back_inserter(all.trials));
     return {};
