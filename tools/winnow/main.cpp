@@ -23,6 +23,7 @@ int main(int argc, char **argv) {
   addCheckCommand(app, session);
   addBenchCommand(app, session);
   addTuneCommand(app, session);
+  addReportCommand(app, session);
   addMethodsCommand(app, session);
   addDoctorCommand(app, session);
   addCacheCommand(app, session);
