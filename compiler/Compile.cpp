@@ -289,6 +289,27 @@ Result<std::string> programKey(const CompileRequest &request) {
   return key.key();
 }
 
+Result<Spec> completeSpec(const std::string &method, const Spec &given) {
+  Result<MethodInfo> text = loadMethod(method);
+  if (!text)
+    return tl::unexpected<Error>(text.error());
+  Session session;
+  auto module = parseMethod(session, *text);
+  if (!module)
+    return tl::unexpected<Error>(module.error());
+  Spec spec = given;
+  spec.valueDim = given.valueWidth();
+  spec.scale = given.softmaxScale();
+  for (NamedAttribute param : (*module->get().getOps<select::MethodOp>().begin()).getParams()) {
+    auto number = dyn_cast<IntegerAttr>(param.getValue());
+    auto word = dyn_cast<StringAttr>(param.getValue());
+    spec.params.try_emplace(param.getName().str(), number ? std::to_string(number.getInt())
+                                                   : word ? word.str()
+                                                          : "");
+  }
+  return spec;
+}
+
 /// "sm_80" -> "compute_80".
 static std::string virtualArch(StringRef arch) { return "compute_" + arch.split('_').second.str(); }
 

@@ -35,6 +35,10 @@ Result<ProgramImage> compileProgram(const CompileRequest &request);
 /// NVRTC build.
 Result<std::string> programKey(const CompileRequest &request);
 
+/// The spec with every parameter of the method filled in, and value_dim and scale: what tuned
+/// configurations are filed under. Errors: Usage for an unknown method or a broken text.
+Result<Spec> completeSpec(const std::string &method, const Spec &spec);
+
 /// A field of Config and the values that kernels can be built with, besides 0 for the default.
 struct LegalTunable {
   const char *name; ///< as Config::parse takes it

@@ -1,15 +1,9 @@
 // Files of the source tree that travel inside the compiler as bytes: device headers and built-in
 // methods. Nothing has to be found on the user's disk (fault F22).
 #pragma once
-#include <string_view>
-#include <vector>
+#include "runtime/EmbeddedFile.h"
 
 namespace winnow {
-
-struct EmbeddedFile {
-  const char *name; ///< file name without folder
-  std::string_view text;
-};
 
 const std::vector<EmbeddedFile> &embeddedDeviceHeaders(); ///< templates/, in a fixed order
 const std::vector<EmbeddedFile> &embeddedMethods(); ///< dialect/methods/, in alphabetical order

@@ -12,6 +12,11 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
     return tl::unexpected(driver.error());
   std::unique_ptr<Engine> engine(new Engine);
   engine->gpu = *driver;
+  Result<std::unique_ptr<ConfigChooser>> chooser =
+      ConfigChooser::create(std::move(options.tuning), options.hook);
+  if (!chooser)
+    return tl::unexpected(chooser.error());
+  engine->chooser = std::move(*chooser);
   engine->images = std::make_unique<KernelStore>(std::move(options.cache), std::move(options.hook));
   engine->allowPtx = options.allowPtx;
   return engine;
@@ -51,9 +56,10 @@ Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device) {
   return byKey.emplace(name, std::move(*loaded)).first->second;
 }
 
-Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
-  if (Status status = completeArch(request, device); !status)
-    return tl::unexpected(status.error());
+Result<Engine::Prepared> Engine::prepareWith(const ProgramRequest &asked, const Config &config,
+                                             int device) {
+  ProgramRequest request = asked;
+  request.config = config;
   Result<KernelStore::Found> found = images->prepare(request);
   if (!found)
     return tl::unexpected(found.error());
@@ -68,13 +74,42 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
   }
   if (!loaded)
     return tl::unexpected(loaded.error());
-  std::lock_guard<std::mutex> lock(mutex);
-  byRequest[{request.text(), device}] = *loaded;
-  return Prepared{*loaded, found->origin};
+  return Prepared{*loaded, found->origin, nullptr};
 }
 
-Result<std::shared_ptr<const LoadedProgram>> Engine::find(ProgramRequest request,
-                                                          int device) const {
+Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
+  if (Status status = completeArch(request, device); !status)
+    return tl::unexpected(status.error());
+  Result<DeviceInfo> info = gpu->device(device);
+  if (!info)
+    return tl::unexpected(info.error());
+  Result<ChosenConfig> choice = chooser->choose(request, info->name);
+  if (!choice)
+    return tl::unexpected(choice.error());
+  Result<Prepared> prepared = prepareWith(request, choice->config, device);
+  if (!prepared && choice->isTuned() && !chooser->replays()) {
+    // What was tuned elsewhere must not take away what works here.
+    if (Result<Prepared> plain = prepareWith(request, request.config, device)) {
+      choice = chooser->overrule(request, info->name, prepared.error().message);
+      prepared = std::move(plain);
+    }
+  }
+  if (!prepared)
+    return prepared;
+  bool selects = prepared->program->image().selectHeads > 0;
+  choice->built = prepared->program->image().config.text();
+  prepared->choice = std::make_shared<const ChosenConfig>(std::move(*choice));
+  bool isNew = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    isNew = byRequest.insert_or_assign({request.text(), device}, *prepared).second;
+  }
+  if (isNew)
+    chooser->logChoice(request, info->name, *prepared->choice, selects);
+  return prepared;
+}
+
+Result<Engine::Prepared> Engine::find(ProgramRequest request, int device) const {
   if (Status status = completeArch(request, device); !status)
     return tl::unexpected(status.error());
   std::lock_guard<std::mutex> lock(mutex);
@@ -96,9 +131,15 @@ Result<Engine::Prepared> Engine::prepareImage(const std::string &path, int devic
       loadOnce(std::make_shared<const ProgramImage>(std::move(*image)), device);
   if (!loaded)
     return tl::unexpected(loaded.error());
+  ChosenConfig choice;
+  choice.config = request.config;
+  choice.built = request.config.text();
+  choice.select.rung = choice.attend.rung = Rung::Given;
+  choice.select.why = choice.attend.why = "as in the image file";
+  Prepared prepared{*loaded, ImageOrigin::Disk, std::make_shared<const ChosenConfig>(choice)};
   std::lock_guard<std::mutex> lock(mutex);
-  byRequest[{request.text(), device}] = *loaded;
-  return Prepared{*loaded, ImageOrigin::Disk};
+  byRequest[{request.text(), device}] = prepared;
+  return prepared;
 }
 
 } // namespace winnow

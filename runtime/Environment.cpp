@@ -17,7 +17,13 @@ const std::vector<EnvironmentEntry> &environmentRegistry() {
        "path of the CUDA driver library (unset: libcuda.so.1 of the loader)"},
       {V::WinnowNvrtc, "WINNOW_NVRTC",
        "path of libnvrtc (unset: loader path, CUDA toolkit, Python packages)"},
+      {V::WinnowTuned, "WINNOW_TUNED",
+       "files of tuned configurations beside the shipped ones, separated by ':' (unset: the user's "
+       "own alone)"},
       {V::XdgCacheHome, "XDG_CACHE_HOME", "base of user caches (unset: $HOME/.cache)"},
+      {V::XdgDataHome, "XDG_DATA_HOME",
+       "base of user data: winnow/tuned.jsonl holds tuned configurations (unset: "
+       "$HOME/.local/share)"},
       {V::Home, "HOME", "home directory (unset: kernels are cached in memory only)"},
       {V::CudaHome, "CUDA_HOME",
        "CUDA toolkit, searched for libnvrtc (unset: CUDA_PATH, /usr/local/cuda)"},

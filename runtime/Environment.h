@@ -12,7 +12,9 @@ enum class EnvironmentVariable {
   WinnowCacheLimitMb,  ///< size limit of the kernel cache
   WinnowLibcuda,       ///< path of the CUDA driver library
   WinnowNvrtc,         ///< path of libnvrtc
+  WinnowTuned,         ///< files of tuned configurations, separated by ':'
   XdgCacheHome,
+  XdgDataHome,
   Home,
   CudaHome,
   CudaPath,

@@ -27,7 +27,12 @@ bool satisfies(const ProgramImage &image, const ProgramRequest &request) {
 } // namespace
 
 std::string ProgramRequest::text() const {
-  return fmt::format("method={} arch={} {} {}", method, arch, spec.text(), config.text());
+  std::string text =
+      fmt::format("method={} arch={} {} {}", method, arch, spec.text(), config.text());
+  if (!isOpen(config, "select") && !isOpen(config, "attend"))
+    return text; // nothing is left for the workload to decide
+  const Workload bucket = workload.bucket();
+  return text + fmt::format(" tokens={} overlap={}", bucket.tokens, bucket.overlap);
 }
 
 const char *name(ImageOrigin origin) {

@@ -3,6 +3,7 @@
 // compiling (fault F31).
 #pragma once
 #include "runtime/Cache.h"
+#include "runtime/TunedLadder.h"
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -14,9 +15,11 @@ struct ProgramRequest {
   std::string method; ///< built-in name or path of a method's text
   Spec spec;
   Config config;
-  std::string arch; ///< Target::arch
+  std::string arch;       ///< Target::arch
+  Workload workload = {}; ///< what the configuration is chosen for, where `config` leaves that open
 
-  /// Canonical one-line text: equal requests have equal text.
+  /// Canonical one-line text: equal requests have equal text. Workloads are equal when they fall
+  /// into one bucket.
   std::string text() const;
 };
 
@@ -27,6 +30,12 @@ struct CompileHook {
   std::function<Result<std::string>(const ProgramRequest &)> key;
   /// Builds the image; its `key` must be what `key` returned.
   std::function<Result<ProgramImage>(const ProgramRequest &)> build;
+  /// May be empty. Refuses, in milliseconds, what `build` would refuse: tuned configurations pass
+  /// here before they are used (fault F13).
+  std::function<Status(const ProgramRequest &)> check = {};
+  /// May be empty. The request's spec with the method's own parameters filled in, as tuned
+  /// configurations name them.
+  std::function<Result<Spec>(const ProgramRequest &)> complete = {};
 };
 
 /// Where an image came from (fault F40).
