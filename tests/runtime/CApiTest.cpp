@@ -1,6 +1,7 @@
 // The C API on the fake driver, through the header alone: prepare, find, launch, errors, other
 // versions of the structs, and what the shared library exports (F06, F15, F16, F34, F35).
 #include "TestSupport.h"
+#include "TunedSamples.h"
 #include "runtime/CudaTypes.h"
 #include "runtime/winnow.h"
 #include <cstring>
@@ -239,6 +240,105 @@ TEST_F(CApi, StructsOfOtherVersions) {
   winnow_program_destroy(program);
   newer.added = &newer;
   EXPECT_EQ(winnow_prepare(engine, &newer.known, 0, &program, nullptr), WINNOW_UNSUPPORTED);
+}
+
+/// An engine whose tuned file holds one measurement of "m" on the fake GPU.
+class TunedCApi : public CApi {
+protected:
+  void SetUp() override {
+    CApi::SetUp();
+    TuningKey key = sampleKey();
+    key.spec.valueDim = 128;
+    writeBytes(file, recordLine(sampleRecord(key, 4)));
+    hook.check = [](void *user, const winnow_spec *request, winnow_sink sink,
+                    void *context) -> int {
+      std::string refusal = "no such stages";
+      if (std::string(request->config).find("attend_stages=4") == std::string::npos ||
+          !static_cast<SampleCompiler *>(user)->broken)
+        return WINNOW_OK;
+      sink(context, refusal.data(), refusal.size());
+      return WINNOW_UNSUPPORTED;
+    };
+    options.struct_size = sizeof(options);
+    options.cache_dir = "";
+    options.compiler = &hook;
+    options.driver_path = kFake;
+    options.tuned_files = file.c_str();
+    options.log = [](void *user, const char *line) {
+      static_cast<std::vector<std::string> *>(user)->emplace_back(line);
+    };
+    options.log_user = &log;
+  }
+  void reopen() {
+    winnow_engine_destroy(engine);
+    ASSERT_EQ(winnow_engine_create(&options, &engine), WINNOW_OK) << winnow_last_error();
+  }
+  winnow_rung rungOf(const winnow_spec &s, int32_t phase = WINNOW_ATTEND) {
+    winnow_program *program = nullptr;
+    EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK) << winnow_last_error();
+    winnow_rung rung{};
+    EXPECT_EQ(winnow_program_rung(program, phase, &rung), WINNOW_OK) << winnow_last_error();
+    winnow_program_destroy(program);
+    return rung;
+  }
+
+  std::string file = dir / "tuned.jsonl";
+  winnow_compiler hook = compiler.interface();
+  winnow_engine_options options{};
+  std::vector<std::string> log;
+};
+
+TEST_F(TunedCApi, F40ProgramsSayWhereTheirTunablesComeFrom) {
+  reopen();
+  winnow_spec s = spec();
+  EXPECT_EQ(rungOf(s), WINNOW_TUNED_EXACT);
+  s.expected_tokens = 2048;
+  EXPECT_EQ(rungOf(s), WINNOW_TUNED_NEAREST);
+  EXPECT_EQ(log.size(), 2u); // the selection's default, and the second attention
+  s.config = "attend_stages=2";
+  EXPECT_EQ(rungOf(s), WINNOW_TUNED_GIVEN);
+  winnow_program *found = nullptr;
+  ASSERT_EQ(winnow_find(engine, &s, 0, &found), WINNOW_OK);
+  EXPECT_EQ(winnow_program_config(found), sampleImage().config.text());
+  winnow_rung rung{};
+  EXPECT_EQ(winnow_program_rung(found, WINNOW_ALL, &rung), WINNOW_INVALID);
+  EXPECT_EQ(winnow_program_rung(nullptr, WINNOW_ATTEND, &rung), WINNOW_INVALID);
+  winnow_program_destroy(found);
+  options.no_tuning = 1;
+  reopen();
+  EXPECT_EQ(rungOf(spec()), WINNOW_TUNED_DEFAULT);
+}
+
+TEST_F(TunedCApi, F13TheCallersCheckDecides) {
+  compiler.broken = true;
+  options.cache_dir = cache.c_str();
+  reopen();
+  winnow_spec s = spec();
+  winnow_program *program = nullptr;
+  EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_COMPILE_FAILED);
+  ASSERT_EQ(log.size(), 1u);
+  EXPECT_NE(log[0].find("no such stages"), std::string::npos) << log[0];
+}
+
+TEST_F(TunedCApi, F14DecisionsTravelAsText) {
+  reopen();
+  EXPECT_EQ(rungOf(spec()), WINNOW_TUNED_EXACT);
+  std::string decisions, again;
+  winnow_sink sink = [](void *context, const void *data, size_t size) {
+    static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
+  };
+  ASSERT_EQ(winnow_engine_export_decisions(engine, sink, &decisions), WINNOW_OK);
+  EXPECT_EQ(winnow_engine_export_decisions(engine, nullptr, nullptr), WINNOW_INVALID);
+  options.tuned_files = "";
+  options.decisions = decisions.c_str();
+  options.replay_only = 1;
+  reopen();
+  EXPECT_EQ(rungOf(spec()), WINNOW_TUNED_EXACT);
+  winnow_spec other = spec("other");
+  winnow_program *program = nullptr;
+  EXPECT_EQ(winnow_prepare(engine, &other, 0, &program, nullptr), WINNOW_NOT_READY);
+  ASSERT_EQ(winnow_engine_export_decisions(engine, sink, &again), WINNOW_OK);
+  EXPECT_EQ(again, decisions);
 }
 
 TEST(CApiProcess, NoDriverIsOneSentence) {
