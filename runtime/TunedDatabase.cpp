@@ -72,6 +72,14 @@ void TunedDatabase::add(TuningRecord record) {
     it->second = std::move(record);
 }
 
+std::vector<TuningTrial> TunedDatabase::trialsOf(const std::string &key) const {
+  std::vector<TuningTrial> list;
+  if (auto it = trials.find(key); it != trials.end())
+    for (const auto &[line, trial] : it->second)
+      list.push_back(trial);
+  return list;
+}
+
 std::string TunedDatabase::text(bool withTrials) const {
   std::map<std::string, std::string> byKey;
   for (const auto &[key, record] : best)

@@ -33,6 +33,7 @@ public:
 
   /// By the text of their keys.
   const std::map<std::string, TuningRecord> &records() const { return best; }
+  std::vector<TuningTrial> trialsOf(const std::string &key) const; ///< by their text
   const std::vector<std::string> &faults() const { return told; }
   /// JSON lines in the order of their keys, each key's record before its trials: equal contents
   /// give equal bytes, in whatever order they came.

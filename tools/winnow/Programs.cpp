@@ -6,12 +6,22 @@
 
 namespace winnow {
 
-/// Without a compiler there are no keys: a cached program is known by what it was made for.
+/// Without a compiler there are no keys: a cached program is known by what it was made for. One
+/// with the wanted tunables is preferred, any other serves.
 static std::optional<ProgramImage> findWithoutKey(const CompileRequest &request, Cache &cache) {
-  return cache.find([&](const ProgramImage &image) {
+  auto serves = [&](const ProgramImage &image) {
     return image.method == request.method && image.arch == request.arch &&
            image.spec.text() == request.spec.text();
-  });
+  };
+  auto isWanted = [&](const ProgramImage &image) {
+    for (const ConfigField &field : configFields())
+      if (int asked = request.config.*field.member;
+          asked != 0 && asked != image.config.*field.member)
+        return false;
+    return serves(image);
+  };
+  std::optional<ProgramImage> wanted = cache.find(isWanted);
+  return wanted ? wanted : cache.find(serves);
 }
 
 Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cache) {

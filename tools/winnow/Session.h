@@ -23,6 +23,7 @@ void addRunCommand(CLI::App &app, Session &session);
 void addMethodsCommand(CLI::App &app, Session &session);
 void addDoctorCommand(CLI::App &app, Session &session);
 void addCacheCommand(CLI::App &app, Session &session);
+void addDbCommand(CLI::App &app, Session &session);
 void addCheckCommand(CLI::App &app, Session &session);
 void addBenchCommand(CLI::App &app, Session &session);
 

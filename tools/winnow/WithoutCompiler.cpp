@@ -1,6 +1,6 @@
 // Compile.h for a build without the compiler: the same functions, each saying what is missing. What
 // remains works: run a program image or a cached program, doctor, cache.
-#include "compiler/Compile.h"
+#include "compiler/CompileHook.h"
 #include "tools/winnow/MethodAxes.h"
 
 namespace winnow {
@@ -22,6 +22,7 @@ Result<std::string> programKey(const CompileRequest &) { return missing("knows n
 Result<Spec> completeSpec(const std::string &, const Spec &) {
   return missing("does not know the parameters of methods");
 }
+CompileHook compilerHook(const std::string &) { return {}; }
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> none;
   return none;

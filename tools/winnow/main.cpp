@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
   addMethodsCommand(app, session);
   addDoctorCommand(app, session);
   addCacheCommand(app, session);
+  addDbCommand(app, session);
   try { // CLI11 reports by exception; nothing below it throws
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
