@@ -169,13 +169,13 @@ const std::vector<LegalTunable> &legalConfigValues() {
       {"attend_stages", &Config::attendStages, {2, 3, 4, 5, 6, 7, 8, 9, 10}},
       {"attend_keys", &Config::attendKeys, {32, 64}},
       {"attend_rows", &Config::attendRows, {16, 32}},
-      {"attend_split", &Config::attendSplit, {1, 2}},
-      {"attend_softmax", &Config::attendSoftmax, {1, 2}},
-      {"attend_fma", &Config::attendFma, {1, 2, 3}},
+      {"attend_split", &Config::attendSplit, {1, 2}, 0, true},
+      {"attend_softmax", &Config::attendSoftmax, {1, 2}, 0, true},
+      {"attend_fma", &Config::attendFma, {1, 2, 3}, 0, true},
       {"score_tokens", &Config::scoreTokens, {16}},
       {"score_chunk_mib", &Config::scoreChunkMiB, {1, 2, 16, 64, 1024}, 1 << 20},
-      {"score_fold", &Config::scoreFold, {1, 2}},
-      {"score_poly", &Config::scorePoly, {1, 4, 8}},
+      {"score_fold", &Config::scoreFold, {1, 2}, 0, true},
+      {"score_poly", &Config::scorePoly, {1, 4, 8}, 0, true},
   };
   // A field without an entry would never be checked.
   static_assert(sizeof(Config) == 12 * sizeof(int));
@@ -282,14 +282,15 @@ Result<std::string> programKey(const CompileRequest &request) {
       .add("spec", request.spec.text());
   key.add("config", request.config.text())
       .add("arch", request.arch)
-      .add("form", request.asPtx ? "ptx" : "cubin");
+      .add("form",
+           (request.asPtx ? "ptx" : "cubin") + (request.phase.empty() ? "" : " " + request.phase));
   key.add("nvrtc", *nvrtc);
   for (const EmbeddedFile &header : embeddedDeviceHeaders())
     key.add(header.name, header.text);
   return key.key();
 }
 
-Result<Spec> completeSpec(const std::string &method, const Spec &given) {
+Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method) {
   Result<MethodInfo> text = loadMethod(method);
   if (!text)
     return tl::unexpected<Error>(text.error());
@@ -297,17 +298,21 @@ Result<Spec> completeSpec(const std::string &method, const Spec &given) {
   auto module = parseMethod(session, *text);
   if (!module)
     return tl::unexpected<Error>(module.error());
-  Spec spec = given;
-  spec.valueDim = given.valueWidth();
-  spec.scale = given.softmaxScale();
+  std::map<std::string, std::string> defaults;
   for (NamedAttribute param : (*module->get().getOps<select::MethodOp>().begin()).getParams()) {
     auto number = dyn_cast<IntegerAttr>(param.getValue());
-    auto word = dyn_cast<StringAttr>(param.getValue());
-    spec.params.try_emplace(param.getName().str(), number ? std::to_string(number.getInt())
-                                                   : word ? word.str()
-                                                          : "");
+    defaults[param.getName().str()] =
+        number ? std::to_string(number.getInt()) : cast<StringAttr>(param.getValue()).str();
   }
-  return spec;
+  return defaults;
+}
+
+std::string generatorIdentity() {
+  KeyBuilder key;
+  key.add("generator", generatorDigest());
+  for (const EmbeddedFile &header : embeddedDeviceHeaders())
+    key.add(header.name, header.text);
+  return key.key().substr(0, 12);
 }
 
 /// "sm_80" -> "compute_80".
@@ -329,6 +334,10 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
                     ": install NVRTC 12.8 or newer, or choose an older --arch");
   ProgramImage &image = lowered->first;
   image.key = *key;
+  if (!request.phase.empty())
+    llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
+      return (kernel.step == "attend") != (request.phase == "attend");
+    });
   std::string arch = request.asPtx ? virtualArch(request.arch) : request.arch;
 
   // One NVRTC program per kernel, on as many threads as there are cores: that is where nearly all

@@ -3,6 +3,7 @@
 #pragma once
 #include "runtime/ProgramImage.h"
 #include "runtime/Target.h"
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct CompileRequest {
   std::string nvrtcPath; ///< explicit libnvrtc, or empty for the search order
   bool asPtx = false; ///< emit PTX for the virtual arch instead of a cubin (sm_80 code proven on a
                       ///< newer card)
+  std::string phase;  ///< "select" or "attend": compile only the kernels of that phase, for the
+                      ///< tuner; empty: all
 };
 
 /// Text of one stage of one program: "select", "kernels", "tile", "cuda".
@@ -34,10 +37,13 @@ Result<ProgramImage> compileProgram(const CompileRequest &request);
 /// The cache key: digest of method text, spec, config, arch, device headers, generator version and
 /// NVRTC build.
 Result<std::string> programKey(const CompileRequest &request);
+/// The first digits of the digest of generator and device headers: equal where the same code comes
+/// out.
+std::string generatorIdentity();
 
-/// The spec with every parameter of the method filled in, and value_dim and scale: what tuned
-/// configurations are filed under. Errors: Usage for an unknown method or a broken text.
-Result<Spec> completeSpec(const std::string &method, const Spec &spec);
+/// The parameters that a method declares, with their defaults. Errors: Usage for an unknown method
+/// or a broken text.
+Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method);
 
 /// A field of Config and the values that kernels can be built with, besides 0 for the default.
 struct LegalTunable {
@@ -45,6 +51,7 @@ struct LegalTunable {
   int Config::*member;
   std::vector<int> values; ///< all of them; examples where `upTo` is set
   int upTo = 0;            ///< any value from 0 to this is legal
+  bool choice = false;     ///< the values number different ways, more is not more of anything
 };
 /// One entry per field of Config.
 const std::vector<LegalTunable> &legalConfigValues();

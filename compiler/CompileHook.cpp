@@ -25,9 +25,7 @@ CompileHook compilerHook(const std::string &nvrtcPath) {
     auto lowered = lowerProgram(compileRequest(request));
     return lowered ? Status() : tl::unexpected<Error>(lowered.error());
   };
-  hook.complete = [](const ProgramRequest &request) {
-    return completeSpec(request.method, request.spec);
-  };
+  hook.parameters = parameterDefaults;
   return hook;
 }
 

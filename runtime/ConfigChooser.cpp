@@ -45,7 +45,7 @@ bool ChosenConfig::isTuned() const {
 }
 
 ConfigChooser::ConfigChooser(TuningOptions given, const CompileHook &hook)
-    : options(std::move(given)), check(hook.check), complete(hook.complete) {}
+    : options(std::move(given)), check(hook.check), parameters(hook.parameters) {}
 
 Result<std::unique_ptr<ConfigChooser>> ConfigChooser::create(TuningOptions options,
                                                              const CompileHook &hook) {
@@ -86,10 +86,7 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
   TuningKey key;
   key.method = request.method;
   key.spec = request.spec;
-  // Records name every parameter of the method; a request may leave them to the method's text.
-  if (complete)
-    if (Result<Spec> whole = complete(request))
-      key.spec = *whole;
+  fillIn(key);
   const Workload workload = request.workload.bucket();
   key.tokens = static_cast<int>(workload.tokens);
   key.arch = request.arch;
@@ -155,11 +152,34 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
 
 const TunedDatabase &ConfigChooser::database() {
   std::call_once(loaded, [this] {
-    records = TunedDatabase::load(options.files, options.shipped);
-    for (const std::string &fault : records.faults())
+    TunedDatabase read = TunedDatabase::load(options.files, options.shipped);
+    for (const std::string &fault : read.faults())
       warn("tuned configurations: " + fault);
+    for (const auto &[key, record] : read.records()) {
+      TuningRecord whole = record;
+      fillIn(whole.key);
+      records.add(std::move(whole));
+    }
   });
   return records;
+}
+
+/// Names every parameter of the method, so that "local=33" and leaving it at 33 are the same.
+void ConfigChooser::fillIn(TuningKey &key) {
+  if (!parameters)
+    return;
+  std::map<std::string, std::string> known;
+  std::unique_lock<std::mutex> lock(mutex);
+  if (auto it = defaults.find(key.method); it != defaults.end()) {
+    known = it->second;
+  } else {
+    lock.unlock();
+    if (auto declared = parameters(key.method)) // an unknown method has none
+      known = std::move(*declared);
+    lock.lock();
+    defaults[key.method] = known;
+  }
+  key.spec.params.insert(known.begin(), known.end());
 }
 
 void ConfigChooser::warn(const std::string &message) {

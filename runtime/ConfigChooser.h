@@ -55,16 +55,18 @@ private:
   ConfigChooser(TuningOptions options, const CompileHook &hook);
   ChosenConfig answer(const ProgramRequest &request, const std::string &device);
   const TunedDatabase &database();
+  void fillIn(TuningKey &key);
   void warn(const std::string &message);
 
   TuningOptions options;
   std::function<Status(const ProgramRequest &)> check;
-  std::function<Result<Spec>(const ProgramRequest &)> complete;
+  std::function<Result<std::map<std::string, std::string>>(const std::string &)> parameters;
   std::once_flag loaded;
   TunedDatabase records;    ///< read at the first look-up
   mutable std::mutex mutex; ///< guards the members below; never held over a look-up
   std::map<std::pair<std::string, std::string>, ChosenConfig>
       choices; ///< by request text and device
+  std::map<std::string, std::map<std::string, std::string>> defaults; ///< by method
   std::set<std::string> warned;
 };
 

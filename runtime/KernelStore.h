@@ -33,9 +33,10 @@ struct CompileHook {
   /// May be empty. Refuses, in milliseconds, what `build` would refuse: tuned configurations pass
   /// here before they are used (fault F13).
   std::function<Status(const ProgramRequest &)> check = {};
-  /// May be empty. The request's spec with the method's own parameters filled in, as tuned
-  /// configurations name them.
-  std::function<Result<Spec>(const ProgramRequest &)> complete = {};
+  /// May be empty. The parameters that a method declares, with their defaults: a request may name
+  /// any of them or none, and tuned configurations too.
+  std::function<Result<std::map<std::string, std::string>>(const std::string &method)> parameters =
+      {};
 };
 
 /// Where an image came from (fault F40).

@@ -42,7 +42,8 @@ bool isOpen(const Config &config, const std::string &phase);
 ///   and                      another dtype 0.25    another method 4 (select), 1 (attend)
 ///                            a method parameter of another value 0.25 each
 /// The softmax scale counts nothing; a parameter that only one of the two names is taken to have
-/// the same value. The device counts nothing here: it decides the rung.
+/// the same value (ConfigChooser fills in what it knows of the method). The device counts nothing
+/// here: it decides the rung.
 std::optional<double> tuningDistance(const TuningKey &wanted, const TuningKey &have);
 /// Records that are farther away do not count.
 inline constexpr double kTuningReach = 6;

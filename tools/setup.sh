@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 
 build_packages="g++ cmake ninja-build ccache libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
   libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev"
-test_packages="libgtest-dev libbenchmark-dev clang-format-22 clang-tidy-22"
+test_packages="libgtest-dev libbenchmark-dev clang-format-22 clang-tidy-22
+  slurmctld slurmd slurm-client munge"
 python_packages="ca-certificates python3-venv"
 
 say() { echo "setup: $*" >&2; }

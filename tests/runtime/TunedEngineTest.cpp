@@ -184,6 +184,30 @@ TEST_F(TunedEngine, WithoutACompilerTheTunedImageIsPreferredAndAnyServes) {
   EXPECT_EQ(prepared->choice->attend.rung, Rung::Exact);
 }
 
+TEST_F(TunedEngine, ParametersLeftAtTheirDefaultsAreTheSameAsNamed) {
+  TuningRecord left = sampleRecord(sampleKey(), 4), named = left;
+  named.key.spec.params = {{"local", "17"}};
+  named.config.attendStages = 2;
+  write({left, named});
+  EngineOptions knowing = options();
+  knowing.hook.parameters =
+      [](const std::string &method) -> Result<std::map<std::string, std::string>> {
+    if (method != "m")
+      return fail(ErrorKind::Usage, "no such method");
+    return std::map<std::string, std::string>{{"local", "33"}, {"init", "1"}};
+  };
+  auto engine = open(std::move(knowing));
+  for (auto [local, stages] : {std::pair("17", 2), {"33", 4}}) {
+    ProgramRequest one = request();
+    one.spec.params = {{"local", local}};
+    Result<Engine::Prepared> prepared = engine->prepare(one, 0);
+    ASSERT_TRUE(prepared);
+    EXPECT_EQ(prepared->choice->attend.rung, Rung::Exact) << local;
+    EXPECT_EQ(prepared->choice->config.attendStages, stages) << local;
+  }
+  EXPECT_EQ(engine->prepare(request(), 0)->choice->config.attendStages, 4);
+}
+
 TEST_F(TunedEngine, F17TenThousandLengthsMakeFewPrograms) {
   std::vector<TuningRecord> records;
   for (int tokens : {2048, 16384, 131072, 1048576}) {

@@ -19,10 +19,11 @@ Result<ProgramImage> compileProgram(const CompileRequest &) {
   return missing("runs only programs from the cache or by --image; this one is in neither");
 }
 Result<std::string> programKey(const CompileRequest &) { return missing("knows no cache keys"); }
-Result<Spec> completeSpec(const std::string &, const Spec &) {
+Result<std::map<std::string, std::string>> parameterDefaults(const std::string &) {
   return missing("does not know the parameters of methods");
 }
 CompileHook compilerHook(const std::string &) { return {}; }
+std::string generatorIdentity() { return {}; }
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> none;
   return none;
