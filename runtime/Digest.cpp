@@ -94,13 +94,11 @@ std::string sha256Hex(std::string_view bytes) {
   return hex;
 }
 
-KeyBuilder &KeyBuilder::add(std::string_view part, std::string_view content) {
-  text += fmt::format("{}:{}:", part, content.size());
-  text += content;
-  text += '\n';
-  return *this;
+std::string keyFrom(const KeyIngredients &ingredients) {
+  std::string text;
+  for (const auto &[part, content] : ingredients)
+    text += fmt::format("{}:{}:{}\n", part, content.size(), content);
+  return sha256Hex(text);
 }
-
-std::string KeyBuilder::key() const { return sha256Hex(text); }
 
 } // namespace winnow

@@ -2,9 +2,24 @@
 // may be using them.
 #include "runtime/Engine.h"
 #include "runtime/Target.h"
+#include <algorithm>
+#include <atomic>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
 
 namespace winnow {
+
+/// What tells one content of a method's file from the next, without reading it: an edited text is
+/// another program (F09). Zeros for a built-in method.
+static std::array<int64_t, 4> textVersion(const std::string &method) {
+  struct stat info;
+  if (::stat(method.c_str(), &info) != 0)
+    return {};
+  return {static_cast<int64_t>(info.st_ino), info.st_size, info.st_mtim.tv_sec,
+          info.st_mtim.tv_nsec};
+}
 
 Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
   Result<std::shared_ptr<Driver>> driver = Driver::open(options.driverPath);
@@ -54,6 +69,16 @@ Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device) {
 Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
   if (Status status = completeArch(request, device); !status)
     return tl::unexpected(status.error());
+  const std::pair<std::string, int> name(request.text(), device);
+  const std::array<int64_t, 4> version = textVersion(request.method);
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (auto it = byRequest.find(name);
+        it != byRequest.end() && it->second.textVersion == version) {
+      ++requestHits;
+      return Prepared{it->second.program, ImageOrigin::Memory};
+    }
+  }
   Result<KernelStore::Found> found = images->prepare(request);
   if (!found)
     return tl::unexpected(found.error());
@@ -69,8 +94,39 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
   if (!loaded)
     return tl::unexpected(loaded.error());
   std::lock_guard<std::mutex> lock(mutex);
-  byRequest[{request.text(), device}] = *loaded;
+  byRequest[name] = {*loaded, version};
   return Prepared{*loaded, found->origin};
+}
+
+std::vector<Result<Engine::Prepared>>
+Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device) {
+  std::vector<Result<Prepared>> results(requests.size(),
+                                        fail(ErrorKind::NotReady, "the thread was not started"));
+  // Processes that start together begin in different places, so that they share the work.
+  const size_t first = static_cast<size_t>(::getpid());
+  std::atomic<size_t> next{0};
+  auto work = [&] {
+    for (size_t i; (i = next++) < requests.size();) {
+      const size_t at = (first + i) % requests.size();
+      results[at] = prepare(requests[at], device);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1;
+       i < std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), requests.size());
+       ++i)
+    threads.emplace_back(work);
+  work();
+  for (std::thread &thread : threads)
+    thread.join();
+  return results;
+}
+
+KernelStore::Counters Engine::counters() const {
+  KernelStore::Counters counts = images->counters();
+  std::lock_guard<std::mutex> lock(mutex);
+  counts.memoryHits += requestHits;
+  return counts;
 }
 
 Result<std::shared_ptr<const LoadedProgram>> Engine::find(ProgramRequest request,
@@ -79,7 +135,7 @@ Result<std::shared_ptr<const LoadedProgram>> Engine::find(ProgramRequest request
     return tl::unexpected(status.error());
   std::lock_guard<std::mutex> lock(mutex);
   if (auto it = byRequest.find({request.text(), device}); it != byRequest.end())
-    return it->second;
+    return it->second.program;
   return fail(ErrorKind::NotReady,
               fmt::format("not prepared for GPU {}: {}; call prepare before launching", device,
                           request.text()));
@@ -97,7 +153,7 @@ Result<Engine::Prepared> Engine::prepareImage(const std::string &path, int devic
   if (!loaded)
     return tl::unexpected(loaded.error());
   std::lock_guard<std::mutex> lock(mutex);
-  byRequest[{request.text(), device}] = *loaded;
+  byRequest[{request.text(), device}] = {*loaded, textVersion(request.method)};
   return Prepared{*loaded, ImageOrigin::Disk};
 }
 

@@ -36,8 +36,8 @@ Status list(Session &session) {
                        {"config", image->config.text()},
                        {"bytes", entry.bytes},
                        {"key", entry.key},
-                       {"directory", entry.directory},
-                       {"writable", entry.writable}});
+                       {"directory", entry.place},
+                       {"writable", entry.layer == Cache::Layer::Writable}});
   }
   if (session.json) {
     fmt::print("{}\n", nlohmann::json{{"directory", cache.options().directory},
