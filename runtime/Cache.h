@@ -78,7 +78,8 @@ public:
   struct LayerState {
     std::string place;
     Layer layer = Layer::Writable;
-    std::string unused; ///< why it is not used; empty where it is
+    bool missing = false; ///< there is nothing at this place
+    std::string unused;   ///< why it is not used; empty where it is
     size_t entries = 0, temporaries = 0;
     uint64_t bytes = 0, temporaryBytes = 0;
   };

@@ -210,10 +210,11 @@ std::vector<Cache::LayerState> Cache::layers() const {
     state.place = directory;
     state.layer = layer;
     struct stat info;
-    if (::stat(directory.c_str(), &info) != 0)
-      state.unused = layer == Layer::Writable && errno == ENOENT ? "made by the first program"
-                                                                 : std::strerror(errno);
-    else if (!S_ISDIR(info.st_mode) || !trusts(info, layer))
+    if (::stat(directory.c_str(), &info) != 0) {
+      state.missing = errno == ENOENT;
+      state.unused = state.missing && layer == Layer::Writable ? "made when the first program comes"
+                                                               : std::strerror(errno);
+    } else if (!S_ISDIR(info.st_mode) || !trusts(info, layer))
       state.unused = "it must be a directory that belongs to you and that others cannot write";
     forEachFile(directory, [&](std::string_view name, const struct stat &file) {
       const bool entry = !keyOfName(name).empty(), temporary = isTemporaryName(name);
@@ -231,6 +232,7 @@ std::vector<Cache::LayerState> Cache::layers() const {
     state.place = open.place;
     state.layer = Layer::Bundle;
     if (!open.bundle) {
+      state.missing = open.place != "memory" && ::access(open.place.c_str(), F_OK) != 0;
       state.unused = open.bundle.error().message;
       continue;
     }

@@ -24,6 +24,7 @@ int main(int argc, char **argv) {
   addBenchCommand(app, session);
   addMethodsCommand(app, session);
   addDoctorCommand(app, session);
+  addPrepareCommand(app, session);
   addCacheCommand(app, session);
   try { // CLI11 reports by exception; nothing below it throws
     app.parse(argc, argv);
