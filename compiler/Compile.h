@@ -34,8 +34,10 @@ Result<std::pair<ProgramImage, std::vector<StageText>>> lowerProgram(const Compi
 /// lowerProgram, then NVRTC (kernels in parallel), then reads registers, spills and shared memory
 /// back from the cubins.
 Result<ProgramImage> compileProgram(const CompileRequest &request);
-/// The cache key: digest of method text, spec, config, arch, device headers, generator version and
-/// NVRTC build.
+/// Everything that decides a program's code, by name: generator, method, spec, config, arch, form,
+/// nvrtc, headers. Texts of many lines are represented by their digests.
+Result<KeyIngredients> programIngredients(const CompileRequest &request);
+/// The cache key: digest of the ingredients.
 Result<std::string> programKey(const CompileRequest &request);
 /// The first digits of the digest of generator and device headers: equal where the same code comes
 /// out.

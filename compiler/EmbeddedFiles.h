@@ -11,5 +11,7 @@ const std::vector<EmbeddedFile> &embeddedMethods(); ///< dialect/methods/, in al
 /// Digest of the sources that decide what code is generated: part of every cache key, so that a
 /// changed compiler never meets the kernels of an older one (fault F09).
 const char *generatorDigest();
+/// Digest of the device headers, made when they are embedded: no cache hit has to read them.
+const char *deviceHeadersDigest();
 
 } // namespace winnow

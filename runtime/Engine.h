@@ -3,6 +3,7 @@
 #pragma once
 #include "runtime/ConfigChooser.h"
 #include "runtime/Launcher.h"
+#include <array>
 
 namespace winnow {
 
@@ -28,8 +29,14 @@ public:
   /// Compiles or loads what `request` names and loads it onto `device`. An empty arch means the
   /// device's own; tunables that the request leaves open are looked up. An image from the cache
   /// that the driver refuses is built again, once (F06); a tuned configuration that no program can
-  /// be had with gives way to the default. Makes the device's context current.
+  /// be had with gives way to the default. The second time, neither key nor cache is looked at.
+  /// Makes the device's context current.
   Result<Prepared> prepare(ProgramRequest request, int device);
+  /// prepare() for many requests, on as many threads as there are cores: one result per request.
+  std::vector<Result<Prepared>> prepareAll(const std::vector<ProgramRequest> &requests, int device);
+  /// From now on nothing is compiled: see KernelStore::seal.
+  void seal() { images->seal(); }
+  KernelStore::Counters counters() const;
   /// The program of an equal request that was prepared for this device. Error: NotReady; never
   /// compiles or loads.
   Result<Prepared> find(ProgramRequest request, int device) const;
@@ -54,7 +61,12 @@ private:
   std::unique_ptr<KernelStore> images;
   bool allowPtx = false;
   mutable std::mutex mutex; ///< guards the maps; never held over a load
-  std::map<std::pair<std::string, int>, Prepared> byRequest; ///< request text, device
+  struct Ready {
+    Prepared prepared;
+    std::array<int64_t, 4> textVersion; ///< of the method's file, where it is one
+  };
+  std::map<std::pair<std::string, int>, Ready> byRequest; ///< request text, device
+  uint64_t requestHits = 0;                               ///< prepare() answered by byRequest
   std::map<std::pair<std::string, int>, std::shared_ptr<const LoadedProgram>>
       byKey; ///< image key, device
 };

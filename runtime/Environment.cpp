@@ -11,6 +11,8 @@ const std::vector<EnvironmentEntry> &environmentRegistry() {
        "directory of the kernel cache (unset: $XDG_CACHE_HOME/winnow, else $HOME/.cache/winnow)"},
       {V::WinnowCacheReadOnly, "WINNOW_CACHE_READONLY",
        "further cache directories, read only, separated by ':' (unset: none)"},
+      {V::WinnowCacheBundles, "WINNOW_CACHE_BUNDLES",
+       "bundles made by `winnow cache export`, read only, separated by ':' (unset: none)"},
       {V::WinnowCacheLimitMb, "WINNOW_CACHE_LIMIT_MB",
        "size limit of the kernel cache in MB (unset: 1024)"},
       {V::WinnowLibcuda, "WINNOW_LIBCUDA",

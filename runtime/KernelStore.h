@@ -1,9 +1,10 @@
 // From a request to a program image: memory, then the file cache, then the compiler if there is
-// one. One build per key, whoever else wants that key waits for it, and no lock is held while
-// compiling (fault F31).
+// one. One build per key, whoever else wants that key waits for it, and no lock of this process is
+// held while compiling (fault F31).
 #pragma once
 #include "runtime/Cache.h"
 #include "runtime/TunedLadder.h"
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -65,8 +66,12 @@ public:
 
   struct Counters {
     uint64_t memoryHits = 0, diskHits = 0, builds = 0;
+    uint64_t refused = 0; ///< would have had to compile after seal()
   };
   Counters counters() const;
+  /// From now on nothing is compiled (F16): what is in memory or in the cache is served as before,
+  /// for anything else prepare fails with NotReady. Builds under way are finished.
+  void seal() { sealed = true; }
   Cache &cache() { return files; }
 
 private:
@@ -85,6 +90,7 @@ private:
   std::condition_variable changed;
   std::map<std::string, std::shared_ptr<Slot>> slots; ///< by key
   Counters counts;
+  std::atomic<bool> sealed{false};
 };
 
 } // namespace winnow

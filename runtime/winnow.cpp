@@ -244,6 +244,8 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
       own.driverPath = orEmpty(c->driver_path);
       own.allowPtx = c->allow_ptx != 0;
       own.tuning = toTuning(*c);
+      if (c->bundle)
+        own.cache.bundleMemory.emplace_back(static_cast<const char *>(c->bundle), c->bundle_bytes);
     }
     Result<std::unique_ptr<Engine>> made = Engine::create(std::move(own));
     if (!made)
@@ -272,6 +274,62 @@ winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec, int
     if (origin)
       *origin = static_cast<winnow_origin>(prepared->origin);
     hand(*prepared, program);
+    return {};
+  });
+}
+
+winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *specs, size_t count,
+                                  int32_t device, winnow_program **programs) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = count == 0 ? Status() : needs(specs, "specs"); !status)
+      return status;
+    if (programs)
+      std::fill(programs, programs + count, nullptr);
+    auto named = [](size_t i, const Error &error) {
+      return fail(error.kind, fmt::format("specs[{}]: {}", i, error.message));
+    };
+    std::vector<ProgramRequest> requests;
+    for (size_t i = 0; i < count; ++i) {
+      // The caller's array has the steps of the caller's struct.
+      Result<ProgramRequest> request = toRequest(reinterpret_cast<const winnow_spec *>(
+          reinterpret_cast<const char *>(specs) + i * specs->struct_size));
+      if (!request)
+        return named(i, request.error());
+      requests.push_back(std::move(*request));
+    }
+    std::vector<Result<Engine::Prepared>> prepared = engine->engine->prepareAll(requests, device);
+    Status first;
+    for (size_t i = 0; i < count; ++i) {
+      if (prepared[i] && programs)
+        hand(*prepared[i], &programs[i]);
+      if (!prepared[i] && first)
+        first = named(i, prepared[i].error());
+    }
+    return first;
+  });
+}
+
+winnow_status winnow_engine_seal(winnow_engine *engine) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    engine->engine->seal();
+    return {};
+  });
+}
+
+winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counters *counters) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Result<winnow_counters> given = adopt(counters, "counters"); !given)
+      return tl::unexpected(given.error());
+    const KernelStore::Counters counts = engine->engine->counters();
+    const winnow_counters own{counters->struct_size, counts.builds, counts.diskHits,
+                              counts.memoryHits, counts.refused};
+    std::memcpy(counters, &own, std::min(sizeof(own), counters->struct_size));
     return {};
   });
 }

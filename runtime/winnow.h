@@ -115,7 +115,19 @@ typedef struct winnow_engine_options {
   winnow_log log; /* may be null; told where a program's tunables come from, unless the answer is
                      exact, and what is wrong with tuned files */
   void *log_user;
+  const void *bundle; /* programs made by `winnow cache export`, in memory that outlives the
+                         engine, e.g. in the engine's binary; searched last; null: none */
+  size_t bundle_bytes;
 } winnow_engine_options;
+
+/* What prepare did since the engine was created. */
+typedef struct winnow_counters {
+  size_t struct_size;
+  uint64_t builds;      /* programs compiled */
+  uint64_t disk_hits;   /* found in the cache */
+  uint64_t memory_hits; /* prepared before in this process */
+  uint64_t refused;     /* would have had to be compiled after winnow_engine_seal */
+} winnow_counters;
 
 /* Sizes of one call; all counts in tokens, below 2^31. */
 typedef struct winnow_shape {
@@ -165,6 +177,18 @@ WINNOW_API void winnow_engine_destroy(winnow_engine *engine);
 WINNOW_API winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec,
                                         int32_t device, winnow_program **program,
                                         winnow_origin *origin);
+/* Prepares `count` programs, several at a time. `specs` is an array with one struct_size;
+ * `programs` (may be null) receives a handle per spec, null where that one failed. The status and
+ * the sentence are those of the first spec that failed; all others are prepared nevertheless. */
+WINNOW_API winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *specs,
+                                             size_t count, int32_t device,
+                                             winnow_program **programs);
+/* From now on this engine compiles nothing: prepare still serves what is in memory or in the cache,
+ * and returns WINNOW_NOT_READY for everything else. */
+WINNOW_API winnow_status winnow_engine_seal(winnow_engine *engine);
+/* Fills `counters`, whose struct_size is set. */
+WINNOW_API winnow_status winnow_engine_counters(const winnow_engine *engine,
+                                                winnow_counters *counters);
 /* Loads the program of an image file, made by `winnow compile --emit image`. */
 WINNOW_API winnow_status winnow_prepare_image(winnow_engine *engine, const char *path,
                                               int32_t device, winnow_program **program);

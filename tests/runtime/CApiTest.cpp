@@ -3,8 +3,11 @@
 #include "TestSupport.h"
 #include "TunedSamples.h"
 #include "runtime/CudaTypes.h"
+#include "runtime/Driver.h"
 #include "runtime/winnow.h"
+#include <atomic>
 #include <cstring>
+#include <mutex>
 #include <unistd.h>
 
 using namespace winnow;
@@ -16,7 +19,8 @@ constexpr const char *kFake = WINNOW_FAKE_CUDA;
 
 /// A compiler behind the C interface: serves sampleImage and counts its builds.
 struct SampleCompiler {
-  int keys = 0, builds = 0;
+  std::atomic<int> keys{0}, builds{0};
+  std::mutex mutex; // guards the texts
   bool broken = false;
   std::string lastParams, lastArch;
 
@@ -27,6 +31,7 @@ struct SampleCompiler {
     c.key = [](void *user, const winnow_spec *request, winnow_sink sink, void *context) -> int {
       auto *self = static_cast<SampleCompiler *>(user);
       ++self->keys;
+      std::lock_guard<std::mutex> lock(self->mutex);
       self->lastParams = request->params;
       self->lastArch = request->arch;
       std::string key = sampleImage(request->method).key;
@@ -146,6 +151,108 @@ TEST_F(CApi, F15F16LaunchNeverCompilesOrLoads) {
   EXPECT_EQ(compiler.keys, keys);
   EXPECT_EQ(compiler.builds, 1);
   winnow_program_destroy(program);
+}
+
+TEST_F(CApi, F15ACaptureOnAColdCacheSurvives) {
+  winnow_spec s = spec(), cold = spec("cold");
+  winnow_program *program = nullptr, *found = nullptr;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK);
+  auto driver = Driver::open(kFake);
+  ASSERT_TRUE(driver);
+  const DriverApi &api = (*driver)->api();
+  CUstream stream = nullptr;
+  CUgraph graph = nullptr;
+  ASSERT_EQ(api.cuStreamCreate(&stream, 0), 0);
+  fakeDriver(kFake).calls.clear();
+  ASSERT_EQ(api.cuStreamBeginCapture_v2(stream, 0), 0);
+  EXPECT_EQ(winnow_find(engine, &cold, 0, &found), WINNOW_NOT_READY);
+  EXPECT_EQ(launch(program), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(winnow_find(engine, &cold, 0, &found), WINNOW_NOT_READY);
+  ASSERT_EQ(api.cuStreamEndCapture(stream, &graph), 0);
+  // Between begin and end there was nothing that a capture forbids: no load, no allocation.
+  const std::map<std::string, int> expected = {{"cuStreamBeginCapture_v2", 1},
+                                               {"cuStreamEndCapture", 1},
+                                               {"cuLaunchKernel", 4},
+                                               {"cuCtxGetDevice", 1},
+                                               {"cuTensorMapEncodeTiled", 1}};
+  EXPECT_EQ(fakeDriver(kFake).calls, expected);
+  EXPECT_EQ(compiler.builds, 1);
+  winnow_program_destroy(program);
+}
+
+TEST_F(CApi, F16ListsAreSealedAndCounted) {
+  winnow_spec specs[4] = {spec("a"), spec("b"), spec("c"), spec("a")};
+  winnow_program *programs[4] = {};
+  ASSERT_EQ(winnow_prepare_list(engine, specs, 4, 0, programs), WINNOW_OK) << winnow_last_error();
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(winnow_program_key(programs[i]), sampleImage(specs[i].method).key);
+    winnow_program_destroy(programs[i]);
+  }
+  ASSERT_EQ(winnow_engine_seal(engine), WINNOW_OK);
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 4, 0, nullptr), WINNOW_OK);
+  winnow_spec late = spec("late");
+  winnow_program *program = nullptr;
+  EXPECT_EQ(winnow_prepare(engine, &late, 0, &program, nullptr), WINNOW_NOT_READY);
+  EXPECT_NE(std::string(winnow_last_error()).find("sealed"), std::string::npos);
+  winnow_counters counters{};
+  counters.struct_size = sizeof(counters);
+  ASSERT_EQ(winnow_engine_counters(engine, &counters), WINNOW_OK);
+  EXPECT_EQ(counters.builds, 3u);
+  EXPECT_EQ(counters.refused, 1u);
+  EXPECT_EQ(counters.memory_hits, 5u);
+  counters.builds = 77;
+  counters.struct_size = offsetof(winnow_counters, builds); // an older caller's: not written beyond
+  ASSERT_EQ(winnow_engine_counters(engine, &counters), WINNOW_OK);
+  EXPECT_EQ(counters.builds, 77u);
+}
+
+TEST_F(CApi, ListsNameTheSpecThatFailsAndPrepareTheOthers) {
+  winnow_spec specs[3] = {spec("a"), spec("b"), spec("c")};
+  winnow_program *programs[3] = {};
+  compiler.broken = true;
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_COMPILE_FAILED);
+  EXPECT_STREQ(winnow_last_error(), "specs[0]: line 3: no such op");
+  compiler.broken = false;
+  specs[1].heads = 31;
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(),
+               "specs[1]: spec: 31 query heads cannot share 2 key/value heads evenly");
+  EXPECT_EQ(winnow_prepare_list(engine, nullptr, 3, 0, programs), WINNOW_INVALID);
+  EXPECT_EQ(winnow_prepare_list(engine, nullptr, 0, 0, nullptr), WINNOW_OK);
+  // The array has the steps of the caller's struct, here a newer and longer one.
+  struct Newer {
+    winnow_spec known;
+    void *added;
+  } newer[2] = {{spec("a"), nullptr}, {spec("b"), nullptr}};
+  newer[0].known.struct_size = newer[1].known.struct_size = sizeof(Newer);
+  ASSERT_EQ(winnow_prepare_list(engine, &newer[0].known, 2, 0, programs), WINNOW_OK)
+      << winnow_last_error();
+  EXPECT_EQ(winnow_program_key(programs[1]), sampleImage("b").key);
+  for (winnow_program *program : programs)
+    winnow_program_destroy(program);
+}
+
+TEST_F(CApi, ABundleInMemoryServesWithoutCacheOrCompiler) {
+  const ProgramImage image = sampleImage();
+  ASSERT_TRUE(writeBundle(systemFiles(), dir / "bundle", {{image.key, *serializeImage(image)}}));
+  const std::string bytes = readBytes(dir / "bundle");
+  winnow_engine_options options{};
+  options.struct_size = sizeof(options);
+  options.cache_dir = "";
+  options.driver_path = kFake;
+  options.bundle = bytes.data();
+  options.bundle_bytes = bytes.size();
+  winnow_engine *embedded = nullptr;
+  ASSERT_EQ(winnow_engine_create(&options, &embedded), WINNOW_OK) << winnow_last_error();
+  winnow_spec s = spec("sample");
+  s.value_dim = image.spec.valueDim;
+  winnow_program *program = nullptr;
+  winnow_origin origin{};
+  ASSERT_EQ(winnow_prepare(embedded, &s, 0, &program, &origin), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(origin, WINNOW_FROM_DISK);
+  EXPECT_EQ(launch(program), WINNOW_OK) << winnow_last_error();
+  winnow_program_destroy(program);
+  winnow_engine_destroy(embedded);
 }
 
 TEST_F(CApi, F06AnImageThatTheDriverRefusesIsBuiltAgain) {
@@ -370,7 +477,7 @@ TEST(CApiProcess, F35OnlyTheCApiIsExported) {
     ++symbols;
   }
   EXPECT_EQ(pclose(pipe), 0);
-  EXPECT_EQ(symbols, 15);
+  EXPECT_EQ(symbols, 18);
 }
 
 } // namespace

@@ -14,7 +14,7 @@ namespace {
 TEST(Run, helpTeaches) {
   ToolRunner tool;
   for (const char *name :
-       {"run", "compile", "check", "bench", "methods", "doctor", "cache", "db"}) {
+       {"run", "compile", "check", "bench", "methods", "doctor", "cache", "prepare", "db"}) {
     Outcome outcome = tool.run({name, "--help"});
     EXPECT_EQ(outcome.exitCode, 0);
     EXPECT_NE(outcome.out.find("Examples:\n  winnow"), std::string::npos) << name;

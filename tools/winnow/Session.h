@@ -22,6 +22,7 @@ void addCompileCommand(CLI::App &app, Session &session);
 void addRunCommand(CLI::App &app, Session &session);
 void addMethodsCommand(CLI::App &app, Session &session);
 void addDoctorCommand(CLI::App &app, Session &session);
+void addPrepareCommand(CLI::App &app, Session &session);
 void addCacheCommand(CLI::App &app, Session &session);
 void addDbCommand(CLI::App &app, Session &session);
 void addCheckCommand(CLI::App &app, Session &session);

@@ -18,6 +18,9 @@ Result<std::pair<ProgramImage, std::vector<StageText>>> lowerProgram(const Compi
 Result<ProgramImage> compileProgram(const CompileRequest &) {
   return missing("runs only programs from the cache or by --image; this one is in neither");
 }
+Result<KeyIngredients> programIngredients(const CompileRequest &) {
+  return missing("knows no cache keys");
+}
 Result<std::string> programKey(const CompileRequest &) { return missing("knows no cache keys"); }
 Result<std::map<std::string, std::string>> parameterDefaults(const std::string &) {
   return missing("does not know the parameters of methods");

@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
   addTuneCommand(app, session);
   addMethodsCommand(app, session);
   addDoctorCommand(app, session);
+  addPrepareCommand(app, session);
   addCacheCommand(app, session);
   addDbCommand(app, session);
   try { // CLI11 reports by exception; nothing below it throws
