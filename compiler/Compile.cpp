@@ -308,11 +308,8 @@ Result<std::map<std::string, std::string>> parameterDefaults(const std::string &
 }
 
 std::string generatorIdentity() {
-  KeyBuilder key;
-  key.add("generator", generatorDigest());
-  for (const EmbeddedFile &header : embeddedDeviceHeaders())
-    key.add(header.name, header.text);
-  return key.key().substr(0, 12);
+  return keyFrom({{"generator", generatorDigest()}, {"headers", deviceHeadersDigest()}})
+      .substr(0, 12);
 }
 
 /// "sm_80" -> "compute_80".
