@@ -1,6 +1,6 @@
 # Run as a script: writes OUTPUT, a C++ file that defines `const std::vector<EmbeddedFile> SYMBOL` with the bytes of FILES
-# (a list separated by '|'), each under its file name.
-set(text "// Made from files of the source tree by cmake/Embed.cmake.\n#include \"compiler/EmbeddedFiles.h\"\n\nnamespace winnow {\n")
+# (a list separated by '|', which may be empty), each under its file name. HEADER declares SYMBOL.
+set(text "// Made from files of the source tree by cmake/Embed.cmake.\n#include \"${HEADER}\"\n\nnamespace winnow {\n")
 string(REPLACE "|" ";" files "${FILES}")
 set(entries "")
 set(index 0)

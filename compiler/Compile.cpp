@@ -273,7 +273,7 @@ lowerProgram(const CompileRequest &request) {
   return std::pair(std::move(image), std::move(stages));
 }
 
-Result<std::string> programKey(const CompileRequest &request) {
+Result<KeyIngredients> programIngredients(const CompileRequest &request) {
   Result<const Target *> target = findTarget(request.arch);
   if (!target)
     return tl::unexpected<Error>(target.error());
@@ -287,26 +287,40 @@ Result<std::string> programKey(const CompileRequest &request) {
   Result<std::string> nvrtc = Nvrtc::identity(library);
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
-  KeyBuilder key;
-  key.add("generator", generatorDigest())
-      .add("method", method->text)
-      .add("spec", request.spec.text());
-  key.add("config", request.config.text())
-      .add("arch", request.arch)
-      .add("form",
-           (request.asPtx ? "ptx" : "cubin") + (request.phase.empty() ? "" : " " + request.phase));
-  key.add("nvrtc", *nvrtc);
-  for (const EmbeddedFile &header : embeddedDeviceHeaders())
-    key.add(header.name, header.text);
-  return key.key();
+  return KeyIngredients{{"generator", generatorDigest()},
+                        {"method", sha256Hex(method->text)},
+                        {"spec", request.spec.text()},
+                        {"config", request.config.text()},
+                        {"arch", request.arch},
+                        {"form", request.asPtx ? "ptx" : "cubin"},
+                        {"nvrtc", *nvrtc},
+                        {"headers", deviceHeadersDigest()}};
+}
+
+Result<std::string> programKey(const CompileRequest &request) {
+  return programIngredients(request).map(keyFrom);
+}
+
+Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method) {
+  Result<MethodInfo> text = loadMethod(method);
+  if (!text)
+    return tl::unexpected<Error>(text.error());
+  Session session;
+  auto module = parseMethod(session, *text);
+  if (!module)
+    return tl::unexpected<Error>(module.error());
+  std::map<std::string, std::string> defaults;
+  for (NamedAttribute param : (*module->get().getOps<select::MethodOp>().begin()).getParams()) {
+    auto number = dyn_cast<IntegerAttr>(param.getValue());
+    defaults[param.getName().str()] =
+        number ? std::to_string(number.getInt()) : cast<StringAttr>(param.getValue()).str();
+  }
+  return defaults;
 }
 
 std::string generatorIdentity() {
-  KeyBuilder key;
-  key.add("generator", generatorDigest());
-  for (const EmbeddedFile &header : embeddedDeviceHeaders())
-    key.add(header.name, header.text);
-  return key.key().substr(0, 12);
+  return keyFrom({{"generator", generatorDigest()}, {"headers", deviceHeadersDigest()}})
+      .substr(0, 12);
 }
 
 /// "sm_80" -> "compute_80".
@@ -316,9 +330,9 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
   auto lowered = lowerProgram(request);
   if (!lowered)
     return tl::unexpected<Error>(lowered.error());
-  Result<std::string> key = programKey(request);
-  if (!key)
-    return tl::unexpected<Error>(key.error());
+  Result<KeyIngredients> ingredients = programIngredients(request);
+  if (!ingredients)
+    return tl::unexpected<Error>(ingredients.error());
   Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open(request.nvrtcPath);
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
@@ -327,7 +341,8 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
                 "NVRTC " + (*nvrtc)->version() + " does not know " + request.arch +
                     ": install NVRTC 12.8 or newer, or choose an older --arch");
   ProgramImage &image = lowered->first;
-  image.key = *key;
+  image.key = keyFrom(*ingredients);
+  image.ingredients = std::move(*ingredients);
   if (!request.phase.empty())
     llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
       return (kernel.step == "attend") != (request.phase == "attend");

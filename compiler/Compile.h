@@ -3,6 +3,7 @@
 #pragma once
 #include "runtime/ProgramImage.h"
 #include "runtime/Target.h"
+#include <map>
 #include <string>
 #include <vector>
 
@@ -33,12 +34,18 @@ Result<std::pair<ProgramImage, std::vector<StageText>>> lowerProgram(const Compi
 /// lowerProgram, then NVRTC (kernels in parallel), then reads registers, spills and shared memory
 /// back from the cubins.
 Result<ProgramImage> compileProgram(const CompileRequest &request);
-/// The cache key: digest of method text, spec, config, arch, device headers, generator version and
-/// NVRTC build.
+/// Everything that decides a program's code, by name: generator, method, spec, config, arch, form,
+/// nvrtc, headers. Texts of many lines are represented by their digests.
+Result<KeyIngredients> programIngredients(const CompileRequest &request);
+/// The cache key: digest of the ingredients.
 Result<std::string> programKey(const CompileRequest &request);
 /// The first digits of the digest of generator and device headers: equal where the same code comes
 /// out.
 std::string generatorIdentity();
+
+/// The parameters that a method declares, with their defaults. Errors: Usage for an unknown method
+/// or a broken text.
+Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method);
 
 /// A field of Config and the values that kernels can be built with, besides 0 for the default.
 struct LegalTunable {

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 namespace winnow {
@@ -38,59 +39,71 @@ namespace fs = std::filesystem;
 
 static const char *const kLibraryNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
 
+/// Asks `visit` about folders until it says true; whether it did.
+using VisitFolder = std::function<bool(const std::string &)>;
+
 /// Folders of the loader: LD_LIBRARY_PATH, then those where the loader's cache (/etc/ld.so.cache)
 /// knows an NVRTC. Both are read here rather than left to dlopen, so that the cache key can name
 /// the library without opening 100 MB.
-static void addLoaderFolders(std::vector<std::string> &folders) {
+static bool visitLoaderFolders(const VisitFolder &visit) {
   std::istringstream path(environmentValue(EnvironmentVariable::LdLibraryPath));
   for (std::string folder; std::getline(path, folder, ':');)
-    if (!folder.empty())
-      folders.push_back(folder);
+    if (!folder.empty() && visit(folder))
+      return true;
   std::ifstream file("/etc/ld.so.cache", std::ios::binary);
-  std::string cache((std::istreambuf_iterator<char>(file)), {});
+  std::ostringstream content;
+  content << file.rdbuf();
+  const std::string cache = content.str();
   for (const char *name : kLibraryNames) {
     // The cache holds absolute paths as zero-ended strings.
     std::string tail = std::string("/") + name + '\0';
     for (size_t at = cache.find(tail); at != std::string::npos; at = cache.find(tail, at + 1)) {
       size_t begin = cache.rfind('\0', at);
-      if (begin != std::string::npos && cache[begin + 1] == '/')
-        folders.push_back(cache.substr(begin + 1, at - begin - 1));
+      if (begin != std::string::npos && cache[begin + 1] == '/' &&
+          visit(cache.substr(begin + 1, at - begin - 1)))
+        return true;
     }
   }
+  return false;
 }
 
-/// Folders that may hold libnvrtc, in the order in which they are tried.
-static std::vector<std::string> searchFolders() {
-  std::vector<std::string> folders;
-  addLoaderFolders(folders);
+/// Python environments that may hold NVIDIA's packages.
+static bool visitPythonFolders(const fs::path &root, const VisitFolder &visit) {
+  std::error_code ignored;
+  for (const char *lib : {"lib", "lib64"})
+    for (const auto &python : fs::directory_iterator(root / lib, ignored)) {
+      if (python.path().filename().string().rfind("python", 0) != 0)
+        continue;
+      for (const char *packages : {"site-packages", "dist-packages"})
+        for (const auto &package :
+             fs::directory_iterator(python.path() / packages / "nvidia", ignored))
+          if (fs::exists(package.path() / "lib", ignored) && visit(package.path() / "lib"))
+            return true;
+    }
+  return false;
+}
+
+/// The search order for NVRTC. Folders are made up as they are asked for: a cache hit pays for this
+/// search, and most machines have the library in one of the first.
+static bool visitSearchFolders(const VisitFolder &visit) {
+  if (visitLoaderFolders(visit))
+    return true;
   for (EnvironmentVariable variable :
        {EnvironmentVariable::CudaHome, EnvironmentVariable::CudaPath})
-    if (std::string root = environmentValue(variable); !root.empty())
-      folders.push_back(root + "/lib64");
-  folders.push_back("/usr/local/cuda/lib64");
-  std::vector<std::string> roots;
-  if (std::string active = environmentValue(EnvironmentVariable::VirtualEnv); !active.empty())
-    roots.push_back(active);
+    if (std::string root = environmentValue(variable); !root.empty() && visit(root + "/lib64"))
+      return true;
+  if (visit("/usr/local/cuda/lib64"))
+    return true;
+  if (std::string active = environmentValue(EnvironmentVariable::VirtualEnv);
+      !active.empty() && visitPythonFolders(active, visit))
+    return true;
   // The environment that tools/setup.sh makes, beside the build folder that this program runs from.
   std::error_code ignored;
   for (fs::path folder = fs::read_symlink("/proc/self/exe", ignored).parent_path();
        folder.has_relative_path(); folder = folder.parent_path())
-    if (fs::exists(folder / ".venv", ignored))
-      roots.push_back(folder / ".venv");
-  for (const char *system : {"/usr/local", "/usr"})
-    roots.push_back(system);
-  for (const std::string &root : roots)
-    for (const char *lib : {"lib", "lib64"})
-      for (const auto &python : fs::directory_iterator(fs::path(root) / lib, ignored)) {
-        if (python.path().filename().string().rfind("python", 0) != 0)
-          continue;
-        for (const char *packages : {"site-packages", "dist-packages"})
-          for (const auto &package :
-               fs::directory_iterator(python.path() / packages / "nvidia", ignored))
-            if (fs::exists(package.path() / "lib", ignored))
-              folders.push_back(package.path() / "lib");
-      }
-  return folders;
+    if (fs::exists(folder / ".venv", ignored) && visitPythonFolders(folder / ".venv", visit))
+      return true;
+  return visitPythonFolders("/usr/local", visit) || visitPythonFolders("/usr", visit);
 }
 
 static void *openLibrary(const std::string &path) {
@@ -110,11 +123,16 @@ std::string Nvrtc::locate(const std::string &path) {
   std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path;
   if (!given.empty())
     return fs::exists(given, ignored) ? given : "";
-  for (const std::string &folder : searchFolders())
+  std::string found;
+  visitSearchFolders([&](const std::string &folder) {
     for (const char *name : kLibraryNames)
-      if (fs::path file = fs::path(folder) / name; fs::exists(file, ignored))
-        return file;
-  return "";
+      if (std::string file = folder + "/" + name; fs::exists(file, ignored)) {
+        found = file;
+        return true;
+      }
+    return false;
+  });
+  return found;
 }
 
 Result<std::string> Nvrtc::identity(const std::string &path) {
@@ -148,8 +166,10 @@ Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
     std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path,
                 tried = given;
     if (given.empty())
-      for (const std::string &folder : searchFolders())
+      visitSearchFolders([&](const std::string &folder) {
         tried += (tried.empty() ? "" : ", ") + folder;
+        return false;
+      });
     return fail(ErrorKind::CompileFailed,
                 "NVRTC was not found (tried " + tried +
                     "): install it with `pip install nvidia-cuda-nvrtc` or set WINNOW_NVRTC to "

@@ -1,37 +1,23 @@
-// The file cache. Trust is decided on the open file (owner, mode), validity by the digest inside
-// it; both failures are misses. Sizes are counted when first needed and estimated from then on, so
-// that a store costs no directory scan.
+// Writing the cache: storing, building what is missing, pruning. Sizes are counted when first
+// needed and estimated from then on, so that a store costs no directory scan. Reading is in
+// CacheLayers.cpp.
 #include "runtime/Cache.h"
+#include "runtime/BuildLock.h"
+#include "runtime/CacheFiles.h"
 #include "runtime/Environment.h"
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <dirent.h>
-#include <fcntl.h>
 #include <fmt/format.h>
+#include <thread>
 #include <unistd.h>
 
 namespace winnow {
 
 namespace {
 
-constexpr std::string_view kSuffix = ".winnow";
 constexpr int64_t kStaleNanoseconds = int64_t(3600) * 1000000000;
-
-int64_t nanoseconds(const struct timespec &time) {
-  return int64_t(time.tv_sec) * 1000000000 + time.tv_nsec;
-}
-
-/// Keys become file names: only digests may.
-bool isKey(const std::string &key) {
-  return key.size() >= 16 && key.size() <= 128 &&
-         key.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-std::string pathOf(const std::string &directory, const std::string &key) {
-  return directory + "/" + key + std::string(kSuffix);
-}
 
 /// mkdir -p; what is created is for this user only. Returns 0 or an errno.
 int makeDirectories(const std::string &path) {
@@ -49,22 +35,16 @@ int makeDirectories(const std::string &path) {
   }
 }
 
-template <typename Visit> void forEachFile(const std::string &directory, Visit visit) {
-  DIR *handle = ::opendir(directory.c_str());
-  if (!handle)
-    return;
-  while (const dirent *entry = ::readdir(handle)) {
-    struct stat info;
-    if (::fstatat(::dirfd(handle), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
-        S_ISREG(info.st_mode))
-      visit(std::string_view(entry->d_name), info);
+/// Paths separated by ':'; empty ones are left out.
+std::vector<std::string> splitPaths(const std::string &list) {
+  std::vector<std::string> paths;
+  for (size_t begin = 0; begin < list.size();) {
+    size_t end = std::min(list.find(':', begin), list.size());
+    if (end > begin)
+      paths.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
   }
-  ::closedir(handle);
-}
-
-bool isEntryName(std::string_view name) {
-  return name.size() > kSuffix.size() && name.substr(name.size() - kSuffix.size()) == kSuffix &&
-         isKey(std::string(name.substr(0, name.size() - kSuffix.size())));
+  return paths;
 }
 
 } // namespace
@@ -79,13 +59,8 @@ CacheOptions defaultCacheOptions() {
     options.directory = base + "/winnow";
   if (std::string home = environmentValue(V::Home); options.directory.empty() && home[0] == '/')
     options.directory = home + "/.cache/winnow";
-  std::string list = environmentValue(V::WinnowCacheReadOnly);
-  for (size_t begin = 0; begin < list.size();) {
-    size_t end = std::min(list.find(':', begin), list.size());
-    if (end > begin)
-      options.readOnly.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
+  options.readOnly = splitPaths(environmentValue(V::WinnowCacheReadOnly));
+  options.bundles = splitPaths(environmentValue(V::WinnowCacheBundles));
   std::string limit = environmentValue(V::WinnowCacheLimitMb);
   if (!limit.empty() && limit.size() < 10 &&
       limit.find_first_not_of("0123456789") == std::string::npos)
@@ -101,87 +76,62 @@ Cache::Cache(CacheOptions options)
     };
 }
 
-std::optional<ProgramImage> Cache::load(const std::string &key) {
-  if (!isKey(key))
-    return std::nullopt;
-  if (!settings.directory.empty())
-    if (std::optional<ProgramImage> image = loadFrom(settings.directory, Layer::Writable, key))
-      return image;
-  for (const std::string &directory : settings.readOnly)
-    if (std::optional<ProgramImage> image = loadFrom(directory, Layer::ReadOnly, key))
-      return image;
-  return std::nullopt;
+Result<Cache::Obtained> Cache::obtain(const std::string &key, const Build &build) {
+  Result<std::optional<Obtained>> obtained = obtainOr(key, build, /*wait=*/true);
+  if (!obtained)
+    return tl::unexpected(obtained.error());
+  return std::move(**obtained);
 }
 
-std::optional<ProgramImage> Cache::find(const std::function<bool(const ProgramImage &)> &matches) {
-  for (const Entry &entry : entries()) {
-    Layer layer = entry.writable ? Layer::Writable : Layer::ReadOnly;
-    if (std::optional<ProgramImage> image = loadFrom(entry.directory, layer, entry.key);
-        image && matches(*image))
-      return image;
-  }
-  return std::nullopt;
+Result<std::optional<Cache::Obtained>> Cache::obtainUnlessBusy(const std::string &key,
+                                                               const Build &build) {
+  return obtainOr(key, build, /*wait=*/false);
 }
 
-bool Cache::trusts(const struct stat &info, Layer layer) const {
-  bool owned = info.st_uid == ::geteuid() || (layer == Layer::ReadOnly && info.st_uid == 0);
-  return owned && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
-bool Cache::trustsDirectory(const std::string &directory, Layer layer) {
-  struct stat info;
-  if (::stat(directory.c_str(), &info) != 0)
-    return false; // not there: nothing to trust, nothing to say
-  if (S_ISDIR(info.st_mode) && trusts(info, layer))
-    return true;
-  warnOnce(
-      "directory " + directory,
-      fmt::format(
-          "the cache directory {} is not used: it must be a directory that belongs to you and that "
-          "others cannot write (chmod 700)",
-          directory));
-  return false;
-}
-
-std::optional<ProgramImage> Cache::loadFrom(const std::string &directory, Layer layer,
-                                            const std::string &key) {
-  if (!trustsDirectory(directory, layer))
-    return std::nullopt;
-  std::string path = pathOf(directory, key);
-  FileContent content;
-  int code = readFile(files, path, /*followLinks=*/false, content);
-  if (code == ENOENT)
-    return std::nullopt;
-  if (code != 0) {
-    warnOnce("read",
-             fmt::format("cannot read the cached kernels in {}: {}", path, std::strerror(code)));
-    return std::nullopt;
+Result<std::optional<Cache::Obtained>> Cache::obtainOr(const std::string &key, const Build &build,
+                                                       bool wait) {
+  using namespace std::chrono;
+  auto cached = [&]() -> std::optional<Obtained> {
+    std::optional<ProgramImage> image = load(key);
+    if (!image)
+      return std::nullopt;
+    return Obtained{std::make_shared<const ProgramImage>(std::move(*image)), false};
+  };
+  if (std::optional<Obtained> found = cached())
+    return found;
+  std::optional<BuildLock> lock;
+  if (isKey(key) && openForWriting()) {
+    lock.emplace(files, settings.directory, key);
+    const auto giveUp = steady_clock::now() + settings.lockTimeout;
+    milliseconds pause{1};
+    while (lock->tryTake() == BuildLock::State::Busy) {
+      if (!wait)
+        return std::nullopt;
+      if (steady_clock::now() >= giveUp) {
+        warnOnce("lock", fmt::format("another process has been compiling the same program for over "
+                                     "{} s: going on without it",
+                                     duration_cast<seconds>(settings.lockTimeout).count()));
+        break;
+      }
+      std::this_thread::sleep_for(pause);
+      pause = std::min(2 * pause, milliseconds(50));
+      if (std::optional<Obtained> found = cached())
+        return found;
+    }
+    // Who had the lock before, or wrote it since the look-up above, has left us its result.
+    if (std::optional<Obtained> found = cached())
+      return found;
   }
-  if (!trusts(content.info, layer)) {
-    warnOnce(
-        "owner",
-        fmt::format(
-            "the cached kernels in {} are not used: the file belongs to another user or can be "
-            "written by others",
-            path));
-    return std::nullopt;
-  }
-  Result<ProgramImage> image = deserializeImage(content.bytes);
-  if (image && image->key == key) {
-    if (layer == Layer::Writable)
-      (void)::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW); // most recently used
-    return std::move(*image);
-  }
-  warnOnce("invalid",
-           fmt::format("the cached kernels in {} are dropped: {}", path,
-                       image ? "they are those of another program" : image.error().message));
-  // Another process may have replaced the file since: only what was read is deleted.
-  struct stat now;
-  if (layer == Layer::Writable && ::lstat(path.c_str(), &now) == 0 &&
-      now.st_ino == content.info.st_ino &&
-      nanoseconds(now.st_ctim) == nanoseconds(content.info.st_ctim))
-    files.remove(path.c_str());
-  return std::nullopt;
+  Result<ProgramImage> built = build();
+  if (!built)
+    return tl::unexpected(built.error());
+  if (built->key != key)
+    return fail(
+        ErrorKind::CompileFailed,
+        fmt::format("the compiler built key '{}' where '{}' was asked for", built->key, key));
+  if (Status status = store(*built); !status)
+    return tl::unexpected(status.error());
+  return Obtained{std::make_shared<const ProgramImage>(std::move(*built)), true};
 }
 
 bool Cache::openForWriting() {
@@ -221,7 +171,7 @@ Status Cache::store(const ProgramImage &image) {
     // The disk is fuller than our limit foresees: give half of the cache back and try once more.
     uint64_t used = 0;
     for (const Entry &entry : entries())
-      used += entry.writable ? entry.bytes : 0;
+      used += entry.layer == Layer::Writable ? entry.bytes : 0;
     if (prune(used / 2) > 0)
       code = publish(files, path, *bytes, 0600);
   }
@@ -247,28 +197,6 @@ void Cache::remove(const std::string &key) {
     files.remove(pathOf(settings.directory, key).c_str());
 }
 
-void Cache::listLayer(const std::string &directory, bool writable, std::vector<Entry> &out) const {
-  size_t first = out.size();
-  forEachFile(directory, [&](std::string_view name, const struct stat &info) {
-    if (isEntryName(name))
-      out.push_back({std::string(name.substr(0, name.size() - kSuffix.size())), directory,
-                     static_cast<uint64_t>(info.st_size), nanoseconds(info.st_mtim), writable});
-  });
-  std::sort(out.begin() + static_cast<ptrdiff_t>(first), out.end(),
-            [](const Entry &a, const Entry &b) {
-              return a.lastUsed != b.lastUsed ? a.lastUsed > b.lastUsed : a.key < b.key;
-            });
-}
-
-std::vector<Cache::Entry> Cache::entries() const {
-  std::vector<Entry> all;
-  if (!settings.directory.empty())
-    listLayer(settings.directory, true, all);
-  for (const std::string &directory : settings.readOnly)
-    listLayer(directory, false, all);
-  return all;
-}
-
 size_t Cache::prune(uint64_t limitBytes) {
   if (settings.directory.empty())
     return 0;
@@ -283,7 +211,7 @@ size_t Cache::prune(uint64_t limitBytes) {
     files.remove(path.c_str());
 
   std::vector<Entry> all;
-  listLayer(settings.directory, true, all);
+  listLayer(settings.directory, Layer::Writable, all);
   uint64_t total = 0;
   for (const Entry &entry : all)
     total += entry.bytes;
@@ -298,15 +226,6 @@ size_t Cache::prune(uint64_t limitBytes) {
   std::lock_guard<std::mutex> lock(mutex);
   estimatedBytes = static_cast<int64_t>(total);
   return removed;
-}
-
-void Cache::warnOnce(const std::string &topic, const std::string &message) {
-  {
-    std::lock_guard<std::mutex> lock(mutex);
-    if (!warned.insert(topic).second)
-      return;
-  }
-  settings.warn(message);
 }
 
 } // namespace winnow

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -27,16 +28,10 @@ private:
 /// 64 lower-case hexadecimal digits.
 std::string sha256Hex(std::string_view bytes);
 
-/// Collects the named parts that decide the bytes of a program. Lengths are part of the digested
+/// The named parts that decide the bytes of a program.
+using KeyIngredients = std::map<std::string, std::string>;
+/// 64 hexadecimal digits: the name of the program in the cache. Lengths are part of the digested
 /// text, so two different lists of parts never give the same text.
-class KeyBuilder {
-public:
-  KeyBuilder &add(std::string_view part, std::string_view content);
-  /// 64 hexadecimal digits: the name of the program in the cache.
-  std::string key() const;
-
-private:
-  std::string text;
-};
+std::string keyFrom(const KeyIngredients &ingredients);
 
 } // namespace winnow

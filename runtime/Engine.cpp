@@ -2,9 +2,24 @@
 // may be using them.
 #include "runtime/Engine.h"
 #include "runtime/Target.h"
+#include <algorithm>
+#include <atomic>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
 
 namespace winnow {
+
+/// What tells one content of a method's file from the next, without reading it: an edited text is
+/// another program (F09). Zeros for a built-in method.
+static std::array<int64_t, 4> textVersion(const std::string &method) {
+  struct stat info;
+  if (::stat(method.c_str(), &info) != 0)
+    return {};
+  return {static_cast<int64_t>(info.st_ino), info.st_size, info.st_mtim.tv_sec,
+          info.st_mtim.tv_nsec};
+}
 
 Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
   Result<std::shared_ptr<Driver>> driver = Driver::open(options.driverPath);
@@ -12,6 +27,11 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
     return tl::unexpected(driver.error());
   std::unique_ptr<Engine> engine(new Engine);
   engine->gpu = *driver;
+  Result<std::unique_ptr<ConfigChooser>> chooser =
+      ConfigChooser::create(std::move(options.tuning), options.hook);
+  if (!chooser)
+    return tl::unexpected(chooser.error());
+  engine->chooser = std::move(*chooser);
   engine->images = std::make_unique<KernelStore>(std::move(options.cache), std::move(options.hook));
   engine->allowPtx = options.allowPtx;
   return engine;
@@ -51,9 +71,10 @@ Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device) {
   return byKey.emplace(name, std::move(*loaded)).first->second;
 }
 
-Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
-  if (Status status = completeArch(request, device); !status)
-    return tl::unexpected(status.error());
+Result<Engine::Prepared> Engine::prepareWith(const ProgramRequest &asked, const Config &config,
+                                             int device) {
+  ProgramRequest request = asked;
+  request.config = config;
   Result<KernelStore::Found> found = images->prepare(request);
   if (!found)
     return tl::unexpected(found.error());
@@ -68,18 +89,90 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
   }
   if (!loaded)
     return tl::unexpected(loaded.error());
-  std::lock_guard<std::mutex> lock(mutex);
-  byRequest[{request.text(), device}] = *loaded;
-  return Prepared{*loaded, found->origin};
+  return Prepared{*loaded, found->origin, nullptr};
 }
 
-Result<std::shared_ptr<const LoadedProgram>> Engine::find(ProgramRequest request,
-                                                          int device) const {
+Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
+  if (Status status = completeArch(request, device); !status)
+    return tl::unexpected(status.error());
+  const std::pair<std::string, int> requested(request.text(), device);
+  const std::array<int64_t, 4> version = textVersion(request.method);
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (auto it = byRequest.find(requested);
+        it != byRequest.end() && it->second.textVersion == version) {
+      ++requestHits;
+      Prepared again = it->second.prepared;
+      again.origin = ImageOrigin::Memory;
+      return again;
+    }
+  }
+  Result<DeviceInfo> info = gpu->device(device);
+  if (!info)
+    return tl::unexpected(info.error());
+  Result<ChosenConfig> choice = chooser->choose(request, info->name);
+  if (!choice)
+    return tl::unexpected(choice.error());
+  Result<Prepared> prepared = prepareWith(request, choice->config, device);
+  if (!prepared && choice->isTuned() && !chooser->replays()) {
+    // What was tuned elsewhere must not take away what works here.
+    if (Result<Prepared> plain = prepareWith(request, request.config, device)) {
+      choice = chooser->overrule(request, info->name, prepared.error().message);
+      prepared = std::move(plain);
+    }
+  }
+  if (!prepared)
+    return prepared;
+  bool selects = prepared->program->image().selectHeads > 0;
+  choice->built = prepared->program->image().config.text();
+  prepared->choice = std::make_shared<const ChosenConfig>(std::move(*choice));
+  bool isNew = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    isNew = byRequest.insert_or_assign(requested, Ready{*prepared, version}).second;
+  }
+  if (isNew)
+    chooser->logChoice(request, info->name, *prepared->choice, selects);
+  return prepared;
+}
+
+std::vector<Result<Engine::Prepared>>
+Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device) {
+  std::vector<Result<Prepared>> results(requests.size(),
+                                        fail(ErrorKind::NotReady, "the thread was not started"));
+  // Processes that start together begin in different places, so that they share the work.
+  const size_t first = static_cast<size_t>(::getpid());
+  std::atomic<size_t> next{0};
+  auto work = [&] {
+    for (size_t i; (i = next++) < requests.size();) {
+      const size_t at = (first + i) % requests.size();
+      results[at] = prepare(requests[at], device);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1;
+       i < std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), requests.size());
+       ++i)
+    threads.emplace_back(work);
+  work();
+  for (std::thread &thread : threads)
+    thread.join();
+  return results;
+}
+
+KernelStore::Counters Engine::counters() const {
+  KernelStore::Counters counts = images->counters();
+  std::lock_guard<std::mutex> lock(mutex);
+  counts.memoryHits += requestHits;
+  return counts;
+}
+
+Result<Engine::Prepared> Engine::find(ProgramRequest request, int device) const {
   if (Status status = completeArch(request, device); !status)
     return tl::unexpected(status.error());
   std::lock_guard<std::mutex> lock(mutex);
   if (auto it = byRequest.find({request.text(), device}); it != byRequest.end())
-    return it->second;
+    return it->second.prepared;
   return fail(ErrorKind::NotReady,
               fmt::format("not prepared for GPU {}: {}; call prepare before launching", device,
                           request.text()));
@@ -96,9 +189,15 @@ Result<Engine::Prepared> Engine::prepareImage(const std::string &path, int devic
       loadOnce(std::make_shared<const ProgramImage>(std::move(*image)), device);
   if (!loaded)
     return tl::unexpected(loaded.error());
+  ChosenConfig choice;
+  choice.config = request.config;
+  choice.built = request.config.text();
+  choice.select.rung = choice.attend.rung = Rung::Given;
+  choice.select.why = choice.attend.why = "as in the image file";
+  Prepared prepared{*loaded, ImageOrigin::Disk, std::make_shared<const ChosenConfig>(choice)};
   std::lock_guard<std::mutex> lock(mutex);
-  byRequest[{request.text(), device}] = *loaded;
-  return Prepared{*loaded, ImageOrigin::Disk};
+  byRequest[{request.text(), device}] = {prepared, textVersion(request.method)};
+  return prepared;
 }
 
 } // namespace winnow

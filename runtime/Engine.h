@@ -1,8 +1,9 @@
 // The library's front door: prepare programs (slow, may compile), then find and launch them (fast,
 // never compiles). The C API in winnow.h is a thin layer over this class.
 #pragma once
-#include "runtime/KernelStore.h"
+#include "runtime/ConfigChooser.h"
 #include "runtime/Launcher.h"
+#include <array>
 
 namespace winnow {
 
@@ -11,6 +12,7 @@ struct EngineOptions {
   CompileHook hook;       ///< empty: cached kernels only
   std::string driverPath; ///< as Driver::open
   bool allowPtx = false;  ///< as LoadOptions
+  TuningOptions tuning;   ///< where tunables come from that a request leaves open
 };
 
 /// Thread-safe.
@@ -22,16 +24,27 @@ public:
   struct Prepared {
     std::shared_ptr<const LoadedProgram> program;
     ImageOrigin origin = ImageOrigin::Memory;
+    std::shared_ptr<const ChosenConfig> choice; ///< never null
   };
   /// Compiles or loads what `request` names and loads it onto `device`. An empty arch means the
-  /// device's own. An image from the cache that the driver refuses is built again, once (F06).
+  /// device's own; tunables that the request leaves open are looked up. An image from the cache
+  /// that the driver refuses is built again, once (F06); a tuned configuration that no program can
+  /// be had with gives way to the default. The second time, neither key nor cache is looked at.
   /// Makes the device's context current.
   Result<Prepared> prepare(ProgramRequest request, int device);
+  /// prepare() for many requests, on as many threads as there are cores: one result per request.
+  std::vector<Result<Prepared>> prepareAll(const std::vector<ProgramRequest> &requests, int device);
+  /// From now on nothing is compiled: see KernelStore::seal.
+  void seal() { images->seal(); }
+  KernelStore::Counters counters() const;
   /// The program of an equal request that was prepared for this device. Error: NotReady; never
   /// compiles or loads.
-  Result<std::shared_ptr<const LoadedProgram>> find(ProgramRequest request, int device) const;
+  Result<Prepared> find(ProgramRequest request, int device) const;
   /// Loads an image file's program onto `device`.
   Result<Prepared> prepareImage(const std::string &path, int device);
+
+  /// The configurations decided on so far, as JSON lines for TuningOptions::decisions (fault F14).
+  std::string decisions() const { return chooser->decisions(); }
 
   const std::shared_ptr<Driver> &driver() const { return gpu; }
   KernelStore &store() { return *images; }
@@ -39,15 +52,21 @@ public:
 private:
   Engine() = default;
   Status completeArch(ProgramRequest &request, int device) const;
+  Result<Prepared> prepareWith(const ProgramRequest &request, const Config &config, int device);
   Result<std::shared_ptr<const LoadedProgram>> loadOnce(std::shared_ptr<const ProgramImage> image,
                                                         int device);
 
   std::shared_ptr<Driver> gpu;
+  std::unique_ptr<ConfigChooser> chooser;
   std::unique_ptr<KernelStore> images;
   bool allowPtx = false;
   mutable std::mutex mutex; ///< guards the maps; never held over a load
-  std::map<std::pair<std::string, int>, std::shared_ptr<const LoadedProgram>>
-      byRequest; ///< request text, device
+  struct Ready {
+    Prepared prepared;
+    std::array<int64_t, 4> textVersion; ///< of the method's file, where it is one
+  };
+  std::map<std::pair<std::string, int>, Ready> byRequest; ///< request text, device
+  uint64_t requestHits = 0;                               ///< prepare() answered by byRequest
   std::map<std::pair<std::string, int>, std::shared_ptr<const LoadedProgram>>
       byKey; ///< image key, device
 };

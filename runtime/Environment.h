@@ -9,10 +9,13 @@ namespace winnow {
 enum class EnvironmentVariable {
   WinnowCacheDir,      ///< directory of the kernel cache
   WinnowCacheReadOnly, ///< further directories, read only, separated by ':'
+  WinnowCacheBundles,  ///< bundle files of the kernel cache, separated by ':'
   WinnowCacheLimitMb,  ///< size limit of the kernel cache
   WinnowLibcuda,       ///< path of the CUDA driver library
   WinnowNvrtc,         ///< path of libnvrtc
+  WinnowTuned,         ///< files of tuned configurations, separated by ':'
   XdgCacheHome,
+  XdgDataHome,
   Home,
   CudaHome,
   CudaPath,

@@ -55,6 +55,17 @@ int Files::sync(int file) { return ::fsync(file); }
 int Files::close(int file) { return ::close(file); }
 int Files::rename(const char *from, const char *to) { return ::rename(from, to); }
 int Files::remove(const char *path) { return ::unlink(path); }
+ssize_t Files::readAt(int file, void *buffer, size_t bytes, off_t offset) {
+  return ::pread(file, buffer, bytes, offset);
+}
+int Files::tryLock(int file, off_t byte) {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = byte;
+  lock.l_len = 1;
+  return ::fcntl(file, F_OFD_SETLK, &lock);
+}
 
 Files &systemFiles() {
   static Files files;

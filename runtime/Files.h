@@ -21,6 +21,10 @@ public:
   virtual int close(int file);
   virtual int rename(const char *from, const char *to);
   virtual int remove(const char *path);
+  virtual ssize_t readAt(int file, void *buffer, size_t bytes, off_t offset);
+  /// Takes the write lock of one byte of an open file, or fails at once (EAGAIN: another open file
+  /// has it). The lock is the open file's: it goes with close() or with the process.
+  virtual int tryLock(int file, off_t byte);
 };
 
 /// The real calls.

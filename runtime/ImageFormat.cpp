@@ -79,27 +79,30 @@ json toJson(const ProgramImage &image) {
                     {"strides", map.strides},
                     {"box", map.box}});
   const Spec &s = image.spec;
-  return {{"method", image.method},
-          {"key", image.key},
-          {"arch", image.arch},
-          {"spec",
-           {{"heads", s.heads},
-            {"kv_heads", s.kvHeads},
-            {"head_dim", s.headDim},
-            {"value_dim", s.valueWidth()},
-            {"block", s.block},
-            {"topk", s.topk},
-            {"dtype", name(s.dtype)},
-            {"scale", s.scale},
-            {"params", s.params}}},
-          {"config", image.config.text()},
-          {"select_heads", image.selectHeads},
-          {"score_stride", image.scoreStride},
-          {"chunk_tokens", image.chunkTokens},
-          {"buffers", buffers},
-          {"tensor_maps", maps},
-          {"kernels", kernels},
-          {"mlir_ms", image.mlirMs}};
+  json root = {{"method", image.method},
+               {"key", image.key},
+               {"arch", image.arch},
+               {"spec",
+                {{"heads", s.heads},
+                 {"kv_heads", s.kvHeads},
+                 {"head_dim", s.headDim},
+                 {"value_dim", s.valueWidth()},
+                 {"block", s.block},
+                 {"topk", s.topk},
+                 {"dtype", name(s.dtype)},
+                 {"scale", s.scale},
+                 {"params", s.params}}},
+               {"config", image.config.text()},
+               {"select_heads", image.selectHeads},
+               {"score_stride", image.scoreStride},
+               {"chunk_tokens", image.chunkTokens},
+               {"buffers", buffers},
+               {"tensor_maps", maps},
+               {"kernels", kernels},
+               {"mlir_ms", image.mlirMs}};
+  if (!image.ingredients.empty())
+    root["ingredients"] = image.ingredients;
+  return root;
 }
 
 /// Typed access to JSON that never throws: a missing or mistyped field sets `ok` to false.
@@ -171,6 +174,11 @@ bool fromJson(const json &root, ProgramImage &image,
   for (const auto &[param, value] : r.child(spec, "params").items())
     value.is_string() ? void(image.spec.params[param] = value.get<std::string>())
                       : void(r.ok = false);
+  // Written since the cache explains its misses: older files of this schema go without.
+  if (auto it = root.find("ingredients"); it != root.end())
+    for (const auto &[part, content] : it->items())
+      content.is_string() ? void(image.ingredients[part] = content.get<std::string>())
+                          : void(r.ok = false);
   r.read(root, "config", text);
   if (Result<Config> config = Config::parse(text))
     image.config = *config;

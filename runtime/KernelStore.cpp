@@ -27,7 +27,12 @@ bool satisfies(const ProgramImage &image, const ProgramRequest &request) {
 } // namespace
 
 std::string ProgramRequest::text() const {
-  return fmt::format("method={} arch={} {} {}", method, arch, spec.text(), config.text());
+  std::string text =
+      fmt::format("method={} arch={} {} {}", method, arch, spec.text(), config.text());
+  if (!isOpen(config, "select") && !isOpen(config, "attend"))
+    return text; // nothing is left for the workload to decide
+  const Workload bucket = workload.bucket();
+  return text + fmt::format(" tokens={} overlap={}", bucket.tokens, bucket.overlap);
 }
 
 const char *name(ImageOrigin origin) {
@@ -52,8 +57,10 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
     if (auto it = slots.find(*key); it != slots.end()) {
       slot = it->second;
       changed.wait(lock, [&] { return slot->done; });
-      if (!slot->result)
+      if (!slot->result) {
+        counts.refused += slot->result.error().kind == ErrorKind::NotReady;
         return slot->result;
+      }
       ++counts.memoryHits;
       return Found{slot->result->image, ImageOrigin::Memory};
     }
@@ -70,28 +77,32 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
   std::lock_guard<std::mutex> lock(mutex);
   slot->result = result;
   slot->done = true;
-  if (result)
+  if (result) {
     ++(result->origin == ImageOrigin::Disk ? counts.diskHits : counts.builds);
-  else if (auto it = slots.find(*key); it != slots.end() && it->second == slot)
-    slots.erase(it);
+  } else {
+    counts.refused += result.error().kind == ErrorKind::NotReady;
+    if (auto it = slots.find(*key); it != slots.end() && it->second == slot)
+      slots.erase(it);
+  }
   changed.notify_all();
   return result;
 }
 
 Result<KernelStore::Found> KernelStore::loadOrBuild(const ProgramRequest &request,
                                                     const std::string &key) {
-  if (std::optional<ProgramImage> image = files.load(key))
-    return Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
-  Result<ProgramImage> built = hook.build(request);
-  if (!built)
-    return tl::unexpected(built.error());
-  if (built->key != key)
-    return fail(
-        ErrorKind::CompileFailed,
-        fmt::format("the compiler built key '{}' where '{}' was asked for", built->key, key));
-  if (Status status = files.store(*built); !status)
-    return tl::unexpected(status.error());
-  return Found{std::make_shared<const ProgramImage>(std::move(*built)), ImageOrigin::Compiled};
+  if (sealed) {
+    if (std::optional<ProgramImage> image = files.load(key))
+      return Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
+    return fail(ErrorKind::NotReady,
+                fmt::format("the engine is sealed and would have to compile {}: prepare it before "
+                            "sealing",
+                            request.text()));
+  }
+  Result<Cache::Obtained> obtained = files.obtain(key, [&] { return hook.build(request); });
+  if (!obtained)
+    return tl::unexpected(obtained.error());
+  return Found{std::move(obtained->image),
+               obtained->built ? ImageOrigin::Compiled : ImageOrigin::Disk};
 }
 
 Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest &request) {

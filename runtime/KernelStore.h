@@ -1,8 +1,10 @@
 // From a request to a program image: memory, then the file cache, then the compiler if there is
-// one. One build per key, whoever else wants that key waits for it, and no lock is held while
-// compiling (fault F31).
+// one. One build per key, whoever else wants that key waits for it, and no lock of this process is
+// held while compiling (fault F31).
 #pragma once
 #include "runtime/Cache.h"
+#include "runtime/TunedLadder.h"
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -14,9 +16,11 @@ struct ProgramRequest {
   std::string method; ///< built-in name or path of a method's text
   Spec spec;
   Config config;
-  std::string arch; ///< Target::arch
+  std::string arch;       ///< Target::arch
+  Workload workload = {}; ///< what the configuration is chosen for, where `config` leaves that open
 
-  /// Canonical one-line text: equal requests have equal text.
+  /// Canonical one-line text: equal requests have equal text. Workloads are equal when they fall
+  /// into one bucket.
   std::string text() const;
 };
 
@@ -27,6 +31,13 @@ struct CompileHook {
   std::function<Result<std::string>(const ProgramRequest &)> key;
   /// Builds the image; its `key` must be what `key` returned.
   std::function<Result<ProgramImage>(const ProgramRequest &)> build;
+  /// May be empty. Refuses, in milliseconds, what `build` would refuse: tuned configurations pass
+  /// here before they are used (fault F13).
+  std::function<Status(const ProgramRequest &)> check = {};
+  /// May be empty. The parameters that a method declares, with their defaults: a request may name
+  /// any of them or none, and tuned configurations too.
+  std::function<Result<std::map<std::string, std::string>>(const std::string &method)> parameters =
+      {};
 };
 
 /// Where an image came from (fault F40).
@@ -55,8 +66,12 @@ public:
 
   struct Counters {
     uint64_t memoryHits = 0, diskHits = 0, builds = 0;
+    uint64_t refused = 0; ///< would have had to compile after seal()
   };
   Counters counters() const;
+  /// From now on nothing is compiled (F16): what is in memory or in the cache is served as before,
+  /// for anything else prepare fails with NotReady. Builds under way are finished.
+  void seal() { sealed = true; }
   Cache &cache() { return files; }
 
 private:
@@ -75,6 +90,7 @@ private:
   std::condition_variable changed;
   std::map<std::string, std::shared_ptr<Slot>> slots; ///< by key
   Counters counts;
+  std::atomic<bool> sealed{false};
 };
 
 } // namespace winnow

@@ -1,6 +1,7 @@
 // A compiled program: cubins, launch recipe and metadata; all that running needs. The compiler
 // makes it, the cache stores it, the launcher runs it. Serialised form: see Cache.h.
 #pragma once
+#include "runtime/Digest.h"
 #include "runtime/Spec.h"
 #include <string>
 #include <vector>
@@ -42,14 +43,15 @@ struct TensorMapRecipe {
 };
 
 struct ProgramImage {
-  std::string method;      ///< the method's symbol, for people
-  std::string key;         ///< digest that names this image in the cache
-  std::string arch;        ///< Target::arch
-  Spec spec;               ///< with every default filled in
-  Config config;           ///< with every default filled in
-  int selectHeads = 0;     ///< heads of the ids tensor; 0 = the method selects nothing (dense)
-  std::string scoreStride; ///< formula of Params::score_stride
-  std::string chunkTokens; ///< formula: tokens per selection chunk
+  std::string method;         ///< the method's symbol, for people
+  std::string key;            ///< digest that names this image in the cache
+  KeyIngredients ingredients; ///< what the key was made of; empty where that was not written down
+  std::string arch;           ///< Target::arch
+  Spec spec;                  ///< with every default filled in
+  Config config;              ///< with every default filled in
+  int selectHeads = 0;        ///< heads of the ids tensor; 0 = the method selects nothing (dense)
+  std::string scoreStride;    ///< formula of Params::score_stride
+  std::string chunkTokens;    ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;
   std::vector<TensorMapRecipe> tensorMaps;
   std::vector<Kernel> kernels; ///< in launch order

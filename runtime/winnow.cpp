@@ -19,6 +19,7 @@ struct winnow_engine {
 
 struct winnow_program {
   std::shared_ptr<const LoadedProgram> program;
+  std::shared_ptr<const ChosenConfig> choice;
 };
 
 namespace {
@@ -100,8 +101,10 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
                             spec.heads, spec.kvHeads));
   if (spec.headDim < 1 || spec.valueDim < 0 || spec.block < 1 || spec.topk < 1)
     return fail(ErrorKind::Usage, "spec: head_dim, value_dim, block and topk must be positive");
-  if (c->reserved != 0)
-    return fail(ErrorKind::Usage, "spec: the reserved field must be zero");
+  if (c->expected_tokens < 0 || c->expected_overlap < 0)
+    return fail(ErrorKind::Usage,
+                "spec: expected_tokens and expected_overlap must not be negative");
+  request.workload = {c->expected_tokens, c->expected_overlap};
   if (c->dtype != WINNOW_BF16 && c->dtype != WINNOW_FP16)
     return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c->dtype));
   spec.dtype = c->dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
@@ -144,6 +147,8 @@ Result<std::string> callCompiler(CompileFunction function, void *user,
   c.params = params.c_str();
   c.config = config.c_str();
   c.arch = request.arch.c_str();
+  c.expected_tokens = request.workload.tokens;
+  c.expected_overlap = request.workload.overlap;
   winnow_sink sink = [](void *context, const void *data, size_t size) {
     static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
   };
@@ -175,6 +180,11 @@ Result<CompileHook> toHook(const winnow_compiler *given) {
                   "the compiler gave an unusable image: " + image.error().message);
     return image;
   };
+  if (compiler->check)
+    hook.check = [c = *compiler](const ProgramRequest &request) -> Status {
+      Result<std::string> answer = callCompiler(c.check, c.user, request);
+      return answer ? Status() : tl::unexpected(answer.error());
+    };
   return hook;
 }
 
@@ -189,8 +199,22 @@ Status needs(const void *pointer, const char *what) {
 }
 
 /// Gives the caller a handle of its own.
-void hand(std::shared_ptr<const LoadedProgram> program, winnow_program **out) {
-  *out = new winnow_program{std::move(program)};
+void hand(const Engine::Prepared &prepared, winnow_program **out) {
+  *out = new winnow_program{prepared.program, prepared.choice};
+}
+
+TuningOptions toTuning(const winnow_engine_options &c) {
+  TuningOptions tuning;
+  tuning.on = c.no_tuning == 0;
+  if (c.tuned_files)
+    tuning.files = splitPaths(c.tuned_files);
+  tuning.decisions = orEmpty(c.decisions);
+  tuning.replayOnly = c.replay_only != 0;
+  if (c.log)
+    tuning.log = [log = c.log, user = c.log_user](const std::string &line) {
+      log(user, line.c_str());
+    };
+  return tuning;
 }
 
 } // namespace
@@ -219,6 +243,9 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
       }
       own.driverPath = orEmpty(c->driver_path);
       own.allowPtx = c->allow_ptx != 0;
+      own.tuning = toTuning(*c);
+      if (c->bundle)
+        own.cache.bundleMemory.emplace_back(static_cast<const char *>(c->bundle), c->bundle_bytes);
     }
     Result<std::unique_ptr<Engine>> made = Engine::create(std::move(own));
     if (!made)
@@ -246,7 +273,63 @@ winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec, int
       return tl::unexpected(prepared.error());
     if (origin)
       *origin = static_cast<winnow_origin>(prepared->origin);
-    hand(std::move(prepared->program), program);
+    hand(*prepared, program);
+    return {};
+  });
+}
+
+winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *specs, size_t count,
+                                  int32_t device, winnow_program **programs) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = count == 0 ? Status() : needs(specs, "specs"); !status)
+      return status;
+    if (programs)
+      std::fill(programs, programs + count, nullptr);
+    auto named = [](size_t i, const Error &error) {
+      return fail(error.kind, fmt::format("specs[{}]: {}", i, error.message));
+    };
+    std::vector<ProgramRequest> requests;
+    for (size_t i = 0; i < count; ++i) {
+      // The caller's array has the steps of the caller's struct.
+      Result<ProgramRequest> request = toRequest(reinterpret_cast<const winnow_spec *>(
+          reinterpret_cast<const char *>(specs) + i * specs->struct_size));
+      if (!request)
+        return named(i, request.error());
+      requests.push_back(std::move(*request));
+    }
+    std::vector<Result<Engine::Prepared>> prepared = engine->engine->prepareAll(requests, device);
+    Status first;
+    for (size_t i = 0; i < count; ++i) {
+      if (prepared[i] && programs)
+        hand(*prepared[i], &programs[i]);
+      if (!prepared[i] && first)
+        first = named(i, prepared[i].error());
+    }
+    return first;
+  });
+}
+
+winnow_status winnow_engine_seal(winnow_engine *engine) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    engine->engine->seal();
+    return {};
+  });
+}
+
+winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counters *counters) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Result<winnow_counters> given = adopt(counters, "counters"); !given)
+      return tl::unexpected(given.error());
+    const KernelStore::Counters counts = engine->engine->counters();
+    const winnow_counters own{counters->struct_size, counts.builds, counts.diskHits,
+                              counts.memoryHits, counts.refused};
+    std::memcpy(counters, &own, std::min(sizeof(own), counters->struct_size));
     return {};
   });
 }
@@ -264,7 +347,7 @@ winnow_status winnow_prepare_image(winnow_engine *engine, const char *path, int3
     Result<Engine::Prepared> prepared = engine->engine->prepareImage(path, device);
     if (!prepared)
       return tl::unexpected(prepared.error());
-    hand(std::move(prepared->program), program);
+    hand(*prepared, program);
     return {};
   });
 }
@@ -280,11 +363,23 @@ winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_
     Result<ProgramRequest> request = toRequest(spec);
     if (!request)
       return tl::unexpected(request.error());
-    Result<std::shared_ptr<const LoadedProgram>> found =
-        engine->engine->find(std::move(*request), device);
+    Result<Engine::Prepared> found = engine->engine->find(std::move(*request), device);
     if (!found)
       return tl::unexpected(found.error());
-    hand(std::move(*found), program);
+    hand(*found, program);
+    return {};
+  });
+}
+
+winnow_status winnow_engine_export_decisions(winnow_engine *engine, winnow_sink sink,
+                                             void *context) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (!sink)
+      return fail(ErrorKind::Usage, "sink is null");
+    std::string lines = engine->engine->decisions();
+    sink(context, lines.data(), lines.size());
     return {};
   });
 }
@@ -297,6 +392,25 @@ int32_t winnow_program_select_heads(const winnow_program *program) {
 
 const char *winnow_program_key(const winnow_program *program) {
   return program ? program->program->image().key.c_str() : "";
+}
+
+const char *winnow_program_config(const winnow_program *program) {
+  return program ? program->choice->built.c_str() : "";
+}
+
+winnow_status winnow_program_rung(const winnow_program *program, int32_t phase, winnow_rung *rung) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    if (Status status = needs(rung, "rung"); !status)
+      return status;
+    if (phase != WINNOW_SELECT && phase != WINNOW_ATTEND)
+      return fail(ErrorKind::Usage,
+                  fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND", phase));
+    const ChosenConfig &choice = *program->choice;
+    *rung = static_cast<winnow_rung>((phase == WINNOW_SELECT ? choice.select : choice.attend).rung);
+    return {};
+  });
 }
 
 winnow_status winnow_workspace_size(const winnow_program *program, const winnow_shape *shape,

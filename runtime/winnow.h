@@ -29,7 +29,8 @@ typedef enum winnow_status {
   WINNOW_UNSUPPORTED = 3,    /* legal, but not served by this build or this GPU */
   WINNOW_COMPILE_FAILED = 4, /* the compiler refused */
   WINNOW_DEVICE_FAILED = 5,  /* no driver, no device, or a driver call failed */
-  WINNOW_NOT_READY = 6       /* the program was not prepared for this device */
+  WINNOW_NOT_READY = 6       /* the program was not prepared for this device; or, in replay-only
+                                mode, nothing was decided for it */
 } winnow_status;
 
 typedef enum winnow_dtype { WINNOW_BF16 = 0, WINNOW_FP16 = 1 } winnow_dtype;
@@ -43,6 +44,16 @@ typedef enum winnow_origin {
   WINNOW_FROM_DISK = 1,
   WINNOW_COMPILED = 2
 } winnow_origin;
+
+/* Where the tunables of a program's phase come from, the surest first. */
+typedef enum winnow_rung {
+  WINNOW_TUNED_EXACT = 0,        /* measured: this problem on this GPU */
+  WINNOW_TUNED_NEAREST = 1,      /* measured on this GPU, for a problem like it */
+  WINNOW_TUNED_OTHER_DEVICE = 2, /* measured on another GPU of the architecture */
+  WINNOW_TUNED_MODEL = 3,        /* chosen by the performance model; nothing was run */
+  WINNOW_TUNED_DEFAULT = 4,      /* the compiler's own choice */
+  WINNOW_TUNED_GIVEN = 5         /* set by the caller, or part of an image file */
+} winnow_rung;
 
 typedef struct winnow_engine winnow_engine;
 typedef struct winnow_program winnow_program;
@@ -59,10 +70,14 @@ typedef struct winnow_spec {
   int32_t dtype;      /* winnow_dtype */
   double scale;       /* softmax scale; 0 = head_dim^-0.5 */
   const char *params; /* "NAME=VALUE,NAME=VALUE": the method's own parameters */
-  const char *config; /* "attend_warps=8 ...": tunables of the generated kernels */
+  const char *config; /* "attend_warps=8 ...": tunables of the generated kernels. Where none of a
+                         phase's (score_*, attend_*) is set, they are looked up */
   const char *arch;   /* "sm_80", ...; null = that of the device */
   int32_t value_dim;  /* elements of a value or output row; 0 = head_dim */
-  int32_t reserved;   /* zero */
+  /* Hints for the choice of tunables, never limits; few values are told apart. */
+  int32_t expected_overlap; /* over how many tokens a selection turns into a new one; 0 = unknown,
+                               32 */
+  int64_t expected_tokens;  /* of a typical sequence; 0 = unknown, 131072 */
 } winnow_spec;
 
 /* A compiler for programs that are not in the cache. Both functions return a winnow_status and
@@ -75,7 +90,13 @@ typedef struct winnow_compiler {
   void *user;
   int (*key)(void *user, const winnow_spec *request, winnow_sink sink, void *context);
   int (*build)(void *user, const winnow_spec *request, winnow_sink sink, void *context);
+  /* May be null. Refuses in milliseconds what build would refuse: tuned configurations pass here
+   * before they are used. Calls `sink` on failure only. */
+  int (*check)(void *user, const winnow_spec *request, winnow_sink sink, void *context);
 } winnow_compiler;
+
+/* Gets one line at a time; called from any thread. */
+typedef void (*winnow_log)(void *user, const char *line);
 
 typedef struct winnow_engine_options {
   size_t struct_size;
@@ -84,7 +105,29 @@ typedef struct winnow_engine_options {
       *compiler;           /* null: cached kernels only; copied, user must outlive the engine */
   const char *driver_path; /* null: the system's libcuda.so.1 */
   int32_t allow_ptx;       /* nonzero: images may hold PTX, compiled by the driver */
+  int32_t no_tuning;       /* nonzero: tunables that a spec leaves open are the compiler's */
+  const char *tuned_files; /* tuned configurations beside the shipped ones, separated by ':'; null:
+                              from the environment; "": none */
+  const char *decisions;   /* from winnow_engine_export_decisions, of this or another process */
+  int32_t replay_only;     /* nonzero: nothing is looked up; a program without a decision is
+                              WINNOW_NOT_READY */
+  int32_t reserved;        /* zero */
+  winnow_log log; /* may be null; told where a program's tunables come from, unless the answer is
+                     exact, and what is wrong with tuned files */
+  void *log_user;
+  const void *bundle; /* programs made by `winnow cache export`, in memory that outlives the
+                         engine, e.g. in the engine's binary; searched last; null: none */
+  size_t bundle_bytes;
 } winnow_engine_options;
+
+/* What prepare did since the engine was created. */
+typedef struct winnow_counters {
+  size_t struct_size;
+  uint64_t builds;      /* programs compiled */
+  uint64_t disk_hits;   /* found in the cache */
+  uint64_t memory_hits; /* prepared before in this process */
+  uint64_t refused;     /* would have had to be compiled after winnow_engine_seal */
+} winnow_counters;
 
 /* Sizes of one call; all counts in tokens, below 2^31. */
 typedef struct winnow_shape {
@@ -134,6 +177,18 @@ WINNOW_API void winnow_engine_destroy(winnow_engine *engine);
 WINNOW_API winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec,
                                         int32_t device, winnow_program **program,
                                         winnow_origin *origin);
+/* Prepares `count` programs, several at a time. `specs` is an array with one struct_size;
+ * `programs` (may be null) receives a handle per spec, null where that one failed. The status and
+ * the sentence are those of the first spec that failed; all others are prepared nevertheless. */
+WINNOW_API winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *specs,
+                                             size_t count, int32_t device,
+                                             winnow_program **programs);
+/* From now on this engine compiles nothing: prepare still serves what is in memory or in the cache,
+ * and returns WINNOW_NOT_READY for everything else. */
+WINNOW_API winnow_status winnow_engine_seal(winnow_engine *engine);
+/* Fills `counters`, whose struct_size is set. */
+WINNOW_API winnow_status winnow_engine_counters(const winnow_engine *engine,
+                                                winnow_counters *counters);
 /* Loads the program of an image file, made by `winnow compile --emit image`. */
 WINNOW_API winnow_status winnow_prepare_image(winnow_engine *engine, const char *path,
                                               int32_t device, winnow_program **program);
@@ -141,12 +196,21 @@ WINNOW_API winnow_status winnow_prepare_image(winnow_engine *engine, const char 
  * or loads. */
 WINNOW_API winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_t device,
                                      winnow_program **program);
+/* The configurations that this engine decided on, as JSON lines, by one call of `sink`. Engines of
+ * other ranks that get them as `decisions` run the same kernels. */
+WINNOW_API winnow_status winnow_engine_export_decisions(winnow_engine *engine, winnow_sink sink,
+                                                        void *context);
 /* Every handle from prepare and find is destroyed once. Null is allowed. */
 WINNOW_API void winnow_program_destroy(winnow_program *program);
 /* Heads of the ids tensor: kv_heads or heads; 0 where the method selects nothing. */
 WINNOW_API int32_t winnow_program_select_heads(const winnow_program *program);
 /* The 64 hexadecimal digits that name this program in the cache. */
 WINNOW_API const char *winnow_program_key(const winnow_program *program);
+/* The tunables it was built with, "attend_warps=8 ..."; lives as long as the handle. */
+WINNOW_API const char *winnow_program_config(const winnow_program *program);
+/* Where the tunables of a phase (WINNOW_SELECT or WINNOW_ATTEND) come from. */
+WINNOW_API winnow_status winnow_program_rung(const winnow_program *program, int32_t phase,
+                                             winnow_rung *rung);
 
 /* Bytes of workspace that a launch of this shape needs. */
 WINNOW_API winnow_status winnow_workspace_size(const winnow_program *program,

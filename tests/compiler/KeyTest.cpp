@@ -67,6 +67,27 @@ TEST(Key, F08PathsDoNotChangeIt) {
   std::filesystem::remove_all(folder);
 }
 
+// The image carries what its key was made of, so that a miss can be explained; nothing of it is a
+// path or a time.
+TEST(Key, F08TheImageSaysWhatItsKeyWasMadeOf) {
+  CompileRequest small = request();
+  small.method = "dense";
+  small.spec.headDim = 64;
+  auto ingredients = programIngredients(small);
+  ASSERT_TRUE(ingredients);
+  EXPECT_EQ(keyFrom(*ingredients), keyOf(small));
+  std::set<std::string> names;
+  for (const auto &[name, content] : *ingredients) {
+    names.insert(name);
+    EXPECT_EQ(content.find('/'), std::string::npos) << name;
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"arch", "config", "form", "generator", "headers",
+                                          "method", "nvrtc", "spec"}));
+  auto image = compileProgram(small);
+  ASSERT_TRUE(image);
+  EXPECT_EQ(image->ingredients, *ingredients);
+}
+
 TEST(Key, F10TextIsTheSameEveryTime) {
   auto first = lowerProgram(request());
   ASSERT_TRUE(first);

@@ -1,9 +1,13 @@
 // The C API on the fake driver, through the header alone: prepare, find, launch, errors, other
 // versions of the structs, and what the shared library exports (F06, F15, F16, F34, F35).
 #include "TestSupport.h"
+#include "TunedSamples.h"
 #include "runtime/CudaTypes.h"
+#include "runtime/Driver.h"
 #include "runtime/winnow.h"
+#include <atomic>
 #include <cstring>
+#include <mutex>
 #include <unistd.h>
 
 using namespace winnow;
@@ -15,7 +19,8 @@ constexpr const char *kFake = WINNOW_FAKE_CUDA;
 
 /// A compiler behind the C interface: serves sampleImage and counts its builds.
 struct SampleCompiler {
-  int keys = 0, builds = 0;
+  std::atomic<int> keys{0}, builds{0};
+  std::mutex mutex; // guards the texts
   bool broken = false;
   std::string lastParams, lastArch;
 
@@ -26,6 +31,7 @@ struct SampleCompiler {
     c.key = [](void *user, const winnow_spec *request, winnow_sink sink, void *context) -> int {
       auto *self = static_cast<SampleCompiler *>(user);
       ++self->keys;
+      std::lock_guard<std::mutex> lock(self->mutex);
       self->lastParams = request->params;
       self->lastArch = request->arch;
       std::string key = sampleImage(request->method).key;
@@ -147,6 +153,108 @@ TEST_F(CApi, F15F16LaunchNeverCompilesOrLoads) {
   winnow_program_destroy(program);
 }
 
+TEST_F(CApi, F15ACaptureOnAColdCacheSurvives) {
+  winnow_spec s = spec(), cold = spec("cold");
+  winnow_program *program = nullptr, *found = nullptr;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK);
+  auto driver = Driver::open(kFake);
+  ASSERT_TRUE(driver);
+  const DriverApi &api = (*driver)->api();
+  CUstream stream = nullptr;
+  CUgraph graph = nullptr;
+  ASSERT_EQ(api.cuStreamCreate(&stream, 0), 0);
+  fakeDriver(kFake).calls.clear();
+  ASSERT_EQ(api.cuStreamBeginCapture_v2(stream, 0), 0);
+  EXPECT_EQ(winnow_find(engine, &cold, 0, &found), WINNOW_NOT_READY);
+  EXPECT_EQ(launch(program), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(winnow_find(engine, &cold, 0, &found), WINNOW_NOT_READY);
+  ASSERT_EQ(api.cuStreamEndCapture(stream, &graph), 0);
+  // Between begin and end there was nothing that a capture forbids: no load, no allocation.
+  const std::map<std::string, int> expected = {{"cuStreamBeginCapture_v2", 1},
+                                               {"cuStreamEndCapture", 1},
+                                               {"cuLaunchKernel", 4},
+                                               {"cuCtxGetDevice", 1},
+                                               {"cuTensorMapEncodeTiled", 1}};
+  EXPECT_EQ(fakeDriver(kFake).calls, expected);
+  EXPECT_EQ(compiler.builds, 1);
+  winnow_program_destroy(program);
+}
+
+TEST_F(CApi, F16ListsAreSealedAndCounted) {
+  winnow_spec specs[4] = {spec("a"), spec("b"), spec("c"), spec("a")};
+  winnow_program *programs[4] = {};
+  ASSERT_EQ(winnow_prepare_list(engine, specs, 4, 0, programs), WINNOW_OK) << winnow_last_error();
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(winnow_program_key(programs[i]), sampleImage(specs[i].method).key);
+    winnow_program_destroy(programs[i]);
+  }
+  ASSERT_EQ(winnow_engine_seal(engine), WINNOW_OK);
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 4, 0, nullptr), WINNOW_OK);
+  winnow_spec late = spec("late");
+  winnow_program *program = nullptr;
+  EXPECT_EQ(winnow_prepare(engine, &late, 0, &program, nullptr), WINNOW_NOT_READY);
+  EXPECT_NE(std::string(winnow_last_error()).find("sealed"), std::string::npos);
+  winnow_counters counters{};
+  counters.struct_size = sizeof(counters);
+  ASSERT_EQ(winnow_engine_counters(engine, &counters), WINNOW_OK);
+  EXPECT_EQ(counters.builds, 3u);
+  EXPECT_EQ(counters.refused, 1u);
+  EXPECT_EQ(counters.memory_hits, 5u);
+  counters.builds = 77;
+  counters.struct_size = offsetof(winnow_counters, builds); // an older caller's: not written beyond
+  ASSERT_EQ(winnow_engine_counters(engine, &counters), WINNOW_OK);
+  EXPECT_EQ(counters.builds, 77u);
+}
+
+TEST_F(CApi, ListsNameTheSpecThatFailsAndPrepareTheOthers) {
+  winnow_spec specs[3] = {spec("a"), spec("b"), spec("c")};
+  winnow_program *programs[3] = {};
+  compiler.broken = true;
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_COMPILE_FAILED);
+  EXPECT_STREQ(winnow_last_error(), "specs[0]: line 3: no such op");
+  compiler.broken = false;
+  specs[1].heads = 31;
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(),
+               "specs[1]: spec: 31 query heads cannot share 2 key/value heads evenly");
+  EXPECT_EQ(winnow_prepare_list(engine, nullptr, 3, 0, programs), WINNOW_INVALID);
+  EXPECT_EQ(winnow_prepare_list(engine, nullptr, 0, 0, nullptr), WINNOW_OK);
+  // The array has the steps of the caller's struct, here a newer and longer one.
+  struct Newer {
+    winnow_spec known;
+    void *added;
+  } newer[2] = {{spec("a"), nullptr}, {spec("b"), nullptr}};
+  newer[0].known.struct_size = newer[1].known.struct_size = sizeof(Newer);
+  ASSERT_EQ(winnow_prepare_list(engine, &newer[0].known, 2, 0, programs), WINNOW_OK)
+      << winnow_last_error();
+  EXPECT_EQ(winnow_program_key(programs[1]), sampleImage("b").key);
+  for (winnow_program *program : programs)
+    winnow_program_destroy(program);
+}
+
+TEST_F(CApi, ABundleInMemoryServesWithoutCacheOrCompiler) {
+  const ProgramImage image = sampleImage();
+  ASSERT_TRUE(writeBundle(systemFiles(), dir / "bundle", {{image.key, *serializeImage(image)}}));
+  const std::string bytes = readBytes(dir / "bundle");
+  winnow_engine_options options{};
+  options.struct_size = sizeof(options);
+  options.cache_dir = "";
+  options.driver_path = kFake;
+  options.bundle = bytes.data();
+  options.bundle_bytes = bytes.size();
+  winnow_engine *embedded = nullptr;
+  ASSERT_EQ(winnow_engine_create(&options, &embedded), WINNOW_OK) << winnow_last_error();
+  winnow_spec s = spec("sample");
+  s.value_dim = image.spec.valueDim;
+  winnow_program *program = nullptr;
+  winnow_origin origin{};
+  ASSERT_EQ(winnow_prepare(embedded, &s, 0, &program, &origin), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(origin, WINNOW_FROM_DISK);
+  EXPECT_EQ(launch(program), WINNOW_OK) << winnow_last_error();
+  winnow_program_destroy(program);
+  winnow_engine_destroy(embedded);
+}
+
 TEST_F(CApi, F06AnImageThatTheDriverRefusesIsBuiltAgain) {
   winnow_spec s = spec();
   winnow_program *program = nullptr;
@@ -196,7 +304,8 @@ TEST_F(CApi, BadArgumentsAreErrorsWithASentence) {
             "spec: params: 'a' is given twice");
   EXPECT_EQ(error([](winnow_spec &s) { s.value_dim = -64; }),
             "spec: head_dim, value_dim, block and topk must be positive");
-  EXPECT_EQ(error([](winnow_spec &s) { s.reserved = 1; }), "spec: the reserved field must be zero");
+  EXPECT_EQ(error([](winnow_spec &s) { s.expected_tokens = -1; }),
+            "spec: expected_tokens and expected_overlap must not be negative");
   EXPECT_NE(
       error([](winnow_spec &s) { s.config = "speed=11"; }).find("no tunable is called 'speed'"),
       std::string::npos);
@@ -240,6 +349,105 @@ TEST_F(CApi, StructsOfOtherVersions) {
   EXPECT_EQ(winnow_prepare(engine, &newer.known, 0, &program, nullptr), WINNOW_UNSUPPORTED);
 }
 
+/// An engine whose tuned file holds one measurement of "m" on the fake GPU.
+class TunedCApi : public CApi {
+protected:
+  void SetUp() override {
+    CApi::SetUp();
+    TuningKey key = sampleKey();
+    key.spec.valueDim = 128;
+    writeBytes(file, recordLine(sampleRecord(key, 4)));
+    hook.check = [](void *user, const winnow_spec *request, winnow_sink sink,
+                    void *context) -> int {
+      std::string refusal = "no such stages";
+      if (std::string(request->config).find("attend_stages=4") == std::string::npos ||
+          !static_cast<SampleCompiler *>(user)->broken)
+        return WINNOW_OK;
+      sink(context, refusal.data(), refusal.size());
+      return WINNOW_UNSUPPORTED;
+    };
+    options.struct_size = sizeof(options);
+    options.cache_dir = "";
+    options.compiler = &hook;
+    options.driver_path = kFake;
+    options.tuned_files = file.c_str();
+    options.log = [](void *user, const char *line) {
+      static_cast<std::vector<std::string> *>(user)->emplace_back(line);
+    };
+    options.log_user = &log;
+  }
+  void reopen() {
+    winnow_engine_destroy(engine);
+    ASSERT_EQ(winnow_engine_create(&options, &engine), WINNOW_OK) << winnow_last_error();
+  }
+  winnow_rung rungOf(const winnow_spec &s, int32_t phase = WINNOW_ATTEND) {
+    winnow_program *program = nullptr;
+    EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK) << winnow_last_error();
+    winnow_rung rung{};
+    EXPECT_EQ(winnow_program_rung(program, phase, &rung), WINNOW_OK) << winnow_last_error();
+    winnow_program_destroy(program);
+    return rung;
+  }
+
+  std::string file = dir / "tuned.jsonl";
+  winnow_compiler hook = compiler.interface();
+  winnow_engine_options options{};
+  std::vector<std::string> log;
+};
+
+TEST_F(TunedCApi, F40ProgramsSayWhereTheirTunablesComeFrom) {
+  reopen();
+  winnow_spec s = spec();
+  EXPECT_EQ(rungOf(s), WINNOW_TUNED_EXACT);
+  s.expected_tokens = 2048;
+  EXPECT_EQ(rungOf(s), WINNOW_TUNED_NEAREST);
+  EXPECT_EQ(log.size(), 2u); // the selection's default, and the second attention
+  s.config = "attend_stages=2";
+  EXPECT_EQ(rungOf(s), WINNOW_TUNED_GIVEN);
+  winnow_program *found = nullptr;
+  ASSERT_EQ(winnow_find(engine, &s, 0, &found), WINNOW_OK);
+  EXPECT_EQ(winnow_program_config(found), sampleImage().config.text());
+  winnow_rung rung{};
+  EXPECT_EQ(winnow_program_rung(found, WINNOW_ALL, &rung), WINNOW_INVALID);
+  EXPECT_EQ(winnow_program_rung(nullptr, WINNOW_ATTEND, &rung), WINNOW_INVALID);
+  winnow_program_destroy(found);
+  options.no_tuning = 1;
+  reopen();
+  EXPECT_EQ(rungOf(spec()), WINNOW_TUNED_DEFAULT);
+}
+
+TEST_F(TunedCApi, F13TheCallersCheckDecides) {
+  compiler.broken = true;
+  options.cache_dir = cache.c_str();
+  reopen();
+  winnow_spec s = spec();
+  winnow_program *program = nullptr;
+  EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_COMPILE_FAILED);
+  ASSERT_EQ(log.size(), 1u);
+  EXPECT_NE(log[0].find("no such stages"), std::string::npos) << log[0];
+}
+
+TEST_F(TunedCApi, F14DecisionsTravelAsText) {
+  reopen();
+  EXPECT_EQ(rungOf(spec()), WINNOW_TUNED_EXACT);
+  std::string decisions, again;
+  winnow_sink sink = [](void *context, const void *data, size_t size) {
+    static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
+  };
+  ASSERT_EQ(winnow_engine_export_decisions(engine, sink, &decisions), WINNOW_OK);
+  EXPECT_EQ(winnow_engine_export_decisions(engine, nullptr, nullptr), WINNOW_INVALID);
+  options.tuned_files = "";
+  options.decisions = decisions.c_str();
+  options.replay_only = 1;
+  reopen();
+  EXPECT_EQ(rungOf(spec()), WINNOW_TUNED_EXACT);
+  winnow_spec other = spec("other");
+  winnow_program *program = nullptr;
+  EXPECT_EQ(winnow_prepare(engine, &other, 0, &program, nullptr), WINNOW_NOT_READY);
+  ASSERT_EQ(winnow_engine_export_decisions(engine, sink, &again), WINNOW_OK);
+  EXPECT_EQ(again, decisions);
+}
+
 TEST(CApiProcess, NoDriverIsOneSentence) {
   winnow_engine_options options{};
   options.struct_size = sizeof(options);
@@ -269,7 +477,7 @@ TEST(CApiProcess, F35OnlyTheCApiIsExported) {
     ++symbols;
   }
   EXPECT_EQ(pclose(pipe), 0);
-  EXPECT_EQ(symbols, 12);
+  EXPECT_EQ(symbols, 18);
 }
 
 } // namespace

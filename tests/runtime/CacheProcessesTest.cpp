@@ -40,7 +40,7 @@ TEST(CacheProcesses, F01ThirtyTwoColdProcessesGetOneEqualEntry) {
   close(gate[1]);
   for (pid_t child : children)
     EXPECT_TRUE(exitedWith(waitFor(child), 0));
-  EXPECT_EQ(listDirectory(dir / "cache"), std::vector<std::string>{sampleImage().key + ".winnow"});
+  EXPECT_EQ(listCache(dir / "cache"), std::vector<std::string>{sampleImage().key + ".winnow"});
   EXPECT_EQ(readBytes(dir / "cache/" + sampleImage().key + ".winnow"),
             *serializeImage(sampleImage()));
 }
@@ -162,7 +162,7 @@ TEST(CacheProcesses, F07AStoppedWriterHoldsNobodyUp) {
   kill(writer, SIGCONT); // wakes up late, publishes the same program: still one valid entry
   EXPECT_TRUE(exitedWith(waitFor(writer), 0));
   EXPECT_TRUE(Cache(cacheAt(dir.path)).load(sampleImage().key));
-  EXPECT_EQ(listDirectory(dir.path).size(), 1u); // no lock file either
+  EXPECT_EQ(listCache(dir.path).size(), 1u);
 }
 
 } // namespace

@@ -147,9 +147,9 @@ TEST(Cache, F02NothingIsReopenedAfterPublishing) {
                      [](const ProgramRequest &) { return Result<ProgramImage>(sampleImage()); }});
   ProgramRequest request;
   ASSERT_TRUE(store.prepare(request));
-  EXPECT_EQ(files.openForReading, 1); // the look-up before the build
+  EXPECT_EQ(files.openForReading, 2); // the look-ups before the build, without and with its lock
   ASSERT_TRUE(store.prepare(request));
-  EXPECT_EQ(files.openForReading, 1);
+  EXPECT_EQ(files.openForReading, 2);
 }
 
 TEST(Cache, F02BusyRemovalAndLostEntriesAreMisses) {

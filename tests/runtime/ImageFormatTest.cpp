@@ -57,6 +57,15 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   }
 }
 
+TEST(ImageFormat, F12IngredientsOfTheKeyAreKeptAndMayBeMissing) {
+  ProgramImage image = sampleImage();
+  image.ingredients = {{"arch", "sm_80"}, {"spec", image.spec.text()}};
+  Result<ProgramImage> back = deserializeImage(*serializeImage(image));
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(back->ingredients, image.ingredients);
+  EXPECT_TRUE(deserializeImage(*serializeImage(sampleImage()))->ingredients.empty());
+}
+
 TEST(ImageFormat, F06EveryTruncationIsRefused) {
   const std::string bytes = *serializeImage(sampleImage());
   for (size_t size = 0; size < bytes.size(); ++size)

@@ -116,7 +116,7 @@ TEST(KernelStore, F05FailedBuildsAreToldToEveryWaiterAndTriedAgain) {
     EXPECT_FALSE(store.prepare(request("m")));
   Result<KernelStore::Found> fixed = store.prepare(request("m"));
   ASSERT_TRUE(fixed) << fixed.error().message;
-  EXPECT_EQ(listDirectory(dir.path).size(), 1u);
+  EXPECT_EQ(listCache(dir.path).size(), 1u);
 }
 
 TEST(KernelStore, AHookThatLiesOrThrowsIsAnError) {

@@ -10,7 +10,6 @@ int main() {
   winnow::Spec spec;
   spec.scale = 0.125;
   spec.params = {{"window", "32"}, {"init", "1"}, {"lse", "coarse"}};
-  std::string key =
-      winnow::KeyBuilder().add("spec", spec.text()).add("config", winnow::Config().text()).key();
+  std::string key = winnow::keyFrom({{"spec", spec.text()}, {"config", winnow::Config().text()}});
   std::printf("%s %s\n%s\n", key.c_str(), spec.text().c_str(), winnow::Config().text().c_str());
 }

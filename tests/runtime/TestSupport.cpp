@@ -148,6 +148,12 @@ std::vector<std::string> listDirectory(const std::string &path) {
   return names;
 }
 
+std::vector<std::string> listCache(const std::string &path) {
+  std::vector<std::string> names = listDirectory(path);
+  names.erase(std::remove(names.begin(), names.end(), ".lock"), names.end());
+  return names;
+}
+
 void writeBytes(const std::string &path, const std::string &bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }

@@ -41,6 +41,8 @@ bool sameImage(const ProgramImage &a, const ProgramImage &b);
 /// Cache options that collect warnings into `warnings`.
 CacheOptions cacheAt(const std::string &directory, std::vector<std::string> *warnings = nullptr);
 std::vector<std::string> listDirectory(const std::string &path);
+/// As listDirectory, without the file that holds the build locks.
+std::vector<std::string> listCache(const std::string &path);
 void writeBytes(const std::string &path, const std::string &bytes);
 std::string readBytes(const std::string &path);
 

@@ -14,8 +14,8 @@ namespace {
 
 TEST(Run, helpTeaches) {
   ToolRunner tool;
-  for (const char *name :
-       {"run", "compile", "check", "bench", "report", "methods", "doctor", "cache"}) {
+  for (const char *name : {"run", "compile", "check", "bench", "report", "methods", "doctor",
+                           "cache", "prepare", "tune", "db"}) {
     Outcome outcome = tool.run({name, "--help"});
     EXPECT_EQ(outcome.exitCode, 0);
     EXPECT_NE(outcome.out.find("Examples:\n  winnow"), std::string::npos) << name;

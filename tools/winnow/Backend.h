@@ -37,6 +37,7 @@ public:
   virtual bool isGpu() const = 0;
   virtual std::string description() const = 0; ///< "NVIDIA H200 (sm_90a)", "CPU, 8 threads"
   virtual std::string arch() const { return {}; }
+  virtual std::string deviceName() const { return {}; } ///< the GPU's, as its driver calls it
 };
 
 struct BackendOptions {

@@ -5,6 +5,7 @@
 #include "tools/winnow/Prepare.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Session.h"
+#include "tools/winnow/TunedConfigs.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
 #include <ctime>
@@ -34,6 +35,9 @@ std::string today() {
   return fmt::format("{:04}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday);
 }
 
+/// The variant whose tunables are looked up, for each length and overlap.
+const char *const kTuned = "tuned";
+
 class BenchCommand {
 public:
   BenchCommand(CLI::App &command, Session &session) : session(session) {
@@ -45,11 +49,19 @@ public:
         ->capture_default_str()
         ->group("Spec");
     flags.addTargetFlags(command, "");
+    command
+        .add_option("--tuned", tuned,
+                    "on: measure the tuned configuration instead of the default (see `winnow db`)")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"on", "off"}))
+        ->group("Tuned configurations");
     command.add_option("--device", device, "GPU to use, counted from 0")->capture_default_str();
     command.add_option("--seq", seq, "Tokens, separated by commas")->capture_default_str();
     command.add_option("--overlap", overlap, "Likeness of neighbours, separated by commas")
         ->capture_default_str();
-    command.add_option("--variant", variants, "A config to compare; may be given several times");
+    command.add_option("--variant", variants,
+                       "A config to compare, or \"tuned\", beside the default where it is the only "
+                       "one; may be given several times");
     command.add_flag("--ptx", ptx, "Load PTX of the architecture's virtual counterpart");
     command.add_flag("--dense", dense, "Measure our dense attention beside it");
     command.add_option("--peer", peerTexts,
@@ -79,6 +91,10 @@ public:
     if (!allPositive(lengths) || !allPositive(budgets) || !allPositive(overlaps))
       return fail(ErrorKind::Usage,
                   "--seq, --overlap and --topk take numbers above 0, separated by commas");
+    if (variants == std::vector<std::string>{kTuned})
+      variants.insert(variants.begin(), "");
+    if (variants.empty())
+      variants.push_back(tuned == "on" ? kTuned : "");
     for (const std::string &text : peerTexts) {
       Peer peer;
       WINNOW_TRY(peer, Peer::parse(text));
@@ -109,6 +125,7 @@ private:
   struct Labelled {
     std::string name;
     CompileRequest request;
+    std::string note; ///< where its tunables come from, if they are looked up
   };
 
   Status readFlags() {
@@ -153,19 +170,25 @@ private:
     return spec;
   }
 
-  /// Every variant of a method and spec.
-  Result<std::vector<Labelled>> labelled(const std::string &method, const Spec &spec) const {
-    std::vector<std::string> configs = variants.empty() ? std::vector<std::string>{""} : variants;
+  /// Every variant of a method and spec for one workload.
+  Result<std::vector<Labelled>> labelled(const std::string &method, const Spec &spec,
+                                         const Workload &workload) {
     std::vector<Labelled> list;
     for (const std::string &arch : archs)
-      for (const std::string &text : configs) {
+      for (const std::string &text : variants) {
         Labelled one;
         one.request = base;
         one.request.method = method;
         one.request.spec = spec;
         one.request.arch = arch;
         one.request.asPtx = ptx;
-        if (!text.empty())
+        if (text == kTuned) {
+          ChosenConfig choice =
+              tunedConfigs.fill(one.request, workload, bench ? bench->info().name : "");
+          one.note = fmt::format("tuned, {} {} tokens, top-{}, L = {}: {} [{}]", arch,
+                                 workload.tokens, spec.topk, workload.overlap,
+                                 choiceText(choice, /*selects=*/true), shortText(choice.config));
+        } else if (!text.empty())
           WINNOW_TRY(one.request.config, Config::parse(text));
         one.name = arch + (ptx ? " ptx" : "") + (text.empty() ? "" : " " + text);
         list.push_back(std::move(one));
@@ -173,43 +196,56 @@ private:
     return list;
   }
 
-  Result<std::vector<Labelled>> labelledDense(int budget) const {
+  Result<std::vector<Labelled>> labelledDense(int budget, int tokens) {
     std::string name;
     WINNOW_TRY(name, denseMethod(base.spec));
     Spec plain = base.spec;
     plain.topk = budget;
     plain.params.clear();
-    return labelled(name, plain);
+    return labelled(name, plain, {tokens, 0});
   }
 
-  Result<std::vector<CompileRequest>> everyRequest() const {
+  Result<std::vector<CompileRequest>> everyRequest() {
     std::vector<CompileRequest> all;
     std::vector<Labelled> list;
-    for (int budget : budgets) {
-      Spec spec;
-      WINNOW_TRY(spec, specFor(budget));
-      WINNOW_TRY(list, labelled(base.method, spec));
+    auto keep = [&] {
       for (const Labelled &one : list)
         all.push_back(one.request);
-    }
-    if (dense) {
-      WINNOW_TRY(list, labelledDense(budgets.front()));
-      for (const Labelled &one : list)
-        all.push_back(one.request);
+    };
+    for (int tokens : lengths) {
+      for (int budget : budgets)
+        for (int likeness : overlaps) {
+          Spec spec;
+          WINNOW_TRY(spec, specFor(budget));
+          WINNOW_TRY(list, labelled(base.method, spec, {tokens, likeness}));
+          keep();
+        }
+      if (dense) {
+        WINNOW_TRY(list, labelledDense(budgets.front(), tokens));
+        keep();
+      }
     }
     return all;
   }
 
+  /// Programs stay loaded: most variants are the same for every workload.
   Result<std::vector<Variant>> loadAll(const std::vector<Labelled> &list) {
-    std::vector<Variant> loaded;
+    std::vector<Variant> programs;
     for (const Labelled &one : list) {
-      ObtainedProgram obtained;
-      WINNOW_TRY(obtained, obtainProgram(one.request, cache));
-      Variant variant;
-      WINNOW_TRY(variant, bench->load(one.name, obtained.image, ptx));
-      loaded.push_back(std::move(variant));
+      if (!one.note.empty() && told.insert(one.note).second)
+        say(one.note);
+      const CompileRequest &request = one.request;
+      std::string what = fmt::format("{} {} {} {}", request.method, request.spec.text(),
+                                     request.config.text(), request.arch);
+      if (!loaded.count(what)) {
+        ObtainedProgram obtained;
+        WINNOW_TRY(obtained, obtainProgram(request, cache));
+        WINNOW_TRY(loaded[what], bench->load(one.name, obtained.image, ptx));
+      }
+      programs.push_back(loaded[what]);
+      programs.back().name = one.name;
     }
-    return loaded;
+    return programs;
   }
 
   Status benchBudget(int budget) {
@@ -220,17 +256,12 @@ private:
                  spec.params["local"]);
     reference::Method method;
     WINNOW_TRY(method, readAxes(base.method, spec));
-    std::vector<Labelled> list;
-    WINNOW_TRY(list, labelled(base.method, spec));
-    std::vector<Variant> loaded;
-    WINNOW_TRY(loaded, loadAll(list));
     for (int tokens : lengths)
-      WINNOW_CHECK(benchLength(spec, method, loaded, tokens));
+      WINNOW_CHECK(benchLength(spec, method, tokens));
     return {};
   }
 
-  Status benchLength(const Spec &spec, const reference::Method &method,
-                     std::vector<Variant> &loaded, int tokens) {
+  Status benchLength(const Spec &spec, const reference::Method &method, int tokens) {
     BenchInputs inputs(spec, tokens, 1);
     const reference::Problem &problem = inputs.problem;
     WINNOW_CHECK(bench->place(inputs, problem.selectHeads(method), rows));
@@ -238,45 +269,50 @@ private:
     Measurement about;
     about.tokens = tokens;
     about.topk = spec.topk;
+    std::vector<Labelled> list;
+    std::vector<Variant> programs;
+    WINNOW_TRY(list, labelled(base.method, spec, {tokens, overlaps.front()}));
+    WINNOW_TRY(programs, loadAll(list));
     if (what != "attend" && method.selects) {
       about.phase = "select";
-      WINNOW_CHECK(benchPhase(about, method, loaded, Phase::Select, score));
+      WINNOW_CHECK(benchPhase(about, method, programs, Phase::Select, score));
     }
     if (what == "prefill") {
       about.phase = "whole";
-      WINNOW_CHECK(benchPhase(about, method, loaded, Phase::All, score + attend));
+      WINNOW_CHECK(benchPhase(about, method, programs, Phase::All, score + attend));
     }
     if (what != "select" && method.selects)
       for (int likeness : overlaps) {
         about.phase = "attend";
         about.overlap = likeness;
         WINNOW_CHECK(bench->placeIds(overlappingIds(method, problem, likeness, 7)));
-        WINNOW_CHECK(benchPhase(about, method, loaded, Phase::Attend, attend));
+        WINNOW_TRY(list, labelled(base.method, spec, {tokens, likeness}));
+        WINNOW_TRY(programs, loadAll(list));
+        WINNOW_CHECK(benchPhase(about, method, programs, Phase::Attend, attend));
       }
     bool denseDone = std::any_of(results.begin(), results.end(), [&](const Measurement &m) {
       return m.phase == "dense" && m.tokens == tokens;
     });
     if (!dense || denseDone)
       return {};
-    std::vector<Labelled> list;
-    WINNOW_TRY(list, labelledDense(budgets.front()));
-    std::vector<Variant> plain;
-    WINNOW_TRY(plain, loadAll(list));
+    WINNOW_TRY(list, labelledDense(budgets.front(), tokens));
+    WINNOW_TRY(programs, loadAll(list));
     reference::Method everything;
     everything.selects = false;
     about.phase = "dense";
     about.overlap = 0;
-    return benchPhase(about, everything, plain, Phase::All, attendOperations(everything, problem));
+    return benchPhase(about, everything, programs, Phase::All,
+                      attendOperations(everything, problem));
   }
 
   Status benchPhase(Measurement about, const reference::Method &method,
-                    std::vector<Variant> &loaded, Phase phase, double operations) {
+                    std::vector<Variant> &programs, Phase phase, double operations) {
     std::vector<Timing> timings;
-    WINNOW_TRY(timings, bench->measure(method, loaded, phase, rounds,
+    WINNOW_TRY(timings, bench->measure(method, programs, phase, rounds,
                                        fmt::format("{} {}", about.phase, about.tokens)));
     for (size_t i = 0; i < timings.size(); ++i) {
       Measurement m = about;
-      m.variant = loaded[i].name;
+      m.variant = programs[i].name;
       m.checked = rows > 0;
       m.timing = timings[i];
       m.operations = operations;
@@ -325,7 +361,7 @@ private:
 
   Session &session;
   ProgramFlags flags;
-  std::string what, seq = "131072", overlap = "32", topk = "96", part;
+  std::string tuned = "off", what, seq = "131072", overlap = "32", topk = "96", part;
   std::vector<std::string> variants, peerTexts;
   bool ptx = false, dense = false, prepareOnly = false;
   int device = 0, rounds = 20, rows = 24;
@@ -336,7 +372,10 @@ private:
   std::vector<int> lengths, budgets, overlaps;
   std::vector<Peer> peers;
   std::vector<std::string> archs;
+  TunedConfigs tunedConfigs{true};
   std::unique_ptr<BenchDevice> bench;
+  std::set<std::string> told;            ///< notes
+  std::map<std::string, Variant> loaded; ///< by what they are, without the workload
   std::vector<Measurement> results;
   std::string failure;
 };

@@ -14,7 +14,7 @@ namespace winnow {
 struct Variant {
   std::string name;
   std::shared_ptr<const ProgramImage> image;
-  std::unique_ptr<LoadedProgram> program;
+  std::shared_ptr<const LoadedProgram> program;
 };
 
 /// What one variant showed in one phase.

@@ -1,6 +1,6 @@
-// `winnow cache`: what the kernel cache holds, and making it smaller.
+// `winnow cache`: what the kernel cache holds, whether it is sound, and making it smaller.
 #include "runtime/Cache.h"
-#include "tools/winnow/Session.h"
+#include "tools/winnow/CacheCommands.h"
 #include "tools/winnow/help.inc"
 #include <ctime>
 #include <fmt/format.h>
@@ -18,26 +18,41 @@ std::string timeText(int64_t nanoseconds) {
   return text;
 }
 
+const char *kindOf(Cache::Layer layer) {
+  return layer == Cache::Layer::Writable   ? "writable"
+         : layer == Cache::Layer::ReadOnly ? "read only"
+                                           : "bundle";
+}
+
+/// Warnings of these commands would repeat what they report.
+Cache quietCache() {
+  CacheOptions options = defaultCacheOptions();
+  options.warn = [](const std::string &) {};
+  return Cache(options);
+}
+
 Status list(Session &session) {
   Cache cache;
   nlohmann::json entries = nlohmann::json::array();
   Table table({"program", "arch", "bytes", "last used", "key"});
   uint64_t bytes = 0;
   for (const Cache::Entry &entry : cache.entries()) {
-    std::optional<ProgramImage> image = cache.load(entry.key);
-    if (!image)
-      continue; // invalid: just deleted
+    Result<ProgramImage> image = cache.inspect(entry); // looking is not using
+    if (!image) {
+      say("damaged: " + image.error().message);
+      continue;
+    }
     bytes += entry.bytes;
-    table.add({image->method, image->arch, std::to_string(entry.bytes), timeText(entry.lastUsed),
-               entry.key.substr(0, 16)});
+    table.add({image->method, image->arch, std::to_string(entry.bytes),
+               entry.lastUsed ? timeText(entry.lastUsed) : "in a bundle", entry.key.substr(0, 16)});
     entries.push_back({{"method", image->method},
                        {"arch", image->arch},
                        {"spec", image->spec.text()},
                        {"config", image->config.text()},
                        {"bytes", entry.bytes},
                        {"key", entry.key},
-                       {"directory", entry.directory},
-                       {"writable", entry.writable}});
+                       {"directory", entry.place},
+                       {"writable", entry.layer == Cache::Layer::Writable}});
   }
   if (session.json) {
     fmt::print("{}\n", nlohmann::json{{"directory", cache.options().directory},
@@ -55,6 +70,73 @@ Status list(Session &session) {
   return {};
 }
 
+Status stat(Session &session) {
+  Cache cache = quietCache();
+  nlohmann::json layers = nlohmann::json::array();
+  Table table({"place", "kind", "programs", "bytes", "temporaries", "used"});
+  uint64_t writableBytes = 0;
+  for (const Cache::LayerState &state : cache.layers()) {
+    writableBytes += state.layer == Cache::Layer::Writable ? state.bytes : 0;
+    table.add({state.place, kindOf(state.layer), std::to_string(state.entries),
+               std::to_string(state.bytes), std::to_string(state.temporaries),
+               state.unused.empty() ? "yes" : "no: " + state.unused});
+    layers.push_back({{"place", state.place},
+                      {"kind", kindOf(state.layer)},
+                      {"used", state.unused.empty()},
+                      {"why_not", state.unused},
+                      {"programs", state.entries},
+                      {"bytes", state.bytes},
+                      {"temporaries", state.temporaries},
+                      {"temporary_bytes", state.temporaryBytes}});
+  }
+  const uint64_t limit = cache.options().limitBytes;
+  if (session.json) {
+    fmt::print(
+        "{}\n",
+        nlohmann::json{{"layers", layers}, {"bytes", writableBytes}, {"limit_bytes", limit}}.dump(
+            2));
+    return {};
+  }
+  if (!layers.empty())
+    fmt::print("{}", table.text());
+  say(layers.empty() ? "no cache directory is known: kernels live in memory only"
+                     : fmt::format("{:.1f} MiB of at most {:.0f} MiB", writableBytes / 1048576.0,
+                                   limit / 1048576.0));
+  return {};
+}
+
+Status verify(Session &session) {
+  Cache cache = quietCache();
+  size_t checked = 0;
+  std::vector<std::string> kept, deleted;
+  for (const Cache::LayerState &state : cache.layers())
+    if (!state.unused.empty() && !state.missing && state.layer != Cache::Layer::Writable)
+      kept.push_back(fmt::format("{}: {}", state.place, state.unused));
+  for (const Cache::Entry &entry : cache.entries()) {
+    ++checked;
+    Result<ProgramImage> image = cache.inspect(entry);
+    if (image)
+      continue;
+    if (entry.layer == Cache::Layer::Writable)
+      (void)cache.load(entry.key); // deletes it, unless it was replaced just now
+    (entry.layer == Cache::Layer::Writable ? deleted : kept).push_back(image.error().message);
+  }
+  if (session.json) {
+    fmt::print(
+        "{}\n",
+        nlohmann::json{{"programs", checked}, {"deleted", deleted}, {"damaged", kept}}.dump(2));
+  } else {
+    for (const std::string &problem : deleted)
+      say("deleted: " + problem);
+    for (const std::string &problem : kept)
+      say("damaged: " + problem);
+    say(fmt::format("{} programs checked, {} deleted, {} damaged where nothing may be deleted",
+                    checked, deleted.size(), kept.size()));
+  }
+  return kept.empty() ? Status()
+                      : Status(fail(ErrorKind::WrongResult, "read-only programs are damaged"));
+}
+
 Status prune(Session &session, uint64_t limitMiB) {
   Cache cache;
   size_t removed = cache.prune(limitMiB << 20);
@@ -68,18 +150,26 @@ Status prune(Session &session, uint64_t limitMiB) {
 } // namespace
 
 void addCacheCommand(CLI::App &app, Session &session) {
-  CLI::App *command = app.add_subcommand("cache", "Shows or prunes the kernel cache");
+  CLI::App *command = app.add_subcommand("cache", "Shows, checks, ships or prunes cached programs");
   command->footer(kCacheHelp);
   command->require_subcommand(1);
-  setBody(*command->add_subcommand("list", "Programs in the cache, most recently used first"),
-          session, [&session] { return list(session); });
+  CLI::App *listing = command->add_subcommand("ls", "Programs, most recently used first");
+  listing->alias("list");
+  setBody(*listing, session, [&session] { return list(session); });
+  setBody(*command->add_subcommand("stat", "Directories and bundles, whether each is used, sizes"),
+          session, [&session] { return stat(session); });
+  setBody(*command->add_subcommand("verify", "Reads every program; damaged ones are deleted"),
+          session, [&session] { return verify(session); });
   CLI::App *pruning =
-      command->add_subcommand("prune", "Deletes least recently used programs down to a size");
-  auto limit = std::make_shared<uint64_t>(0);
-  pruning->add_option("--limit-mib", *limit, "Size to keep")->required();
+      command->add_subcommand("gc", "Deletes least recently used programs down to a size");
+  pruning->alias("prune");
+  auto limit = std::make_shared<uint64_t>(defaultCacheOptions().limitBytes >> 20);
+  pruning->add_option("--limit-mib", *limit, "Size to keep; default: WINNOW_CACHE_LIMIT_MB");
   setBody(*pruning, session, [&session, limit] { return prune(session, *limit); });
   setBody(*command->add_subcommand("clear", "Deletes every program in the writable directory"),
           session, [&session] { return prune(session, 0); });
+  addBundleCommands(*command, session);
+  addWhyMissCommand(*command, session);
 }
 
 } // namespace winnow

@@ -4,6 +4,7 @@
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Programs.h"
 #include "tools/winnow/Session.h"
+#include "tools/winnow/TunedConfigs.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
 #include <cerrno>
@@ -24,6 +25,7 @@ public:
   CompileCommand(CLI::App &command, Session &session) : session(session) {
     flags.addTo(command);
     flags.addTargetFlags(command, "sm_80,sm_89,sm_90a");
+    flags.addTunedFlags(command, /*withHints=*/true);
     command.add_option(
         "--emit", emit,
         "select, kernels, tile, cuda, ptx, cubin, image or all; separated by commas");
@@ -43,8 +45,12 @@ public:
       return tl::unexpected(archs.error());
     if (Status status = chooseStages(); !status)
       return status;
+    TunedConfigs tuned(flags.tunes());
     for (const std::string &arch : *archs) {
+      request = *parsed;
       request.arch = arch;
+      choice = tuned.fill(request, flags.workload, flags.deviceName);
+      object["tuned"][arch] = choiceJson(choice);
       if (Status status = printKey ? keyOf() : compileOne(); !status)
         return status;
     }
@@ -153,6 +159,7 @@ private:
       say("wrote " + path);
     }
     programs.push_back(std::move(*program));
+    choices.push_back(choiceText(choice, programs.back().image->selectHeads > 0));
     return {};
   }
 
@@ -177,10 +184,13 @@ private:
     if (!session.json) {
       if (!programs.empty())
         fmt::print("{}", programTable(programs));
-      for (const ObtainedProgram &program : programs)
-        say(fmt::format(
-            "{}: {} ({}; MLIR {})", program.image->arch, durationText(program.milliseconds),
-            program.cacheHit ? "from the cache" : "compiled", durationText(program.image->mlirMs)));
+      for (size_t i = 0; i < programs.size(); ++i) {
+        const ObtainedProgram &program = programs[i];
+        say(fmt::format("{}: {} ({}; MLIR {}); tunables: {}", program.image->arch,
+                        durationText(program.milliseconds),
+                        program.cacheHit ? "from the cache" : "compiled",
+                        durationText(program.image->mlirMs), choices[i]));
+      }
       return {};
     }
     for (const ObtainedProgram &program : programs)
@@ -202,7 +212,9 @@ private:
 
   CompileRequest request;
   std::vector<std::string> stages;
+  ChosenConfig choice; ///< of `request`
   std::vector<ObtainedProgram> programs;
+  std::vector<std::string> choices; ///< in words, one per program
   nlohmann::json object = nlohmann::json::object();
 
   Session &session;

@@ -19,6 +19,7 @@ public:
 
   bool isGpu() const override { return true; }
   std::string arch() const override { return archName; }
+  std::string deviceName() const override { return info.name; }
   std::string description() const override {
     return fmt::format("{} ({}{})", info.name, archName, ptx ? ", as PTX" : "");
   }

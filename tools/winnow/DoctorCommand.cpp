@@ -3,6 +3,7 @@
 #include "runtime/Driver.h"
 #include "runtime/Environment.h"
 #include "runtime/Target.h"
+#include "runtime/TunedDatabase.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
 #include <fmt/format.h>
@@ -65,6 +66,14 @@ json cacheFacts() {
           {"limit_mib", options.limitBytes >> 20}};
 }
 
+json tunedFacts() {
+  TunedDatabase all = TunedDatabase::load(defaultTunedFiles());
+  return {{"records", all.records().size()},
+          {"shipped", TunedDatabase::load({}).records().size()},
+          {"files", defaultTunedFiles()},
+          {"faults", all.faults()}};
+}
+
 json facts() {
   json environment = json::array();
   for (const EnvironmentEntry &entry : environmentRegistry())
@@ -82,6 +91,7 @@ json facts() {
           {"driver", driverFacts()},
           {"nvrtc", nvrtcFacts()},
           {"cache", cacheFacts()},
+          {"tuned", tunedFacts()},
           {"environment", environment}};
 }
 
@@ -114,6 +124,13 @@ void printFacts(const json &all) {
                            text(cache["state"]), text(cache["limit_mib"])));
   for (const json &directory : cache["read_only"])
     row("", text(directory) + " (read only)");
+  const json &tuned = all["tuned"];
+  row("tuned", fmt::format("{} configurations; {} came with this build", text(tuned["records"]),
+                           text(tuned["shipped"])));
+  for (const json &path : tuned["files"])
+    row("", text(path));
+  for (const json &fault : tuned["faults"])
+    row("", "skipped: " + text(fault));
   fmt::print("\nEnvironment variables that Winnow reads:\n");
   for (const json &entry : all["environment"])
     fmt::print("  {:<22} {}\n  {:<22} {}\n", text(entry["name"]),

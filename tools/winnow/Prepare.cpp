@@ -1,4 +1,5 @@
-// Finds what is missing, starts helpers, waits, compiles what they left.
+// Finds what is missing, starts helpers, waits, compiles what they left. The build locks of the
+// cache tell what others are compiling; nobody waits before there is nothing else to do.
 #include "tools/winnow/Prepare.h"
 #include "tools/winnow/Programs.h"
 #include "tools/winnow/Session.h"
@@ -32,11 +33,12 @@ std::vector<std::string> ownArguments() {
 }
 
 /// A copy of this process for one part; 0 where it cannot be started.
-pid_t startHelper(int index, int count) {
+pid_t startHelper(int index, int count, const std::vector<std::string> &flags) {
   std::vector<std::string> words = ownArguments();
   if (words.empty())
     return 0;
-  words.insert(words.end(), {"--prepare", "--part", fmt::format("{}/{}", index, count)});
+  words.insert(words.end(), flags.begin(), flags.end());
+  words.insert(words.end(), {"--part", fmt::format("{}/{}", index, count)});
   std::vector<char *> argv;
   for (std::string &word : words)
     argv.push_back(word.data());
@@ -66,12 +68,41 @@ std::optional<Part> Part::parse(const std::string &text) {
   return valid ? std::optional(part) : std::nullopt;
 }
 
+namespace {
+
+struct Missing {
+  const CompileRequest *request;
+  std::string key;
+};
+
+/// Compiles whatever nobody else is compiling, from `first` on and around; returns what was left to
+/// others.
+std::vector<Missing> compileFree(const std::vector<Missing> &missing, size_t first, Cache &cache,
+                                 std::vector<std::string> &failures) {
+  std::vector<Missing> busy;
+  for (size_t i = 0; i < missing.size(); ++i) {
+    const Missing &one = missing[(first + i) % missing.size()];
+    Result<std::optional<Cache::Obtained>> obtained =
+        cache.obtainUnlessBusy(one.key, [&] { return compileProgram(*one.request); });
+    if (!obtained)
+      failures.push_back(fmt::format("{} {} [{}]: {}", one.request->method,
+                                     one.request->spec.text(), one.request->config.text(),
+                                     obtained.error().message));
+    else if (!*obtained)
+      busy.push_back(one);
+  }
+  return busy;
+}
+
+} // namespace
+
 PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache &cache,
-                              const std::optional<Part> &part) {
+                              const std::optional<Part> &part,
+                              const std::vector<std::string> &helperFlags) {
   PrepareReport report;
   double began = now();
   std::set<std::string> seen;
-  std::vector<const CompileRequest *> missing;
+  std::vector<Missing> missing;
   for (const CompileRequest &request : requests) {
     Result<std::string> key = programKey(request);
     if (!key) {
@@ -84,20 +115,11 @@ PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache
     if (cache.load(*key))
       report.cached++;
     else
-      missing.push_back(&request);
+      missing.push_back({&request, *key});
   }
-  auto compile = [&](size_t i) {
-    if (Result<ObtainedProgram> program = obtainProgram(*missing[i], cache); !program)
-      report.failures.push_back(fmt::format("{} {} [{}]: {}", missing[i]->method,
-                                            missing[i]->spec.text(), missing[i]->config.text(),
-                                            program.error().message));
-  };
+  const size_t first = part ? missing.size() * part->index / part->count : 0;
   if (part) {
-    // The list of what is missing differs from helper to helper, as others finish: places in the
-    // whole list do not.
-    for (size_t i = 0; i < missing.size(); ++i)
-      if ((missing[i] - requests.data()) % part->count == part->index)
-        compile(i);
+    compileFree(missing, first, cache, report.failures);
     return report;
   }
   int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -105,12 +127,14 @@ PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache
   std::vector<pid_t> children;
   if (helpers > 1 && !cache.options().directory.empty())
     for (int i = 0; i < helpers; ++i)
-      if (pid_t child = startHelper(i, helpers))
+      if (pid_t child = startHelper(i, helpers, helperFlags))
         children.push_back(child);
   for (pid_t child : children)
     ::waitpid(child, nullptr, 0);
-  for (size_t i = 0; i < missing.size(); ++i) // what helpers left, to learn why
-    compile(i);
+  // What helpers left: programs that do not compile, to learn why, and those that others are at.
+  for (const Missing &one : compileFree(missing, first, cache, report.failures))
+    if (Result<ObtainedProgram> program = obtainProgram(*one.request, cache); !program)
+      report.failures.push_back(program.error().message);
   report.seconds = now() - began;
   return report;
 }

@@ -1,6 +1,6 @@
 // Compiles many programs into the cache before they are needed. NVRTC compiles one kernel at a time
-// in a process, so the work is shared by processes: copies of this one, each with a part of the
-// list.
+// in a process, so the work is shared by processes: copies of this one, and whoever else prepares
+// with the same cache. Each takes what no other is compiling.
 #pragma once
 #include "compiler/Compile.h"
 #include "runtime/Cache.h"
@@ -8,7 +8,7 @@
 
 namespace winnow {
 
-/// Which part of the list a helper process compiles: `index` of `count`.
+/// Where in the list a helper process begins: at `index` of `count` equal parts.
 struct Part {
   int index = 0, count = 1;
   /// "2/8"; nothing for another text.
@@ -16,14 +16,16 @@ struct Part {
 };
 
 struct PrepareReport {
-  int programs = 0, cached = 0; ///< different programs, and those that needed no compilation
+  int programs = 0, cached = 0; ///< different programs, and those that were in the cache before
   double seconds = 0;
   std::vector<std::string> failures; ///< one sentence per program that does not compile
 };
 
 /// Compiles what the cache lacks, on all cores. Helpers are started with this process's own command
-/// line and --prepare --part I/N; `part` is set in a helper, which compiles its part and no more.
+/// line, `helperFlags` and --part I/N; `part` is set in a helper, which leaves to others what they
+/// are compiling, and returns.
 PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache &cache,
-                              const std::optional<Part> &part);
+                              const std::optional<Part> &part,
+                              const std::vector<std::string> &helperFlags = {"--prepare"});
 
 } // namespace winnow

@@ -54,6 +54,32 @@ void ProgramFlags::addTargetFlags(CLI::App &command, const std::string &defaultA
       ->group(group);
 }
 
+void ProgramFlags::addTunedFlags(CLI::App &command, bool withHints) {
+  std::string group = "Tuned configurations";
+  command
+      .add_option(
+          "--tuned", tuned,
+          "on or off: whether tunables that --config leaves open are looked up (see `winnow "
+          "db`); default: on unless --config is given")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->group(group);
+  if (!withHints)
+    return;
+  command
+      .add_option("--tokens", workload.tokens, "Length of a typical sequence; 0: unknown, 131072")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+  command
+      .add_option("--overlap", workload.overlap,
+                  "Over how many tokens a selection turns into a new one; 0: unknown, 32")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+  command
+      .add_option("--device-name", deviceName,
+                  "The GPU, as its driver calls it, e.g. \"NVIDIA H200\"; default: any of --arch")
+      ->group(group);
+}
+
 Result<std::vector<std::string>> ProgramFlags::architectures() const {
   std::vector<std::string> names;
   if (arch == "none")

@@ -2,6 +2,7 @@
 // on every command.
 #pragma once
 #include "compiler/Compile.h"
+#include "runtime/TunedLadder.h"
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
@@ -15,6 +16,12 @@ public:
   /// Adds --arch with a default list, --config and --nvrtc.
   void addTargetFlags(CLI::App &command, const std::string &defaultArch);
 
+  /// Adds --tuned, and --tokens, --overlap and --device-name where the command does not know what
+  /// will run.
+  void addTunedFlags(CLI::App &command, bool withHints);
+
+  /// Whether open tunables are looked up: what --tuned says, else unless --config is given.
+  bool tunes() const { return tuned.empty() ? config.empty() : tuned == "on"; }
   /// The request for the first architecture. Error: Usage, naming the flag.
   Result<CompileRequest> request() const;
   /// The architectures of --arch, each known to the table of targets; empty for "none".
@@ -22,10 +29,11 @@ public:
 
   std::string method;
   Spec spec;
-  std::string arch;
+  std::string arch, deviceName;
+  Workload workload; ///< as hinted
 
 private:
-  std::string dtype = "bf16", config, nvrtcPath;
+  std::string dtype = "bf16", config, nvrtcPath, tuned;
   std::vector<std::string> assignments;
 };
 

@@ -6,12 +6,22 @@
 
 namespace winnow {
 
-/// Without a compiler there are no keys: a cached program is known by what it was made for.
+/// Without a compiler there are no keys: a cached program is known by what it was made for. One
+/// with the wanted tunables is preferred, any other serves.
 static std::optional<ProgramImage> findWithoutKey(const CompileRequest &request, Cache &cache) {
-  return cache.find([&](const ProgramImage &image) {
+  auto serves = [&](const ProgramImage &image) {
     return image.method == request.method && image.arch == request.arch &&
            image.spec.text() == request.spec.text();
-  });
+  };
+  auto isWanted = [&](const ProgramImage &image) {
+    for (const ConfigField &field : configFields())
+      if (int asked = request.config.*field.member;
+          asked != 0 && asked != image.config.*field.member)
+        return false;
+    return serves(image);
+  };
+  std::optional<ProgramImage> wanted = cache.find(isWanted);
+  return wanted ? wanted : cache.find(serves);
 }
 
 Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cache) {
@@ -19,18 +29,19 @@ Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cach
   Result<std::string> key = programKey(request);
   if (!key && key.error().kind != ErrorKind::Unsupported)
     return tl::unexpected(key.error());
-  std::optional<ProgramImage> cached = key ? cache.load(*key) : findWithoutKey(request, cache);
   ObtainedProgram program;
-  program.cacheHit = cached.has_value();
-  if (cached) {
-    program.image = std::make_shared<ProgramImage>(std::move(*cached));
+  if (key) {
+    Result<Cache::Obtained> obtained = cache.obtain(*key, [&] { return compileProgram(request); });
+    if (!obtained)
+      return tl::unexpected(obtained.error());
+    program.image = std::move(obtained->image);
+    program.cacheHit = !obtained->built;
   } else {
-    Result<ProgramImage> compiled = compileProgram(request);
-    if (!compiled)
-      return tl::unexpected(compiled.error());
-    if (Status stored = cache.store(*compiled); !stored)
-      return tl::unexpected(stored.error());
-    program.image = std::make_shared<ProgramImage>(std::move(*compiled));
+    std::optional<ProgramImage> cached = findWithoutKey(request, cache);
+    if (!cached)
+      return tl::unexpected(compileProgram(request).error()); // says what is missing
+    program.image = std::make_shared<ProgramImage>(std::move(*cached));
+    program.cacheHit = true;
   }
   program.milliseconds = (now() - began) * 1000;
   return program;

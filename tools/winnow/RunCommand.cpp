@@ -7,6 +7,7 @@
 #include "tools/winnow/RunInput.h"
 #include "tools/winnow/RunReport.h"
 #include "tools/winnow/Session.h"
+#include "tools/winnow/TunedConfigs.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
 #include <fmt/format.h>
@@ -29,6 +30,7 @@ public:
   RunCommand(CLI::App &command, Session &session) : session(session) {
     flags.addTo(command, /*methodRequired=*/false);
     flags.addTargetFlags(command, "sm_80,sm_89,sm_90a");
+    flags.addTunedFlags(command, /*withHints=*/false);
     command.add_option("--device", backendOptions.device, "auto, cuda, cuda:N or cpu")
         ->capture_default_str();
     command.add_option("--threads", backendOptions.threads, "CPU threads; 0 stands for all cores");
@@ -137,7 +139,30 @@ private:
       return tl::unexpected(opened.error());
     backend = std::move(*opened);
     report.begin(session.json, backend->description());
+    if (Status status = readLengths(); !status)
+      return status;
+    tuned.emplace(flags.tunes());
     return {};
+  }
+
+  /// The request for one architecture, with tunables for the longest sequence.
+  CompileRequest tunedRequest(const std::string &method, const std::string &arch,
+                              ChosenConfig *choice = nullptr) {
+    CompileRequest one = request;
+    one.method = method;
+    if (method != request.method)
+      one.spec.params.clear();
+    one.arch = arch;
+    if (arch.empty() || image) // the CPU has no tunables, an image has its own
+      return one;
+    Workload workload;
+    for (int tokens : lengths)
+      workload.tokens = std::max<int64_t>(workload.tokens, tokens);
+    ChosenConfig found =
+        tuned->fill(one, workload, arch == backend->arch() ? backend->deviceName() : "");
+    if (choice)
+      *choice = std::move(found);
+    return one;
   }
 
   Status compileAll() {
@@ -146,9 +171,7 @@ private:
     std::vector<ObtainedProgram> programs;
     Progress progress("compiling");
     for (const std::string &arch : archs) {
-      CompileRequest one = request;
-      one.arch = arch;
-      Result<ObtainedProgram> program = obtainProgram(one, cache);
+      Result<ObtainedProgram> program = obtainProgram(tunedRequest(request.method, arch), cache);
       if (!program) {
         Error error = program.error();
         if (error.kind == ErrorKind::CompileFailed)
@@ -162,10 +185,13 @@ private:
     return {};
   }
 
-  Status makeInput() {
-    if (input)
+  Status readLengths() {
+    if (input) {
+      const std::vector<int> &cu = problem().cuK;
+      for (size_t s = 0; s + 1 < cu.size(); ++s)
+        lengths.push_back(cu[s + 1] - cu[s]);
       return {};
-    std::vector<int> lengths;
+    }
     for (const std::string &piece :
          splitList(seq.empty() ? (backend->isGpu() ? "32768" : "12288") : seq)) {
       bool isNumber =
@@ -178,6 +204,12 @@ private:
     }
     if (lengths.empty())
       return fail(ErrorKind::Usage, "--seq names no sequence");
+    return {};
+  }
+
+  Status makeInput() {
+    if (input)
+      return {};
     prompt.emplace(makePrompt(request.spec, lengths, seed));
     report.prompt(*prompt);
     return {};
@@ -185,7 +217,8 @@ private:
 
   Status execute() {
     BackendCall call;
-    call.request = request;
+    ChosenConfig choice;
+    call.request = tunedRequest(request.method, backend->arch(), &choice);
     call.image = image;
     call.problem = &problem();
     call.repeats = backend->isGpu() && !files.anyInput() ? 10 : 0;
@@ -198,6 +231,8 @@ private:
       return tl::unexpected(result.error());
     answer = std::move(*result);
     report.ran(problem(), answer);
+    if (backend->isGpu() && !image)
+      report.tuned(choice, answer.selectHeads > 0);
     return {};
   }
 
@@ -246,9 +281,7 @@ private:
     if (!dense)
       return tl::unexpected(dense.error());
     BackendCall call;
-    call.request = request;
-    call.request.method = *dense;
-    call.request.spec.params.clear();
+    call.request = tunedRequest(*dense, backend->arch());
     call.problem = &problem();
     call.repeats = backend->isGpu() ? 3 : 0;
     call.answers = false;
@@ -294,6 +327,8 @@ private:
   Cache cache;
   CompileRequest request;
   std::vector<std::string> archs;
+  std::vector<int> lengths; ///< of the sequences
+  std::optional<TunedConfigs> tuned;
   std::shared_ptr<const ProgramImage> image;
   std::optional<reference::Method> method; ///< unknown for an image
   std::optional<Error> unknownAxes;

@@ -64,6 +64,12 @@ void RunReport::ran(const reference::Problem &problem, const BackendAnswer &answ
   section("Run on " + object["device"].get<std::string>(), lines);
 }
 
+void RunReport::tuned(const ChosenConfig &choice, bool selects) {
+  object["tuned"] = choiceJson(choice);
+  if (!json)
+    fmt::print("tunables: {}\n", choiceText(choice, selects));
+}
+
 void RunReport::checked(size_t rows, const std::optional<reference::SelectionReport> &selection,
                         const reference::OutputReport &output,
                         const std::optional<Recall> &recall) {

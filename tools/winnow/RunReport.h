@@ -3,6 +3,7 @@
 #include "tests/reference/Compare.h"
 #include "tools/winnow/Backend.h"
 #include "tools/winnow/Prompt.h"
+#include "tools/winnow/TunedConfigs.h"
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -14,6 +15,7 @@ public:
   void compiled(const std::vector<ObtainedProgram> &programs);
   void prompt(const Prompt &prompt);
   void ran(const reference::Problem &problem, const BackendAnswer &answer);
+  void tuned(const ChosenConfig &choice, bool selects);
   void checked(size_t rows, const std::optional<reference::SelectionReport> &selection,
                const reference::OutputReport &output, const std::optional<Recall> &recall);
   void dense(double denseMs, double touchedShare);

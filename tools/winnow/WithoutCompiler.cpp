@@ -1,6 +1,6 @@
 // Compile.h for a build without the compiler: the same functions, each saying what is missing. What
 // remains works: run a program image or a cached program, doctor, cache.
-#include "compiler/Compile.h"
+#include "compiler/CompileHook.h"
 #include "tools/winnow/MethodAxes.h"
 
 namespace winnow {
@@ -18,7 +18,14 @@ Result<std::pair<ProgramImage, std::vector<StageText>>> lowerProgram(const Compi
 Result<ProgramImage> compileProgram(const CompileRequest &) {
   return missing("runs only programs from the cache or by --image; this one is in neither");
 }
+Result<KeyIngredients> programIngredients(const CompileRequest &) {
+  return missing("knows no cache keys");
+}
 Result<std::string> programKey(const CompileRequest &) { return missing("knows no cache keys"); }
+Result<std::map<std::string, std::string>> parameterDefaults(const std::string &) {
+  return missing("does not know the parameters of methods");
+}
+CompileHook compilerHook(const std::string &) { return {}; }
 std::string generatorIdentity() { return {}; }
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> none;

@@ -26,7 +26,9 @@ int main(int argc, char **argv) {
   addReportCommand(app, session);
   addMethodsCommand(app, session);
   addDoctorCommand(app, session);
+  addPrepareCommand(app, session);
   addCacheCommand(app, session);
+  addDbCommand(app, session);
   try { // CLI11 reports by exception; nothing below it throws
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {

@@ -1,0 +1,105 @@
+// Collects records by key. Which of two records stays depends on their contents alone, so that
+// shards of a sweep may be merged in any order, by anyone, to the same bytes.
+#include "runtime/TunedDatabase.h"
+#include "runtime/Environment.h"
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fmt/format.h>
+
+namespace winnow {
+
+std::string userTunedFile() {
+  std::string base = environmentValue(EnvironmentVariable::XdgDataHome);
+  if (base.empty()) {
+    base = environmentValue(EnvironmentVariable::Home);
+    if (base.empty())
+      return {};
+    base += "/.local/share";
+  }
+  return base + "/winnow/tuned.jsonl";
+}
+
+std::vector<std::string> splitPaths(const std::string &list) {
+  std::vector<std::string> paths;
+  for (size_t begin = 0; begin < list.size();) {
+    size_t end = std::min(list.find(':', begin), list.size());
+    if (end > begin)
+      paths.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return paths;
+}
+
+std::vector<std::string> defaultTunedFiles() {
+  std::vector<std::string> files = splitPaths(environmentValue(EnvironmentVariable::WinnowTuned));
+  if (std::string own = userTunedFile(); !own.empty())
+    files.push_back(own);
+  return files;
+}
+
+TunedDatabase TunedDatabase::load(const std::vector<std::string> &files, bool shipped) {
+  TunedDatabase database;
+  if (shipped)
+    for (const EmbeddedFile &file : shippedTunedFiles())
+      database.add(file.name, parseTuningLines(file.text));
+  const std::string own = userTunedFile();
+  for (const std::string &path : files) {
+    FileContent content;
+    int code = readFile(systemFiles(), path, /*followLinks=*/true, content);
+    if (code == 0)
+      database.add(path, parseTuningLines(content.bytes));
+    else if (code != ENOENT || path != own) // the user's own file need not exist
+      database.told.push_back(fmt::format("{}: {}", path, std::strerror(code)));
+  }
+  return database;
+}
+
+void TunedDatabase::add(const std::string &name, TuningLines lines) {
+  for (const std::string &fault : lines.faults)
+    told.push_back(fmt::format("{}: {}", name, fault));
+  for (TuningRecord &record : lines.records)
+    add(std::move(record));
+  for (TuningTrial &trial : lines.trials) {
+    std::string line = trialLine(trial);
+    trials[trial.key.text()].emplace(std::move(line), std::move(trial));
+  }
+}
+
+void TunedDatabase::add(TuningRecord record) {
+  auto [it, isNew] = best.try_emplace(record.key.text(), record);
+  if (!isNew && isBetter(record, it->second))
+    it->second = std::move(record);
+}
+
+std::vector<TuningTrial> TunedDatabase::trialsOf(const std::string &key) const {
+  std::vector<TuningTrial> list;
+  if (auto it = trials.find(key); it != trials.end())
+    for (const auto &[line, trial] : it->second)
+      list.push_back(trial);
+  return list;
+}
+
+std::string TunedDatabase::text(bool withTrials) const {
+  std::map<std::string, std::string> byKey;
+  for (const auto &[key, record] : best)
+    byKey[key] = recordLine(record) + "\n";
+  if (withTrials)
+    for (const auto &[key, lines] : trials)
+      for (const auto &[line, trial] : lines)
+        byKey[key] += line + "\n";
+  std::string text;
+  for (const auto &[key, lines] : byKey)
+    text += lines;
+  return text;
+}
+
+bool isBetter(const TuningRecord &a, const TuningRecord &b) {
+  if (outranks(a, b) != outranks(b, a))
+    return outranks(a, b);
+  if (a.ms != b.ms)
+    return a.ms < b.ms;
+  return recordLine(a) < recordLine(b);
+}
+
+} // namespace winnow

@@ -1,0 +1,49 @@
+// The compiler behind the runtime's hook: what it refuses before building (F13), and the parameters
+// it knows.
+#include "compiler/CompileHook.h"
+#include <gtest/gtest.h>
+
+using namespace winnow;
+
+namespace {
+
+ProgramRequest request(int stages) {
+  ProgramRequest request;
+  request.method = "infllm_v2";
+  request.arch = "sm_80";
+  request.config.attendStages = stages;
+  return request;
+}
+
+TEST(CompileHook, F13ChecksWithTheRulesOfTheBuild) {
+  CompileHook hook = compilerHook();
+  EXPECT_TRUE(hook.check(request(2)));
+  Status refused = hook.check(request(10));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("shared memory"), std::string::npos)
+      << refused.error().message;
+  EXPECT_EQ(hook.build(request(10)).error().message, refused.error().message);
+  EXPECT_FALSE(hook.check(request(77)));
+}
+
+TEST(CompileHook, KeysDoNotDependOnTheWorkload) {
+  ProgramRequest shorter = request(2);
+  shorter.workload = {2048, 1};
+  CompileHook hook = compilerHook();
+  ASSERT_TRUE(hook.key(shorter));
+  EXPECT_EQ(*hook.key(shorter), *hook.key(request(2)));
+}
+
+TEST(CompileHook, ParametersAreTheMethods) {
+  CompileHook hook = compilerHook();
+  for (const MethodInfo &method : builtinMethods()) {
+    auto defaults = hook.parameters(method.name);
+    ASSERT_TRUE(defaults) << defaults.error().message;
+    for (const auto &[name, value] : *defaults)
+      EXPECT_NE(method.text.find(name + " = "), std::string::npos) << method.name << " " << name;
+  }
+  EXPECT_EQ(hook.parameters("infllm_v2")->at("local"), "33");
+  EXPECT_FALSE(hook.parameters("no_such_method"));
+}
+
+} // namespace

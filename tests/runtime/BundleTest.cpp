@@ -1,0 +1,164 @@
+// Bundles: many programs in one file or in memory, as trustworthy as a read-only directory, and
+// never in the way when damaged (F06, F08, F12, F23, F38).
+#include "runtime/Bundle.h"
+#include "TestSupport.h"
+#include <cerrno>
+#include <sys/stat.h>
+#include <unistd.h>
+
+using namespace winnow;
+using namespace winnow::test;
+
+namespace {
+
+constexpr int kPrograms = 20;
+
+std::map<std::string, std::string> samples() {
+  std::map<std::string, std::string> images;
+  for (int i = 0; i < kPrograms; ++i)
+    images[sampleImage(std::to_string(i)).key] = *serializeImage(sampleImage(std::to_string(i)));
+  return images;
+}
+
+std::string sampleBundle(const TempDir &dir) {
+  EXPECT_TRUE(writeBundle(systemFiles(), dir / "bundle", samples()));
+  return dir / "bundle";
+}
+
+CacheOptions withBundle(const std::string &path, std::vector<std::string> *warnings = nullptr) {
+  CacheOptions options = cacheAt("", warnings);
+  options.bundles = {path};
+  return options;
+}
+
+int hits(Cache &cache) {
+  int found = 0;
+  for (int i = 0; i < kPrograms; ++i)
+    found += cache.load(sampleImage(std::to_string(i)).key).has_value();
+  return found;
+}
+
+TEST(Bundle, ServesAllItsProgramsFromFileAndMemory) {
+  TempDir dir;
+  const std::string path = sampleBundle(dir), bytes = readBytes(path);
+  std::vector<std::string> warnings;
+  Cache fromFile(withBundle(path, &warnings));
+  EXPECT_EQ(hits(fromFile), kPrograms);
+  EXPECT_EQ(fromFile.entries().size(), size_t(kPrograms));
+  EXPECT_FALSE(fromFile.load(sampleImage("none").key));
+  CacheOptions options = cacheAt("", &warnings);
+  options.bundleMemory = {bytes};
+  Cache fromMemory(options);
+  EXPECT_EQ(hits(fromMemory), kPrograms);
+  EXPECT_TRUE(
+      sameImage(*fromMemory.load(sampleImage("7").key), *fromFile.load(sampleImage("7").key)));
+  EXPECT_TRUE(fromMemory.find([](const ProgramImage &image) { return image.method == "sample"; }));
+  EXPECT_TRUE(warnings.empty());
+}
+
+TEST(Bundle, F08TheSameProgramsGiveTheSameBytesWhereverTheyLie) {
+  TempDir dir;
+  const std::string path = sampleBundle(dir), first = readBytes(path);
+  std::filesystem::create_directories(dir / "elsewhere");
+  ASSERT_TRUE(writeBundle(systemFiles(), dir / "elsewhere/b", samples()));
+  EXPECT_EQ(readBytes(dir / "elsewhere/b"), first);
+  Cache moved(withBundle(dir / "elsewhere/b"));
+  EXPECT_EQ(hits(moved), kPrograms);
+}
+
+TEST(Bundle, F06ADamagedEntryCostsNoOther) {
+  TempDir dir;
+  const std::string path = sampleBundle(dir);
+  std::string bytes = readBytes(path);
+  bytes[bytes.size() - 5] ^= 1; // in the last entry's code
+  writeBytes(path, bytes);
+  std::vector<std::string> warnings;
+  Cache cache(withBundle(path, &warnings));
+  EXPECT_EQ(hits(cache), kPrograms - 1);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("are dropped: not a usable program image"), std::string::npos)
+      << warnings[0];
+  EXPECT_TRUE(std::filesystem::exists(path));
+}
+
+TEST(Bundle, F06ADamagedHeaderOrIndexIsAMissToldOnce) {
+  TempDir dir;
+  const std::string path = sampleBundle(dir), whole = readBytes(path);
+  std::vector<std::string> damaged = {"", "WINNOWBN", whole.substr(0, 60),
+                                      whole.substr(0, whole.size() / 2),
+                                      whole.substr(0, whole.size() - 1)};
+  for (size_t at = 0; at < 56 + 48 * kPrograms; at += 3) {
+    damaged.push_back(whole);
+    damaged.back()[at] ^= 1;
+  }
+  damaged.push_back(whole);
+  damaged.back().replace(16, 8, 8, '\xff'); // a count that nothing may be allocated by
+  for (const std::string &bytes : damaged) {
+    writeBytes(path, bytes);
+    std::vector<std::string> warnings;
+    Cache cache(withBundle(path, &warnings));
+    EXPECT_EQ(hits(cache), 0);
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_FALSE(Bundle::open(std::string_view(bytes)));
+  }
+}
+
+TEST(Bundle, F06AFileThatIsShortenedWhileOpenIsAMiss) {
+  TempDir dir;
+  const std::string path = sampleBundle(dir);
+  std::vector<std::string> warnings;
+  Cache cache(withBundle(path, &warnings));
+  EXPECT_EQ(hits(cache), kPrograms);
+  ASSERT_EQ(truncate(path.c_str(), 100), 0);
+  EXPECT_EQ(hits(cache), 0); // a mapped file would end the process here
+  EXPECT_EQ(warnings.size(), 1u);
+}
+
+TEST(Bundle, F12AnotherSchemaIsRefusedInWords) {
+  TempDir dir;
+  std::string bytes = readBytes(sampleBundle(dir));
+  bytes[8] = 9;
+  auto bundle = Bundle::open(std::string_view(bytes));
+  ASSERT_FALSE(bundle);
+  EXPECT_NE(bundle.error().message.find("it has schema 9, this build reads 1"), std::string::npos);
+}
+
+TEST(Bundle, F23MissingAndUnreadableBundlesAreMisses) {
+  TempDir dir;
+  std::vector<std::string> warnings;
+  Cache missing(withBundle(dir / "none", &warnings));
+  EXPECT_EQ(hits(missing), 0);
+  EXPECT_TRUE(warnings.empty());
+  Cache directory(withBundle(dir.path, &warnings));
+  EXPECT_EQ(hits(directory), 0);
+  EXPECT_EQ(warnings.size(), 1u);
+  ASSERT_EQ(mkfifo((dir / "fifo").c_str(), 0600), 0);
+  Cache fifo(withBundle(dir / "fifo", &warnings));
+  EXPECT_EQ(hits(fifo), 0); // and does not hang
+  EXPECT_FALSE(writeBundle(systemFiles(), dir / "no/such/place", samples()));
+}
+
+TEST(Bundle, F38BundlesThatOthersCanWriteAreNotUsed) {
+  TempDir dir;
+  const std::string path = sampleBundle(dir);
+  struct stat info{};
+  ASSERT_EQ(stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0022, 0u);
+  std::vector<std::string> warnings;
+  for (mode_t mode : {0664, 0646}) {
+    ASSERT_EQ(chmod(path.c_str(), mode), 0);
+    Cache cache(withBundle(path, &warnings));
+    EXPECT_EQ(hits(cache), 0);
+  }
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_NE(warnings[0].find("can be written by others"), std::string::npos) << warnings[0];
+  ASSERT_EQ(chmod(path.c_str(), 0644), 0);
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(path.c_str(), 65534, 65534), 0);
+    Cache planted(withBundle(path, &warnings));
+    EXPECT_EQ(hits(planted), 0);
+    EXPECT_EQ(warnings.size(), 3u);
+  }
+}
+
+} // namespace

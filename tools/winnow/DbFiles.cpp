@@ -1,0 +1,151 @@
+// Files in, one file out; and the faults of files.
+#include "tools/winnow/DbFiles.h"
+#include "compiler/Compile.h"
+#include "runtime/Environment.h"
+#include <filesystem>
+#include <fmt/format.h>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <unistd.h>
+
+namespace winnow {
+namespace {
+
+/// Whether publish() can put a file there.
+bool isWritable(const std::string &path) {
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  bool folderIsWritable = ::access(folder.empty() ? "." : folder.c_str(), W_OK) == 0;
+  return folderIsWritable &&
+         (::access(path.c_str(), W_OK) == 0 || ::access(path.c_str(), F_OK) != 0);
+}
+
+/// Where imported records go.
+Result<std::string> importTarget() {
+  for (const std::string &path : splitPaths(environmentValue(EnvironmentVariable::WinnowTuned)))
+    if (isWritable(path))
+      return path;
+  std::string own = userTunedFile();
+  if (own.empty())
+    return fail(ErrorKind::Usage,
+                "no file to import into: WINNOW_TUNED names no writable one, and there is no HOME");
+  std::error_code ignored; // publishing will tell
+  std::filesystem::create_directories(std::filesystem::path(own).parent_path(), ignored);
+  return own;
+}
+
+Status publishDatabase(const Session &session, const TunedDatabase &database,
+                       const std::string &path, bool withTrials) {
+  std::string text = database.text(withTrials);
+  if (Status status = publishFile(systemFiles(), path, text); !status)
+    return status;
+  size_t records = database.records().size();
+  if (session.json)
+    fmt::print("{}\n",
+               nlohmann::json{{"file", path}, {"records", records}, {"bytes", text.size()}}.dump());
+  else
+    say(fmt::format("wrote {}: {} record{}, {} bytes", path, records, records == 1 ? "" : "s",
+                    text.size()));
+  return {};
+}
+
+/// The legality check of loaded configurations, each problem once.
+class LegalityCheck {
+public:
+  Status operator()(const TuningRecord &record) {
+    CompileRequest request;
+    request.method = record.key.method;
+    request.spec = record.key.spec;
+    request.arch = record.key.arch;
+    for (const ConfigField &field : phaseFields(record.key.phase))
+      request.config.*field.member = record.config.*field.member;
+    std::string name = fmt::format("{} {} {} {}", request.method, request.spec.text(),
+                                   request.config.text(), request.arch);
+    auto it = known.find(name);
+    if (it == known.end()) {
+      auto lowered = lowerProgram(request);
+      it = known.emplace(name, lowered ? Status() : tl::unexpected(lowered.error())).first;
+    }
+    return it->second;
+  }
+
+private:
+  std::map<std::string, Status> known;
+};
+
+} // namespace
+
+Result<TunedDatabase> readTunedFiles(const std::vector<std::string> &files) {
+  TunedDatabase database;
+  for (const std::string &path : files) {
+    Result<std::string> text = readWholeFile(systemFiles(), path);
+    if (!text)
+      return tl::unexpected(text.error());
+    database.add(path, parseTuningLines(*text));
+  }
+  for (const std::string &fault : database.faults())
+    say("skipped: " + fault);
+  return database;
+}
+
+Status mergeTunedFiles(const Session &session, const std::vector<std::string> &files,
+                       const std::string &output, bool withTrials) {
+  Result<TunedDatabase> database = readTunedFiles(files);
+  if (!database)
+    return tl::unexpected(database.error());
+  return publishDatabase(session, *database, output, withTrials);
+}
+
+Status importTunedFiles(const Session &session, const std::vector<std::string> &files) {
+  Result<std::string> target = importTarget();
+  if (!target)
+    return tl::unexpected(target.error());
+  std::vector<std::string> all = files;
+  if (std::filesystem::exists(*target))
+    all.push_back(*target);
+  return mergeTunedFiles(session, all, *target, /*withTrials=*/true);
+}
+
+Status verifyTunedFiles(const Session &session, const std::vector<std::string> &files) {
+  std::vector<std::string> faults;
+  size_t records = 0;
+  bool checked = !legalConfigValues().empty(); // empty: this build has no compiler
+  LegalityCheck check;
+  for (const std::string &path : files) {
+    Result<std::string> text = readWholeFile(systemFiles(), path);
+    if (!text)
+      return tl::unexpected(text.error());
+    TuningLines lines = parseTuningLines(*text);
+    for (const std::string &fault : lines.faults)
+      faults.push_back(fmt::format("{}: {}", path, fault));
+    std::set<std::string> keys;
+    for (const TuningRecord &record : lines.records) {
+      std::string key = record.key.text();
+      if (!keys.insert(key).second)
+        faults.push_back(fmt::format("{}: given twice: {}", path, key));
+      if (Status status = checked ? check(record) : Status(); !status)
+        faults.push_back(fmt::format("{}: [{}] of {}: {}", path, shortText(record.config), key,
+                                     status.error().message));
+    }
+    records += lines.records.size();
+  }
+  if (session.json)
+    fmt::print(
+        "{}\n",
+        nlohmann::json{{"records", records}, {"configs_checked", checked}, {"faults", faults}}.dump(
+            2));
+  else
+    for (const std::string &fault : faults)
+      fmt::print("{}\n", fault);
+  if (!faults.empty())
+    return fail(ErrorKind::WrongResult,
+                fmt::format("{} fault{} in {} record{}", faults.size(),
+                            faults.size() == 1 ? "" : "s", records, records == 1 ? "" : "s"));
+  say(fmt::format("{} records{}", records,
+                  checked ? ", every configuration legal"
+                          : "; configurations are not checked, "
+                            "this build has no compiler"));
+  return {};
+}
+
+} // namespace winnow
