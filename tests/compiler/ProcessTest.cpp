@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <sstream>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,12 +58,13 @@ WarmTimes warmPrepare(const std::string &cache) {
   const std::string command =
       std::string(WINNOW_WARM_PREPARE) + " " + cache + " " + WINNOW_FAKE_CUDA_ANY;
   FILE *pipe = popen(command.c_str(), "r");
-  std::array<char, 64> origin{};
-  EXPECT_EQ(std::fscanf(pipe, "first_us %lf again_us %lf %63s", &times.firstUs, &times.againUs,
-                        origin.data()),
-            3);
+  std::array<char, 256> line{};
+  EXPECT_NE(std::fgets(line.data(), line.size(), pipe), nullptr);
   EXPECT_EQ(pclose(pipe), 0);
-  times.origin = origin.data();
+  std::istringstream words(line.data());
+  std::string first, again;
+  words >> first >> times.firstUs >> again >> times.againUs >> times.origin;
+  EXPECT_TRUE(words) << line.data();
   return times;
 }
 

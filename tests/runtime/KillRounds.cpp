@@ -26,7 +26,7 @@ ProgramImage bulkyImage(const std::string &salt) {
 
 /// Publishes programs until it is killed, and tells each key once it is published. Two writers of a
 /// round want the same programs.
-[[noreturn]] void publishForEver(const std::string &directory, int round, int report) {
+[[noreturn]] void publishForEver(const std::string &directory, long round, int report) {
   KernelStore store(
       cacheAt(directory),
       {[](const ProgramRequest &r) { return Result<std::string>(sampleImage(r.method).key); },
@@ -41,7 +41,7 @@ ProgramImage bulkyImage(const std::string &salt) {
 }
 
 /// The keys that writers told before they died.
-std::vector<std::string> killedRound(const std::string &directory, int round,
+std::vector<std::string> killedRound(const std::string &directory, long round,
                                      unsigned microseconds) {
   int report[2];
   if (pipe(report) != 0)
@@ -69,26 +69,26 @@ std::vector<std::string> killedRound(const std::string &directory, int round,
 } // namespace
 
 int main(int argc, char **argv) {
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 100;
-  std::mt19937 random(argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1);
+  const long rounds = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 100;
+  std::mt19937 random(argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 1);
   TempDir dir;
   std::vector<std::string> warnings;
   Cache cache(cacheAt(dir.path, &warnings));
   size_t published = 0, temporaries = 0, unheard = 0;
-  for (int round = 0; round < rounds; ++round) {
+  for (long round = 0; round < rounds; ++round) {
     std::set<std::string> told;
     for (const std::string &key : killedRound(dir.path, round, random() % 20000))
       told.insert(key);
     for (const std::string &key : told)
       if (!cache.load(key)) {
-        std::printf("round %d: published, but lost: %s\n", round, key.c_str());
+        std::printf("round %ld: published, but lost: %s\n", round, key.c_str());
         return 1;
       }
     size_t entries = 0;
     for (const Cache::Entry &entry : cache.entries()) {
       ++entries;
       if (Result<ProgramImage> image = cache.inspect(entry); !image) {
-        std::printf("round %d: corrupt: %s\n", round, image.error().message.c_str());
+        std::printf("round %ld: corrupt: %s\n", round, image.error().message.c_str());
         return 1;
       }
     }
@@ -102,7 +102,7 @@ int main(int argc, char **argv) {
   }
   for (const std::string &warning : warnings)
     std::printf("warning: %s\n", warning.c_str());
-  std::printf("%d rounds: %zu programs published, none lost, none corrupt; %zu published and not "
+  std::printf("%ld rounds: %zu programs published, none lost, none corrupt; %zu published and not "
               "reported, %zu temporaries left\n",
               rounds, published, unheard, temporaries);
   return warnings.empty() && published > 0 ? 0 : 1;
