@@ -25,6 +25,7 @@ void addDoctorCommand(CLI::App &app, Session &session);
 void addCacheCommand(CLI::App &app, Session &session);
 void addCheckCommand(CLI::App &app, Session &session);
 void addBenchCommand(CLI::App &app, Session &session);
+void addModelCommand(CLI::App &app, Session &session);
 
 /// A line of words on stderr.
 void say(const std::string &line);
