@@ -18,10 +18,13 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: setup build run test format tidy goldens static runtime-only clean
+.PHONY: setup setup-test build run test format tidy goldens static runtime-only clean
 
 setup:
 	@tools/setup.sh
+
+setup-test:
+	@tools/setup.sh test
 
 $(BUILD)/build.ninja: | setup
 	@tools/configure.sh $(BUILD)
@@ -33,13 +36,13 @@ run: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) winnow
 	@$(BUILD)/bin/winnow run $(RUN)
 
-test: build
+test: setup-test build
 	@cd $(BUILD) && ctest -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure
 
-format: setup
+format: setup-test
 	@python3 tests/style/format.py --fix
 
-tidy: build
+tidy: setup-test build
 	@python3 tests/style/tidy.py --build $(BUILD)
 
 goldens: build

@@ -89,7 +89,7 @@ Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,
   // stages), so a tunable counts as inert only where every value gives the default's code.
   std::vector<TunableRange> active;
   for (const TunableRange &range : ranges) {
-    TunableRange kept{range.field, {}};
+    TunableRange kept{range.field, {}, range.ordered};
     bool differs = false;
     for (int value : range.values) {
       Config config;
@@ -132,14 +132,17 @@ Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,
 std::vector<std::string> edgesOf(const Config &best, const std::vector<TunableRange> &ranges,
                                  const std::vector<Candidate> &candidates) {
   std::vector<std::string> edges;
+  auto chosen = std::find_if(candidates.begin(), candidates.end(),
+                             [&](const Candidate &c) { return c.config.text() == best.text(); });
+  if (chosen == candidates.end())
+    return edges;
   for (const TunableRange &range : ranges) {
-    int value = best.*range.field.member;
+    int value = chosen->effective.*range.field.member;
     std::set<int> built;
     for (const Candidate &candidate : candidates)
-      if (int tried = candidate.config.*range.field.member)
+      if (int tried = candidate.effective.*range.field.member)
         built.insert(tried);
-    // Two values are a choice, not a range.
-    if (value != 0 && built.size() > 2 && (value == *built.begin() || value == *built.rbegin()))
+    if (range.ordered && built.size() > 2 && (value == *built.begin() || value == *built.rbegin()))
       edges.emplace_back(range.field.name);
   }
   return edges;

@@ -20,6 +20,8 @@ Result<Effort> parseEffort(const std::string &text);
 struct TunableRange {
   ConfigField field;
   std::vector<int> values; ///< ascending
+  bool ordered =
+      true; ///< more and less have a meaning; false: a choice between ways, which has no edges
 };
 
 /// Lowers a configuration to kernels without compiling them (milliseconds): the image has sources

@@ -122,7 +122,17 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
       kernels.push_back(kernel);
   }
   // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
-  Result<BuiltKernel> attend = target.hasWarpgroupMma && target.hasBulkCopy
+  // Where both are there, warps share less: what one of them does not want, it skips, and groups of
+  // few heads have many tokens in 64 rows.
+  bool canUseWarpgroups = target.hasWarpgroupMma && target.hasBulkCopy;
+  if (config.attendForm == 0)
+    config.attendForm = canUseWarpgroups ? 1 : 2;
+  if (config.attendForm == 1 && !canUseWarpgroups)
+    return fail(
+        ErrorKind::Unsupported,
+        llvm::formatv("attend_form=1 needs products of warpgroups, which {0} has not", target.arch)
+            .str());
+  Result<BuiltKernel> attend = config.attendForm == 1
                                    ? buildAttendWarpgroups(module, plan, target, config, maps)
                                    : buildAttend(module, plan, target, config);
   if (!attend)
@@ -164,21 +174,22 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
 
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> tunables = {
+      {"attend_form", &Config::attendForm, {1, 2}, 0, true},
       {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 7, 8, 12, 16}},
       {"attend_producers", &Config::attendProducers, {1, 2, 4, 8}},
       {"attend_stages", &Config::attendStages, {2, 3, 4, 5, 6, 7, 8, 9, 10}},
       {"attend_keys", &Config::attendKeys, {32, 64}},
       {"attend_rows", &Config::attendRows, {16, 32}},
-      {"attend_split", &Config::attendSplit, {1, 2}},
-      {"attend_softmax", &Config::attendSoftmax, {1, 2}},
-      {"attend_fma", &Config::attendFma, {1, 2, 3}},
+      {"attend_split", &Config::attendSplit, {1, 2}, 0, true},
+      {"attend_softmax", &Config::attendSoftmax, {1, 2}, 0, true},
+      {"attend_fma", &Config::attendFma, {1, 2, 3}, 0, true},
       {"score_tokens", &Config::scoreTokens, {16}},
       {"score_chunk_mib", &Config::scoreChunkMiB, {1, 2, 16, 64, 1024}, 1 << 20},
-      {"score_fold", &Config::scoreFold, {1, 2}},
-      {"score_poly", &Config::scorePoly, {1, 4, 8}},
+      {"score_fold", &Config::scoreFold, {1, 2}, 0, true},
+      {"score_poly", &Config::scorePoly, {1, 4, 8}, 0, true},
   };
   // A field without an entry would never be checked.
-  static_assert(sizeof(Config) == 12 * sizeof(int));
+  static_assert(sizeof(Config) == 13 * sizeof(int));
   return tunables;
 }
 
@@ -282,11 +293,20 @@ Result<std::string> programKey(const CompileRequest &request) {
       .add("spec", request.spec.text());
   key.add("config", request.config.text())
       .add("arch", request.arch)
-      .add("form", request.asPtx ? "ptx" : "cubin");
+      .add("form",
+           (request.asPtx ? "ptx" : "cubin") + (request.phase.empty() ? "" : " " + request.phase));
   key.add("nvrtc", *nvrtc);
   for (const EmbeddedFile &header : embeddedDeviceHeaders())
     key.add(header.name, header.text);
   return key.key();
+}
+
+std::string generatorIdentity() {
+  KeyBuilder key;
+  key.add("generator", generatorDigest());
+  for (const EmbeddedFile &header : embeddedDeviceHeaders())
+    key.add(header.name, header.text);
+  return key.key().substr(0, 12);
 }
 
 /// "sm_80" -> "compute_80".
@@ -308,6 +328,10 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
                     ": install NVRTC 12.8 or newer, or choose an older --arch");
   ProgramImage &image = lowered->first;
   image.key = *key;
+  if (!request.phase.empty())
+    llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
+      return (kernel.step == "attend") != (request.phase == "attend");
+    });
   std::string arch = request.asPtx ? virtualArch(request.arch) : request.arch;
 
   // One NVRTC program per kernel, on as many threads as there are cores: that is where nearly all

@@ -16,6 +16,8 @@ struct CompileRequest {
   std::string nvrtcPath; ///< explicit libnvrtc, or empty for the search order
   bool asPtx = false; ///< emit PTX for the virtual arch instead of a cubin (sm_80 code proven on a
                       ///< newer card)
+  std::string phase;  ///< "select" or "attend": compile only the kernels of that phase, for the
+                      ///< tuner; empty: all
 };
 
 /// Text of one stage of one program: "select", "kernels", "tile", "cuda".
@@ -34,6 +36,9 @@ Result<ProgramImage> compileProgram(const CompileRequest &request);
 /// The cache key: digest of method text, spec, config, arch, device headers, generator version and
 /// NVRTC build.
 Result<std::string> programKey(const CompileRequest &request);
+/// The first digits of the digest of generator and device headers: equal where the same code comes
+/// out.
+std::string generatorIdentity();
 
 /// A field of Config and the values that kernels can be built with, besides 0 for the default.
 struct LegalTunable {
@@ -41,6 +46,7 @@ struct LegalTunable {
   int Config::*member;
   std::vector<int> values; ///< all of them; examples where `upTo` is set
   int upTo = 0;            ///< any value from 0 to this is legal
+  bool choice = false;     ///< the values number different ways, more is not more of anything
 };
 /// One entry per field of Config.
 const std::vector<LegalTunable> &legalConfigValues();

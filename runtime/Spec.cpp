@@ -47,12 +47,19 @@ template <typename T> bool readNumber(std::string_view text, T &value) {
 }
 
 constexpr ConfigField kConfigFields[] = {
-    {"attend_warps", &Config::attendWarps},     {"attend_producers", &Config::attendProducers},
-    {"attend_stages", &Config::attendStages},   {"attend_keys", &Config::attendKeys},
-    {"attend_rows", &Config::attendRows},       {"attend_split", &Config::attendSplit},
-    {"attend_softmax", &Config::attendSoftmax}, {"attend_fma", &Config::attendFma},
-    {"score_tokens", &Config::scoreTokens},     {"score_chunk_mib", &Config::scoreChunkMiB},
-    {"score_fold", &Config::scoreFold},         {"score_poly", &Config::scorePoly},
+    {"attend_form", &Config::attendForm},
+    {"attend_warps", &Config::attendWarps},
+    {"attend_producers", &Config::attendProducers},
+    {"attend_stages", &Config::attendStages},
+    {"attend_keys", &Config::attendKeys},
+    {"attend_rows", &Config::attendRows},
+    {"attend_split", &Config::attendSplit},
+    {"attend_softmax", &Config::attendSoftmax},
+    {"attend_fma", &Config::attendFma},
+    {"score_tokens", &Config::scoreTokens},
+    {"score_chunk_mib", &Config::scoreChunkMiB},
+    {"score_fold", &Config::scoreFold},
+    {"score_poly", &Config::scorePoly},
 };
 constexpr size_t kConfigFieldCount = std::size(kConfigFields);
 

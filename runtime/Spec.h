@@ -37,7 +37,8 @@ struct Spec {
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
 /// default.
 struct Config {
-  int attendWarps = 0;     ///< consumer warps of the attend kernel
+  int attendForm = 0;  ///< 1 warpgroups (wgmma, bulk copies), 2 single warps (mma.sync, cp.async)
+  int attendWarps = 0; ///< consumer warps of the attend kernel
   int attendProducers = 0; ///< producer warps of the attend kernel
   int attendStages = 0;    ///< ring stages (one K and one V tile each)
   int attendKeys = 0;      ///< keys of one ring stage

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what building, running and testing Winnow needs on Debian 12, and only what is missing.
+# Installs what building and running Winnow needs on Debian 12, and only what is missing; with the argument "test", what
+# its tests need too (linters, a browser, Slurm).
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
 # Exit: all packages installed, NumPy in .venv, NVRTC 13 either found on the machine or installed in .venv;
@@ -8,8 +9,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 build_packages="g++ cmake ninja-build ccache libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
-  libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev"
-test_packages="libgtest-dev libbenchmark-dev clang-format-22 clang-tidy-22"
+  libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev"
+test_packages="clang-format-22 clang-tidy-22 chromium-headless-shell slurmctld slurmd slurm-client munge"
 python_packages="ca-certificates python3-venv"
 
 say() { echo "setup: $*" >&2; }
@@ -67,7 +68,9 @@ install_from_pypi() {
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
   die "this script knows Debian 12 only. Elsewhere install the equivalents of: $build_packages $test_packages" \
     "$python_packages, and build with cmake as tools/configure.sh does"
-missing=$(missing_packages $build_packages $test_packages $python_packages)
+packages="$build_packages $python_packages"
+[ "${1:-}" != test ] || packages="$packages $test_packages"
+missing=$(missing_packages $packages)
 [ -z "$missing" ] || install_packages $missing
 
 # requirements.txt pins the versions.

@@ -3,6 +3,7 @@
 #include "tests/tools/ToolRunner.h"
 #include "tools/winnow/Npy.h"
 #include <algorithm>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -13,7 +14,8 @@ namespace {
 
 TEST(Run, helpTeaches) {
   ToolRunner tool;
-  for (const char *name : {"run", "compile", "check", "bench", "methods", "doctor", "cache"}) {
+  for (const char *name :
+       {"run", "compile", "check", "bench", "report", "methods", "doctor", "cache"}) {
     Outcome outcome = tool.run({name, "--help"});
     EXPECT_EQ(outcome.exitCode, 0);
     EXPECT_NE(outcome.out.find("Examples:\n  winnow"), std::string::npos) << name;
@@ -137,6 +139,26 @@ TEST(Compile, keyIsStableAndFollowsTheSpec) {
   EXPECT_EQ(key({}), key({}));
   EXPECT_NE(key({}), key({"--topk", "95"}));
   EXPECT_NE(key({}), key({"--set", "local=32"}));
+}
+
+TEST(Report, aPageOrFiguresOrAClearLine) {
+  ToolRunner tool;
+  std::ofstream(tool.path("tuned.jsonl")) << "{\"schema\": 9}\n";
+  Outcome outcome = tool.run({"report", "tuned.jsonl", "--json"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  auto figures = nlohmann::json::parse(outcome.out, nullptr, false);
+  EXPECT_EQ(figures["head"]["keys"], 0);
+  EXPECT_EQ(figures["head"]["faults"][0], "tuned.jsonl: line 1: schema 9; this build reads 1");
+  EXPECT_EQ(tool.run({"report", tool.path("tuned.jsonl"), "-o", "page.html"}).exitCode, 0);
+  EXPECT_EQ(tool.files(), (std::vector<std::string>{"page.html", "tuned.jsonl"}));
+  for (const std::vector<std::string> &words :
+       {std::vector<std::string>{"report", "tuned.jsonl"},
+        {"report", "missing.jsonl", "-o", "page.html"},
+        {"report", "tuned.jsonl", "-o", "no_folder/page.html"}}) {
+    outcome = tool.run(words);
+    EXPECT_EQ(outcome.exitCode, 2);
+    EXPECT_EQ(outcome.out, "");
+  }
 }
 
 TEST(Methods, listAndText) {

@@ -59,6 +59,8 @@ Result<Variant> BenchDevice::load(std::string name, std::shared_ptr<const Progra
 Status BenchDevice::place(BenchInputs &workload, int selectHeads, int checkedRows) {
   tensors = {}; // frees what the last workload had, before more is asked for
   inputs = &workload;
+  expectedSelection.reset();
+  expectedAttention.reset();
   const reference::Problem &problem = workload.problem;
   auto tokens = static_cast<size_t>(problem.totalQ());
   size_t rowBytes = static_cast<size_t>(problem.heads) * problem.headDim * sizeof(uint16_t);
@@ -98,7 +100,37 @@ Status BenchDevice::place(BenchInputs &workload, int selectHeads, int checkedRow
 }
 
 Status BenchDevice::placeIds(const HostArray<int32_t> &given) {
+  expectedAttention.reset();
   return tensors.ids.upload(given.data(), given.bytes());
+}
+
+Status BenchDevice::reserve(const Variant &variant) {
+  size_t bytes = 0;
+  WINNOW_TRY(bytes, variant.program->workspaceSize(tensors.args(inputs->problem).shape));
+  if (tensors.workspace.size() < bytes)
+    WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, bytes));
+  return {};
+}
+
+Result<std::string> BenchDevice::check(const reference::Method &method, const Variant &variant,
+                                       Phase phase) {
+  LaunchArgs args = tensors.args(inputs->problem);
+  args.phase = phase;
+  // What the last variant wrote must not pass for this one's answer.
+  if (phase != Phase::Select)
+    WINNOW_CHECK(tensors.out.fill(0xff));
+  if (phase != Phase::Attend)
+    WINNOW_CHECK(tensors.ids.fill(0xff));
+  WINNOW_CHECK(launch(variant, args, nullptr));
+  WINNOW_CHECK(stream->synchronize());
+  return rows.empty() ? std::string() : verify(method, phase);
+}
+
+Result<LaunchGraph> BenchDevice::capture(const Variant &variant, Phase phase) {
+  LaunchArgs args = tensors.args(inputs->problem);
+  args.phase = phase;
+  return LaunchGraph::capture(driver, stream->get(),
+                              [&] { return launch(variant, args, nullptr); });
 }
 
 Result<std::vector<Timing>> BenchDevice::measure(const reference::Method &method,
@@ -106,27 +138,12 @@ Result<std::vector<Timing>> BenchDevice::measure(const reference::Method &method
                                                  int rounds, const std::string &label) {
   LaunchArgs args = tensors.args(inputs->problem);
   args.phase = phase;
-  size_t workspaceBytes = 0;
-  for (const Variant &variant : variants) {
-    size_t bytes = 0;
-    WINNOW_TRY(bytes, variant.program->workspaceSize(args.shape));
-    workspaceBytes = std::max(workspaceBytes, bytes);
-  }
-  if (tensors.workspace.size() < workspaceBytes)
-    WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, workspaceBytes));
+  for (const Variant &variant : variants)
+    WINNOW_CHECK(reserve(variant));
   std::vector<Timing> timings(variants.size());
   std::vector<std::vector<double>> times(variants.size()), clocks(variants.size());
-  for (size_t i = 0; i < variants.size(); ++i) {
-    // What the last variant wrote must not pass for this one's answer.
-    if (phase != Phase::Select)
-      WINNOW_CHECK(tensors.out.fill(0xff));
-    if (phase != Phase::Attend)
-      WINNOW_CHECK(tensors.ids.fill(0xff));
-    WINNOW_CHECK(launch(variants[i], args, nullptr));
-    WINNOW_CHECK(stream->synchronize());
-    if (!rows.empty())
-      WINNOW_TRY(timings[i].fault, verify(method, phase));
-  }
+  for (size_t i = 0; i < variants.size(); ++i)
+    WINNOW_TRY(timings[i].fault, check(method, variants[i], phase));
   Progress progress(label);
   for (int round = 0; round < rounds; ++round)
     for (size_t n = 0; n < variants.size(); ++n) {
@@ -222,15 +239,19 @@ Result<std::string> BenchDevice::verify(const reference::Method &method, Phase p
   options.rows = rows;
   WINNOW_CHECK(downloadRows(method));
   if (phase != Phase::Attend && method.selects) {
-    reference::Selection expected = reference::select(method, problem, options);
-    auto report = reference::compareSelection(method, problem, expected, ids.data());
+    if (!expectedSelection)
+      expectedSelection = reference::select(method, problem, options);
+    auto report = reference::compareSelection(method, problem, *expectedSelection, ids.data());
     if (report.wrong > 0)
       return report.first;
   }
   if (phase == Phase::Select)
     return std::string();
-  reference::Attention expected = reference::attend(method, problem, ids.data(), options);
-  auto report = reference::compareOutput(problem, expected, out.data(), lse.data());
+  if (!expectedAttention || phase != Phase::Attend)
+    expectedAttention = reference::attend(method, problem, ids.data(), options);
+  auto report = reference::compareOutput(problem, *expectedAttention, out.data(), lse.data());
+  if (phase != Phase::Attend)
+    expectedAttention.reset(); // of this variant's own picks
   return report.withinBars() ? std::string() : report.text();
 }
 

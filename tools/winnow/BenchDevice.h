@@ -4,6 +4,7 @@
 #include "tools/winnow/BenchInputs.h"
 #include "tools/winnow/CudaTensors.h"
 #include "tools/winnow/DeviceClock.h"
+#include "tools/winnow/LaunchGraph.h"
 #include "tools/winnow/Programs.h"
 #include <optional>
 
@@ -38,6 +39,15 @@ public:
   /// their use here.
   Status place(BenchInputs &inputs, int selectHeads, int checkedRows);
   Status placeIds(const HostArray<int32_t> &ids);
+  /// Makes the workspace large enough for a variant on the present workload.
+  Status reserve(const Variant &variant);
+  /// Launches once and compares the sampled rows with the reference: the first fault, or empty.
+  Result<std::string> check(const reference::Method &method, const Variant &variant, Phase phase);
+  /// A launch as a graph, to be replayed on `queue()` while the workload and the workspace stay.
+  Result<LaunchGraph> capture(const Variant &variant, Phase phase);
+  const std::shared_ptr<Driver> &cuda() const { return driver; }
+  const Stream &queue() const { return *stream; }
+  const DeviceClock &gauge() const { return *clock; }
   /// Checks every variant, then times all of them in interleaved rounds.
   Result<std::vector<Timing>> measure(const reference::Method &method,
                                       std::vector<Variant> &variants, Phase phase, int rounds,
@@ -59,6 +69,10 @@ private:
   DeviceTensors tensors;
   const BenchInputs *inputs = nullptr;
   std::vector<int> rows; ///< compared with the reference
+  // What the reference says of them, as long as the workload stays. Attention: only over given ids,
+  // which are the same for every variant.
+  std::optional<reference::Selection> expectedSelection;
+  std::optional<reference::Attention> expectedAttention;
   HostArray<uint16_t> out;
   HostArray<float> lse;
   HostArray<int32_t> ids;

@@ -1,4 +1,4 @@
-// NVML by dlopen; four of its functions, whose C interface is stable.
+// NVML by dlopen; five of its functions, whose C interface is stable.
 #include "tools/winnow/DeviceClock.h"
 #include <dlfcn.h>
 
@@ -13,6 +13,8 @@ DeviceClock::DeviceClock(const std::string &uuid) {
       ::dlsym(library, "nvmlDeviceGetHandleByUUID"));
   getClock = reinterpret_cast<int (*)(void *, int, unsigned *)>(
       ::dlsym(library, "nvmlDeviceGetClockInfo"));
+  getPower =
+      reinterpret_cast<int (*)(void *, unsigned *)>(::dlsym(library, "nvmlDeviceGetPowerUsage"));
   getVersion =
       reinterpret_cast<int (*)(char *, unsigned)>(::dlsym(library, "nvmlSystemGetDriverVersion"));
   if (!init || !find || !getClock || init() != 0 || find(uuid.c_str(), &device) != 0)
@@ -28,6 +30,13 @@ int DeviceClock::smMegahertz() const {
   constexpr int smClock = 1; // NVML_CLOCK_SM
   unsigned megahertz = 0;
   return device && getClock(device, smClock, &megahertz) == 0 ? static_cast<int>(megahertz) : 0;
+}
+
+int DeviceClock::watts() const {
+  unsigned milliwatts = 0;
+  return device && getPower && getPower(device, &milliwatts) == 0
+             ? static_cast<int>(milliwatts / 1000)
+             : 0;
 }
 
 } // namespace winnow

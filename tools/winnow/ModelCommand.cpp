@@ -9,7 +9,7 @@
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Programs.h"
 #include "tools/winnow/Session.h"
-#include "tools/winnow/SpecLists.h"
+#include "tools/winnow/SpecGrid.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
 #include <ctime>
@@ -46,7 +46,7 @@ std::vector<TunableRange> rangesOf(const std::string &phase) {
 }
 
 /// Useful operations of a phase at the rate of the tensor cores, in milliseconds.
-Result<double> floorOf(const SpecPoint &point, const std::string &phase, int tokens,
+Result<double> floorOf(const GridEntry &point, const std::string &phase, int tokens,
                        const Target &target) {
   reference::Method axes;
   WINNOW_TRY(axes, readAxes(point.method, point.spec));
@@ -63,7 +63,8 @@ Result<double> floorOf(const SpecPoint &point, const std::string &phase, int tok
 class ChooseCommand {
 public:
   ChooseCommand(CLI::App &command, Session &session) : session(session) {
-    lists.addTo(command);
+    command.add_option("SPECS", specs, "Methods and JSON files of grids")->required();
+    grid.addTo(command);
     command.add_option("--device-profile", profileName, "The GPU to choose for")->required();
     command.add_option("--arch", arch,
                        "Choose among kernels of this architecture; default: the GPU's own");
@@ -79,12 +80,12 @@ public:
     if (!arch.empty())
       WINNOW_TRY(target, findTarget(arch));
     WINNOW_TRY(effort, parseEffort(space));
-    std::vector<SpecPoint> points;
-    WINNOW_TRY(points, lists.points());
+    std::vector<GridEntry> points;
+    WINNOW_TRY(points, entries());
     {
       Progress progress("choosing");
       for (size_t i = 0; i < points.size(); ++i) {
-        for (const char *phase : kPhases)
+        for (const std::string &phase : points[i].phases)
           WINNOW_CHECK(choosePhase(points[i], phase));
         progress.show(static_cast<double>(i + 1) / points.size());
       }
@@ -106,7 +107,22 @@ public:
   }
 
 private:
-  Status choosePhase(const SpecPoint &point, const std::string &phase) {
+  Result<std::vector<GridEntry>> entries() const {
+    std::vector<GridEntry> all, some;
+    for (const std::string &name : specs) {
+      if (name.size() > 5 && name.compare(name.size() - 5, 5, ".json") == 0) {
+        std::string text;
+        WINNOW_TRY(text, readWholeFile(systemFiles(), name));
+        WINNOW_TRY(some, SpecGrid::parse(text, name));
+      } else {
+        WINNOW_TRY(some, grid.entries(name));
+      }
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  }
+
+  Status choosePhase(const GridEntry &point, const std::string &phase) {
     CompileRequest request;
     request.method = point.method;
     request.spec = point.spec;
@@ -142,19 +158,23 @@ private:
         WINNOW_TRY(record.floorMs, floorOf(point, phase, record.key.tokens, *own));
         record.pruned = static_cast<int>(candidates.pruned.size());
         record.protocol = "performance model";
+        record.code = generatorIdentity();
         record.date = today();
-        records.push_back(std::move(record));
+        if (seen.insert(record.key.text()).second)
+          records.push_back(std::move(record));
       }
     return {};
   }
 
   Session &session;
-  SpecLists lists;
+  SpecGrid grid;
+  std::vector<std::string> specs;
   std::string profileName, arch, space = "full", database;
   const DeviceProfile *profile = nullptr;
   const Target *own = nullptr, *target = nullptr; ///< of the GPU, and of the kernels
   Effort effort = Effort::Full;
   std::vector<TuningRecord> records;
+  std::set<std::string> seen; ///< keys: grids may overlap
 };
 
 class ModelCheckCommand {

@@ -26,6 +26,8 @@ void addCacheCommand(CLI::App &app, Session &session);
 void addCheckCommand(CLI::App &app, Session &session);
 void addBenchCommand(CLI::App &app, Session &session);
 void addModelCommand(CLI::App &app, Session &session);
+void addTuneCommand(CLI::App &app, Session &session);
+void addReportCommand(CLI::App &app, Session &session);
 
 /// A line of words on stderr.
 void say(const std::string &line);

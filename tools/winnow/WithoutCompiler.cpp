@@ -19,6 +19,7 @@ Result<ProgramImage> compileProgram(const CompileRequest &) {
   return missing("runs only programs from the cache or by --image; this one is in neither");
 }
 Result<std::string> programKey(const CompileRequest &) { return missing("knows no cache keys"); }
+std::string generatorIdentity() { return {}; }
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> none;
   return none;

@@ -23,6 +23,8 @@ int main(int argc, char **argv) {
   addCheckCommand(app, session);
   addBenchCommand(app, session);
   addModelCommand(app, session);
+  addTuneCommand(app, session);
+  addReportCommand(app, session);
   addMethodsCommand(app, session);
   addDoctorCommand(app, session);
   addCacheCommand(app, session);

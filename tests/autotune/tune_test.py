@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+# `winnow tune` as a process, with a worker that plays a GPU: stopped by Ctrl-C or killed at random moments, it goes on
+# where it was and every record is there once; shards share the tasks; bad input is told in one line.
+# Entry: paths of winnow and of the fake worker. Exit: unittest's summary on stderr; status 1 if a test failed.
+# By hand, for the thousand rounds: tune_test.py --winnow ... --worker ... --rounds 1000
+import argparse
+import collections
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+ARGUMENTS = None
+KEY = ("phase", "method", "spec", "tokens", "overlap", "arch", "device")
+
+
+def lines_of(path):
+    """The lines of a tuned file, and how many cannot be read."""
+    lines, broken = [], 0
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            broken += 1
+    return lines, broken
+
+
+class TuneTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name)
+        self.script(sleep=0.0005)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def script(self, **content):
+        (self.path / "worker.json").write_text(json.dumps(content))
+
+    def specs(self, count):
+        grid = {"method": "infllm_v2", "phase": "attend", "seq": [2048 + 64 * i for i in range(count)]}
+        (self.path / "specs.json").write_text(json.dumps([grid]))
+        return "specs.json"
+
+    def start(self, *words):
+        command = [ARGUMENTS.winnow, "tune", *words, "--worker", f"{ARGUMENTS.worker} worker.json"]
+        return subprocess.Popen(command, cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run_tune(self, *words):
+        process = self.start(*words)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def records(self, name="tuned.jsonl"):
+        lines, broken = lines_of(self.path / name)
+        self.assertEqual(broken, 0)
+        return collections.Counter(tuple(l[k] for k in KEY) for l in lines if l["kind"] == "record")
+
+    def test_ctrl_c_leaves_a_file_that_is_resumed(self):
+        specs = self.specs(12)
+        self.script(sleep=0.002)
+        process = self.start(specs)
+        deadline = time.time() + 60
+        while not self.records() and time.time() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn("--resume", err)
+        before = self.records()
+        self.assertTrue(0 < len(before) < 12, before)
+        self.script(sleep=0)
+        code, out, err = self.run_tune(specs, "--resume", "--json")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(json.loads(out)["skipped"], len(before))
+        self.assertEqual(set(self.records().values()), {1})
+        self.assertEqual(len(self.records()), 12)
+        self.assertEqual(sorted(p.name for p in self.path.iterdir()), ["specs.json", "tuned.jsonl", "worker.json"])
+
+    def test_killed_at_random_it_loses_nothing_and_goes_on(self):
+        # Rounds of a sweep that is killed; when it is through, the next file begins.
+        chance = random.Random(ARGUMENTS.seed)
+        specs = self.specs(5)
+        killed = finished = 0
+        while killed < ARGUMENTS.rounds:
+            file = self.path / "tuned.jsonl"
+            file.unlink(missing_ok=True)
+            seen = collections.Counter()
+            window = 0.3  # seconds within which a kill falls; wider where the machine is too busy for a task in between
+            while True:
+                process = self.start(specs, "--resume")
+                try:
+                    process.communicate(timeout=chance.uniform(0.02, window))
+                    self.assertEqual(process.returncode, 0)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
+                    killed += 1
+                lines, broken = lines_of(file)
+                self.assertLessEqual(broken, killed)
+                now = collections.Counter(tuple(l[k] for k in KEY) for l in lines if l["kind"] == "record")
+                self.assertFalse(seen - now, "a record is gone")
+                window = 0.3 if now != seen else window * 1.3
+                seen = now
+                if process.returncode == 0:
+                    break
+            self.assertEqual(set(seen.values()), {1})
+            self.assertEqual(len(seen), 5)
+            finished += 1
+        print(f"{killed} kills, {finished} sweeps", file=sys.stderr)
+
+    def test_shards_share_the_tasks(self):
+        specs = self.specs(7)
+        for shard in range(3):
+            code, _, err = self.run_tune(specs, "--shard", f"{shard}/3", "--db", f"{shard}.jsonl")
+            self.assertEqual(code, 0, err)
+        shards = [self.records(f"{shard}.jsonl") for shard in range(3)]
+        self.assertEqual([len(s) for s in shards], [3, 2, 2])
+        self.assertEqual(len(shards[0] + shards[1] + shards[2]), 7)
+
+    def test_no_task_is_left_in_the_file(self):
+        specs = self.specs(2)
+        self.assertEqual(self.run_tune(specs)[0], 0)
+        code, out, err = self.run_tune(specs, "--resume", "--json")
+        self.assertEqual((code, json.loads(out)["skipped"]), (0, 2), err)
+
+    def test_F41_all_wrong_is_an_error_and_nothing_is_stored(self):
+        wrong = {"at": "cases", "do": "wrong"}
+        specs = self.specs(1)
+        self.assertEqual(self.run_tune(specs, "--db", "all.jsonl")[0], 0)
+        configs = {l["config"]: wrong for l in lines_of(self.path / "all.jsonl")[0] if l["kind"] == "trial"}
+        self.script(configs=configs)
+        code, _, err = self.run_tune(specs)
+        self.assertEqual(code, 5, err)
+        self.assertIn("every candidate failed", err)
+        self.assertFalse((self.path / "tuned.jsonl").exists())
+
+    def test_bad_input_is_told_in_one_line(self):
+        (self.path / "broken.json").write_text('[{"method": "infllm_v2"')
+        (self.path / "unknown.json").write_text('[{"method": "infllm_v2", "colour": 1}]')
+        (self.path / "nothing.json").write_text('[{"method": "infllm_v2", "seq": []}]')
+        (self.path / "odd.json").write_text('[{"method": "infllm_v2"}, {"method": "infllm_v2", "group": 5}]')
+        for words, code, text in [
+                ([], 2, "say what to tune"), (["broken.json"], 2, "not a JSON list"),
+                (["unknown.json"], 2, "unknown.json, entry 1: 'colour'"), (["nothing.json"], 2, "'seq'"),
+                (["odd.json"], 2, "odd.json, entry 2"), (["missing.json"], 2, "missing.json"),
+                (["no_such_method"], 2, "no_such_method"), (["infllm_v2", "--shard", "3/3"], 2, "--shard"),
+                (["infllm_v2", "--gpus", "1-"], 2, "--gpus"), (["infllm_v2", "--space", "huge"], 2, "huge"),
+                (["infllm_v2", "--head-dim", "128,x"], 2, "head-dim"), (["infllm_v2", "--head-dim", "7"], 3, "7"),
+                (["infllm_v2", "--db", "no/such/folder/x.jsonl"], 2, "no/such/folder")]:
+            with self.subTest(words=words):
+                result, out, err = self.run_tune(*words)
+                self.assertEqual(result, code, err)
+                self.assertIn(text, err)
+                self.assertEqual(len(err.strip().splitlines()), 1, err)
+                self.assertEqual(out, "")
+
+
+def main():
+    global ARGUMENTS
+    parser = argparse.ArgumentParser(description="Tests of winnow tune as a process.")
+    parser.add_argument("--winnow", type=lambda path: Path(path).resolve(), required=True)
+    parser.add_argument("--worker", type=lambda path: Path(path).resolve(), required=True)
+    parser.add_argument("--rounds", type=int, default=20, help="how often a sweep is killed")
+    parser.add_argument("--seed", type=int, default=1)
+    ARGUMENTS, rest = parser.parse_known_args()
+    unittest.main(argv=[sys.argv[0], *rest])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+// Candidates compiled into image files; candidates loaded, compared with the reference and timed. A
+// failure of the device ends the process's usefulness, and the tuner starts another one.
+#include "tools/winnow/TuneWorker.h"
+#include "autotune/Worker.h"
+#include "runtime/ImageFormat.h"
+#include "tests/conformance/RandomCases.h"
+#include "tools/winnow/BenchDevice.h"
+#include <algorithm>
+#include <fmt/format.h>
+#include <map>
+
+namespace winnow {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kCases = 3;                ///< adversarial inputs per candidate
+constexpr int kCheckedRows = 12;         ///< of a workload
+constexpr double kLeastMilliseconds = 2; ///< of launches behind one time: shorter ones are repeated
+
+/// The driver compiles PTX on one core of a process and keeps the result in its own cache: done
+/// here, in many processes, the one that measures finds it there. Where it fails, that one will say
+/// why.
+void warmDriverCache(const std::shared_ptr<const ProgramImage> &image, int gpu) {
+  if (auto device = BenchDevice::open(gpu))
+    (void)(*device)->load("candidate", image, /*ptx=*/true);
+}
+
+Result<Json> compileCandidate(const Json &request) {
+  CompileRequest compile;
+  compile.method = request.value("method", "");
+  WINNOW_TRY(compile.spec, Spec::parse(request.value("spec", "")));
+  if (std::string config = request.value("config", "default"); config != "default")
+    WINNOW_TRY(compile.config, Config::parse(config));
+  compile.phase = request.value("phase", "");
+  compile.arch = request.value("arch", "");
+  compile.asPtx = request.value("ptx", false);
+  compile.nvrtcPath = request.value("nvrtc", "");
+  CacheOptions options;
+  options.directory = request.value("directory", "");
+  options.limitBytes = UINT64_MAX; // the tuner removes the folder
+  Cache cache(options);
+  ObtainedProgram program;
+  WINNOW_TRY(program, obtainProgram(compile, cache));
+  if (compile.asPtx)
+    warmDriverCache(program.image, request.value("gpu", 0));
+  return Json{{"path", fmt::format("{}/{}.winnow", options.directory, program.image->key)}};
+}
+
+/// A small input and what the reference says of it; the same for every candidate.
+struct TrialCase {
+  ConformanceCase test;
+  CaseInputs inputs;
+  std::vector<int> rows;
+  std::optional<reference::Selection> selection; ///< of phase select
+  std::optional<reference::Attention> attention; ///< of phase attend
+};
+
+class MeasuringProcess {
+public:
+  Result<Json> handle(const Json &request) {
+    std::string what = request.value("do", "");
+    if (what == "open")
+      return open(request);
+    if (!bench)
+      return fail(ErrorKind::Usage, "no GPU was opened");
+    if (what == "program")
+      return program(request);
+    if (what == "workload")
+      return workload(request.value("tokens", 0), request.value("overlap", 0));
+    int id = request.value("candidate", -1);
+    if (what == "load")
+      return load(id, request.value("path", ""));
+    auto it = candidates.find(id);
+    if (it == candidates.end())
+      return fail(ErrorKind::Usage, fmt::format("candidate {} is not loaded", id));
+    if (what == "cases")
+      return runCases(it->second.variant);
+    if (!inputs)
+      return fail(ErrorKind::Usage, "no workload was placed");
+    if (what == "check")
+      return check(it->second);
+    if (what == "time")
+      return time(it->second);
+    return fail(ErrorKind::Usage, fmt::format("request '{}' is not known", what));
+  }
+
+private:
+  struct Loaded {
+    Variant variant;
+    std::optional<LaunchGraph> graph; ///< of the present workload
+    double milliseconds = 0;          ///< of its last launch
+  };
+
+  Result<Json> open(const Json &request) {
+    WINNOW_TRY(bench, BenchDevice::open(request.value("gpu", 0)));
+    std::string arch = request.value("arch", "");
+    ptx = request.value("ptx", false);
+    const Target *target = nullptr;
+    if (arch.empty())
+      WINNOW_TRY(target, targetForDevice(bench->info().major, bench->info().minor));
+    else
+      WINNOW_TRY(target, findTarget(arch));
+    peak = target->tensorTflops;
+    // Of the device, whose rate is the floor whatever the code is for.
+    if (Result<const Target *> own = targetForDevice(bench->info().major, bench->info().minor))
+      peak = (*own)->tensorTflops;
+    WINNOW_TRY(flush, DeviceBuffer::allocate(bench->cuda(),
+                                             size_t(2) * std::max(bench->info().l2Bytes, 1 << 20)));
+    return Json{{"device", bench->info().name},
+                {"arch", target->arch},
+                {"driver", bench->gauge().driverVersion()}};
+  }
+
+  Result<Json> program(const Json &request) {
+    candidates.clear();
+    inputs.reset();
+    cases.clear();
+    methodName = request.value("method", "");
+    WINNOW_TRY(spec, Spec::parse(request.value("spec", "")));
+    WINNOW_TRY(method, readAxes(methodName, spec));
+    phase = request.value("phase", "") == "select" ? Phase::Select
+            : method.selects                       ? Phase::Attend
+                                                   : Phase::All;
+    return Json::object();
+  }
+
+  Result<Json> load(int id, const std::string &path) {
+    ProgramImage image;
+    WINNOW_TRY(image, loadImageFile(path));
+    Loaded loaded;
+    WINNOW_TRY(loaded.variant,
+               bench->load(fmt::format("{}", id),
+                           std::make_shared<const ProgramImage>(std::move(image)), ptx));
+    if (inputs)
+      WINNOW_CHECK(bench->reserve(loaded.variant));
+    candidates.insert_or_assign(id, std::move(loaded));
+    return Json::object();
+  }
+
+  /// Ragged batches, ties, huge logits, poisoned memory: what random checks are made of (fault
+  /// F26).
+  void makeCases() {
+    const char *kinds[kCases] = {"poison", "huge", "ties"};
+    for (int i = 0; i < kCases; ++i) {
+      TrialCase one;
+      one.test = drawCase({methodName, spec, Config()}, method.selects, 2509, 8 * i);
+      one.test.data = kinds[i];
+      one.test.givenIds = phase == Phase::Attend;
+      reference::Problem shape;
+      shape.heads = spec.heads;
+      shape.kvHeads = spec.kvHeads;
+      one.inputs = makeInputs(one.test, shape.selectHeads(method), 0);
+      reference::Options options;
+      one.rows = options.rows = reference::sampleRows(one.inputs.problem, 16);
+      if (one.rows.empty())
+        continue;
+      if (phase == Phase::Select)
+        one.selection = reference::select(method, one.inputs.problem, options);
+      else
+        one.attention =
+            reference::attend(method, one.inputs.problem, one.inputs.ids.data(), options);
+      cases.push_back(std::move(one));
+      cases.back().inputs.problem.q = cases.back().inputs.q.data();
+      cases.back().inputs.problem.k = cases.back().inputs.k.data();
+      cases.back().inputs.problem.v = cases.back().inputs.v.data();
+    }
+  }
+
+  Result<Json> runCases(const Variant &variant) {
+    if (cases.empty())
+      makeCases();
+    for (const TrialCase &one : cases) {
+      std::string fault;
+      WINNOW_TRY(fault, runOne(one, variant));
+      if (!fault.empty())
+        return Json{{"fault", fmt::format("{} inputs: {}", one.test.data, fault)}};
+    }
+    return Json{{"fault", ""}};
+  }
+
+  Result<std::string> runOne(const TrialCase &one, const Variant &variant) {
+    const reference::Problem &problem = one.inputs.problem;
+    int selectHeads = problem.selectHeads(method);
+    DeviceTensors tensors;
+    WINNOW_TRY(tensors, DeviceTensors::make(bench->cuda(), problem, selectHeads,
+                                            one.test.givenIds ? one.inputs.ids.data() : nullptr));
+    LaunchArgs args = tensors.args(problem);
+    args.phase = phase;
+    size_t bytes = 0;
+    WINNOW_TRY(bytes, variant.program->workspaceSize(args.shape));
+    WINNOW_TRY(tensors.workspace, poisonedBuffer(bench->cuda(), bytes));
+    WINNOW_CHECK(
+        bench->cuda()->check(bench->cuda()->api().cuCtxSynchronize(), "waiting for uploads"));
+    WINNOW_CHECK(
+        variant.program->launch(args, bench->queue().get(), tensors.workspace.data(), bytes));
+    WINNOW_CHECK(bench->queue().synchronize());
+    CaseAnswer answer;
+    WINNOW_TRY(answer, tensors.download(problem, selectHeads));
+    if (one.selection) {
+      auto report = reference::compareSelection(method, problem, *one.selection, answer.ids.data(),
+                                                1.0 / 256, one.test.data == "ties");
+      return report.wrong ? report.first : std::string();
+    }
+    auto report =
+        reference::compareOutput(problem, *one.attention, answer.out.data(), answer.lse.data());
+    return report.withinBars() ? std::string() : report.text();
+  }
+
+  Result<Json> workload(int tokens, int overlap) {
+    if (tokens <= 0)
+      return fail(ErrorKind::Usage, "a workload needs tokens");
+    for (auto &[id, loaded] : candidates)
+      loaded.graph.reset();
+    if (!inputs || inputs->problem.totalQ() != tokens) {
+      inputs.reset(); // before more memory is asked for
+      inputs = std::make_unique<BenchInputs>(spec, tokens, 1);
+      WINNOW_CHECK(bench->place(*inputs, inputs->problem.selectHeads(method), kCheckedRows));
+    }
+    const reference::Problem &problem = inputs->problem;
+    if (phase == Phase::Attend)
+      WINNOW_CHECK(bench->placeIds(overlappingIds(method, problem, std::max(1, overlap), 7)));
+    for (auto &[id, loaded] : candidates)
+      WINNOW_CHECK(bench->reserve(loaded.variant));
+    double operations = phase == Phase::Select ? scoreOperations(method, problem)
+                                               : attendOperations(method, problem);
+    return Json{{"floor_ms", operations / peak * 1e-9}};
+  }
+
+  Result<Json> check(const Loaded &loaded) {
+    std::string fault;
+    WINNOW_TRY(fault, bench->check(method, loaded.variant, phase));
+    return Json{{"fault", fault}};
+  }
+
+  /// The median of enough launches; between two of them the L2 cache is filled with something else.
+  Result<Json> time(Loaded &loaded) {
+    if (!loaded.graph) {
+      Result<LaunchGraph> graph = bench->capture(loaded.variant, phase);
+      if (!graph)
+        return tl::unexpected(graph.error());
+      loaded.graph.emplace(std::move(*graph));
+    }
+    int launches = 1;
+    if (loaded.milliseconds > 0)
+      launches = std::clamp(static_cast<int>(kLeastMilliseconds / loaded.milliseconds), 1, 9);
+    std::vector<double> times;
+    int clock = 0, watts = 0;
+    for (int i = 0; i < launches; ++i) {
+      WINNOW_CHECK(flush.fill(static_cast<unsigned char>(i), bench->queue().get()));
+      Result<Event> begin = Event::create(bench->cuda()), end = Event::create(bench->cuda());
+      if (!begin || !end)
+        return tl::unexpected(begin ? end.error() : begin.error());
+      WINNOW_CHECK(begin->record(bench->queue().get()));
+      WINNOW_CHECK(loaded.graph->replay(bench->queue().get()));
+      WINNOW_CHECK(end->record(bench->queue().get()));
+      if (i == 0)
+        clock = bench->gauge().smMegahertz(), watts = bench->gauge().watts();
+      WINNOW_CHECK(end->synchronize());
+      float milliseconds = 0;
+      WINNOW_TRY(milliseconds, end->millisecondsSince(*begin));
+      times.push_back(milliseconds);
+    }
+    loaded.milliseconds = median(times);
+    return Json{{"ms", loaded.milliseconds}, {"clock_mhz", clock}, {"watts", watts}};
+  }
+
+  std::unique_ptr<BenchDevice> bench;
+  bool ptx = false;
+  double peak = 0;
+  DeviceBuffer flush;
+  std::string methodName;
+  Spec spec;
+  reference::Method method;
+  Phase phase = Phase::All;
+  std::map<int, Loaded> candidates;
+  std::vector<TrialCase> cases;
+  std::unique_ptr<BenchInputs> inputs;
+};
+
+} // namespace
+
+int runTuneWorker(const std::string &kind) {
+  if (kind == "compile")
+    return serveRequests(compileCandidate);
+  MeasuringProcess process;
+  return serveRequests([&](const Json &request) { return process.handle(request); });
+}
+
+} // namespace winnow
