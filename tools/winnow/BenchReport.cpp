@@ -233,8 +233,9 @@ Result<std::string> benchTable(const std::vector<std::string> &files) {
   return text;
 }
 
-Status replaceBetweenMarks(const std::string &path, const std::string &text) {
-  const std::string begin = "<!-- bench:begin -->", end = "<!-- bench:end -->";
+Status replaceBetweenMarks(const std::string &path, const std::string &text,
+                           const std::string &mark) {
+  const std::string begin = "<!-- " + mark + ":begin -->", end = "<!-- " + mark + ":end -->";
   std::ifstream file(path, std::ios::binary);
   if (!file)
     return fail(ErrorKind::Usage, fmt::format("--into {}: cannot be read", path));

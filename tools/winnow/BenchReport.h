@@ -37,8 +37,9 @@ nlohmann::json measurementJson(const Measurement &measurement);
 /// One markdown table per device, program and day, from the JSON of several runs. Error: Usage for
 /// a file that is not such JSON.
 Result<std::string> benchTable(const std::vector<std::string> &files);
-/// Puts text between the marks <!-- bench:begin --> and <!-- bench:end --> of a file. Error: Usage
+/// Puts text between the marks <!-- MARK:begin --> and <!-- MARK:end --> of a file. Error: Usage
 /// where the file or a mark is missing.
-Status replaceBetweenMarks(const std::string &path, const std::string &text);
+Status replaceBetweenMarks(const std::string &path, const std::string &text,
+                           const std::string &mark = "bench");
 
 } // namespace winnow

@@ -22,6 +22,7 @@ int main(int argc, char **argv) {
   addRunCommand(app, session);
   addCheckCommand(app, session);
   addBenchCommand(app, session);
+  addModelCommand(app, session);
   addTuneCommand(app, session);
   addReportCommand(app, session);
   addMethodsCommand(app, session);

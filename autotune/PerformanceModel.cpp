@@ -1,0 +1,135 @@
+// Adds up the kernels of a phase, and chooses by the sum.
+#include "autotune/PerformanceModel.h"
+#include "autotune/ModelKernels.h"
+#include "runtime/Formula.h"
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+
+namespace winnow {
+
+namespace {
+
+/// What the model may not tell apart: the default stays.
+constexpr double kDecisive = 0.02;
+
+/// Whether the launcher runs the kernel on one sequence of `tokens`.
+bool launched(const Kernel &kernel, int tokens) {
+  Result<Formula> when = Formula::parse(kernel.when);
+  Variables shape;
+  shape[Variable::Batch] = 1;
+  for (Variable variable :
+       {Variable::TotalQ, Variable::TotalK, Variable::MaxQ, Variable::MaxK, Variable::TokenCount})
+    shape[variable] = tokens;
+  Result<int64_t> value = when ? when->evaluate(shape) : Result<int64_t>(1);
+  return !value || *value != 0;
+}
+
+} // namespace
+
+void Pipes::add(const char *name, double clocks) { entries.push_back({name, clocks}); }
+
+double Pipes::joined() const {
+  double sum = 0;
+  for (const Entry &entry : entries)
+    sum += std::pow(entry.clocks, norm);
+  return std::pow(sum, 1 / norm);
+}
+
+void Pipes::addScaled(const Pipes &other, double share) {
+  entries.resize(other.entries.size(), {"", 0});
+  for (size_t i = 0; i < entries.size(); ++i)
+    entries[i] = {other.entries[i].name, entries[i].clocks + share * other.entries[i].clocks};
+}
+
+std::vector<Pipe> Pipes::inMilliseconds(double factor, const DeviceProfile &profile) const {
+  std::vector<Pipe> pipes;
+  for (const Entry &entry : entries)
+    pipes.push_back({entry.name, profile.milliseconds(entry.clocks * factor)});
+  return pipes;
+}
+
+double imbalance(int warps) {
+  constexpr int kSchedulers = DeviceProfile::kSchedulers;
+  const int fullest = (warps + kSchedulers - 1) / kSchedulers;
+  return static_cast<double>(fullest * kSchedulers) / std::max(1, warps);
+}
+
+double mmaClocks(const DeviceProfile &profile) {
+  constexpr double kOperations = 2 * 16 * 8 * 16;
+  return kOperations / (profile.mmaOperations / DeviceProfile::kSchedulers);
+}
+
+Workload workloadOf(const TuningKey &key, const ProgramImage &program) {
+  Workload workload{key, 0, 1};
+  for (const Kernel &kernel : program.kernels)
+    if (KernelShape shape(kernel); shape.has("kInit") && shape.has("kLocal")) {
+      workload.init = shape.constant("kInit");
+      workload.local = shape.constant("kLocal");
+    }
+  return workload;
+}
+
+Result<Prediction> predict(const Workload &workload, const Candidate &candidate,
+                           const DeviceProfile &profile, const ModelConstants &constants) {
+  Result<const Target *> target = findTarget(workload.key.arch);
+  if (!target)
+    return tl::unexpected(target.error());
+  if ((*target)->hasWarpgroupMma)
+    return fail(ErrorKind::Unsupported,
+                fmt::format("the performance model describes mma.sync kernels; those of {} run on "
+                            "warpgroups: measure them",
+                            (*target)->arch));
+  Prediction prediction;
+  const Kernel *score = nullptr;
+  for (const Kernel &kernel : candidate.kernels) {
+    if (kernel.step == "score")
+      score = &kernel;
+    if (!launched(kernel, workload.key.tokens))
+      continue;
+    KernelPrediction one;
+    if (kernel.step == "attend")
+      one = predictAttend(workload, kernel, profile, constants);
+    else if (kernel.step == "score")
+      one = predictScore(workload, candidate, kernel, profile, constants);
+    else if (kernel.step == "top_k" && score)
+      one = predictTopK(workload, candidate, kernel, *score, profile, constants);
+    else
+      one = predictSummarize(workload, kernel, profile);
+    one.kernel = kernel.name;
+    prediction.ms += one.ms;
+    prediction.kernels.push_back(std::move(one));
+  }
+  return prediction;
+}
+
+Result<double> predictMs(const Workload &workload, const Candidate &candidate,
+                         const DeviceProfile &profile) {
+  Result<Prediction> prediction = predict(workload, candidate, profile);
+  if (!prediction)
+    return tl::unexpected(prediction.error());
+  return prediction->ms;
+}
+
+bool keepsDefault(double leastMs, double defaultMs) {
+  return leastMs > defaultMs * (1 - kDecisive);
+}
+
+Result<ModelChoice> choose(const SearchSpace &space, const Workload &workload,
+                           const DeviceProfile &profile) {
+  ModelChoice choice;
+  for (size_t i = 0; i < space.candidates.size(); ++i) {
+    Result<double> ms = predictMs(workload, space.candidates[i], profile);
+    if (!ms)
+      return tl::unexpected(ms.error());
+    if (i == 0)
+      choice = {0, *ms, *ms};
+    else if (*ms < choice.ms)
+      choice = {i, *ms, choice.defaultMs};
+  }
+  if (keepsDefault(choice.ms, choice.defaultMs))
+    choice = {0, choice.defaultMs, choice.defaultMs};
+  return choice;
+}
+
+} // namespace winnow

@@ -1,0 +1,255 @@
+// The performance model against what was measured on an H200 running kernels of the mma.sync level,
+// and properties that any such model has. Kernels are given by the constants at their heads.
+#include "autotune/PerformanceModel.h"
+#include "autotune/KernelShape.h"
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+namespace winnow {
+namespace {
+
+std::string head(std::initializer_list<std::pair<const char *, int>> constants) {
+  std::string text = "// a kernel\n";
+  for (const auto &[name, value] : constants)
+    text += fmt::format("constexpr int {} = {};  // words\n", name, value);
+  return text;
+}
+
+/// What of an attend kernel the model reads.
+struct AttendSizes {
+  int producers = 4, stages = 5, warps = 8, keys = 64, rowTiles = 1, topk = 96;
+
+  Candidate candidate() const {
+    Kernel kernel;
+    kernel.name = kernel.step = "attend";
+    kernel.when = "1";
+    kernel.blockThreads = 32 * (warps + producers);
+    kernel.sharedBytes = stages * keys * 512 + 2500;
+    kernel.source = head({{"kGroup", 16},
+                          {"kDim", 128},
+                          {"kValueDim", 128},
+                          {"kTopK", topk},
+                          {"kTilesPerBlock", 64 / keys},
+                          {"kKeys", keys},
+                          {"kRowTokens", 1},
+                          {"kTokens", warps * rowTiles},
+                          {"kWindow", 16384},
+                          {"kStages", stages},
+                          {"kConsumerWarps", warps},
+                          {"kProducerThreads", 32 * producers}});
+    return {Config(), Config(), {kernel}};
+  }
+};
+
+Candidate selection(bool folded, int chunkMiB = 1152) {
+  Kernel score;
+  score.name = score.step = "score";
+  score.when = "1";
+  score.blockThreads = 256;
+  score.sharedBytes = 99328;
+  score.source = head({{"kGroup", 16},
+                       {"kDim", 128},
+                       {"kTopK", 96},
+                       {"kLocal", 33},
+                       {"kStride", 16},
+                       {"kCoarseStride", 64},
+                       {"kRowsPerBlock", 4},
+                       {"kSets", 1},
+                       {"kPairs", 8},
+                       {"kTokens", 16},
+                       {"kQueryRows", 256},
+                       {"kRows", 128}}) +
+                 "NormalizerTable ScoreKey" + (folded ? " add_powers" : "");
+  Kernel search;
+  search.name = "top_k_2048", search.step = "top_k";
+  search.when = "1";
+  Candidate candidate;
+  candidate.effective.scoreChunkMiB = chunkMiB;
+  candidate.kernels = {score, search};
+  return candidate;
+}
+
+/// MiniCPM4.1's shape on the arch of the mma.sync level with the most shared memory.
+Workload workload(const char *phase, int tokens, int overlap, int topk = 96) {
+  Workload w;
+  w.key.phase = phase;
+  w.key.spec.topk = topk;
+  w.key.tokens = tokens;
+  w.key.overlap = overlap;
+  w.key.arch = "sm_80";
+  w.init = 1, w.local = topk == 96 ? 33 : 5;
+  return w;
+}
+
+const DeviceProfile &profile(const char *name) { return **findProfile(name); }
+
+double attendMs(const AttendSizes &sizes, int overlap, int tokens = 131072,
+                const DeviceProfile &gpu = profile("h200")) {
+  return *predictMs(workload("attend", tokens, overlap, sizes.topk), sizes.candidate(), gpu);
+}
+
+TEST(PerformanceModel, AgreesWithMeasuredAttention) {
+  struct Measured {
+    AttendSizes sizes;
+    int overlap, tokens;
+    double ms;
+  };
+  AttendSizes three, five, oneProducer, pairs, few3, few5;
+  three.stages = oneProducer.stages = few3.stages = 3;
+  oneProducer.producers = 1;
+  pairs.producers = 1, pairs.warps = 7, pairs.keys = 32, pairs.rowTiles = 2, pairs.stages = 9;
+  few3.topk = few5.topk = 16;
+  // 131,072 tokens: README.md's table, prototypes' ratios for one producer and 16 blocks. 32,768
+  // tokens: prototypes.
+  const Measured points[] = {
+      {five, 32, 131072, 39.8},       {five, 8, 131072, 43.5},
+      {five, 1, 131072, 63.9},        {three, 32, 131072, 40.7},
+      {three, 8, 131072, 45.9},       {three, 1, 131072, 73.6},
+      {pairs, 32, 131072, 42.9},      {oneProducer, 32, 131072, 46.5},
+      {oneProducer, 8, 131072, 52.8}, {oneProducer, 1, 131072, 95.3},
+      {few3, 32, 131072, 8.33},       {few5, 32, 131072, 8.08},
+      {three, 128, 32768, 8.96},      {five, 128, 32768, 9.02},
+      {three, 32, 32768, 9.18},       {five, 32, 32768, 9.10},
+      {three, 8, 32768, 9.98},        {five, 8, 32768, 9.65},
+      {three, 1, 32768, 13.3},        {five, 1, 32768, 12.17},
+  };
+  for (const Measured &m : points)
+    EXPECT_NEAR(attendMs(m.sizes, m.overlap, m.tokens) / m.ms, 1, 0.1)
+        << m.tokens << " tokens, L = " << m.overlap << ", " << m.sizes.stages << " stages, "
+        << m.sizes.producers << " producers";
+}
+
+TEST(PerformanceModel, AgreesWithMeasuredSelection) {
+  const DeviceProfile &gpu = profile("h200");
+  EXPECT_NEAR(*predictMs(workload("select", 131072, 0), selection(true), gpu), 18.85, 1.5);
+  EXPECT_NEAR(*predictMs(workload("select", 32768, 0), selection(true), gpu), 1.3, 0.13);
+  EXPECT_GT(*predictMs(workload("select", 131072, 0), selection(false), gpu),
+            *predictMs(workload("select", 131072, 0), selection(true), gpu));
+  // Small chunks cost about a tenth.
+  EXPECT_NEAR(*predictMs(workload("select", 131072, 0), selection(true, 64), gpu), 20, 1.5);
+}
+
+TEST(PerformanceModel, OrdersTheAblations) {
+  AttendSizes base, three, oneProducer, pairs;
+  three.stages = 3;
+  oneProducer.producers = 1;
+  pairs.producers = 1, pairs.warps = 7, pairs.keys = 32, pairs.rowTiles = 2, pairs.stages = 9;
+  EXPECT_LT(attendMs(base, 32), attendMs(pairs, 32));
+  EXPECT_LT(attendMs(base, 32), attendMs(oneProducer, 32));
+  EXPECT_LT(attendMs(base, 1), attendMs(three, 1));
+  // Few stages matter where neighbours differ, hardly where they are alike.
+  EXPECT_GT(attendMs(three, 1) / attendMs(base, 1), 1.05);
+  EXPECT_LT(attendMs(three, 128) / attendMs(base, 128), 1.03);
+  for (int overlap : {1, 8, 32})
+    EXPECT_GT(attendMs(base, overlap), attendMs(base, overlap == 1 ? 8 : overlap * 4));
+}
+
+TEST(PerformanceModel, MoreIsNeverSlower) {
+  double DeviceProfile::*const rates[] = {&DeviceProfile::clockGhz, &DeviceProfile::mmaOperations,
+                                          &DeviceProfile::l2Bytes, &DeviceProfile::l2Bandwidth,
+                                          &DeviceProfile::dramBandwidth};
+  AttendSizes deep, shallow;
+  shallow.stages = 2, shallow.producers = 1;
+  for (const DeviceProfile &gpu : deviceProfiles())
+    for (int overlap : {1, 32})
+      for (const AttendSizes &sizes : {deep, shallow}) {
+        const double before = attendMs(sizes, overlap, 131072, gpu);
+        const double select = *predictMs(workload("select", 131072, 0), selection(true), gpu);
+        for (double DeviceProfile::*rate : rates) {
+          DeviceProfile better = gpu;
+          better.*rate *= 1.3;
+          EXPECT_LE(attendMs(sizes, overlap, 131072, better), before * 1.000001) << gpu.name;
+          EXPECT_LE(*predictMs(workload("select", 131072, 0), selection(true), better),
+                    select * 1.000001)
+              << gpu.name;
+        }
+        DeviceProfile quicker = gpu;
+        quicker.latency /= 2;
+        EXPECT_LT(attendMs(sizes, overlap, 131072, quicker), before);
+        DeviceProfile larger = gpu;
+        larger.multiprocessors *= 2; // at the same bandwidth
+        EXPECT_LT(attendMs(sizes, overlap, 131072, larger), before);
+        EXPECT_LT(attendMs(sizes, overlap, 65536, gpu), before);
+      }
+}
+
+TEST(PerformanceModel, TensorCoresBoundTheCardThatHasFewOfThem) {
+  AttendSizes sizes;
+  sizes.stages = 3;
+  const DeviceProfile &gpu = profile("rtx4090");
+  Result<Prediction> prediction = predict(workload("attend", 131072, 32), sizes.candidate(), gpu);
+  ASSERT_TRUE(prediction);
+  double most = 0, tensor = 0;
+  for (const Pipe &pipe : prediction->kernels.at(0).pipes) {
+    most = std::max(most, pipe.ms);
+    if (std::string(pipe.name) == "tensor")
+      tensor = pipe.ms;
+  }
+  EXPECT_EQ(tensor, most);
+  // 1.289e13 useful operations at 165 TFLOP/s.
+  EXPECT_GT(prediction->ms, 78);
+  EXPECT_NEAR(tensor, 78, 3);
+}
+
+TEST(PerformanceModel, RefusesWarpgroups) {
+  Workload w = workload("attend", 131072, 32);
+  w.key.arch = "sm_90a";
+  Result<double> ms = predictMs(w, AttendSizes().candidate(), profile("h200"));
+  ASSERT_FALSE(ms);
+  EXPECT_EQ(ms.error().kind, ErrorKind::Unsupported);
+}
+
+TEST(PerformanceModel, TheDefaultStaysUnlessAnotherIsClearlyBetter) {
+  AttendSizes base, oneProducer, three;
+  oneProducer.producers = 1;
+  three.stages = 3;
+  const Workload alike = workload("attend", 131072, 128);
+  SearchSpace space;
+  space.candidates = {base.candidate(), base.candidate()};
+  EXPECT_EQ(choose(space, alike, profile("h200"))->index, 0u);
+  space.candidates = {three.candidate(), base.candidate()}; // faster, by less than 2 %
+  ASSERT_LT(attendMs(base, 128), attendMs(three, 128));
+  Result<ModelChoice> choice = choose(space, alike, profile("h200"));
+  EXPECT_EQ(choice->index, 0u);
+  EXPECT_EQ(choice->ms, choice->defaultMs);
+  space.candidates = {oneProducer.candidate(), three.candidate(), base.candidate()};
+  choice = choose(space, workload("attend", 131072, 1), profile("h200"));
+  EXPECT_EQ(choice->index, 2u);
+  EXPECT_LT(choice->ms, choice->defaultMs);
+}
+
+TEST(DeviceProfile, RatesAreThoseOfTheTargets) {
+  for (const char *name : {"a100", "a100-40gb", "rtx4090"}) {
+    const DeviceProfile &gpu = profile(name);
+    Result<const Target *> target = gpu.target();
+    ASSERT_TRUE(target);
+    EXPECT_NEAR(gpu.mmaOperations * gpu.multiprocessors * gpu.clockGhz / 1e3,
+                (*target)->tensorTflops, 1)
+        << name;
+    EXPECT_EQ(gpu.sharedPerSm - DeviceProfile::kSharedReserve, (*target)->sharedPerBlock) << name;
+  }
+  EXPECT_FALSE(findProfile("voodoo2"));
+}
+
+TEST(KernelShape, ReadsConstantsAndOccupancy) {
+  Kernel kernel;
+  kernel.source = head({{"kStages", 5}, {"kNone", -1}}) + "constexpr float kScale = 0.5f;\n";
+  const KernelShape shape(kernel);
+  EXPECT_EQ(shape.constant("kStages"), 5);
+  EXPECT_EQ(shape.constant("kNone"), -1);
+  EXPECT_FALSE(shape.has("kScale"));
+  EXPECT_EQ(shape.constant("kMissing", 7), 7);
+  // As ptxas 13.0 limits them: nine warps are three in one quarter.
+  EXPECT_EQ(mostRegisters(384), 168);
+  EXPECT_EQ(mostRegisters(320), 168);
+  EXPECT_EQ(mostRegisters(256), 255);
+  EXPECT_EQ(mostRegisters(544), 96);
+  kernel.blockThreads = 192;
+  kernel.sharedBytes = 66768;
+  EXPECT_EQ(residentBlocks(kernel, 96, profile("a100")), 2);
+  EXPECT_EQ(residentBlocks(kernel, 96, profile("rtx4090")), 1);
+  EXPECT_EQ(residentBlocks(kernel, 168, profile("a100")), 1);
+}
+
+} // namespace
+} // namespace winnow
