@@ -44,7 +44,7 @@ struct Sizes {
   int laneRegisters() const { return rowTiles * (dim / 4 + valueDim / 2 + keys / 2); }
 };
 
-Sizes sizesOf(const KernelShape &shape, const Workload &workload) {
+Sizes sizesOf(const KernelShape &shape, const ModelWorkload &workload) {
   Sizes s{};
   s.warps = shape.constant("kConsumerWarps", 8);
   s.producers = std::max(1, shape.constant("kProducerThreads", 128) / 32);
@@ -65,7 +65,7 @@ Sizes sizesOf(const KernelShape &shape, const Workload &workload) {
 
 class AttendModel {
 public:
-  AttendModel(const Workload &workload, const KernelShape &shape, const DeviceProfile &profile,
+  AttendModel(const ModelWorkload &workload, const KernelShape &shape, const DeviceProfile &profile,
               const ModelConstants &constants)
       : workload(workload), profile(profile), constants(constants), s(sizesOf(shape, workload)) {
     const Kernel &kernel = shape.recipe();
@@ -93,7 +93,7 @@ private:
   Pipes tileAt(int own) const;
   double onceAt(int own) const;
 
-  const Workload &workload;
+  const ModelWorkload &workload;
   const DeviceProfile &profile;
   const ModelConstants &constants;
   Sizes s;
@@ -184,7 +184,7 @@ KernelPrediction AttendModel::run() const {
 
 } // namespace
 
-KernelPrediction predictAttend(const Workload &workload, const Kernel &kernel,
+KernelPrediction predictAttend(const ModelWorkload &workload, const Kernel &kernel,
                                const DeviceProfile &profile, const ModelConstants &constants) {
   KernelShape shape(kernel);
   return AttendModel(workload, shape, profile, constants).run();

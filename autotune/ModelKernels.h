@@ -30,15 +30,15 @@ double imbalance(int warps);
 /// Clocks of the tensor cores of one scheduler per mma.sync of 16 x 8 x 16.
 double mmaClocks(const DeviceProfile &profile);
 
-KernelPrediction predictAttend(const Workload &workload, const Kernel &kernel,
+KernelPrediction predictAttend(const ModelWorkload &workload, const Kernel &kernel,
                                const DeviceProfile &profile, const ModelConstants &constants);
-KernelPrediction predictSummarize(const Workload &workload, const Kernel &kernel,
+KernelPrediction predictSummarize(const ModelWorkload &workload, const Kernel &kernel,
                                   const DeviceProfile &profile);
-KernelPrediction predictScore(const Workload &workload, const Candidate &candidate,
+KernelPrediction predictScore(const ModelWorkload &workload, const Candidate &candidate,
                               const Kernel &kernel, const DeviceProfile &profile,
                               const ModelConstants &constants);
 /// `score` says how the scores lie.
-KernelPrediction predictTopK(const Workload &workload, const Candidate &candidate,
+KernelPrediction predictTopK(const ModelWorkload &workload, const Candidate &candidate,
                              const Kernel &kernel, const Kernel &score,
                              const DeviceProfile &profile, const ModelConstants &constants);
 

@@ -19,7 +19,7 @@ struct ScoreLayout {
   int chunks, selectHeads;
 };
 
-ScoreLayout layoutOf(const Workload &workload, const Candidate &candidate,
+ScoreLayout layoutOf(const ModelWorkload &workload, const Candidate &candidate,
                      const KernelShape &score) {
   const TuningKey &key = workload.key;
   ScoreLayout layout{};
@@ -36,7 +36,7 @@ ScoreLayout layoutOf(const Workload &workload, const Candidate &candidate,
 
 class ScoreModel {
 public:
-  ScoreModel(const Workload &workload, const KernelShape &shape, const ScoreLayout &layout,
+  ScoreModel(const ModelWorkload &workload, const KernelShape &shape, const ScoreLayout &layout,
              const DeviceProfile &profile, const ModelConstants &constants)
       : workload(workload), shape(shape), layout(layout), profile(profile), constants(constants),
         dim(shape.constant("kDim", 128)), rows(shape.constant("kRows", 128)),
@@ -56,7 +56,7 @@ private:
   double stepsAt(int position) const;
   Pipes step() const;
 
-  const Workload &workload;
+  const ModelWorkload &workload;
   const KernelShape &shape;
   const ScoreLayout &layout;
   const DeviceProfile &profile;
@@ -138,7 +138,7 @@ KernelPrediction ScoreModel::run() const {
 
 } // namespace
 
-KernelPrediction predictSummarize(const Workload &workload, const Kernel &kernel,
+KernelPrediction predictSummarize(const ModelWorkload &workload, const Kernel &kernel,
                                   const DeviceProfile &profile) {
   const KernelShape shape(kernel);
   const TuningKey &key = workload.key;
@@ -153,7 +153,7 @@ KernelPrediction predictSummarize(const Workload &workload, const Kernel &kernel
   return prediction;
 }
 
-KernelPrediction predictScore(const Workload &workload, const Candidate &candidate,
+KernelPrediction predictScore(const ModelWorkload &workload, const Candidate &candidate,
                               const Kernel &kernel, const DeviceProfile &profile,
                               const ModelConstants &constants) {
   const KernelShape shape(kernel);
@@ -161,7 +161,7 @@ KernelPrediction predictScore(const Workload &workload, const Candidate &candida
   return ScoreModel(workload, shape, layout, profile, constants).run();
 }
 
-KernelPrediction predictTopK(const Workload &workload, const Candidate &candidate,
+KernelPrediction predictTopK(const ModelWorkload &workload, const Candidate &candidate,
                              const Kernel &kernel, const Kernel &score,
                              const DeviceProfile &profile, const ModelConstants &constants) {
   const TuningKey &key = workload.key;

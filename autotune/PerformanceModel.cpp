@@ -60,8 +60,8 @@ double mmaClocks(const DeviceProfile &profile) {
   return kOperations / (profile.mmaOperations / DeviceProfile::kSchedulers);
 }
 
-Workload workloadOf(const TuningKey &key, const ProgramImage &program) {
-  Workload workload{key, 0, 1};
+ModelWorkload workloadOf(const TuningKey &key, const ProgramImage &program) {
+  ModelWorkload workload{key, 0, 1};
   for (const Kernel &kernel : program.kernels)
     if (KernelShape shape(kernel); shape.has("kInit") && shape.has("kLocal")) {
       workload.init = shape.constant("kInit");
@@ -70,7 +70,7 @@ Workload workloadOf(const TuningKey &key, const ProgramImage &program) {
   return workload;
 }
 
-Result<Prediction> predict(const Workload &workload, const Candidate &candidate,
+Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candidate,
                            const DeviceProfile &profile, const ModelConstants &constants) {
   Result<const Target *> target = findTarget(workload.key.arch);
   if (!target)
@@ -103,7 +103,7 @@ Result<Prediction> predict(const Workload &workload, const Candidate &candidate,
   return prediction;
 }
 
-Result<double> predictMs(const Workload &workload, const Candidate &candidate,
+Result<double> predictMs(const ModelWorkload &workload, const Candidate &candidate,
                          const DeviceProfile &profile) {
   Result<Prediction> prediction = predict(workload, candidate, profile);
   if (!prediction)
@@ -115,7 +115,7 @@ bool keepsDefault(double leastMs, double defaultMs) {
   return leastMs > defaultMs * (1 - kDecisive);
 }
 
-Result<ModelChoice> choose(const SearchSpace &space, const Workload &workload,
+Result<ModelChoice> choose(const SearchSpace &space, const ModelWorkload &workload,
                            const DeviceProfile &profile) {
   ModelChoice choice;
   for (size_t i = 0; i < space.candidates.size(); ++i) {

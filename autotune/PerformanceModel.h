@@ -13,12 +13,12 @@ namespace winnow {
 
 /// What the program runs on. Of the method only the forced blocks matter beyond what the kernels
 /// themselves say.
-struct Workload {
+struct ModelWorkload {
   TuningKey key;
   int init = 0, local = 1;
 };
 /// The workload of a key, with the forced blocks of `program`'s top-k kernels.
-Workload workloadOf(const TuningKey &key, const ProgramImage &program);
+ModelWorkload workloadOf(const TuningKey &key, const ProgramImage &program);
 
 /// Numbers that no data sheet gives. Fitted on one H200 running the kernels of the mma.sync level:
 /// infllm_v2 of MiniCPM4.1's shape, attention of 131,072 and 32,768 tokens over 96 and 16 blocks at
@@ -65,10 +65,10 @@ struct Prediction {
 };
 
 /// Error: Unsupported for kernels on warpgroups, which the model does not describe.
-Result<Prediction> predict(const Workload &workload, const Candidate &candidate,
+Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candidate,
                            const DeviceProfile &profile, const ModelConstants &constants = {});
 /// predict()'s time of the whole phase, in milliseconds.
-Result<double> predictMs(const Workload &workload, const Candidate &candidate,
+Result<double> predictMs(const ModelWorkload &workload, const Candidate &candidate,
                          const DeviceProfile &profile);
 
 /// Whether the default, predicted to take `defaultMs`, stays although a candidate takes `leastMs`:
@@ -80,7 +80,7 @@ struct ModelChoice {
   double ms = 0, defaultMs = 0;
 };
 /// The candidate with the least predicted time, or the default where that stays.
-Result<ModelChoice> choose(const SearchSpace &space, const Workload &workload,
+Result<ModelChoice> choose(const SearchSpace &space, const ModelWorkload &workload,
                            const DeviceProfile &profile);
 
 } // namespace winnow

@@ -1,6 +1,7 @@
 // Collects lines by key, then computes each figure from the collected keys. Trials are kept as
 // indices into tables of texts: a page of 300 keys with 200 trials each stays at a few megabytes.
 #include "autotune/Report.h"
+#include "runtime/TunedLadder.h"
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -16,7 +17,6 @@ using Json = nlohmann::ordered_json;
 constexpr const char *kOutcomes[] = {"best", "kept", "dropped", "pruned", "rejected"};
 /// Ways of choosing a configuration without measuring it here.
 constexpr const char *kChoices[] = {"default", "model", "neighbour"};
-constexpr double kReach = 6; ///< of problemDistance(): farther keys are no neighbours
 
 /// Everything the files say about one key.
 struct KeyLines {
@@ -45,10 +45,6 @@ public:
 private:
   std::map<std::string, size_t> indices;
 };
-
-double octaves(double a, double b) {
-  return std::abs(std::log2(std::max(a, 1.0) / std::max(b, 1.0)));
-}
 
 /// Digits beyond a ten-thousandth are noise and only make the page larger.
 double shortened(double value) { return std::round(value * 1e5) / 1e5; }
@@ -142,11 +138,11 @@ private:
   /// had not been tuned.
   const KeyLines *neighbourOf(const KeyLines &key) const {
     const KeyLines *nearest = nullptr;
-    double least = kReach;
+    double least = kTuningReach;
     for (const KeyLines &other : keys) {
       if (&other == &key || !other.measured() || other.record->key.device != key.record->key.device)
         continue;
-      std::optional<double> distance = problemDistance(key.record->key, other.record->key);
+      std::optional<double> distance = tuningDistance(key.record->key, other.record->key);
       if (distance && (nearest ? *distance < least : *distance <= least)) {
         nearest = &other;
         least = *distance;
@@ -377,25 +373,6 @@ private:
 
 nlohmann::ordered_json reportFigures(const TuningLines &lines) {
   return FigureBuilder(lines).figures();
-}
-
-std::optional<double> problemDistance(const TuningKey &a, const TuningKey &b) {
-  const Spec &s = a.spec, &t = b.spec;
-  if (a.phase != b.phase || a.arch != b.arch || s.headDim != t.headDim ||
-      s.valueWidth() != t.valueWidth() || s.block != t.block)
-    return std::nullopt;
-  const bool attends = a.phase == "attend";
-  double distance = 0.5 * octaves(a.tokens, b.tokens);
-  if (attends)
-    distance += 0.5 * octaves(a.overlap, b.overlap);
-  distance += (attends ? 0.5 : 0.25) * octaves(s.topk, t.topk);
-  distance += 2 * octaves(s.group(), t.group()) + 0.25 * octaves(s.kvHeads, t.kvHeads);
-  distance += s.dtype != t.dtype ? 0.25 : 0;
-  distance += a.method == b.method ? 0 : attends ? 1 : 4;
-  for (const auto &[param, value] : s.params)
-    if (auto it = t.params.find(param); it != t.params.end() && it->second != value)
-      distance += 0.25;
-  return distance;
 }
 
 std::string reasonPattern(const std::string &reason) {

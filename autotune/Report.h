@@ -23,11 +23,6 @@ namespace winnow {
 /// `faults` of the lines are taken over. Lines may be empty.
 nlohmann::ordered_json reportFigures(const TuningLines &lines);
 
-/// How unlike two problems of one phase are for the purpose of tuning, in octaves of what differs;
-/// nothing where kernels have other tiles (another phase, architecture, head_dim, value_dim or
-/// block) and cannot be compared.
-std::optional<double> problemDistance(const TuningKey &a, const TuningKey &b);
-
 /// A reason without what tells candidates apart: numbers become '#', those in names (sm_90a) stay.
 std::string reasonPattern(const std::string &reason);
 

@@ -93,6 +93,12 @@ private:
     {
       // Candidates are compiled once for all GPUs.
       std::lock_guard<std::mutex> lock(mutex);
+      if (!options.onlyDevice.empty() && worker.device() != options.onlyDevice) {
+        fatal = {ErrorKind::Usage,
+                 fmt::format("GPU {} is a {}, not a {}: leave --device-profile out to tune for it",
+                             gpu, worker.device(), options.onlyDevice)};
+        return;
+      }
       if (arch.empty())
         arch = worker.arch();
       if (arch != worker.arch()) {

@@ -34,6 +34,7 @@ struct TuneOptions {
   std::vector<int> gpus{0};
   int jobs = 1;                                ///< compiling workers
   double compileTimeout = 60, runTimeout = 30; ///< seconds
+  std::string onlyDevice;                      ///< refuse GPUs of another name; empty: any
   std::string arch;                            ///< empty: the device's own
   bool ptx = false;
   std::string nvrtcPath;

@@ -70,8 +70,8 @@ Candidate selection(bool folded, int chunkMiB = 1152) {
 }
 
 /// MiniCPM4.1's shape on the arch of the mma.sync level with the most shared memory.
-Workload workload(const char *phase, int tokens, int overlap, int topk = 96) {
-  Workload w;
+ModelWorkload workload(const char *phase, int tokens, int overlap, int topk = 96) {
+  ModelWorkload w;
   w.key.phase = phase;
   w.key.spec.topk = topk;
   w.key.tokens = tokens;
@@ -192,7 +192,7 @@ TEST(PerformanceModel, TensorCoresBoundTheCardThatHasFewOfThem) {
 }
 
 TEST(PerformanceModel, RefusesWarpgroups) {
-  Workload w = workload("attend", 131072, 32);
+  ModelWorkload w = workload("attend", 131072, 32);
   w.key.arch = "sm_90a";
   Result<double> ms = predictMs(w, AttendSizes().candidate(), profile("h200"));
   ASSERT_FALSE(ms);
@@ -203,7 +203,7 @@ TEST(PerformanceModel, TheDefaultStaysUnlessAnotherIsClearlyBetter) {
   AttendSizes base, oneProducer, three;
   oneProducer.producers = 1;
   three.stages = 3;
-  const Workload alike = workload("attend", 131072, 128);
+  const ModelWorkload alike = workload("attend", 131072, 128);
   SearchSpace space;
   space.candidates = {base.candidate(), base.candidate()};
   EXPECT_EQ(choose(space, alike, profile("h200"))->index, 0u);

@@ -2,6 +2,7 @@
 // the page, which stays one document whatever the texts hold.
 #include "autotune/Report.h"
 #include "autotune/ReportPage.h"
+#include "runtime/TunedLadder.h"
 #include <cmath>
 #include <gtest/gtest.h>
 
@@ -132,10 +133,10 @@ TEST(Report, TheModelOfThisDeviceComesFirst) {
 
 TEST(Report, NeighboursHaveTheSameTilesAndGpu) {
   TuningKey a = keyOf(2048), b = keyOf(16384);
-  EXPECT_NEAR(*problemDistance(a, b), 1.5, 1e-9);
-  EXPECT_EQ(*problemDistance(a, a), 0);
+  EXPECT_NEAR(*tuningDistance(a, b), 1.5, 1e-9);
+  EXPECT_EQ(*tuningDistance(a, a), 0);
   b.spec.headDim = b.spec.valueDim = 64;
-  EXPECT_FALSE(problemDistance(a, b));
+  EXPECT_FALSE(tuningDistance(a, b));
   TuningLines lines;
   lines.records = {record(a, stages(4), 1, 2), record(b, stages(4), 1, 2),
                    record(keyOf(2048, "another device"), stages(4), 1, 2)};

@@ -8,7 +8,6 @@
 #include "tools/winnow/TunedConfigs.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
-#include <ctime>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -26,13 +25,6 @@ std::vector<int> numbers(const std::string &list) {
 
 bool allPositive(const std::vector<int> &values) {
   return !values.empty() && *std::min_element(values.begin(), values.end()) > 0;
-}
-
-std::string today() {
-  std::time_t seconds = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  return fmt::format("{:04}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday);
 }
 
 /// The variant whose tunables are looked up, for each length and overlap.

@@ -12,7 +12,6 @@
 #include "tools/winnow/SpecGrid.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
-#include <ctime>
 #include <fmt/format.h>
 #include <map>
 #include <set>
@@ -21,13 +20,6 @@ namespace winnow {
 namespace {
 
 const char *const kPhases[] = {"select", "attend"};
-
-std::string today() {
-  std::time_t seconds = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  return fmt::format("{:04}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday);
-}
 
 Result<ProgramImage> lowered(const CompileRequest &request) {
   Result<std::pair<ProgramImage, std::vector<StageText>>> program = lowerProgram(request);
@@ -39,9 +31,9 @@ Result<ProgramImage> lowered(const CompileRequest &request) {
 std::vector<TunableRange> rangesOf(const std::string &phase) {
   std::vector<TunableRange> ranges;
   for (const ConfigField &field : phaseFields(phase))
-    for (const LegalTunable &tunable : legalConfigValues())
-      if (tunable.member == field.member)
-        ranges.push_back({field, tunable.values});
+    for (const TunableRange &range : tunableRanges())
+      if (range.field.member == field.member)
+        ranges.push_back(range);
   return ranges;
 }
 

@@ -66,6 +66,8 @@ private:
 
 /// Seconds on a steady clock.
 double now();
+/// "2026-11-25", UTC.
+std::string today();
 /// "1.23 s", "45.6 ms", "789 us".
 std::string durationText(double milliseconds);
 /// Splits at commas; empty pieces are left out.

@@ -1,5 +1,6 @@
 // `winnow tune`: a sweep over specs. The words, the progress, Ctrl-C and the workers' command lines
 // are here; the sweep itself is autotune/Tuner.h.
+#include "autotune/DeviceProfile.h"
 #include "autotune/Tuner.h"
 #include "tools/winnow/CudaTensors.h"
 #include "tools/winnow/Prepare.h"
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
-#include <ctime>
 #include <filesystem>
 #include <fmt/format.h>
 #include <sstream>
@@ -20,9 +20,6 @@
 namespace winnow {
 namespace {
 
-/// Of the tunable that takes any number, the size of the score workspace in MiB: what is worth
-/// trying.
-const std::vector<int> kWorkspaces{64, 256, 1024};
 constexpr int kStopped = 130; ///< exit status after Ctrl-C, as shells have it
 
 /// "0-3,5" -> 0 1 2 3 5.
@@ -44,13 +41,6 @@ Result<std::vector<int>> parseGpus(const std::string &text) {
   if (gpus.empty())
     return fail(ErrorKind::Usage, "--gpus names no GPU");
   return gpus;
-}
-
-std::string today() {
-  std::time_t seconds = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  return fmt::format("{:04}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday);
 }
 
 std::vector<std::string> splitWords(const std::string &text) {
@@ -175,6 +165,9 @@ public:
     command.add_flag("--ptx", options.ptx, "With --arch: PTX, compiled by the driver");
     command.add_option("--nvrtc", options.nvrtcPath,
                        "Path of libnvrtc; default: searched (see `winnow doctor`)");
+    command.add_option(
+        "--device-profile", profile,
+        "Tune the shipped lists of specs, on a GPU of this kind: a100, rtx4090, h200, ...");
     command.add_flag("--list", listOnly, "Print the tasks and stop");
     // Of the tests: a program in place of both kinds of workers.
     command.add_option("--worker", worker)->group("");
@@ -193,6 +186,11 @@ public:
     std::optional<Part> part = Part::parse(shard);
     if (!shard.empty() && !part)
       return fail(ErrorKind::Usage, fmt::format("--shard {}: write I/N with I below N", shard));
+    if (!profile.empty()) {
+      const DeviceProfile *known = nullptr;
+      WINNOW_TRY(known, findProfile(profile));
+      options.onlyDevice = known->device;
+    }
     std::vector<TuneTask> tasks;
     WINNOW_TRY(tasks, makeTasks());
     if (part) {
@@ -250,11 +248,17 @@ private:
   }
 
   Result<std::vector<TuneTask>> makeTasks() const {
-    if (specs.empty())
+    if (specs.empty() && profile.empty())
       return fail(ErrorKind::Usage, "say what to tune: a method, or a JSON file of grids");
     bool isFile = specs.size() > 5 && specs.compare(specs.size() - 5, 5, ".json") == 0;
     std::vector<GridEntry> entries;
-    if (isFile) {
+    if (specs.empty()) {
+      for (const char *list : {kShippedModels, kShippedSpecs}) {
+        std::vector<GridEntry> more;
+        WINNOW_TRY(more, SpecGrid::parse(list, "the shipped list"));
+        entries.insert(entries.end(), more.begin(), more.end());
+      }
+    } else if (isFile) {
       std::string text;
       WINNOW_TRY(text, readWholeFile(systemFiles(), specs));
       WINNOW_TRY(entries, SpecGrid::parse(text, specs));
@@ -287,10 +291,7 @@ private:
     made.lower = [this](const TuneTask &task, const Config &config) {
       return lower(task.key.method, task.key.spec, task.key.arch, config);
     };
-    for (const LegalTunable &tunable : legalConfigValues())
-      made.ranges.push_back({{tunable.name, tunable.member},
-                             tunable.upTo ? kWorkspaces : tunable.values,
-                             !tunable.choice});
+    made.ranges = tunableRanges();
     return made;
   }
 
@@ -382,7 +383,7 @@ private:
   SpecGrid grid;
   TuneOptions options;
   std::string specs, space = "quick", database = "tuned.jsonl", verify = "all", gpus = "0", shard,
-                     worker, serve;
+                     profile, worker, serve;
   bool listOnly = false;
 };
 
