@@ -42,6 +42,8 @@ public:
   /// The valid image of this key, or nothing. Invalid files are deleted; files of other users are
   /// never read (F38).
   std::optional<ProgramImage> load(const std::string &key);
+  /// Whether some layer has a file of this key; it may still turn out to be damaged.
+  bool contains(const std::string &key) const;
   /// The most recently used image for which `matches` holds: for runtimes without a compiler, which
   /// know no keys.
   std::optional<ProgramImage> find(const std::function<bool(const ProgramImage &)> &matches);

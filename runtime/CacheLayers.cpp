@@ -147,6 +147,20 @@ std::optional<ProgramImage> Cache::load(const std::string &key) {
   return std::nullopt;
 }
 
+bool Cache::contains(const std::string &key) const {
+  if (!isKey(key))
+    return false;
+  auto isThere = [&](const std::string &directory) {
+    return !directory.empty() && ::access(pathOf(directory, key).c_str(), R_OK) == 0;
+  };
+  const std::vector<OpenBundle> &bundles = openBundles();
+  return isThere(settings.directory) ||
+         std::any_of(settings.readOnly.begin(), settings.readOnly.end(), isThere) ||
+         std::any_of(bundles.begin(), bundles.end(), [&](const OpenBundle &open) {
+           return open.bundle && (*open.bundle)->find(key) != nullptr;
+         });
+}
+
 std::optional<ProgramImage> Cache::find(const std::function<bool(const ProgramImage &)> &matches) {
   for (const Entry &entry : entries()) {
     Result<ProgramImage> image = inspect(entry);

@@ -1,7 +1,10 @@
 // One look-up per request, remembered: the second prepare of a program costs a search in a map.
 #include "runtime/ConfigChooser.h"
+#include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace winnow {
 
@@ -107,7 +110,7 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
     if (check)
       legal = [&](const Config &config) { return check(merged(config)); };
     TunedAnswer found =
-        lookUp(database(), key, legal, [this](const std::string &message) { warn(message); });
+        lookUp(recordsFor(key), key, legal, [this](const std::string &message) { warn(message); });
     choice.config = merged(found.config).config;
     answerOf(choice, phase) = std::move(found);
   }
@@ -150,18 +153,31 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
                           phase("attend", choice.attend)));
 }
 
-const TunedDatabase &ConfigChooser::database() {
-  std::call_once(loaded, [this] {
-    TunedDatabase read = TunedDatabase::load(options.files, options.shipped);
-    for (const std::string &fault : read.faults())
-      warn("tuned configurations: " + fault);
-    for (const auto &[key, record] : read.records()) {
-      TuningRecord whole = record;
-      fillIn(whole.key);
-      records.add(std::move(whole));
-    }
-  });
-  return records;
+/// The records that could answer: those of the same tiles (tuningDistance knows no others). Most
+/// lines of the files are about others and are not even parsed.
+const TunedDatabase &ConfigChooser::recordsFor(const TuningKey &key) {
+  const std::string tiles = fmt::format(" head_dim={} value_dim={} block={} ", key.spec.headDim,
+                                        key.spec.valueWidth(), key.spec.block);
+  auto quoted = [](const std::string &text) { return "\"" + text + "\""; };
+  const std::string words[] = {tiles, quoted(key.arch), quoted(key.phase), quoted(key.method)};
+  const std::string name = fmt::format("{}", fmt::join(words, ""));
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (auto it = records.find(name); it != records.end())
+      return *it->second;
+  }
+  auto whole = std::make_unique<const TunedDatabase>(TunedDatabase::load(
+      options.files, options.shipped,
+      [&](std::string_view line) {
+        return std::all_of(std::begin(words), std::end(words), [&](const std::string &word) {
+          return ::memmem(line.data(), line.size(), word.data(), word.size()) != nullptr;
+        });
+      },
+      [this](TuningRecord &record) { fillIn(record.key); }));
+  for (const std::string &fault : whole->faults())
+    warn("tuned configurations: " + fault);
+  std::lock_guard<std::mutex> lock(mutex);
+  return *records.emplace(name, std::move(whole)).first->second; // another thread's is the same
 }
 
 /// Names every parameter of the method, so that "local=33" and leaving it at 33 are the same.

@@ -54,18 +54,18 @@ public:
 private:
   ConfigChooser(TuningOptions options, const CompileHook &hook);
   ChosenConfig answer(const ProgramRequest &request, const std::string &device);
-  const TunedDatabase &database();
+  const TunedDatabase &recordsFor(const TuningKey &key);
   void fillIn(TuningKey &key);
   void warn(const std::string &message);
 
   TuningOptions options;
   std::function<Status(const ProgramRequest &)> check;
   std::function<Result<std::map<std::string, std::string>>(const std::string &)> parameters;
-  std::once_flag loaded;
-  TunedDatabase records;    ///< read at the first look-up
   mutable std::mutex mutex; ///< guards the members below; never held over a look-up
   std::map<std::pair<std::string, std::string>, ChosenConfig>
       choices; ///< by request text and device
+  std::map<std::string, std::unique_ptr<const TunedDatabase>>
+      records; ///< what was read for one kind of tiles, see recordsFor
   std::map<std::string, std::map<std::string, std::string>> defaults; ///< by method
   std::set<std::string> warned;
 };

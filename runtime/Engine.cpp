@@ -27,12 +27,19 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
     return tl::unexpected(driver.error());
   std::unique_ptr<Engine> engine(new Engine);
   engine->gpu = *driver;
+  CompileHook hook = options.hook;
+  engine->images = std::make_unique<KernelStore>(std::move(options.cache), std::move(options.hook));
+  // What has been built is legal: only what would have to be compiled is looked at.
+  if (hook.check)
+    hook.check = [images = engine->images.get(),
+                  check = hook.check](const ProgramRequest &request) {
+      return images->isAtHand(request) ? Status() : check(request);
+    };
   Result<std::unique_ptr<ConfigChooser>> chooser =
-      ConfigChooser::create(std::move(options.tuning), options.hook);
+      ConfigChooser::create(std::move(options.tuning), hook);
   if (!chooser)
     return tl::unexpected(chooser.error());
   engine->chooser = std::move(*chooser);
-  engine->images = std::make_unique<KernelStore>(std::move(options.cache), std::move(options.hook));
   engine->allowPtx = options.allowPtx;
   return engine;
 }
@@ -121,8 +128,11 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
       prepared = std::move(plain);
     }
   }
-  if (!prepared)
+  if (!prepared) {
+    std::lock_guard<std::mutex> lock(mutex);
+    refusals += prepared.error().kind == ErrorKind::NotReady;
     return prepared;
+  }
   bool selects = prepared->program->image().selectHeads > 0;
   choice->built = prepared->program->image().config.text();
   prepared->choice = std::make_shared<const ChosenConfig>(std::move(*choice));
@@ -164,6 +174,7 @@ KernelStore::Counters Engine::counters() const {
   KernelStore::Counters counts = images->counters();
   std::lock_guard<std::mutex> lock(mutex);
   counts.memoryHits += requestHits;
+  counts.refused = refusals; // the store counts the tuned and the default form of one request apart
   return counts;
 }
 

@@ -66,7 +66,8 @@ private:
     std::array<int64_t, 4> textVersion; ///< of the method's file, where it is one
   };
   std::map<std::pair<std::string, int>, Ready> byRequest; ///< request text, device
-  uint64_t requestHits = 0;                               ///< prepare() answered by byRequest
+  uint64_t refusals = 0;    ///< prepare() that would have had to compile after seal()
+  uint64_t requestHits = 0; ///< prepare() answered by byRequest
   std::map<std::pair<std::string, int>, std::shared_ptr<const LoadedProgram>>
       byKey; ///< image key, device
 };

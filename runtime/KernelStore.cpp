@@ -132,6 +132,18 @@ Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest
   return slot->result;
 }
 
+bool KernelStore::isAtHand(const ProgramRequest &request) const {
+  Result<std::string> key = hook.key ? hook.key(request) : Result<std::string>("");
+  if (!key || key->empty())
+    return false;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (auto it = slots.find(*key); it != slots.end() && it->second->done)
+      return true;
+  }
+  return files.contains(*key);
+}
+
 Status KernelStore::add(ProgramImage image) {
   if (Status status = checkImage(image); !status)
     return status;

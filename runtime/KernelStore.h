@@ -58,6 +58,8 @@ public:
   /// May compile, so it may take seconds. Errors: the hook's; Unsupported without a hook when
   /// nothing cached fits.
   Result<Found> prepare(const ProgramRequest &request);
+  /// Whether prepare would find an image without compiling. False without a hook.
+  bool isAtHand(const ProgramRequest &request) const;
   /// Keeps an image that came from elsewhere (a file): later requests that its spec and config
   /// satisfy find it without a hook, and `prepare` finds it under its key. Error: checkImage's.
   Status add(ProgramImage image);

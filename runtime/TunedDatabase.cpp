@@ -38,17 +38,25 @@ std::vector<std::string> defaultTunedFiles() {
   return files;
 }
 
-TunedDatabase TunedDatabase::load(const std::vector<std::string> &files, bool shipped) {
+TunedDatabase TunedDatabase::load(const std::vector<std::string> &files, bool shipped,
+                                  const std::function<bool(std::string_view line)> &wanted,
+                                  const std::function<void(TuningRecord &)> &complete) {
   TunedDatabase database;
+  auto read = [&](const std::string &name, std::string_view text) {
+    TuningLines lines = parseTuningLines(text, wanted);
+    if (complete)
+      std::for_each(lines.records.begin(), lines.records.end(), complete);
+    database.add(name, std::move(lines));
+  };
   if (shipped)
     for (const EmbeddedFile &file : shippedTunedFiles())
-      database.add(file.name, parseTuningLines(file.text));
+      read(file.name, file.text);
   const std::string own = userTunedFile();
   for (const std::string &path : files) {
     FileContent content;
     int code = readFile(systemFiles(), path, /*followLinks=*/true, content);
     if (code == 0)
-      database.add(path, parseTuningLines(content.bytes));
+      read(path, content.bytes);
     else if (code != ENOENT || path != own) // the user's own file need not exist
       database.told.push_back(fmt::format("{}: {}", path, std::strerror(code)));
   }

@@ -25,7 +25,10 @@ std::string userTunedFile();
 class TunedDatabase {
 public:
   /// The shipped files and `files`. One that is missing is told, unless it is userTunedFile().
-  static TunedDatabase load(const std::vector<std::string> &files, bool shipped = true);
+  /// `wanted` as in parseTuningLines; `complete` may add to each record's key.
+  static TunedDatabase load(const std::vector<std::string> &files, bool shipped = true,
+                            const std::function<bool(std::string_view line)> &wanted = {},
+                            const std::function<void(TuningRecord &)> &complete = {});
 
   /// Adds lines; `name` stands before each of their faults.
   void add(const std::string &name, TuningLines lines);

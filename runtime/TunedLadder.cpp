@@ -125,8 +125,9 @@ bool isOpen(const Config &config, const std::string &phase) {
 
 std::optional<double> tuningDistance(const TuningKey &wanted, const TuningKey &have) {
   const Spec &a = wanted.spec, &b = have.spec;
-  if (wanted.phase != have.phase || wanted.arch != have.arch || a.headDim != b.headDim ||
-      a.valueWidth() != b.valueWidth() || a.block != b.block)
+  // Another method may attend to everything, or to lists of another kind: its best is no hint.
+  if (wanted.phase != have.phase || wanted.method != have.method || wanted.arch != have.arch ||
+      a.headDim != b.headDim || a.valueWidth() != b.valueWidth() || a.block != b.block)
     return std::nullopt;
   const bool attends = wanted.phase == "attend";
   double distance = 0.5 * octaves(wanted.tokens, have.tokens);
@@ -136,8 +137,6 @@ std::optional<double> tuningDistance(const TuningKey &wanted, const TuningKey &h
   distance += 2 * octaves(a.group(), b.group()) + 0.25 * octaves(a.kvHeads, b.kvHeads);
   if (a.dtype != b.dtype)
     distance += 0.25;
-  if (wanted.method != have.method)
-    distance += attends ? 1 : 4;
   return distance + 0.25 * static_cast<double>(differentParams(a, b).size());
 }
 
@@ -153,7 +152,9 @@ TunedAnswer lookUp(const TunedDatabase &database, const TuningKey &wanted, const
       config.*field.member = candidate.record->config.*field.member;
     if (refused.count(config.text()))
       continue;
-    if (Status status = legal ? legal(config) : Status(); !status) {
+    // The default is the compiler's own, and legal where anything is.
+    if (Status status = legal && !isOpen(config, wanted.phase) ? legal(config) : Status();
+        !status) {
       // A problem that has no kernel at all is not the record's fault; the compiler will tell.
       if (!defaultIsLegal && !(defaultIsLegal = legal(Config()).has_value()))
         break;

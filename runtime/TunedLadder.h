@@ -35,11 +35,11 @@ struct Workload {
 bool isOpen(const Config &config, const std::string &phase);
 
 /// How unlike two problems of one phase are for the purpose of tuning: 0 where nothing that
-/// matters differs. Nothing where they cannot be compared: another phase, architecture, head_dim,
-/// value_dim or block (the kernels have other tiles then). A sum of
+/// matters differs. Nothing where they cannot be compared: another phase, method, architecture,
+/// head_dim, value_dim or block (the kernels have other tiles then). A sum of
 ///   |log2| of the ratio of   tokens * 0.5    overlap * 0.5 (attend)    kv_heads * 0.25
 ///                            top-k * 0.5 (attend), 0.25 (select)       group * 2
-///   and                      another dtype 0.25    another method 4 (select), 1 (attend)
+///   and                      another dtype 0.25
 ///                            a method parameter of another value 0.25 each
 /// The softmax scale counts nothing; a parameter that only one of the two names is taken to have
 /// the same value (ConfigChooser fills in what it knows of the method). The device counts nothing

@@ -211,7 +211,8 @@ std::string trialLine(const TuningTrial &t) {
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-TuningLines parseTuningLines(std::string_view text) {
+TuningLines parseTuningLines(std::string_view text,
+                             const std::function<bool(std::string_view line)> &wanted) {
   TuningLines lines;
   int number = 0;
   for (size_t begin = 0; begin < text.size();) {
@@ -220,6 +221,8 @@ TuningLines parseTuningLines(std::string_view text) {
     begin = end + 1;
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos)
+      continue;
+    if (wanted && line.front() == '{' && line.back() == '}' && !wanted(line))
       continue;
     auto skip = [&](const std::string &why) {
       lines.faults.push_back(fmt::format("line {}: {}", number, why));

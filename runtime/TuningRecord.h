@@ -4,6 +4,7 @@
 // TunedDatabase.h looks configurations up, `winnow report` draws them.
 #pragma once
 #include "runtime/Spec.h"
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -85,8 +86,10 @@ struct TuningLines {
   std::vector<std::string> faults; ///< "line 3: ..." for each line that was skipped
 };
 /// Reads lines. One that is broken, half-written or of another schema is skipped and told, never an
-/// error.
-TuningLines parseTuningLines(std::string_view text);
+/// error. `wanted`: only whole lines for which it holds; reading all of a large file takes
+/// milliseconds.
+TuningLines parseTuningLines(std::string_view text,
+                             const std::function<bool(std::string_view line)> &wanted = {});
 
 /// Whether `a` replaces `b`, both of one key: measured before model, then more effort, then the
 /// later date.

@@ -1,21 +1,12 @@
 // Times of prepare with a warm cache, the real key and a driver that does nothing: the first in
 // this process, and equal requests after it. Usage: warm_prepare CACHE DRIVER; prints "first_us N
 // again_us N origin". Run in fresh processes by WarmPrepareTest.cpp and by hand.
-#include "compiler/Compile.h"
+#include "compiler/CompileHook.h"
 #include "runtime/Engine.h"
 #include <chrono>
 #include <cstdio>
 
 using namespace winnow;
-
-static CompileRequest compileRequest(const ProgramRequest &request) {
-  CompileRequest r;
-  r.method = request.method;
-  r.spec = request.spec;
-  r.config = request.config;
-  r.arch = request.arch;
-  return r;
-}
 
 static double microsecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin)
@@ -28,8 +19,7 @@ int main(int argc, char **argv) {
   EngineOptions options;
   options.cache.directory = argv[1];
   options.driverPath = argv[2];
-  options.hook.key = [](const ProgramRequest &r) { return programKey(compileRequest(r)); };
-  options.hook.build = [](const ProgramRequest &r) { return compileProgram(compileRequest(r)); };
+  options.hook = compilerHook();
   Result<std::unique_ptr<Engine>> engine = Engine::create(std::move(options));
   if (!engine) {
     std::fprintf(stderr, "%s\n", engine.error().message.c_str());

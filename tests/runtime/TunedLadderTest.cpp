@@ -149,7 +149,7 @@ TEST_F(Ladder, SelectionDoesNotLookAtTheOverlap) {
   b.overlap = 128;
   EXPECT_EQ(tuningDistance(a, b), 0.0);
   b.method = "n";
-  EXPECT_EQ(tuningDistance(a, b), 4.0);
+  EXPECT_FALSE(tuningDistance(a, b)); // another method may attend to something else
   EXPECT_FALSE(tuningDistance(a, sampleKey("attend")));
 }
 

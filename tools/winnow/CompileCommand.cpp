@@ -45,7 +45,8 @@ public:
       return tl::unexpected(archs.error());
     if (Status status = chooseStages(); !status)
       return status;
-    TunedConfigs tuned(flags.tunes());
+    const Cache files;
+    TunedConfigs tuned(flags.tunes(), noCache ? nullptr : &files);
     for (const std::string &arch : *archs) {
       request = *parsed;
       request.arch = arch;

@@ -12,12 +12,18 @@ static TuningOptions turned(bool on) {
   return options;
 }
 
-TunedConfigs::TunedConfigs(bool on) : TunedConfigs(turned(on)) {}
+TunedConfigs::TunedConfigs(bool on, const Cache *cache) : TunedConfigs(turned(on), cache) {}
 
-TunedConfigs::TunedConfigs(TuningOptions options) {
+TunedConfigs::TunedConfigs(TuningOptions options, const Cache *cache) {
   options.log = [](const std::string &line) { say("winnow: " + line); };
+  CompileHook hook = compilerHook();
+  if (cache)
+    hook.check = [cache, key = hook.key, check = hook.check](const ProgramRequest &request) {
+      Result<std::string> name = key(request);
+      return name && cache->contains(*name) ? Status() : check(request);
+    };
   // Only a text of decisions can be wrong, and there is none.
-  chooser = std::move(*ConfigChooser::create(std::move(options), compilerHook()));
+  chooser = std::move(*ConfigChooser::create(std::move(options), hook));
 }
 
 ChosenConfig TunedConfigs::fill(CompileRequest &request, const Workload &workload,

@@ -9,10 +9,10 @@ namespace winnow {
 
 class TunedConfigs {
 public:
-  /// `on` false: requests keep their configurations.
-  explicit TunedConfigs(bool on);
+  /// `on` false: requests keep their configurations. What `cache` holds counts as legal unseen.
+  explicit TunedConfigs(bool on, const Cache *cache = nullptr);
   /// options.decisions must be empty; the log goes to stderr.
-  explicit TunedConfigs(TuningOptions options);
+  explicit TunedConfigs(TuningOptions options, const Cache *cache = nullptr);
 
   /// Sets the tunables that the request leaves open, and says where they come from. `device` is
   /// the GPU's name; empty: not known.

@@ -3,6 +3,7 @@
 #include "runtime/Cache.h"
 #include "tools/winnow/CacheCommands.h"
 #include "tools/winnow/ProgramFlags.h"
+#include "tools/winnow/TunedConfigs.h"
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -140,10 +141,13 @@ Status whyMiss(Session &session, const ProgramFlags &flags) {
   if (!archs)
     return tl::unexpected(archs.error());
   Cache cache;
+  TunedConfigs tuned(flags.tunes(), &cache); // as a compilation would
   json report = json::array();
   for (const std::string &arch : *archs) {
-    request->arch = arch;
-    if (Status status = explain(session, *request, cache, report); !status)
+    CompileRequest one = *request;
+    one.arch = arch;
+    tuned.fill(one, flags.workload, flags.deviceName);
+    if (Status status = explain(session, one, cache, report); !status)
       return status;
   }
   if (session.json)
