@@ -4,7 +4,7 @@
 
 namespace winnow {
 
-Result<LaunchGraph> LaunchGraph::capture(std::shared_ptr<Driver> driver, CUstream stream,
+Result<LaunchGraph> LaunchGraph::capture(const std::shared_ptr<Driver> &driver, CUstream stream,
                                          const std::function<Status()> &launch) {
   constexpr int threadLocal = 1; // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
   const DriverApi &api = driver->api();

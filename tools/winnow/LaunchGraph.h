@@ -9,7 +9,7 @@ namespace winnow {
 class LaunchGraph {
 public:
   /// Captures what `launch` enqueues on `stream`. Errors: launch's; DeviceFailed.
-  static Result<LaunchGraph> capture(std::shared_ptr<Driver> driver, CUstream stream,
+  static Result<LaunchGraph> capture(const std::shared_ptr<Driver> &driver, CUstream stream,
                                      const std::function<Status()> &launch);
   LaunchGraph(LaunchGraph &&other) noexcept;
   LaunchGraph &operator=(LaunchGraph &&other) noexcept;

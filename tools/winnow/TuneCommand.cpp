@@ -9,6 +9,7 @@
 #include "tools/winnow/TuneWorker.h"
 #include "tools/winnow/help.inc"
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
@@ -26,11 +27,17 @@ constexpr int kStopped = 130; ///< exit status after Ctrl-C, as shells have it
 Result<std::vector<int>> parseGpus(const std::string &text) {
   std::vector<int> gpus;
   for (const std::string &piece : splitList(text)) {
-    int first = 0, last = 0, read = 0;
-    bool range = std::sscanf(piece.c_str(), "%d-%d%n", &first, &last, &read) == 2;
-    if (!range && std::sscanf(piece.c_str(), "%d%n", &first, &read) == 1)
-      last = first;
-    if (read != static_cast<int>(piece.size()) || first < 0 || last < first || last > 1023)
+    int first = 0, last = 0;
+    const char *end = piece.data() + piece.size();
+    auto [after, code] = std::from_chars(piece.data(), end, first);
+    last = first;
+    bool valid = code == std::errc();
+    if (valid && after != end && *after == '-') {
+      auto [rest, second] = std::from_chars(after + 1, end, last);
+      valid = second == std::errc();
+      after = rest;
+    }
+    if (!valid || after != end || first < 0 || last < first || last > 1023)
       return fail(ErrorKind::Usage,
                   fmt::format("--gpus {}: write numbers and ranges, as in 0-3,5", text));
     for (int gpu = first; gpu <= last; ++gpu)
