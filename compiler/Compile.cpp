@@ -109,14 +109,20 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
   std::vector<TensorMapRecipe> &maps = image.tensorMaps;
   if (plan.selects()) {
     ScorePlan scores = planScore(plan, target, config);
+    if (config.scoreForm == 2 && !scores.fused)
+      return fail(
+          ErrorKind::Unsupported,
+          "score_form=2 needs products of warpgroups and scores that are kept as 16-bit keys");
     describeScores(image, plan, scores);
     kernels = buildSummarize(module, plan, scores);
-    Result<BuiltKernel> score = scores.warpgroups
-                                    ? buildScoreWarpgroups(module, plan, scores, maps)
-                                    : buildScore(module, plan, scores, target, config);
+    Result<BuiltKernel> score =
+        scores.warpgroups ? buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/false)
+                          : buildScore(module, plan, scores, target, config);
     if (!score)
       return tl::unexpected<Error>(score.error());
     kernels.push_back(std::move(*score));
+    if (scores.fused)
+      kernels.push_back(buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/true));
     for (BuiltKernel &kernel :
          scores.keys ? buildTopKKeys(module, plan, scores) : buildTopK(module, plan, scores))
       kernels.push_back(kernel);
@@ -183,13 +189,14 @@ const std::vector<LegalTunable> &legalConfigValues() {
       {"attend_split", &Config::attendSplit, {1, 2}, 0, true},
       {"attend_softmax", &Config::attendSoftmax, {1, 2}, 0, true},
       {"attend_fma", &Config::attendFma, {1, 2, 3}, 0, true},
+      {"score_form", &Config::scoreForm, {1, 2}, 0, true},
       {"score_tokens", &Config::scoreTokens, {16}},
       {"score_chunk_mib", &Config::scoreChunkMiB, {1, 2, 16, 64, 1024}, 1 << 20},
       {"score_fold", &Config::scoreFold, {1, 2}, 0, true},
       {"score_poly", &Config::scorePoly, {1, 4, 8}, 0, true},
   };
   // A field without an entry would never be checked.
-  static_assert(sizeof(Config) == 13 * sizeof(int));
+  static_assert(sizeof(Config) == 14 * sizeof(int));
   return tunables;
 }
 

@@ -92,6 +92,10 @@ def Tile_LaneIndexOp : Tile_Leaf<"lane_index", [Pure]> {
   let summary = "Index of the thread in its warp";
   let results = (outs I32:$index);
 }
+def Tile_VaryingZeroOp : Tile_Leaf<"varying_zero"> {
+  let summary = "Zero, which the device compiler takes for another number at each call";
+  let results = (outs I32:$zero);
+}
 def Tile_WarpgroupIndexOp : Tile_Leaf<"warpgroup_index", [Pure]> {
   let summary = "Index of the warpgroup in its block, uniform over the warp";
   let results = (outs I32:$index);

@@ -56,6 +56,7 @@ constexpr ConfigField kConfigFields[] = {
     {"attend_split", &Config::attendSplit},
     {"attend_softmax", &Config::attendSoftmax},
     {"attend_fma", &Config::attendFma},
+    {"score_form", &Config::scoreForm},
     {"score_tokens", &Config::scoreTokens},
     {"score_chunk_mib", &Config::scoreChunkMiB},
     {"score_fold", &Config::scoreFold},

@@ -48,6 +48,8 @@ struct Config {
   int attendSoftmax = 0; ///< warpgroups only: 1 maximum of every step, 2 only where it is needed
   int attendFma = 0;     ///< warpgroups only: of every 4 exponentials, how many the FMA units make
                          ///< (2 or 3); 1: none
+  int scoreForm = 0; ///< warpgroups only: 1 scores and their top-k in two kernels, with a buffer of
+                     ///< scores between them; 2 in one kernel, with small scratch
   int scoreTokens =
       0; ///< tokens per block of threads of the score kernel for G = 16 (more for smaller groups)
   int scoreChunkMiB =

@@ -70,6 +70,13 @@ __device__ __forceinline__ float tanh_fast(float x) {
 
 __device__ __forceinline__ int thread_index() { return threadIdx.x; }
 __device__ __forceinline__ int lane_index() { return threadIdx.x & 31; }
+// 0, but not for the compiler: what is computed from it inside a loop stays there, instead of
+// taking registers all through the loop.
+__device__ __forceinline__ int varying_zero() {
+  int zero;
+  asm volatile("mov.s32 %0, 0;" : "=r"(zero));
+  return zero;
+}
 // The warp's index, told to the compiler to be the same in all lanes (branches on it become
 // uniform).
 __device__ __forceinline__ int warp_index() { return __shfl_sync(kFullWarp, threadIdx.x >> 5, 0); }

@@ -16,6 +16,10 @@
 //    filled after every consumer has begun its last tile of the item before, when all summaries of
 //    that item have landed: no stage is then two turns behind;
 //  - a consumer that gets no tile of an item releases the queries after it has waited for them.
+//
+// The fused kernel selects too: two warps of the fourth group, while the consumers score the next
+// item. A block of threads has scratch for the scores of two items in device memory, which is a
+// ring of its own: full when every consumer is done with the item, empty when both selectors are.
 #include "compiler/tile/BuildScoreWarpgroups.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -26,29 +30,37 @@ using namespace score_warpgroups;
 
 ScoreWarpgroupsBuilder::ScoreWarpgroupsBuilder(ModuleOp module, const MethodPlan &plan,
                                                const ScorePlan &scores,
-                                               std::vector<TensorMapRecipe> &maps)
-    : plan(plan), scores(scores), pairs((plan.group + 1) / 2), sets(kMostMmaTiles / pairs),
-      mmaTiles(sets * pairs), ownTiles((mmaTiles + kConsumers - 1) / kConsumers),
+                                               std::vector<TensorMapRecipe> &maps, bool selects)
+    : plan(plan), scores(scores), selects(selects), pairs((plan.group + 1) / 2),
+      sets(kMostMmaTiles / pairs), mmaTiles(sets * pairs),
+      ownTiles((mmaTiles + kConsumers - 1) / kConsumers),
       stages(plan.headDim <= 64 ? 2 * kConsumers : kConsumers),
-      t(module, "score",
-        llvm::formatv("score of {0}: block scores of every token, heads combined and summaries "
-                      "pooled in registers; blocks of threads stay and take one tile of {1} tokens "
-                      "after the other.",
-                      plan.method, scores.tileTokens)
+      t(module, selects ? "score_top_k" : "score",
+        llvm::formatv("{0} of {1}: block scores of every token, heads combined and summaries "
+                      "pooled in registers{2}; blocks of threads stay and take one tile of {3} "
+                      "tokens after the other.",
+                      selects ? "score and top_k" : "score", plan.method,
+                      selects ? ", and the best blocks of each token" : "", scores.tileTokens)
             .str(),
-        128 * (kConsumers + 1), 1) {
+        128 * (kConsumers + 1), 1),
+      selection(t, plan, scores, 1) {
   declareMap(maps);
 }
 
-/// Queries as [heads, total_q, dim]: a box lands as 8 tokens of one head, then of the next one.
+/// Queries as [heads, total_q, dim]: a box lands as 8 tokens of one head, then of the next one. The
+/// kernels of one program share the map.
 void ScoreWarpgroupsBuilder::declareMap(std::vector<TensorMapRecipe> &maps) {
   TensorMapRecipe recipe;
   recipe.tensor = "q";
   recipe.extents = {std::to_string(plan.headDim), "total_q", std::to_string(plan.heads)};
   recipe.strides = {int64_t(2) * plan.headDim * plan.heads, int64_t(2) * plan.headDim};
   recipe.box = {64, 8, isPair() ? 2 : 1};
-  maps.push_back(recipe);
-  map = llvm::formatv("map[{0}]", maps.size() - 1).str();
+  auto same = llvm::find_if(maps, [&](const TensorMapRecipe &other) {
+    return other.tensor == recipe.tensor && other.box == recipe.box;
+  });
+  map = llvm::formatv("map[{0}]", same - maps.begin()).str();
+  if (same == maps.end())
+    maps.push_back(recipe);
 }
 
 void ScoreWarpgroupsBuilder::constants() {
@@ -88,6 +100,11 @@ void ScoreWarpgroupsBuilder::constants() {
   if (scores.folded)
     t.constant("kCubicEvery", scores.cubicEvery,
                "of a thread's columns, every so many take 2^x by a cubic; 0: none");
+  if (selects) {
+    t.constant("kScratchItems", ScorePlan::kScratchItems, "items whose scores have room");
+    t.constant("kSelectors", kSelectors, "warps that select");
+    selection.constants();
+  }
   // After a hook the scale is part of what it sees; after a softmax everything is base 2.
   const double scale = softmax() ? plan.scale * 1.4426950408889634 : plan.scale;
   t.constant("kScale", scores.folded ? 1.0 : scale,
@@ -134,10 +151,15 @@ void ScoreWarpgroupsBuilder::declare() {
   barriers = t.shared("barriers", t.type("RingBarriers", {"@kStages"}), 16 * stages, true);
   queryBarriers =
       t.shared("query_barriers", t.type("RingBarriers", {"@kMmaTiles"}), 16 * mmaTiles, true);
+  if (selects)
+    scoreBarriers = t.shared("score_barriers", t.type("RingBarriers", {"@kScratchItems"}),
+                             16 * ScorePlan::kScratchItems, true);
   t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] {
     Value releases = t.mul(t.number(4), t.named("kConsumers"), "releases");
     t.leaf("init_barriers", {barriers, t.number(1), releases});
     t.leaf("init_barriers", {queryBarriers, t.number(1), releases});
+    if (selects)
+      t.leaf("init_barriers", {scoreBarriers, releases, t.named("kSelectors")});
     t.leaf("fence_barriers", {});
   });
   t.leaf("sync_threads", {});
@@ -150,6 +172,10 @@ void ScoreWarpgroupsBuilder::declare() {
 /// The items of the block of threads, heaviest first: late tokens see the most summaries. Every
 /// other round runs backwards, so that nobody gets the heavier item each time.
 void ScoreWarpgroupsBuilder::overItems(function_ref<void()> body) {
+  overItems(false, [&](Value) { body(); });
+}
+
+void ScoreWarpgroupsBuilder::overItems(bool all, function_ref<void(Value)> body) {
   Value grid = t.gridDimension('x'), block = t.blockIndex('x');
   Value rounds = t.div(t.sub(t.add(items, grid), t.number(1)), grid, "rounds");
   t.loop("round", t.number(0), rounds, t.number(1), [&](Value round) {
@@ -167,11 +193,56 @@ void ScoreWarpgroupsBuilder::overItems(function_ref<void()> body) {
     own = t.div(t.value("", "last_position", {tile}), t.named("kBlock"), "own");
     auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
     // Where every block is selected anyway, scores are not needed.
-    Value scored = both(both(t.less(item, items), t.greater(t.field(tile, "tokens"), t.number(0))),
-                        t.atLeast(own, t.named("kTopK")));
+    Value valid = both(t.less(item, items), t.greater(t.field(tile, "tokens"), t.number(0)));
+    Value scored = t.atLeast(own, t.named("kTopK"));
+    if (!all)
+      scored = both(valid, scored);
     if (plan.denseLength > 0)
       scored = both(scored, t.atLeast(t.field(tile, "k_length"), t.named("kDenseLength")));
-    t.when(scored, body);
+    t.when(all ? valid : scored, [&] { body(scored); });
+  });
+}
+
+Value ScoreWarpgroupsBuilder::scoreRow(Value token, StringRef hint) {
+  Value head = selectHead, row, rows;
+  if (selects) {
+    Value item =
+        t.add(t.mul(t.blockIndex('x'), t.named("kScratchItems")), t.field(scoreCursor, "stage"));
+    head = rows = t.number(0);
+    row = t.add(t.mul(item, t.named("kTokens")), token);
+  } else {
+    Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
+    row = t.sub(t.add(t.field(tile, "row"), token), begin);
+    rows = t.sub(end, begin);
+  }
+  return t.value(hint, "score_row",
+                 {t.pointer(t.bufferMember(plan.scoreBuffer())), head, row, rows,
+                  t.field(t.params(), "score_stride")},
+                 {scores.element()}, t.type("pointer"));
+}
+
+/// A warp of the fused kernel: every so many tokens of each item, those without scores too.
+void ScoreWarpgroupsBuilder::selectRows() {
+  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScratchItems"}));
+  Value selector = t.rem(t.value("", "warp_index", {}), t.named("kSelectors"), "selector");
+  overItems(true, [&](Value scored) {
+    t.when(scored, [&] { t.leaf("wait_full", {scoreBarriers, scoreCursor}); });
+    t.loop("token", selector, t.field(tile, "tokens"), t.named("kSelectors"), [&](Value token) {
+       Value ownBlock =
+           t.div(t.add(t.field(tile, "position"), token), t.named("kBlock"), "own_block");
+       Value ids = t.value("ids", "id_row",
+                           {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"),
+                            t.add(t.field(tile, "row"), token)},
+                           {"@kTopK"}, t.type("pointer"));
+       // Places are made anew for each token: all of them would not fit the registers.
+       selection.select(
+           tile, ownBlock, ids, selector, [&] { return scoreRow(token, "key_row"); },
+           t.value("start", "varying_zero", {}));
+     })->setAttr("unroll", t.builder.getI32IntegerAttr(1));
+    t.when(scored, [&] {
+      t.leaf("release", {scoreBarriers, scoreCursor});
+      t.leaf("advance", {scoreCursor});
+    });
   });
 }
 
@@ -243,26 +314,34 @@ BuiltKernel ScoreWarpgroupsBuilder::build() {
   if (!softmax())
     hook = plan.scoreHook ? t.hook("rewrite", *plan.scoreHook) : t.identityHook("rewrite");
   declare();
-  // 65,536 registers for the block: three warpgroups of 160, one of 32.
+  // 65,536 registers for the block: three warpgroups of 160, one of 32; of 144 and 80 where that
+  // one selects.
   t.when(
       t.less(group, t.named("kConsumers")),
       [&] {
-        t.leaf("claim_registers", {}, {160});
+        t.leaf("claim_registers", {}, {selects ? 144 : 160});
         consume();
       },
       [&] {
-        t.leaf("release_registers", {}, {32});
+        t.leaf("release_registers", {}, {selects ? 80 : 32});
         // Two threads, so that neither stream waits for the other.
         Value thread =
             t.sub(t.value("", "thread_index", {}), t.named("kConsumerThreads"), "producer");
         t.when(t.equal(thread, t.number(0)), [&] { feedSummaries(); });
         t.when(t.equal(thread, t.number(32)), [&] { feedQueries(); });
+        if (selects)
+          t.when(t.atLeast(thread, t.number(128 - 32 * kSelectors)), [&] { selectRows(); });
       });
   BuiltKernel built{t.finish(), {}};
-  built.recipe.step = "score";
+  built.recipe.step = selects ? "top_k" : "score";
   built.recipe.perChunk = true;
   // Where every block of the longest sequence is selected, no score is needed at all.
-  built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
+  built.recipe.when =
+      llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block,
+                    scores.fused ? std::max(plan.topk, ScorePlan::kFusedBlocks) : plan.topk)
+          .str();
+  if (selects)
+    built.recipe.when = scores.fits(plan.block);
   built.recipe.gridX = llvm::formatv("min(sm_count, (token_count / {0} + batch) * {1})",
                                      scores.tileTokens, plan.selectHeads())
                            .str();
@@ -271,8 +350,8 @@ BuiltKernel ScoreWarpgroupsBuilder::build() {
 }
 
 BuiltKernel buildScoreWarpgroups(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
-                                 std::vector<TensorMapRecipe> &maps) {
-  return ScoreWarpgroupsBuilder(module, plan, scores, maps).build();
+                                 std::vector<TensorMapRecipe> &maps, bool selects) {
+  return ScoreWarpgroupsBuilder(module, plan, scores, maps, selects).build();
 }
 
 } // namespace winnow

@@ -2,8 +2,7 @@
 // and the producers (BuildScoreWarpgroups.cpp, with the protocol) and the consumers
 // (ScoreConsumers.cpp).
 #pragma once
-#include "compiler/tile/TileBuilder.h"
-#include "compiler/tile/TileKernels.h"
+#include "compiler/tile/SelectRow.h"
 
 namespace winnow {
 
@@ -11,12 +10,13 @@ namespace score_warpgroups {
 constexpr int kConsumers = 3;    ///< warpgroups that compute
 constexpr int kTileRows = 128;   ///< summaries of one tile
 constexpr int kMostMmaTiles = 8; ///< mma tiles of 64 query rows
+constexpr int kSelectors = 2;    ///< warps that select, of the fused kernel
 } // namespace score_warpgroups
 
 class ScoreWarpgroupsBuilder {
 public:
   ScoreWarpgroupsBuilder(mlir::ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
-                         std::vector<TensorMapRecipe> &maps);
+                         std::vector<TensorMapRecipe> &maps, bool selects);
   BuiltKernel build();
 
 private:
@@ -25,10 +25,16 @@ private:
   void declareMap(std::vector<TensorMapRecipe> &maps);
   void constants();
   void declare();
+  /// Over the items of the block of threads that need scores; with `all`, over those with tokens,
+  /// and the body is told which are scored.
   void overItems(llvm::function_ref<void()> body);
+  void overItems(bool all, llvm::function_ref<void(mlir::Value scored)> body);
   void feedSummaries();
   void feedQueries();
   void consume();
+  void selectRows();
+  /// The row of scores of an item's token.
+  mlir::Value scoreRow(mlir::Value token, llvm::StringRef hint);
   void overQueries(llvm::function_ref<void(mlir::Value)> body);
   /// How many tiles of summaries the item has, of the normaliser and to be scored.
   void countTiles();
@@ -63,12 +69,14 @@ private:
 
   const MethodPlan &plan;
   const ScorePlan &scores;
+  const bool selects;
   const int pairs, sets, mmaTiles, ownTiles, stages;
   std::string map;
   TileBuilder t;
-  mlir::Value queries, ring, table, barriers, queryBarriers, group, slots, items;
+  RowSelection selection;
+  mlir::Value queries, ring, table, barriers, queryBarriers, scoreBarriers, group, slots, items;
   // Of the role: its places in the rings, and the item in work.
-  mlir::Value cursor, queryCursor, deal, hook, large;
+  mlir::Value cursor, queryCursor, scoreCursor, deal, hook, large;
   mlir::Value tile, selectHead, firstHead, own, coarseRows, coarseTiles, fineRows, fineEnd,
       fineTiles;
 };

@@ -14,6 +14,8 @@ static constexpr int kConsumerBarrier = 1; ///< of bar.sync; 0 is that of all th
 void ScoreWarpgroupsBuilder::consume() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kMmaTiles"}));
+  if (selects)
+    scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScratchItems"}));
   deal = t.fragment("deal", t.type("Deal", {"@kConsumers"}));
   overItems([&] {
     countTiles();
@@ -21,7 +23,13 @@ void ScoreWarpgroupsBuilder::consume() {
     overQueries([&](Value) { t.leaf("wait_full", {queryBarriers, queryCursor}); });
     if (softmax())
       normalize();
+    if (selects)
+      t.leaf("wait_empty", {scoreBarriers, scoreCursor});
     score();
+    if (selects) {
+      t.leaf("publish", {scoreBarriers, scoreCursor});
+      t.leaf("advance", {scoreCursor});
+    }
     t.leaf("deal_out", {deal, fineTiles});
     t.leaf("next_turn", {queryCursor});
   });
@@ -185,12 +193,7 @@ void ScoreWarpgroupsBuilder::storeScores(Value tokenScores, Value token, Value f
         {tokenScores, firstRow, visibleTo(plan.fine, token, fineRows, "visible"), fineRows, hidden},
         {pool});
   });
-  Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
-  Value chunkToken = t.sub(t.add(t.field(tile, "row"), token), begin);
-  Value row = t.value("block_scores", "score_row",
-                      {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, chunkToken,
-                       t.sub(end, begin), t.field(t.params(), "score_stride")},
-                      {scores.element()}, t.type("pointer"));
+  Value row = scoreRow(token, "block_scores");
   Value padded =
       t.value("", "padded_blocks", {t.field(t.params(), "max_k")}, {"@kBlock", "@kRowsPerBlock"});
   t.leaf("store_block_scores",

@@ -20,6 +20,10 @@ bool fitsWarpgroups(const MethodPlan &plan, const Target &target) {
 
 } // namespace
 
+std::string ScorePlan::fits(int block) const {
+  return fused ? llvm::formatv("(ceil_div(max_k, {0}) <= {1})", block, kFusedBlocks).str() : "0";
+}
+
 ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config) {
   ScorePlan scores;
   const bool softmax = plan.normalizer >= 0;
@@ -40,6 +44,9 @@ ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config
   scores.blocksPerEdge = (scores.warpgroups ? kTileRows : 32) / plan.rowsPerBlock();
   const int pairs = (plan.group + 1) / 2;
   scores.tileTokens = (plan.group == 1 ? 64 : 32) * (8 / pairs);
+  scores.fused = config.scoreForm == 2 && scores.warpgroups && scores.keys;
+  if (config.scoreForm == 0)
+    config.scoreForm = 1;
   if (config.scoreFold == 0)
     config.scoreFold = scores.folded ? 2 : 1;
   if (config.scorePoly == 0)
@@ -83,10 +90,18 @@ void describeScores(ProgramImage &image, const MethodPlan &plan, const ScorePlan
         llvm::formatv("max(min({0}, {1}), ({0} + {2}) / {1} * {1} - {2})", fitting, round, spare)
             .str();
   }
+  std::string rows = llvm::formatv("{0} * chunk_tokens", image.selectHeads).str();
+  if (scores.fused) { // no chunks: scratch does not grow with the tokens
+    std::string fits = scores.fits(plan.block);
+    fitting = llvm::formatv("max({0}, {1} * total_q)", fitting, fits).str();
+    rows = llvm::formatv("({0} * sm_count * {1} + (1 - {0}) * {2})", fits,
+                         ScorePlan::kScratchItems * scores.tileTokens, rows)
+               .str();
+  }
   image.chunkTokens = llvm::formatv("min(max(1, total_q), {0})", fitting).str();
-  image.buffers.push_back({"block_scores", llvm::formatv("{0} * chunk_tokens * score_stride",
-                                                         scores.elementBytes() * image.selectHeads)
-                                               .str()});
+  image.buffers.push_back(
+      {"block_scores",
+       llvm::formatv("{0} * {1} * score_stride", scores.elementBytes(), rows).str()});
 }
 
 } // namespace winnow

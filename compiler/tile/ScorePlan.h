@@ -15,6 +15,13 @@ struct ScorePlan {
   int cubicEvery = 0;      ///< of a thread's columns, every so many take 2^x by a cubic; 0: none
   int blocksPerEdge = 0;   ///< blocks from one edge to the next
   int tileTokens = 0;      ///< warpgroups: tokens of one item of work
+  bool fused =
+      false; ///< sequences of up to kFusedBlocks are scored and selected from by one kernel
+  static constexpr int kFusedBlocks = 2048; ///< of one row: what a warp's registers hold
+  static constexpr int kScratchItems = 2;   ///< items of a fused block of threads that are in work
+
+  /// Formula: whether the longest sequence is one for the fused kernel.
+  std::string fits(int block) const;
 
   /// The device type of an element of a row of block scores.
   const char *element() const { return keys ? "ScoreKey" : "float"; }

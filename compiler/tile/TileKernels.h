@@ -23,9 +23,10 @@ std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const MethodPlan 
 Result<BuiltKernel> buildScore(mlir::ModuleOp module, const MethodPlan &plan,
                                const ScorePlan &scores, const Target &target, const Config &config);
 /// The same on warpgroups: persistent, with a producer and three consumers. Appends the tensor map
-/// of the queries to `maps`.
+/// of the queries to `maps`. `selects`: the fused kernel, which selects from the scores too.
 BuiltKernel buildScoreWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,
-                                 const ScorePlan &scores, std::vector<TensorMapRecipe> &maps);
+                                 const ScorePlan &scores, std::vector<TensorMapRecipe> &maps,
+                                 bool selects);
 /// Top-k over fp32 scores, and over 16-bit keys.
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan,
                                    const ScorePlan &scores);

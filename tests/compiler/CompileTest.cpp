@@ -184,6 +184,48 @@ TEST(Compile, F18LegalScoreTunablesCompile) {
   CompileRequest r = request("infllm_v2", "sm_90a");
   r.config.scorePoly = 3;
   expectError(r, ErrorKind::Usage, "score_poly=3 is no legal tunable");
+  r = request("infllm_v2", "sm_80");
+  r.config.scoreForm = 2;
+  expectError(r, ErrorKind::Unsupported, "score_form=2 needs products of warpgroups");
+  r.config = {};
+  r.config.attendForm = 1;
+  expectError(r, ErrorKind::Unsupported, "attend_form=1 needs products of warpgroups");
+}
+
+// One kernel scores and selects: nothing is spilled, exactly one kernel selects for any length, and
+// scratch neither grows with the tokens nor exceeds 64 MB.
+TEST(Compile, FusedSelectionHasSmallScratch) {
+  CompileRequest r = request("infllm_v2", "sm_90a");
+  r.config.scoreForm = 2;
+  auto image = compileProgram(r);
+  ASSERT_TRUE(image) << image.error().message;
+  auto evaluate = [&](const std::string &text, int tokens) {
+    Variables variables;
+    variables[Variable::SmCount] = 132;
+    variables[Variable::Batch] = 1;
+    variables[Variable::TotalQ] = variables[Variable::TotalK] = tokens;
+    variables[Variable::MaxQ] = variables[Variable::MaxK] = tokens;
+    for (auto [variable, formula] : {std::pair(Variable::ScoreStride, image->scoreStride),
+                                     {Variable::ChunkTokens, image->chunkTokens}})
+      variables[variable] = *Formula::parse(formula)->evaluate(variables);
+    return *Formula::parse(text)->evaluate(variables);
+  };
+  for (int tokens : {1000, 16384, 131072, 131073, 1 << 20}) {
+    int selecting = 0;
+    bool fused = false;
+    for (const Kernel &kernel : image->kernels)
+      if (kernel.step == "top_k" && evaluate(kernel.when, tokens)) {
+        ++selecting;
+        fused |= kernel.name == "score_top_k";
+        EXPECT_EQ(kernel.spillBytes, 0);
+      }
+    EXPECT_EQ(selecting, 1) << tokens;
+    EXPECT_EQ(fused, tokens <= 131072) << tokens;
+  }
+  const std::string &scratch = image->buffers.back().bytes;
+  EXPECT_EQ(evaluate(image->chunkTokens, 131072), 131072);
+  EXPECT_LE(evaluate(scratch, 131072), 64 << 20);
+  EXPECT_GT(evaluate(scratch, 131073), 64 << 20);
 }
 
 // Images of summaries begin anew with each sequence: a ragged batch must not outgrow the buffer.

@@ -4,13 +4,13 @@
 
 constexpr int kBlock = 64;  // keys of one selectable block
 constexpr int kTopK = 96;  // selected blocks per token, at most
-constexpr int kInit = 1;  // first blocks, always selected
 constexpr int kLocal = 33;  // blocks up to the query's own that are always selected
-constexpr int kSearched = 62;  // blocks that are selected by their scores
 constexpr int kRowsPerBlock = 4;  // summaries per block
 constexpr int kPad = 1;  // summaries that reach into a block from the one before
-constexpr int kBlocksPerEdge = 8;  // blocks from one edge to the next
 constexpr int kTokens = 1;  // rows of one block of threads
+constexpr int kInit = 1;  // first blocks, always selected
+constexpr int kSearched = 62;  // blocks that are selected by their scores
+constexpr int kBlocksPerEdge = 8;  // blocks from one edge to the next
 constexpr int kWarps = 16;  // warps of one row
 constexpr int kChunkBlocks = 256;  // blocks of a warp in 4 registers of each lane
 
