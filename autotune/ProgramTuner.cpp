@@ -268,7 +268,8 @@ TuneOutcome ProgramTuner::outcomeOf(const TuneTask &task, const RaceResult &resu
   record.config = set.space.candidates[result.best].config;
   record.effort = name(options.effort);
   record.ms = best.ms, record.low = best.low, record.high = best.high;
-  record.defaultMs = result.standings[0].ms;
+  const Standing &standard = result.standings[0];
+  record.defaultMs = standard.outcome == Outcome::Rejected ? 0 : standard.ms;
   record.floorMs = floorMs;
   record.rounds = best.rounds;
   record.clockMhz = static_cast<int>(medianOf(clocks[result.best]));
@@ -279,7 +280,7 @@ TuneOutcome ProgramTuner::outcomeOf(const TuneTask &task, const RaceResult &resu
   record.verified = options.verifyAll ? "all" : "winner";
   record.edges = edgesOf(record.config, ranges, served);
   record.protocol =
-      "graph replay, cold L2, interleaved rounds, finalists again in another order (1)";
+      "graph replay, cold L2, interleaved rounds, finalists again in another order (2)";
   record.code = options.code;
   record.driver = worker.driver();
   record.date = options.date;
