@@ -29,7 +29,8 @@ public:
 
   Result<RaceResult> run() {
     warmUp();
-    // One round whatever the budget: without a time of everybody the finalists would be drawn blindly.
+    // One round whatever the budget: without a time of everybody the finalists would be drawn
+    // blindly.
     for (int round = 0; round < options.maxRounds && (round == 0 || !over()); ++round) {
       if (running.empty())
         break;
@@ -183,30 +184,41 @@ private:
     // Several finalists, several chances to seem faster by luck: the doubt is shared among them
     // (Bonferroni), so the default is replaced by no faster one in one sweep of twenty at most.
     double doubt = 0.05 / static_cast<double>(std::max<size_t>(1, running.size() - 1));
+    const double referenceMs = medianInterval(timesOf(reference)).median;
     for (size_t i = 0; i < standings.size(); ++i) {
       Standing &standing = standings[i];
-      // A finalist stands by the rounds of the final alone: the earlier ones chose it.
-      bool final = std::find(running.begin(), running.end(), i) != running.end();
-      size_t from = final && finalFrom < times[i].size() ? finalFrom : 0;
-      std::vector<double> own;
-      for (size_t r = from; r < times[i].size(); ++r)
-        if (!std::isnan(times[i][r]))
-          own.push_back(times[i][r]);
+      const std::vector<double> own = timesOf(i), list = ratios(i, reference, firstRound(i));
       standing.rounds = static_cast<int>(own.size());
-      Interval interval = medianInterval(own);
-      standing.ms = interval.median, standing.low = interval.low, standing.high = interval.high;
-      std::vector<double> list = ratios(i, reference, from);
-      Interval ratio = medianInterval(list);
-      if (own.empty() || ratio.median == 0)
+      if (own.empty() || list.empty())
         continue;
+      Interval ratio = medianInterval(list), time = medianInterval(own);
+      // Who dropped out ran on another clock than the finalists: its ratio is what compares.
+      if (!isFinalist(i))
+        time = {referenceMs * ratio.median, referenceMs * ratio.low, referenceMs * ratio.high};
+      standing.ms = time.median, standing.low = time.low, standing.high = time.high;
       standing.ratio = ratio.median, standing.ratioLow = ratio.low, standing.ratioHigh = ratio.high;
-      if (final && i != reference && !defaultFailed() && ratio.median < bestRatio &&
+      if (isFinalist(i) && i != reference && !defaultFailed() && ratio.median < bestRatio &&
           medianInterval(list, doubt).high < 1)
         result.best = i, bestRatio = ratio.median;
     }
     standings[result.best].outcome = Outcome::Best;
     result.standings = std::move(standings);
     return result;
+  }
+
+  bool isFinalist(size_t i) const {
+    return std::find(running.begin(), running.end(), i) != running.end();
+  }
+  /// A finalist stands by the rounds of the final alone: the earlier ones chose it.
+  size_t firstRound(size_t i) const {
+    return isFinalist(i) && finalFrom < times[i].size() ? finalFrom : 0;
+  }
+  std::vector<double> timesOf(size_t i) const {
+    std::vector<double> own;
+    for (size_t r = firstRound(i); r < times[i].size(); ++r)
+      if (!std::isnan(times[i][r]))
+        own.push_back(times[i][r]);
+    return own;
   }
 
   void tell(int done, int expected) const {

@@ -17,9 +17,10 @@ struct RaceOptions {
   int maxRounds = 25;
   int finalists = 4; ///< beside the default
   int finalRounds = 20;
-  double budgetSeconds = 60; ///< no new round begins after this; the final takes six rounds at least
-  double farBehind = 1.4;    ///< ratio to the leader that ends it after three rounds, twice it before
-  uint64_t seed = 1;         ///< of the orders
+  double budgetSeconds =
+      60;                 ///< no new round begins after this; the final takes six rounds at least
+  double farBehind = 1.4; ///< ratio to the leader that ends it after three rounds, twice it before
+  uint64_t seed = 1;      ///< of the orders
 };
 
 enum class Outcome { Best, Kept, Dropped, Rejected };
@@ -27,10 +28,11 @@ const char *name(Outcome outcome);
 
 struct Standing {
   Outcome outcome = Outcome::Kept;
-  std::string reason;               ///< of Rejected
-  /// Median of its times and the median's 95 % interval; of a finalist, of the final's rounds.
+  std::string reason; ///< of Rejected
+  /// Finalists: median of their times in the final, and its 95 % interval. Others: what their ratio
+  /// to the default makes of the default's time, so that a drift of the clock does not count.
   double ms = 0, low = 0, high = 0;
-  double ratio = 1;                 ///< median of its times over the default's, of the same rounds
+  double ratio = 1; ///< median of its times over the default's, of the same rounds
   double ratioLow = 1, ratioHigh = 1;
   int rounds = 0; ///< behind these figures
 };
@@ -55,7 +57,8 @@ struct Interval {
 };
 /// Median and its confidence interval by order statistics (Conover, Practical Nonparametric
 /// Statistics, 3.2): no assumption about the distribution. `doubt`: the chance that the median lies
-/// outside, at most. With too few values for that (below six for 5 %) the interval is the whole range.
+/// outside, at most. With too few values for that (below six for 5 %) the interval is the whole
+/// range.
 Interval medianInterval(std::vector<double> values, double doubt = 0.05);
 
 } // namespace winnow

@@ -289,7 +289,11 @@ private:
         bool select = phase == "select";
         if (select && image.selectHeads == 0)
           continue;
-        for (int tokens : entry.tokens)
+        // Attention begins where the selection ended: those tensors are still on the GPU.
+        std::vector<int> lengths = entry.tokens;
+        if (!select)
+          std::reverse(lengths.begin(), lengths.end());
+        for (int tokens : lengths)
           for (int overlap :
                select || image.selectHeads == 0 ? std::vector<int>{0} : entry.overlaps)
             tasks.push_back({{phase, entry.method, image.spec, tokens, overlap, "", ""}});
@@ -327,7 +331,7 @@ private:
     }
     RaceOptions &race = options.race;
     // With 16 compiling processes, a quick sweep of one spec shall take 15 s and a full one 90 s.
-    race.budgetSeconds = options.effort == Effort::Quick  ? 2.5
+    race.budgetSeconds = options.effort == Effort::Quick  ? 2
                          : options.effort == Effort::Full ? 20
                                                           : 300;
     if (options.effort == Effort::Quick)

@@ -62,7 +62,7 @@ private:
 struct TrialCase {
   ConformanceCase test;
   CaseInputs inputs;
-  DeviceTensors tensors; ///< the results are poisoned before each launch
+  DeviceTensors tensors;                         ///< the results are poisoned before each launch
   std::optional<reference::Selection> selection; ///< of phase select
   std::optional<reference::Attention> attention; ///< of phase attend
 };
@@ -125,10 +125,13 @@ private:
 
   Result<Json> program(const Json &request) {
     candidates.clear();
-    inputs.reset();
     cases.clear();
+    const std::string known = methodName + " " + spec.text();
     methodName = request.value("method", "");
     WINNOW_TRY(spec, Spec::parse(request.value("spec", "")));
+    // The other phase of the same program works on the same tensors.
+    if (methodName + " " + spec.text() != known)
+      inputs.reset();
     WINNOW_TRY(method, readAxes(methodName, spec));
     phase = request.value("phase", "") == "select" ? Phase::Select
             : method.selects                       ? Phase::Attend
@@ -199,9 +202,8 @@ private:
     const reference::Problem &problem = one.inputs.problem;
     DeviceTensors &tensors = one.tensors;
     if (tensors.q.size() == 0)
-      WINNOW_TRY(tensors,
-                 DeviceTensors::make(bench->cuda(), problem, problem.selectHeads(method),
-                                     one.test.givenIds ? one.inputs.ids.data() : nullptr));
+      WINNOW_TRY(tensors, DeviceTensors::make(bench->cuda(), problem, problem.selectHeads(method),
+                                              one.test.givenIds ? one.inputs.ids.data() : nullptr));
     LaunchArgs args = tensors.args(problem);
     args.phase = phase;
     size_t bytes = 0;
