@@ -164,7 +164,7 @@ class TuneTest(unittest.TestCase):
         for words, code, text in [
                 ([], 2, "say what to tune"), (["broken.json"], 2, "not a JSON list"),
                 (["unknown.json"], 2, "unknown.json, entry 1: 'colour'"), (["nothing.json"], 2, "'seq'"),
-                (["odd.json"], 2, "odd.json, entry 2"), (["missing.json"], 2, "missing.json"),
+                (["odd.json"], 2, "odd.json, entry 2"), (["odd.json", "--topk", "16"], 2, "--topk"), (["missing.json"], 2, "missing.json"),
                 (["no_such_method"], 2, "no_such_method"), (["infllm_v2", "--shard", "3/3"], 2, "--shard"),
                 (["infllm_v2", "--gpus", "1-"], 2, "--gpus"), (["infllm_v2", "--space", "huge"], 2, "huge"),
                 (["infllm_v2", "--head-dim", "128,x"], 2, "head-dim"), (["infllm_v2", "--head-dim", "7"], 3, "7"),

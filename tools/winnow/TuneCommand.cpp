@@ -265,6 +265,9 @@ private:
     if (specs.empty() && profile.empty())
       return fail(ErrorKind::Usage, "say what to tune: a method, or a JSON file of grids");
     bool isFile = specs.size() > 5 && specs.compare(specs.size() - 5, 5, ".json") == 0;
+    if (std::string flag = grid.firstGiven(); !flag.empty() && (isFile || specs.empty()))
+      return fail(ErrorKind::Usage, fmt::format("{} describes specs of a method; {} does so itself",
+                                                flag, specs.empty() ? "the shipped list" : specs));
     std::vector<GridEntry> entries;
     if (specs.empty()) {
       for (const char *list : {kShippedModels, kShippedSpecs}) {
