@@ -12,6 +12,13 @@ using Json = nlohmann::json;
 
 namespace {
 
+/// Seconds for a request. Opening a device and making a long workload are the host's work, which
+/// takes long where it has few cores; the rest is launches, and who takes long there hangs.
+double patience(const Json &request, const TuneOptions &options) {
+  std::string what = request.value("do", "");
+  return options.runTimeout * (what == "open" || what == "workload" ? 4 : 1);
+}
+
 double medianOf(const std::vector<double> &values) { return medianInterval(values).median; }
 
 Json about(const char *what, const TuneTask &task) {
@@ -77,7 +84,7 @@ MeasuringWorker::MeasuringWorker(const TuneOptions &options, int gpu)
       worker(options.measureCommand, options.scratch + "/measure.log") {}
 
 Status MeasuringWorker::open() {
-  Result<Json> answer = worker.ask(openRequest, options.runTimeout);
+  Result<Json> answer = worker.ask(openRequest, patience(openRequest, options));
   if (!answer)
     return tl::unexpected(answer.error());
   deviceName = answer->value("device", "");
@@ -99,7 +106,7 @@ Status MeasuringWorker::revive() {
   if (!workloadRequest.is_null())
     steps.push_back(workloadRequest);
   for (const Json &step : steps)
-    if (Result<Json> answer = worker.ask(step, options.runTimeout); !answer)
+    if (Result<Json> answer = worker.ask(step, patience(step, options)); !answer)
       return tl::unexpected(answer.error());
   return {};
 }
@@ -107,7 +114,7 @@ Status MeasuringWorker::revive() {
 Result<Json> MeasuringWorker::request(const Json &request) {
   if (Status alive = revive(); !alive)
     return tl::unexpected(alive.error());
-  return worker.ask(request, options.runTimeout);
+  return worker.ask(request, patience(request, options));
 }
 
 Status MeasuringWorker::program(const TuneTask &task) {
@@ -268,7 +275,8 @@ TuneOutcome ProgramTuner::outcomeOf(const TuneTask &task, const RaceResult &resu
   record.config = set.space.candidates[result.best].config;
   record.effort = name(options.effort);
   record.ms = best.ms, record.low = best.low, record.high = best.high;
-  record.defaultMs = result.standings[0].ms;
+  const Standing &standard = result.standings[0];
+  record.defaultMs = standard.outcome == Outcome::Rejected ? 0 : standard.ms;
   record.floorMs = floorMs;
   record.rounds = best.rounds;
   record.clockMhz = static_cast<int>(medianOf(clocks[result.best]));
@@ -279,7 +287,7 @@ TuneOutcome ProgramTuner::outcomeOf(const TuneTask &task, const RaceResult &resu
   record.verified = options.verifyAll ? "all" : "winner";
   record.edges = edgesOf(record.config, ranges, served);
   record.protocol =
-      "graph replay, cold L2, interleaved rounds, finalists again in another order (1)";
+      "graph replay, cold L2, interleaved rounds, finalists again in another order (2)";
   record.code = options.code;
   record.driver = worker.driver();
   record.date = options.date;

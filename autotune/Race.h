@@ -16,10 +16,11 @@ struct RaceOptions {
   int minRounds = 5;        ///< before anybody drops out, unless far behind
   int maxRounds = 25;
   int finalists = 4; ///< beside the default
-  int finalRounds = 15;
-  double budgetSeconds = 60; ///< no new round begins after this
-  double farBehind = 1.4;    ///< ratio to the leader that ends it after three rounds
-  uint64_t seed = 1;         ///< of the orders
+  int finalRounds = 20;
+  double budgetSeconds =
+      60;                 ///< no new round begins after this; the final takes six rounds at least
+  double farBehind = 1.4; ///< ratio to the leader that ends it after three rounds, twice it before
+  uint64_t seed = 1;      ///< of the orders
 };
 
 enum class Outcome { Best, Kept, Dropped, Rejected };
@@ -27,11 +28,13 @@ const char *name(Outcome outcome);
 
 struct Standing {
   Outcome outcome = Outcome::Kept;
-  std::string reason;               ///< of Rejected
-  double ms = 0, low = 0, high = 0; ///< median of all its times, and the median's 95 % interval
-  double ratio = 1;                 ///< median of its times over the default's, of the same rounds
+  std::string reason; ///< of Rejected
+  /// Finalists: median of their times in the final, and its 95 % interval. Others: what their ratio
+  /// to the default makes of the default's time, so that a drift of the clock does not count.
+  double ms = 0, low = 0, high = 0;
+  double ratio = 1; ///< median of its times over the default's, of the same rounds
   double ratioLow = 1, ratioHigh = 1;
-  int rounds = 0;
+  int rounds = 0; ///< behind these figures
 };
 
 struct RaceResult {
@@ -44,7 +47,7 @@ using CandidateTimer = std::function<Result<double>(size_t candidate)>;
 
 /// Runs the race. Candidate 0 is the default; it never drops out. `alive[i]` false: rejected
 /// before, with `reasons[i]`. `progress` is called with the number of rounds done and expected.
-/// Error: DeviceFailed where no candidate is left.
+/// Error: DeviceFailed where no candidate is left, with the default's reason.
 Result<RaceResult> race(std::vector<Standing> standings, const CandidateTimer &timer,
                         const RaceOptions &options,
                         const std::function<void(double)> &progress = {});
@@ -52,9 +55,10 @@ Result<RaceResult> race(std::vector<Standing> standings, const CandidateTimer &t
 struct Interval {
   double median = 0, low = 0, high = 0;
 };
-/// Median and its 95 % confidence interval by order statistics (Conover, Practical Nonparametric
-/// Statistics, 3.2): no assumption about the distribution. With fewer than six values the interval
-/// is the whole range.
-Interval medianInterval(std::vector<double> values);
+/// Median and its confidence interval by order statistics (Conover, Practical Nonparametric
+/// Statistics, 3.2): no assumption about the distribution. `doubt`: the chance that the median lies
+/// outside, at most. With too few values for that (below six for 5 %) the interval is the whole
+/// range.
+Interval medianInterval(std::vector<double> values, double doubt = 0.05);
 
 } // namespace winnow

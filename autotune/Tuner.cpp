@@ -83,6 +83,24 @@ private:
         }).share();
   }
 
+  /// Begins with the next program that nobody has begun with and that has something left to do.
+  void prepareNext(size_t index, const MeasuringWorker &worker) {
+    auto isOpen = [&](const Program &program) {
+      std::lock_guard<std::mutex> lock(mutex);
+      return !program.prepared &&
+             std::any_of(program.tasks.begin(), program.tasks.end(),
+                         [&](const TuneTask &task) { return !isDone(task, worker); });
+    };
+    for (size_t i = index + 1; i < programs.size(); ++i)
+      if (isOpen(programs[i]))
+        return prepare(i);
+  }
+
+  bool isDone(TuneTask task, const MeasuringWorker &worker) const {
+    task.key.arch = worker.arch(), task.key.device = worker.device();
+    return options.resume && file.has(task.key, name(options.effort));
+  }
+
   void runLane(int gpu) {
     MeasuringWorker worker(options, gpu);
     if (Status opened = worker.open(); !opened) {
@@ -114,7 +132,7 @@ private:
       std::vector<TuneTask> open;
       for (TuneTask task : program.tasks) {
         task.key.arch = worker.arch(), task.key.device = worker.device();
-        if (options.resume && file.has(task.key, name(options.effort)))
+        if (isDone(task, worker))
           finishTask(&TuneProgress::skipped);
         else
           open.push_back(task);
@@ -122,10 +140,12 @@ private:
       if (open.empty())
         continue;
       prepare(index);
-      prepare(index + 1); // unless it is another lane's already
+      if (stop || !program.candidates.valid())
+        return;
       std::shared_ptr<CandidateSet> set = program.candidates.get();
       if (stop)
         return;
+      prepareNext(index, worker);
       tuneProgram(worker, open, *set);
       program.candidates = {};
     }

@@ -294,14 +294,18 @@ Result<KeyIngredients> programIngredients(const CompileRequest &request) {
   Result<std::string> nvrtc = Nvrtc::identity(library);
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
-  return KeyIngredients{{"generator", generatorDigest()},
-                        {"method", sha256Hex(method->text)},
-                        {"spec", request.spec.text()},
-                        {"config", request.config.text()},
-                        {"arch", request.arch},
-                        {"form", request.asPtx ? "ptx" : "cubin"},
-                        {"nvrtc", *nvrtc},
-                        {"headers", deviceHeadersDigest()}};
+  KeyIngredients ingredients{{"generator", generatorDigest()},
+                             {"method", sha256Hex(method->text)},
+                             {"spec", request.spec.text()},
+                             {"config", request.config.text()},
+                             {"arch", request.arch},
+                             {"form", request.asPtx ? "ptx" : "cubin"},
+                             {"nvrtc", *nvrtc},
+                             {"headers", deviceHeadersDigest()}};
+  // Half a program must not be found as a whole one, nor as the other half.
+  if (!request.phase.empty())
+    ingredients["phase"] = request.phase;
+  return ingredients;
 }
 
 Result<std::string> programKey(const CompileRequest &request) {

@@ -25,9 +25,12 @@ public:
 
   Result<Json> handle(const Json &request) {
     std::string what = request.value("do", "");
-    if (what == "open")
-      return Json{
-          {"device", script.value("device", "Simulated GPU")}, {"arch", "sm_90a"}, {"driver", "0"}};
+    if (what == "open") {
+      std::string arch = request.value("arch", "");
+      return Json{{"device", script.value("device", "Simulated GPU")},
+                  {"arch", arch.empty() ? "sm_90a" : arch},
+                  {"driver", "0"}};
+    }
     if (what == "program") {
       configs.clear();
       return Json::object();

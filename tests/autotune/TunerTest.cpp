@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <unistd.h>
 
 namespace winnow {
@@ -176,6 +178,41 @@ TEST_F(TunerTest, ResumingLeavesOutWhatIsInTheFile) {
   report = sweep(Json::object());
   ASSERT_TRUE(report);
   EXPECT_EQ(report->done, 3);
+}
+
+TEST_F(TunerTest, ResumingCompilesOnlyForWhatIsLeft) {
+  tasks.resize(1);
+  tasks.push_back(tasks[0]);
+  tasks[1].key.spec.heads = 64;
+  ASSERT_TRUE(sweep(Json::object()));
+  tasks.insert(tasks.begin(), tasks[0]);
+  tasks[0].key.spec.heads = 16;
+  std::mutex mutex;
+  std::set<int> lowered;
+  compiler.lower = [&, lower = compiler.lower](const TuneTask &task, const Config &config) {
+    std::lock_guard<std::mutex> lock(mutex);
+    lowered.insert(task.key.spec.heads);
+    return lower(task, config);
+  };
+  options.resume = true;
+  auto report = sweep(Json::object());
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->skipped, 2);
+  EXPECT_EQ(lowered, std::set<int>{16});
+}
+
+TEST_F(TunerTest, StoppingBeforeACompilationEndsTheSweep) {
+  ASSERT_TRUE(sweep(Json::object()));
+  tasks.push_back(tasks[0]);
+  tasks.back().key.tokens = 131072;
+  options.resume = true;
+  auto file = TuningFile::open(folder + "/db.jsonl");
+  // The first that is told is a task that the file has; then comes the compilation.
+  auto report =
+      tune(tasks, compiler, options, *file, stop, [&](const TuneProgress &) { stop = true; });
+  ASSERT_TRUE(report);
+  EXPECT_TRUE(report->stopped);
+  EXPECT_EQ(report->done, 0);
 }
 
 TEST_F(TunerTest, WithoutAGpuNothingIsWritten) {

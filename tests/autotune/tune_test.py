@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # `winnow tune` as a process, with a worker that plays a GPU: stopped by Ctrl-C or killed at random moments, it goes on
-# where it was and every record is there once; shards share the tasks; bad input is told in one line.
-# Entry: paths of winnow and of the fake worker. Exit: unittest's summary on stderr; status 1 if a test failed.
-# By hand, for the thousand rounds: tune_test.py --winnow ... --worker ... --rounds 1000
+# where it was and every record is there once; shards share the tasks; bad input is told in one line. The real workers
+# run on a driver made of host memory whose kernels do nothing.
+# Entry: paths of winnow, of the fake worker and of the fake driver. Exit: unittest's summary on stderr; status 1 if a test failed.
+# By hand, for the thousand rounds: tune_test.py --winnow ... --worker ... --fake-cuda ... --rounds 1000
 import argparse
 import collections
 import json
+import os
 import random
 import signal
 import subprocess
@@ -123,6 +125,20 @@ class TuneTest(unittest.TestCase):
         self.assertEqual([len(s) for s in shards], [3, 2, 2])
         self.assertEqual(len(shards[0] + shards[1] + shards[2]), 7)
 
+    def test_one_signal_sent_twice_is_one(self):
+        # As `timeout` does, to the process and to its group.
+        specs = self.specs(4)
+        self.script(sleep=0.002)
+        process = self.start(specs)
+        while not self.records():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn("--resume", err)
+
     def test_no_task_is_left_in_the_file(self):
         specs = self.specs(2)
         self.assertEqual(self.run_tune(specs)[0], 0)
@@ -148,7 +164,7 @@ class TuneTest(unittest.TestCase):
         for words, code, text in [
                 ([], 2, "say what to tune"), (["broken.json"], 2, "not a JSON list"),
                 (["unknown.json"], 2, "unknown.json, entry 1: 'colour'"), (["nothing.json"], 2, "'seq'"),
-                (["odd.json"], 2, "odd.json, entry 2"), (["missing.json"], 2, "missing.json"),
+                (["odd.json"], 2, "odd.json, entry 2"), (["odd.json", "--topk", "16"], 2, "--topk"), (["missing.json"], 2, "missing.json"),
                 (["no_such_method"], 2, "no_such_method"), (["infllm_v2", "--shard", "3/3"], 2, "--shard"),
                 (["infllm_v2", "--gpus", "1-"], 2, "--gpus"), (["infllm_v2", "--space", "huge"], 2, "huge"),
                 (["infllm_v2", "--head-dim", "128,x"], 2, "head-dim"), (["infllm_v2", "--head-dim", "7"], 3, "7"),
@@ -161,11 +177,81 @@ class TuneTest(unittest.TestCase):
                 self.assertEqual(out, "")
 
 
+class Serving:
+    """A real worker of one kind, asked line by line."""
+
+    def __init__(self, kind, folder):
+        environment = dict(os.environ, WINNOW_LIBCUDA=str(ARGUMENTS.fake_cuda))
+        self.process = subprocess.Popen([ARGUMENTS.winnow, "tune", "--serve", kind], cwd=folder, env=environment,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=30)
+
+    def ask(self, do, **request):
+        self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+class RealWorkerTest(unittest.TestCase):
+    PROGRAM = {"method": "moba", "spec": "heads=4 kv_heads=2 head_dim=64 value_dim=64 block=64 topk=4 dtype=bf16"}
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def test_the_phases_of_a_program_are_built_apart_and_measured(self):
+        images = {}
+        with Serving("compile", self.path) as worker:
+            for phase in ("select", "attend"):
+                answer = worker.ask("compile", **self.PROGRAM, config="default", phase=phase, arch="sm_80",
+                                    directory="images")
+                self.assertTrue(answer["ok"], answer)
+                images[phase] = answer["path"]
+        self.assertNotEqual(*images.values())
+        with Serving("measure", self.path) as worker:
+            self.assertEqual(worker.ask("open", gpu=0, arch="sm_80")["arch"], "sm_80")
+            for phase, path in images.items():
+                with self.subTest(phase=phase):
+                    self.assertTrue(worker.ask("program", **self.PROGRAM, phase=phase)["ok"])
+                    self.assertTrue(worker.ask("load", candidate=0, path=path)["ok"])
+                    if phase == "select":  # the other one goes on with its tensors
+                        self.assertIn("no workload", worker.ask("time", candidate=0)["error"])
+                    self.assertNotEqual(worker.ask("cases", candidate=0)["fault"], "")
+                    # Longer and shorter: what a graph was captured with must not be used after it is gone.
+                    for tokens, overlap in ((2048, 1), (2048, 8), (5000, 8), (1024, 8)):
+                        self.assertGreater(worker.ask("workload", tokens=tokens, overlap=overlap)["floor_ms"], 0)
+                        self.assertNotEqual(worker.ask("check", candidate=0)["fault"], "")
+                        for _ in range(2):
+                            self.assertEqual(worker.ask("time", candidate=0).get("ms"), 1.5)
+                    self.assertTrue(worker.ask("load", candidate=1, path=path)["ok"])
+                    self.assertEqual([worker.ask("time", candidate=i).get("ms") for i in (0, 1)], [1.5, 1.5])
+
+    def test_F41_kernels_that_do_nothing_give_no_record(self):
+        command = [ARGUMENTS.winnow, "tune", self.PROGRAM["method"], "--heads", "4", "--head-dim", "64", "--topk", "4",
+                   "--seq", "1024", "--phase", "select", "--arch", "sm_80"]
+        environment = dict(os.environ, WINNOW_LIBCUDA=str(ARGUMENTS.fake_cuda))
+        tune = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=300)
+        self.assertEqual(tune.returncode, 5, tune.stderr)
+        self.assertIn("every candidate failed; nothing is stored; the default: poison inputs", tune.stderr)
+        self.assertEqual(list(self.path.iterdir()), [])
+
+
 def main():
     global ARGUMENTS
     parser = argparse.ArgumentParser(description="Tests of winnow tune as a process.")
     parser.add_argument("--winnow", type=lambda path: Path(path).resolve(), required=True)
     parser.add_argument("--worker", type=lambda path: Path(path).resolve(), required=True)
+    parser.add_argument("--fake-cuda", type=lambda path: Path(path).resolve(), required=True)
     parser.add_argument("--rounds", type=int, default=20, help="how often a sweep is killed")
     parser.add_argument("--seed", type=int, default=1)
     ARGUMENTS, rest = parser.parse_known_args()

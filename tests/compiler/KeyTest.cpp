@@ -32,6 +32,8 @@ TEST(Key, F09EveryFieldChangesIt) {
   vary([](CompileRequest &r) { r.arch = "sm_89"; });
   vary([](CompileRequest &r) { r.arch = "sm_90a"; });
   vary([](CompileRequest &r) { r.asPtx = true; });
+  vary([](CompileRequest &r) { r.phase = "select"; });
+  vary([](CompileRequest &r) { r.phase = "attend"; });
   vary([](CompileRequest &r) { r.spec.heads = 64; });
   vary([](CompileRequest &r) { r.spec.kvHeads = 4; });
   vary([](CompileRequest &r) { r.spec.headDim = 64; });

@@ -5,7 +5,9 @@
 #include "runtime/CudaTypes.h"
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
+#include <vector>
 
 using winnow::CudaResult;
 using winnow::CudaUuid;
@@ -13,12 +15,19 @@ namespace cuda = winnow::cuda;
 
 namespace {
 
+constexpr CudaResult kIllegalAddress = 700, kCaptureUnsupported = 900, kCaptureInvalidated = 901;
+
 struct Library {
   std::string kernel;
 };
 
+/// The launches of a capture: a graph, and what was made of it.
+using Graph = std::vector<Params>;
+
 std::recursive_mutex mutex;
-bool dead = false; // after exit handlers have run, as with the real driver
+std::map<CUdeviceptr, size_t> allocations; ///< that live, with their sizes
+Graph *capture = nullptr;                  ///< that goes on
+bool dead = false;                         // after exit handlers have run, as with the real driver
 struct DiesAtExit {
   ~DiesAtExit() { dead = true; }
 } diesAtExit;
@@ -40,6 +49,31 @@ CudaResult enter(const char *function) {
   CudaResult code = it->second;
   state().failOnce.erase(it);
   return code;
+}
+
+/// What must not be called while the thread captures (CU_STREAM_CAPTURE_MODE_THREAD_LOCAL): it
+/// ends the capture with an error.
+bool breaksCapture() {
+  if (!capture)
+    return false;
+  delete capture;
+  capture = nullptr;
+  return true;
+}
+
+/// Whether a kernel of these arguments would read and write memory that is still there.
+bool isAlive(const Params &params) {
+  std::vector<const void *> pointers = {params.q,   params.k,   params.v,    params.out,
+                                        params.lse, params.ids, params.cu_q, params.cu_k};
+  pointers.insert(pointers.end(), std::begin(params.buffer), std::end(params.buffer));
+  for (const void *pointer : pointers) {
+    auto address = reinterpret_cast<CUdeviceptr>(pointer);
+    auto after = allocations.upper_bound(address);
+    if (pointer && (after == allocations.begin() ||
+                    std::prev(after)->first + std::prev(after)->second <= address))
+      return false;
+  }
+  return true;
 }
 
 int deviceCount() { return static_cast<int>(state().devices.size()); }
@@ -249,21 +283,27 @@ FAKE CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gri
                     currentDevice,
                     {}};
   std::memcpy(&launch.params, params[0], sizeof(Params));
+  if (capture)
+    capture->push_back(launch.params);
   state().launches.push_back(launch);
   return 0;
 }
 FAKE CudaResult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) {
   ENTER;
+  if (breaksCapture())
+    return kCaptureUnsupported;
   void *memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (!memory)
     return cuda::kOutOfMemory;
   ++state().liveAllocations;
   *pointer = reinterpret_cast<CUdeviceptr>(memory);
+  allocations[*pointer] = bytes;
   return 0;
 }
 FAKE CudaResult cuMemFree_v2(CUdeviceptr pointer) {
   ENTER;
   --state().liveAllocations;
+  allocations.erase(pointer);
   std::free(reinterpret_cast<void *>(pointer));
   return 0;
 }
@@ -274,11 +314,15 @@ FAKE CudaResult cuMemGetInfo_v2(size_t *free, size_t *total) {
 }
 FAKE CudaResult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes) {
   ENTER;
+  if (breaksCapture())
+    return kCaptureUnsupported;
   std::memcpy(reinterpret_cast<void *>(to), from, bytes);
   return 0;
 }
 FAKE CudaResult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t bytes) {
   ENTER;
+  if (breaksCapture())
+    return kCaptureUnsupported;
   std::memcpy(to, reinterpret_cast<void *>(from), bytes);
   return 0;
 }
@@ -287,7 +331,7 @@ FAKE CudaResult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t byte
   std::memset(reinterpret_cast<void *>(to), value, bytes);
   return 0;
 }
-// Streams, events and graphs hold nothing here: any non-null handle serves.
+// Streams and events hold nothing here: any non-null handle serves.
 #define FAKE_HANDLE(name, type, ...)                                                               \
   FAKE CudaResult name(type *handle __VA_ARGS__) {                                                 \
     ENTER;                                                                                         \
@@ -301,17 +345,49 @@ FAKE CudaResult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t byte
   }
 FAKE_HANDLE(cuStreamCreate, CUstream, , unsigned)
 FAKE_HANDLE(cuEventCreate, CUevent, , unsigned)
-FAKE_HANDLE(cuGraphInstantiateWithFlags, CUgraphExec, , CUgraph, unsigned long long)
 FAKE_NOTHING(cuStreamDestroy_v2, CUstream)
-FAKE_NOTHING(cuStreamSynchronize, CUstream)
-FAKE_NOTHING(cuStreamBeginCapture_v2, CUstream, int)
-FAKE_NOTHING(cuStreamEndCapture, CUstream, CUgraph *)
-FAKE_NOTHING(cuGraphLaunch, CUgraphExec, CUstream)
-FAKE_NOTHING(cuGraphExecDestroy, CUgraphExec)
-FAKE_NOTHING(cuGraphDestroy, CUgraph)
 FAKE_NOTHING(cuEventRecord, CUevent, CUstream)
 FAKE_NOTHING(cuEventSynchronize, CUevent)
 FAKE_NOTHING(cuEventDestroy_v2, CUevent)
+FAKE CudaResult cuStreamSynchronize(CUstream) {
+  ENTER;
+  return breaksCapture() ? kCaptureUnsupported : 0;
+}
+FAKE CudaResult cuStreamBeginCapture_v2(CUstream stream, int) {
+  ENTER;
+  if (!stream || capture)
+    return kCaptureUnsupported; // the default stream cannot be captured
+  capture = new Graph;
+  return 0;
+}
+FAKE CudaResult cuStreamEndCapture(CUstream, CUgraph *graph) {
+  ENTER;
+  *graph = reinterpret_cast<CUgraph>(capture);
+  capture = nullptr;
+  return *graph ? 0 : kCaptureInvalidated;
+}
+FAKE CudaResult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long) {
+  ENTER;
+  *exec = reinterpret_cast<CUgraphExec>(new Graph(*reinterpret_cast<Graph *>(graph)));
+  return 0;
+}
+FAKE CudaResult cuGraphLaunch(CUgraphExec exec, CUstream) {
+  ENTER;
+  for (const Params &params : *reinterpret_cast<Graph *>(exec))
+    if (!isAlive(params))
+      return kIllegalAddress;
+  return 0;
+}
+FAKE CudaResult cuGraphExecDestroy(CUgraphExec exec) {
+  ENTER;
+  delete reinterpret_cast<Graph *>(exec);
+  return 0;
+}
+FAKE CudaResult cuGraphDestroy(CUgraph graph) {
+  ENTER;
+  delete reinterpret_cast<Graph *>(graph);
+  return 0;
+}
 FAKE CudaResult cuEventElapsedTime(float *milliseconds, CUevent, CUevent) {
   ENTER;
   *milliseconds = 1.5f;

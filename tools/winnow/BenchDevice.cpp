@@ -117,8 +117,10 @@ Result<std::string> BenchDevice::check(const reference::Method &method, const Va
   LaunchArgs args = tensors.args(inputs->problem);
   args.phase = phase;
   // What the last variant wrote must not pass for this one's answer.
-  if (phase != Phase::Select)
+  if (phase != Phase::Select) {
     WINNOW_CHECK(tensors.out.fill(0xff));
+    WINNOW_CHECK(tensors.lse.fill(0xff));
+  }
   if (phase != Phase::Attend)
     WINNOW_CHECK(tensors.ids.fill(0xff));
   WINNOW_CHECK(launch(variant, args, nullptr));

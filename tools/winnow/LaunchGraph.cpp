@@ -6,10 +6,10 @@ namespace winnow {
 
 Result<LaunchGraph> LaunchGraph::capture(const std::shared_ptr<Driver> &driver, CUstream stream,
                                          const std::function<Status()> &launch) {
-  constexpr int threadLocal = 1; // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
   const DriverApi &api = driver->api();
   if (Status begun =
-          driver->check(api.cuStreamBeginCapture_v2(stream, threadLocal), "beginning a capture");
+          driver->check(api.cuStreamBeginCapture_v2(stream, cuda::kCaptureModeThreadLocal),
+                        "beginning a capture");
       !begun)
     return tl::unexpected(begun.error());
   Status launched = launch();

@@ -165,7 +165,8 @@ std::vector<TunableRange> tunableRanges() {
   for (const LegalTunable &tunable : legalConfigValues())
     ranges.push_back({{tunable.name, tunable.member},
                       tunable.upTo ? workspaces : tunable.values,
-                      !tunable.choice});
+                      // A limit of memory has no edge worth telling: more is never slower.
+                      !tunable.choice && !tunable.upTo});
   return ranges;
 }
 
@@ -196,6 +197,13 @@ Result<std::vector<GridEntry>> SpecGrid::entries(const std::string &method) cons
     params[assignment.substr(0, equals)] = assignment.substr(equals + 1);
   }
   return expand(method, lists, params);
+}
+
+std::string SpecGrid::firstGiven() const {
+  for (const auto &[flag, text] : given)
+    if (!text.empty())
+      return "--" + flag;
+  return assignments.empty() ? "" : "--set";
 }
 
 Result<std::vector<GridEntry>> SpecGrid::parse(const std::string &text, const std::string &name) {

@@ -28,6 +28,9 @@ public:
   void addTo(CLI::App &command);
   /// The grid of the flags for a method.
   Result<std::vector<GridEntry>> entries(const std::string &method) const;
+  /// The first of the flags that was given, as "--topk"; empty: none. A file of grids has no use
+  /// for them.
+  std::string firstGiven() const;
   /// The grids of a JSON text: a list of objects whose members are the flags' names with '_',
   /// "method" and "set"; each a value or a list of values. `name` stands in errors. Error: Usage,
   /// naming the entry and the member.

@@ -58,8 +58,9 @@ std::vector<std::string> splitWords(const std::string &text) {
   return words;
 }
 
-/// Sets a flag at SIGINT or SIGTERM; the second one ends the process. Signals are taken by a
-/// thread, so no handler needs a global.
+/// Sets a flag at SIGINT or SIGTERM; a second one, at least kAgainSeconds later (`timeout` and some
+/// job managers send the first to the process and to its group), ends the process. Signals are
+/// taken by a thread, so no handler needs a global.
 class Interrupts {
 public:
   Interrupts() {
@@ -68,12 +69,18 @@ public:
       ::sigaddset(&signals, signal);
     ::pthread_sigmask(SIG_BLOCK, &signals, &before);
     thread = std::thread([this] {
+      constexpr double kAgainSeconds = 0.3;
+      double first = 0;
       while (!done) {
         struct timespec wait = {0, 50000000};
         if (::sigtimedwait(&signals, nullptr, &wait) < 0)
           continue;
-        if (stopped.exchange(true))
-          ::_exit(kStopped);
+        if (stopped.exchange(true)) {
+          if (now() - first > kAgainSeconds)
+            ::_exit(kStopped);
+          continue;
+        }
+        first = now();
         say("stopping: what is finished is in the file (again to stop at once)");
       }
     });
@@ -258,6 +265,9 @@ private:
     if (specs.empty() && profile.empty())
       return fail(ErrorKind::Usage, "say what to tune: a method, or a JSON file of grids");
     bool isFile = specs.size() > 5 && specs.compare(specs.size() - 5, 5, ".json") == 0;
+    if (std::string flag = grid.firstGiven(); !flag.empty() && (isFile || specs.empty()))
+      return fail(ErrorKind::Usage, fmt::format("{} describes specs of a method; {} does so itself",
+                                                flag, specs.empty() ? "the shipped list" : specs));
     std::vector<GridEntry> entries;
     if (specs.empty()) {
       for (const char *list : {kShippedModels, kShippedSpecs}) {
@@ -282,7 +292,11 @@ private:
         bool select = phase == "select";
         if (select && image.selectHeads == 0)
           continue;
-        for (int tokens : entry.tokens)
+        // Attention begins where the selection ended: those tensors are still on the GPU.
+        std::vector<int> lengths = entry.tokens;
+        if (!select)
+          std::reverse(lengths.begin(), lengths.end());
+        for (int tokens : lengths)
           for (int overlap :
                select || image.selectHeads == 0 ? std::vector<int>{0} : entry.overlaps)
             tasks.push_back({{phase, entry.method, image.spec, tokens, overlap, "", ""}});
@@ -319,11 +333,12 @@ private:
       command->emplace_back(kind);
     }
     RaceOptions &race = options.race;
-    race.budgetSeconds = options.effort == Effort::Quick  ? 5
-                         : options.effort == Effort::Full ? 30
+    // With 16 compiling processes, a quick sweep of one spec shall take 15 s and a full one 90 s.
+    race.budgetSeconds = options.effort == Effort::Quick  ? 2
+                         : options.effort == Effort::Full ? 20
                                                           : 300;
     if (options.effort == Effort::Quick)
-      race.maxRounds = 12, race.finalRounds = 9, race.finalists = 3;
+      race.maxRounds = 12, race.finalRounds = 12, race.finalists = 3;
   }
 
   Status finish(const TuneReport &report, double seconds) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
+#include <unistd.h>
 
 namespace winnow {
 namespace {
@@ -18,40 +19,50 @@ constexpr int kCases = 3;                ///< adversarial inputs per candidate
 constexpr int kCheckedRows = 12;         ///< of a workload
 constexpr double kLeastMilliseconds = 2; ///< of launches behind one time: shorter ones are repeated
 
-/// The driver compiles PTX on one core of a process and keeps the result in its own cache: done
-/// here, in many processes, the one that measures finds it there. Where it fails, that one will say
-/// why.
-void warmDriverCache(const std::shared_ptr<const ProgramImage> &image, int gpu) {
-  if (auto device = BenchDevice::open(gpu))
-    (void)(*device)->load("candidate", image, /*ptx=*/true);
-}
+class CompilingProcess {
+public:
+  Result<Json> handle(const Json &request) {
+    CompileRequest compile;
+    compile.method = request.value("method", "");
+    WINNOW_TRY(compile.spec, Spec::parse(request.value("spec", "")));
+    if (std::string config = request.value("config", "default"); config != "default")
+      WINNOW_TRY(compile.config, Config::parse(config));
+    compile.phase = request.value("phase", "");
+    compile.arch = request.value("arch", "");
+    compile.asPtx = request.value("ptx", false);
+    compile.nvrtcPath = request.value("nvrtc", "");
+    CacheOptions options;
+    options.directory = request.value("directory", "");
+    options.limitBytes = UINT64_MAX; // the tuner removes the folder
+    Cache cache(options);
+    ObtainedProgram program;
+    WINNOW_TRY(program, obtainProgram(compile, cache));
+    if (compile.asPtx)
+      warmDriverCache(program.image, request.value("gpu", 0));
+    return Json{{"path", fmt::format("{}/{}.winnow", options.directory, program.image->key)}};
+  }
 
-Result<Json> compileCandidate(const Json &request) {
-  CompileRequest compile;
-  compile.method = request.value("method", "");
-  WINNOW_TRY(compile.spec, Spec::parse(request.value("spec", "")));
-  if (std::string config = request.value("config", "default"); config != "default")
-    WINNOW_TRY(compile.config, Config::parse(config));
-  compile.phase = request.value("phase", "");
-  compile.arch = request.value("arch", "");
-  compile.asPtx = request.value("ptx", false);
-  compile.nvrtcPath = request.value("nvrtc", "");
-  CacheOptions options;
-  options.directory = request.value("directory", "");
-  options.limitBytes = UINT64_MAX; // the tuner removes the folder
-  Cache cache(options);
-  ObtainedProgram program;
-  WINNOW_TRY(program, obtainProgram(compile, cache));
-  if (compile.asPtx)
-    warmDriverCache(program.image, request.value("gpu", 0));
-  return Json{{"path", fmt::format("{}/{}.winnow", options.directory, program.image->key)}};
-}
+private:
+  /// The driver compiles PTX on one core of a process and keeps the result in its own cache: done
+  /// here, in many processes, the one that measures finds it there. Where it fails, that one will
+  /// say why.
+  void warmDriverCache(const std::shared_ptr<const ProgramImage> &image, int gpu) {
+    if (!bench)
+      if (auto opened = BenchDevice::open(gpu))
+        bench = std::move(*opened);
+    if (bench)
+      (void)bench->load("candidate", image, /*ptx=*/true);
+  }
 
-/// A small input and what the reference says of it; the same for every candidate.
+  std::unique_ptr<BenchDevice> bench; ///< kept: making a context takes longer than loading
+};
+
+/// A small input, on the host and on the GPU, and what the reference says of it; the same for every
+/// candidate.
 struct TrialCase {
   ConformanceCase test;
   CaseInputs inputs;
-  std::vector<int> rows;
+  DeviceTensors tensors;                         ///< the results are poisoned before each launch
   std::optional<reference::Selection> selection; ///< of phase select
   std::optional<reference::Attention> attention; ///< of phase attend
 };
@@ -114,10 +125,13 @@ private:
 
   Result<Json> program(const Json &request) {
     candidates.clear();
-    inputs.reset();
     cases.clear();
+    const std::string known = methodName + " " + spec.text();
     methodName = request.value("method", "");
     WINNOW_TRY(spec, Spec::parse(request.value("spec", "")));
+    // The other phase of the same program works on the same tensors.
+    if (methodName + " " + spec.text() != known)
+      inputs.reset();
     WINNOW_TRY(method, readAxes(methodName, spec));
     phase = request.value("phase", "") == "select" ? Phase::Select
             : method.selects                       ? Phase::Attend
@@ -132,8 +146,10 @@ private:
     WINNOW_TRY(loaded.variant,
                bench->load(fmt::format("{}", id),
                            std::make_shared<const ProgramImage>(std::move(image)), ptx));
-    if (inputs)
+    if (inputs) {
+      dropGraphs(); // the workspace may move
       WINNOW_CHECK(bench->reserve(loaded.variant));
+    }
     candidates.insert_or_assign(id, std::move(loaded));
     return Json::object();
   }
@@ -152,8 +168,8 @@ private:
       shape.kvHeads = spec.kvHeads;
       one.inputs = makeInputs(one.test, shape.selectHeads(method), 0);
       reference::Options options;
-      one.rows = options.rows = reference::sampleRows(one.inputs.problem, 16);
-      if (one.rows.empty())
+      options.rows = reference::sampleRows(one.inputs.problem, 16);
+      if (options.rows.empty())
         continue;
       if (phase == Phase::Select)
         one.selection = reference::select(method, one.inputs.problem, options);
@@ -170,33 +186,41 @@ private:
   Result<Json> runCases(const Variant &variant) {
     if (cases.empty())
       makeCases();
-    for (const TrialCase &one : cases) {
+    for (TrialCase &one : cases) {
       std::string fault;
       WINNOW_TRY(fault, runOne(one, variant));
-      if (!fault.empty())
+      if (!fault.empty()) {
+        for (TrialCase &other : cases) // what is wrong may have written anywhere
+          other.tensors = {};
         return Json{{"fault", fmt::format("{} inputs: {}", one.test.data, fault)}};
+      }
     }
     return Json{{"fault", ""}};
   }
 
-  Result<std::string> runOne(const TrialCase &one, const Variant &variant) {
+  Result<std::string> runOne(TrialCase &one, const Variant &variant) {
     const reference::Problem &problem = one.inputs.problem;
-    int selectHeads = problem.selectHeads(method);
-    DeviceTensors tensors;
-    WINNOW_TRY(tensors, DeviceTensors::make(bench->cuda(), problem, selectHeads,
-                                            one.test.givenIds ? one.inputs.ids.data() : nullptr));
+    DeviceTensors &tensors = one.tensors;
+    if (tensors.q.size() == 0)
+      WINNOW_TRY(tensors, DeviceTensors::make(bench->cuda(), problem, problem.selectHeads(method),
+                                              one.test.givenIds ? one.inputs.ids.data() : nullptr));
     LaunchArgs args = tensors.args(problem);
     args.phase = phase;
     size_t bytes = 0;
     WINNOW_TRY(bytes, variant.program->workspaceSize(args.shape));
-    WINNOW_TRY(tensors.workspace, poisonedBuffer(bench->cuda(), bytes));
+    if (tensors.workspace.size() < bytes)
+      WINNOW_TRY(tensors.workspace, DeviceBuffer::allocate(bench->cuda(), bytes));
+    for (DeviceBuffer *buffer : {&tensors.out, &tensors.lse, &tensors.workspace})
+      WINNOW_CHECK(buffer->fill(0xff));
+    if (!one.test.givenIds)
+      WINNOW_CHECK(tensors.ids.fill(0xff));
     WINNOW_CHECK(
         bench->cuda()->check(bench->cuda()->api().cuCtxSynchronize(), "waiting for uploads"));
     WINNOW_CHECK(
         variant.program->launch(args, bench->queue().get(), tensors.workspace.data(), bytes));
     WINNOW_CHECK(bench->queue().synchronize());
     CaseAnswer answer;
-    WINNOW_TRY(answer, tensors.download(problem, selectHeads));
+    WINNOW_TRY(answer, tensors.download(problem, problem.selectHeads(method)));
     if (one.selection) {
       auto report = reference::compareSelection(method, problem, *one.selection, answer.ids.data(),
                                                 1.0 / 256, one.test.data == "ties");
@@ -210,8 +234,7 @@ private:
   Result<Json> workload(int tokens, int overlap) {
     if (tokens <= 0)
       return fail(ErrorKind::Usage, "a workload needs tokens");
-    for (auto &[id, loaded] : candidates)
-      loaded.graph.reset();
+    dropGraphs();
     if (!inputs || inputs->problem.totalQ() != tokens) {
       inputs.reset(); // before more memory is asked for
       inputs = std::make_unique<BenchInputs>(spec, tokens, 1);
@@ -225,6 +248,13 @@ private:
     double operations = phase == Phase::Select ? scoreOperations(method, problem)
                                                : attendOperations(method, problem);
     return Json{{"floor_ms", operations / peak * 1e-9}};
+  }
+
+  void dropGraphs() {
+    for (auto &[id, loaded] : candidates) {
+      loaded.graph.reset();
+      loaded.milliseconds = 0; // nine launches of the next workload may take a second
+    }
   }
 
   Result<Json> check(const Loaded &loaded) {
@@ -281,8 +311,12 @@ private:
 } // namespace
 
 int runTuneWorker(const std::string &kind) {
-  if (kind == "compile")
-    return serveRequests(compileCandidate);
+  if (kind == "compile") {
+    // Many of these work while one process measures, which must find a core at once (fault F27).
+    (void)!::nice(10);
+    CompilingProcess process;
+    return serveRequests([&](const Json &request) { return process.handle(request); });
+  }
   MeasuringProcess process;
   return serveRequests([&](const Json &request) { return process.handle(request); });
 }
