@@ -9,6 +9,7 @@
 #include <cstring>
 #include <mutex>
 #include <unistd.h>
+#include <utility>
 
 using namespace winnow;
 using namespace winnow::test;
@@ -204,6 +205,16 @@ TEST_F(CApi, F16ListsAreSealedAndCounted) {
   counters.struct_size = offsetof(winnow_counters, builds); // an older caller's: not written beyond
   ASSERT_EQ(winnow_engine_counters(engine, &counters), WINNOW_OK);
   EXPECT_EQ(counters.builds, 77u);
+  struct {
+    winnow_counters known;
+    uint64_t added;
+  } newer; // a newer caller's: what comes in does not count, what is not known goes out as 0
+  std::memset(&newer, 0x77, sizeof(newer));
+  newer.known.struct_size = sizeof(newer);
+  ASSERT_EQ(winnow_engine_counters(engine, &newer.known), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(newer.known.struct_size, sizeof(newer));
+  EXPECT_EQ(newer.known.builds, 3u);
+  EXPECT_EQ(newer.added, 0u);
 }
 
 TEST_F(CApi, ListsNameTheSpecThatFailsAndPrepareTheOthers) {
@@ -217,6 +228,17 @@ TEST_F(CApi, ListsNameTheSpecThatFailsAndPrepareTheOthers) {
   EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_INVALID);
   EXPECT_STREQ(winnow_last_error(),
                "specs[1]: spec: 31 query heads cannot share 2 key/value heads evenly");
+  EXPECT_EQ(programs[1], nullptr);
+  for (int i : {0, 2}) {
+    ASSERT_NE(programs[i], nullptr) << i;
+    EXPECT_EQ(winnow_program_key(programs[i]), sampleImage(specs[i].method).key);
+    winnow_program_destroy(std::exchange(programs[i], nullptr));
+  }
+  specs[0].method = specs[2].method = "late";
+  compiler.broken = true; // the first that failed is told, however it failed
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_COMPILE_FAILED);
+  EXPECT_STREQ(winnow_last_error(), "specs[0]: line 3: no such op");
+  compiler.broken = false;
   EXPECT_EQ(winnow_prepare_list(engine, nullptr, 3, 0, programs), WINNOW_INVALID);
   EXPECT_EQ(winnow_prepare_list(engine, nullptr, 0, 0, nullptr), WINNOW_OK);
   // The array has the steps of the caller's struct, here a newer and longer one.
@@ -271,6 +293,20 @@ TEST_F(CApi, F06AnImageThatTheDriverRefusesIsBuiltAgain) {
   fakeDriver(kFake).refuseImages = true; // also what was just compiled: an error, no endless loop
   EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_DEVICE_FAILED);
   EXPECT_EQ(compiler.builds, 3);
+}
+
+TEST_F(CApi, F06OnlyWhatTheImageIsBlamedForCostsItsEntry) {
+  winnow_spec s = spec();
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK);
+  winnow_program_destroy(program);
+  open();
+  fakeDriver(kFake).failOnce["cuLibraryLoadData"] = cuda::kOutOfMemory;
+  EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_DEVICE_FAILED);
+  EXPECT_EQ(listCache(cache).size(), 1u);
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(compiler.builds, 1);
+  winnow_program_destroy(program);
 }
 
 TEST_F(CApi, ImagesFromFiles) {
