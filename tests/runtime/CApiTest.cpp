@@ -1,5 +1,5 @@
 // The C API on the fake driver, through the header alone: prepare, find, launch, errors, other
-// versions of the structs, and what the shared library exports (F06, F15, F16, F34, F35).
+// versions of the structs (F06, F15, F16). CApiProcessTest.cpp has what concerns whole processes.
 #include "TestSupport.h"
 #include "TunedSamples.h"
 #include "runtime/CudaTypes.h"
@@ -482,40 +482,6 @@ TEST_F(TunedCApi, F14DecisionsTravelAsText) {
   EXPECT_EQ(winnow_prepare(engine, &other, 0, &program, nullptr), WINNOW_NOT_READY);
   ASSERT_EQ(winnow_engine_export_decisions(engine, sink, &again), WINNOW_OK);
   EXPECT_EQ(again, decisions);
-}
-
-TEST(CApiProcess, NoDriverIsOneSentence) {
-  winnow_engine_options options{};
-  options.struct_size = sizeof(options);
-  options.driver_path = "/nonexistent/libcuda.so.1";
-  winnow_engine *engine = nullptr;
-  EXPECT_EQ(winnow_engine_create(&options, &engine), WINNOW_DEVICE_FAILED);
-  EXPECT_EQ(engine, nullptr);
-  EXPECT_NE(std::string(winnow_last_error()).find("no CUDA driver"), std::string::npos);
-}
-
-TEST(CApiProcess, F34ExitWithLiveHandles) {
-  // Its leak is what it is about: the address sanitizer is not to count it.
-  FILE *pipe =
-      popen("ASAN_OPTIONS=detect_leaks=0 " WINNOW_LIVE_HANDLES " " WINNOW_FAKE_CUDA " 2>&1", "r");
-  char line[256] = {0};
-  size_t size = fread(line, 1, sizeof(line) - 1, pipe);
-  EXPECT_EQ(pclose(pipe), 0) << std::string(line, size);
-  EXPECT_EQ(std::string(line, size), "live\n");
-}
-
-TEST(CApiProcess, F35OnlyTheCApiIsExported) {
-  FILE *pipe = popen("nm -D --defined-only " WINNOW_SHARED_LIBRARY, "r");
-  char line[512];
-  int symbols = 0;
-  while (fgets(line, sizeof(line), pipe)) {
-    char name[400];
-    ASSERT_EQ(std::sscanf(line, "%*s %*s %399s", name), 1) << line;
-    EXPECT_EQ(std::strncmp(name, "winnow_", 7), 0) << name;
-    ++symbols;
-  }
-  EXPECT_EQ(pclose(pipe), 0);
-  EXPECT_EQ(symbols, 18);
 }
 
 } // namespace
