@@ -172,11 +172,12 @@ Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device) {
       std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), requests.size());
   std::vector<std::thread> threads;
   threads.reserve(wanted);
-  try {
-    while (threads.size() + 1 < wanted)
+  for (bool more = true; more && threads.size() + 1 < wanted;) {
+    try {
       threads.emplace_back(work);
-  } catch (const std::system_error &) {
-    // The system gives no more of them: those that there are do the work.
+    } catch (const std::system_error &) {
+      more = false; // the system gives no more of them: those that there are do the work
+    }
   }
   work();
   for (std::thread &thread : threads)
