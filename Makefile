@@ -6,7 +6,7 @@
 #   make goldens       update the golden CUDA files from the compiler's present output
 #   make static        the GPU-only tools, without the CPU JIT, in build-static/bin
 #   make runtime-only  the runtime and its tools without LLVM, tested, in build-runtime
-#   make sanitize      the runtime's tests under the thread and the address sanitizer (g++'s), in build-thread, build-address
+#   make sanitize      the tests of runtime and autotuner under the thread and the address sanitizer (g++'s), in build-thread, build-address
 # Variables: BUILD (build folder), JOBS, RUN (the arguments of `make run`), TESTS (a regular expression for ctest -R).
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -58,14 +58,14 @@ runtime-only: setup
 	@ninja -C build-runtime -j $(JOBS)
 	@cd build-runtime && ctest -j $(JOBS) --no-tests=error --output-on-failure
 
-# g++ has its sanitizers with it; clang's are a package of their own. LLVM's libraries are built without, so only the
-# runtime can be checked.
-SANITIZED = runtime_tests kill_rounds key_printer live_handles c_header
+# g++ has its sanitizers with it; clang's are a package of their own. LLVM's libraries are built without, so only
+# runtime and autotuner can be checked.
+SANITIZED = runtime_tests kill_rounds key_printer live_handles c_header autotune_tests fake_tune_worker
 sanitize: setup
 	@set -e; for checks in thread address; do \
 	  CC=gcc CXX=g++ tools/configure.sh build-$$checks -DWINNOW_COMPILER=OFF -DWINNOW_CPU=OFF -DWINNOW_SANITIZE=$$checks; \
 	  ninja -C build-$$checks -j $(JOBS) $(SANITIZED); \
-	  (cd build-$$checks && ctest -R '^(runtime|runtime_c_header|F03_kill_rounds)$$' --no-tests=error --output-on-failure); \
+	  (cd build-$$checks && ctest -R '^(runtime|runtime_c_header|F03_kill_rounds|autotune)$$' --no-tests=error --output-on-failure); \
 	done
 
 clean:

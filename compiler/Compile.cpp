@@ -232,6 +232,17 @@ Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
                     "", text.str()};
 }
 
+/// The parameters that a method declares, with their defaults.
+static std::map<std::string, std::string> declaredParameters(select::MethodOp method) {
+  std::map<std::string, std::string> defaults;
+  for (NamedAttribute param : method.getParams()) {
+    auto number = dyn_cast<IntegerAttr>(param.getValue());
+    defaults[param.getName().str()] =
+        number ? std::to_string(number.getInt()) : cast<StringAttr>(param.getValue()).str();
+  }
+  return defaults;
+}
+
 Result<std::pair<ProgramImage, std::vector<StageText>>>
 lowerProgram(const CompileRequest &request) {
   auto begin = Clock::now();
@@ -249,6 +260,8 @@ lowerProgram(const CompileRequest &request) {
     return tl::unexpected<Error>(module.error());
   select::MethodOp method = *module->get().getOps<select::MethodOp>().begin();
 
+  ProgramImage image;
+  image.defaults = declaredParameters(method); // specialising puts other values in their place
   std::vector<StageText> stages;
   if (Status status = specializeMethod(method, request.spec); !status)
     return tl::unexpected<Error>(status.error());
@@ -259,7 +272,6 @@ lowerProgram(const CompileRequest &request) {
   if (!plan)
     return tl::unexpected<Error>(plan.error());
 
-  ProgramImage image;
   image.method = method.getSymName().str();
   image.arch = (*target)->arch;
   image.spec = request.spec;
@@ -348,13 +360,7 @@ Result<std::map<std::string, std::string>> parameterDefaults(const std::string &
   auto module = parseMethod(session, *text);
   if (!module)
     return tl::unexpected<Error>(module.error());
-  std::map<std::string, std::string> defaults;
-  for (NamedAttribute param : (*module->get().getOps<select::MethodOp>().begin()).getParams()) {
-    auto number = dyn_cast<IntegerAttr>(param.getValue());
-    defaults[param.getName().str()] =
-        number ? std::to_string(number.getInt()) : cast<StringAttr>(param.getValue()).str();
-  }
-  return defaults;
+  return declaredParameters(*module->get().getOps<select::MethodOp>().begin());
 }
 
 std::string generatorIdentity() {

@@ -16,15 +16,22 @@ BuildLock::BuildLock(Files &files, const std::string &directory, const std::stri
 }
 
 BuildLock::~BuildLock() {
-  if (file >= 0)
-    files.close(file);
+  if (file < 0)
+    return;
+  // Closing is not enough: a child that was forked meanwhile has the open file, and with it the
+  // lock, for as long as it lives.
+  if (taken)
+    files.unlock(file, byte);
+  files.close(file);
 }
 
 BuildLock::State BuildLock::tryTake() {
   if (file < 0)
     return State::None;
-  if (files.tryLock(file, byte) == 0)
+  if (files.tryLock(file, byte) == 0) {
+    taken = true;
     return State::Taken;
+  }
   // POSIX lets a lock that is held answer either way; EINTR only asks for another try.
   return errno == EAGAIN || errno == EACCES || errno == EINTR ? State::Busy : State::None;
 }

@@ -25,6 +25,7 @@ private:
   Files &files;
   int file = -1;
   off_t byte = 0;
+  bool taken = false;
 };
 
 } // namespace winnow

@@ -122,6 +122,10 @@ Result<std::optional<Cache::Obtained>> Cache::obtainOr(const std::string &key, c
     if (std::optional<Obtained> found = cached())
       return found;
   }
+  return replace(key, build);
+}
+
+Result<Cache::Obtained> Cache::replace(const std::string &key, const Build &build) {
   Result<ProgramImage> built = build();
   if (!built)
     return tl::unexpected(built.error());

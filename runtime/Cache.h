@@ -58,6 +58,8 @@ public:
   Result<Obtained> obtain(const std::string &key, const Build &build);
   /// As obtain, but nothing instead of waiting.
   Result<std::optional<Obtained>> obtainUnlessBusy(const std::string &key, const Build &build);
+  /// What `build` makes, stored in the place of whatever the cache has. Errors: as obtain.
+  Result<Obtained> replace(const std::string &key, const Build &build);
   /// Publishes an image under image.key. Error: only checkImage's, for an image that must not exist
   /// on disk (F05); a directory that cannot be written is a warning, told once (F23, F24).
   Status store(const ProgramImage &image);

@@ -34,6 +34,7 @@ constexpr CudaResult kInvalidContext = 201;
 constexpr CudaResult kNoBinaryForGpu = 209;
 constexpr CudaResult kInvalidPtx = 218;
 constexpr CudaResult kUnsupportedPtxVersion = 222;
+constexpr CudaResult kInvalidSource = 300;
 constexpr CudaResult kNotFound = 500;
 
 // CUdevice_attribute

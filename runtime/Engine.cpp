@@ -4,8 +4,10 @@
 #include "runtime/Target.h"
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 
@@ -58,7 +60,7 @@ Status Engine::completeArch(ProgramRequest &request, int device) const {
 }
 
 Result<std::shared_ptr<const LoadedProgram>>
-Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device) {
+Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device, bool *refused) {
   const std::pair<std::string, int> name(image->key, device);
   {
     std::lock_guard<std::mutex> lock(mutex);
@@ -69,7 +71,7 @@ Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device) {
   options.device = device;
   options.allowPtx = allowPtx;
   Result<std::unique_ptr<LoadedProgram>> loaded =
-      LoadedProgram::load(std::move(image), gpu, options);
+      LoadedProgram::load(std::move(image), gpu, options, refused);
   if (!loaded)
     return tl::unexpected(loaded.error());
   std::lock_guard<std::mutex> lock(mutex);
@@ -85,14 +87,15 @@ Result<Engine::Prepared> Engine::prepareWith(const ProgramRequest &asked, const 
   Result<KernelStore::Found> found = images->prepare(request);
   if (!found)
     return tl::unexpected(found.error());
-  Result<std::shared_ptr<const LoadedProgram>> loaded = loadOnce(found->image, device);
-  if (!loaded && loaded.error().kind == ErrorKind::DeviceFailed &&
-      found->origin == ImageOrigin::Disk) {
-    images->discard(found->image->key);
+  bool refused = false;
+  Result<std::shared_ptr<const LoadedProgram>> loaded = loadOnce(found->image, device, &refused);
+  if (!loaded && refused && found->origin != ImageOrigin::Compiled) {
+    images->discard(found->image); // which another thread may have brought into memory
     found = images->prepare(request);
     if (!found)
-      return tl::unexpected(found.error());
-    loaded = loadOnce(found->image, device);
+      return fail(found.error().kind, fmt::format("{}; the cached program was refused, {}",
+                                                  found.error().message, loaded.error().message));
+    loaded = loadOnce(found->image, device, nullptr);
   }
   if (!loaded)
     return tl::unexpected(loaded.error());
@@ -156,14 +159,26 @@ Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device) {
   auto work = [&] {
     for (size_t i; (i = next++) < requests.size();) {
       const size_t at = (first + i) % requests.size();
-      results[at] = prepare(requests[at], device);
+      try { // what leaves a thread ends the process
+        results[at] = prepare(requests[at], device);
+      } catch (const std::exception &error) {
+        results[at] =
+            fail(ErrorKind::CompileFailed,
+                 fmt::format("preparing {} failed: {}", requests[at].method, error.what()));
+      }
     }
   };
+  const size_t wanted =
+      std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), requests.size());
   std::vector<std::thread> threads;
-  for (size_t i = 1;
-       i < std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), requests.size());
-       ++i)
-    threads.emplace_back(work);
+  threads.reserve(wanted);
+  for (bool more = true; more && threads.size() + 1 < wanted;) {
+    try {
+      threads.emplace_back(work);
+    } catch (const std::system_error &) {
+      more = false; // the system gives no more of them: those that there are do the work
+    }
+  }
   work();
   for (std::thread &thread : threads)
     thread.join();
@@ -197,7 +212,7 @@ Result<Engine::Prepared> Engine::prepareImage(const std::string &path, int devic
     return tl::unexpected(status.error());
   ProgramRequest request{image->method, image->spec, image->config, image->arch};
   Result<std::shared_ptr<const LoadedProgram>> loaded =
-      loadOnce(std::make_shared<const ProgramImage>(std::move(*image)), device);
+      loadOnce(std::make_shared<const ProgramImage>(std::move(*image)), device, nullptr);
   if (!loaded)
     return tl::unexpected(loaded.error());
   ChosenConfig choice;

@@ -54,7 +54,7 @@ private:
   Status completeArch(ProgramRequest &request, int device) const;
   Result<Prepared> prepareWith(const ProgramRequest &request, const Config &config, int device);
   Result<std::shared_ptr<const LoadedProgram>> loadOnce(std::shared_ptr<const ProgramImage> image,
-                                                        int device);
+                                                        int device, bool *refused);
 
   std::shared_ptr<Driver> gpu;
   std::unique_ptr<ConfigChooser> chooser;

@@ -40,6 +40,15 @@ int writeAll(Files &files, int file, std::string_view bytes) {
   return 0;
 }
 
+int setLock(int file, off_t byte, short type) {
+  struct flock lock{};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = byte;
+  lock.l_len = 1;
+  return ::fcntl(file, F_OFD_SETLK, &lock);
+}
+
 Error describe(const std::string &path, const char *verb, int code) {
   return {ErrorKind::Usage, fmt::format("cannot {} {}: {}", verb, path, std::strerror(code))};
 }
@@ -58,14 +67,8 @@ int Files::remove(const char *path) { return ::unlink(path); }
 ssize_t Files::readAt(int file, void *buffer, size_t bytes, off_t offset) {
   return ::pread(file, buffer, bytes, offset);
 }
-int Files::tryLock(int file, off_t byte) {
-  struct flock lock{};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = byte;
-  lock.l_len = 1;
-  return ::fcntl(file, F_OFD_SETLK, &lock);
-}
+int Files::tryLock(int file, off_t byte) { return setLock(file, byte, F_WRLCK); }
+int Files::unlock(int file, off_t byte) { return setLock(file, byte, F_UNLCK); }
 
 Files &systemFiles() {
   static Files files;

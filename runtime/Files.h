@@ -23,8 +23,10 @@ public:
   virtual int remove(const char *path);
   virtual ssize_t readAt(int file, void *buffer, size_t bytes, off_t offset);
   /// Takes the write lock of one byte of an open file, or fails at once (EAGAIN: another open file
-  /// has it). The lock is the open file's: it goes with close() or with the process.
+  /// has it). The lock is the open file's: it goes with unlock(), or with the last process that has
+  /// this open file.
   virtual int tryLock(int file, off_t byte);
+  virtual int unlock(int file, off_t byte);
 };
 
 /// The real calls.
@@ -34,7 +36,7 @@ Files &systemFiles();
 /// the same file.
 struct FileContent {
   std::string bytes;
-  struct stat info;
+  struct stat info{};
 };
 
 /// Reads a regular file whole. Returns 0 or an errno; symbolic links are refused (ELOOP) when

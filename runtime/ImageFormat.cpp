@@ -102,6 +102,8 @@ json toJson(const ProgramImage &image) {
                {"mlir_ms", image.mlirMs}};
   if (!image.ingredients.empty())
     root["ingredients"] = image.ingredients;
+  if (!image.defaults.empty())
+    root["defaults"] = image.defaults;
   return root;
 }
 
@@ -174,11 +176,15 @@ bool fromJson(const json &root, ProgramImage &image,
   for (const auto &[param, value] : r.child(spec, "params").items())
     value.is_string() ? void(image.spec.params[param] = value.get<std::string>())
                       : void(r.ok = false);
-  // Written since the cache explains its misses: older files of this schema go without.
-  if (auto it = root.find("ingredients"); it != root.end())
-    for (const auto &[part, content] : it->items())
-      content.is_string() ? void(image.ingredients[part] = content.get<std::string>())
-                          : void(r.ok = false);
+  // Older files of this schema go without: `ingredients` are written since the cache explains its
+  // misses, `defaults` since programs are found without a compiler by what they are.
+  auto readLater = [&](const char *field, std::map<std::string, std::string> &out) {
+    if (auto it = root.find(field); it != root.end())
+      for (const auto &[name, content] : it->items())
+        content.is_string() ? void(out[name] = content.get<std::string>()) : void(r.ok = false);
+  };
+  readLater("ingredients", image.ingredients);
+  readLater("defaults", image.defaults);
   r.read(root, "config", text);
   if (Result<Config> config = Config::parse(text))
     image.config = *config;

@@ -8,14 +8,17 @@ namespace winnow {
 
 namespace {
 
-/// Whether an image, whose spec and config have every default filled in, is what a request asks
-/// for.
+/// A spec with the parameters that it leaves at their defaults named. Where an image does not say
+/// what those are, nothing is added: unnamed is the default on both sides, whatever it is.
+Spec named(const Spec &spec, const ProgramImage &image) {
+  Spec whole = spec;
+  whole.params.insert(image.defaults.begin(), image.defaults.end());
+  return whole;
+}
+
+/// Whether an image, whose config has every default filled in, is what a request asks for.
 bool satisfies(const ProgramImage &image, const ProgramRequest &request) {
-  Spec wanted = request.spec, given = image.spec;
-  for (const auto &[param, value] : wanted.params)
-    if (auto it = given.params.find(param); it == given.params.end() || it->second != value)
-      return false;
-  wanted.params = given.params;
+  const Spec wanted = named(request.spec, image), given = named(image.spec, image);
   // A request's 0 leaves a tunable to the compiler, so any value of the image fits.
   for (const ConfigField &field : configFields())
     if (int asked = request.config.*field.member; asked != 0 && asked != image.config.*field.member)
@@ -73,11 +76,15 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
   } catch (const std::exception
                &error) { // a hook that breaks its word must not leave the waiters waiting
     result = fail(ErrorKind::CompileFailed, fmt::format("the compiler failed: {}", error.what()));
+  } catch (...) {
+    result = fail(ErrorKind::CompileFailed, "the compiler failed without a reason");
   }
   std::lock_guard<std::mutex> lock(mutex);
   slot->result = result;
   slot->done = true;
   if (result) {
+    if (result->origin == ImageOrigin::Compiled)
+      discarded.erase(*key);
     ++(result->origin == ImageOrigin::Disk ? counts.diskHits : counts.builds);
   } else {
     counts.refused += result.error().kind == ErrorKind::NotReady;
@@ -90,15 +97,22 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
 
 Result<KernelStore::Found> KernelStore::loadOrBuild(const ProgramRequest &request,
                                                     const std::string &key) {
+  bool isDiscarded = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    isDiscarded = discarded.count(key) > 0;
+  }
   if (sealed) {
-    if (std::optional<ProgramImage> image = files.load(key))
+    if (std::optional<ProgramImage> image = isDiscarded ? std::nullopt : files.load(key))
       return Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
     return fail(ErrorKind::NotReady,
                 fmt::format("the engine is sealed and would have to compile {}: prepare it before "
                             "sealing",
                             request.text()));
   }
-  Result<Cache::Obtained> obtained = files.obtain(key, [&] { return hook.build(request); });
+  const Cache::Build build = [&] { return hook.build(request); };
+  Result<Cache::Obtained> obtained =
+      isDiscarded ? files.replace(key, build) : files.obtain(key, build);
   if (!obtained)
     return tl::unexpected(obtained.error());
   return Found{std::move(obtained->image),
@@ -106,9 +120,13 @@ Result<KernelStore::Found> KernelStore::loadOrBuild(const ProgramRequest &reques
 }
 
 Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest &request) {
-  auto matches = [&](const ProgramImage &image) { return satisfies(image, request); };
+  std::set<std::string> refused;
+  auto matches = [&](const ProgramImage &image) {
+    return refused.count(image.key) == 0 && satisfies(image, request);
+  };
   {
     std::lock_guard<std::mutex> lock(mutex);
+    refused = discarded;
     for (const auto &[key, slot] : slots)
       if (slot->done && slot->result && matches(*slot->result->image)) {
         ++counts.memoryHits;
@@ -117,8 +135,8 @@ Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest
   }
   std::optional<ProgramImage> image = files.find(matches);
   if (!image)
-    return fail(
-        ErrorKind::Unsupported,
+    return fail( // a sealed engine is told that nothing was prepared, with a compiler or without
+        sealed ? ErrorKind::NotReady : ErrorKind::Unsupported,
         fmt::format(
             "no compiled program is at hand for {}, and this build has no compiler: compile it "
             "elsewhere with --emit image and load the file",
@@ -155,11 +173,15 @@ Status KernelStore::add(ProgramImage image) {
   return {};
 }
 
-void KernelStore::discard(const std::string &key) {
-  files.remove(key);
+void KernelStore::discard(const std::shared_ptr<const ProgramImage> &image) {
   std::lock_guard<std::mutex> lock(mutex);
-  if (auto it = slots.find(key); it != slots.end() && it->second->done)
-    slots.erase(it);
+  auto it = slots.find(image->key);
+  // Another thread may have had it built again since: that one stays.
+  if (it == slots.end() || !it->second->done || it->second->result->image != image)
+    return;
+  discarded.insert(image->key);
+  slots.erase(it);
+  files.remove(image->key);
 }
 
 KernelStore::Counters KernelStore::counters() const {

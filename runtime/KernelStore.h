@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <map>
 #include <memory>
+#include <set>
 
 namespace winnow {
 
@@ -63,8 +64,10 @@ public:
   /// Keeps an image that came from elsewhere (a file): later requests that its spec and config
   /// satisfy find it without a hook, and `prepare` finds it under its key. Error: checkImage's.
   Status add(ProgramImage image);
-  /// Forgets a key in memory and on disk, e.g. because the driver refused the image (F06).
-  void discard(const std::string &key);
+  /// Forgets an image that the driver refused (F06), in memory and on disk: whatever layer of the
+  /// cache it came from, the next prepare builds it instead of loading it. Does nothing where
+  /// another thread has done so already.
+  void discard(const std::shared_ptr<const ProgramImage> &image);
 
   struct Counters {
     uint64_t memoryHits = 0, diskHits = 0, builds = 0;
@@ -91,6 +94,7 @@ private:
   mutable std::mutex mutex; ///< guards everything below; never held over a load or a build
   std::condition_variable changed;
   std::map<std::string, std::shared_ptr<Slot>> slots; ///< by key
+  std::set<std::string> discarded; ///< keys whose images in the cache are not to be used
   Counters counts;
   std::atomic<bool> sealed{false};
 };

@@ -26,6 +26,15 @@ Result<Formula> parseField(const std::string &text, const char *otherwise, Varia
   return Formula::parse(text.empty() ? otherwise : text, lastKnown);
 }
 
+/// Whether the code is what is wrong. Anything else (no memory left, a context that an earlier
+/// kernel broke) would be the same with new code.
+bool blamesTheImage(CudaResult result) {
+  constexpr std::array<CudaResult, 6> codes = {cuda::kInvalidImage,  cuda::kNoBinaryForGpu,
+                                               cuda::kInvalidPtx,    cuda::kUnsupportedPtxVersion,
+                                               cuda::kInvalidSource, cuda::kNotFound};
+  return std::find(codes.begin(), codes.end(), result) != codes.end();
+}
+
 } // namespace
 
 struct LoadedProgram::Step {
@@ -54,7 +63,7 @@ LoadedProgram::~LoadedProgram() {
 
 Result<std::unique_ptr<LoadedProgram>>
 LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<Driver> driver,
-                    LoadOptions options) {
+                    LoadOptions options, bool *refused) {
   if (Status status = checkImage(*image); !status)
     return tl::unexpected(status.error());
   Result<DeviceInfo> info = driver->device(options.device);
@@ -100,12 +109,12 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
                 "this program's kernels need tensor maps, which this CUDA "
                 "driver cannot encode; install a driver of CUDA 12 or newer");
   for (const Kernel &kernel : program.kernels)
-    if (Status status = loaded->loadKernel(kernel, *info); !status)
+    if (Status status = loaded->loadKernel(kernel, *info, refused); !status)
       return tl::unexpected(status.error());
   return loaded;
 }
 
-Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info) {
+Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused) {
   int reserved = (*findTarget(program->arch))->sharedReserved;
   int shared = kernel.sharedBytes + std::max(0, kernel.staticSharedBytes - reserved);
   if (shared > info.sharedPerBlock)
@@ -142,6 +151,8 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info) {
     result = api.cuKernelGetFunction(&function, step.handle);
   if (result == cuda::kSuccess && api.cuFuncLoad)
     result = api.cuFuncLoad(function);
+  if (refused)
+    *refused = blamesTheImage(result);
   return driver->check(result, what.c_str());
 }
 

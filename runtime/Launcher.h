@@ -54,10 +54,12 @@ public:
   /// Loads every kernel onto `options.device` and sets its attributes there, so that the first
   /// launch finds nothing left to do. Makes that device's context current on this thread. Errors:
   /// Unsupported when the image is for another architecture or needs more shared memory than the
-  /// device has; DeviceFailed when the driver refuses.
+  /// device has; DeviceFailed when the driver refuses;
+  /// `refused` (may be null) is set where it is the image's code that it refuses.
   static Result<std::unique_ptr<LoadedProgram>> load(std::shared_ptr<const ProgramImage> image,
                                                      std::shared_ptr<Driver> driver,
-                                                     LoadOptions options = {});
+                                                     LoadOptions options = {},
+                                                     bool *refused = nullptr);
   ~LoadedProgram();
   LoadedProgram(const LoadedProgram &) = delete;
   LoadedProgram &operator=(const LoadedProgram &) = delete;
@@ -79,7 +81,7 @@ private:
   struct Step;
   struct Plan;
   LoadedProgram();
-  Status loadKernel(const Kernel &kernel, const DeviceInfo &info);
+  Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
   Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;

@@ -3,6 +3,7 @@
 #pragma once
 #include "runtime/Digest.h"
 #include "runtime/Spec.h"
+#include <map>
 #include <string>
 #include <vector>
 
@@ -47,11 +48,13 @@ struct ProgramImage {
   std::string key;            ///< digest that names this image in the cache
   KeyIngredients ingredients; ///< what the key was made of; empty where that was not written down
   std::string arch;           ///< Target::arch
-  Spec spec;                  ///< with every default filled in
-  Config config;              ///< with every default filled in
-  int selectHeads = 0;        ///< heads of the ids tensor; 0 = the method selects nothing (dense)
-  std::string scoreStride;    ///< formula of Params::score_stride
-  std::string chunkTokens;    ///< formula: tokens per selection chunk
+  Spec spec;                  ///< with every default filled in, but for params: those that were set
+  std::map<std::string, std::string>
+      defaults;  ///< what the method declares of its parameters; empty in files of older builds
+  Config config; ///< with every default filled in
+  int selectHeads = 0;     ///< heads of the ids tensor; 0 = the method selects nothing (dense)
+  std::string scoreStride; ///< formula of Params::score_stride
+  std::string chunkTokens; ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;
   std::vector<TensorMapRecipe> tensorMaps;
   std::vector<Kernel> kernels; ///< in launch order

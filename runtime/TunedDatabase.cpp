@@ -10,10 +10,11 @@
 namespace winnow {
 
 std::string userTunedFile() {
+  // As for the cache: a relative path would read what lies in the present directory (F38).
   std::string base = environmentValue(EnvironmentVariable::XdgDataHome);
-  if (base.empty()) {
+  if (base[0] != '/') {
     base = environmentValue(EnvironmentVariable::Home);
-    if (base.empty())
+    if (base[0] != '/')
       return {};
     base += "/.local/share";
   }
@@ -66,6 +67,7 @@ TunedDatabase TunedDatabase::load(const std::vector<std::string> &files, bool sh
 void TunedDatabase::add(const std::string &name, TuningLines lines) {
   for (const std::string &fault : lines.faults)
     told.push_back(fmt::format("{}: {}", name, fault));
+  foreign.insert(lines.foreign.begin(), lines.foreign.end());
   for (TuningRecord &record : lines.records)
     add(std::move(record));
   for (TuningTrial &trial : lines.trials) {
@@ -99,6 +101,8 @@ std::string TunedDatabase::text(bool withTrials) const {
   std::string text;
   for (const auto &[key, lines] : byKey)
     text += lines;
+  for (const std::string &line : foreign)
+    text += withTrials ? line + "\n" : "";
   return text;
 }
 

@@ -7,6 +7,7 @@
 #include "runtime/Files.h"
 #include "runtime/TuningRecord.h"
 #include <map>
+#include <set>
 
 namespace winnow {
 
@@ -39,12 +40,14 @@ public:
   std::vector<TuningTrial> trialsOf(const std::string &key) const; ///< by their text
   const std::vector<std::string> &faults() const { return told; }
   /// JSON lines in the order of their keys, each key's record before its trials: equal contents
-  /// give equal bytes, in whatever order they came.
+  /// give equal bytes, in whatever order they came. With trials, lines of other schemas follow
+  /// unread: who rewrites a file must not lose what another build can read (F12).
   std::string text(bool withTrials) const;
 
 private:
   std::map<std::string, TuningRecord> best;
   std::map<std::string, std::map<std::string, TuningTrial>> trials; ///< by key, then by line
+  std::set<std::string> foreign;                                    ///< lines of other schemas
   std::vector<std::string> told;
 };
 

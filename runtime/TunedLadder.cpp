@@ -41,7 +41,6 @@ std::string differences(const TuningKey &wanted, const TuningKey &have) {
   tell("group", have.spec.group(), wanted.spec.group());
   tell("kv-heads", have.spec.kvHeads, wanted.spec.kvHeads);
   tell("dtype", std::string(name(have.spec.dtype)), std::string(name(wanted.spec.dtype)));
-  tell("method", have.method, wanted.method);
   for (const std::string &param : differentParams(wanted.spec, have.spec))
     tell(param.c_str(), have.spec.params.at(param), wanted.spec.params.at(param));
   return fmt::format("{}", fmt::join(parts, ", "));

@@ -235,6 +235,8 @@ TuningLines parseTuningLines(std::string_view text,
     LineReader reader(object);
     if (int schema = reader.whole("schema"); schema != kTuningSchema) {
       skip(fmt::format("schema {}; this build reads {}", schema, kTuningSchema));
+      if (schema > 0)
+        lines.foreign.emplace_back(line);
       continue;
     }
     std::string kind = reader.text("kind");

@@ -83,7 +83,8 @@ std::string trialLine(const TuningTrial &trial);
 struct TuningLines {
   std::vector<TuningRecord> records; ///< in the order of the file
   std::vector<TuningTrial> trials;
-  std::vector<std::string> faults; ///< "line 3: ..." for each line that was skipped
+  std::vector<std::string> faults;  ///< "line 3: ..." for each line that was skipped
+  std::vector<std::string> foreign; ///< of those, the lines of another schema, as they are
 };
 /// Reads lines. One that is broken, half-written or of another schema is skipped and told, never an
 /// error. `wanted`: only whole lines for which it holds; reading all of a large file takes

@@ -50,15 +50,22 @@ template <typename Body> winnow_status guarded(Body body) noexcept {
   }
 }
 
-/// Copies a caller's struct of any version into ours. Fields that the caller does not have are
-/// zero; fields that we do not have must be zero.
-template <typename Struct> Result<Struct> adopt(const Struct *given, const char *what) {
-  Struct own{};
+/// Whether a caller's struct can be read or written: it is there, and its size is one.
+template <typename Struct> Status hasSize(const Struct *given, const char *what) {
   if (!given)
     return fail(ErrorKind::Usage, fmt::format("{} is null", what));
   if (given->struct_size < sizeof(size_t) || given->struct_size > 4096)
     return fail(ErrorKind::Usage, fmt::format("{}: struct_size is {}; set it to sizeof the struct",
                                               what, given->struct_size));
+  return {};
+}
+
+/// Copies a caller's struct of any version into ours. Fields that the caller does not have are
+/// zero; fields that we do not have must be zero.
+template <typename Struct> Result<Struct> adopt(const Struct *given, const char *what) {
+  Struct own{};
+  if (Status status = hasSize(given, what); !status)
+    return tl::unexpected(status.error());
   const char *bytes = reinterpret_cast<const char *>(given);
   for (size_t i = sizeof(Struct); i < given->struct_size; ++i)
     if (bytes[i] != 0)
@@ -291,21 +298,28 @@ winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *spec
       return fail(error.kind, fmt::format("specs[{}]: {}", i, error.message));
     };
     std::vector<ProgramRequest> requests;
+    std::vector<size_t> places; // of the requests among the specs: a broken one makes none
+    Status first;
+    size_t firstAt = count;
     for (size_t i = 0; i < count; ++i) {
       // The caller's array has the steps of the caller's struct.
       Result<ProgramRequest> request = toRequest(reinterpret_cast<const winnow_spec *>(
           reinterpret_cast<const char *>(specs) + i * specs->struct_size));
-      if (!request)
-        return named(i, request.error());
-      requests.push_back(std::move(*request));
+      if (request) {
+        requests.push_back(std::move(*request));
+        places.push_back(i);
+      } else if (first) {
+        first = named(firstAt = i, request.error());
+      }
+      if (specs->struct_size < sizeof(size_t))
+        return first; // no steps to go on with
     }
     std::vector<Result<Engine::Prepared>> prepared = engine->engine->prepareAll(requests, device);
-    Status first;
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < prepared.size(); ++i) {
       if (prepared[i] && programs)
-        hand(*prepared[i], &programs[i]);
-      if (!prepared[i] && first)
-        first = named(i, prepared[i].error());
+        hand(*prepared[i], &programs[places[i]]);
+      if (!prepared[i] && places[i] < firstAt)
+        first = named(firstAt = places[i], prepared[i].error());
     }
     return first;
   });
@@ -324,12 +338,14 @@ winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counter
   return guarded([&]() -> Status {
     if (Status status = needs(engine, "engine"); !status)
       return status;
-    if (Result<winnow_counters> given = adopt(counters, "counters"); !given)
-      return tl::unexpected(given.error());
+    if (Status status = hasSize(counters, "counters"); !status)
+      return status;
     const KernelStore::Counters counts = engine->engine->counters();
-    const winnow_counters own{counters->struct_size, counts.builds, counts.diskHits,
-                              counts.memoryHits, counts.refused};
-    std::memcpy(counters, &own, std::min(sizeof(own), counters->struct_size));
+    const size_t size = counters->struct_size;
+    const winnow_counters own{size, counts.builds, counts.diskHits, counts.memoryHits,
+                              counts.refused};
+    std::memset(static_cast<void *>(counters), 0, size); // counters of a newer caller: not counted
+    std::memcpy(counters, &own, std::min(sizeof(own), size));
     return {};
   });
 }

@@ -186,7 +186,7 @@ WINNOW_API winnow_status winnow_prepare_list(winnow_engine *engine, const winnow
 /* From now on this engine compiles nothing: prepare still serves what is in memory or in the cache,
  * and returns WINNOW_NOT_READY for everything else. */
 WINNOW_API winnow_status winnow_engine_seal(winnow_engine *engine);
-/* Fills `counters`, whose struct_size is set. */
+/* Fills `counters`, of which only struct_size need be set. */
 WINNOW_API winnow_status winnow_engine_counters(const winnow_engine *engine,
                                                 winnow_counters *counters);
 /* Loads the program of an image file, made by `winnow compile --emit image`. */

@@ -124,11 +124,15 @@ TEST(Report, TheModelOfThisDeviceComesFirst) {
     model.origin = "model";
     lines.records.push_back(model);
   }
-  for (const auto &key : reportFigures(lines)["keys"])
+  const auto figures = reportFigures(lines); // lives longer than the loop
+  int measured = 0;
+  for (const auto &key : figures["keys"])
     if (key["origin"] == "measured") {
       EXPECT_EQ(key["choices"]["model"]["device"], "test device");
       EXPECT_EQ(key["choices"]["model"]["regret"], 0); // the winner
+      ++measured;
     }
+  EXPECT_EQ(measured, 1);
 }
 
 TEST(Report, NeighboursHaveTheSameTilesAndGpu) {
@@ -140,7 +144,9 @@ TEST(Report, NeighboursHaveTheSameTilesAndGpu) {
   TuningLines lines;
   lines.records = {record(a, stages(4), 1, 2), record(b, stages(4), 1, 2),
                    record(keyOf(2048, "another device"), stages(4), 1, 2)};
-  for (const auto &key : reportFigures(lines)["keys"])
+  const auto figures = reportFigures(lines);
+  EXPECT_EQ(figures["keys"].size(), 3u);
+  for (const auto &key : figures["keys"])
     EXPECT_FALSE(key["choices"].contains("neighbour"));
 }
 

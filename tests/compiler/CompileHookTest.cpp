@@ -26,6 +26,27 @@ TEST(CompileHook, F13ChecksWithTheRulesOfTheBuild) {
   EXPECT_FALSE(hook.check(request(77)));
 }
 
+TEST(CompileHook, ImagesSayWhatTheMethodDeclares) {
+  // Before specialising: a parameter that is set must not pass for its default (F09).
+  for (const MethodInfo &method : builtinMethods()) {
+    CompileRequest plain;
+    plain.method = method.name;
+    plain.arch = "sm_80";
+    auto lowered = lowerProgram(plain);
+    if (lowered)
+      EXPECT_EQ(lowered->first.defaults, *parameterDefaults(method.name)) << method.name;
+  }
+  CompileRequest set;
+  set.method = "infllm_v2";
+  set.arch = "sm_80";
+  set.spec.params["local"] = "17";
+  auto lowered = lowerProgram(set);
+  ASSERT_TRUE(lowered) << lowered.error().message;
+  EXPECT_EQ(lowered->first.spec.params.at("local"), "17");
+  EXPECT_EQ(lowered->first.defaults.at("local"), parameterDefaults("infllm_v2")->at("local"));
+  EXPECT_NE(lowered->first.defaults.at("local"), "17");
+}
+
 TEST(CompileHook, KeysDoNotDependOnTheWorkload) {
   ProgramRequest shorter = request(2);
   shorter.workload = {2048, 1};

@@ -96,6 +96,20 @@ TEST(BuildLock, F07AKilledHolderFreesItsLock) {
   waitFor(holder);
 }
 
+TEST(BuildLock, F07AChildForkedMeanwhileDoesNotKeepTheLock) {
+  TempDir dir;
+  pid_t child = 0;
+  {
+    BuildLock lock(systemFiles(), dir.path, sampleImage("m").key);
+    ASSERT_EQ(lock.tryTake(), BuildLock::State::Taken);
+    child = startChild([] { return raise(SIGSTOP); }); // has the open file from now on
+  }
+  BuildLock next(systemFiles(), dir.path, sampleImage("m").key);
+  EXPECT_EQ(next.tryTake(), BuildLock::State::Taken);
+  kill(child, SIGKILL);
+  waitFor(child);
+}
+
 TEST(BuildLock, F07AStoppedHolderIsWaitedForOnlySoLong) {
   TempDir dir;
   pid_t holder = startHolder(dir.path, sampleImage("m"));

@@ -1,5 +1,5 @@
 // The C API on the fake driver, through the header alone: prepare, find, launch, errors, other
-// versions of the structs, and what the shared library exports (F06, F15, F16, F34, F35).
+// versions of the structs (F06, F15, F16). CApiProcessTest.cpp has what concerns whole processes.
 #include "TestSupport.h"
 #include "TunedSamples.h"
 #include "runtime/CudaTypes.h"
@@ -9,6 +9,7 @@
 #include <cstring>
 #include <mutex>
 #include <unistd.h>
+#include <utility>
 
 using namespace winnow;
 using namespace winnow::test;
@@ -204,6 +205,16 @@ TEST_F(CApi, F16ListsAreSealedAndCounted) {
   counters.struct_size = offsetof(winnow_counters, builds); // an older caller's: not written beyond
   ASSERT_EQ(winnow_engine_counters(engine, &counters), WINNOW_OK);
   EXPECT_EQ(counters.builds, 77u);
+  struct {
+    winnow_counters known;
+    uint64_t added;
+  } newer; // a newer caller's: what comes in does not count, what is not known goes out as 0
+  std::memset(&newer, 0x77, sizeof(newer));
+  newer.known.struct_size = sizeof(newer);
+  ASSERT_EQ(winnow_engine_counters(engine, &newer.known), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(newer.known.struct_size, sizeof(newer));
+  EXPECT_EQ(newer.known.builds, 3u);
+  EXPECT_EQ(newer.added, 0u);
 }
 
 TEST_F(CApi, ListsNameTheSpecThatFailsAndPrepareTheOthers) {
@@ -217,6 +228,17 @@ TEST_F(CApi, ListsNameTheSpecThatFailsAndPrepareTheOthers) {
   EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_INVALID);
   EXPECT_STREQ(winnow_last_error(),
                "specs[1]: spec: 31 query heads cannot share 2 key/value heads evenly");
+  EXPECT_EQ(programs[1], nullptr);
+  for (int i : {0, 2}) {
+    ASSERT_NE(programs[i], nullptr) << i;
+    EXPECT_EQ(winnow_program_key(programs[i]), sampleImage(specs[i].method).key);
+    winnow_program_destroy(std::exchange(programs[i], nullptr));
+  }
+  specs[0].method = specs[2].method = "late";
+  compiler.broken = true; // the first that failed is told, however it failed
+  EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_COMPILE_FAILED);
+  EXPECT_STREQ(winnow_last_error(), "specs[0]: line 3: no such op");
+  compiler.broken = false;
   EXPECT_EQ(winnow_prepare_list(engine, nullptr, 3, 0, programs), WINNOW_INVALID);
   EXPECT_EQ(winnow_prepare_list(engine, nullptr, 0, 0, nullptr), WINNOW_OK);
   // The array has the steps of the caller's struct, here a newer and longer one.
@@ -271,6 +293,20 @@ TEST_F(CApi, F06AnImageThatTheDriverRefusesIsBuiltAgain) {
   fakeDriver(kFake).refuseImages = true; // also what was just compiled: an error, no endless loop
   EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_DEVICE_FAILED);
   EXPECT_EQ(compiler.builds, 3);
+}
+
+TEST_F(CApi, F06OnlyWhatTheImageIsBlamedForCostsItsEntry) {
+  winnow_spec s = spec();
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK);
+  winnow_program_destroy(program);
+  open();
+  fakeDriver(kFake).failOnce["cuLibraryLoadData"] = cuda::kOutOfMemory;
+  EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_DEVICE_FAILED);
+  EXPECT_EQ(listCache(cache).size(), 1u);
+  ASSERT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(compiler.builds, 1);
+  winnow_program_destroy(program);
 }
 
 TEST_F(CApi, ImagesFromFiles) {
@@ -446,40 +482,6 @@ TEST_F(TunedCApi, F14DecisionsTravelAsText) {
   EXPECT_EQ(winnow_prepare(engine, &other, 0, &program, nullptr), WINNOW_NOT_READY);
   ASSERT_EQ(winnow_engine_export_decisions(engine, sink, &again), WINNOW_OK);
   EXPECT_EQ(again, decisions);
-}
-
-TEST(CApiProcess, NoDriverIsOneSentence) {
-  winnow_engine_options options{};
-  options.struct_size = sizeof(options);
-  options.driver_path = "/nonexistent/libcuda.so.1";
-  winnow_engine *engine = nullptr;
-  EXPECT_EQ(winnow_engine_create(&options, &engine), WINNOW_DEVICE_FAILED);
-  EXPECT_EQ(engine, nullptr);
-  EXPECT_NE(std::string(winnow_last_error()).find("no CUDA driver"), std::string::npos);
-}
-
-TEST(CApiProcess, F34ExitWithLiveHandles) {
-  // Its leak is what it is about: the address sanitizer is not to count it.
-  FILE *pipe =
-      popen("ASAN_OPTIONS=detect_leaks=0 " WINNOW_LIVE_HANDLES " " WINNOW_FAKE_CUDA " 2>&1", "r");
-  char line[256] = {0};
-  size_t size = fread(line, 1, sizeof(line) - 1, pipe);
-  EXPECT_EQ(pclose(pipe), 0) << std::string(line, size);
-  EXPECT_EQ(std::string(line, size), "live\n");
-}
-
-TEST(CApiProcess, F35OnlyTheCApiIsExported) {
-  FILE *pipe = popen("nm -D --defined-only " WINNOW_SHARED_LIBRARY, "r");
-  char line[512];
-  int symbols = 0;
-  while (fgets(line, sizeof(line), pipe)) {
-    char name[400];
-    ASSERT_EQ(std::sscanf(line, "%*s %*s %399s", name), 1) << line;
-    EXPECT_EQ(std::strncmp(name, "winnow_", 7), 0) << name;
-    ++symbols;
-  }
-  EXPECT_EQ(pclose(pipe), 0);
-  EXPECT_EQ(symbols, 18);
 }
 
 } // namespace

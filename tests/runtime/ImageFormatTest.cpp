@@ -22,6 +22,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->key, image.key);
   EXPECT_EQ(back->arch, image.arch);
   EXPECT_EQ(back->spec.text(), image.spec.text());
+  EXPECT_EQ(back->defaults, image.defaults);
   EXPECT_EQ(back->spec.valueDim, image.spec.valueDim);
   EXPECT_EQ(back->spec.scale, image.spec.scale);
   EXPECT_EQ(back->config.text(), image.config.text());
@@ -162,7 +163,9 @@ TEST(ImageFormat, F12TheCurrentSchemaReadsFilesOfEarlierBuilds) {
   // Fails when the format changes without a new schema number.
   Result<ProgramImage> stored = loadImageFile(WINNOW_TEST_DATA "/image_schema2.winnow");
   ASSERT_TRUE(stored) << stored.error().message;
-  EXPECT_TRUE(sameImage(*stored, sampleImage()));
+  ProgramImage now = sampleImage();
+  now.defaults.clear(); // written since
+  EXPECT_TRUE(sameImage(*stored, now));
 }
 
 TEST(ImageFormat, FilesOfUsers) {

@@ -30,10 +30,14 @@ TEST(KernelStore, MemoryThenDiskThenCompiler) {
   EXPECT_EQ(first.prepare(request("m"))->origin, ImageOrigin::Compiled);
   EXPECT_EQ(first.prepare(request("m"))->origin, ImageOrigin::Memory);
   KernelStore second(cacheAt(dir.path), hook);
-  EXPECT_EQ(second.prepare(request("m"))->origin, ImageOrigin::Disk);
+  Result<KernelStore::Found> old = second.prepare(request("m"));
+  EXPECT_EQ(old->origin, ImageOrigin::Disk);
   EXPECT_EQ(second.counters().builds, 0u);
-  second.discard(keyOf(request("m")));
+  second.discard(old->image);
   EXPECT_EQ(second.prepare(request("m"))->origin, ImageOrigin::Compiled);
+  second.discard(old->image); // told late: what has been built since stays
+  EXPECT_EQ(second.prepare(request("m"))->origin, ImageOrigin::Memory);
+  EXPECT_EQ(listCache(dir.path).size(), 1u);
 }
 
 TEST(KernelStore, F31SixtyFourThreadsEightKeysEightBuilds) {
@@ -155,6 +159,36 @@ TEST(KernelStore, WithoutACompilerCachedProgramsAreFoundByWhatTheyAre) {
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.spec.valueDim = 0; }));
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.spec.params["window"] = "64"; }));
   EXPECT_TRUE(refused([](ProgramRequest &r) { r.config.attendWarps = 4; }));
+  store.seal(); // F16: one answer for whatever was not prepared
+  EXPECT_TRUE(store.prepare(wanted));
+  EXPECT_EQ(store.prepare(request("other")).error().kind, ErrorKind::NotReady);
+}
+
+TEST(KernelStore, F09WithoutACompilerUnnamedParametersAreTheDefaults) {
+  TempDir dir;
+  ProgramImage other = sampleImage("other");
+  other.spec.params["local"] = "9";
+  ASSERT_TRUE(Cache(cacheAt(dir.path)).store(other));
+  KernelStore store(cacheAt(dir.path));
+  EXPECT_FALSE(store.prepare(request("sample")));
+  ProgramRequest named = request("sample");
+  named.spec.params["local"] = "9";
+  EXPECT_EQ(store.prepare(named)->image->key, other.key);
+  EXPECT_FALSE(store.prepare(request("sample"))); // nor when it is in memory
+  ASSERT_TRUE(Cache(cacheAt(dir.path)).store(sampleImage()));
+  EXPECT_EQ(store.prepare(request("sample"))->image->key, sampleImage().key);
+  named.spec.params["local"] = "4"; // its default, in words
+  EXPECT_EQ(store.prepare(named)->image->key, sampleImage().key);
+  named.spec.params["unheard_of"] = "1";
+  EXPECT_FALSE(store.prepare(named));
+
+  ProgramImage older = sampleImage("older"); // says nothing of its defaults
+  older.method = "older", older.defaults.clear();
+  ASSERT_TRUE(store.add(older));
+  EXPECT_FALSE(store.prepare(request("older")));
+  named = request("older");
+  named.spec.params = older.spec.params;
+  EXPECT_TRUE(store.prepare(named));
 }
 
 TEST(KernelStore, AddedImagesAreServed) {

@@ -1,6 +1,7 @@
 // Engines that serve requests: a list prepared beforehand, then sealed, compiles nothing whatever
 // comes (F16); prepare of what is ready costs no key (the second part of a warm start).
 #include "TestSupport.h"
+#include "runtime/CudaTypes.h"
 #include "runtime/Engine.h"
 #include <atomic>
 #include <chrono>
@@ -22,15 +23,18 @@ protected:
     EngineOptions options;
     options.cache = cacheAt(directory);
     options.driverPath = kFake;
-    options.hook.key = [this](const ProgramRequest &r) {
-      ++keys;
-      return Result<std::string>(sampleImage(r.text()).key);
-    };
-    options.hook.build = [this](const ProgramRequest &r) {
-      ++builds;
-      return Result<ProgramImage>(sampleImage(r.text()));
-    };
+    options.hook = hook();
     return std::move(*Engine::create(std::move(options)));
+  }
+  CompileHook hook() {
+    return {[this](const ProgramRequest &r) {
+              ++keys;
+              return Result<std::string>(sampleImage(r.text()).key);
+            },
+            [this](const ProgramRequest &r) {
+              ++builds;
+              return Result<ProgramImage>(sampleImage(r.text()));
+            }};
   }
   static ProgramRequest request(int topk) {
     ProgramRequest request;
@@ -96,6 +100,53 @@ TEST_F(Seal, PrepareAllAnswersEachRequestInItsPlace) {
   }
   EXPECT_EQ(engine->counters().memoryHits, 1u);
   EXPECT_TRUE(engine->prepareAll({}, 0).empty());
+}
+
+TEST_F(Seal, PrepareAllKeepsExceptionsOffItsThreads) {
+  EngineOptions options;
+  options.cache = cacheAt("");
+  options.driverPath = kFake;
+  options.hook.key = [](const ProgramRequest &r) -> Result<std::string> {
+    if (r.spec.topk % 2 == 0)
+      throw std::runtime_error("oops");
+    return sampleImage(r.text()).key;
+  };
+  options.hook.build = [](const ProgramRequest &r) {
+    return Result<ProgramImage>(sampleImage(r.text()));
+  };
+  auto engine = std::move(*Engine::create(std::move(options)));
+  std::vector<Result<Engine::Prepared>> prepared = engine->prepareAll(requests(16), 0);
+  for (size_t i = 0; i < prepared.size(); ++i)
+    if (i % 2 == 0)
+      EXPECT_TRUE(prepared[i]);
+    else
+      EXPECT_EQ(prepared[i].error().message, "preparing m failed: oops");
+}
+
+TEST_F(Seal, F06ARefusedImageOfAReadOnlyLayerIsBuiltAgain) {
+  ASSERT_TRUE(open(dir / "shared")->prepare(request(1), 0));
+  for (bool writable : {true, false}) {
+    EngineOptions options;
+    options.cache = cacheAt(writable ? dir / "own" : "");
+    options.cache.readOnly = {dir / "shared"};
+    options.driverPath = kFake;
+    options.hook = hook();
+    auto engine = std::move(*Engine::create(std::move(options)));
+    fakeDriver(kFake).failOnce["cuLibraryLoadData"] = cuda::kInvalidImage;
+    Result<Engine::Prepared> prepared = engine->prepare(request(1), 0);
+    ASSERT_TRUE(prepared) << prepared.error().message;
+    EXPECT_EQ(prepared->origin, ImageOrigin::Compiled);
+    EXPECT_EQ(listCache(dir / "shared").size(), 1u);
+  }
+  EXPECT_EQ(open(dir / "own")->prepare(request(1), 0)->origin, ImageOrigin::Disk);
+  auto sealedEngine = open(dir / "own"); // cannot build it again: says both
+  sealedEngine->seal();
+  fakeDriver(kFake).failOnce["cuLibraryLoadData"] = cuda::kInvalidImage;
+  const Error error = sealedEngine->prepare(request(1), 0).error();
+  EXPECT_EQ(error.kind, ErrorKind::NotReady);
+  EXPECT_NE(error.message.find("sealed"), std::string::npos);
+  EXPECT_NE(error.message.find("was refused, loading kernel summarize"), std::string::npos)
+      << error.message;
 }
 
 TEST_F(Seal, WhatIsReadyNeedsNoKey) {

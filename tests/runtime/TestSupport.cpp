@@ -89,6 +89,7 @@ ProgramImage sampleImage(const std::string &salt) {
   image.spec.valueDim = 64;
   image.spec.scale = image.spec.softmaxScale();
   image.spec.params = {{"window", "32"}, {"stride", "16"}};
+  image.defaults = {{"window", "32"}, {"stride", "16"}, {"local", "4"}};
   image.config.attendWarps = 8, image.config.attendProducers = 1, image.config.attendStages = 3;
   image.config.scoreTokens = 16, image.config.scoreChunkMiB = 1;
   image.selectHeads = 2;

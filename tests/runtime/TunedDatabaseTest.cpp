@@ -53,6 +53,35 @@ TEST(TunedDatabase, AnyOrderOfShardsGivesTheSameBytes) {
   EXPECT_EQ(lines.trials.size(), 3u);
 }
 
+TEST(TunedDatabase, F38TheUsersFileIsNeverInThePresentDirectory) {
+  auto fileFor = [](const char *data, const char *home) {
+    setenv("XDG_DATA_HOME", data, 1);
+    setenv("HOME", home, 1);
+    return userTunedFile();
+  };
+  EXPECT_TRUE(exitedWith(runChild([&] {
+                           bool right =
+                               fileFor("/d", "/h") == "/d/winnow/tuned.jsonl" &&
+                               fileFor("d", "/h") == "/h/.local/share/winnow/tuned.jsonl" &&
+                               fileFor("", "h").empty() && fileFor(".", "").empty();
+                           return right ? 0 : 1;
+                         }),
+                         0));
+}
+
+TEST(TunedDatabase, F12WhatAnotherBuildCanReadIsKept) {
+  std::string newer = recordLine(sampleRecord(sampleKey(), 2));
+  newer.replace(newer.find("\"schema\":1"), 10, "\"schema\":7");
+  TunedDatabase database;
+  database.add("mine", parseTuningLines(newer + "\n" + newer + "\nbroken\n" + shards()[0]));
+  EXPECT_EQ(database.faults().size(), 3u);
+  const std::string text = database.text(/*withTrials=*/true);
+  EXPECT_EQ(text.substr(text.size() - newer.size() - 1), newer + "\n"); // once
+  EXPECT_EQ(text.find(newer), text.size() - newer.size() - 1);
+  EXPECT_EQ(text.find("broken"), std::string::npos);
+  EXPECT_EQ(database.text(/*withTrials=*/false).find(newer), std::string::npos);
+}
+
 TEST(TunedDatabase, ExportHoldsRecordsAlone) {
   TunedDatabase database;
   for (const std::string &file : shards())

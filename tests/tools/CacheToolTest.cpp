@@ -111,6 +111,27 @@ TEST_F(CacheTool, F06VerifyDeletesWhatIsDamagedAndReportsWhatItMayNot) {
   EXPECT_FALSE(layers[1]["used"]);
 }
 
+TEST_F(CacheTool, F38VerifyReportsWhatItDoesNotTrustAndDeletesNoneOfIt) {
+  prepareTwo();
+  fs::permissions(entries("cache")[0], fs::perms::others_write, fs::perm_options::add);
+  Outcome outcome = tool.run({"cache", "verify", "--json"});
+  EXPECT_EQ(outcome.exitCode, 1);
+  EXPECT_TRUE(parse(outcome.out)["deleted"].empty());
+  EXPECT_EQ(parse(outcome.out)["damaged"].size(), 1u);
+  EXPECT_EQ(entries("cache").size(), 2u);
+  fs::permissions(tool.path("cache"), fs::perms::others_write, fs::perm_options::add);
+  outcome = tool.run({"cache", "verify", "--json"});
+  EXPECT_EQ(outcome.exitCode, 1);
+  EXPECT_EQ(parse(outcome.out)["programs"], 0);
+  EXPECT_EQ(parse(outcome.out)["damaged"].size(), 1u);
+}
+
+TEST_F(CacheTool, AnAbsurdLimitIsNoSmallOne) {
+  prepareTwo();
+  EXPECT_EQ(tool.run({"cache", "gc", "--limit-mib", "17592186044416"}).exitCode, 2); // 2^64 bytes
+  EXPECT_EQ(entries("cache").size(), 2u);
+}
+
 TEST_F(CacheTool, F24LookingIsNotUsingAndGcKeepsWhatWasUsed) {
   prepareTwo();
   const auto longAgo = fs::file_time_type::clock::now() - std::chrono::hours(1000);
@@ -184,6 +205,7 @@ TEST_F(CacheTool, F16PrepareNamesTheEntryThatIsWrong) {
   EXPECT_TRUE(names(refusal(R"([{"method": "dense", "heads": -4}])"), "heads must be a whole"));
   EXPECT_TRUE(names(refusal(R"([{"method": "dense", "heads": 1e300}])"), "heads must be a whole"));
   EXPECT_TRUE(names(refusal(R"([{"method": "dense", "heads": 5}])"), "cannot share"));
+  EXPECT_TRUE(names(refusal(R"([{"method": "dense", "arch": []}])"), "arch is an empty list"));
   EXPECT_TRUE(names(refusal(R"([{"method": "dense", "dtype": "int8"}])"), "dtype 'int8'"));
   EXPECT_TRUE(names(refusal(R"([{"method": "dense", "config": "speed=1"}])"), "called 'speed'"));
   EXPECT_TRUE(names(refusal(R"([{"method": "dense", "config": {"speed": 1}}])"), "called 'speed'"));

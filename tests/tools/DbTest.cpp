@@ -3,10 +3,12 @@
 #include "runtime/TuningRecord.h"
 #include "tests/tools/ToolRunner.h"
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 using namespace winnow;
 using nlohmann::json;
@@ -148,6 +150,26 @@ TEST_F(Db, importsForTheLookUpOfEveryCommand) {
   tool.environment["WINNOW_TUNED"] = tool.path("missing/x.jsonl") + ":" + tool.path("mine.jsonl");
   ASSERT_EQ(tool.run({"db", "import", "new.jsonl"}).exitCode, 0);
   EXPECT_FALSE(contentOf(tool.path("mine.jsonl")).empty());
+}
+
+TEST_F(Db, ImportsAtTheSameTimeLoseNothing) {
+  std::vector<std::thread> threads;
+  std::atomic<int> failures{0};
+  for (int i = 0; i < 8; ++i) {
+    TuningRecord one = record("attend", "attend_stages=3");
+    one.key.spec.topk = i + 1;
+    write(std::to_string(i) + ".jsonl", {recordLine(one)});
+    threads.emplace_back([&, i] {
+      ToolRunner own;
+      own.environment["XDG_DATA_HOME"] = tool.path("data");
+      failures += own.run({"db", "import", tool.path(std::to_string(i) + ".jsonl")}).exitCode != 0;
+    });
+  }
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(failures, 0);
+  EXPECT_EQ(jsonOf({"db", "ls", "--db", tool.path("data/winnow/tuned.jsonl")}).size(), 8u);
+  EXPECT_EQ(tool.run({"db", "import", "none.jsonl"}).exitCode, 2);
 }
 
 TEST_F(Db, F40LookupSaysWhichRungAnswersAndWhy) {

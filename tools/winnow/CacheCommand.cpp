@@ -1,5 +1,6 @@
 // `winnow cache`: what the kernel cache holds, whether it is sound, and making it smaller.
 #include "runtime/Cache.h"
+#include "runtime/CacheFiles.h"
 #include "tools/winnow/CacheCommands.h"
 #include "tools/winnow/help.inc"
 #include <ctime>
@@ -110,16 +111,22 @@ Status verify(Session &session) {
   size_t checked = 0;
   std::vector<std::string> kept, deleted;
   for (const Cache::LayerState &state : cache.layers())
-    if (!state.unused.empty() && !state.missing && state.layer != Cache::Layer::Writable)
+    if (!state.unused.empty() && !state.missing)
       kept.push_back(fmt::format("{}: {}", state.place, state.unused));
   for (const Cache::Entry &entry : cache.entries()) {
     ++checked;
     Result<ProgramImage> image = cache.inspect(entry);
     if (image)
       continue;
-    if (entry.layer == Cache::Layer::Writable)
-      (void)cache.load(entry.key); // deletes it, unless it was replaced just now
-    (entry.layer == Cache::Layer::Writable ? deleted : kept).push_back(image.error().message);
+    bool isThere = true;
+    if (entry.layer == Cache::Layer::Writable) {
+      (void)cache.load(entry.key); // deletes what is damaged, unless it was replaced just now
+      if (cache.inspect(entry))
+        continue;
+      struct stat info;
+      isThere = ::lstat(pathOf(entry.place, entry.key).c_str(), &info) == 0;
+    }
+    (isThere ? kept : deleted).push_back(image.error().message); // e.g. somebody else's file
   }
   if (session.json) {
     fmt::print(
@@ -129,12 +136,13 @@ Status verify(Session &session) {
     for (const std::string &problem : deleted)
       say("deleted: " + problem);
     for (const std::string &problem : kept)
-      say("damaged: " + problem);
-    say(fmt::format("{} programs checked, {} deleted, {} damaged where nothing may be deleted",
-                    checked, deleted.size(), kept.size()));
+      say("stays: " + problem);
+    say(fmt::format("{} programs checked, {} deleted, {} cannot be used and stay", checked,
+                    deleted.size(), kept.size()));
   }
   return kept.empty() ? Status()
-                      : Status(fail(ErrorKind::WrongResult, "read-only programs are damaged"));
+                      : Status(fail(ErrorKind::WrongResult,
+                                    "there is something in the cache that cannot be used"));
 }
 
 Status prune(Session &session, uint64_t limitMiB) {
@@ -164,7 +172,8 @@ void addCacheCommand(CLI::App &app, Session &session) {
       command->add_subcommand("gc", "Deletes least recently used programs down to a size");
   pruning->alias("prune");
   auto limit = std::make_shared<uint64_t>(defaultCacheOptions().limitBytes >> 20);
-  pruning->add_option("--limit-mib", *limit, "Size to keep; default: WINNOW_CACHE_LIMIT_MB");
+  pruning->add_option("--limit-mib", *limit, "Size to keep; default: WINNOW_CACHE_LIMIT_MB")
+      ->check(CLI::Range(uint64_t(0), uint64_t(1) << 43)); // in bytes it would wrap to little
   setBody(*pruning, session, [&session, limit] { return prune(session, *limit); });
   setBody(*command->add_subcommand("clear", "Deletes every program in the writable directory"),
           session, [&session] { return prune(session, 0); });

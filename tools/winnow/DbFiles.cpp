@@ -2,11 +2,14 @@
 #include "tools/winnow/DbFiles.h"
 #include "compiler/Compile.h"
 #include "runtime/Environment.h"
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace winnow {
@@ -33,6 +36,30 @@ Result<std::string> importTarget() {
   std::filesystem::create_directories(std::filesystem::path(own).parent_path(), ignored);
   return own;
 }
+
+/// Holds a file against other imports while it is read, merged and replaced: the second of two
+/// would lose what the first brought. Where locks do not work, goes on without.
+class ImportLock {
+public:
+  explicit ImportLock(const std::string &path) {
+    struct stat held{}, now{};
+    do { // whoever had the lock before has put another file in the place of the one that we locked
+      if (file >= 0)
+        ::close(file);
+      file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    } while (file >= 0 && ::flock(file, LOCK_EX) == 0 && ::fstat(file, &held) == 0 &&
+             (::stat(path.c_str(), &now) != 0 || now.st_ino != held.st_ino));
+  }
+  ~ImportLock() {
+    if (file >= 0)
+      ::close(file);
+  }
+  ImportLock(const ImportLock &) = delete;
+  ImportLock &operator=(const ImportLock &) = delete;
+
+private:
+  int file = -1;
+};
 
 Status publishDatabase(const Session &session, const TunedDatabase &database,
                        const std::string &path, bool withTrials) {
@@ -100,6 +127,10 @@ Status importTunedFiles(const Session &session, const std::vector<std::string> &
   Result<std::string> target = importTarget();
   if (!target)
     return tl::unexpected(target.error());
+  for (const std::string &path : files) // before the target is made
+    if (Result<std::string> text = readWholeFile(systemFiles(), path); !text)
+      return tl::unexpected(text.error());
+  ImportLock lock(*target);
   std::vector<std::string> all = files;
   if (std::filesystem::exists(*target))
     all.push_back(*target);

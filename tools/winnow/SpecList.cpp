@@ -72,6 +72,8 @@ Status readField(const std::string &name, const json &value, CompileRequest &req
         return tl::unexpected(target.error());
       archs.push_back((*target)->arch);
     }
+    if (archs.empty())
+      return wrong("arch is an empty list");
   } else if (name == "params" && value.is_object()) {
     for (const auto &[param, given] : value.items()) {
       Result<std::string> text = valueText("params." + param, given);

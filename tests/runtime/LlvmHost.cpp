@@ -1,0 +1,73 @@
+// A host process that has an LLVM of its own, with its symbols in the global scope, before it opens
+// Winnow: neither may see the other (F35). Usage: llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER
+// Exit: 0 when both work; else one line on stderr and 1.
+#include "runtime/winnow.h"
+#include <cstdio>
+#include <cstring>
+#include <dlfcn.h>
+
+namespace {
+
+int lost(const char *what, const char *why) {
+  std::fprintf(stderr, "llvm_host: %s: %s\n", what, why ? why : "");
+  return 1;
+}
+
+template <typename Function> Function *find(void *library, const char *name) {
+  return reinterpret_cast<Function *>(dlsym(library, name));
+}
+
+/// The LLVM works: it makes a module and prints it.
+bool printsAModule(void *llvm) {
+  auto *create = find<void *(const char *)>(llvm, "LLVMModuleCreateWithName");
+  auto *print = find<char *(void *)>(llvm, "LLVMPrintModuleToString");
+  auto *freeText = find<void(char *)>(llvm, "LLVMDisposeMessage");
+  auto *dispose = find<void(void *)>(llvm, "LLVMDisposeModule");
+  if (!create || !print || !freeText || !dispose)
+    return false;
+  void *module = create("host");
+  char *text = print(module);
+  const bool right = std::strstr(text, "ModuleID = 'host'") != nullptr;
+  freeText(text);
+  dispose(module);
+  return right;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  if (argc != 4)
+    return lost("usage", "llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER");
+  void *llvm = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
+  if (!llvm || !printsAModule(llvm))
+    return lost("the host's LLVM", llvm ? "does not print a module" : dlerror());
+  void *library = dlopen(argv[2], RTLD_NOW | RTLD_GLOBAL);
+  if (!library)
+    return lost("opening Winnow", dlerror());
+  auto *version = find<decltype(winnow_version)>(library, "winnow_version");
+  auto *lastError = find<decltype(winnow_last_error)>(library, "winnow_last_error");
+  auto *create = find<decltype(winnow_engine_create)>(library, "winnow_engine_create");
+  auto *prepare = find<decltype(winnow_prepare)>(library, "winnow_prepare");
+  auto *destroy = find<decltype(winnow_engine_destroy)>(library, "winnow_engine_destroy");
+  if (!version || !lastError || !create || !prepare || !destroy || std::strlen(version()) == 0)
+    return lost("Winnow", "it does not have its functions");
+  if (dlsym(library, "LLVMModuleCreateWithName"))
+    return lost("Winnow", "it brings an LLVM of its own");
+
+  winnow_engine_options options{};
+  options.struct_size = sizeof(options);
+  options.cache_dir = "";
+  options.driver_path = argv[3];
+  winnow_engine *engine = nullptr;
+  if (create(&options, &engine) != WINNOW_OK)
+    return lost("winnow_engine_create", lastError());
+  winnow_spec spec{}; // as far as an engine without programs and without a compiler gets
+  spec.struct_size = sizeof(spec);
+  spec.method = "none";
+  spec.heads = spec.kv_heads = 1;
+  winnow_program *program = nullptr;
+  if (prepare(engine, &spec, 0, &program, nullptr) != WINNOW_UNSUPPORTED)
+    return lost("winnow_prepare", lastError());
+  destroy(engine);
+  return printsAModule(llvm) ? 0 : lost("the host's LLVM", "broken by Winnow");
+}
