@@ -205,8 +205,8 @@ TEST(Compile, FusedSelectionHasSmallScratch) {
     variables[Variable::Batch] = 1;
     variables[Variable::TotalQ] = variables[Variable::TotalK] = tokens;
     variables[Variable::MaxQ] = variables[Variable::MaxK] = tokens;
-    for (auto [variable, formula] : {std::pair(Variable::ScoreStride, image->scoreStride),
-                                     {Variable::ChunkTokens, image->chunkTokens}})
+    for (const auto &[variable, formula] : {std::pair(Variable::ScoreStride, image->scoreStride),
+                                            {Variable::ChunkTokens, image->chunkTokens}})
       variables[variable] = *Formula::parse(formula)->evaluate(variables);
     return *Formula::parse(text)->evaluate(variables);
   };
