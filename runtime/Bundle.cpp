@@ -2,6 +2,7 @@
 // file's own before anything is allocated by them.
 #include "runtime/Bundle.h"
 #include "runtime/Digest.h"
+#include "runtime/LittleEndian.h"
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -16,18 +17,6 @@ constexpr std::string_view kMagic = "WINNOWBN";
 constexpr uint32_t kSchema = 1;
 constexpr uint64_t kFixedBytes = 24, kDigestBytes = 32, kHeaderBytes = kFixedBytes + kDigestBytes;
 constexpr uint64_t kKeyBytes = 32, kEntryBytes = kKeyBytes + 16;
-
-void appendNumber(std::string &out, uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i)
-    out += static_cast<char>(value >> (8 * i));
-}
-
-uint64_t readNumber(std::string_view bytes, size_t offset, int count) {
-  uint64_t value = 0;
-  for (int i = 0; i < count; ++i)
-    value |= uint64_t(static_cast<uint8_t>(bytes[offset + i])) << (8 * i);
-  return value;
-}
 
 std::string digestOf(std::string_view fixed, std::string_view index) {
   Sha256 sha;

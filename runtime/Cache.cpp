@@ -35,18 +35,6 @@ int makeDirectories(const std::string &path) {
   }
 }
 
-/// Paths separated by ':'; empty ones are left out.
-std::vector<std::string> splitPaths(const std::string &list) {
-  std::vector<std::string> paths;
-  for (size_t begin = 0; begin < list.size();) {
-    size_t end = std::min(list.find(':', begin), list.size());
-    if (end > begin)
-      paths.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return paths;
-}
-
 } // namespace
 
 CacheOptions defaultCacheOptions() {

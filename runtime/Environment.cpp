@@ -1,5 +1,6 @@
 // The table behind Environment.h. A variable that is not listed here is not read anywhere.
 #include "runtime/Environment.h"
+#include <algorithm>
 #include <cstdlib>
 
 namespace winnow {
@@ -47,6 +48,17 @@ std::string environmentValue(EnvironmentVariable variable) {
       return value ? value : "";
     }
   return "";
+}
+
+std::vector<std::string> splitPaths(const std::string &list) {
+  std::vector<std::string> paths;
+  for (size_t begin = 0; begin < list.size();) {
+    size_t end = std::min(list.find(':', begin), list.size());
+    if (end > begin)
+      paths.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return paths;
 }
 
 } // namespace winnow

@@ -36,4 +36,7 @@ const std::vector<EnvironmentEntry> &environmentRegistry();
 /// Value of a variable; empty when unset (an empty value counts as unset).
 std::string environmentValue(EnvironmentVariable variable);
 
+/// The pieces of a list of paths, "a:b"; empty ones are left out.
+std::vector<std::string> splitPaths(const std::string &list);
+
 } // namespace winnow

@@ -3,6 +3,7 @@
 #include "runtime/Digest.h"
 #include "runtime/Files.h"
 #include "runtime/Formula.h"
+#include "runtime/LittleEndian.h"
 #include "templates/Params.h"
 #include <cstring>
 #include <elf.h>
@@ -21,18 +22,6 @@ constexpr size_t kFixedBytes = 40, kDigestBytes = 32, kHeaderBytes = kFixedBytes
 constexpr uint64_t kMaxPayload =
     uint64_t(1) << 30; // far above any real program: bounds what a broken size can ask for
 constexpr int kCompression = 3;
-
-void appendNumber(std::string &out, uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i)
-    out += static_cast<char>(value >> (8 * i));
-}
-
-uint64_t readNumber(std::string_view bytes, size_t offset, int count) {
-  uint64_t value = 0;
-  for (int i = 0; i < count; ++i)
-    value |= uint64_t(static_cast<uint8_t>(bytes[offset + i])) << (8 * i);
-  return value;
-}
 
 /// A cubin is whole when its ELF header and section table lie within it.
 bool isWholeElf(const std::string &bytes) {

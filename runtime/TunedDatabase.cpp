@@ -21,17 +21,6 @@ std::string userTunedFile() {
   return base + "/winnow/tuned.jsonl";
 }
 
-std::vector<std::string> splitPaths(const std::string &list) {
-  std::vector<std::string> paths;
-  for (size_t begin = 0; begin < list.size();) {
-    size_t end = std::min(list.find(':', begin), list.size());
-    if (end > begin)
-      paths.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return paths;
-}
-
 std::vector<std::string> defaultTunedFiles() {
   std::vector<std::string> files = splitPaths(environmentValue(EnvironmentVariable::WinnowTuned));
   if (std::string own = userTunedFile(); !own.empty())

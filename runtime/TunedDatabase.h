@@ -14,8 +14,6 @@ namespace winnow {
 /// autotune/db/*.jsonl as they were at build time; there may be none.
 const std::vector<EmbeddedFile> &shippedTunedFiles();
 
-/// The pieces of a list of files, "a.jsonl:b.jsonl".
-std::vector<std::string> splitPaths(const std::string &list);
 /// The files that WINNOW_TUNED lists, then the user's own.
 std::vector<std::string> defaultTunedFiles();
 /// Where `winnow db import` writes and what is read without being listed:

@@ -3,6 +3,7 @@
 // destroys them does not matter.
 #include "runtime/winnow.h"
 #include "runtime/Engine.h"
+#include "runtime/Environment.h"
 #include <cstring>
 #include <exception>
 #include <fmt/format.h>

@@ -2,6 +2,7 @@
 // what is wrong with a file is told and nothing else lost (F12, F41).
 #include "TestSupport.h"
 #include "TunedSamples.h"
+#include "runtime/Environment.h"
 #include <algorithm>
 
 using namespace winnow;

@@ -124,7 +124,9 @@ class Cluster:
         for node, node_port in zip(self.nodes, node_ports):
             text += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=1 Gres=gpu:1\n"
             gpus += f"NodeName={node} Name=gpu File=/dev/null\n"
-        for name, content in (("slurm.conf", text), ("gres.conf", gpus)):
+        # Named, so that slurmd does not look for a mounted cgroup file system: a container may have none.
+        cgroups = "CgroupPlugin=cgroup/v1\n"
+        for name, content in (("slurm.conf", text), ("gres.conf", gpus), ("cgroup.conf", cgroups)):
             with open(f"{self.folder}/{name}", "w") as file:
                 file.write(content)
         os.mkdir(f"{self.folder}/state", 0o700)

@@ -5,18 +5,10 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 using namespace winnow;
 
 namespace {
-
-std::string contentOf(const std::string &path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 ToolRunner &withFakeDriver(ToolRunner &tool) {
   tool.environment["WINNOW_LIBCUDA"] = WINNOW_FAKE_CUDA_ANY;

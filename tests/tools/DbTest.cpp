@@ -7,20 +7,12 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
 using namespace winnow;
 using nlohmann::json;
 
 namespace {
-
-std::string contentOf(const std::string &path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 /// A measurement of the default spec on an H200.
 TuningRecord record(const std::string &phase, const std::string &config) {

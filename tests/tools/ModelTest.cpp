@@ -4,18 +4,10 @@
 #include "tests/tools/ToolRunner.h"
 #include <fstream>
 #include <gtest/gtest.h>
-#include <sstream>
 
 using namespace winnow;
 
 namespace {
-
-std::string contentOf(const std::string &path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 /// Trials of one key on an H200, as a sweep leaves them.
 std::string trials(double defaultMs, double oneProducerMs, double fewStagesMs) {

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 namespace winnow {
-namespace {
 
 std::string contentOf(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
@@ -19,8 +18,6 @@ std::string contentOf(const std::string &path) {
   content << file.rdbuf();
   return content.str();
 }
-
-} // namespace
 
 long Outcome::errLines() const { return std::count(err.begin(), err.end(), '\n'); }
 

@@ -14,6 +14,9 @@ struct Outcome {
   long errLines() const;
 };
 
+/// A file's bytes; empty where it cannot be read.
+std::string contentOf(const std::string &path);
+
 /// A folder of its own for one test, removed at the end; every run has its cache in it unless told
 /// otherwise.
 class ToolRunner {
