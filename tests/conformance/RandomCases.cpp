@@ -74,7 +74,8 @@ Config drawConfig(Draw &draw, const DrawSpace &space) {
     text += fmt::format("{}={} ", tunable.name, value);
   }
   Result<Config> config = Config::parse(text);
-  return config ? *config : Config(); // names that are no tunables are a fault of the caller
+  // Names that are no tunables are a fault of the caller.
+  return withFixed(config ? *config : Config(), space.fixed);
 }
 
 /// Methods with many parameters have more to go wrong, and come more often.
@@ -147,7 +148,7 @@ Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int inde
     // Tunables have a stream of their own: what fits an architecture must not change the specs.
     Draw tunables(seed, (static_cast<uint64_t>(index) << 32 | attempt) * 2 + 1);
     for (int i = 0; i <= configs; ++i) {
-      program.config = i < configs ? drawConfig(tunables, space) : Config();
+      program.config = i < configs ? drawConfig(tunables, space) : space.fixed;
       Status served = space.serves(program.method, program.spec, program.config);
       bool refused = !served && (served.error().kind == ErrorKind::Unsupported ||
                                  served.error().kind == ErrorKind::Usage);
@@ -183,6 +184,13 @@ ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t see
     test.sequences.emplace_back(length, length);
   }
   return test;
+}
+
+Config withFixed(Config config, const Config &fixed) {
+  for (const ConfigField &field : configFields())
+    if (int value = fixed.*field.member)
+      config.*field.member = value;
+  return config;
 }
 
 std::string describe(const ConformanceCase &test) {

@@ -18,6 +18,7 @@ struct DrawSpace {
   };
   std::vector<Method> methods;
   std::vector<Tunable> tunables;
+  Config fixed; ///< tunables that are not 0 here have this value in every draw
   /// Whether there are kernels for this. Unsupported and Usage: another draw; any other error stays
   /// with the draw.
   std::function<Status(const std::string &method, const Spec &spec, const Config &config)> serves;
@@ -37,6 +38,8 @@ constexpr int kDrawsPerProgram = 8;
 Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int index);
 /// Shape and data of draw `index`. `selects`: the method selects blocks, so ids can be given to it.
 ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t seed, int index);
+/// `config` with every tunable that is not 0 in `fixed` replaced by it.
+Config withFixed(Config config, const Config &fixed);
 /// Everything about a case in one line.
 std::string describe(const ConformanceCase &test);
 

@@ -1,6 +1,7 @@
 // `winnow check`: the conformance cases, the recorded answers or random draws on one device. A line
 // per case (of random draws, per failing one); exit code 1 if any fails, and a case that cannot run
 // counts as failed.
+#include "tests/conformance/RandomCases.h"
 #include "tools/winnow/CheckList.h"
 #include "tools/winnow/Prepare.h"
 #include "tools/winnow/Session.h"
@@ -30,6 +31,8 @@ public:
     command.add_option("--threads", options.threads, "CPU threads; 0 stands for all cores");
     command.add_option("--filter", filter,
                        "Only cases whose name has a match of this regular expression");
+    command.add_option("--config", configText,
+                       "Tunables that every case gets; cases without such kernels are left out");
     command.add_flag("--large", large, "Also the cases that need many GB of memory");
     command.add_flag("--list", listOnly, "Print the names of the cases and stop");
     command.add_option("--recorded", recordedDirectory, "Folder with recorded answers");
@@ -62,6 +65,10 @@ public:
     } catch (const std::regex_error &error) {
       return fail(ErrorKind::Usage, fmt::format("--filter {}: {}", filter, error.what()));
     }
+    Result<Config> config = Config::parse(configText);
+    if (!config)
+      return fail(ErrorKind::Usage, fmt::format("--config: {}", config.error().message));
+    choice.fixed = *config;
     if (recordedDirectory.empty() != recordedMethod.empty())
       return fail(ErrorKind::Usage, "--recorded and --method go together");
     if (choice.only >= 0 && choice.draws == 0)
@@ -75,8 +82,10 @@ public:
       choice.arch = options.arch.empty() ? targets().front().arch : options.arch;
       if (Status status = choose(); !status)
         return status;
-      if (listOnly)
-        return list();
+      if (listOnly) {
+        Status status = applyConfig();
+        return status ? list() : status;
+      }
     }
     Result<std::unique_ptr<Backend>> opened = openBackend(options, cache);
     if (!opened)
@@ -88,6 +97,8 @@ public:
     if (choice.draws > 0)
       if (Status status = choose(); !status)
         return status;
+    if (Status status = applyConfig(); !status)
+      return status;
     if (part)
       takePart();
     if (backend->isGpu())
@@ -146,6 +157,29 @@ private:
     return {};
   }
 
+  /// Gives every item the tunables of --config; leaves out those that have no such kernels.
+  Status applyConfig() {
+    if (configText.empty() || choice.draws > 0) // what is drawn has them already
+      return {};
+    std::vector<CheckItem> kept;
+    std::string reason;
+    for (CheckItem &item : items) {
+      item.test.config = withFixed(item.test.config, choice.fixed);
+      if (Status served = isServed(requestFor(item.test), choice.arch); served)
+        kept.push_back(std::move(item));
+      else
+        reason = served.error().message;
+    }
+    if (kept.empty())
+      return fail(ErrorKind::Usage,
+                  fmt::format("--config {}: no case has such kernels: {}", configText, reason));
+    if (kept.size() < items.size())
+      say(fmt::format("{} cases are left out: they have no kernels with {}",
+                      items.size() - kept.size(), configText));
+    items = std::move(kept);
+    return {};
+  }
+
   /// Keeps the items of --part; neighbours that share a program stay together.
   void takePart() {
     std::vector<CheckItem> kept;
@@ -188,6 +222,8 @@ private:
       return fail(ErrorKind::Usage, "--prepare needs a cache directory: set WINNOW_CACHE_DIR");
     choice.arch = options.arch;
     if (Status status = choose(); !status)
+      return status;
+    if (Status status = applyConfig(); !status)
       return status;
     PrepareReport report = preparePrograms(requests(options.arch), cache, part);
     if (session.json)
@@ -264,7 +300,7 @@ private:
 
   Session &session;
   BackendOptions options;
-  std::string filter, recordedDirectory, recordedMethod;
+  std::string filter, configText, recordedDirectory, recordedMethod;
   std::regex pattern;
   bool large = false, listOnly = false, prepareOnly = false;
   RandomChoice choice;

@@ -1,5 +1,6 @@
 // Draws random items from what the compiler serves; runs items on several threads.
 #include "tools/winnow/CheckList.h"
+#include "runtime/TuningRecord.h"
 #include "tests/conformance/RandomCases.h"
 #include "tools/winnow/MethodAxes.h"
 #include <algorithm>
@@ -10,8 +11,9 @@
 namespace winnow {
 namespace {
 
-Result<DrawSpace> compilerSpace(const std::string &arch) {
+Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
   DrawSpace space;
+  space.fixed = fixed;
   for (const MethodInfo &method : builtinMethods()) {
     auto parameters = methodParameters(method.text, method.name);
     if (!parameters)
@@ -28,14 +30,18 @@ Result<DrawSpace> compilerSpace(const std::string &arch) {
     request.method = method;
     request.spec = spec;
     request.config = config;
-    request.arch = arch;
-    auto lowered = lowerProgram(request);
-    return lowered ? Status() : Status(tl::unexpected(lowered.error()));
+    return isServed(request, arch);
   };
   return space;
 }
 
 } // namespace
+
+Status isServed(CompileRequest request, const std::string &arch) {
+  request.arch = arch;
+  auto lowered = lowerProgram(request);
+  return lowered ? Status() : Status(tl::unexpected(lowered.error()));
+}
 
 CompileRequest requestFor(const ConformanceCase &test) {
   CompileRequest request;
@@ -46,7 +52,7 @@ CompileRequest requestFor(const ConformanceCase &test) {
 }
 
 Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
-  Result<DrawSpace> space = compilerSpace(choice.arch);
+  Result<DrawSpace> space = compilerSpace(choice.arch, choice.fixed);
   if (!space)
     return tl::unexpected(space.error());
   int first = choice.only >= 0 ? choice.only : 0;
@@ -66,8 +72,10 @@ Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
       return tl::unexpected(axes.error());
     CheckItem item;
     item.test = drawCase(*program, axes->selects, choice.seed, draw);
-    item.repeat = fmt::format("--random {} --seed {} --random-only {}: {}", choice.draws,
-                              choice.seed, draw, describe(item.test));
+    std::string fixed = shortText(choice.fixed);
+    std::string config = fixed == "default" ? "" : fmt::format(" --config \"{}\"", fixed);
+    item.repeat = fmt::format("--random {} --seed {}{} --random-only {}: {}", choice.draws,
+                              choice.seed, config, draw, describe(item.test));
     items.push_back(std::move(item));
   }
   return items;

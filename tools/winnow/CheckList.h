@@ -20,9 +20,13 @@ struct RandomChoice {
   uint64_t seed = 1;
   int only = -1;    ///< this draw alone
   std::string arch; ///< decides which tunables are served
+  Config fixed;     ///< tunables that every draw has
 };
 /// The draws; Unsupported where this build has no compiler to ask what is served.
 Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice);
+
+/// Whether there are kernels for this; Unsupported or Usage where there are none.
+Status isServed(CompileRequest request, const std::string &arch);
 
 /// One program per item, as the compiler takes it.
 CompileRequest requestFor(const ConformanceCase &test);
