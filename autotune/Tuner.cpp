@@ -75,7 +75,10 @@ private:
     programs[index].prepared = true;
     TuneTask task = programs[index].tasks.front();
     task.key.arch = arch;
-    int jobs = std::max(1, options.jobs / static_cast<int>(options.gpus.size()));
+    int jobs = options.jobs > 0
+                   ? options.jobs
+                   : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    jobs = std::max(1, jobs / static_cast<int>(options.gpus.size()));
     programs[index].candidates =
         std::async(std::launch::async, [this, task, jobs] {
           return compileCandidates(task, compiler, options, jobs, stop,

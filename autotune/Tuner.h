@@ -32,7 +32,7 @@ struct TuneOptions {
   Effort effort = Effort::Quick;
   bool verifyAll = true; ///< compare every candidate with the reference, or only the winner
   std::vector<int> gpus{0};
-  int jobs = 1;                                ///< compiling workers
+  int jobs = 0;                                ///< compiling workers; 0: one per core
   double compileTimeout = 60, runTimeout = 30; ///< seconds
   std::string onlyDevice;                      ///< refuse GPUs of another name; empty: any
   std::string arch;                            ///< empty: the device's own

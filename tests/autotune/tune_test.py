@@ -116,6 +116,16 @@ class TuneTest(unittest.TestCase):
             finished += 1
         print(f"{killed} kills, {finished} sweeps", file=sys.stderr)
 
+    def test_every_core_compiles(self):
+        for jobs, words in ((len(os.sched_getaffinity(0)), []), (3, ["--jobs", "3"])):
+            with self.subTest(jobs=jobs):
+                log = self.path / f"compilers{jobs}"
+                self.script(compilers=log.name)
+                code, _, err = self.run_tune(self.specs(1), "--db", f"jobs{jobs}.jsonl", *words)
+                self.assertEqual(code, 0, err)
+                compilations = log.read_text().split()
+                self.assertEqual(len(set(compilations)), min(jobs, len(compilations)))
+
     def test_shards_share_the_tasks(self):
         specs = self.specs(7)
         for shard in range(3):

@@ -40,6 +40,7 @@ Result<ConformanceCase> parseCase(const json &entry) {
   test.givenIds = entry.value("given_ids", false);
   test.large = entry.value("large", false);
   test.rows = entry.value("rows", 96);
+  test.leastRecall = entry.value("least_recall", 0.0);
   test.seed = entry.value("seed", 1);
   return test;
 }
@@ -60,6 +61,8 @@ public:
       queryDeviation = deviationFor(8);
     else if (test.data == "huge")
       queryDeviation = deviationFor(40);
+    else if (isIid)
+      queryDeviation = 1;
   }
 
   void queries(std::vector<uint16_t> &q, size_t elements) const {
@@ -75,9 +78,9 @@ public:
     reference::parallelFor(end - begin, options, [&](size_t t) {
       for (size_t i = 0; i < width; ++i) {
         size_t topic = test.data == "ties" ? 0 : 1 + t / 40;
-        double value = randomNormal(test.seed * 16 + 2, topic * width + i);
+        double value = isIid ? 0 : randomNormal(test.seed * 16 + 2, topic * width + i);
         if (test.data != "ties")
-          value += kNoise * randomNormal(test.seed * 16 + 3, (begin + t) * width + i);
+          value += (isIid ? 1 : kNoise) * randomNormal(test.seed * 16 + 3, (begin + t) * width + i);
         k[(begin + t) * width + i] = reference::toWord(value * keyFactor, test.spec.dtype);
       }
     });
@@ -101,6 +104,7 @@ private:
   static constexpr double kNoise = 0.7;
   const ConformanceCase &test;
   reference::Options options;
+  bool isIid = test.data == "iid";
   double queryDeviation = 1.5, keyFactor = 1;
 };
 

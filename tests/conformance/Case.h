@@ -15,13 +15,17 @@ struct ConformanceCase {
   Config config;                              ///< tunables, for implementations that have them
   std::vector<std::pair<int, int>> sequences; ///< (query tokens, key tokens)
   /// "normal": keys with topics; "wide", "sigma8" and "huge": the same with larger logits (of
-  /// deviation 8 and 40 in the last two, whatever the scale); "ties": all keys of a head
+  /// deviation 8 and 40 in the last two, whatever the scale); "iid": independent normal numbers,
+  /// whose block scores are nearly alike; "ties": all keys of a head
   /// alike, so that only the tie rule decides; "poison": sequences of NaN and infinity without
   /// queries stand between the real ones.
   std::string data = "normal";
   bool givenIds = false; ///< attention alone, over adversarial ids
   bool large = false;    ///< needs many GB: only when asked for
   int rows = 96;         ///< rows compared with the reference
+  /// Least share of the blocks selected by score that agree with the reference on summaries that
+  /// are not rounded; 0: not asked for.
+  double leastRecall = 0;
   uint64_t seed = 1;
 };
 

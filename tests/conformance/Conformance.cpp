@@ -34,17 +34,27 @@ Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
     reference::Selection expected = reference::select(*method, inputs.problem, options);
     result.selection = reference::compareSelection(*method, inputs.problem, expected, ids,
                                                    tolerance, test.data == "ties");
+    if (test.leastRecall > 0) {
+      options.exactWindows = true;
+      result.free = reference::countFreePicks(
+          *method, inputs.problem, reference::select(*method, inputs.problem, options), ids);
+      options.exactWindows = false;
+    }
   }
   // Attention is judged over the picks that were made, so that an accepted tie is not counted as an
   // output error.
   reference::Attention expected = reference::attend(*method, inputs.problem, ids, options);
   result.output =
       reference::compareOutput(inputs.problem, expected, answer->out.data(), answer->lse.data());
-  result.passed = result.selection.wrong == 0 && result.output.withinBars();
+  result.passed = result.selection.wrong == 0 && result.output.withinBars() &&
+                  result.free.recall() >= test.leastRecall;
   result.text = result.output.text();
   if (result.selection.picks)
     result.text += fmt::format(", {} wrong picks of {} ({} ties)", result.selection.wrong,
                                result.selection.picks, result.selection.ties);
+  if (test.leastRecall > 0)
+    result.text += fmt::format(", {:.5f} of {} blocks chosen by score as on exact windows",
+                               result.free.recall(), result.free.expected);
   if (!result.selection.first.empty())
     result.text += "; first: " + result.selection.first;
   return result;

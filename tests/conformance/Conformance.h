@@ -25,6 +25,7 @@ using AxesReader =
 struct CaseResult {
   reference::SelectionReport selection;
   reference::OutputReport output;
+  reference::FreePicks free; ///< where the case asks for a recall
   bool passed = false;
   std::string text; ///< one line: figures, and the first fault where there is one
 };

@@ -3,8 +3,8 @@
 # `winnow` tool. Files in the folder are resumed, so several runs (also on several machines of one kind) finish a sweep:
 # all parts together take about 25 minutes on an H200 with 16 cores.
 #   tests/gpu/tune.sh [path of winnow] [folder for the tuned files]
-# Variables: PARTS (default: bars full quick proxy_80 proxy_89), BOX (seconds for everything, 570), PROXY_SEQ (lengths of
-# the proxies, 16384; with 131072 they take five times as long).
+# Variables: PARTS (default: bars full quick proxy_80 proxy_89), BOX (seconds for everything, 570), GPUS (0; e.g. 0-3),
+# PROXY_SEQ (lengths of the proxies, 16384; with 131072 they take five times as long).
 #   bars       a quick and a full sweep of one spec, timed: 15 and 90 s are allowed. Where the first one fails, the
 #              rest would too, and is left out
 #   full       autotune/db/models.json       quick  autotune/db/specs.json, into h200.jsonl
@@ -15,7 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 winnow=${1:-$here/../../build/bin/winnow}
 out=${2:-/tmp/winnow-tune}
 db=$here/../../autotune/db
-PARTS=${PARTS:-bars full quick proxy_80 proxy_89} BOX=${BOX:-570} PROXY_SEQ=${PROXY_SEQ:-16384}
+PARTS=${PARTS:-bars full quick proxy_80 proxy_89} BOX=${BOX:-570} GPUS=${GPUS:-0} PROXY_SEQ=${PROXY_SEQ:-16384}
 mkdir -p "$out"
 # Where the driver keeps what it compiled from PTX: compiling processes fill it for the one that measures.
 export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-$out/driver-cache} CUDA_CACHE_MAXSIZE=4294967296
@@ -30,7 +30,7 @@ sweep() { # name, file, words of winnow tune...
     return 1
   fi
   # SIGINT ends a sweep after its present launch; what is finished stays in the file.
-  timeout -s INT -k 20 "$left" "$winnow" tune "$@" --db "$out/$file" --resume >"$out/$name.txt" 2>"$out/$name.err" || code=$?
+  timeout -s INT -k 20 "$left" "$winnow" tune "$@" --gpus "$GPUS" --db "$out/$file" --resume >"$out/$name.txt" 2>"$out/$name.err" || code=$?
   ((code)) && failed=1
   printf '%s  %-9s %4d s  %s\n' "$( ((code)) && echo "exit $code" || echo "done")" "$name" $((SECONDS - began)) \
     "$(grep -h 'tasks done,' "$out/$name.err" | tail -n 1)"

@@ -159,6 +159,23 @@ SelectionReport compareSelection(const Method &method, const Problem &problem,
   return report;
 }
 
+FreePicks countFreePicks(const Method &method, const Problem &problem, const Selection &expected,
+                         const int32_t *ids) {
+  FreePicks picks;
+  for (size_t i = 0; i < expected.rows.size(); ++i)
+    for (int head = 0; head < expected.selectHeads; ++head) {
+      const int row = expected.rows[i], position = placeOf(problem, row).position;
+      const int32_t *got =
+          ids + (static_cast<size_t>(head) * problem.totalQ() + row) * problem.topk;
+      for (int32_t b : expected.at(head, i).ids)
+        if (!isForced(method, problem, position, b)) {
+          picks.expected++;
+          picks.found += std::count(got, got + problem.topk, b);
+        }
+    }
+  return picks;
+}
+
 static void noteLse(double error, double bound, OutputReport &report) {
   report.lseError = std::max(report.lseError, error);
   report.lseExcess = std::max(report.lseExcess, error / bound);

@@ -26,6 +26,14 @@ SelectionReport compareSelection(const Method &method, const Problem &problem,
                                  const Selection &expected, const int32_t *ids,
                                  double tolerance = 1.0 / 256, bool strictTies = false);
 
+/// Blocks that were selected by score, not forced, and how many of them are in `ids`.
+struct FreePicks {
+  long expected = 0, found = 0;
+  double recall() const { return expected ? double(found) / double(expected) : 1; }
+};
+FreePicks countFreePicks(const Method &method, const Problem &problem, const Selection &expected,
+                         const int32_t *ids);
+
 struct OutputReport {
   double maxError = 0;   ///< largest |out - fp64|
   double plainError = 0; ///< the same of plain 16-bit arithmetic

@@ -22,6 +22,7 @@ TEST(Bench, jsonBecomesATable) {
       tool.run({"bench", "prefill", "--seq", "2048,5000", "--topk", "8,16", "--overlap", "1,32",
                 "--rows", "0", "--rounds", "3", "--dense", "--peer", "other@5000=3", "--json"});
   ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  EXPECT_EQ(outcome.err.find("could not begin"), std::string::npos) << outcome.err;
   auto run = nlohmann::json::parse(outcome.out, nullptr, false);
   ASSERT_TRUE(run.is_object()) << outcome.out;
   // Two lengths and two budgets of select, whole and twice attend; dense once for each length.
@@ -55,6 +56,15 @@ TEST(Bench, wrongResultsAreFound) {
     EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
     EXPECT_NE(outcome.out.find("WRONG"), std::string::npos) << outcome.out;
   }
+}
+
+TEST(Check, compilesInSeveralProcesses) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  Outcome outcome = tool.run({"check", "--device", "cuda", "--filter", "^(group_2|topk_1)$"});
+  EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
+  EXPECT_NE(outcome.err.find("compiled 2 of 2 programs"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find("could not begin"), std::string::npos) << outcome.err;
 }
 
 TEST(Bench, refusesBadInput) {

@@ -3,6 +3,7 @@
 #include "tests/tools/ToolRunner.h"
 #include "tools/winnow/Npy.h"
 #include <algorithm>
+#include <fmt/format.h>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -57,6 +58,30 @@ TEST(Check, drawsAreTheSameEveryTime) {
   EXPECT_NE(many.out.find(one.out), std::string::npos) << one.out;
   EXPECT_NE(tool.run({"check", "--random", "40", "--seed", "6", "--list"}).out, many.out);
   EXPECT_EQ(tool.run({"check", "--random", "40", "--random-only", "40", "--list"}).exitCode, 2);
+}
+
+TEST(Check, givesEveryCaseTheTunablesOfConfig) {
+  ToolRunner tool;
+  const std::vector<std::string> fused = {"check",    "--arch",       "sm_90a",
+                                          "--config", "score_form=2", "--list"};
+  Outcome all = tool.run({"check", "--list"}), some = tool.run(fused);
+  ASSERT_EQ(some.exitCode, 0) << some.err;
+  auto count = [](const Outcome &o) { return std::count(o.out.begin(), o.out.end(), '\n'); };
+  EXPECT_GT(count(some), 20);
+  EXPECT_NE(some.err.find(fmt::format("{} cases are left out", count(all) - count(some))),
+            std::string::npos)
+      << some.err;
+  std::vector<std::string> drawn = fused;
+  drawn.insert(drawn.end(), {"--random", "24"});
+  Outcome draws = tool.run(drawn);
+  EXPECT_EQ(count(draws), 24);
+  size_t found = 0;
+  for (size_t at = 0; (at = draws.out.find("score_form=2 score_tokens", at)) != std::string::npos;
+       ++at)
+    ++found;
+  EXPECT_EQ(found, 24u);
+  EXPECT_EQ(tool.run({"check", "--list", "--config", "score_form=7"}).exitCode, 2);
+  EXPECT_EQ(tool.run({"check", "--list", "--config", "no_such_tunable=1"}).exitCode, 2);
 }
 
 TEST(Check, preparesWithoutAGpu) {

@@ -97,14 +97,18 @@ public:
     WINNOW_TRY(bench, BenchDevice::open(device));
     const Target *own = nullptr;
     WINNOW_TRY(own, targetForDevice(bench->info().major, bench->info().minor));
-    if (flags.arch.empty())
+    std::vector<std::string> helperFlags{"--prepare"};
+    if (flags.arch.empty()) {
       flags.arch = own->arch;
+      helperFlags.insert(helperFlags.end(), {"--arch", flags.arch});
+    }
     if (peak <= 0)
       peak = own->tensorTflops;
     WINNOW_CHECK(readFlags());
     std::vector<CompileRequest> all;
     WINNOW_TRY(all, everyRequest());
-    preparePrograms(all, cache, {});
+    if (PrepareReport report = preparePrograms(all, cache, {}, helperFlags); report.helpersFailed)
+      say(fmt::format("{} compiling processes could not begin", report.helpersFailed));
     if (!session.json)
       fmt::print("{}, {}; {}; floor: useful operations at {} TFLOP/s\n", bench->info().name,
                  bench->driverText(), programText(), peak);

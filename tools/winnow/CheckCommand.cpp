@@ -102,7 +102,7 @@ public:
     if (part)
       takePart();
     if (backend->isGpu())
-      tell(preparePrograms(requests(backend->arch()), cache, {}));
+      tell(preparePrograms(requests(backend->arch()), cache, {}, helperFlags(backend->arch())));
     double began = now();
     bool serial = std::any_of(items.begin(), items.end(),
                               [](const CheckItem &item) { return item.test.large; });
@@ -211,6 +211,14 @@ private:
     return list;
   }
 
+  /// What makes a copy of this process one that only compiles.
+  std::vector<std::string> helperFlags(const std::string &arch) const {
+    std::vector<std::string> words{"--prepare"};
+    if (options.arch.empty())
+      words.insert(words.end(), {"--arch", arch});
+    return words;
+  }
+
   /// --prepare: everything that a run would compile, without a device.
   Status prepare() {
     Result<const Target *> target = findTarget(options.arch);
@@ -245,6 +253,8 @@ private:
   }
 
   void tell(const PrepareReport &report) {
+    if (report.helpersFailed)
+      say(fmt::format("{} compiling processes could not begin", report.helpersFailed));
     if (report.programs > report.cached)
       say(fmt::format("compiled {} of {} programs in {:.1f} s", report.programs - report.cached,
                       report.programs, report.seconds));
@@ -268,6 +278,8 @@ private:
         line["wrong_picks"] = result->selection.wrong;
         line["ties"] = result->selection.ties;
         line["picks"] = result->selection.picks;
+        if (result->free.expected)
+          line["recall"] = result->free.recall();
       }
       object["cases"].push_back(std::move(line));
       return;

@@ -129,8 +129,12 @@ PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache
     for (int i = 0; i < helpers; ++i)
       if (pid_t child = startHelper(i, helpers, helperFlags))
         children.push_back(child);
-  for (pid_t child : children)
-    ::waitpid(child, nullptr, 0);
+  for (pid_t child : children) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    report.helpersFailed +=
+        WIFEXITED(status) && WEXITSTATUS(status) == static_cast<int>(ErrorKind::Usage);
+  }
   // What helpers left: programs that do not compile, to learn why, and those that others are at.
   for (const Missing &one : compileFree(missing, first, cache, report.failures))
     if (Result<ObtainedProgram> program = obtainProgram(*one.request, cache); !program)

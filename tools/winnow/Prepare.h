@@ -17,6 +17,7 @@ struct Part {
 
 struct PrepareReport {
   int programs = 0, cached = 0; ///< different programs, and those that were in the cache before
+  int helpersFailed = 0; ///< helper processes that could not begin: the others did their part
   double seconds = 0;
   std::vector<std::string> failures; ///< one sentence per program that does not compile
 };

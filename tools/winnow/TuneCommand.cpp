@@ -318,8 +318,6 @@ private:
 
   void completeOptions() {
     options.verifyAll = verify == "all";
-    if (options.jobs == 0)
-      options.jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
     options.scratch = database + ".work";
     options.date = today();
     options.code = generatorIdentity();
