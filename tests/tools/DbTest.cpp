@@ -110,7 +110,29 @@ TEST_F(Db, F12F13VerifyListsEveryFault) {
   EXPECT_EQ(tool.run({"db", "verify", "good.jsonl"}).exitCode, 0);
 }
 
+/// What is shipped was measured, checked, and is no slower than the default; and it is found.
+TEST_F(Db, shippedMeasurementsAnswer) {
+  TuningLines lines = parseTuningLines(contentOf(WINNOW_H200_DATABASE));
+  EXPECT_TRUE(lines.faults.empty()) << lines.faults.front();
+  EXPECT_GE(lines.records.size(), 24u * 6 + 3 * 6 - 6); // specs.json and models.json, which share 6
+  for (const TuningRecord &r : lines.records) {
+    EXPECT_EQ(r.origin, "measured");
+    EXPECT_EQ(r.verified, "all") << r.key.text();
+    EXPECT_LE(r.ms, r.defaultMs) << r.key.text();
+    EXPECT_TRUE(r.low <= r.ms && r.ms <= r.high && r.floorMs < r.ms) << r.key.text();
+    EXPECT_TRUE(r.rounds >= 5 && r.clockMhz > 0 && r.watts > 0 && r.tried > 4) << r.key.text();
+  }
+  json answer = jsonOf({"db", "lookup", WINNOW_TEST_METHOD, "--arch", "sm_90a", "--device-name",
+                        "NVIDIA H200", "--tokens", "131072", "--overlap", "32"})["sm_90a"];
+  EXPECT_EQ(answer["attend"]["rung"], "exact");
+  EXPECT_EQ(answer["select"]["rung"], "exact");
+}
+
 TEST_F(Db, importsForTheLookUpOfEveryCommand) {
+  // What is shipped for this problem gives way to more effort.
+  TuningRecord best = record("attend", "attend_stages=3");
+  best.effort = "exhaustive";
+  attend = recordLine(best);
   TuningTrial trial;
   trial.key = record("attend", "").key;
   trial.outcome = "best";

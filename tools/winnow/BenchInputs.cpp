@@ -270,6 +270,8 @@ double scoreOperations(const reference::Method &method, const reference::Problem
   double summaries = 0;
   for (int row = 0; row < problem.totalQ(); ++row) {
     int seen = placeOf(problem, row).position + 1;
+    if ((seen - 1) / problem.block < problem.topk)
+      continue; // takes every block: nothing to score
     auto visible = [&](int window, int stride) {
       return seen < window ? 0 : (seen - window) / stride + 1;
     };

@@ -39,7 +39,8 @@ HostArray<int32_t> overlappingIds(const reference::Method &method,
 /// Floating-point operations of attention over min(topk, causal) blocks with the own one among them
 /// (4 per query head, key and channel); over every key where the method selects nothing.
 double attendOperations(const reference::Method &method, const reference::Problem &problem);
-/// The same of scoring: 2 per query head, visible summary and channel.
+/// The same of scoring: 2 per query head, visible summary and channel, of the tokens that have more
+/// causal blocks than they select.
 double scoreOperations(const reference::Method &method, const reference::Problem &problem);
 
 } // namespace winnow
