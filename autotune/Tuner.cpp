@@ -21,8 +21,8 @@ public:
         const std::function<void(const TuneProgress &)> &tell)
       : compiler(compiler), options(options), file(file), stop(stop), tell(tell) {
     progress.total = static_cast<int>(tasks.size());
-    for (const TuneTask &task : tasks) { // tasks of one program share its candidates
-      std::string name = task.key.phase + task.key.method + task.key.spec.text();
+    for (const TuneTask &task : tasks) {
+      std::string name = programOf(task);
       auto it = std::find_if(programs.begin(), programs.end(),
                              [&](const Program &p) { return p.name == name; });
       if (it == programs.end()) {
@@ -227,6 +227,10 @@ private:
 };
 
 } // namespace
+
+std::string programOf(const TuneTask &task) {
+  return task.key.phase + task.key.method + task.key.spec.text();
+}
 
 Result<TuneReport> tune(const std::vector<TuneTask> &tasks, const TuneCompiler &compiler,
                         const TuneOptions &options, TuningFile &file, const std::atomic<bool> &stop,

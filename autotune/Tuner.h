@@ -28,6 +28,9 @@ struct TuneTask {
   TuningKey key;
 };
 
+/// The same for tasks that share a program, and so its candidates.
+std::string programOf(const TuneTask &task);
+
 struct TuneOptions {
   Effort effort = Effort::Quick;
   bool verifyAll = true; ///< compare every candidate with the reference, or only the winner

@@ -135,6 +135,13 @@ class TuneTest(unittest.TestCase):
         self.assertEqual([len(s) for s in shards], [3, 2, 2])
         self.assertEqual(len(shards[0] + shards[1] + shards[2]), 7)
 
+    def test_shards_take_whole_programs(self):
+        grid = {"method": "infllm_v2", "phase": "attend", "topk": [16, 32, 64], "seq": [2048, 4096], "overlap": [1, 32]}
+        (self.path / "specs.json").write_text(json.dumps([grid]))
+        kept = [self.run_tune("specs.json", "--list", "--shard", f"{shard}/3")[1].splitlines() for shard in range(3)]
+        self.assertEqual([len(lines) for lines in kept], [4, 4, 4])
+        self.assertEqual([len({line.split("]")[0] for line in lines}) for lines in kept], [1, 1, 1])
+
     def test_one_signal_sent_twice_is_one(self):
         # As `timeout` does, to the process and to its group.
         specs = self.specs(4)

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fmt/format.h>
+#include <map>
 #include <sstream>
 #include <thread>
 #include <unistd.h>
@@ -48,6 +49,20 @@ Result<std::vector<int>> parseGpus(const std::string &text) {
   if (gpus.empty())
     return fail(ErrorKind::Usage, "--gpus names no GPU");
   return gpus;
+}
+
+/// Programs are dealt out whole, so that no two hosts compile the same candidates; where there are
+/// fewer of them than hosts, single tasks are.
+std::vector<TuneTask> tasksOf(const Part &part, const std::vector<TuneTask> &tasks) {
+  std::map<std::string, size_t> programs; // by name, numbered in order of appearance
+  for (const TuneTask &task : tasks)
+    programs.emplace(programOf(task), programs.size());
+  const bool whole = static_cast<int>(programs.size()) >= part.count;
+  std::vector<TuneTask> kept;
+  for (size_t i = 0; i < tasks.size(); ++i)
+    if (static_cast<int>((whole ? programs.at(programOf(tasks[i])) : i) % part.count) == part.index)
+      kept.push_back(tasks[i]);
+  return kept;
 }
 
 std::vector<std::string> splitWords(const std::string &text) {
@@ -173,7 +188,9 @@ public:
                     "Seconds for one request to the GPU's process")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
-    command.add_option("--shard", shard, "I/N: only every N-th task, beginning with I (from 0)");
+    command.add_option("--shard", shard,
+                       "I/N: only every N-th program, or task where there are fewer "
+                       "programs than N, beginning with I (from 0)");
     command.add_option("--arch", options.arch,
                        "Code for another architecture than the device's own");
     command.add_flag("--ptx", options.ptx, "With --arch: PTX, compiled by the driver");
@@ -207,13 +224,8 @@ public:
     }
     std::vector<TuneTask> tasks;
     WINNOW_TRY(tasks, makeTasks());
-    if (part) {
-      std::vector<TuneTask> kept;
-      for (size_t i = 0; i < tasks.size(); ++i)
-        if (static_cast<int>(i % part->count) == part->index)
-          kept.push_back(tasks[i]);
-      tasks = std::move(kept);
-    }
+    if (part)
+      tasks = tasksOf(*part, tasks);
     if (listOnly) {
       for (const TuneTask &task : tasks)
         fmt::print("{} {} [{}] tokens={} overlap={}\n", task.key.phase, task.key.method,
