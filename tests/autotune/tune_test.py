@@ -117,14 +117,14 @@ class TuneTest(unittest.TestCase):
         print(f"{killed} kills, {finished} sweeps", file=sys.stderr)
 
     def test_every_core_compiles(self):
-        for jobs, words in ((len(os.sched_getaffinity(0)), []), (3, ["--jobs", "3"])):
+        for jobs, words in ((os.cpu_count(), []), (3, ["--jobs", "3"])):
             with self.subTest(jobs=jobs):
                 log = self.path / f"compilers{jobs}"
                 self.script(compilers=log.name)
                 code, _, err = self.run_tune(self.specs(1), "--db", f"jobs{jobs}.jsonl", *words)
                 self.assertEqual(code, 0, err)
-                compilations = log.read_text().split()
-                self.assertEqual(len(set(compilations)), min(jobs, len(compilations)))
+                processes = len(set(log.read_text().split()))
+                self.assertTrue(min(2, jobs) <= processes <= jobs, processes)
 
     def test_shards_share_the_tasks(self):
         specs = self.specs(7)
@@ -136,11 +136,17 @@ class TuneTest(unittest.TestCase):
         self.assertEqual(len(shards[0] + shards[1] + shards[2]), 7)
 
     def test_shards_take_whole_programs(self):
-        grid = {"method": "infllm_v2", "phase": "attend", "topk": [16, 32, 64], "seq": [2048, 4096], "overlap": [1, 32]}
+        grid = {"method": "infllm_v2", "topk": [36, 48, 64, 96], "seq": [2048, 4096], "overlap": [1, 32]}
         (self.path / "specs.json").write_text(json.dumps([grid]))
-        kept = [self.run_tune("specs.json", "--list", "--shard", f"{shard}/3")[1].splitlines() for shard in range(3)]
-        self.assertEqual([len(lines) for lines in kept], [4, 4, 4])
-        self.assertEqual([len({line.split("]")[0] for line in lines}) for lines in kept], [1, 1, 1])
+        for count in (2, 3, 4):
+            seen = collections.Counter()
+            for shard in range(count):
+                out = self.run_tune("specs.json", "--list", "--shard", f"{shard}/{count}")[1]
+                lines = [line.split(" tokens=")[0] for line in out.splitlines()]
+                self.assertIn(len(lines), range(24 // count - 2, 24 // count + 3))
+                seen.update(set(lines))
+            self.assertEqual(set(seen.values()), {1}, "a program is in two shards")
+            self.assertEqual(len(seen), 8)
 
     def test_one_signal_sent_twice_is_one(self):
         # As `timeout` does, to the process and to its group.

@@ -91,6 +91,41 @@ TEST(Conformance, faultsAreFound) {
   }
 }
 
+/// A selection whose picks all count as ties is judged by its recall alone.
+TEST(Conformance, recallIsAskedFor) {
+  ConformanceCase test;
+  test.name = "iid", test.method = "infllm_v2", test.data = "iid";
+  test.spec.heads = 4, test.spec.kvHeads = 1, test.spec.headDim = 64, test.spec.topk = 12;
+  test.spec.params = {{"local", "3"}};
+  test.sequences = {{40, 2048}};
+  test.leastRecall = 0.95;
+  const double everythingTies = 1e9;
+  auto result = runCase(test, axes, reference64, everythingTies);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_TRUE(result->passed) << result->text;
+  EXPECT_EQ(result->free.expected, 40 * 8); // the first block and the last three are forced
+  // One pick of each row moves to the next block, where that one was not picked.
+  auto moved = [](const ConformanceCase &inner, const CaseInputs &inputs) {
+    Result<CaseAnswer> answer = reference64(inner, inputs);
+    for (size_t row = 0; row < answer->ids.size(); row += inner.spec.topk)
+      for (int32_t *id = &answer->ids[row + 1]; id < &answer->ids[row + 8]; ++id)
+        if (id[1] > id[0] + 1) {
+          ++*id;
+          break;
+        }
+    return answer;
+  };
+  result = runCase(test, axes, moved, everythingTies);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->selection.wrong, 0) << result->text;
+  EXPECT_FALSE(result->passed) << result->text;
+  EXPECT_NEAR(result->free.recall(), 7.0 / 8, 0.01);
+  test.givenIds = true; // nothing was chosen by score: no recall is no pass
+  result = runCase(test, axes, reference64, everythingTies);
+  ASSERT_TRUE(result);
+  EXPECT_FALSE(result->passed) << result->text;
+}
+
 /// A compiler that serves one head dimension and one tunable.
 DrawSpace smallSpace() {
   DrawSpace space;

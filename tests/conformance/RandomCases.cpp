@@ -141,6 +141,7 @@ std::pair<int, int> drawSequence(Draw &draw, int block, int limitK, int limitQ) 
 Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int index) {
   constexpr int attempts = 2000, configs = 8;
   Draw draw(seed, static_cast<uint64_t>(index) * 2);
+  std::string reason = "there is no method";
   for (int attempt = 0; attempt < attempts && !space.methods.empty(); ++attempt) {
     const DrawSpace::Method &method = drawMethod(draw, space);
     DrawnProgram program{method.name, drawSpec(draw), Config()};
@@ -154,9 +155,11 @@ Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int inde
                                  served.error().kind == ErrorKind::Usage);
       if (!refused)
         return program;
+      reason = served.error().message;
     }
   }
-  return fail(ErrorKind::Unsupported, "no random spec that was drawn is served by this build");
+  return fail(ErrorKind::Unsupported,
+              "no random spec that was drawn is served by this build: " + reason);
 }
 
 ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t seed, int index) {

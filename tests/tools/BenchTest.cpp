@@ -22,7 +22,7 @@ TEST(Bench, jsonBecomesATable) {
       tool.run({"bench", "prefill", "--seq", "2048,5000", "--topk", "8,16", "--overlap", "1,32",
                 "--rows", "0", "--rounds", "3", "--dense", "--peer", "other@5000=3", "--json"});
   ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
-  EXPECT_EQ(outcome.err.find("could not begin"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find("could not do"), std::string::npos) << outcome.err;
   auto run = nlohmann::json::parse(outcome.out, nullptr, false);
   ASSERT_TRUE(run.is_object()) << outcome.out;
   // Two lengths and two budgets of select, whole and twice attend; dense once for each length.
@@ -64,7 +64,30 @@ TEST(Check, compilesInSeveralProcesses) {
   Outcome outcome = tool.run({"check", "--device", "cuda", "--filter", "^(group_2|topk_1)$"});
   EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
   EXPECT_NE(outcome.err.find("compiled 2 of 2 programs"), std::string::npos) << outcome.err;
-  EXPECT_EQ(outcome.err.find("could not begin"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find("could not do"), std::string::npos) << outcome.err;
+}
+
+TEST(Check, runsAndPreparesWhatItWasTold) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  auto programs = [&] {
+    Outcome list = tool.run({"cache", "ls", "--json"});
+    return nlohmann::json::parse(list.out, nullptr, false)["entries"];
+  };
+  // One program, of the tunables that were named: the recorded case runs with them as well.
+  tool.run({"check", "--device", "cuda", "--filter", "^recorded_t1500$", "--recorded",
+            WINNOW_RECORDED, "--method", "infllm_v2", "--config", "attend_stages=3"});
+  ASSERT_EQ(programs().size(), 1u) << programs();
+  EXPECT_NE(programs().dump().find("attend_stages=3"), std::string::npos) << programs();
+  // Half of two programs, by helper processes too.
+  tool.run({"check", "--device", "cuda", "--filter", "^(group_2|topk_1)$", "--part", "0/2"});
+  EXPECT_EQ(programs().size(), 2u) << programs();
+}
+
+TEST(Check, tunablesAreForGpus) {
+  ToolRunner tool;
+  Outcome outcome = tool.run({"check", "--device", "cpu", "--config", "attend_stages=3"});
+  EXPECT_EQ(outcome.exitCode, 2);
 }
 
 TEST(Bench, refusesBadInput) {

@@ -71,8 +71,7 @@ public:
         ->capture_default_str();
     command.add_flag("--prepare", prepareOnly,
                      "Compile for --arch into the cache and stop; needs no GPU");
-    command.add_option("--part", part, "I/N: with --prepare, compile only this part")
-        ->take_last()
+    command.add_option("--helper", helper, "I/N: begin in this part, as a helper process")
         ->group("");
   }
 
@@ -107,8 +106,7 @@ public:
     WINNOW_CHECK(readFlags());
     std::vector<CompileRequest> all;
     WINNOW_TRY(all, everyRequest());
-    if (PrepareReport report = preparePrograms(all, cache, {}, helperFlags); report.helpersFailed)
-      say(fmt::format("{} compiling processes could not begin", report.helpersFailed));
+    preparePrograms(all, cache, {}, helperFlags);
     if (!session.json)
       fmt::print("{}, {}; {}; floor: useful operations at {} TFLOP/s\n", bench->info().name,
                  bench->driverText(), programText(), peak);
@@ -145,8 +143,7 @@ private:
     WINNOW_CHECK(readFlags());
     std::vector<CompileRequest> all;
     WINNOW_TRY(all, everyRequest());
-    std::optional<Part> share = Part::parse(part);
-    PrepareReport report = preparePrograms(all, cache, share);
+    PrepareReport report = preparePrograms(all, cache, Part::parse(helper));
     say(fmt::format("{} programs, {} were in the cache, {:.1f} s", report.programs, report.cached,
                     report.seconds));
     if (!report.failures.empty())
@@ -357,7 +354,7 @@ private:
 
   Session &session;
   ProgramFlags flags;
-  std::string tuned = "off", what, seq = "131072", overlap = "32", topk = "96", part;
+  std::string tuned = "off", what, seq = "131072", overlap = "32", topk = "96", helper;
   std::vector<std::string> variants, peerTexts;
   bool ptx = false, dense = false, prepareOnly = false;
   int device = 0, rounds = 20, rows = 24;

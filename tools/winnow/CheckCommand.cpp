@@ -57,6 +57,8 @@ public:
         .add_option("--part", partText,
                     "I/N: this part of the cases alone, for several processes side by side")
         ->take_last();
+    command.add_option("--helper", helperText, "I/N: begin in this part, as a helper process")
+        ->group("");
   }
 
   Status run() {
@@ -92,6 +94,8 @@ public:
       return tl::unexpected(opened.error());
     backend = std::move(*opened);
     say("on " + backend->description());
+    if (!backend->isGpu() && !configText.empty())
+      return fail(ErrorKind::Usage, "--config is for GPUs: the CPU's kernels have no tunables");
     // What is served does not depend on the CPU; its draws are those of the plainest architecture.
     choice.arch = backend->isGpu() ? backend->arch() : targets().front().arch;
     if (choice.draws > 0)
@@ -165,10 +169,13 @@ private:
     std::string reason;
     for (CheckItem &item : items) {
       item.test.config = withFixed(item.test.config, choice.fixed);
-      if (Status served = isServed(requestFor(item.test), choice.arch); served)
-        kept.push_back(std::move(item));
-      else
+      Status served = isServed(requestFor(item.test), choice.arch);
+      bool refused = !served && (served.error().kind == ErrorKind::Unsupported ||
+                                 served.error().kind == ErrorKind::Usage);
+      if (refused)
         reason = served.error().message;
+      else // a fault is no refusal: the run will tell
+        kept.push_back(std::move(item));
     }
     if (kept.empty())
       return fail(ErrorKind::Usage,
@@ -233,7 +240,9 @@ private:
       return status;
     if (Status status = applyConfig(); !status)
       return status;
-    PrepareReport report = preparePrograms(requests(options.arch), cache, part);
+    if (part)
+      takePart();
+    PrepareReport report = preparePrograms(requests(options.arch), cache, Part::parse(helperText));
     if (session.json)
       fmt::print("{}\n", nlohmann::json{{"programs", report.programs},
                                         {"cached", report.cached},
@@ -253,8 +262,6 @@ private:
   }
 
   void tell(const PrepareReport &report) {
-    if (report.helpersFailed)
-      say(fmt::format("{} compiling processes could not begin", report.helpersFailed));
     if (report.programs > report.cached)
       say(fmt::format("compiled {} of {} programs in {:.1f} s", report.programs - report.cached,
                       report.programs, report.seconds));
@@ -316,7 +323,7 @@ private:
   std::regex pattern;
   bool large = false, listOnly = false, prepareOnly = false;
   RandomChoice choice;
-  std::string partText;
+  std::string partText, helperText;
   std::optional<Part> part;
   std::vector<CheckItem> items;
   std::vector<RecordedCase> recorded;

@@ -98,8 +98,9 @@ Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseIn
 }
 
 Result<CaseResult> CheckRunner::judge(const CheckItem &item, int threads) {
-  auto runner = [this](const ConformanceCase &test, const CaseInputs &inputs) {
-    return answer(test, inputs);
+  // A recorded case runs with the item's tunables too.
+  auto runner = [this, &item](const ConformanceCase &, const CaseInputs &inputs) {
+    return answer(item.test, inputs);
   };
   if (broken)
     return fail(ErrorKind::DeviceFailed, "not run: the device failed before");

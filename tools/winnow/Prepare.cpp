@@ -19,6 +19,8 @@
 namespace winnow {
 namespace {
 
+constexpr int kNotStarted = 127; ///< exit status of a child without its program, as shells have it
+
 /// This process's own command line.
 std::vector<std::string> ownArguments() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
@@ -38,7 +40,7 @@ pid_t startHelper(int index, int count, const std::vector<std::string> &flags) {
   if (words.empty())
     return 0;
   words.insert(words.end(), flags.begin(), flags.end());
-  words.insert(words.end(), {"--part", fmt::format("{}/{}", index, count)});
+  words.insert(words.end(), {"--helper", fmt::format("{}/{}", index, count)});
   std::vector<char *> argv;
   for (std::string &word : words)
     argv.push_back(word.data());
@@ -50,7 +52,7 @@ pid_t startHelper(int index, int count, const std::vector<std::string> &flags) {
     ::dup2(nowhere, 1);
     ::dup2(nowhere, 2);
     ::execv("/proc/self/exe", argv.data());
-    ::_exit(127);
+    ::_exit(kNotStarted);
   }
   return std::max(0, child);
 }
@@ -97,7 +99,7 @@ std::vector<Missing> compileFree(const std::vector<Missing> &missing, size_t fir
 } // namespace
 
 PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache &cache,
-                              const std::optional<Part> &part,
+                              const std::optional<Part> &helper,
                               const std::vector<std::string> &helperFlags) {
   PrepareReport report;
   double began = now();
@@ -117,8 +119,8 @@ PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache
     else
       missing.push_back({&request, *key});
   }
-  const size_t first = part ? missing.size() * part->index / part->count : 0;
-  if (part) {
+  const size_t first = helper ? missing.size() * helper->index / helper->count : 0;
+  if (helper) {
     compileFree(missing, first, cache, report.failures);
     return report;
   }
@@ -127,14 +129,17 @@ PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache
   std::vector<pid_t> children;
   if (helpers > 1 && !cache.options().directory.empty())
     for (int i = 0; i < helpers; ++i)
-      if (pid_t child = startHelper(i, helpers, helperFlags))
-        children.push_back(child);
-  for (pid_t child : children) {
+      children.push_back(startHelper(i, helpers, helperFlags));
+  auto failed = std::count_if(children.begin(), children.end(), [](pid_t child) {
     int status = 0;
-    ::waitpid(child, &status, 0);
-    report.helpersFailed +=
-        WIFEXITED(status) && WEXITSTATUS(status) == static_cast<int>(ErrorKind::Usage);
-  }
+    if (child <= 0 || ::waitpid(child, &status, 0) != child || !WIFEXITED(status))
+      return true;
+    // Programs that do not compile are told below; a helper of a wrong command line never began.
+    int code = WEXITSTATUS(status);
+    return code == kNotStarted || code == static_cast<int>(ErrorKind::Usage);
+  });
+  if (failed > 0)
+    say(fmt::format("{} of {} compiling processes could not do their part", failed, helpers));
   // What helpers left: programs that do not compile, to learn why, and those that others are at.
   for (const Missing &one : compileFree(missing, first, cache, report.failures))
     if (Result<ObtainedProgram> program = obtainProgram(*one.request, cache); !program)

@@ -8,7 +8,7 @@
 
 namespace winnow {
 
-/// Where in the list a helper process begins: at `index` of `count` equal parts.
+/// One of `count` equal parts of a list: what a process does, or where a helper process begins.
 struct Part {
   int index = 0, count = 1;
   /// "2/8"; nothing for another text.
@@ -17,16 +17,15 @@ struct Part {
 
 struct PrepareReport {
   int programs = 0, cached = 0; ///< different programs, and those that were in the cache before
-  int helpersFailed = 0; ///< helper processes that could not begin: the others did their part
   double seconds = 0;
   std::vector<std::string> failures; ///< one sentence per program that does not compile
 };
 
 /// Compiles what the cache lacks, on all cores. Helpers are started with this process's own command
-/// line, `helperFlags` and --part I/N; `part` is set in a helper, which leaves to others what they
-/// are compiling, and returns.
+/// line, `helperFlags` and --helper I/N; `helper` is set in one, which leaves to others what they
+/// are compiling, and returns. Says how many could not begin.
 PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache &cache,
-                              const std::optional<Part> &part,
+                              const std::optional<Part> &helper,
                               const std::vector<std::string> &helperFlags = {"--prepare"});
 
 } // namespace winnow

@@ -14,7 +14,7 @@ namespace winnow {
 namespace {
 
 struct PrepareFlags {
-  std::string path, arch = "sm_80,sm_89,sm_90a", nvrtcPath, part;
+  std::string path, arch = "sm_80,sm_89,sm_90a", nvrtcPath, helper;
   ProgramFlags tuning; ///< of these the ones of addTunedFlags
 };
 
@@ -38,7 +38,7 @@ Status prepare(Session &session, const PrepareFlags &flags) {
   Cache cache;
   if (cache.options().directory.empty())
     return fail(ErrorKind::Usage, "prepare needs a cache directory: set WINNOW_CACHE_DIR or HOME");
-  PrepareReport report = preparePrograms(*requests, cache, Part::parse(flags.part), {});
+  PrepareReport report = preparePrograms(*requests, cache, Part::parse(flags.helper), {});
   if (session.json)
     fmt::print("{}\n", nlohmann::json{{"programs", report.programs},
                                       {"cached", report.cached},
@@ -72,7 +72,7 @@ void addPrepareCommand(CLI::App &app, Session &session) {
       ->capture_default_str();
   flags->tuning.addTunedFlags(*command, /*withHints=*/true);
   command->add_option("--nvrtc", flags->nvrtcPath, "Path of libnvrtc; default: searched");
-  command->add_option("--part", flags->part, "I/N: begin in this part, as a helper process does")
+  command->add_option("--helper", flags->helper, "I/N: begin in this part, as a helper process")
       ->group("");
   setBody(*command, session, [&session, flags] { return prepare(session, *flags); });
 }

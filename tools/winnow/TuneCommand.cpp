@@ -54,14 +54,23 @@ Result<std::vector<int>> parseGpus(const std::string &text) {
 /// Programs are dealt out whole, so that no two hosts compile the same candidates; where there are
 /// fewer of them than hosts, single tasks are.
 std::vector<TuneTask> tasksOf(const Part &part, const std::vector<TuneTask> &tasks) {
-  std::map<std::string, size_t> programs; // by name, numbered in order of appearance
+  std::map<std::string, int> sizes;
   for (const TuneTask &task : tasks)
-    programs.emplace(programOf(task), programs.size());
-  const bool whole = static_cast<int>(programs.size()) >= part.count;
+    sizes[programOf(task)]++;
+  const bool whole = static_cast<int>(sizes.size()) >= part.count;
+  std::map<std::string, size_t> owners;
+  std::vector<int> loads(part.count);
   std::vector<TuneTask> kept;
-  for (size_t i = 0; i < tasks.size(); ++i)
-    if (static_cast<int>((whole ? programs.at(programOf(tasks[i])) : i) % part.count) == part.index)
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    std::string name = whole ? programOf(tasks[i]) : std::to_string(i);
+    auto [owner, isNew] = owners.emplace(name, 0);
+    if (isNew) { // to the host with the least to do so far
+      owner->second = std::min_element(loads.begin(), loads.end()) - loads.begin();
+      loads[owner->second] += whole ? sizes[name] : 1;
+    }
+    if (static_cast<int>(owner->second) == part.index)
       kept.push_back(tasks[i]);
+  }
   return kept;
 }
 
