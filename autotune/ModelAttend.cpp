@@ -18,6 +18,8 @@ constexpr int kCopyBytes = 512, kElementBytes = 2;
 constexpr int kOtherRegisters = 31, kLavishRegisters = 65, kMaskRegisters = 22, kMaskSpills = 17;
 constexpr double kSpillTraffic = 256; ///< bytes of a warp's register, written and read
 constexpr int kFreeForLoads = 8;      ///< registers of two ldmatrix results in flight
+/// Instructions of a rescaling beside one per output: new maxima, factors and sums of two rows.
+constexpr int kRaiseInstructions = 12;
 
 /// Spilled registers of a lane, fitted to 20 kernels that ptxas 13.0 compiled: one for each that is
 /// missing, many more where accumulators have to go.
@@ -41,6 +43,11 @@ struct Sizes {
   }
   double operandLoads() const { return tileBytes() / kCopyBytes; }
   double logits() const { return rowTiles * 16.0 * keys / 32; } ///< of a lane
+  /// Instructions that a warp spends per key tile on rescaling the outputs of its row tiles, each
+  /// token asking for it with `chance`.
+  double raises(double chance) const {
+    return rowTiles * (1 - std::pow(1 - chance, rowTokens)) * (valueDim / 2.0 + kRaiseInstructions);
+  }
   int laneRegisters() const { return rowTiles * (dim / 4 + valueDim / 2 + keys / 2); }
 };
 
@@ -109,6 +116,7 @@ Pipes AttendModel::tileAt(int own) const {
   const double share = std::min(1.0, wanted / loaded), visits = s.warps * wanted;
   const double bytes = loaded * s.tileBytes();
   const double uneven = imbalance(resident * s.warps);
+  const double raises = s.raises(constants.raiseChance);
   constexpr int kSchedulers = DeviceProfile::kSchedulers;
 
   Pipes pipes(constants.norm);
@@ -121,7 +129,7 @@ Pipes AttendModel::tileAt(int own) const {
   pipes.add("issue",
             visits *
                 (s.products() + s.operandLoads() + s.logits() * constants.softmaxInstructions +
-                 2 * spilled + constants.visitClocks / 2) /
+                 2 * spilled + s.rowTiles * constants.visitInstructions + raises) /
                 kSchedulers * uneven);
   pipes.add("L2", (bytes + visits * spilled * kSpillTraffic * spillMissed) /
                       profile.perClock(profile.l2Bandwidth));
@@ -132,8 +140,10 @@ Pipes AttendModel::tileAt(int own) const {
 
   // Latencies; blocks of threads that share a multiprocessor hide each other's.
   pipes.add("producers", loaded * s.operandLoads() * constants.copyClocks / s.producers / resident);
-  pipes.add("ring", loaded * constants.loadedLatency * profile.latency / std::max(1, s.stages - 1) /
-                        resident);
+  // A stage's data come one latency and one transfer after it is free, while the others are used.
+  const double refill = constants.loadedLatency * profile.latency +
+                        s.tileBytes() / profile.perClock(profile.l2Bandwidth);
+  pipes.add("ring", loaded * refill / std::max(1, s.stages - 1) / resident);
   // A stage is free when its last reader is done, so warps wait for the one that wants most of
   // what the ring holds: the mean share plus what the luckiest of them exceeds it by.
   const double held = std::max(1.0, static_cast<double>(s.stages) / s.tilesPerBlock);
@@ -142,8 +152,8 @@ Pipes AttendModel::tileAt(int own) const {
   const double exposed =
       constants.exposedLoadClocks * (1 - static_cast<double>(free) / kFreeForLoads);
   const double visit = s.products() * mmaClocks(profile) + s.logits() * constants.softmaxClocks +
-                       constants.visitClocks + s.operandLoads() * exposed +
-                       spilled * constants.spillClocks;
+                       s.rowTiles * constants.visitClocks + s.operandLoads() * exposed +
+                       spilled * constants.spillClocks + raises * constants.raiseClocks;
   pipes.add("warp latency", loaded * (most * visit + (1 - most) * constants.skipClocks) / resident);
   return pipes;
 }

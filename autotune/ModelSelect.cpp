@@ -34,6 +34,16 @@ ScoreLayout layoutOf(const ModelWorkload &workload, const Candidate &candidate,
   return layout;
 }
 
+/// The two walks over tiles of summaries: for the log-sum-exp of each row, then for the scores.
+enum class Walk { Normalize, Score };
+
+/// Instructions per logit of a lane, counted in what ptxas makes of them.
+double logitInstructions(Walk walk, bool folded) {
+  if (walk == Walk::Normalize)
+    return folded ? 3.3 : 4.4; // the rows' maxima cost a comparison per logit
+  return folded ? 2.1 : 3.4;
+}
+
 class ScoreModel {
 public:
   ScoreModel(const ModelWorkload &workload, const KernelShape &shape, const ScoreLayout &layout,
@@ -41,9 +51,8 @@ public:
       : workload(workload), shape(shape), layout(layout), profile(profile), constants(constants),
         dim(shape.constant("kDim", 128)), rows(shape.constant("kRows", 128)),
         queryRows(shape.constant("kQueryRows", 256)), tokens(shape.constant("kTokens", 16)),
-        warps(shape.recipe().blockThreads / 32),
-        warpTiles(shape.constant("kSets", 1) * shape.constant("kPairs", 8)),
-        folded(shape.names("add_powers")) {
+        warps(shape.recipe().blockThreads / 32), pairs(shape.constant("kPairs", 8)),
+        warpTiles(shape.constant("kSets", 1) * pairs), folded(shape.names("add_powers")) {
     // ptxas takes what it may where blocks of threads are alone anyway.
     const int most = mostRegisters(shape.recipe().blockThreads);
     const int used = shape.recipe().registers ? shape.recipe().registers : std::min(most, 215);
@@ -53,73 +62,102 @@ public:
   KernelPrediction run() const;
 
 private:
-  double stepsAt(int position) const;
-  Pipes step() const;
+  bool scoresAt(int position) const {
+    return position / workload.key.spec.block >= shape.constant("kTopK", 1);
+  }
+  double stepsAt(Walk walk, int position) const;
+  double orderClocks(Walk walk) const;
+  Pipes step(Walk walk) const;
 
   const ModelWorkload &workload;
   const KernelShape &shape;
   const ScoreLayout &layout;
   const DeviceProfile &profile;
   const ModelConstants &constants;
-  int dim, rows, queryRows, tokens, warps, warpTiles;
+  int dim, rows, queryRows, tokens, warps, pairs, warpTiles;
   bool folded;
   int resident;
 };
 
-/// Tiles of summaries that a token tile at `position` multiplies with: for the normaliser, then for
-/// the scores.
-double ScoreModel::stepsAt(int position) const {
-  const int own = position / workload.key.spec.block;
-  if (own < shape.constant("kTopK", 1))
+/// Tiles of summaries that a token tile at `position` multiplies with.
+double ScoreModel::stepsAt(Walk walk, int position) const {
+  if (!scoresAt(position))
     return 0; // every block is selected
-  const int stride = std::max(1, shape.constant("kStride", 16));
-  double steps = 0;
-  if (shape.names("NormalizerTable"))
-    steps +=
-        std::ceil(static_cast<double>(position) / shape.constant("kCoarseStride", stride) / rows);
+  if (walk == Walk::Normalize) {
+    if (!shape.names("NormalizerTable"))
+      return 0;
+    const int stride = std::max(1, shape.constant("kStride", 16));
+    return std::ceil(static_cast<double>(position) / shape.constant("kCoarseStride", stride) /
+                     rows);
+  }
+  const int own = position / workload.key.spec.block;
   const double end = (own - shape.constant("kLocal", 0) + 1.0) * shape.constant("kRowsPerBlock", 4);
-  return steps + std::ceil(std::max(0.0, end) / rows);
+  return std::ceil(std::max(0.0, end) / rows);
+}
+
+/// What a warp waits between the mma tiles of the normaliser. Folded sums end in a branch, for
+/// references that must move; ptxas begins no product beyond it. Sums with maxima have none, but to
+/// overlap the tiles of a set their logits must fit registers beside the operands and the sums.
+double ScoreModel::orderClocks(Walk walk) const {
+  if (walk != Walk::Normalize)
+    return 0;
+  constexpr int kLogits = 16, kSums = 4, kQueryLoads = 8, kOtherRegisters = 31;
+  const int needed = dim / 2 + kSums * warpTiles + kLogits * pairs + kQueryLoads + kOtherRegisters;
+  const bool overlap = !folded && needed <= mostRegisters(shape.recipe().blockThreads);
+  return overlap ? 0 : constants.scoreOrderClocks;
 }
 
 /// The pipes of a block of threads and one tile of summaries.
-Pipes ScoreModel::step() const {
+Pipes ScoreModel::step(Walk walk) const {
   constexpr int kSchedulers = DeviceProfile::kSchedulers;
   const double uneven = imbalance(resident * warps);
   const double products = kWarpSummaries / 8.0 * (dim / 16.0); ///< mma of 16 rows of a warp
   const double operandBytes = static_cast<double>(kWarpSummaries) * dim * kElementBytes;
   const double queryBytes = static_cast<double>(kMmaRows) * dim * kElementBytes;
   const double tileBytes = static_cast<double>(rows) * dim * kElementBytes;
-  const double logits = kMmaRows * kWarpSummaries / 32.0; ///< of a lane, per 16 rows
-  const double perLogit = folded ? 2 : 3;
+  // Of a lane, per 16 rows; a group of one head leaves half of its rows without scores.
+  const double used = walk == Walk::Score && shape.constant("kGroup", 2) == 1 ? 0.5 : 1;
+  const double logits = kMmaRows * kWarpSummaries / 32.0 * used;
+  constexpr int kTileInstructions = 20;
 
   Pipes pipes(constants.norm);
   pipes.add("tensor", warps * warpTiles * products * mmaClocks(profile) / kSchedulers * uneven);
   pipes.add("shared memory", (warps * (warpTiles * queryBytes + operandBytes) + tileBytes) /
                                  DeviceProfile::kSharedBytes);
-  pipes.add("exp2", static_cast<double>(queryRows) * rows / DeviceProfile::kExponentials * uneven);
-  pipes.add("issue", warps * warpTiles * (products + dim / 16.0 + logits * perLogit + 20) /
+  pipes.add("exp2",
+            static_cast<double>(queryRows) * rows * used / DeviceProfile::kExponentials * uneven);
+  pipes.add("issue", warps * warpTiles *
+                         (products + dim / 16.0 + logits * logitInstructions(walk, folded) +
+                          kTileInstructions) /
                          kSchedulers * uneven);
   pipes.add("L2", tileBytes / profile.perClock(profile.l2Bandwidth));
   // One buffer: the next tile is on its way while this one is multiplied.
   pipes.add("ring", constants.loadedLatency * profile.latency / resident);
   const double perTile =
-      products * mmaClocks(profile) + constants.scoreTileClocks + logits * (perLogit - 2);
+      products * mmaClocks(profile) + constants.scoreTileClocks + orderClocks(walk);
   pipes.add("warp latency", (warpTiles * perTile + constants.scoreStepClocks) / resident);
   return pipes;
 }
 
 KernelPrediction ScoreModel::run() const {
   const TuningKey &key = workload.key;
-  double steps = 0;
-  for (int i = 0; i < kPositions; ++i)
-    steps += stepsAt(static_cast<int>((i + 0.5) / kPositions * key.tokens)) / kPositions;
-  const Pipes pipes = step();
+  Pipes mean(constants.norm);
+  double perTile = 0;
+  for (int i = 0; i < kPositions; ++i) {
+    const int position = static_cast<int>((i + 0.5) / kPositions * key.tokens);
+    if (scoresAt(position))
+      perTile += constants.scoreOnceClocks / kPositions;
+    for (Walk walk : {Walk::Normalize, Walk::Score}) {
+      const double steps = stepsAt(walk, position) / kPositions;
+      perTile += steps * step(walk).joined() * resident;
+      mean.addScaled(step(walk), steps);
+    }
+  }
   const double tiles = std::ceil(static_cast<double>(key.tokens) / tokens) * layout.selectHeads;
   const double rounds = tiles / (profile.multiprocessors * resident);
   // Heaviest tiles first, so that a launch ends with half a light one; but the tiles of a chunk are
   // all alike, and each chunk is a launch.
   const double idle = layout.chunks > 1 ? 0.5 * layout.chunks : 0.25;
-  const double perTile = (pipes.joined() * steps + constants.tileClocks / 2) * resident;
   const double compute = profile.milliseconds(perTile * std::max(1.0, rounds + idle));
   // Half of each row is written; what a chunk leaves in L2 never reaches device memory.
   const double written = static_cast<double>(key.tokens) * layout.selectHeads * layout.rowBytes / 2;
@@ -131,7 +169,7 @@ KernelPrediction ScoreModel::run() const {
                            1 / constants.norm) +
                   layout.chunks * profile.launchMicros / 1000;
   prediction.residentBlocks = resident;
-  prediction.pipes = pipes.inMilliseconds(steps * rounds * resident, profile);
+  prediction.pipes = mean.inMilliseconds(rounds * resident, profile);
   prediction.pipes.push_back({"device memory", write});
   return prediction;
 }
@@ -172,6 +210,7 @@ KernelPrediction predictTopK(const ModelWorkload &workload, const Candidate &can
       rows * std::max(0.0, 1 - static_cast<double>(key.spec.topk) * key.spec.block / key.tokens);
   const double pairs = key.tokens / 2.0 / key.spec.block / 2 / 32;
   const double instructions =
+      rows * constants.rowInstructions +
       searched * (constants.searchInstructions + constants.pairInstructions * pairs);
   const double search =
       profile.milliseconds(instructions / DeviceProfile::kSchedulers / profile.multiprocessors);

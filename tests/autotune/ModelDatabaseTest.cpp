@@ -56,9 +56,7 @@ TEST(ModelDatabase, EstimatesSayThatTheyAre) {
       EXPECT_EQ(record.protocol, "performance model");
       EXPECT_EQ(record.verified, "");
       EXPECT_EQ(record.rounds, 0);
-      if (record.key.phase == "attend") { // selection leaves out tokens that take every block
-        EXPECT_GT(record.ms, record.floorMs) << record.key.text();
-      }
+      EXPECT_GT(record.ms, record.floorMs) << record.key.text();
       EXPECT_LE(record.ms, record.defaultMs);
       EXPECT_EQ(record.key.tokens, tokensBucket(record.key.tokens));
       bool known = false;

@@ -80,6 +80,7 @@ TEST(Model, checkJudgesChoicesByMeasuredTimes) {
   EXPECT_NE(page.find("No A100 and no RTX 4090 was measured"), std::string::npos) << page;
   EXPECT_NE(page.find("1 keys of 1 specs: the model's choice is 0.0 % slower"), std::string::npos)
       << page;
+  EXPECT_NE(page.find("| sm_80 | attend | 1 | 0.0 % |"), std::string::npos) << page;
   outcome = tool.run({"model", "check", "bad.jsonl", "--device-profile", "h200"});
   EXPECT_EQ(outcome.exitCode, 1);
   EXPECT_NE(outcome.err.find("46.3 %"), std::string::npos) << outcome.err;
@@ -87,6 +88,39 @@ TEST(Model, checkJudgesChoicesByMeasuredTimes) {
   EXPECT_EQ(outcome.exitCode, 1);
   outcome = tool.run({"model", "check", "good.jsonl", "--device-profile", "a100"});
   EXPECT_EQ(outcome.exitCode, 2); // nothing there was measured on one
+}
+
+TEST(Model, checkGivesAPageTheTenSlowestChoicesOnly) {
+  ToolRunner tool;
+  std::string text;
+  for (int topk = 40; topk < 53; ++topk) { // the default is chosen, and slower the longer lists are
+    TuningTrial trial;
+    trial.key = {"attend", WINNOW_TEST_METHOD, Spec(), 16384, 32, "sm_80", "NVIDIA H200"};
+    trial.key.spec.topk = topk;
+    trial.outcome = "kept";
+    trial.ms = 1 + (topk - 30) * 1e-3;
+    text += trialLine(trial) + "\n";
+    trial.config = *Config::parse("attend_stages=2");
+    trial.ms = 1;
+    text += trialLine(trial) + "\n";
+  }
+  std::ofstream(tool.path("trials.jsonl")) << text;
+  std::ofstream(tool.path("page.md")) << "<!-- model:begin -->\n<!-- model:end -->\n";
+  auto check = [&](const std::vector<std::string> &more) {
+    std::vector<std::string> words = {"model", "check", "trials.jsonl", "--device-profile", "h200"};
+    words.insert(words.end(), more.begin(), more.end());
+    return tool.run(words);
+  };
+  Outcome outcome = check({"--into", "page.md"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  std::string page = contentOf(tool.path("page.md"));
+  EXPECT_NE(page.find("| sm_80 | attend | 13 | 1.6 % | 2.2 % |"), std::string::npos) << page;
+  EXPECT_LT(page.find("top-52 |"), page.find("top-43 |")) << page;
+  EXPECT_NE(page.find("top-43 |"), std::string::npos) << page;
+  EXPECT_EQ(page.find("top-42 |"), std::string::npos) << page;
+  outcome = check({});
+  EXPECT_NE(outcome.out.find("top-40 |"), std::string::npos) << outcome.out;
 }
 
 TEST(Model, explainShowsPipes) {

@@ -180,9 +180,10 @@ public:
     command.add_option("--worst", worst, "The same at worst")->capture_default_str();
     command.add_option("--least", least, "Fewest specs that count as a validation")
         ->capture_default_str();
-    command.add_option("--into", target,
-                       "A markdown file: replaces what stands between <!-- model:begin --> and "
-                       "<!-- model:end -->");
+    command.add_option(
+        "--into", target,
+        "A markdown file: a summary replaces what stands between <!-- model:begin --> "
+        "and <!-- model:end -->");
   }
 
   Status run() {
@@ -190,11 +191,10 @@ public:
     WINNOW_TRY(profile, findProfile(profileName));
     std::vector<ModelJudgement> judgements;
     WINNOW_TRY(judgements, judge(*profile));
-    const std::string text = modelTable(judgements, *profile);
     if (target.empty())
-      fmt::print("{}", text);
+      fmt::print("{}", modelTable(judgements, *profile));
     else
-      WINNOW_CHECK(replaceBetweenMarks(target, text, "model"));
+      WINNOW_CHECK(replaceBetweenMarks(target, modelSummary(judgements, *profile), "model"));
     std::set<std::string> specs;
     for (const ModelJudgement &one : judgements)
       specs.insert(one.key.method + one.key.spec.text());

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -65,8 +66,9 @@ ModelVerdict verdictOf(const std::vector<ModelJudgement> &judgements) {
           medianOf(correlations)};
 }
 
-std::string modelTable(const std::vector<ModelJudgement> &judgements,
-                       const DeviceProfile &profile) {
+/// What was measured, and the verdict in words.
+static std::string verdictText(const std::vector<ModelJudgement> &judgements,
+                               const DeviceProfile &profile) {
   std::set<std::string> archs, specs;
   for (const ModelJudgement &one : judgements) {
     archs.insert(one.key.arch);
@@ -75,11 +77,12 @@ std::string modelTable(const std::vector<ModelJudgement> &judgements,
   const ModelVerdict verdict = verdictOf(judgements);
   std::string text = fmt::format(
       "Measured on an {}, running code of the levels {} within the shared memory of those. The "
-      "model "
-      "chose by the {}'s rates among the candidates that were timed; this is how much slower its "
-      "choice ran than the best of them. No A100 and no RTX 4090 was measured, here or anywhere: "
-      "for those it says that the model orders candidates well where it can be checked, and "
-      "nothing about their times.\n\n",
+      "model chose by the {}'s rates among the candidates that were timed; this is how much slower "
+      "its choice ran than the best of them. No A100 and no RTX 4090 was measured, here or "
+      "anywhere: for those it says that the model orders candidates well where it can be checked, "
+      "and nothing about their times. The model's constants were fitted on sweeps of an H200 "
+      "(autotune/PerformanceModel.h says on which): where these are among the trials, this is no "
+      "independent check.\n\n",
       profile.device, fmt::join(archs, " and "), profile.device);
   text += fmt::format(
       "{} keys of {} specs: the model's choice is {:.1f} % slower than the best in the median and "
@@ -87,7 +90,12 @@ std::string modelTable(const std::vector<ModelJudgement> &judgements,
       "predicted and measured times: {:.2f} in the median.\n\n",
       judgements.size(), specs.size(), 100 * verdict.median, 100 * verdict.worst,
       100 * verdict.defaultMedian, 100 * verdict.defaultWorst, verdict.correlation);
-  text +=
+  return text;
+}
+
+/// A row per key.
+static std::string keyRows(const std::vector<ModelJudgement> &judgements) {
+  std::string text =
       "| phase | spec | tokens | L | level | candidates | model's choice | ms (predicted) | best "
       "| ms | slower | default slower | rank correlation |\n"
       "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
@@ -104,6 +112,41 @@ std::string modelTable(const std::vector<ModelJudgement> &judgements,
         one.rankCorrelation);
   }
   return text;
+}
+
+/// A row per level and phase.
+static std::string levelRows(const std::vector<ModelJudgement> &judgements) {
+  std::map<std::pair<std::string, std::string>, std::vector<ModelJudgement>> parts;
+  for (const ModelJudgement &one : judgements)
+    parts[{one.key.arch, one.key.phase}].push_back(one);
+  std::string text = "| level | phase | keys | slower, median | worst | default slower, median "
+                     "| worst | rank correlation, median |\n"
+                     "|---|---|---|---|---|---|---|---|\n";
+  for (const auto &[part, some] : parts) {
+    const ModelVerdict verdict = verdictOf(some);
+    text +=
+        fmt::format("| {} | {} | {} | {:.1f} % | {:.1f} % | {:.1f} % | {:.1f} % | {:.2f} |\n",
+                    part.first, part.second, some.size(), 100 * verdict.median, 100 * verdict.worst,
+                    100 * verdict.defaultMedian, 100 * verdict.defaultWorst, verdict.correlation);
+  }
+  return text;
+}
+
+std::string modelTable(const std::vector<ModelJudgement> &judgements,
+                       const DeviceProfile &profile) {
+  return verdictText(judgements, profile) + keyRows(judgements);
+}
+
+std::string modelSummary(const std::vector<ModelJudgement> &judgements,
+                         const DeviceProfile &profile) {
+  constexpr size_t kWorst = 10;
+  std::vector<ModelJudgement> worst = judgements;
+  std::stable_sort(worst.begin(), worst.end(),
+                   [](const auto &a, const auto &b) { return a.regret() > b.regret(); });
+  worst.resize(std::min(kWorst, worst.size()));
+  return fmt::format("{}{}\nThe {} keys with its slowest choices:\n\n{}",
+                     verdictText(judgements, profile), levelRows(judgements), worst.size(),
+                     keyRows(worst));
 }
 
 } // namespace winnow

@@ -32,5 +32,8 @@ ModelVerdict verdictOf(const std::vector<ModelJudgement> &judgements);
 /// Markdown: what was measured on which device, the verdict in words, and a row per key. `profile`
 /// is that of the measuring device.
 std::string modelTable(const std::vector<ModelJudgement> &judgements, const DeviceProfile &profile);
+/// The same for a page: a row per level and phase, and the ten keys with the slowest choices.
+std::string modelSummary(const std::vector<ModelJudgement> &judgements,
+                         const DeviceProfile &profile);
 
 } // namespace winnow
