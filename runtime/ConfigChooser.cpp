@@ -11,6 +11,28 @@ namespace winnow {
 namespace {
 
 constexpr const char *kPhases[] = {"select", "attend"};
+/// How recordLine and trialLine begin.
+constexpr std::string_view kLineBegin = "{\"schema\":1,\"kind\":\"";
+static_assert(kTuningSchema == 1, "kLineBegin has it in words");
+
+std::string quoted(const std::string &text) { return "\"" + text + "\""; }
+
+/// Lines of a tuned file by their text, without parsing them.
+struct LineFilter {
+  std::vector<std::string> words;
+  bool matches(std::string_view line) const {
+    return std::all_of(words.begin(), words.end(), [&](const std::string &word) {
+      return ::memmem(line.data(), line.size(), word.data(), word.size()) != nullptr;
+    });
+  }
+};
+
+/// What every record has in its line that tuningDistance can compare with `key`.
+LineFilter tilesOf(const TuningKey &key) {
+  const std::string tiles = fmt::format(" head_dim={} value_dim={} block={} ", key.spec.headDim,
+                                        key.spec.valueWidth(), key.spec.block);
+  return {{tiles, quoted(key.arch), quoted(key.phase), quoted(key.method)}};
+}
 
 TunedAnswer &answerOf(ChosenConfig &choice, const std::string &phase) {
   return phase == "select" ? choice.select : choice.attend;
@@ -109,8 +131,7 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
     LegalConfig legal;
     if (check)
       legal = [&](const Config &config) { return check(merged(config)); };
-    TunedAnswer found =
-        lookUp(recordsFor(key), key, legal, [this](const std::string &message) { warn(message); });
+    TunedAnswer found = search(key, legal);
     choice.config = merged(found.config).config;
     answerOf(choice, phase) = std::move(found);
   }
@@ -153,29 +174,80 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
                           phase("attend", choice.attend)));
 }
 
+TunedDatabase ConfigChooser::load(const std::function<bool(std::string_view)> &wanted) {
+  TunedDatabase database = TunedDatabase::load(
+      options.files, options.shipped, wanted, [this](TuningRecord &record) { fillIn(record.key); });
+  for (const std::string &fault : database.faults())
+    warn("tuned configurations: " + fault);
+  return database;
+}
+
+TunedAnswer ConfigChooser::search(const TuningKey &key, const LegalConfig &legal) {
+  std::map<std::string, Status> verdicts; // a check takes milliseconds: once for each configuration
+  LegalConfig once;
+  if (legal)
+    once = [&](const Config &config) {
+      auto it = verdicts.find(config.text());
+      return it != verdicts.end() ? it->second
+                                  : verdicts.emplace(config.text(), legal(config)).first->second;
+    };
+  if (std::optional<TunedAnswer> same = searchSame(key, once))
+    return *same;
+  return lookUp(recordsFor(key), key, once, [this](const std::string &message) { warn(message); });
+}
+
+/// The usual case at a fraction of the time: only lines about this very problem are parsed. Nothing
+/// where a record of another problem may come before them, by the order of lookUp().
+std::optional<TunedAnswer> ConfigChooser::searchSame(const TuningKey &key,
+                                                     const LegalConfig &legal) {
+  const Spec &spec = key.spec;
+  const LineFilter tiles = tilesOf(key);
+  const LineFilter same{
+      {fmt::format("\"spec\":\"heads={} kv_heads={} head_dim={} value_dim={} block={} "
+                   "topk={} dtype={} ",
+                   spec.heads, spec.kvHeads, spec.headDim, spec.valueWidth(), spec.block, spec.topk,
+                   winnow::name(spec.dtype)),
+       fmt::format("\"tokens\":{},\"overlap\":{},", key.tokens, key.overlap)}};
+  const LineFilter measured{{"\"origin\":\"measured\""}}, own{{quoted(key.device)}};
+  // Of lines about other problems.
+  bool hasMeasured = false, hasOwnMeasured = false, hasOwn = false, hasStrange = false;
+  const TunedDatabase database = load([&](std::string_view line) {
+    if (!tiles.matches(line))
+      return false;
+    // Written by hand: its words may lie otherwise.
+    hasStrange |= line.substr(0, kLineBegin.size()) != kLineBegin;
+    if (same.matches(line))
+      return true;
+    const bool isMeasured = measured.matches(line), isOwn = own.matches(line);
+    hasMeasured |= isMeasured, hasOwn |= isOwn, hasOwnMeasured |= isMeasured && isOwn;
+    return false;
+  });
+  if (hasStrange)
+    return std::nullopt;
+  TunedAnswer found =
+      lookUp(database, key, legal, [this](const std::string &message) { warn(message); });
+  if (found.rung == Rung::Exact)
+    return found;
+  if (!found.record || tuningDistance(key, found.record->key) != 0.0)
+    return std::nullopt;
+  const bool isOwn = found.record->key.device == key.device;
+  const bool stands =
+      found.rung == Rung::OtherDevice ? !hasOwnMeasured : !hasMeasured && (isOwn || !hasOwn);
+  return stands ? std::optional(found) : std::nullopt;
+}
+
 /// The records that could answer: those of the same tiles (tuningDistance knows no others). Most
 /// lines of the files are about others and are not even parsed.
 const TunedDatabase &ConfigChooser::recordsFor(const TuningKey &key) {
-  const std::string tiles = fmt::format(" head_dim={} value_dim={} block={} ", key.spec.headDim,
-                                        key.spec.valueWidth(), key.spec.block);
-  auto quoted = [](const std::string &text) { return "\"" + text + "\""; };
-  const std::string words[] = {tiles, quoted(key.arch), quoted(key.phase), quoted(key.method)};
-  const std::string name = fmt::format("{}", fmt::join(words, ""));
+  const LineFilter tiles = tilesOf(key);
+  const std::string name = fmt::format("{}", fmt::join(tiles.words, ""));
   {
     std::lock_guard<std::mutex> lock(mutex);
     if (auto it = records.find(name); it != records.end())
       return *it->second;
   }
-  auto whole = std::make_unique<const TunedDatabase>(TunedDatabase::load(
-      options.files, options.shipped,
-      [&](std::string_view line) {
-        return std::all_of(std::begin(words), std::end(words), [&](const std::string &word) {
-          return ::memmem(line.data(), line.size(), word.data(), word.size()) != nullptr;
-        });
-      },
-      [this](TuningRecord &record) { fillIn(record.key); }));
-  for (const std::string &fault : whole->faults())
-    warn("tuned configurations: " + fault);
+  auto whole = std::make_unique<const TunedDatabase>(
+      load([&](std::string_view line) { return tiles.matches(line); }));
   std::lock_guard<std::mutex> lock(mutex);
   return *records.emplace(name, std::move(whole)).first->second; // another thread's is the same
 }

@@ -54,7 +54,10 @@ public:
 private:
   ConfigChooser(TuningOptions options, const CompileHook &hook);
   ChosenConfig answer(const ProgramRequest &request, const std::string &device);
+  TunedAnswer search(const TuningKey &key, const LegalConfig &legal);
+  std::optional<TunedAnswer> searchSame(const TuningKey &key, const LegalConfig &legal);
   const TunedDatabase &recordsFor(const TuningKey &key);
+  TunedDatabase load(const std::function<bool(std::string_view)> &wanted);
   void fillIn(TuningKey &key);
   void warn(const std::string &message);
 

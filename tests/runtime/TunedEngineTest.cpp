@@ -5,6 +5,7 @@
 #include "TunedSamples.h"
 #include "runtime/Engine.h"
 #include <atomic>
+#include <map>
 #include <random>
 
 using namespace winnow;
@@ -312,6 +313,63 @@ TEST_F(TunedEngine, F14BrokenDecisionsAreRefused) {
     ASSERT_FALSE(refused) << size;
     EXPECT_EQ(refused.error().message.rfind("decisions: line 1: ", 0), 0u);
   }
+}
+
+/// Lines about the very problem are looked at first; the answer must be the one among all lines.
+TEST(ConfigChooser, ShortCutsAnswerLikeTheWholeDatabase) {
+  std::mt19937 random(7);
+  auto pick = [&](std::initializer_list<int> values) {
+    return values.begin()[random() % values.size()];
+  };
+  const char *devices[] = {"GPU A", "GPU B", ""};
+  auto randomKey = [&](bool wanted) {
+    TuningKey key = sampleKey(random() % 2 ? "select" : "attend");
+    key.device = devices[random() % (wanted ? 3 : 2)];
+    key.spec.topk = pick({16, 96});
+    key.spec.kvHeads = pick({1, 2, 8});
+    key.tokens = pick({16384, 131072});
+    key.overlap = key.phase == "attend" ? pick({1, 32}) : 0;
+    if (random() % 8 == 0)
+      key.spec.params["local"] = "7";
+    return key;
+  };
+  std::map<Rung, int> rungs;
+  for (int round = 0; round < 300; ++round) {
+    TempDir dir;
+    std::string text;
+    TunedDatabase whole;
+    for (int i = static_cast<int>(random() % 12); i >= 0; --i) {
+      TuningRecord record = sampleRecord(randomKey(false), 2 + static_cast<int>(random() % 9));
+      record.origin = random() % 2 ? "model" : "measured";
+      record.effort = random() % 2 ? "quick" : "full";
+      std::string line = recordLine(record);
+      if (random() % 12 == 0) // as somebody may write it
+        line.replace(line.find("\"tokens\":"), 9, "\"tokens\": ").insert(1, " ");
+      text += line + "\n";
+      whole.add(std::move(record));
+    }
+    writeBytes(dir / "tuned.jsonl", text);
+    TuningOptions options;
+    options.shipped = false;
+    options.files = {dir / "tuned.jsonl"};
+    auto chooser = ConfigChooser::create(options, {});
+    ASSERT_TRUE(chooser);
+    for (int i = 0; i < 8; ++i) {
+      TuningKey key = randomKey(true);
+      ProgramRequest asked;
+      asked.method = key.method, asked.spec = key.spec, asked.arch = key.arch;
+      asked.workload = {key.tokens, std::max(1, key.overlap)};
+      Result<ChosenConfig> choice = (*chooser)->choose(asked, key.device);
+      ASSERT_TRUE(choice);
+      const TunedAnswer expected = lookUp(whole, key, {}, {});
+      const TunedAnswer &got = key.phase == "select" ? choice->select : choice->attend;
+      EXPECT_EQ(got.rung, expected.rung) << key.text() << "\n" << text;
+      EXPECT_EQ(got.config.text(), expected.config.text()) << key.text() << "\n" << text;
+      EXPECT_EQ(got.why, expected.why);
+      rungs[got.rung]++;
+    }
+  }
+  EXPECT_EQ(rungs.size(), 5u); // each of them, also none
 }
 
 } // namespace
