@@ -72,9 +72,9 @@ TEST(Process, WarmPrepareTakesTwoMillisecondsThenTwentyMicroseconds) {
   std::string cache = (std::filesystem::temp_directory_path() / "winnow-warm-XXXXXX").string();
   ASSERT_NE(mkdtemp(cache.data()), nullptr);
   EXPECT_EQ(warmPrepare(cache).origin, "compiled");
-  // The best of some fresh processes: other tests run beside this one.
+  // The best of some fresh processes: the machine may have other work.
   WarmTimes best = warmPrepare(cache);
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 60; ++i) {
     WarmTimes times = warmPrepare(cache);
     EXPECT_EQ(times.origin, "disk");
     best.firstUs = std::min(best.firstUs, times.firstUs);
