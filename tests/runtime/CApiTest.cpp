@@ -178,6 +178,8 @@ TEST_F(CApi, F15ACaptureOnAColdCacheSurvives) {
                                                {"cuTensorMapEncodeTiled", 1}};
   EXPECT_EQ(fakeDriver(kFake).calls, expected);
   EXPECT_EQ(compiler.builds, 1);
+  EXPECT_EQ(api.cuGraphDestroy(graph), 0);
+  EXPECT_EQ(api.cuStreamDestroy_v2(stream), 0);
   winnow_program_destroy(program);
 }
 
