@@ -149,8 +149,9 @@ KernelPrediction ScoreModel::run() const {
       perTile += constants.scoreOnceClocks / kPositions;
     for (Walk walk : {Walk::Normalize, Walk::Score}) {
       const double steps = stepsAt(walk, position) / kPositions;
-      perTile += steps * step(walk).joined() * resident;
-      mean.addScaled(step(walk), steps);
+      const Pipes pipes = step(walk);
+      perTile += steps * pipes.joined() * resident;
+      mean.addScaled(pipes, steps);
     }
   }
   const double tiles = std::ceil(static_cast<double>(key.tokens) / tokens) * layout.selectHeads;

@@ -28,12 +28,9 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
   WarpgroupSizes s;
   // A consumer thread holds output, logits and weights: three warpgroups have 160 registers each.
   const bool three = plan.valueDim <= 128;
-  // Long masks (many tokens of few heads) cost the building warp more than a third group brings,
-  // but where rows are short: there it brings 1.10 to 1.48 times the speed (H200, G = 1, d = 64).
+  // Long masks (many tokens of few heads) cost the building warp more than a third group brings.
   const bool shortMasks = 3 * 4 * (16 / plan.group) <= 128;
-  const bool shortRows = plan.selects() && std::max(plan.headDim, plan.valueDim) <= 64;
-  const bool wantsThree = shortMasks || shortRows;
-  const int warps = config.attendWarps ? config.attendWarps : three && wantsThree ? 12 : 8;
+  const int warps = config.attendWarps ? config.attendWarps : three && shortMasks ? 12 : 8;
   if (warps != 8 && warps != 12 && warps != 4)
     return fail(ErrorKind::Unsupported,
                 llvm::formatv("attend_warps={0} cannot be built for {1}: its kernels are made of "

@@ -138,6 +138,11 @@ std::pair<int, int> drawSequence(Draw &draw, int block, int limitK, int limitQ) 
 
 } // namespace
 
+bool isRefusal(const Status &served) {
+  return !served &&
+         (served.error().kind == ErrorKind::Unsupported || served.error().kind == ErrorKind::Usage);
+}
+
 Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int index) {
   constexpr int attempts = 2000, configs = 8;
   Draw draw(seed, static_cast<uint64_t>(index) * 2);
@@ -151,9 +156,7 @@ Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int inde
     for (int i = 0; i <= configs; ++i) {
       program.config = i < configs ? drawConfig(tunables, space) : space.fixed;
       Status served = space.serves(program.method, program.spec, program.config);
-      bool refused = !served && (served.error().kind == ErrorKind::Unsupported ||
-                                 served.error().kind == ErrorKind::Usage);
-      if (!refused)
+      if (!isRefusal(served))
         return program;
       reason = served.error().message;
     }

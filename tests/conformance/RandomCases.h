@@ -24,6 +24,10 @@ struct DrawSpace {
   std::function<Status(const std::string &method, const Spec &spec, const Config &config)> serves;
 };
 
+/// Whether an answer of DrawSpace::serves means that there are no such kernels. Any other error is
+/// a fault, which the run must tell.
+bool isRefusal(const Status &served);
+
 /// What is compiled once and used by several draws.
 struct DrawnProgram {
   std::string method;

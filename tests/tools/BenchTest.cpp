@@ -76,7 +76,7 @@ TEST(Check, runsAndPreparesWhatItWasTold) {
   };
   // One program, of the tunables that were named: the recorded case runs with them as well.
   tool.run({"check", "--device", "cuda", "--filter", "^recorded_t1500$", "--recorded",
-            WINNOW_RECORDED, "--method", "infllm_v2", "--config", "attend_stages=3"});
+            WINNOW_RECORDED, "--method", WINNOW_TEST_METHOD, "--config", "attend_stages=3"});
   ASSERT_EQ(programs().size(), 1u) << programs();
   EXPECT_NE(programs().dump().find("attend_stages=3"), std::string::npos) << programs();
   // Half of two programs, by helper processes too.

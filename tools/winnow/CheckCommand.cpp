@@ -170,11 +170,9 @@ private:
     for (CheckItem &item : items) {
       item.test.config = withFixed(item.test.config, choice.fixed);
       Status served = isServed(requestFor(item.test), choice.arch);
-      bool refused = !served && (served.error().kind == ErrorKind::Unsupported ||
-                                 served.error().kind == ErrorKind::Usage);
-      if (refused)
+      if (isRefusal(served))
         reason = served.error().message;
-      else // a fault is no refusal: the run will tell
+      else
         kept.push_back(std::move(item));
     }
     if (kept.empty())

@@ -197,9 +197,10 @@ public:
                     "Seconds for one request to the GPU's process")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
-    command.add_option("--shard", shard,
-                       "I/N: only every N-th program, or task where there are fewer "
-                       "programs than N, beginning with I (from 0)");
+    command.add_option(
+        "--shard", shard,
+        "I/N: part I (from 0) of N equal parts of the programs, or of the tasks where "
+        "there are fewer programs than N");
     command.add_option("--arch", options.arch,
                        "Code for another architecture than the device's own");
     command.add_flag("--ptx", options.ptx, "With --arch: PTX, compiled by the driver");
