@@ -90,12 +90,24 @@ Result<std::optional<Cache::Obtained>> Cache::obtainOr(const std::string &key, c
   std::optional<BuildLock> lock;
   if (isKey(key) && openForWriting()) {
     lock.emplace(files, settings.directory, key);
-    const auto giveUp = steady_clock::now() + settings.lockTimeout;
+    const auto begin = steady_clock::now();
     milliseconds pause{1};
     while (lock->tryTake() == BuildLock::State::Busy) {
       if (!wait)
         return std::nullopt;
-      if (steady_clock::now() >= giveUp) {
+      const auto waited = steady_clock::now() - begin;
+      if (waited >= settings.lockNotice) {
+        const std::optional<BuildLock::Holder> holder = lock->holder();
+        if (holder && holder->isDead)
+          break; // a child of it has its open file, and with it the lock
+        warnOnce("wait for " + key,
+                 fmt::format("waiting for {}, which is compiling the same program; going on "
+                             "without it after {} s",
+                             holder ? fmt::format("process {} on {}", holder->process, holder->host)
+                                    : "another process",
+                             duration_cast<seconds>(settings.lockTimeout).count()));
+      }
+      if (waited >= settings.lockTimeout) {
         warnOnce("lock", fmt::format("another process has been compiling the same program for over "
                                      "{} s: going on without it",
                                      duration_cast<seconds>(settings.lockTimeout).count()));
@@ -182,11 +194,6 @@ Status Cache::store(const ProgramImage &image) {
   if (overLimit)
     prune(settings.limitBytes);
   return {};
-}
-
-void Cache::remove(const std::string &key) {
-  if (isKey(key) && !settings.directory.empty())
-    files.remove(pathOf(settings.directory, key).c_str());
 }
 
 size_t Cache::prune(uint64_t limitBytes) {

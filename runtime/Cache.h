@@ -25,6 +25,7 @@ struct CacheOptions {
   uint64_t limitBytes = uint64_t(1)
                         << 30; ///< least recently used entries go when the directory exceeds this
   std::chrono::milliseconds lockTimeout{120000}; ///< for another process that builds the program
+  std::chrono::milliseconds lockNotice{2000};    ///< of waiting for it, before `warn` is told
   std::function<void(const std::string &)> warn; ///< one-line warnings; default: stderr
   Files *files = nullptr;                        ///< for tests; default: the real calls
 };
@@ -63,8 +64,6 @@ public:
   /// Publishes an image under image.key. Error: only checkImage's, for an image that must not exist
   /// on disk (F05); a directory that cannot be written is a warning, told once (F23, F24).
   Status store(const ProgramImage &image);
-  /// Forgets one entry, e.g. because the driver refused it.
-  void remove(const std::string &key);
 
   enum class Layer { Writable, ReadOnly, Bundle };
   struct Entry {

@@ -1,8 +1,10 @@
 // Single flight per key. A failed build is forgotten, so that the next request tries again; its
 // waiters get its error.
 #include "runtime/KernelStore.h"
+#include <chrono>
 #include <exception>
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace winnow {
 
@@ -44,6 +46,16 @@ const char *name(ImageOrigin origin) {
                                        : "compiled";
 }
 
+KernelStore::Slot::Slot() : result(promise.get_future().share()), builder(::getpid()) {}
+
+KernelStore::Slot::Slot(Found built) : Slot() { promise.set_value(std::move(built)); }
+
+bool KernelStore::Slot::isDone() const {
+  return result.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
+bool KernelStore::Slot::isAbandoned() const { return builder != ::getpid() && !isDone(); }
+
 KernelStore::KernelStore(CacheOptions options, CompileHook hook)
     : files(std::move(options)), hook(std::move(hook)) {}
 
@@ -55,24 +67,19 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
     return tl::unexpected(key.error());
 
   std::shared_ptr<Slot> slot;
+  bool wasForked = false;
   {
     std::unique_lock<std::mutex> lock(mutex);
-    if (auto it = slots.find(*key); it != slots.end()) {
-      slot = it->second;
-      changed.wait(lock, [&] { return slot->done; });
-      if (!slot->result) {
-        counts.refused += slot->result.error().kind == ErrorKind::NotReady;
-        return slot->result;
-      }
-      ++counts.memoryHits;
-      return Found{slot->result->image, ImageOrigin::Memory};
-    }
-    slot = slots[*key] = std::make_shared<Slot>();
+    std::shared_ptr<Slot> &held = slots[*key];
+    wasForked = held && held->isAbandoned();
+    if (held && !wasForked)
+      return joinBuild(*held, lock);
+    held = slot = std::make_shared<Slot>();
   }
-  // This thread builds; every other one that wants this key now waits above.
+  // This thread builds; every other one that wants this key now waits for it.
   Result<Found> result = fail(ErrorKind::CompileFailed, "the compiler was interrupted");
   try {
-    result = loadOrBuild(request, *key);
+    result = loadOrBuild(request, *key, /*alone=*/wasForked);
   } catch (const std::exception
                &error) { // a hook that breaks its word must not leave the waiters waiting
     result = fail(ErrorKind::CompileFailed, fmt::format("the compiler failed: {}", error.what()));
@@ -80,8 +87,7 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
     result = fail(ErrorKind::CompileFailed, "the compiler failed without a reason");
   }
   std::lock_guard<std::mutex> lock(mutex);
-  slot->result = result;
-  slot->done = true;
+  slot->promise.set_value(result);
   if (result) {
     if (result->origin == ImageOrigin::Compiled)
       discarded.erase(*key);
@@ -91,28 +97,50 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
     if (auto it = slots.find(*key); it != slots.end() && it->second == slot)
       slots.erase(it);
   }
-  changed.notify_all();
   return result;
 }
 
+/// What another thread builds or has built. The lock is given up while it is waited for.
+Result<KernelStore::Found> KernelStore::joinBuild(const Slot &slot,
+                                                  std::unique_lock<std::mutex> &lock) {
+  const std::shared_future<Result<Found>> future = slot.result;
+  lock.unlock();
+  Result<Found> result = future.get();
+  lock.lock();
+  if (!result) {
+    counts.refused += result.error().kind == ErrorKind::NotReady;
+    return result;
+  }
+  ++counts.memoryHits;
+  return Found{result->image, ImageOrigin::Memory};
+}
+
+/// `alone`: the lock of builds is not asked for. A process that forked while it was building left
+/// its child that very lock's open file, and may itself be waiting for the child.
 Result<KernelStore::Found> KernelStore::loadOrBuild(const ProgramRequest &request,
-                                                    const std::string &key) {
+                                                    const std::string &key, bool alone) {
   bool isDiscarded = false;
   {
     std::lock_guard<std::mutex> lock(mutex);
     isDiscarded = discarded.count(key) > 0;
   }
-  if (sealed) {
-    if (std::optional<ProgramImage> image = isDiscarded ? std::nullopt : files.load(key))
-      return Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
+  auto load = [&]() -> std::optional<Found> {
+    std::optional<ProgramImage> image = isDiscarded ? std::nullopt : files.load(key);
+    if (!image)
+      return std::nullopt;
+    return Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
+  };
+  if (sealed || alone)
+    if (std::optional<Found> found = load())
+      return *found;
+  if (sealed)
     return fail(ErrorKind::NotReady,
                 fmt::format("the engine is sealed and would have to compile {}: prepare it before "
                             "sealing",
                             request.text()));
-  }
   const Cache::Build build = [&] { return hook.build(request); };
   Result<Cache::Obtained> obtained =
-      isDiscarded ? files.replace(key, build) : files.obtain(key, build);
+      isDiscarded || alone ? files.replace(key, build) : files.obtain(key, build);
   if (!obtained)
     return tl::unexpected(obtained.error());
   return Found{std::move(obtained->image),
@@ -128,9 +156,9 @@ Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest
     std::lock_guard<std::mutex> lock(mutex);
     refused = discarded;
     for (const auto &[key, slot] : slots)
-      if (slot->done && slot->result && matches(*slot->result->image)) {
+      if (slot->isDone() && slot->result.get() && matches(*slot->result.get()->image)) {
         ++counts.memoryHits;
-        return Found{slot->result->image, ImageOrigin::Memory};
+        return Found{slot->result.get()->image, ImageOrigin::Memory};
       }
   }
   std::optional<ProgramImage> image = files.find(matches);
@@ -141,13 +169,12 @@ Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest
             "no compiled program is at hand for {}, and this build has no compiler: compile it "
             "elsewhere with --emit image and load the file",
             request.text()));
-  auto slot = std::make_shared<Slot>();
-  slot->result = Found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
-  slot->done = true;
+  Found found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
+  auto slot = std::make_shared<Slot>(found);
   std::lock_guard<std::mutex> lock(mutex);
-  slots[slot->result->image->key] = slot;
+  slots[found.image->key] = slot;
   ++counts.diskHits;
-  return slot->result;
+  return found;
 }
 
 bool KernelStore::isAtHand(const ProgramRequest &request) const {
@@ -156,7 +183,7 @@ bool KernelStore::isAtHand(const ProgramRequest &request) const {
     return false;
   {
     std::lock_guard<std::mutex> lock(mutex);
-    if (auto it = slots.find(*key); it != slots.end() && it->second->done)
+    if (auto it = slots.find(*key); it != slots.end() && it->second->isDone())
       return true;
   }
   return files.contains(*key);
@@ -165,11 +192,10 @@ bool KernelStore::isAtHand(const ProgramRequest &request) const {
 Status KernelStore::add(ProgramImage image) {
   if (Status status = checkImage(image); !status)
     return status;
-  auto slot = std::make_shared<Slot>();
-  slot->result = Found{std::make_shared<const ProgramImage>(std::move(image)), ImageOrigin::Memory};
-  slot->done = true;
+  Found found{std::make_shared<const ProgramImage>(std::move(image)), ImageOrigin::Memory};
+  auto slot = std::make_shared<Slot>(found);
   std::lock_guard<std::mutex> lock(mutex);
-  slots[slot->result->image->key] = slot;
+  slots[found.image->key] = slot;
   return {};
 }
 
@@ -177,11 +203,12 @@ void KernelStore::discard(const std::shared_ptr<const ProgramImage> &image) {
   std::lock_guard<std::mutex> lock(mutex);
   auto it = slots.find(image->key);
   // Another thread may have had it built again since: that one stays.
-  if (it == slots.end() || !it->second->done || it->second->result->image != image)
+  if (it == slots.end() || !it->second->isDone())
+    return;
+  if (const Result<Found> &held = it->second->result.get(); !held || held->image != image)
     return;
   discarded.insert(image->key);
   slots.erase(it);
-  files.remove(image->key);
 }
 
 KernelStore::Counters KernelStore::counters() const {

@@ -5,10 +5,11 @@
 #include "runtime/Cache.h"
 #include "runtime/TunedLadder.h"
 #include <atomic>
-#include <condition_variable>
+#include <future>
 #include <map>
 #include <memory>
 #include <set>
+#include <sys/types.h>
 
 namespace winnow {
 
@@ -64,9 +65,11 @@ public:
   /// Keeps an image that came from elsewhere (a file): later requests that its spec and config
   /// satisfy find it without a hook, and `prepare` finds it under its key. Error: checkImage's.
   Status add(ProgramImage image);
-  /// Forgets an image that the driver refused (F06), in memory and on disk: whatever layer of the
-  /// cache it came from, the next prepare builds it instead of loading it. Does nothing where
-  /// another thread has done so already.
+  /// Forgets an image that the driver refused (F06). The cache keeps it, since other hosts may
+  /// share it and their drivers may take it; this store remembers not to load it again. With a
+  /// compiler the next prepare builds the program anew, and what it builds takes the entry's place;
+  /// without one, prepare finds another program or none. Does nothing where another thread has done
+  /// so already.
   void discard(const std::shared_ptr<const ProgramImage> &image);
 
   struct Counters {
@@ -81,20 +84,26 @@ public:
 
 private:
   /// One key being built, or built. Waiters hold it by shared_ptr, so forgetting a key never
-  /// disturbs them.
+  /// disturbs them. A child that is forked during a build has the slot but not the thread that
+  /// would finish it (see isAbandoned).
   struct Slot {
-    bool done = false;
-    Result<Found> result = Found{};
+    Slot();
+    explicit Slot(Found built);
+    bool isDone() const;
+    bool isAbandoned() const;
+    std::promise<Result<Found>> promise; ///< kept by the thread that builds
+    std::shared_future<Result<Found>> result;
+    pid_t builder; ///< process
   };
-  Result<Found> loadOrBuild(const ProgramRequest &request, const std::string &key);
+  Result<Found> loadOrBuild(const ProgramRequest &request, const std::string &key, bool alone);
+  Result<Found> joinBuild(const Slot &slot, std::unique_lock<std::mutex> &lock);
   Result<Found> findWithoutCompiler(const ProgramRequest &request);
 
   Cache files;
   CompileHook hook;
   mutable std::mutex mutex; ///< guards everything below; never held over a load or a build
-  std::condition_variable changed;
   std::map<std::string, std::shared_ptr<Slot>> slots; ///< by key
-  std::set<std::string> discarded; ///< keys whose images in the cache are not to be used
+  std::set<std::string> discarded; ///< keys whose images in the cache this driver refused
   Counters counts;
   std::atomic<bool> sealed{false};
 };

@@ -127,6 +127,108 @@ TEST(BuildLock, F07AStoppedHolderIsWaitedForOnlySoLong) {
   EXPECT_TRUE(exitedWith(waitFor(holder), 0));
 }
 
+TEST(BuildLock, F07WhoWaitsSaysForWhomAfterTwoSeconds) {
+  TempDir dir;
+  pid_t holder = startHolder(dir.path, sampleImage("m"));
+  std::thread killer([&] {
+    usleep(2500000);
+    kill(holder, SIGKILL);
+  });
+  std::vector<std::string> warnings;
+  KernelStore store(cacheAt(dir.path, &warnings), countingHook(dir / "builds", 0));
+  EXPECT_EQ(store.prepare(request("m"))->origin, ImageOrigin::Compiled);
+  killer.join();
+  waitFor(holder);
+  ASSERT_EQ(warnings.size(), 1u);
+  const std::string expected = "waiting for process " + std::to_string(holder) + " on ";
+  EXPECT_EQ(warnings[0].substr(0, expected.size()), expected) << warnings[0];
+  EXPECT_NE(warnings[0].find("going on without it after 120 s"), std::string::npos) << warnings[0];
+}
+
+TEST(BuildLock, F07HoldersAreToldWhileTheyHold) {
+  TempDir dir;
+  const std::string key = sampleImage("m").key;
+  BuildLock other(systemFiles(), dir.path, key);
+  {
+    BuildLock lock(systemFiles(), dir.path, key);
+    ASSERT_EQ(lock.tryTake(), BuildLock::State::Taken);
+    EXPECT_EQ(other.tryTake(), BuildLock::State::Busy);
+    ASSERT_TRUE(other.holder());
+    EXPECT_EQ(other.holder()->process, getpid());
+    EXPECT_FALSE(other.holder()->isDead);
+    BuildLock stranger(systemFiles(), dir.path, sampleImage("another").key);
+    EXPECT_FALSE(stranger.holder());
+  }
+  EXPECT_FALSE(other.holder());
+  // What anybody wrote into the file is shown as a name at most.
+  for (const char *tail : {"", " ", "x", "-5 host", "0 host", "99999999999 host", "7"}) {
+    std::string content(65536, '\0');
+    BuildLock lock(systemFiles(), dir.path, key);
+    ASSERT_EQ(lock.tryTake(), BuildLock::State::Taken);
+    const std::string written = readBytes(dir / ".lock");
+    const size_t line = written.find(' ') - 15; // the key's 15 digits
+    const std::string text = written.substr(line, 16) + tail;
+    content.replace(line, text.size(), text);
+    writeBytes(dir / ".lock", content);
+    EXPECT_FALSE(other.holder()) << tail;
+  }
+}
+
+TEST(BuildLock, F07ADeadHolderWhoseChildHasItsLockIsNotWaitedFor) {
+  TempDir dir;
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  pid_t holder = startChild([&] {
+    BuildLock lock(systemFiles(), dir.path, sampleImage("m").key);
+    if (lock.tryTake() != BuildLock::State::Taken)
+      return 1;
+    pid_t child = startChild([] { return raise(SIGSTOP); }); // has the open file
+    (void)!write(ready[1], &child, sizeof(child));
+    return raise(SIGKILL);
+  });
+  pid_t child = 0;
+  ASSERT_EQ(read(ready[0], &child, sizeof(child)), ssize_t(sizeof(child)));
+  waitFor(holder);
+  std::vector<std::string> warnings;
+  KernelStore store(cacheAt(dir.path, &warnings), countingHook(dir / "builds", 0));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(store.prepare(request("m"))->origin, ImageOrigin::Compiled);
+  EXPECT_LT(secondsSince(begin), 30); // of the 120 that it would wait for a living one
+  kill(child, SIGKILL);
+}
+
+TEST(BuildLock, F32AChildForkedDuringABuildBuildsForItself) {
+  TempDir dir;
+  std::atomic<bool> building{false}, childIsDone{false};
+  const pid_t parent = getpid();
+  CompileHook hook = countingHook(dir / "builds", 0);
+  hook.build = [&, build = hook.build](const ProgramRequest &r) {
+    building = true;
+    while (getpid() == parent && !childIsDone)
+      usleep(1000);
+    return build(r);
+  };
+  KernelStore store(cacheAt(dir / "cache"), hook);
+  std::thread builder([&] { EXPECT_TRUE(store.prepare(request("m"))); });
+  std::thread waiter([&] { EXPECT_TRUE(store.prepare(request("m"))); });
+  while (!building)
+    usleep(1000);
+  usleep(20000); // the second thread waits for the first by now
+  pid_t child = startChild([&] {
+    alarm(30); // a hang would end here, by signal
+    for (int i = 0; i < 3; ++i)
+      if (!store.prepare(request("m")) || !store.prepare(request("another")))
+        return 1;
+    KernelStore own(cacheAt(dir / "cache"), hook);
+    return own.prepare(request("m"))->origin == ImageOrigin::Disk ? 0 : 2;
+  });
+  EXPECT_TRUE(exitedWith(waitFor(child), 0));
+  childIsDone = true;
+  builder.join();
+  waiter.join();
+  EXPECT_EQ(readBytes(dir / "builds"), "bbb"); // two of the child, one of the parent
+}
+
 TEST(BuildLock, F07WhoDoesNotWantToWaitIsToldAtOnce) {
   TempDir dir;
   pid_t holder = startHolder(dir.path, sampleImage("m"));
