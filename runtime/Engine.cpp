@@ -165,6 +165,10 @@ Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device) {
         results[at] =
             fail(ErrorKind::CompileFailed,
                  fmt::format("preparing {} failed: {}", requests[at].method, error.what()));
+      } catch (...) {
+        results[at] =
+            fail(ErrorKind::CompileFailed,
+                 fmt::format("preparing {} failed without a reason", requests[at].method));
       }
     }
   };

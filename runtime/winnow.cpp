@@ -5,8 +5,8 @@
 #include "runtime/Engine.h"
 #include "runtime/Environment.h"
 #include <cstring>
-#include <exception>
 #include <fmt/format.h>
+#include <stdexcept>
 
 #ifndef WINNOW_VERSION
 #define WINNOW_VERSION "unknown"
@@ -25,22 +25,58 @@ struct winnow_program {
 
 namespace {
 
-std::string &lastError() {
-  thread_local std::string message;
-  return message;
-}
+/// The last error of one thread. A thread that ends destroys it while its other destructors and, in
+/// the main thread, the exit handlers are still to come, which may call this library: from then on
+/// there is nothing to write to.
+class LastError {
+public:
+  static void set(const std::string &message) {
+    if (!isGone)
+      own.message = message;
+  }
+  static const char *text() { return isGone ? "" : own.message.c_str(); }
+  ~LastError() { isGone = true; }
+
+private:
+  std::string message;
+  static thread_local bool isGone;
+  static thread_local LastError own;
+};
+thread_local bool LastError::isGone = false;
+thread_local LastError LastError::own;
 
 winnow_status report(const Error &error) {
-  lastError() = error.message;
+  LastError::set(error.message);
   return static_cast<winnow_status>(error.kind);
+}
+
+/// What a function of the host threw, as an exception of this library.
+struct HostException : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Calls a function of the host. It has no business to throw; where it does, the call of this
+/// library that led to it fails with a sentence.
+template <typename Call> auto callHost(const char *what, Call call) {
+  std::string thrown;
+  try {
+    return call();
+  } catch (const std::exception &error) {
+    thrown = error.what();
+  } catch (...) {
+    thrown = "something that is no std::exception";
+  }
+  throw HostException(fmt::format("the host's {} threw an exception: {}", what, thrown));
 }
 
 /// Runs `body` (which returns Status) and turns its failure, or any exception, into a status code.
 template <typename Body> winnow_status guarded(Body body) noexcept {
   try {
-    lastError().clear();
+    LastError::set("");
     Status status = body();
     return status ? WINNOW_OK : report(status.error());
+  } catch (const HostException &error) {
+    return report({ErrorKind::Usage, error.what()});
   } catch (const std::exception &error) {
     try {
       return report({ErrorKind::DeviceFailed,
@@ -48,16 +84,29 @@ template <typename Body> winnow_status guarded(Body body) noexcept {
     } catch (...) {
       return WINNOW_DEVICE_FAILED;
     }
+  } catch (...) {
+    return report({ErrorKind::DeviceFailed, "internal error"});
   }
 }
 
-/// Whether a caller's struct can be read or written: it is there, and its size is one.
+/// The size of each struct in the first release: no caller has a smaller one.
+template <typename Struct> constexpr size_t kFirstSize = sizeof(Struct);
+template <> constexpr size_t kFirstSize<winnow_spec> = offsetof(winnow_spec, value_dim);
+template <> constexpr size_t kFirstSize<winnow_compiler> = offsetof(winnow_compiler, check);
+template <>
+constexpr size_t kFirstSize<winnow_engine_options> = offsetof(winnow_engine_options, tuned_files);
+constexpr size_t kLargestSize = 4096; ///< far above what any release will have
+
+/// Whether a caller's struct can be read or written: it is there, and its size can be that of some
+/// release. Nothing but the size is read.
 template <typename Struct> Status hasSize(const Struct *given, const char *what) {
   if (!given)
     return fail(ErrorKind::Usage, fmt::format("{} is null", what));
-  if (given->struct_size < sizeof(size_t) || given->struct_size > 4096)
-    return fail(ErrorKind::Usage, fmt::format("{}: struct_size is {}; set it to sizeof the struct",
-                                              what, given->struct_size));
+  if (size_t size = given->struct_size;
+      size < kFirstSize<Struct> || size > kLargestSize || size % alignof(Struct) != 0)
+    return fail(ErrorKind::Usage,
+                fmt::format("{}: struct_size is {}; set it to sizeof the struct, here {}", what,
+                            size, sizeof(Struct)));
   return {};
 }
 
@@ -68,12 +117,13 @@ template <typename Struct> Result<Struct> adopt(const Struct *given, const char 
   if (Status status = hasSize(given, what); !status)
     return tl::unexpected(status.error());
   const char *bytes = reinterpret_cast<const char *>(given);
-  for (size_t i = sizeof(Struct); i < given->struct_size; ++i)
+  const size_t size = given->struct_size;
+  for (size_t i = sizeof(Struct); i < size; ++i)
     if (bytes[i] != 0)
       return fail(
           ErrorKind::Unsupported,
           fmt::format("{} uses fields of a newer Winnow; this is {}", what, WINNOW_VERSION));
-  std::memcpy(static_cast<void *>(&own), bytes, std::min(sizeof(Struct), given->struct_size));
+  std::memcpy(static_cast<void *>(&own), bytes, std::min(sizeof(Struct), size));
   own.struct_size = sizeof(Struct);
   return own;
 }
@@ -138,7 +188,7 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
 using CompileFunction = int (*)(void *, const winnow_spec *, winnow_sink, void *);
 
 /// Calls one function of the caller's compiler; its bytes, or its error.
-Result<std::string> callCompiler(CompileFunction function, void *user,
+Result<std::string> callCompiler(const char *what, CompileFunction function, void *user,
                                  const ProgramRequest &request) {
   std::string params = paramsText(request.spec), config = request.config.text(), bytes;
   winnow_spec c{};
@@ -160,7 +210,7 @@ Result<std::string> callCompiler(CompileFunction function, void *user,
   winnow_sink sink = [](void *context, const void *data, size_t size) {
     static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
   };
-  int status = function(user, &c, sink, &bytes);
+  const int status = callHost(what, [&] { return function(user, &c, sink, &bytes); });
   if (status == WINNOW_OK)
     return bytes;
   bool known = status >= WINNOW_INVALID && status <= WINNOW_DEVICE_FAILED;
@@ -176,10 +226,10 @@ Result<CompileHook> toHook(const winnow_compiler *given) {
     return fail(ErrorKind::Usage, "compiler: key or build is null");
   CompileHook hook;
   hook.key = [c = *compiler](const ProgramRequest &request) {
-    return callCompiler(c.key, c.user, request);
+    return callCompiler("winnow_compiler.key", c.key, c.user, request);
   };
   hook.build = [c = *compiler](const ProgramRequest &request) -> Result<ProgramImage> {
-    Result<std::string> bytes = callCompiler(c.build, c.user, request);
+    Result<std::string> bytes = callCompiler("winnow_compiler.build", c.build, c.user, request);
     if (!bytes)
       return tl::unexpected(bytes.error());
     Result<ProgramImage> image = deserializeImage(*bytes);
@@ -190,7 +240,7 @@ Result<CompileHook> toHook(const winnow_compiler *given) {
   };
   if (compiler->check)
     hook.check = [c = *compiler](const ProgramRequest &request) -> Status {
-      Result<std::string> answer = callCompiler(c.check, c.user, request);
+      Result<std::string> answer = callCompiler("winnow_compiler.check", c.check, c.user, request);
       return answer ? Status() : tl::unexpected(answer.error());
     };
   return hook;
@@ -220,7 +270,7 @@ TuningOptions toTuning(const winnow_engine_options &c) {
   tuning.replayOnly = c.replay_only != 0;
   if (c.log)
     tuning.log = [log = c.log, user = c.log_user](const std::string &line) {
-      log(user, line.c_str());
+      callHost("winnow_log", [&] { log(user, line.c_str()); });
     };
   return tuning;
 }
@@ -229,7 +279,7 @@ TuningOptions toTuning(const winnow_engine_options &c) {
 
 const char *winnow_version(void) { return WINNOW_VERSION; }
 
-const char *winnow_last_error(void) { return lastError().c_str(); }
+const char *winnow_last_error(void) { return LastError::text(); }
 
 winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_engine **engine) {
   return guarded([&]() -> Status {
@@ -252,6 +302,7 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
       own.driverPath = orEmpty(c->driver_path);
       own.allowPtx = c->allow_ptx != 0;
       own.tuning = toTuning(*c);
+      own.cache.warn = own.tuning.log; // empty: stderr
       if (c->bundle)
         own.cache.bundleMemory.emplace_back(static_cast<const char *>(c->bundle), c->bundle_bytes);
     }
@@ -295,6 +346,10 @@ winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *spec
       return status;
     if (programs)
       std::fill(programs, programs + count, nullptr);
+    // The caller's array has the steps of the caller's struct.
+    if (Status status = count == 0 ? Status() : hasSize(specs, "specs[0]"); !status)
+      return status;
+    const size_t step = count == 0 ? 0 : specs->struct_size;
     auto named = [](size_t i, const Error &error) {
       return fail(error.kind, fmt::format("specs[{}]: {}", i, error.message));
     };
@@ -303,17 +358,19 @@ winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *spec
     Status first;
     size_t firstAt = count;
     for (size_t i = 0; i < count; ++i) {
-      // The caller's array has the steps of the caller's struct.
-      Result<ProgramRequest> request = toRequest(reinterpret_cast<const winnow_spec *>(
-          reinterpret_cast<const char *>(specs) + i * specs->struct_size));
+      const auto *spec =
+          reinterpret_cast<const winnow_spec *>(reinterpret_cast<const char *>(specs) + i * step);
+      Result<ProgramRequest> request =
+          spec->struct_size == step
+              ? toRequest(spec)
+              : fail(ErrorKind::Usage, fmt::format("struct_size is {}, that of specs[0] is {}",
+                                                   spec->struct_size, step));
       if (request) {
         requests.push_back(std::move(*request));
         places.push_back(i);
       } else if (first) {
         first = named(firstAt = i, request.error());
       }
-      if (specs->struct_size < sizeof(size_t))
-        return first; // no steps to go on with
     }
     std::vector<Result<Engine::Prepared>> prepared = engine->engine->prepareAll(requests, device);
     for (size_t i = 0; i < prepared.size(); ++i) {
@@ -396,7 +453,7 @@ winnow_status winnow_engine_export_decisions(winnow_engine *engine, winnow_sink 
     if (!sink)
       return fail(ErrorKind::Usage, "sink is null");
     std::string lines = engine->engine->decisions();
-    sink(context, lines.data(), lines.size());
+    callHost("winnow_sink", [&] { sink(context, lines.data(), lines.size()); });
     return {};
   });
 }

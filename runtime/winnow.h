@@ -4,7 +4,8 @@
  * Prepare is slow (it may compile), thread-safe, and builds each program once. Launch never
  * compiles, allocates, synchronises or reads back, and may be captured in a CUDA graph. Handles are
  * opaque; every options struct begins with its own size, so that later versions can add fields
- * (fields beyond the given size count as zero). Functions return a winnow_status;
+ * (fields beyond the given size count as zero; a size that no version had is refused). Functions
+ * return a winnow_status;
  * winnow_last_error() then has one sentence for the calling thread. Device pointers and streams are
  * plain pointers: no CUDA header is needed. */
 #ifndef WINNOW_H
@@ -95,7 +96,8 @@ typedef struct winnow_compiler {
   int (*check)(void *user, const winnow_spec *request, winnow_sink sink, void *context);
 } winnow_compiler;
 
-/* Gets one line at a time; called from any thread. */
+/* Gets one line at a time; called from any thread. No function of the host should throw; where one
+ * does, the call that led to it fails. */
 typedef void (*winnow_log)(void *user, const char *line);
 
 typedef struct winnow_engine_options {
@@ -112,8 +114,9 @@ typedef struct winnow_engine_options {
   int32_t replay_only;     /* nonzero: nothing is looked up; a program without a decision is
                               WINNOW_NOT_READY */
   int32_t reserved;        /* zero */
-  winnow_log log; /* may be null; told where a program's tunables come from, unless the answer is
-                     exact, and what is wrong with tuned files */
+  winnow_log log; /* null: warnings go to stderr; told where a program's tunables come from, unless
+                     the answer is exact, what is wrong with tuned files or the cache, and for whom
+                     a prepare waits */
   void *log_user;
   const void *bundle; /* programs made by `winnow cache export`, in memory that outlives the
                          engine, e.g. in the engine's binary; searched last; null: none */
