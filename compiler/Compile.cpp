@@ -179,7 +179,7 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
 } // namespace
 
 const std::vector<LegalTunable> &legalConfigValues() {
-  static const std::vector<LegalTunable> tunables = {
+  static const auto &tunables = *new std::vector<LegalTunable>{ // never destroyed: see Spec.cpp
       {"attend_form", &Config::attendForm, {1, 2}, 0, true},
       {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 7, 8, 12, 16}},
       {"attend_producers", &Config::attendProducers, {1, 2, 4, 8}},

@@ -7,7 +7,8 @@ namespace winnow {
 
 const std::vector<EnvironmentEntry> &environmentRegistry() {
   using V = EnvironmentVariable;
-  static const std::vector<EnvironmentEntry> entries = {
+  static const auto &entries = *new std::vector<EnvironmentEntry>{
+      // never destroyed: see Spec.cpp
       {V::WinnowCacheDir, "WINNOW_CACHE_DIR",
        "directory of the kernel cache (unset: $XDG_CACHE_HOME/winnow, else $HOME/.cache/winnow)"},
       {V::WinnowCacheReadOnly, "WINNOW_CACHE_READONLY",
@@ -44,7 +45,8 @@ const std::vector<EnvironmentEntry> &environmentRegistry() {
 std::string environmentValue(EnvironmentVariable variable) {
   for (const EnvironmentEntry &entry : environmentRegistry())
     if (entry.variable == variable) {
-      const char *value = std::getenv(entry.name);
+      // A program that runs with more rights than its caller takes nothing from its environment.
+      const char *value = ::secure_getenv(entry.name);
       return value ? value : "";
     }
   return "";

@@ -71,7 +71,7 @@ int Files::tryLock(int file, off_t byte) { return setLock(file, byte, F_WRLCK); 
 int Files::unlock(int file, off_t byte) { return setLock(file, byte, F_UNLCK); }
 
 Files &systemFiles() {
-  static Files files;
+  static Files &files = *new Files; // never destroyed: see Spec.cpp
   return files;
 }
 

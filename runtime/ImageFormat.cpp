@@ -100,7 +100,7 @@ json toJson(const ProgramImage &image) {
 struct Reader {
   bool ok = true;
   const json &child(const json &object, const char *field) {
-    static const json none;
+    static const json &none = *new json; // never destroyed: see Spec.cpp
     if (object.is_object())
       if (auto it = object.find(field); it != object.end())
         return *it;

@@ -74,7 +74,10 @@ std::string knownConfigNames() {
 } // namespace
 
 const std::vector<ConfigField> &configFields() {
-  static const std::vector<ConfigField> fields(std::begin(kConfigFields), std::end(kConfigFields));
+  // Never destroyed, like every table of the library: while the process exits, other threads may
+  // still be using it.
+  static const auto &fields =
+      *new std::vector<ConfigField>(std::begin(kConfigFields), std::end(kConfigFields));
   return fields;
 }
 

@@ -30,7 +30,8 @@ const std::vector<Target> &targets() {
   // On sm_90 the static shared section of a cubin includes the 1024 bytes that the system reserves
   // per block; on the older ones the reserve is not part of it. sharedPerBlock is without the
   // reserve on all of them.
-  static const std::vector<Target> rows = {
+  static const auto &rows = *new std::vector<Target>{
+      // never destroyed: see Spec.cpp
       // Tensor rates: sm_80 (A100) and sm_89 (RTX 4090) as their data sheets give them, sm_90a as
       // measured on an H200 (8192^3 product; the card is limited by power).
       // arch    cc     shared/block  reserved registers  cp.async  TMA   wgmma  leaves  tensor rate

@@ -25,9 +25,10 @@ struct Library {
 using Graph = std::vector<Params>;
 
 std::recursive_mutex mutex;
-std::map<CUdeviceptr, size_t> allocations; ///< that live, with their sizes
-Graph *capture = nullptr;                  ///< that goes on
-bool dead = false;                         // after exit handlers have run, as with the real driver
+// Never destroyed: threads of a process that exits may still be calling.
+auto &allocations = *new std::map<CUdeviceptr, size_t>; ///< that live, with their sizes
+Graph *capture = nullptr;                               ///< that goes on
+bool dead = false; // after exit handlers have run, as with the real driver
 struct DiesAtExit {
   ~DiesAtExit() { dead = true; }
 } diesAtExit;
