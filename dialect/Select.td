@@ -212,12 +212,14 @@ def Select_CombineHeadsOp : Select_Step<"combine_heads", "combined"> {
 }
 
 def Select_PoolOp : Select_Step<"pool", "pooled"> {
-  let summary = "Scores of rows to scores of blocks: max or sum over the overlapping windows";
+  let summary = "Scores of rows to scores of blocks, over the overlapping windows";
   let description = [{
-    pooled[b] = max (InfLLM-V2) or sum (NSA, equation 9) of scores[j] over the rows j whose windows
-    overlap block b: B/stride * b - (window/stride - 1) <= j < B/stride * (b + 1), cut to the
-    existing ones; a block without any row scores -inf. For windows that are the blocks themselves
-    the step is the identity.
+    pooled[b] = `max` (InfLLM-V2), `sum` or `overlap` (NSA, equation 9) of scores[j] over the rows j
+    whose windows overlap block b: B/stride * b - (window/stride - 1) <= j < B/stride * (b + 1), cut
+    to the existing ones; a block without any row scores -inf. `overlap` is a sum in which a row
+    weighs as many strides as its window shares with the block: 1, 2, 2, 2, 1 for windows of 32 at
+    stride 16 and blocks of 64. For windows that are the blocks themselves and follow each other
+    each kind is the identity.
   }];
   let arguments = (ins StrAttr:$kind, Scores:$scores);
   let results = (outs Scores:$pooled);

@@ -133,7 +133,7 @@ LogicalResult PoolOp::verify() {
   Operation *from = origin(getScores());
   if (from && !isa<ScoreOp, CombineHeadsOp>(from))
     return emitOpError("pools scores of summary rows; these are scores of blocks already");
-  return verifyWord(*this, getKind(), {"max", "sum"});
+  return verifyWord(*this, getKind(), {"max", "sum", "overlap"});
 }
 
 LogicalResult ForceOp::verify() {

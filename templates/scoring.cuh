@@ -10,6 +10,7 @@
 // = window / stride - 1 summaries reach from the block before into a block; kRowsPerBlock = block /
 // stride.
 #pragma once
+#include "winnow/pooling.cuh"
 #include "winnow/score_row.cuh"
 #include "winnow/sequence.cuh"
 #include "winnow/summarize.cuh"
@@ -269,16 +270,6 @@ struct RowScores {
   float value[8];
 };
 
-// How heads are combined and summaries pooled.
-struct Sum {
-  static constexpr float kIdentity = 0.f;
-  static __device__ __forceinline__ float combine(float a, float b) { return a + b; }
-};
-struct Max {
-  static constexpr float kIdentity = -kInfinity;
-  static __device__ __forceinline__ float combine(float a, float b) { return fmaxf(a, b); }
-};
-
 // No head yet: the identity of the combination.
 template <class Combine> __device__ __forceinline__ void clear_scores(RowScores &scores) {
 #pragma unroll
@@ -347,44 +338,6 @@ __device__ __forceinline__ void mask_scores(RowScores &scores, int first_row, in
 
 //===-- Blocks --------------------------------------------------------------------------------===//
 
-// Pools a thread's kRows consecutive summaries from `first_row` on to whole blocks. `before`: what
-// the first block takes from the summaries in front of them. Blocks without any summary in [0,
-// rows) become -inf.
-template <class Pool, int kRowsPerBlock, int kPad, int kRows>
-__device__ __forceinline__ void pool_blocks(float (&block)[kRows / kRowsPerBlock],
-                                            const float (&score)[kRows], float before,
-                                            int first_row, int rows) {
-  static_assert(kPad <= kRowsPerBlock && kRows % kRowsPerBlock == 0,
-                "a window may reach into one block only");
-#pragma unroll
-  for (int b = 0; b < kRows / kRowsPerBlock; ++b) {
-    // Its own summaries first, then what reaches in from the block before: the order in which top_k
-    // adds an edge, so that equal summaries give equal scores wherever a block lies.
-    block[b] = Pool::kIdentity;
-#pragma unroll
-    for (int i = b * kRowsPerBlock; i < (b + 1) * kRowsPerBlock; ++i)
-      block[b] = Pool::combine(block[b], score[i]);
-    float reaching = b == 0 ? before : Pool::kIdentity;
-#pragma unroll
-    for (int i = b * kRowsPerBlock - kPad; i < b * kRowsPerBlock; ++i)
-      if (i >= 0)
-        reaching = Pool::combine(reaching, score[i]);
-    block[b] = Pool::combine(block[b], reaching);
-    if (first_row + b * kRowsPerBlock - kPad >= rows)
-      block[b] = -kInfinity;
-  }
-}
-
-// The pool of a thread's last kPad summaries, which the block behind them takes in as well.
-template <class Pool, int kPad, int kRows>
-__device__ __forceinline__ float pool_edge(const float (&score)[kRows]) {
-  float edge = Pool::kIdentity;
-#pragma unroll
-  for (int i = kRows - kPad; i < kRows; ++i)
-    edge = Pool::combine(edge, score[i]);
-  return edge;
-}
-
 // Pools the quad's kQuadRows = 4 kRows summaries, which begin at `first_row`, and stores block
 // scores and edge into the token's row, whose edges begin at `padded`. All lanes take part; `valid`
 // says whether the lane's token exists.
@@ -393,7 +346,7 @@ __device__ __forceinline__ void store_quad(Element *row_scores, const float (&sc
                                            int first_row, int rows, int padded, bool valid) {
   constexpr int kBlocks = kRows / kRowsPerBlock; // of this lane
   const int c = lane_index() & 3;
-  const float edge = pool_edge<Pool, kPad>(score);
+  const float edge = pool_edge<Pool, kRowsPerBlock, kPad>(score);
   const float before = __shfl_up_sync(kFullWarp, edge, 1);
   float block[kBlocks];
   pool_blocks<Pool, kRowsPerBlock, kPad>(block, score, c > 0 ? before : Pool::kIdentity,

@@ -30,7 +30,7 @@ struct CpuPlan {
   std::vector<MethodPlan::Summary> summaries;
   int fine, normalizer;
   bool visibleBySegment;
-  Reduction pool;
+  Pooling pool;
   int init, local;
 };
 

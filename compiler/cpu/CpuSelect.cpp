@@ -123,15 +123,22 @@ private:
   int rows = 0, rowStride = 0;
 };
 
-/// One score per block: max or sum over the rows that overlap it; -inf without any.
+/// One score per block, pooled over the rows that overlap it; -inf without any.
 void poolBlocks(const CpuPlan &plan, const float *scores, int rows, std::vector<float> &blocks) {
   const auto &summary = plan.summaries[plan.fine];
   const int perBlock = plan.block / summary.stride, pad = summary.window / summary.stride - 1;
   for (int b = 0; b < static_cast<int>(blocks.size()); ++b) {
     int begin = std::max(0, b * perBlock - pad), end = std::min(rows, (b + 1) * perBlock);
-    float pooled = begin < end ? scores[begin] : kMinusInfinity;
-    for (int row = begin + 1; row < end; ++row)
-      pooled = plan.pool == Reduction::Max ? std::max(pooled, scores[row]) : pooled + scores[row];
+    float pooled = begin < end && plan.pool != Pooling::Max ? 0 : kMinusInfinity;
+    for (int row = begin; row < end; ++row) {
+      const int first = row - b * perBlock; // the strides [first, first + pad] of [0, perBlock)
+      const int shared = std::min(first + pad + 1, perBlock) - std::max(first, 0);
+      if (plan.pool == Pooling::Max)
+        pooled = std::max(pooled, scores[row]);
+      else
+        pooled +=
+            plan.pool == Pooling::Sum ? scores[row] : static_cast<float>(shared) * scores[row];
+    }
     blocks[b] = pooled;
   }
 }

@@ -11,6 +11,9 @@ namespace {
 
 int number(Attribute setting) { return static_cast<int>(cast<IntegerAttr>(setting).getInt()); }
 bool isMax(StringRef kind) { return kind == "max"; }
+Pooling pooling(StringRef kind) {
+  return isMax(kind) ? Pooling::Max : kind == "sum" ? Pooling::Sum : Pooling::Overlap;
+}
 
 /// The step that made a value, looking through the boundary of a kernel.
 Operation *origin(Value value) {
@@ -60,7 +63,7 @@ Status Planner::readSelection(select::TopKOp topK) {
     return refuse(
         step, ErrorKind::Unsupported,
         "select.top_k takes the scores of select.pool, with at most one select.force between");
-  plan.pool = isMax(pool.getKind()) ? Reduction::Max : Reduction::Sum;
+  plan.pool = pooling(pool.getKind());
   step = origin(pool.getScores());
   if (auto combine = dyn_cast<select::CombineHeadsOp>(step)) {
     plan.combine = isMax(combine.getKind()) ? Reduction::Max : Reduction::Sum;

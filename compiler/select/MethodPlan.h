@@ -10,6 +10,8 @@
 namespace winnow {
 
 enum class Reduction { Sum, Max };
+/// Overlap: a sum that counts each row as often as its window shares a stride with the block.
+enum class Pooling { Sum, Max, Overlap };
 
 struct MethodPlan {
   std::string method; ///< for the title of the printed kernels only
@@ -27,7 +29,8 @@ struct MethodPlan {
   int fine = -1;                  ///< index of the scored summary; -1: the method selects nothing
   int normalizer = -1;            ///< index of the summary of the log-sum-exp; -1: raw scores
   bool visibleBySegment = false;  ///< the published kernel's rule instead of the absolute one
-  Reduction combine = Reduction::Sum, pool = Reduction::Max;
+  Reduction combine = Reduction::Sum;
+  Pooling pool = Pooling::Max;
   int init = 0, local = 0; ///< forced blocks; local counts the query's own
   mlir::Region *scoreHook = nullptr, *logitHook = nullptr;
 

@@ -294,8 +294,7 @@ void ScoreBuilder::addHeads(Value rowScores, Value set, Value position, Value fi
 
 /// Block scores of one token set from the warp's 32 summaries.
 void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
-  const char *combine = t.reduction(plan.combine == Reduction::Max),
-             *pool = t.reduction(plan.pool == Reduction::Max);
+  const char *combine = t.reduction(plan.combine == Reduction::Max), *pool = deviceType(plan.pool);
   Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kSets"});
   Value position = t.add(t.field(tile, "position"), token, "position");
   Value seen =

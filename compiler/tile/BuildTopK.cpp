@@ -151,7 +151,7 @@ void TopKBuilder::select() {
   Value edges = t.value("edges", "edge_row", {rowScores, padded}, {"@kPad"}, t.type("pointer"));
   keys = t.fragment("keys", t.type("BlockKeys", {"@kKeysPerLane"}));
   t.leaf("load_keys", {keys, rowScores, edges, firstBlock, forcedFrom, own},
-         {t.reduction(plan.pool == Reduction::Max), "@kInit", "@kBlocksPerEdge"});
+         {deviceType(plan.pool), "@kInit", "@kBlocksPerEdge"});
   search();
   store();
 }

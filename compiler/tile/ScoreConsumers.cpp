@@ -183,7 +183,7 @@ void ScoreWarpgroupsBuilder::addHeads(Value tokenScores, Value logits, Value mma
 }
 
 void ScoreWarpgroupsBuilder::storeScores(Value tokenScores, Value token, Value firstRow) {
-  const char *pool = t.reduction(plan.pool == Reduction::Max);
+  const char *pool = deviceType(plan.pool);
   // Rarely needed: where local blocks are few, or many tokens share an item.
   Value all = visible(plan.fine, t.field(tile, "position"), t.field(tile, "first"), fineRows, "");
   t.when(t.greater(t.min(t.add(firstRow, t.named("kRows")), fineEnd), all), [&] {

@@ -24,13 +24,25 @@ std::string ScorePlan::fits(int block) const {
   return fused ? llvm::formatv("(ceil_div(max_k, {0}) <= {1})", block, kFusedBlocks).str() : "0";
 }
 
+const char *deviceType(Pooling pooling) {
+  switch (pooling) {
+  case Pooling::Sum:
+    return "Sum";
+  case Pooling::Max:
+    return "Max";
+  case Pooling::Overlap:
+    return "Overlap";
+  }
+  llvm_unreachable("no other pooling");
+}
+
 ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config) {
   ScorePlan scores;
   const bool softmax = plan.normalizer >= 0;
   scores.warpgroups = fitsWarpgroups(plan, target);
   // Keys order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores
   // have a sign and any size: so do they.
-  scores.keys = softmax && (plan.pool == Reduction::Max || plan.pad() == 0);
+  scores.keys = softmax && (plan.pool == Pooling::Max || plan.pad() == 0);
   // On warps a maximum over heads gains nothing from weights: a product more per logit; and at 256
   // elements the summaries leave no registers for them.
   scores.folded = softmax && config.scoreFold != 1 &&

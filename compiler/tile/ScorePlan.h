@@ -28,6 +28,9 @@ struct ScorePlan {
   int elementBytes() const { return keys ? 2 : 4; }
 };
 
+/// The device type of a pooling (templates/pooling.cuh).
+const char *deviceType(Pooling pooling);
+
 /// Fills the score_* tunables of `config` with what was chosen.
 ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config);
 

@@ -260,7 +260,7 @@ select.method @combine_blocks params() (%q, %k, %v) {
 select.method @unknown_reduction params() (%q, %k, %v) {
   %s = select.summarize mean %k window 32 stride 16
   %b = select.score %q, %s visible none
-  // expected-error @+1 {{has no kind 'min'; known are max, sum}}
+  // expected-error @+1 {{has no kind 'min'; known are max, sum, overlap}}
   %p = select.pool min %b
   %i = select.top_k %p
   %o = select.attend %q, %k, %v, %i

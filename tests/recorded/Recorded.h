@@ -1,5 +1,6 @@
-// The answers that the published CUDA implementation gave, as test data: inputs are made from their
-// seed, answers are read from .npy files. See README.md in this folder.
+// The answers that others gave (a published CUDA implementation, a reading of a paper), as test
+// data: inputs are made from their seed, answers are read from .npy files. See README.md in this
+// folder.
 #pragma once
 #include "tests/conformance/Conformance.h"
 #include <string>

@@ -21,7 +21,8 @@ enum class Combine {
   Sum,
   Max
 }; ///< over the query heads of one KV head; None: a selection per query head
-enum class Pool { Max, Sum }; ///< over the summaries that overlap a block
+/// Over the summaries that overlap a block; Overlap: a sum, each weighed by the strides it shares.
+enum class Pool { Max, Sum, Overlap };
 
 /// An elementwise region: (value, query position, row or key position) -> value.
 using Map = std::function<double(double, int, int)>;

@@ -182,6 +182,11 @@ private:
         if (method.stride * j + method.window <= problem.block * b)
           continue; // ends before the block
         double score = j < fineVisible ? scores[j] : hidden;
+        if (method.pool == Pool::Overlap) {
+          int begin = std::max(problem.block * b, method.stride * j); // tokens of both
+          int end = std::min(problem.block * (b + 1), method.stride * j + method.window);
+          score *= static_cast<double>(end - begin) / method.stride;
+        }
         value = method.pool == Pool::Max ? std::max(value, score) : value + score;
         any = true;
       }

@@ -211,8 +211,10 @@ private:
           return known(combine.getKind(), {"sum", "max"});
         })
         .Case([&](select::PoolOp pool) {
-          axes.pool = pool.getKind() == "sum" ? reference::Pool::Sum : reference::Pool::Max;
-          return known(pool.getKind(), {"sum", "max"});
+          axes.pool = pool.getKind() == "sum"   ? reference::Pool::Sum
+                      : pool.getKind() == "max" ? reference::Pool::Max
+                                                : reference::Pool::Overlap;
+          return known(pool.getKind(), {"sum", "max", "overlap"});
         })
         .Case([&](select::ForceOp force) {
           axes.init = number(force.getInit());
