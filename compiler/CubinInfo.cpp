@@ -1,10 +1,12 @@
 // Reads the few ELF sections that hold a kernel's resource use; every offset is checked against the
 // file's size.
 #include "compiler/CubinInfo.h"
+#include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <cstring>
 #include <elf.h>
-#include <regex>
+#include <limits>
 
 namespace winnow {
 namespace {
@@ -88,10 +90,20 @@ std::optional<CubinInfo> readCubinInfo(std::string_view elf, const std::string &
 }
 
 int spillBytes(const std::string &log) {
-  static const std::regex line(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
-  std::smatch match;
-  return std::regex_search(log, match, line) ? std::max(std::stoi(match[1]), std::stoi(match[2]))
-                                             : 0;
+  // No std::regex here: it recurses once per digit. A number that leaves an int stands for more
+  // than any kernel spills.
+  auto numberBefore = [&](const char *words) {
+    size_t end = log.find(words);
+    if (end == std::string::npos)
+      return 0;
+    size_t begin = end;
+    while (begin > 0 && log[begin - 1] >= '0' && log[begin - 1] <= '9')
+      --begin;
+    int value = 0;
+    auto [last, code] = std::from_chars(log.data() + begin, log.data() + end, value);
+    return code == std::errc::result_out_of_range ? std::numeric_limits<int>::max() : value;
+  };
+  return std::max(numberBefore(" bytes spill stores"), numberBefore(" bytes spill loads"));
 }
 
 } // namespace winnow

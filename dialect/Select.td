@@ -79,7 +79,7 @@ class Select_RewritingStep<string mnemonic, string hint, string row>
     : Select_Step<mnemonic, hint, [RecursiveMemoryEffects]> {
   let extraClassDeclaration = resultName # [{
     void getAsmBlockArgumentNames(::mlir::Region &region, ::mlir::OpAsmSetValueNameFn setName) {
-      ::llvm::ArrayRef<const char *> names{"value", "position", "}] # row # [{"};
+      const char *const names[] = {"value", "position", "}] # row # [{"};
       for (auto [argument, name] : ::llvm::zip(region.getArguments(), names))
         setName(argument, name);
     }
@@ -114,7 +114,7 @@ def Select_MethodOp
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     void getAsmBlockArgumentNames(::mlir::Region &region, ::mlir::OpAsmSetValueNameFn setName) {
-      ::llvm::ArrayRef<const char *> names{"query", "keys", "values"};
+      const char *const names[] = {"query", "keys", "values"};
       for (auto [argument, name] : ::llvm::zip(region.getArguments(), names))
         setName(argument, name);
     }
