@@ -126,6 +126,8 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
     for (BuiltKernel &kernel :
          scores.keys ? buildTopKKeys(module, plan, scores) : buildTopK(module, plan, scores))
       kernels.push_back(kernel);
+    if (plan.normalizer >= 0)
+      kernels.push_back(buildRescore(module, plan, scores));
   }
   // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
   // Where both are there, warps share less: what one of them does not want, it skips, and groups of

@@ -200,6 +200,67 @@ def Tile_CountBeforeOp : Tile_Leaf<"count_before"> {
   let results = (outs I32:$sum);
 }
 
+//===-- Scores that leave the range of fp32 (rescore.cuh) ----------------------------------------------------------===//
+
+def Tile_LeavesOrderOp : Tile_Leaf<"leaves_order"> {
+  let summary = "Whether overflow or underflow may have decided which blocks of a row are selected";
+  let arguments = (ins Arg_:$topk, Reads<>:$search, I32:$own);
+  let results = (outs I1:$leaves);
+}
+def Tile_FoldedLeavesOrderOp : Tile_Leaf<"folded_leaves_order"> {
+  let summary = "The same for 16-bit keys that were folded to 15 bits";
+  let arguments = (ins Reads<>:$search, I1:$upper);
+  let results = (outs I1:$leaves);
+}
+def Tile_MarkUnorderedOp : Tile_Leaf<"mark_unordered"> {
+  let summary = "Leaves a row of ids to rescore";
+  let arguments = (ins Takes<>:$ids);
+}
+def Tile_FindUnorderedOp : Tile_Leaf<"find_unordered"> {
+  let summary = "Which rows of ids were left to rescore, one row per thread";
+  let arguments = (ins Arg_:$topk, Writes<>:$marks, Takes<>:$ids, I32:$first, I32:$rows);
+}
+def Tile_CountUnorderedOp : Tile_Leaf<"count_unordered"> {
+  let summary = "How many rows are marked";
+  let arguments = (ins Reads<>:$marks);
+  let results = (outs I32:$count);
+}
+def Tile_NthUnorderedOp : Tile_Leaf<"nth_unordered"> {
+  let summary = "The place of a mark";
+  let arguments = (ins Reads<>:$marks, I32:$index);
+  let results = (outs I32:$place);
+}
+def Tile_FindTokenOp : Tile_Leaf<"find_token", [Pure]> {
+  let summary = "The tile of the one token in a row of q";
+  let arguments = (ins Takes<>:$cu_q, Takes<>:$cu_k, I32:$batch, I32:$row);
+  let results = (outs Tile_Object:$tile);
+}
+def Tile_LoadHeadQueriesOp : Tile_Leaf<"load_head_queries"> {
+  let summary = "The queries of one token's group of heads, as fp32";
+  let arguments = (ins Arg_:$type, Arg_:$threads, Arg_:$heads, Writes<>:$queries, Takes<>:$q, I32:$row,
+                   I32:$first_head);
+}
+def Tile_MakeHeadNormalizersOp : Tile_Leaf<"make_head_normalizers"> {
+  let summary = "The normalisers of one token's group of heads";
+  let arguments = (ins Arg_:$threads, Writes<>:$normalizers, Reads<>:$queries, Takes<>:$summaries, I32:$visible,
+                   F32:$scale);
+}
+def Tile_StoreOctavesOp : Tile_Leaf<"store_octaves"> {
+  let summary = "The base-2 logarithms of block scores";
+  let arguments = (ins Arg_:$combine, Arg_:$pool, Arg_:$threads, Arg_:$rows_per_block, Arg_:$pad, Takes<>:$octaves,
+                   Reads<>:$normalizers, Reads<>:$queries, Takes<>:$summaries, I32:$first_block, I32:$end, I32:$rows,
+                   I32:$visible, F32:$scale);
+}
+def Tile_CountOctavesOp : Tile_Leaf<"count_octaves"> {
+  let summary = "The warp's octaves at or above a threshold";
+  let arguments = (ins Arg_:$threads, Takes<>:$octaves, I32:$first_block, I32:$end, I32:$threshold);
+  let results = (outs I32:$count);
+}
+def Tile_StoreOctaveIdsOp : Tile_Leaf<"store_octave_ids"> {
+  let summary = "Writes the ids of blocks above and at a threshold, ascending";
+  let arguments = (ins Takes<>:$ids, Takes<>:$octaves, I32:$at, I32:$first_block, I32:$end, I32:$threshold, I32:$ties);
+}
+
 //===-- Summaries as tile images (summary_images.cuh) --------------------------------------------------------------===//
 
 def Tile_ImagesOfOp : Tile_Leaf<"images_of", [Pure]> {

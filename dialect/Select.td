@@ -247,7 +247,9 @@ def Select_TopKOp : Select_Step<"top_k", "ids"> {
     ids[g, t] = the min(topk, pos / B + 1) blocks b <= pos / B with the highest scores, forced ones
     first, a smaller id before a larger one of equal score; written in ascending order, -1 behind
     the last. The result depends on nothing but the scores: not on tile sizes, neighbours or the
-    device.
+    device. Softmax scores order as real numbers: where they leave the range of fp32, by their
+    logarithms (a sum of scores is a log-sum-exp). Rounding may swap scores that are nearly equal;
+    overflow and underflow may not.
   }];
   let arguments = (ins Scores:$scores);
   let results = (outs Ids:$ids);

@@ -14,7 +14,7 @@ namespace winnow {
 /// the current chunk).
 struct Kernel {
   std::string name; ///< entry point in the cubin, e.g. "attend"
-  std::string step; ///< "summarize", "score", "top_k" or "attend"
+  std::string step; ///< "summarize", "score", "top_k", "rescore" or "attend"
   std::string when; ///< formula; launched only where it is nonzero ("1" = always)
   std::string gridX, gridY;
   int blockThreads = 0;

@@ -244,14 +244,20 @@ __device__ __forceinline__ float normalizer(NormalizerTable<kRows> table, int ro
   return value == -kInfinity ? kInfinity : value;
 }
 
+// The largest normaliser, of either sign, that a weight may stand for. A score is then a sum of
+// 2^logit times 2^-normaliser. What fp32 loses of a sum of 16 heads where powers fade out, below
+// 2^-126, is less than 2^(4 - 126 + 48) = 2^-74, and a power that overflows belongs to a score of
+// at least 2^80: all scores from 2^-62 to 2^80 are right within a step of bf16, and no other one
+// gets among them. Outside, rescore decides (rescore.cuh).
+constexpr float kLargestWeight = 48.f;
+
 // Whether a normaliser of the thread's entries is too large or too small for a weight, or there is
-// none, which no weight can stand for: 0 times a power that overflows is no score. Bounds:
-// leaves_weights.
+// none, which no weight can stand for: 0 times a power that overflows is no score.
 template <int kThreads, int kRows>
 __device__ __forceinline__ bool table_leaves_weights(NormalizerTable<kRows> table) {
   bool leaves = false;
   for (int row = thread_index(); row < kRows; row += kThreads)
-    leaves |= !(fabsf(table.values[row]) <= 64.f);
+    leaves |= !(fabsf(table.values[row]) <= kLargestWeight);
   return leaves;
 }
 

@@ -186,11 +186,10 @@ template <int kTiles> __device__ __forceinline__ void finish_normalizers(LogSumE
     }
 }
 
-// Whether a normaliser of the thread's rows is too large or too small for weights: 2^logit times
-// 2^-normaliser gives every score that has a key of its own (2^-60 to 2^28) while the normaliser
-// lies within +-64, since then neither factor leaves the range of fp32. A row without a
-// normaliser is too large as well (a weight of 0 times an infinite power is NaN); rows behind the
-// last token do not count. `first_tile`: the first of the warpgroup's mma tiles.
+// Whether a normaliser of the thread's rows is too large or too small for weights
+// (kLargestWeight). A row without a normaliser is too large as well (a weight of 0 times an
+// infinite power is NaN); rows behind the last token do not count. `first_tile`: the first of the
+// warpgroup's mma tiles.
 template <int kGroup, int kMmaTiles, int kTiles>
 __device__ __forceinline__ bool leaves_weights(const LogSumExp<kTiles> &state, int first_tile,
                                                int tokens) {
@@ -200,7 +199,7 @@ __device__ __forceinline__ bool leaves_weights(const LogSumExp<kTiles> &state, i
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float value = state.maximum[m][half];
-      leaves |= fabsf(value) > 64.f && first_tile + m < kMmaTiles &&
+      leaves |= fabsf(value) > kLargestWeight && first_tile + m < kMmaTiles &&
                 tile_token<kGroup>(first_tile + m, half) < tokens;
     }
   return leaves;

@@ -45,6 +45,20 @@ __device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int 
   return tile;
 }
 
+// The tile of the one token in row `row` of q.
+__device__ __forceinline__ TokenTile find_token(const int *cu_q, const int *cu_k, int batch,
+                                                int row) {
+  int low = 0, high = batch; // the token's sequence lies in [low, high); empty ones hold no token
+  while (low + 1 < high) {
+    const int middle = (low + high) / 2;
+    if (cu_q[middle] <= row)
+      low = middle;
+    else
+      high = middle;
+  }
+  return find_token_tile<1>(cu_q, cu_k, batch, row, row + 1, low);
+}
+
 // Position of the tile's last token.
 __device__ __forceinline__ int last_position(const TokenTile &tile) {
   return tile.position + tile.tokens - 1;

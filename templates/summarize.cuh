@@ -24,12 +24,8 @@ __device__ __forceinline__ GlobalRows<T, kDim> summary_of(const void *buffer, in
   return {static_cast<const T *>(buffer) + row * kDim};
 }
 
-// sums += elements [8 chunk, 8 chunk + 8) of row `row`: one 16-byte load.
-template <class T, int kStride>
-__device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, kStride> &rows,
-                                        int row, int chunk) {
-  const uint4 word = *reinterpret_cast<const uint4 *>(
-      rows.first + static_cast<long long>(row) * kStride + 8 * chunk);
+// sums += the eight elements of four words.
+template <class T> __device__ __forceinline__ void add_words(ChannelSums &sums, const uint4 &word) {
   const unsigned words[4] = {word.x, word.y, word.z, word.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -37,6 +33,14 @@ __device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, k
     sums.value[2 * i] += pair.x;
     sums.value[2 * i + 1] += pair.y;
   }
+}
+
+// sums += elements [8 chunk, 8 chunk + 8) of row `row`: one 16-byte load.
+template <class T, int kStride>
+__device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, kStride> &rows,
+                                        int row, int chunk) {
+  add_words<T>(sums, *reinterpret_cast<const uint4 *>(
+                         rows.first + static_cast<long long>(row) * kStride + 8 * chunk));
 }
 
 // Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count * factor, rounded to T: one

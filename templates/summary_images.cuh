@@ -38,6 +38,16 @@ __device__ __forceinline__ void store_image_row(const SummaryImages<T, kDim> &im
       make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+// sums += elements [8 chunk, 8 chunk + 8) of summary `row`.
+template <class T, int kDim>
+__device__ __forceinline__ void add_row(ChannelSums &sums, const SummaryImages<T, kDim> &images,
+                                        int row, int chunk) {
+  using Tile = typename SummaryImages<T, kDim>::Tile;
+  const unsigned char *image = images.first + static_cast<long long>(row / 128) * Tile::kBytes;
+  add_words<T>(sums,
+               *reinterpret_cast<const uint4 *>(image + Tile::offset(image_row(row % 128), chunk)));
+}
+
 // Starts copying image `index` into the tile; by one thread.
 template <class T, int kDim>
 __device__ __forceinline__ void copy_image(const PanelTile<128, kDim, T> &tile,

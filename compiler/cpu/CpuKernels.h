@@ -30,7 +30,9 @@ struct CpuPlan {
   std::vector<MethodPlan::Summary> summaries;
   int fine, normalizer;
   bool visibleBySegment;
+  Reduction combine;
   Pooling pool;
+  float scale; ///< of the softmax
   int init, local;
 };
 

@@ -83,7 +83,8 @@ CpuPlan plainPlan(const MethodPlan &plan) {
   plain.summaries = plan.summaries;
   plain.fine = plan.fine, plain.normalizer = plan.normalizer;
   plain.visibleBySegment = plan.visibleBySegment;
-  plain.pool = plan.pool;
+  plain.combine = plan.combine, plain.pool = plan.pool;
+  plain.scale = static_cast<float>(plan.scale);
   plain.init = plan.init, plain.local = plan.local;
   return plain;
 }

@@ -11,6 +11,28 @@ namespace {
 
 constexpr float kFloor = -1e30f;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+/// The logarithm of the score 0: below every other one, and above -inf, a block without summaries.
+constexpr float kLogZero = std::numeric_limits<float>::lowest();
+/// Between these, fp32 scores order as real numbers do; beyond, overflow and underflow may decide.
+constexpr float kSmallestOrdered = 1e-30f, kLargestOrdered = 1e30f;
+
+/// Sums of scores as they are.
+struct Plain {
+  static constexpr float kNothing = 0;
+  static float add(float sum, float score, int weight) {
+    return sum + static_cast<float>(weight) * score;
+  }
+};
+
+/// The same of scores that are kept as natural logarithms, and have any size.
+struct Logarithms {
+  static constexpr float kNothing = kMinusInfinity;
+  static float add(float sum, float score, int weight) {
+    score += std::log(static_cast<float>(weight));
+    const float larger = std::max(sum, score), smaller = std::min(sum, score);
+    return larger == kMinusInfinity ? larger : larger + std::log1p(std::exp(smaller - larger));
+  }
+};
 
 int summaryRows(const MethodPlan::Summary &summary, int length) {
   return length < summary.window ? 0 : (length - summary.window) / summary.stride + 1;
@@ -82,6 +104,29 @@ public:
     rowStride = stride;
   }
 
+  /// Scores of one token as natural logarithms, which no score's size leaves.
+  std::vector<float> logarithms(const Segment &segment, int first, int token,
+                                const TransposedTiles &fine) const {
+    const auto &summary = plan.summaries[plan.fine];
+    const int visible = visibleRows(plan, summary, segment, first + token, rows);
+    std::vector<float> all(rows, kLogZero);
+    for (int row = 0; row < visible; ++row) {
+      const float *column = fine.tile(row / kKeys) + row % kKeys;
+      float combined = kMinusInfinity;
+      for (int head = 0; head < plan.group; ++head) {
+        const float *query = &q[static_cast<size_t>(token * plan.group + head) * plan.headDim];
+        float product = 0;
+        for (int d = 0; d < plan.headDim; ++d)
+          product += query[d] * column[static_cast<size_t>(d) * kKeys];
+        const float score = product * plan.scale - lse[token * plan.group + head];
+        combined = plan.combine == Reduction::Max ? std::max(combined, score)
+                                                  : Logarithms::add(combined, score, 1);
+      }
+      all[row] = std::max(combined, kLogZero);
+    }
+    return all;
+  }
+
   const float *scores(int token) const {
     return &rowScores[static_cast<size_t>(token) * rowStride];
   }
@@ -124,27 +169,28 @@ private:
 };
 
 /// One score per block, pooled over the rows that overlap it; -inf without any.
+template <class Arithmetic>
 void poolBlocks(const CpuPlan &plan, const float *scores, int rows, std::vector<float> &blocks) {
   const auto &summary = plan.summaries[plan.fine];
   const int perBlock = plan.block / summary.stride, pad = summary.window / summary.stride - 1;
   for (int b = 0; b < static_cast<int>(blocks.size()); ++b) {
     int begin = std::max(0, b * perBlock - pad), end = std::min(rows, (b + 1) * perBlock);
-    float pooled = begin < end && plan.pool != Pooling::Max ? 0 : kMinusInfinity;
+    float pooled = begin < end && plan.pool != Pooling::Max ? Arithmetic::kNothing : kMinusInfinity;
     for (int row = begin; row < end; ++row) {
       const int first = row - b * perBlock; // the strides [first, first + pad] of [0, perBlock)
       const int shared = std::min(first + pad + 1, perBlock) - std::max(first, 0);
       if (plan.pool == Pooling::Max)
         pooled = std::max(pooled, scores[row]);
       else
-        pooled +=
-            plan.pool == Pooling::Sum ? scores[row] : static_cast<float>(shared) * scores[row];
+        pooled = Arithmetic::add(pooled, scores[row], plan.pool == Pooling::Sum ? 1 : shared);
     }
     blocks[b] = pooled;
   }
 }
 
-/// ids of one row: forced blocks and the best of the others, ascending, then -1.
-void chooseBlocks(const CpuPlan &plan, const std::vector<float> &scores, int own, int32_t *ids) {
+/// ids of one row: forced blocks and the best of the others, ascending, then -1. Returns the lowest
+/// score that was chosen; +inf where all chosen blocks are forced.
+float chooseBlocks(const CpuPlan &plan, const std::vector<float> &scores, int own, int32_t *ids) {
   const int blocks = own + 1, count = std::min(plan.topk, blocks);
   thread_local std::vector<int32_t> order;
   order.resize(std::max(blocks, 0));
@@ -161,8 +207,13 @@ void chooseBlocks(const CpuPlan &plan, const std::vector<float> &scores, int own
   if (count < blocks)
     std::nth_element(order.begin(), order.begin() + count, order.end(), better);
   std::sort(order.begin(), order.begin() + std::max(count, 0));
-  for (int i = 0; i < plan.topk; ++i)
+  float lowest = std::numeric_limits<float>::infinity();
+  for (int i = 0; i < plan.topk; ++i) {
     ids[i] = i < count ? order[i] : -1;
+    if (i < count && !forced(order[i]))
+      lowest = std::min(lowest, scores[order[i]]);
+  }
+  return lowest;
 }
 
 } // namespace
@@ -207,8 +258,15 @@ void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const Cp
                     own = position < 0 ? -1 : position / plan.block;
           blocks.assign(own + 1, 0.f);
           if (scored)
-            poolBlocks(plan, tile.scores(t), tile.rowCount(), blocks);
-          chooseBlocks(plan, blocks, own, idsOf(set, first + t));
+            poolBlocks<Plain>(plan, tile.scores(t), tile.rowCount(), blocks);
+          float lowest = chooseBlocks(plan, blocks, own, idsOf(set, first + t));
+          const bool byScore = scored && own >= plan.topk && plan.init + plan.local < plan.topk;
+          if (byScore && plan.normalizer >= 0 &&
+              !(lowest >= kSmallestOrdered && lowest <= kLargestOrdered)) {
+            poolBlocks<Logarithms>(plan, tile.logarithms(segment, first, t, fine).data(),
+                                   tile.rowCount(), blocks);
+            chooseBlocks(plan, blocks, own, idsOf(set, first + t));
+          }
         }
         progress(static_cast<size_t>(count));
       });

@@ -118,6 +118,14 @@ void TopKBuilder::search() {
 }
 
 void TopKBuilder::store() {
+  if (plan.normalizer >= 0) { // raw scores may be any fp32 value
+    Value leaves =
+        t.value("leaves", "leaves_order", {state, own}, {"@kTopK"}, t.builder.getI1Type());
+    Value first = t.equal(warp, t.number(0)); // of the row's warps
+    t.when(wide ? t.compute<arith::AndIOp>(leaves, first) : leaves,
+           [&] { t.leaf("mark_unordered", {ids}); });
+    t.returnIf(leaves);
+  }
   Value threshold = t.field(state, "threshold");
   Value above = t.value("above", "count_above", {keys, threshold});
   Value aboveAll = above, aboveBefore = t.number(0), equalBefore = t.number(0);

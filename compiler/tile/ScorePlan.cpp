@@ -1,5 +1,6 @@
 // The choices of ScorePlan, and the workspace that follows from them.
 #include "compiler/tile/ScorePlan.h"
+#include "compiler/tile/TileKernels.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
 
@@ -114,6 +115,10 @@ void describeScores(ProgramImage &image, const MethodPlan &plan, const ScorePlan
   image.buffers.push_back(
       {"block_scores",
        llvm::formatv("{0} * {1} * score_stride", scores.elementBytes(), rows).str()});
+  if (plan.normalizer >= 0)
+    image.buffers.push_back(
+        {"octaves",
+         llvm::formatv("4 * {0} * ceil_div(max_k, {1})", rescoreBlocks(plan), plan.block).str()});
 }
 
 } // namespace winnow

@@ -49,7 +49,8 @@ void RowSelection::search(int chunks) {
   t.leaf("load_key_pairs", {held, keys, edges, firstBlock, forcedFrom},
          {"@kInit", "@kBlocksPerEdge"});
   Value upper = total(t.value("upper", "count_upper", {held}), "total_upper");
-  t.leaf("fold_keys", {held, t.atLeast(upper, t.named("kSearched"))});
+  Value isUpper = t.atLeast(upper, t.named("kSearched"), "is_upper");
+  t.leaf("fold_keys", {held, isUpper});
   Value state = t.fragment("search", t.type("ThresholdSearch"));
   t.leaf("start_search", {state, own}, {"@kSearched"});
   // Bits 14 to 0.
@@ -71,8 +72,13 @@ void RowSelection::search(int chunks) {
     t.leaf("store_count", {counts, warp, t.value("", "marked_at", {marks})});
     equalBefore = t.value("equal_before", "count_before", {counts, warp});
   }
-  t.leaf("store_marked",
-         {ids, marks, firstBlock, before, equalBefore, t.sub(t.named("kSearched"), aboveAll)});
+  t.when(
+      t.value("", "folded_leaves_order", {state, isUpper}, {}, t.builder.getI1Type()),
+      [&] { once([&] { t.leaf("mark_unordered", {ids}); }); },
+      [&] {
+        t.leaf("store_marked", {ids, marks, firstBlock, before, equalBefore,
+                                t.sub(t.named("kSearched"), aboveAll)});
+      });
 }
 
 /// A token with more causal blocks than may be selected.

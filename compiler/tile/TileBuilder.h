@@ -115,8 +115,8 @@ public:
   mlir::Value greater(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
     return compare(mlir::arith::CmpIPredicate::sgt, a, b, hint);
   }
-  mlir::Value atLeast(mlir::Value a, mlir::Value b) {
-    return compare(mlir::arith::CmpIPredicate::sge, a, b);
+  mlir::Value atLeast(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compare(mlir::arith::CmpIPredicate::sge, a, b, hint);
   }
 
   // Structure.

@@ -32,6 +32,11 @@ std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan
                                    const ScorePlan &scores);
 std::vector<BuiltKernel> buildTopKKeys(mlir::ModuleOp module, const MethodPlan &plan,
                                        const ScorePlan &scores);
+/// Selection by the logarithms of scores, for the rows that the top-k kernels mark; of methods with
+/// softmax scores.
+BuiltKernel buildRescore(mlir::ModuleOp module, const MethodPlan &plan, const ScorePlan &scores);
+/// Its blocks of threads, a formula; each has room for the octaves of one row.
+std::string rescoreBlocks(const MethodPlan &plan);
 /// The same on warpgroups; chosen where the target has their products and bulk copies. Appends the
 /// tensor maps that the kernel reads to `maps`. `config` holds the choices on exit.
 Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,

@@ -222,7 +222,11 @@ TEST(Compile, FusedSelectionHasSmallScratch) {
     EXPECT_EQ(selecting, 1) << tokens;
     EXPECT_EQ(fused, tokens <= 131072) << tokens;
   }
-  const std::string &scratch = image->buffers.back().bytes;
+  const auto scores =
+      std::find_if(image->buffers.begin(), image->buffers.end(),
+                   [](const Buffer &buffer) { return buffer.name == "block_scores"; });
+  ASSERT_NE(scores, image->buffers.end());
+  const std::string &scratch = scores->bytes;
   EXPECT_EQ(evaluate(image->chunkTokens, 131072), 131072);
   EXPECT_LE(evaluate(scratch, 131072), 64 << 20);
   EXPECT_GT(evaluate(scratch, 131073), 64 << 20);

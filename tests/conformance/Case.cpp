@@ -61,15 +61,19 @@ public:
       queryDeviation = deviationFor(8);
     else if (test.data == "huge")
       queryDeviation = deviationFor(40);
+    else if (test.data == "beyond")
+      queryDeviation = deviationFor(400);
     else if (isIid)
       queryDeviation = 1;
   }
 
   void queries(std::vector<uint16_t> &q, size_t elements) const {
     reference::parallelFor((elements + kChunk - 1) / kChunk, options, [&](size_t chunk) {
-      for (size_t i = chunk * kChunk; i < std::min(elements, (chunk + 1) * kChunk); ++i)
-        q[i] = reference::toWord(randomNormal(test.seed * 16 + 1, i) * queryDeviation,
-                                 test.spec.dtype);
+      for (size_t i = chunk * kChunk; i < std::min(elements, (chunk + 1) * kChunk); ++i) {
+        double value = isPeaks ? (i % test.spec.headDim == 0 ? 64 : 0)
+                               : randomNormal(test.seed * 16 + 1, i) * queryDeviation;
+        q[i] = reference::toWord(value, test.spec.dtype);
+      }
     });
   }
 
@@ -81,6 +85,8 @@ public:
         double value = isIid ? 0 : randomNormal(test.seed * 16 + 2, topic * width + i);
         if (test.data != "ties")
           value += (isIid ? 1 : kNoise) * randomNormal(test.seed * 16 + 3, (begin + t) * width + i);
+        if (isPeaks)
+          value = i % test.spec.headDim == 0 ? peakOf(t / test.spec.block) : 0;
         k[(begin + t) * width + i] = reference::toWord(value * keyFactor, test.spec.dtype);
       }
     });
@@ -104,7 +110,9 @@ private:
   static constexpr double kNoise = 0.7;
   const ConformanceCase &test;
   reference::Options options;
-  bool isIid = test.data == "iid";
+  /// What all keys of a block have in their first channel: steps of 1 from -30 to 30, in no order.
+  static double peakOf(size_t block) { return static_cast<double>(block * 37 % 61) - 30; }
+  bool isIid = test.data == "iid", isPeaks = test.data == "peaks";
   double queryDeviation = 1.5, keyFactor = 1;
 };
 

@@ -14,11 +14,12 @@ struct ConformanceCase {
   Spec spec;
   Config config;                              ///< tunables, for implementations that have them
   std::vector<std::pair<int, int>> sequences; ///< (query tokens, key tokens)
-  /// "normal": keys with topics; "wide", "sigma8" and "huge": the same with larger logits (of
-  /// deviation 8 and 40 in the last two, whatever the scale); "iid": independent normal numbers,
-  /// whose block scores are nearly alike; "ties": all keys of a head
-  /// alike, so that only the tie rule decides; "poison": sequences of NaN and infinity without
-  /// queries stand between the real ones.
+  /// "normal": keys with topics; "wide", "sigma8", "huge" and "beyond": the same with larger logits
+  /// (of deviation 8, 40 and 400 in the last three, whatever the scale; the last one's scores leave
+  /// the range of fp32 in both directions); "peaks": blocks whose logits differ by whole numbers
+  /// times 64 scale, up to 3840 scale; "iid": independent normal numbers, whose block scores are
+  /// nearly alike; "ties": all keys of a head alike, so that only the tie rule decides; "poison":
+  /// sequences of NaN and infinity without queries stand between the real ones.
   std::string data = "normal";
   bool givenIds = false; ///< attention alone, over adversarial ids
   bool large = false;    ///< needs many GB: only when asked for

@@ -174,8 +174,8 @@ ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t see
   test.config = program.config;
   test.seed = draw.bits() >> 32;
   test.rows = 48;
-  test.data = draw.pick<std::string>(
-      {"normal", "normal", "normal", "wide", "ties", "poison", "huge", "sigma8"});
+  test.data = draw.pick<std::string>({"normal", "normal", "normal", "wide", "ties", "poison",
+                                      "huge", "sigma8", "beyond", "peaks"});
   test.givenIds = selects && draw.oneIn(4);
   int keys = 0, queries = 0;
   for (int left = draw.between(1, 5); left > 0; --left) {

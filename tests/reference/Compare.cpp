@@ -33,18 +33,19 @@ public:
     std::set_difference(expected.ids.begin(), expected.ids.end(), got.begin(), got.end(),
                         std::back_inserter(missing));
     int position = placeOf(problem, row).position;
+    const char *measure = expected.logarithmic ? "score's logarithm" : "score";
     for (int32_t b : missing)
       if (isForced(method, problem, position, b))
         wrong(fmt::format("forced block {} is missing", b));
       else if (!near(expected, b, tolerance) && !rightOnExactWindows(b, true, tolerance))
-        wrong(fmt::format("block {} is missing: its score {:.6g} is above the threshold {:.6g}", b,
-                          expected.scores[b], expected.threshold));
+        wrong(fmt::format("block {} is missing: its {} {:.6g} is above the threshold {:.6g}", b,
+                          measure, expected.scores[b], expected.threshold));
       else
         report.ties++;
     for (int32_t b : extra) {
       if (!near(expected, b, tolerance) && !rightOnExactWindows(b, false, tolerance))
-        wrong(fmt::format("block {} has score {:.6g}, below the threshold {:.6g}", b,
-                          expected.scores[b], expected.threshold));
+        wrong(fmt::format("block {} was picked: its {} {:.6g} is below the threshold {:.6g}", b,
+                          measure, expected.scores[b], expected.threshold));
       bool breaksRule = std::any_of(missing.begin(), missing.end(), [&](int32_t m) {
         return m < b && expected.scores[m] == expected.scores[b];
       });
@@ -61,7 +62,7 @@ private:
       return false;
     bool right =
         missing ? exact->scores[b] < exact->threshold : exact->scores[b] > exact->threshold;
-    return right || near(*exact, b, tolerance + exact->rounding);
+    return right || near(*exact, b, tolerance, exact->rounding);
   }
 
   bool wellFormed(const int32_t *ids, int count) {
@@ -81,20 +82,20 @@ private:
     return true;
   }
 
-  static bool near(const RowSelection &selection, int32_t block, double tolerance) {
-    // Scores are fp32: beyond its range they are all alike.
-    constexpr double largest = std::numeric_limits<float>::max();
+  /// `rounding`: of logarithms, beside the tolerance.
+  static bool near(const RowSelection &selection, int32_t block, double tolerance,
+                   double rounding = 0) {
     double score = selection.scores[block], threshold = selection.threshold;
-    if (std::isfinite(threshold)) {
-      threshold = std::min(threshold, largest);
-      score = std::min(score, largest);
-    }
     if (score == threshold)
       return true;
     if (std::isinf(score) || std::isinf(threshold))
       return false;
-    return std::fabs(score - threshold) <=
-           tolerance * std::max(std::fabs(score), std::fabs(threshold)) + selection.slack;
+    const double largest = std::max(std::fabs(score), std::fabs(threshold));
+    // A logit of any size is a sum of fp32 products, whose rounding grows with it.
+    const double accepted = selection.logarithmic
+                                ? std::log1p(tolerance) + rounding + largest * 0x1p-18
+                                : tolerance * largest + selection.slack;
+    return std::fabs(score - threshold) <= accepted;
   }
 
   void wrong(const std::string &what) {

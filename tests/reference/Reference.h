@@ -84,10 +84,13 @@ std::vector<int> sampleRows(const Problem &problem, int count);
 struct RowSelection {
   std::vector<int32_t> ids;   ///< ascending, min(topk, causal blocks) entries
   std::vector<double> scores; ///< of the causal blocks, before forcing
+  /// Scores (and threshold) are natural logarithms: those of a softmax, which no floating-point
+  /// range holds. A score of 0 is the lowest finite number then, -inf a block without summaries.
+  bool logarithmic = false;
   double threshold =
       0; ///< lowest score among the selected blocks that were not forced; +inf if all were
-  double slack = 0;    ///< absolute rounding error to expect in any fp32 score of this row
-  double rounding = 0; ///< relative error of a score where summaries are rounded to 16 bits, be it
+  double slack = 0;    ///< absolute rounding error to expect in any raw fp32 score of this row
+  double rounding = 0; ///< error of a logarithm where summaries are rounded to 16 bits, be it
                        ///< before or after they are multiplied by the softmax scale
 };
 struct Selection {

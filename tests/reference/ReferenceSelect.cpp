@@ -12,6 +12,14 @@ namespace winnow::reference {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+/// The logarithm of the score 0: below every other one, and above -inf, a block without summaries.
+constexpr double kLogZero = std::numeric_limits<double>::lowest();
+
+/// log(exp(a) + exp(b)).
+double addLogarithms(double a, double b) {
+  double larger = std::max(a, b), smaller = std::min(a, b);
+  return larger == -kInfinity ? larger : larger + std::log1p(std::exp(smaller - larger));
+}
 
 int windowCount(int tokens, int window, int stride) {
   return tokens < window ? 0 : (tokens - window) / stride + 1;
@@ -85,13 +93,14 @@ public:
     int first = perQueryHead ? selectHead : selectHead * group;
     int last = perQueryHead ? first + 1 : first + group;
     RowSelection row;
-    std::vector<double> combined(fineVisible, method.combine == Combine::Max ? -kInfinity : 0);
+    row.logarithmic = logarithmic();
+    std::vector<double> combined(fineVisible, nothing(method.combine == Combine::Max));
     for (int head = first; head < last; ++head) {
       std::vector<double> scores = headScores(head, row.slack);
       row.rounding = std::max(row.rounding, roundingOf(head));
       for (int j = 0; j < fineVisible; ++j)
         combined[j] = method.combine == Combine::Max ? std::max(combined[j], scores[j])
-                                                     : combined[j] + scores[j];
+                                                     : sum(combined[j], scores[j]);
     }
     row.scores = pool(combined);
     chooseTop(row);
@@ -99,6 +108,17 @@ public:
   }
 
 private:
+  /// Softmax scores have any order of magnitude: they are kept as natural logarithms, and a sum of
+  /// scores is a log-sum-exp. Raw scores are kept as they are.
+  bool logarithmic() const { return method.lse != Lse::None; }
+  double zero() const { return logarithmic() ? kLogZero : 0; }
+  double sum(double a, double b) const { return logarithmic() ? addLogarithms(a, b) : a + b; }
+  double times(double score, double weight) const {
+    return logarithmic() ? score + std::log(weight) : score * weight;
+  }
+  /// What a maximum or a sum of no scores is.
+  double nothing(bool isMaximum) const { return isMaximum || logarithmic() ? -kInfinity : 0; }
+
   double logit(const double *key, int head) const {
     return dotProduct(&query[static_cast<size_t>(head) * problem.headDim], key, problem.headDim) *
            problem.softmaxScale();
@@ -121,7 +141,6 @@ private:
         largest = std::max(largest, std::fabs(s));
       slack += largest * std::ldexp(1.0, -12);
     } else {
-      slack = 1e-30; // where fp32 exponentials fade out
       std::vector<double> normaliser;
       if (method.lse == Lse::Exact)
         normaliser = scores;
@@ -130,7 +149,7 @@ private:
           normaliser.push_back(logit(summary(coarse, c, head), head));
       double lse = logSumExp(normaliser);
       for (double &s : scores) // nothing to normalise by: zeros, never NaN
-        s = lse == -kInfinity ? 0 : std::exp(s - lse);
+        s = lse == -kInfinity ? kLogZero : s - lse;
     }
     if (method.mapScore)
       for (int j = 0; j < fineVisible; ++j)
@@ -138,8 +157,8 @@ private:
     return scores;
   }
 
-  /// Relative error of a softmax score from the rounding of a summary's elements: each is off by up
-  /// to half a step, so the logit has the standard deviation below; four of them, for two scores
+  /// Error of a softmax score's logarithm from the rounding of a summary's elements: each is off by
+  /// up to half a step, so the logit has the standard deviation below; four of them, for two scores
   /// that are compared.
   double roundingOf(int head) const {
     if (method.lse == Lse::None)
@@ -154,7 +173,7 @@ private:
       largest = std::max(largest, squares);
     }
     double halfStep = problem.dtype == Dtype::BF16 ? 0x1p-9 : 0x1p-12;
-    return std::expm1(4 * std::sqrt(2 * largest / 3) * halfStep * problem.softmaxScale());
+    return 4 * std::sqrt(2 * largest / 3) * halfStep * problem.softmaxScale();
   }
 
   static double logSumExp(const std::vector<double> &logits) {
@@ -171,12 +190,12 @@ private:
   /// exists but is hidden scores 0 with a softmax and -inf without; a block without any summary:
   /// -inf.
   std::vector<double> pool(const std::vector<double> &scores) const {
-    double hidden = method.lse == Lse::None ? -kInfinity : 0;
+    double hidden = method.lse == Lse::None ? -kInfinity : zero();
     int causalBlocks = place.position / problem.block + 1;
     std::vector<double> pooled(causalBlocks, -kInfinity);
     for (int b = 0; b < causalBlocks; ++b) {
       bool any = false;
-      double value = method.pool == Pool::Max ? -kInfinity : 0;
+      double value = nothing(method.pool == Pool::Max);
       int j = std::max(0, problem.block * b - method.window) / method.stride;
       for (; j < fineCount && method.stride * j < problem.block * (b + 1); ++j) {
         if (method.stride * j + method.window <= problem.block * b)
@@ -185,9 +204,9 @@ private:
         if (method.pool == Pool::Overlap) {
           int begin = std::max(problem.block * b, method.stride * j); // tokens of both
           int end = std::min(problem.block * (b + 1), method.stride * j + method.window);
-          score *= static_cast<double>(end - begin) / method.stride;
+          score = times(score, static_cast<double>(end - begin) / method.stride);
         }
-        value = method.pool == Pool::Max ? std::max(value, score) : value + score;
+        value = method.pool == Pool::Max ? std::max(value, score) : sum(value, score);
         any = true;
       }
       if (any)

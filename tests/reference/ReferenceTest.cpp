@@ -140,6 +140,28 @@ TEST(Reference, equalScoresGoToSmallerIds) {
   EXPECT_EQ(selection.at(0, 899).ids, (std::vector<int32_t>{0, 1, 2, 3, 13, 14}));
 }
 
+// Three blocks whose scores lie beyond fp32's range (e^102, e^142, e^82 above the normaliser): the
+// largest wins, and a judge must not call them equal.
+TEST(Reference, scoresBeyondFp32OrderByTheirLogarithms) {
+  constexpr int tokens = 1024, dim = 64;
+  std::vector<uint16_t> q(dim, toBf16(0)), k(tokens * dim, toBf16(0));
+  q[0] = toBf16(64);
+  for (auto [block, logit] : {std::pair<int, float>{3, 150.f}, {6, 190.f}, {11, 130.f}})
+    for (int t = 64 * block + 16; t < 64 * block + 48; ++t)
+      k[t * dim] = toBf16(logit / 8);
+  Problem problem;
+  problem.heads = problem.kvHeads = 1, problem.headDim = dim, problem.block = 64, problem.topk = 2;
+  problem.q = q.data(), problem.k = problem.v = k.data();
+  problem.cuQ = {0, 1}, problem.cuK = {0, tokens};
+  Method method;
+  method.init = 0, method.local = 1;
+  Selection selection = select(method, problem);
+  EXPECT_EQ(selection.at(0, 0).ids, (std::vector<int32_t>{6, 15}));
+  const int32_t right[] = {6, 15}, wrong[] = {3, 15};
+  EXPECT_EQ(compareSelection(method, problem, selection, right).wrong, 0);
+  EXPECT_GT(compareSelection(method, problem, selection, wrong).wrong, 0);
+}
+
 // A judge that cannot say no is worth nothing: each kind of fault must be found.
 TEST(Comparison, findsFaults) {
   ConformanceCase test = smallCase();

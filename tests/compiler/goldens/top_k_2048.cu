@@ -36,7 +36,8 @@ top_k_2048(const __grid_constant__ Params params) {
       KeyPairs<1> keys;
       load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
       const int upper = count_upper(keys);
-      fold_keys(keys, upper >= kSearched);
+      const bool is_upper = upper >= kSearched;
+      fold_keys(keys, is_upper);
       ThresholdSearch search;
       start_search<kSearched>(search, own);
       for (int step = 17; step < 32; ++step) {
@@ -49,13 +50,18 @@ top_k_2048(const __grid_constant__ Params params) {
       BlockMarks<1> marks;
       mark_blocks(marks, keys, search.threshold);
       const int above = marked_above(marks);
-      store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+      if (folded_leaves_order(search, is_upper)) {
+        mark_unordered(ids);
+      } else {
+        store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+      }
     } else {
       if (2 * kChunkBlocks >= forced_from) {
         KeyPairs<2> keys;
         load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
         const int upper = count_upper(keys);
-        fold_keys(keys, upper >= kSearched);
+        const bool is_upper = upper >= kSearched;
+        fold_keys(keys, is_upper);
         ThresholdSearch search;
         start_search<kSearched>(search, own);
         for (int step = 17; step < 32; ++step) {
@@ -68,13 +74,18 @@ top_k_2048(const __grid_constant__ Params params) {
         BlockMarks<2> marks;
         mark_blocks(marks, keys, search.threshold);
         const int above = marked_above(marks);
-        store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+        if (folded_leaves_order(search, is_upper)) {
+          mark_unordered(ids);
+        } else {
+          store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+        }
       } else {
         if (4 * kChunkBlocks >= forced_from) {
           KeyPairs<4> keys;
           load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
           const int upper = count_upper(keys);
-          fold_keys(keys, upper >= kSearched);
+          const bool is_upper = upper >= kSearched;
+          fold_keys(keys, is_upper);
           ThresholdSearch search;
           start_search<kSearched>(search, own);
           for (int step = 17; step < 32; ++step) {
@@ -87,13 +98,18 @@ top_k_2048(const __grid_constant__ Params params) {
           BlockMarks<4> marks;
           mark_blocks(marks, keys, search.threshold);
           const int above = marked_above(marks);
-          store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+          if (folded_leaves_order(search, is_upper)) {
+            mark_unordered(ids);
+          } else {
+            store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+          }
         } else {
           if (6 * kChunkBlocks >= forced_from) {
             KeyPairs<6> keys;
             load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
             const int upper = count_upper(keys);
-            fold_keys(keys, upper >= kSearched);
+            const bool is_upper = upper >= kSearched;
+            fold_keys(keys, is_upper);
             ThresholdSearch search;
             start_search<kSearched>(search, own);
             for (int step = 17; step < 32; ++step) {
@@ -106,12 +122,17 @@ top_k_2048(const __grid_constant__ Params params) {
             BlockMarks<6> marks;
             mark_blocks(marks, keys, search.threshold);
             const int above = marked_above(marks);
-            store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+            if (folded_leaves_order(search, is_upper)) {
+              mark_unordered(ids);
+            } else {
+              store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+            }
           } else {
             KeyPairs<8> keys;
             load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
             const int upper = count_upper(keys);
-            fold_keys(keys, upper >= kSearched);
+            const bool is_upper = upper >= kSearched;
+            fold_keys(keys, is_upper);
             ThresholdSearch search;
             start_search<kSearched>(search, own);
             for (int step = 17; step < 32; ++step) {
@@ -124,7 +145,11 @@ top_k_2048(const __grid_constant__ Params params) {
             BlockMarks<8> marks;
             mark_blocks(marks, keys, search.threshold);
             const int above = marked_above(marks);
-            store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+            if (folded_leaves_order(search, is_upper)) {
+              mark_unordered(ids);
+            } else {
+              store_marked(ids, marks, 0, kInit, 0, kSearched - above);
+            }
           }
         }
       }

@@ -46,7 +46,8 @@ top_k_32768(const __grid_constant__ Params params) {
     store_count(counts, warp, upper);
     sync_threads();
     const int total_upper = total_count(counts);
-    fold_keys(keys, total_upper >= kSearched);
+    const bool is_upper = total_upper >= kSearched;
+    fold_keys(keys, is_upper);
     ThresholdSearch search;
     start_search<kSearched>(search, own);
     for (int step = 17; step < 32; ++step) {
@@ -73,6 +74,12 @@ top_k_32768(const __grid_constant__ Params params) {
     store_count(counts, warp, marked_at_value);
     sync_threads();
     const int equal_before = count_before(counts, warp);
-    store_marked(ids, marks, first_block, kInit + above_before, equal_before, kSearched - total_above);
+    if (folded_leaves_order(search, is_upper)) {
+      if (warp == 0) {
+        mark_unordered(ids);
+      }
+    } else {
+      store_marked(ids, marks, first_block, kInit + above_before, equal_before, kSearched - total_above);
+    }
   }
 }
