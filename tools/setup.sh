@@ -12,6 +12,7 @@ build_packages="g++ cmake ninja-build ccache libmlir-22-dev mlir-22-tools llvm-2
   libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev"
 test_packages="clang-format-22 clang-tidy-22 chromium-headless-shell slurmctld slurmd slurm-client munge"
 python_packages="ca-certificates python3-venv"
+lock_seconds=600 # for another apt
 
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -25,6 +26,47 @@ missing_packages() {
   done
 }
 
+# apt-get with the given words. Its own words go to stderr and into $log. Waits while another apt or dpkg has a lock, as on
+# a fresh machine that updates itself: apt's option for that (DPkg::Lock::Timeout) is for dpkg's locks alone, and does not
+# wait for those of the package lists and of the downloads.
+run_apt() {
+  waited=0
+  while :; do
+    { code=0
+      $as_root env LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -q "$@" || code=$?
+      echo "$code" >"$scratch/code"
+    } 2>&1 | tee "$scratch/last" >&2
+    cat "$scratch/last" >>"$log"
+    code=$(cat "$scratch/code")
+    [ "$code" -ne 0 ] || return 0
+    grep -q -e 'Could not get lock' -e 'lock was locked by another process' "$scratch/last" || return "$code"
+    holder=$(sed -n 's/.*held by \(process [0-9]* ([^)]*)\).*/\1/p' "$scratch/last" | head -n 1)
+    [ "$waited" -lt "$lock_seconds" ] ||
+      die "${holder:-another apt or dpkg} has been installing packages for over $((lock_seconds / 60)) minutes;" \
+        "when it has ended, make again"
+    [ "$waited" -gt 0 ] || say "waiting for ${holder:-another apt or dpkg}, which is installing packages"
+    sleep 5
+    waited=$((waited + 5))
+  done
+}
+
+# What is wrong, by what apt has said.
+explain_apt() {
+  if grep -q 'dpkg was interrupted' "$log"; then
+    die "an earlier installation was cut short. Run this, then make again: ${as_root:+sudo }dpkg --configure -a"
+  elif grep -q -i -e 'No space left' -e 'enough free space' "$log"; then
+    die "the disk is full; these packages need about 2 GB: $*"
+  elif grep -q -e 'Could not resolve' -e 'Temporary failure' -e 'Could not connect' -e 'Connection failed' \
+    -e 'Connection timed out' -e 'Failed to fetch' "$log"; then
+    die "the package servers could not be reached (apt's lines above say which); check the network, a proxy and" \
+      "/etc/apt/sources.list, then make again"
+  elif grep -q -e 'Unable to locate package' -e 'no installation candidate' "$log"; then
+    die "apt does not know all of: $*. LLVM 22 comes from Debian 12's bookworm-security archive; check that" \
+      "/etc/apt/sources.list names it"
+  fi
+  die "apt-get could not install: $*. $(grep '^E: ' "$log" | tail -n 1)"
+}
+
 install_packages() {
   as_root=""
   if [ "$(id -u)" -ne 0 ]; then
@@ -34,11 +76,12 @@ install_packages() {
     fi
     as_root="sudo -n"
   fi
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  log=$scratch/log
   say "installing: $*"
-  $as_root apt-get update -q >&2 || die "apt-get update failed; check the network and /etc/apt/sources.list"
-  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >&2 ||
-    die "apt-get could not install: $*. LLVM 22 comes from Debian 12's bookworm-security archive;" \
-      "check that /etc/apt/sources.list names it"
+  run_apt update || explain_apt "$@"
+  run_apt install -y --no-install-recommends "$@" || explain_apt "$@"
 }
 
 # An NVRTC 13 where the tools will look for it (the order of `winnow doctor`), .venv included.
