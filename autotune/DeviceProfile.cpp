@@ -33,7 +33,8 @@ const std::vector<DeviceProfile> &deviceProfiles() {
   //
   // Latencies are of the order of published microbenchmarks (e.g. arXiv 2402.13499), rounded; 2 us
   // between the kernels of a graph is an estimate.
-  static const auto &rows = *new std::vector<DeviceProfile>{ // never destroyed: see Spec.cpp
+  static const auto &rows = *new std::vector<DeviceProfile>{
+      // never destroyed: see Spec.cpp
       // name, device, compute capability, SMs, GHz, mma operations, shared memory, L1, threads;
       // L2 size, L2 and memory bandwidth, latency, launch
       {"a100", "NVIDIA A100-SXM4-80GB", 8, 0, 108, 1.41, 2048, 164 * kKiB, 192 * kKiB, 2048,

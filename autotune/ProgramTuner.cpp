@@ -1,6 +1,7 @@
 // Candidates from lowering to verdict. Whoever fails on the way is rejected with a reason, and the
 // others go on.
 #include "autotune/ProgramTuner.h"
+#include "runtime/JsonText.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <mutex>
@@ -15,8 +16,19 @@ namespace {
 /// Seconds for a request. Opening a device and making a long workload are the host's work, which
 /// takes long where it has few cores; the rest is launches, and who takes long there hangs.
 double patience(const Json &request, const TuneOptions &options) {
-  std::string what = request.value("do", "");
+  const std::string what = JsonFields(request).text("do");
   return options.runTimeout * (what == "open" || what == "workload" ? 4 : 1);
+}
+
+/// A text of an answer, which a worker that went astray may have sent as anything.
+Result<std::string> textOf(const Result<Json> &answer, const char *field) {
+  if (!answer)
+    return tl::unexpected(answer.error());
+  JsonFields fields(*answer);
+  std::string text = fields.text(field);
+  if (!fields.status())
+    return fail(ErrorKind::DeviceFailed, "the worker's answer: " + fields.status().error().message);
+  return text;
 }
 
 double medianOf(const std::vector<double> &values) { return medianInterval(values).median; }
@@ -63,11 +75,13 @@ compileCandidates(const TuneTask &task, const TuneCompiler &compiler, const Tune
       request["gpu"] = options.gpus.front();
       request["nvrtc"] = options.nvrtcPath;
       request["directory"] = options.scratch;
-      Result<Json> answer = worker.ask(request, options.compileTimeout);
-      if (answer)
-        set->paths[i] = answer->value("path", "");
+      Result<std::string> path = textOf(worker.ask(request, options.compileTimeout), "path");
+      if (path && path->empty())
+        path = fail(ErrorKind::DeviceFailed, "the worker's answer names no file");
+      if (path)
+        set->paths[i] = *path;
       else
-        set->faults[i] = "compiling: " + answer.error().message;
+        set->faults[i] = "compiling: " + path.error().message;
     }
   };
   std::vector<std::thread> threads;
@@ -87,10 +101,11 @@ Status MeasuringWorker::open() {
   Result<Json> answer = worker.ask(openRequest, patience(openRequest, options));
   if (!answer)
     return tl::unexpected(answer.error());
-  deviceName = answer->value("device", "");
-  archName = answer->value("arch", "");
-  driverText = answer->value("driver", "");
-  return {};
+  JsonFields fields(*answer);
+  deviceName = fields.text("device");
+  archName = fields.text("arch");
+  driverText = fields.text("driver");
+  return fields.status();
 }
 
 Status MeasuringWorker::revive() {
@@ -156,12 +171,11 @@ ProgramTuner::ProgramTuner(MeasuringWorker &worker, CandidateSet &set,
     : worker(worker), set(set), ranges(ranges), options(options), stop(stop) {}
 
 std::string ProgramTuner::faultOf(const char *what, size_t candidate) {
-  Result<Json> answer = worker.ask(what, candidate);
-  if (!answer) {
-    worker.forget(candidate);
-    return answer.error().message;
-  }
-  return answer->value("fault", "");
+  Result<std::string> fault = textOf(worker.ask(what, candidate), "fault");
+  if (fault)
+    return *fault;
+  worker.forget(candidate);
+  return fault.error().message;
 }
 
 Status ProgramTuner::loadAll(const TuneTask &task) {
@@ -199,17 +213,25 @@ Result<RaceResult> ProgramTuner::raceVerified(std::vector<Standing> standings,
     for (size_t i = 0; i < standings.size() && !stop; ++i)
       if (standings[i].outcome != Outcome::Rejected)
         check(i);
+  const Json nothing;
   auto timer = [&](size_t i) -> Result<double> {
     if (stop)
       return fail(ErrorKind::DeviceFailed, "stopped");
     Result<Json> answer = worker.ask("time", i);
+    JsonFields fields(answer ? *answer : nothing);
+    const double clock = fields.number("clock_mhz"), power = fields.number("watts");
+    const double milliseconds = fields.number("ms");
+    if (answer && !fields.status())
+      answer = tl::unexpected(fields.status().error());
+    if (answer && !(milliseconds > 0))
+      answer = fail(ErrorKind::DeviceFailed, "the worker's answer holds no time");
     if (!answer) {
       worker.forget(i);
       return tl::unexpected(answer.error());
     }
-    clocks[i].push_back(answer->value("clock_mhz", 0.0));
-    watts[i].push_back(answer->value("watts", 0.0));
-    return answer->value("ms", 0.0);
+    clocks[i].push_back(clock);
+    watts[i].push_back(power);
+    return milliseconds;
   };
   for (;;) {
     Result<RaceResult> result = race(standings, timer, options.race, progress);
@@ -241,7 +263,7 @@ Result<TuneOutcome> ProgramTuner::run(const TuneTask &task,
   Result<RaceResult> result = raceVerified(std::move(standings), progress);
   if (!result)
     return tl::unexpected(result.error());
-  return outcomeOf(task, *result, placed->value("floor_ms", 0.0));
+  return outcomeOf(task, *result, JsonFields(*placed).number("floor_ms"));
 }
 
 TuneOutcome ProgramTuner::outcomeOf(const TuneTask &task, const RaceResult &result,

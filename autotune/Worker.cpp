@@ -2,6 +2,7 @@
 // its parent, and is the first that the kernel ends when memory runs out, so that the tuner itself
 // survives what its candidates do.
 #include "autotune/Worker.h"
+#include "runtime/JsonText.h"
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -20,6 +21,12 @@ namespace winnow {
 using Json = nlohmann::json;
 
 namespace {
+
+constexpr size_t kLongestLine = 1 << 20; ///< of an answer, far above any
+
+bool isKind(ErrorKind kind) {
+  return kind >= ErrorKind::WrongResult && kind <= ErrorKind::NotReady;
+}
 
 double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -134,6 +141,11 @@ Result<std::string> Worker::readLine(double timeoutSeconds) {
       stop();
       return fail(ErrorKind::DeviceFailed, fmt::format("no answer within {:g} s", timeoutSeconds));
     }
+    if (pending.size() > kLongestLine) {
+      stop();
+      return fail(ErrorKind::DeviceFailed,
+                  fmt::format("the worker wrote over {} bytes without an answer", kLongestLine));
+    }
     char buffer[65536];
     ssize_t got = ::read(channel, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR)
@@ -148,24 +160,29 @@ Result<Json> Worker::ask(const Json &request, double timeoutSeconds) {
   if (!running())
     if (Status started = start(); !started)
       return tl::unexpected(started.error());
-  if (Status sent = send(request.dump() + "\n"); !sent)
+  if (Status sent = send(request.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+      !sent)
     return tl::unexpected(sent.error());
   Result<std::string> line = readLine(timeoutSeconds);
   if (!line)
     return tl::unexpected(line.error());
-  Json answer = Json::parse(*line, nullptr, /*allow_exceptions=*/false);
-  if (!answer.is_object() || !answer.contains("ok") || !answer["ok"].is_boolean()) {
+  Result<Json> answer = parseJson(*line);
+  const Json value = answer ? *answer : Json();
+  JsonFields<Json> fields(value);
+  const bool ok = fields.flag("ok");
+  const auto kind =
+      static_cast<ErrorKind>(fields.whole("kind", static_cast<int>(ErrorKind::DeviceFailed)));
+  const std::string error = fields.text("error", "the worker failed without a word");
+  if (!value.contains("ok") || !fields.status() || (!ok && !isKind(kind))) {
     stop();
     return fail(ErrorKind::DeviceFailed, fmt::format("the worker answered '{:.80}'", *line));
   }
-  if (answer["ok"].get<bool>())
+  if (ok)
     return answer;
-  int kind = answer.value("kind", static_cast<int>(ErrorKind::DeviceFailed));
   // After a device failure the worker's context is of no use any more.
-  if (kind == static_cast<int>(ErrorKind::DeviceFailed))
+  if (kind == ErrorKind::DeviceFailed)
     stop();
-  return fail(static_cast<ErrorKind>(kind),
-              answer.value("error", "the worker failed without a word"));
+  return fail(kind, error);
 }
 
 int serveRequests(const std::function<Result<Json>(const Json &)> &handle) {
@@ -174,9 +191,14 @@ int serveRequests(const std::function<Result<Json>(const Json &)> &handle) {
   if (!answers)
     return 1;
   for (std::string line; std::getline(std::cin, line);) {
-    Json request = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    Result<Json> result =
-        request.is_object() ? handle(request) : fail(ErrorKind::Usage, "a request that is no JSON");
+    Result<Json> request = parseJson(line);
+    Result<Json> result = fail(ErrorKind::Usage, "a request that is no JSON object");
+    try { // memory may run out: that is the candidate's failure, not the worker's end
+      if (request && request->is_object())
+        result = handle(*request);
+    } catch (const std::exception &error) {
+      result = fail(ErrorKind::DeviceFailed, fmt::format("the worker failed: {}", error.what()));
+    }
     Json answer = result ? std::move(*result) : Json::object();
     answer["ok"] = static_cast<bool>(result);
     if (!result) {

@@ -25,10 +25,15 @@ public:
     std::memcpy(&value, elf.data() + offset, sizeof(T));
     return value;
   }
-  std::string text(size_t offset) const {
-    if (offset >= elf.size())
-      return "";
-    return std::string(elf.substr(offset, elf.substr(offset).find('\0')));
+  /// Whether the text at an offset is `expected`, its ending zero included.
+  bool isText(size_t offset, const std::string &expected) const {
+    return offset < elf.size() && elf.substr(offset, expected.size() + 1) ==
+                                      std::string_view(expected.c_str(), expected.size() + 1);
+  }
+  /// The bytes of a section, as far as the file has them.
+  std::string_view bytes(const Elf64_Shdr &section) const {
+    return section.sh_offset > elf.size() ? std::string_view()
+                                          : elf.substr(section.sh_offset, section.sh_size);
   }
 
 private:
@@ -51,40 +56,43 @@ std::optional<CubinInfo> readCubinInfo(std::string_view elf, const std::string &
 
   CubinInfo info;
   bool found = false;
-  std::optional<Elf64_Shdr> symbols, strings;
+  std::optional<Elf64_Shdr> symbols, strings, infos;
   for (unsigned i = 0; i < header->e_shnum; ++i) {
     auto s = section(i);
     if (!s)
       return std::nullopt;
-    std::string sectionName = reader.text(names->sh_offset + s->sh_name);
-    found |= sectionName == ".text." + name;
-    if (sectionName == ".nv.shared." + name)
-      info.staticSharedBytes = static_cast<int>(s->sh_size);
+    const size_t sectionName = names->sh_offset + s->sh_name;
+    found |= reader.isText(sectionName, ".text." + name);
+    if (reader.isText(sectionName, ".nv.shared." + name))
+      info.staticSharedBytes =
+          static_cast<int>(std::min<uint64_t>(s->sh_size, std::numeric_limits<int>::max()));
     if (s->sh_type == SHT_SYMTAB)
       symbols = s, strings = section(s->sh_link);
+    if (reader.isText(sectionName, ".nv.info"))
+      infos = s; // one for all kernels
   }
   if (!found || !symbols || !strings)
     return std::nullopt;
-  auto symbolName = [&](uint32_t index) {
+  auto isKernel = [&](uint32_t index) {
     auto symbol = reader.at<Elf64_Sym>(symbols->sh_offset + index * sizeof(Elf64_Sym));
-    return symbol ? reader.text(strings->sh_offset + symbol->st_name) : std::string();
+    return symbol && reader.isText(strings->sh_offset + symbol->st_name, name);
   };
-  for (unsigned i = 0; i < header->e_shnum; ++i) {
-    auto s = section(i);
-    if (reader.text(names->sh_offset + s->sh_name) != ".nv.info")
-      continue;
-    for (size_t offset = s->sh_offset, end = s->sh_offset + s->sh_size; offset + 4 <= end;) {
-      uint8_t format = *reader.at<uint8_t>(offset), attribute = *reader.at<uint8_t>(offset + 1);
-      uint16_t size = format == kFormatSized ? *reader.at<uint16_t>(offset + 2) : 0;
-      auto symbol = reader.at<uint32_t>(offset + 4), value = reader.at<uint32_t>(offset + 8);
-      if (size >= 8 && symbol && value && symbolName(*symbol) == name) {
-        if (attribute == kRegisterCount)
-          info.registers = static_cast<int>(*value);
-        if (attribute == kFrameSize)
-          info.frameBytes = static_cast<int>(*value);
-      }
-      offset += 4 + size;
+  const std::string_view attributes = infos ? reader.bytes(*infos) : std::string_view();
+  const Reader entries(attributes);
+  for (size_t offset = 0; offset < attributes.size();) {
+    auto format = entries.at<uint8_t>(offset), attribute = entries.at<uint8_t>(offset + 1);
+    auto sized = entries.at<uint16_t>(offset + 2);
+    if (!format || !attribute || !sized)
+      break;
+    const size_t size = *format == kFormatSized ? *sized : 0;
+    auto symbol = entries.at<uint32_t>(offset + 4), value = entries.at<uint32_t>(offset + 8);
+    if (size >= 8 && symbol && value && isKernel(*symbol)) {
+      if (*attribute == kRegisterCount)
+        info.registers = static_cast<int>(*value);
+      if (*attribute == kFrameSize)
+        info.frameBytes = static_cast<int>(*value);
     }
+    offset += 4 + size;
   }
   return info;
 }

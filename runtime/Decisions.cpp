@@ -1,8 +1,8 @@
 // Lines of decisions, written and read.
 #include "runtime/Decisions.h"
+#include "runtime/JsonText.h"
 #include <algorithm>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace winnow {
 
@@ -18,9 +18,12 @@ Result<std::string> textOf(const Json &object, const char *field) {
 }
 
 Result<Decision> parseDecision(std::string_view line) {
-  Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  Result<Json> parsed = parseJson<Json>(line);
+  if (!parsed)
+    return fail(ErrorKind::Usage, "not a JSON object: " + parsed.error().message);
+  const Json &object = *parsed;
   if (!object.is_object())
-    return fail(ErrorKind::Usage, "not a JSON object, or one that was cut short");
+    return fail(ErrorKind::Usage, "not a JSON object");
   auto schema = object.find("schema");
   if (schema == object.end() || *schema != kDecisionSchema)
     return fail(ErrorKind::Usage, fmt::format("not of schema {}", kDecisionSchema));

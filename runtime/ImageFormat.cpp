@@ -3,12 +3,12 @@
 #include "runtime/Digest.h"
 #include "runtime/Files.h"
 #include "runtime/Formula.h"
+#include "runtime/JsonText.h"
 #include "runtime/LittleEndian.h"
 #include "templates/Params.h"
 #include <cstring>
 #include <elf.h>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <zstd.h>
 
 namespace winnow {
@@ -19,8 +19,10 @@ using nlohmann::json;
 
 constexpr std::string_view kMagic = "WINNOWPI";
 constexpr size_t kFixedBytes = 40, kDigestBytes = 32, kHeaderBytes = kFixedBytes + kDigestBytes;
-constexpr uint64_t kMaxPayload =
-    uint64_t(1) << 30; // far above any real program: bounds what a broken size can ask for
+// Far above any real program (one MiB of code, some KiB of metadata): what a file can ask for.
+constexpr uint64_t kMaxPayload = uint64_t(64) << 20, kMaxMetadata = uint64_t(4) << 20;
+constexpr uint64_t kMaxBlock = 128 << 10, kMinPacked = 4; // of a zstd block (RFC 8878): its largest
+                                                          // content, its fewest bytes
 constexpr int kCompression = 3;
 
 /// A cubin is whole when its ELF header and section table lie within it.
@@ -296,7 +298,8 @@ Result<std::string> serializeImage(const ProgramImage &image) {
       ZSTD_compress(packed.data(), packed.size(), payload.data(), payload.size(), kCompression);
   if (ZSTD_isError(size) || payload.size() > kMaxPayload)
     return fail(ErrorKind::CompileFailed,
-                fmt::format("packing {} bytes of code failed", payload.size()));
+                fmt::format("packing {} bytes of code failed; an image holds at most {}",
+                            payload.size(), kMaxPayload));
   packed.resize(size);
   // Text from files may hold bytes that are no UTF-8; they must not end in an exception.
   std::string metadata = toJson(image).dump(1, ' ', false, json::error_handler_t::replace);
@@ -324,19 +327,28 @@ Result<ProgramImage> deserializeImage(std::string_view bytes) {
   uint64_t metadataSize = readNumber(bytes, 16, 8), packedSize = readNumber(bytes, 24, 8);
   uint64_t payloadSize = readNumber(bytes, 32, 8);
   std::string_view rest = bytes.substr(kHeaderBytes);
-  if (metadataSize > rest.size() || packedSize != rest.size() - metadataSize ||
-      payloadSize > kMaxPayload)
+  if (metadataSize > rest.size() || packedSize != rest.size() - metadataSize)
     return invalid("it is truncated or has bytes too many");
+  if (metadataSize > kMaxMetadata || payloadSize > kMaxPayload)
+    return invalid(
+        fmt::format("it claims {} bytes of metadata and {} of code; at most {} and {} are read",
+                    metadataSize, payloadSize, kMaxMetadata, kMaxPayload));
   if (digestOf(bytes.substr(0, kFixedBytes), rest) != bytes.substr(kFixedBytes, kDigestBytes))
     return invalid("its digest does not match its content");
 
-  json root = json::parse(rest.substr(0, metadataSize), nullptr, /*allow_exceptions=*/false);
+  Result<json> root = parseJson(rest.substr(0, metadataSize));
   ProgramImage image;
   std::vector<std::pair<size_t, size_t>> sizes; // of cubin and source, per kernel
-  if (root.is_discarded() || !fromJson(root, image, sizes))
+  if (!root)
+    return invalid("its metadata cannot be read: " + root.error().message);
+  if (!fromJson(*root, image, sizes))
     return invalid("its metadata is incomplete");
-  std::string payload(payloadSize, '\0');
   std::string_view packed = rest.substr(metadataSize);
+  // Nothing is allocated for a size that so many bytes cannot hold.
+  if (payloadSize / kMaxBlock > packedSize / kMinPacked ||
+      ZSTD_getFrameContentSize(packed.data(), packed.size()) != payloadSize)
+    return invalid("its code cannot be unpacked");
+  std::string payload(payloadSize, '\0');
   if (ZSTD_decompress(payload.data(), payload.size(), packed.data(), packed.size()) != payloadSize)
     return invalid("its code cannot be unpacked");
   size_t offset = 0;

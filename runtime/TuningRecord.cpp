@@ -1,10 +1,10 @@
 // Lines of tuned configurations, written and read. A reader takes nothing on trust: files come from
 // other machines and from writers that were killed.
 #include "runtime/TuningRecord.h"
+#include "runtime/JsonText.h"
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace winnow {
 
@@ -227,12 +227,12 @@ TuningLines parseTuningLines(std::string_view text,
     auto skip = [&](const std::string &why) {
       lines.faults.push_back(fmt::format("line {}: {}", number, why));
     };
-    Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object()) {
-      skip("not a JSON object, or one that was cut short");
+    Result<Json> object = parseJson<Json>(line);
+    if (!object || !object->is_object()) {
+      skip(object ? "not a JSON object" : "not a JSON object: " + object.error().message);
       continue;
     }
-    LineReader reader(object);
+    LineReader reader(*object);
     if (int schema = reader.whole("schema"); schema != kTuningSchema) {
       skip(fmt::format("schema {}; this build reads {}", schema, kTuningSchema));
       if (schema > 0)

@@ -4,7 +4,8 @@
 //   {"device": "...", "sleep": seconds per launch, "default_ms": 10,
 //    "compilers": file that gets the process number of each compilation, which then takes 0.1 s,
 //    "configs": {"attend_stages=3": {"ms": 9, "do": "crash", "at": "time"}}}
-// "at" is compile, load, cases, check or time; "do" is crash, hang, exhaust or wrong.
+// "at" is compile, load, cases, check or time; "do" is crash, hang, exhaust, wrong, or odd: an
+// answer whose fields have the wrong types.
 #include "autotune/Worker.h"
 #include "runtime/Files.h"
 #include <chrono>
@@ -63,7 +64,7 @@ private:
     std::string config = request.value("config", "");
     std::string path = fmt::format("{}/{:x}.fake", request.value("directory", ""),
                                    std::hash<std::string>()(config));
-    if (Result<Json> answer = act(config, "compile"); !answer)
+    if (Result<Json> answer = act(config, "compile"); !answer || !answer->empty())
       return answer;
     if (std::string log = script.value("compilers", ""); !log.empty()) {
       std::ofstream(log, std::ios::app) << fmt::format("{}\n", ::getpid()) << std::flush;
@@ -93,6 +94,8 @@ private:
     }
     if (what == "wrong")
       return Json{{"fault", "row 3 differs by 0.5"}};
+    if (what == "odd")
+      return Json{{"path", 7}, {"fault", Json::array()}, {"ms", "9"}};
     return Json::object();
   }
 

@@ -126,6 +126,23 @@ TEST_F(TunerTest, F29CandidatesThatTrapLoopOrExhaustMemoryAreRejected) {
   EXPECT_NE(reasonOf("attend_stages=7").find("rejected: row 3 differs"), std::string::npos);
 }
 
+TEST_F(TunerTest, F29AnswersOfTheWrongTypesAreTheCandidatesFailure) {
+  Json odd{{"attend_warps=4", {{"ms", 9}}}};
+  const std::vector<std::string> steps = {"compile", "cases", "time", "check"};
+  for (size_t i = 0; i < steps.size(); ++i)
+    odd[fmt::format("attend_stages={}", i + 2)] = {{"at", steps[i]}, {"do", "odd"}, {"ms", 1}};
+  auto report = sweep({{"configs", odd}});
+  ASSERT_TRUE(report) << report.error().message;
+  ASSERT_EQ(written().records.size(), 2u);
+  EXPECT_EQ(shortText(written().records[0].config), "attend_warps=4");
+  EXPECT_EQ(written().records[0].rejected, 4);
+  EXPECT_EQ(reasonOf("attend_stages=2"),
+            "rejected: compiling: the worker's answer: 'path' is not a text");
+  EXPECT_EQ(reasonOf("attend_stages=3"), "rejected: the worker's answer: 'fault' is not a text");
+  EXPECT_EQ(reasonOf("attend_stages=4"), "rejected: 'ms' is not a number");
+  EXPECT_EQ(reasonOf("attend_stages=5"), "rejected: the worker's answer: 'fault' is not a text");
+}
+
 TEST_F(TunerTest, F19ACompilationThatTakesTooLongIsCancelledAndRecorded) {
   auto report = sweep({{"configs", {{"attend_stages=5", {{"at", "compile"}, {"do", "hang"}}}}}});
   ASSERT_TRUE(report);

@@ -61,6 +61,36 @@ TEST(Worker, F29ExhaustedMemoryEndsTheWorkerAlone) {
   EXPECT_TRUE(worker.ask({{"do", "open"}}, 10));
 }
 
+/// What ask() says of a worker that answers everything with this line.
+std::string errorOf(const std::string &answer) {
+  Worker worker({"/bin/sh", "-c", "while read -r line; do echo '" + answer + "'; done"}, "");
+  auto result = worker.ask({{"do", "open"}}, 10);
+  return result ? "no error" : result.error().message;
+}
+
+TEST(Worker, F29AnswersOfTheWrongTypesAreFailures) {
+  for (const char *answer :
+       {R"({"ok":false,"kind":"x"})", R"({"ok":false,"kind":99})", R"({"ok":false,"kind":0})",
+        R"({"ok":false,"kind":1e99})", R"({"ok":false,"error":7})", R"({"ok":"no"})", R"({"ok":7})",
+        R"([])", R"(7)", R"({})", R"({"ok":true,"kind":[]})", "null"})
+    EXPECT_EQ(errorOf(answer), std::string("the worker answered '") + answer + "'");
+  EXPECT_EQ(errorOf(R"({"ok":false,"kind":3,"error":"too large"})"), "too large");
+  EXPECT_EQ(errorOf(R"({"ok":false})"), "the worker failed without a word");
+  EXPECT_EQ(errorOf(R"({"ok":true})"), "no error");
+  Worker deep({"/bin/sh", "-c", "read -r line; head -c 100000 /dev/zero | tr '\\0' '['; echo"}, "");
+  auto answer = deep.ask({{"do", "open"}}, 10);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().message.substr(0, 22), "the worker answered '[");
+}
+
+TEST(Worker, F29AnEndlessAnswerIsAFailure) {
+  Worker endless({"/bin/sh", "-c", "tr '\\0' x < /dev/zero"}, "");
+  auto answer = endless.ask({{"do", "open"}}, 30);
+  ASSERT_FALSE(answer);
+  EXPECT_NE(answer.error().message.find("without an answer"), std::string::npos)
+      << answer.error().message;
+}
+
 TEST(Worker, NonsenseAndAMissingProgramAreTold) {
   Worker cat({"/bin/cat"}, "");
   auto answer = cat.ask({{"do", "open"}}, 10);

@@ -183,10 +183,15 @@ class TuneTest(unittest.TestCase):
         (self.path / "broken.json").write_text('[{"method": "infllm_v2"')
         (self.path / "unknown.json").write_text('[{"method": "infllm_v2", "colour": 1}]')
         (self.path / "nothing.json").write_text('[{"method": "infllm_v2", "seq": []}]')
+        (self.path / "deep.json").write_text("[" * 1000000 + "]" * 1000000)
+        # 759 bytes that stand for 4e9 specs; and many small grids that do.
+        many = {name: list(range(1, 41)) for name in ("heads", "kv_heads", "block", "topk", "seq", "overlap")}
+        (self.path / "many.json").write_text(json.dumps([{"method": "infllm_v2", **many}]))
         (self.path / "odd.json").write_text('[{"method": "infllm_v2"}, {"method": "infllm_v2", "group": 5}]')
         for words, code, text in [
                 ([], 2, "say what to tune"), (["broken.json"], 2, "not a JSON list"),
                 (["unknown.json"], 2, "unknown.json, entry 1: 'colour'"), (["nothing.json"], 2, "'seq'"),
+                (["deep.json"], 2, "it has more than 64 levels"), (["many.json"], 2, "10000 problems"),
                 (["odd.json"], 2, "odd.json, entry 2"), (["odd.json", "--topk", "16"], 2, "--topk"), (["missing.json"], 2, "missing.json"),
                 (["no_such_method"], 2, "no_such_method"), (["infllm_v2", "--shard", "3/3"], 2, "--shard"),
                 (["infllm_v2", "--gpus", "1-"], 2, "--gpus"), (["infllm_v2", "--space", "huge"], 2, "huge"),
@@ -258,6 +263,24 @@ class RealWorkerTest(unittest.TestCase):
                             self.assertEqual(worker.ask("time", candidate=0).get("ms"), 1.5)
                     self.assertTrue(worker.ask("load", candidate=1, path=path)["ok"])
                     self.assertEqual([worker.ask("time", candidate=i).get("ms") for i in (0, 1)], [1.5, 1.5])
+
+    def test_requests_of_the_wrong_types_are_answered_with_an_error(self):
+        odd = [{"spec": 7}, {"method": []}, {"spec": {}, "method": 1}, {"config": 7}, {"ptx": "no"}, {"directory": 1},
+               {"gpu": "x"}, {"gpu": 1e99}, {"do": 7}, {"do": None}, {"tokens": "many"}, {"candidate": "0"}, {"path": 7}]
+        for kind in ("compile", "measure"):
+            with Serving(kind, self.path) as worker:
+                if kind == "measure":
+                    self.assertTrue(worker.ask("open", gpu=0, arch="sm_80")["ok"])
+                for request in odd:
+                    for do in ("compile", "program", "open", "load"):
+                        answer = worker.ask(**{"do": do, **request})
+                        if kind == "compile" or do != "open":
+                            self.assertFalse(answer["ok"], (kind, do, request, answer))
+                        self.assertIn("ok", answer)
+                for line in ("7", "[]", "", "{", "[" * 100000 + "]" * 100000):
+                    worker.process.stdin.write(line + "\n")
+                    worker.process.stdin.flush()
+                    self.assertIn("no JSON object", json.loads(worker.process.stdout.readline())["error"])
 
     def test_F41_kernels_that_do_nothing_give_no_record(self):
         command = [ARGUMENTS.winnow, "tune", self.PROGRAM["method"], "--heads", "4", "--head-dim", "64", "--topk", "4",

@@ -1,6 +1,8 @@
 // Program images as bytes: what goes in comes out, and nothing broken gets in or out (F05, F06,
 // F12).
 #include "TestSupport.h"
+#include "runtime/LittleEndian.h"
+#include <sys/resource.h>
 
 using namespace winnow;
 using namespace winnow::test;
@@ -107,6 +109,47 @@ TEST(ImageFormat, F05CodeThatIsNoWholeCubinIsRefused) {
   EXPECT_TRUE(checkImage(image));
   EXPECT_TRUE(isPtx(image.kernels[1]));
   EXPECT_FALSE(isPtx(image.kernels[0]));
+}
+
+/// An image file of these parts, with the digest that makes it one.
+std::string imageOf(const std::string &metadata, const std::string &packed, uint64_t payloadBytes) {
+  std::string fixed = "WINNOWPI";
+  appendNumber(fixed, kImageSchema, 4);
+  appendNumber(fixed, 0, 4);
+  for (uint64_t size : {uint64_t(metadata.size()), uint64_t(packed.size()), payloadBytes})
+    appendNumber(fixed, size, 8);
+  Sha256 sha;
+  sha.update(fixed + metadata + packed);
+  const std::array<uint8_t, 32> digest = sha.finish();
+  return fixed + std::string(digest.begin(), digest.end()) + metadata + packed;
+}
+
+TEST(ImageFormat, NothingIsAllocatedForWhatAnImageOnlyClaims) {
+  const std::string good = *serializeImage(sampleImage());
+  const size_t metadataBytes = readNumber(good, 16, 8);
+  const std::string metadata = good.substr(72, metadataBytes),
+                    packed = good.substr(72 + metadataBytes);
+  const uint64_t payloadBytes = readNumber(good, 32, 8);
+  ASSERT_TRUE(deserializeImage(imageOf(metadata, packed, payloadBytes)));
+  auto errorOf = [&](const std::string &bytes) {
+    Result<ProgramImage> image = deserializeImage(bytes);
+    return image ? "no error" : image.error().message;
+  };
+  struct rusage before{}, after{};
+  getrusage(RUSAGE_SELF, &before);
+  for (uint64_t claimed : {uint64_t(1) << 30, uint64_t(1) << 40, UINT64_MAX})
+    EXPECT_NE(errorOf(imageOf(metadata, packed, claimed)).find("at most"), std::string::npos);
+  EXPECT_NE(errorOf(imageOf(metadata, packed, 60 << 20)).find("cannot be unpacked"),
+            std::string::npos);
+  EXPECT_NE(errorOf(imageOf(metadata, packed.substr(0, 20), 60 << 20)).find("cannot be unpacked"),
+            std::string::npos);
+  EXPECT_NE(errorOf(imageOf(std::string(5 << 20, ' '), packed, payloadBytes)).find("at most"),
+            std::string::npos);
+  getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 40 << 10); // KiB
+  const std::string deep = std::string(1000000, '[') + std::string(1000000, ']');
+  EXPECT_NE(errorOf(imageOf(deep, packed, payloadBytes)).find("more than 64 levels"),
+            std::string::npos);
 }
 
 TEST(ImageFormat, RecipesThatCannotBeLaunchedAreRefused) {

@@ -1,6 +1,7 @@
 // Lines, JSON and markdown of measurements.
 #include "tools/winnow/BenchReport.h"
 #include "runtime/Files.h"
+#include "runtime/JsonText.h"
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
@@ -51,48 +52,57 @@ struct TableBlock {
   }
 };
 
-std::string rowWords(const json &result, bool severalVariants) {
-  std::string phase = result.value("phase", "");
+std::string rowWords(JsonFields<json> &result, bool severalVariants) {
+  const std::string phase = result.text("phase");
   std::string words = phase == "select"  ? "selection (summaries, scores, top-k)"
                       : phase == "whole" ? "selection and attention in one launch"
                       : phase == "dense" ? "dense attention of Winnow"
                                          : "attention over given blocks";
   if (phase != "dense")
-    words += fmt::format(", top-{}", result.value("topk", 0));
-  if (int overlap = result.value("overlap", 0))
+    words += fmt::format(", top-{}", result.whole("topk"));
+  if (int overlap = result.whole("overlap"))
     words += fmt::format(", L = {}", overlap);
   if (severalVariants)
-    words += fmt::format(" ({})", result.value("variant", ""));
+    words += fmt::format(" ({})", result.text("variant"));
   return words;
 }
 
-void addRun(TableBlock &block, const json &run) {
+/// `run` is an object with a list "results". Error: Usage, about a field of the wrong type.
+Status addRun(TableBlock &block, const json &run) {
   std::set<std::string> variants;
-  for (const json &result : run.at("results"))
-    if (result.value("phase", "") != "dense")
-      variants.insert(result.value("variant", ""));
-  for (const json &result : run.at("results")) {
-    int tokens = result.value("tokens", 0);
+  for (const json &result : run["results"])
+    if (JsonFields fields(result); fields.text("phase") != "dense")
+      variants.insert(fields.text("variant"));
+  for (const json &result : run["results"]) {
+    JsonFields fields(result);
+    const int tokens = fields.whole("tokens");
     block.lengths.insert(tokens);
-    block.row(rowWords(result, variants.size() > 1)).milliseconds[tokens] =
-        result.value("median_ms", 0.0);
+    block.row(rowWords(fields, variants.size() > 1)).milliseconds[tokens] =
+        fields.number("median_ms");
+    if (!fields.status())
+      return fields.status();
   }
-  for (const json &peer : run.value("peers", json::array())) {
-    std::string name = peer.value("name", "");
+  if (!run.contains("peers"))
+    return {};
+  for (const json &peer : run["peers"]) {
+    JsonFields fields(peer);
+    const std::string name = fields.text("name");
     if (std::find(block.peers.begin(), block.peers.end(), name) == block.peers.end())
       block.peers.push_back(name);
-    block.peerMs[{name, peer.value("tokens", 0)}] = peer.value("ms", 0.0);
+    block.peerMs[{name, fields.whole("tokens")}] = fields.number("ms");
+    if (!fields.status())
+      return fields.status();
   }
+  return {};
 }
 
 std::string blockText(const TableBlock &block) {
-  const json &head = block.head;
-  std::string text =
-      fmt::format("{}, {}, {}; {}; medians of {} launches, {}. L: over how "
-                  "many tokens a selection turns into a new one.\n\n| ms |",
-                  head.value("device", ""), head.value("driver", ""), head.value("date", ""),
-                  head.value("program", ""), head.value("rounds", 0),
-                  head.value("checked", false) ? "checked against fp64 first" : "not checked");
+  JsonFields head(block.head);
+  std::string text = fmt::format(
+      "{}, {}, {}; {}; medians of {} launches, {}. L: over how "
+      "many tokens a selection turns into a new one.\n\n| ms |",
+      head.text("device"), head.text("driver"), head.text("date"), head.text("program"),
+      head.whole("rounds"), head.flag("checked") ? "checked against fp64 first" : "not checked");
   auto cells = [&](auto &&cell) {
     std::string line;
     for (int tokens : block.lengths)
@@ -204,17 +214,25 @@ json measurementJson(const Measurement &m) {
 Result<std::string> benchTable(const std::vector<std::string> &files) {
   std::vector<TableBlock> blocks;
   for (const std::string &path : files) {
-    std::ifstream file(path);
-    json run = json::parse(file, nullptr, /*allow_exceptions=*/false);
-    bool valid = run.is_object() && run.contains("results") && run["results"].is_array();
-    if (!valid)
+    Result<std::string> content = readWholeFile(systemFiles(), path);
+    if (!content)
+      return tl::unexpected(content.error());
+    Result<json> parsed = parseJson(*content);
+    const json run = parsed ? *parsed : json();
+    auto unknown = [&](const std::string &why) {
       return fail(ErrorKind::Usage,
-                  fmt::format("{} is not what `winnow bench --json` writes", path));
+                  fmt::format("{} is not what `winnow bench --json` writes: {}", path, why));
+    };
+    if (!parsed)
+      return unknown(parsed.error().message);
+    if (!run.is_object() || !run.contains("results") || !run["results"].is_array())
+      return unknown("it has no list of results");
     json head;
     for (const char *key : {"device", "driver", "date", "program", "rounds", "checked"})
-      head[key] = run.value(key, json());
+      head[key] = run.contains(key) ? run[key] : json();
     for (const json &result : run["results"])
-      if (std::string check = result.value("check", ""); check != "ok" && check != "not checked")
+      if (std::string check = JsonFields(result).text("check");
+          check != "ok" && check != "not checked")
         return fail(
             ErrorKind::WrongResult,
             fmt::format("{} holds a wrong result, which is no measurement: {}", path, check));
@@ -225,7 +243,8 @@ Result<std::string> benchTable(const std::vector<std::string> &files) {
       found = blocks.end() - 1;
       found->head = head;
     }
-    addRun(*found, run);
+    if (Status added = addRun(*found, run); !added)
+      return unknown(added.error().message);
   }
   std::string text;
   for (const TableBlock &block : blocks)

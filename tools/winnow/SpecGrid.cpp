@@ -1,6 +1,7 @@
 // Products of lists. A spec that forces more blocks than its budget takes fewer local ones, as
 // models with small budgets have them.
 #include "tools/winnow/SpecGrid.h"
+#include "runtime/JsonText.h"
 #include "tools/winnow/CudaTensors.h"
 #include "tools/winnow/Programs.h"
 #include "tools/winnow/Session.h"
@@ -61,8 +62,21 @@ Status fitLocal(const std::string &method, Spec &spec) {
 
 using Lists = std::map<std::string, std::vector<std::string>>;
 
+/// Far above any sweep: each of them is lowered before the first is compiled.
+constexpr size_t kMostSpecs = 10000;
+tl::unexpected<Error> tooMany() {
+  return fail(
+      ErrorKind::Usage,
+      fmt::format("its lists multiply to more than {} problems to tune; split it", kMostSpecs));
+}
+
 Result<std::vector<GridEntry>> expand(const std::string &method, const Lists &lists,
                                       const std::map<std::string, std::string> &params) {
+  const bool grouped = !lists.at("group").empty();
+  size_t count = 1;
+  for (const auto &[name, texts] : lists)
+    if (name != (grouped ? "kv-heads" : "group") && (count *= texts.size()) > kMostSpecs)
+      return tooMany();
   GridEntry base;
   base.method = method;
   base.spec.params = params;
@@ -74,7 +88,6 @@ Result<std::vector<GridEntry>> expand(const std::string &method, const Lists &li
       return fail(ErrorKind::Usage,
                   fmt::format("phase '{}' is not known; use select or attend", phase));
   std::vector<GridEntry> entries{base};
-  bool grouped = !lists.at("group").empty();
   for (const GridFlag &flag : kFlags) {
     std::string name = flag.name;
     if (name == "seq" || name == "overlap" || name == "phase" ||
@@ -207,7 +220,11 @@ std::string SpecGrid::firstGiven() const {
 }
 
 Result<std::vector<GridEntry>> SpecGrid::parse(const std::string &text, const std::string &name) {
-  nlohmann::json list = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Result<nlohmann::json> parsed = parseJson(text);
+  if (!parsed)
+    return fail(ErrorKind::Usage,
+                fmt::format("{}: not a JSON list of grids: {}", name, parsed.error().message));
+  nlohmann::json list = std::move(*parsed);
   if (list.is_object())
     list = nlohmann::json::array({list});
   if (!list.is_array() || list.empty())
@@ -220,6 +237,8 @@ Result<std::vector<GridEntry>> SpecGrid::parse(const std::string &text, const st
       return fail(entries.error().kind,
                   fmt::format("{}, entry {}: {}", name, i + 1, entries.error().message));
     all.insert(all.end(), entries->begin(), entries->end());
+    if (all.size() > kMostSpecs)
+      return fail(ErrorKind::Usage, fmt::format("{}: {}", name, tooMany().value().message));
   }
   return all;
 }

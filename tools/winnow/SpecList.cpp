@@ -1,9 +1,9 @@
 // Reads one entry of a spec list after the other; a field that is unknown or of the wrong kind is
 // an error, so that a misspelt one never means its default.
 #include "tools/winnow/SpecList.h"
+#include "runtime/JsonText.h"
 #include <algorithm>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace winnow {
 namespace {
@@ -101,8 +101,11 @@ Status readField(const std::string &name, const json &value, CompileRequest &req
 
 Result<std::vector<CompileRequest>> readSpecList(const std::string &text,
                                                  const std::vector<std::string> &archs) {
-  json list = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (list.is_discarded() || !list.is_array())
+  Result<json> parsed = parseJson(text);
+  if (!parsed)
+    return wrong("this is no JSON list of specs: " + parsed.error().message);
+  const json &list = *parsed;
+  if (!list.is_array())
     return wrong("this is no JSON list of specs");
   std::vector<CompileRequest> requests;
   for (size_t i = 0; i < list.size(); ++i) {

@@ -3,6 +3,7 @@
 #include "tools/winnow/TuneWorker.h"
 #include "autotune/Worker.h"
 #include "runtime/ImageFormat.h"
+#include "runtime/JsonText.h"
 #include "tests/conformance/RandomCases.h"
 #include "tools/winnow/BenchDevice.h"
 #include <algorithm>
@@ -22,23 +23,27 @@ constexpr double kLeastMilliseconds = 2; ///< of launches behind one time: short
 class CompilingProcess {
 public:
   Result<Json> handle(const Json &request) {
+    JsonFields fields(request);
     CompileRequest compile;
-    compile.method = request.value("method", "");
-    WINNOW_TRY(compile.spec, Spec::parse(request.value("spec", "")));
-    if (std::string config = request.value("config", "default"); config != "default")
-      WINNOW_TRY(compile.config, Config::parse(config));
-    compile.phase = request.value("phase", "");
-    compile.arch = request.value("arch", "");
-    compile.asPtx = request.value("ptx", false);
-    compile.nvrtcPath = request.value("nvrtc", "");
+    compile.method = fields.text("method");
+    const std::string spec = fields.text("spec"), config = fields.text("config", "default");
+    compile.phase = fields.text("phase");
+    compile.arch = fields.text("arch");
+    compile.asPtx = fields.flag("ptx");
+    compile.nvrtcPath = fields.text("nvrtc");
     CacheOptions options;
-    options.directory = request.value("directory", "");
+    options.directory = fields.text("directory");
+    const int gpu = fields.whole("gpu");
+    WINNOW_CHECK(fields.status());
+    WINNOW_TRY(compile.spec, Spec::parse(spec));
+    if (config != "default")
+      WINNOW_TRY(compile.config, Config::parse(config));
     options.limitBytes = UINT64_MAX; // the tuner removes the folder
     Cache cache(options);
     ObtainedProgram program;
     WINNOW_TRY(program, obtainProgram(compile, cache));
     if (compile.asPtx)
-      warmDriverCache(program.image, request.value("gpu", 0));
+      warmDriverCache(program.image, gpu);
     return Json{{"path", fmt::format("{}/{}.winnow", options.directory, program.image->key)}};
   }
 
@@ -70,7 +75,11 @@ struct TrialCase {
 class MeasuringProcess {
 public:
   Result<Json> handle(const Json &request) {
-    std::string what = request.value("do", "");
+    JsonFields fields(request);
+    const std::string what = fields.text("do"), path = fields.text("path");
+    const int tokens = fields.whole("tokens"), overlap = fields.whole("overlap");
+    const int id = fields.whole("candidate", -1);
+    WINNOW_CHECK(fields.status());
     if (what == "open")
       return open(request);
     if (!bench)
@@ -78,10 +87,9 @@ public:
     if (what == "program")
       return program(request);
     if (what == "workload")
-      return workload(request.value("tokens", 0), request.value("overlap", 0));
-    int id = request.value("candidate", -1);
+      return workload(tokens, overlap);
     if (what == "load")
-      return load(id, request.value("path", ""));
+      return load(id, path);
     auto it = candidates.find(id);
     if (it == candidates.end())
       return fail(ErrorKind::Usage, fmt::format("candidate {} is not loaded", id));
@@ -104,9 +112,12 @@ private:
   };
 
   Result<Json> open(const Json &request) {
-    WINNOW_TRY(bench, BenchDevice::open(request.value("gpu", 0)));
-    std::string arch = request.value("arch", "");
-    ptx = request.value("ptx", false);
+    JsonFields fields(request);
+    const int gpu = fields.whole("gpu");
+    const std::string arch = fields.text("arch");
+    ptx = fields.flag("ptx");
+    WINNOW_CHECK(fields.status());
+    WINNOW_TRY(bench, BenchDevice::open(gpu));
     const Target *target = nullptr;
     if (arch.empty())
       WINNOW_TRY(target, targetForDevice(bench->info().major, bench->info().minor));
@@ -127,15 +138,16 @@ private:
     candidates.clear();
     cases.clear();
     const std::string known = methodName + " " + spec.text();
-    methodName = request.value("method", "");
-    WINNOW_TRY(spec, Spec::parse(request.value("spec", "")));
+    JsonFields fields(request);
+    methodName = fields.text("method");
+    const std::string specText = fields.text("spec"), phaseName = fields.text("phase");
+    WINNOW_CHECK(fields.status());
+    WINNOW_TRY(spec, Spec::parse(specText));
     // The other phase of the same program works on the same tensors.
     if (methodName + " " + spec.text() != known)
       inputs.reset();
     WINNOW_TRY(method, readAxes(methodName, spec));
-    phase = request.value("phase", "") == "select" ? Phase::Select
-            : method.selects                       ? Phase::Attend
-                                                   : Phase::All;
+    phase = phaseName == "select" ? Phase::Select : method.selects ? Phase::Attend : Phase::All;
     return Json::object();
   }
 
