@@ -302,10 +302,10 @@ Result<KeyIngredients> programIngredients(const CompileRequest &request) {
   if (!method)
     return tl::unexpected<Error>(method.error());
   // Looked at, not opened: a cache hit must not pay for loading NVRTC.
-  std::string library = Nvrtc::locate(request.nvrtcPath);
-  if (library.empty())
-    return tl::unexpected<Error>(Nvrtc::open(request.nvrtcPath).error());
-  Result<std::string> nvrtc = Nvrtc::identity(library);
+  Result<std::string> library = Nvrtc::locate(request.nvrtcPath);
+  if (!library)
+    return tl::unexpected<Error>(library.error());
+  Result<std::string> nvrtc = Nvrtc::identity(*library);
   if (!nvrtc)
     return tl::unexpected<Error>(nvrtc.error());
   KeyIngredients ingredients{{"generator", generatorDigest()},

@@ -3,14 +3,18 @@
 #include "compiler/Nvrtc.h"
 #include "compiler/EmbeddedFiles.h"
 #include "runtime/Environment.h"
+#include "runtime/LibraryPath.h"
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <dlfcn.h>
 #include <elf.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <sstream>
 
 namespace winnow {
@@ -97,42 +101,75 @@ static bool visitSearchFolders(const VisitFolder &visit) {
   if (std::string active = environmentValue(EnvironmentVariable::VirtualEnv);
       !active.empty() && visitPythonFolders(active, visit))
     return true;
-  // The environment that tools/setup.sh makes, beside the build folder that this program runs from.
+  // The environment that tools/setup.sh makes in the source tree: this program lies in its
+  // <build folder>/bin. No other folder above it is asked, since anybody may own that.
   std::error_code ignored;
-  for (fs::path folder = fs::read_symlink("/proc/self/exe", ignored).parent_path();
-       folder.has_relative_path(); folder = folder.parent_path())
-    if (fs::exists(folder / ".venv", ignored) && visitPythonFolders(folder / ".venv", visit))
-      return true;
+  const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
+  if (visitPythonFolders(program.parent_path().parent_path().parent_path() / ".venv", visit))
+    return true;
   return visitPythonFolders("/usr/local", visit) || visitPythonFolders("/usr", visit);
 }
 
-static void *openLibrary(const std::string &path) {
-  fs::path folder = fs::path(path).parent_path();
+/// `path` as locate() gives it.
+static Result<void *> openLibrary(const std::string &path) {
   std::error_code ignored;
-  if (!folder.empty())
-    for (const auto &file : fs::directory_iterator(folder, ignored)) {
-      std::string name = file.path().filename();
-      if (name.rfind("libnvrtc-builtins.so", 0) == 0)
-        dlopen(file.path().c_str(), RTLD_LAZY | RTLD_LOCAL);
-    }
-  return dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
+  for (const auto &file : fs::directory_iterator(fs::path(path).parent_path(), ignored)) {
+    if (file.path().filename().string().rfind("libnvrtc-builtins.so", 0) != 0 ||
+        !fs::exists(file.path(), ignored))
+      continue;
+    Result<std::string> builtins = trustedLibrary(file.path());
+    if (!builtins)
+      return fail(ErrorKind::CompileFailed, builtins.error().message);
+    dlopen(builtins->c_str(), RTLD_LAZY | RTLD_LOCAL);
+  }
+  if (void *handle = dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL))
+    return handle;
+  return fail(ErrorKind::CompileFailed, path + " cannot be opened as NVRTC: " + dlerror());
 }
 
-std::string Nvrtc::locate(const std::string &path) {
-  std::error_code ignored;
-  std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path;
-  if (!given.empty())
-    return fs::exists(given, ignored) ? given : "";
-  std::string found;
+std::vector<std::string> Nvrtc::searchFolders() {
+  std::vector<std::string> folders;
   visitSearchFolders([&](const std::string &folder) {
-    for (const char *name : kLibraryNames)
-      if (std::string file = folder + "/" + name; fs::exists(file, ignored)) {
-        found = file;
-        return true;
-      }
+    folders.push_back(folder);
     return false;
   });
-  return found;
+  return folders;
+}
+
+Result<std::string> Nvrtc::locate(const std::string &path) {
+  auto notFound = [](const std::string &tried) {
+    return fail(ErrorKind::CompileFailed,
+                "NVRTC was not found (tried " + tried +
+                    "): install it with `pip install nvidia-cuda-nvrtc` or set WINNOW_NVRTC to "
+                    "libnvrtc.so.13");
+  };
+  std::error_code ignored;
+  std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path;
+  if (!given.empty() && !fs::exists(given, ignored))
+    return notFound(given);
+  std::string found, refused;
+  auto isUsable = [&](const std::string &file) {
+    Result<std::string> trusted = trustedLibrary(file);
+    if (trusted)
+      found = *trusted;
+    else if (refused.empty())
+      refused = trusted.error().message;
+    return static_cast<bool>(trusted);
+  };
+  if (!given.empty())
+    (void)isUsable(given);
+  else
+    visitSearchFolders([&](const std::string &folder) {
+      return std::any_of(std::begin(kLibraryNames), std::end(kLibraryNames), [&](const char *name) {
+        const std::string file = folder + "/" + name;
+        return fs::exists(file, ignored) && isUsable(file);
+      });
+    });
+  if (!found.empty())
+    return found;
+  if (!refused.empty())
+    return fail(ErrorKind::CompileFailed, "no usable NVRTC: " + refused);
+  return notFound(fmt::format("{}", fmt::join(searchFolders(), ", ")));
 }
 
 Result<std::string> Nvrtc::identity(const std::string &path) {
@@ -161,29 +198,18 @@ Result<std::string> Nvrtc::identity(const std::string &path) {
 }
 
 Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
-  std::string file = locate(path);
-  if (file.empty()) {
-    std::string given = path.empty() ? environmentValue(EnvironmentVariable::WinnowNvrtc) : path,
-                tried = given;
-    if (given.empty())
-      visitSearchFolders([&](const std::string &folder) {
-        tried += (tried.empty() ? "" : ", ") + folder;
-        return false;
-      });
-    return fail(ErrorKind::CompileFailed,
-                "NVRTC was not found (tried " + tried +
-                    "): install it with `pip install nvidia-cuda-nvrtc` or set WINNOW_NVRTC to "
-                    "libnvrtc.so.13");
-  }
+  Result<std::string> file = locate(path);
+  if (!file)
+    return tl::unexpected(file.error());
   auto nvrtc = std::make_shared<Nvrtc>();
-  nvrtc->libraryPath = file;
-  void *handle = openLibrary(file);
+  nvrtc->libraryPath = *file;
+  Result<void *> handle = openLibrary(*file);
   if (!handle)
-    return fail(ErrorKind::CompileFailed, file + " cannot be opened as NVRTC: " + dlerror());
+    return tl::unexpected(handle.error());
   auto functions = std::make_shared<Functions>();
   bool complete = true;
   auto bind = [&](auto &function, const char *name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(*handle, name));
     complete &= function != nullptr;
   };
   bind(functions->version, "nvrtcVersion");

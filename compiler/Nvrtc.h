@@ -13,12 +13,15 @@ class Nvrtc {
 public:
   /// Opens libnvrtc and its builtins library. Search order: `path` if given, WINNOW_NVRTC, the
   /// loader's path, the CUDA toolkit (CUDA_HOME, CUDA_PATH, /usr/local/cuda), site-packages of the
-  /// active and of Winnow's own Python environment. CompileFailed with every place that was tried
-  /// when there is none.
+  /// active Python environment, of the source tree's and of the system's. A library that others
+  /// could have put there is passed over (trustedLibrary). CompileFailed with every place that was
+  /// tried, or with what is wrong with the one that was found.
   static Result<std::shared_ptr<const Nvrtc>> open(const std::string &path = {});
 
-  /// The file that open() would take, or "" when there is none: no library is opened.
-  static std::string locate(const std::string &path = {});
+  /// The file that open() would take, or its error: no library is opened.
+  static Result<std::string> locate(const std::string &path = {});
+  /// Where open() looks when nothing is named, in order.
+  static std::vector<std::string> searchFolders();
   /// What tells one NVRTC build from another without opening it: the ELF build id and the file's
   /// size.
   static Result<std::string> identity(const std::string &file);

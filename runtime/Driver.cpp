@@ -3,6 +3,7 @@
 // exit with live handles is fine (F34).
 #include "runtime/Driver.h"
 #include "runtime/Environment.h"
+#include "runtime/LibraryPath.h"
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -36,7 +37,15 @@ Result<std::shared_ptr<Driver>> Driver::open(const std::string &path) {
   void *library = nullptr;
   std::string reason;
   for (const std::string &candidate : candidates) {
-    library = dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL);
+    // A bare name is the system loader's business; a path is looked at before its code runs.
+    Result<std::string> file = candidate;
+    if (candidate.find('/') != std::string::npos)
+      file = trustedLibrary(candidate);
+    if (!file) {
+      reason = reason.empty() ? file.error().message : reason;
+      continue;
+    }
+    library = dlopen(file->c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library) {
       chosen = candidate;
       break;

@@ -26,8 +26,8 @@ struct DeviceInfo {
 class Driver {
 public:
   /// Opens libcuda and lists its devices. `path` empty: WINNOW_LIBCUDA, else libcuda.so.1 by the
-  /// system's loader (never the toolkit's stub). Errors (DeviceFailed): no driver library, a stub,
-  /// a driver older than CUDA 12.0, no device.
+  /// system's loader (never the toolkit's stub). Errors (DeviceFailed): no driver library, one at a
+  /// path that others can write (trustedLibrary), a stub, a driver older than CUDA 12.0, no device.
   static Result<std::shared_ptr<Driver>> open(const std::string &path = {});
   ~Driver();
   Driver(const Driver &) = delete;

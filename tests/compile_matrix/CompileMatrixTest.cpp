@@ -170,8 +170,7 @@ TEST_P(CompileMatrix, PairsOfRowTiles) {
       EXPECT_EQ(lowered.error().kind, ErrorKind::Unsupported) << lowered.error().message;
       continue;
     }
-    std::string path = Nvrtc::locate("");
-    Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open(path);
+    Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open();
     ASSERT_TRUE(nvrtc) << nvrtc.error().message;
     Kernel &kernel = lowered->first.kernels.back();
     Result<Nvrtc::Output> output = (*nvrtc)->compile(kernel.source, kernel.name, target->arch);
