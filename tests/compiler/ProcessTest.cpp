@@ -48,6 +48,16 @@ TEST(Process, F32AChildCompilesAfterItsParentDid) {
   EXPECT_EQ(threads, 1u);
 }
 
+TEST(Process, F34NothingOfTheCompilerIsDestroyedAtExit) {
+  // As CApiProcess.F34NothingIsDestroyedAtExit: a host may end while its threads compile.
+  FILE *pipe = popen("nm -A " WINNOW_COMPILER_LIBRARIES " | grep ' __cxa_atexit$'", "r");
+  std::string found;
+  for (std::array<char, 512> line{}; std::fgets(line.data(), line.size(), pipe);)
+    found += line.data();
+  pclose(pipe);
+  EXPECT_EQ(found, "");
+}
+
 struct WarmTimes {
   double firstUs = 0, againUs = 0;
   std::string origin;
