@@ -55,9 +55,24 @@ struct HostException : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// This library has its own copy of the C++ runtime. An exception that the host's copy raises
+/// passes through ours, which ends the process unless ours has raised one before: only then has it
+/// filled the table of registers that it restores (libgcc, init_dwarf_reg_size_table).
+void prepareForExceptions() {
+  static const bool done = [] {
+    try {
+      throw 0;
+    } catch (int) {
+    }
+    return true;
+  }();
+  (void)done;
+}
+
 /// Calls a function of the host. It has no business to throw; where it does, the call of this
 /// library that led to it fails with a sentence.
 template <typename Call> auto callHost(const char *what, Call call) {
+  prepareForExceptions();
   std::string thrown;
   try {
     return call();
