@@ -102,32 +102,46 @@ Status checkConfig(const Config &config) {
   return {};
 }
 
+/// The kernels of the selection: one that knows its blocks, or summaries, scores and the best.
+Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const MethodPlan &plan,
+                                                const Target &target, ProgramImage &image) {
+  image.selectHeads = plan.selectHeads();
+  if (!plan.scores())
+    return std::vector<BuiltKernel>{buildForced(module, plan)};
+  ScorePlan scores = planScore(plan, target, image.config);
+  if (image.config.scoreForm == 2 && !scores.fused)
+    return fail(
+        ErrorKind::Unsupported,
+        "score_form=2 needs products of warpgroups and scores that are kept as 16-bit keys");
+  describeScores(image, plan, scores);
+  std::vector<BuiltKernel> kernels = buildSummarize(module, plan, scores);
+  std::vector<TensorMapRecipe> &maps = image.tensorMaps;
+  Result<BuiltKernel> score =
+      scores.warpgroups ? buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/false)
+                        : buildScore(module, plan, scores, target, image.config);
+  if (!score)
+    return tl::unexpected<Error>(score.error());
+  kernels.push_back(std::move(*score));
+  if (scores.fused)
+    kernels.push_back(buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/true));
+  for (BuiltKernel &kernel :
+       scores.keys ? buildTopKKeys(module, plan, scores) : buildTopK(module, plan, scores))
+    kernels.push_back(kernel);
+  if (plan.normalizer >= 0)
+    kernels.push_back(buildRescore(module, plan, scores));
+  return kernels;
+}
+
 Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan &plan,
                                               const Target &target, ProgramImage &image) {
   std::vector<BuiltKernel> kernels;
   Config &config = image.config;
   std::vector<TensorMapRecipe> &maps = image.tensorMaps;
   if (plan.selects()) {
-    ScorePlan scores = planScore(plan, target, config);
-    if (config.scoreForm == 2 && !scores.fused)
-      return fail(
-          ErrorKind::Unsupported,
-          "score_form=2 needs products of warpgroups and scores that are kept as 16-bit keys");
-    describeScores(image, plan, scores);
-    kernels = buildSummarize(module, plan, scores);
-    Result<BuiltKernel> score =
-        scores.warpgroups ? buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/false)
-                          : buildScore(module, plan, scores, target, config);
-    if (!score)
-      return tl::unexpected<Error>(score.error());
-    kernels.push_back(std::move(*score));
-    if (scores.fused)
-      kernels.push_back(buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/true));
-    for (BuiltKernel &kernel :
-         scores.keys ? buildTopKKeys(module, plan, scores) : buildTopK(module, plan, scores))
-      kernels.push_back(kernel);
-    if (plan.normalizer >= 0)
-      kernels.push_back(buildRescore(module, plan, scores));
+    Result<std::vector<BuiltKernel>> selection = buildSelection(module, plan, target, image);
+    if (!selection)
+      return selection;
+    kernels = std::move(*selection);
   }
   // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
   // Where both are there, warps share less: what one of them does not want, it skips, and groups of
@@ -181,7 +195,8 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Targ
 } // namespace
 
 const std::vector<LegalTunable> &legalConfigValues() {
-  static const auto &tunables = *new std::vector<LegalTunable>{ // never destroyed: see Spec.cpp
+  static const auto &tunables = *new std::vector<LegalTunable>{
+      // never destroyed: see Spec.cpp
       {"attend_form", &Config::attendForm, {1, 2}, 0, true},
       {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 7, 8, 12, 16}},
       {"attend_producers", &Config::attendProducers, {1, 2, 4, 8}},

@@ -259,7 +259,7 @@ OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan 
                            {"D", number(plan.headDim)},
                            {"E", number(plan.valueDim)},
                            {"SCALE", real(plan.scale)}});
-  if (plan.selects()) {
+  if (plan.scores()) {
     const bool isMax = plan.combine == Reduction::Max;
     text +=
         fill(kScore,

@@ -174,13 +174,13 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   program->plan = plainPlan(*plan);
   bind(*program->code, "attend_one", program->functions.attendOne);
   bind(*program->code, "attend_many", program->functions.attendMany);
-  if (plan->selects()) {
+  if (plan->scores()) {
     bind(*program->code, "logits", program->functions.logits);
     bind(*program->code, "add_lse", program->functions.addLse);
     bind(*program->code, "scores", program->functions.scores);
   }
   if (!program->functions.attendOne || !program->functions.attendMany ||
-      (plan->selects() && !program->functions.scores))
+      (plan->scores() && !program->functions.scores))
     return fail(ErrorKind::CompileFailed, "the JIT gave no code for the CPU tile functions");
   return std::unique_ptr<CpuProgram>(std::move(program));
 }

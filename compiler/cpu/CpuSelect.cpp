@@ -216,6 +216,15 @@ float chooseBlocks(const CpuPlan &plan, const std::vector<float> &scores, int ow
   return lowest;
 }
 
+/// ids of one row where forced blocks fill the budget.
+void writeForced(const CpuPlan &plan, int own, int32_t *ids) {
+  for (int i = 0; i < plan.topk; ++i)
+    if (own < plan.topk)
+      ids[i] = i <= own ? i : -1;
+    else
+      ids[i] = i < plan.init ? i : own + 1 - (plan.topk - i);
+}
+
 } // namespace
 
 void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const CpuTensors &tensors,
@@ -228,6 +237,17 @@ void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const Cp
   if (segment.kCount < plan.denseLength) { // attends to everything: nothing is selected
     for (int set = 0; set < plan.selectHeads; ++set)
       std::fill_n(idsOf(set, 0), static_cast<size_t>(segment.qCount) * plan.topk, -1);
+    progress(static_cast<size_t>(segment.qCount) * plan.selectHeads);
+    return;
+  }
+  auto ownBlock = [&](int index) {
+    const int position = segment.position(index);
+    return position < 0 ? -1 : position / plan.block;
+  };
+  if (plan.fine < 0) { // no score decides anything
+    for (int set = 0; set < plan.selectHeads; ++set)
+      for (int index = 0; index < segment.qCount; ++index)
+        writeForced(plan, ownBlock(index), idsOf(set, index));
     progress(static_cast<size_t>(segment.qCount) * plan.selectHeads);
     return;
   }
@@ -254,8 +274,7 @@ void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const Cp
           tile.run(tensors, segment, first, set * plan.group, fine, normalizer);
         std::vector<float> blocks;
         for (int t = 0; t < count; ++t) {
-          const int position = segment.position(first + t),
-                    own = position < 0 ? -1 : position / plan.block;
+          const int own = ownBlock(first + t);
           blocks.assign(own + 1, 0.f);
           if (scored)
             poolBlocks<Plain>(plan, tile.scores(t), tile.rowCount(), blocks);

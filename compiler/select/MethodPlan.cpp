@@ -10,6 +10,9 @@ namespace winnow {
 namespace {
 
 int number(Attribute setting) { return static_cast<int>(cast<IntegerAttr>(setting).getInt()); }
+constexpr int kLongestSequence = 1 << 20; ///< keys
+constexpr int kMostBlocks = 256;          ///< --topk at most
+
 bool isMax(StringRef kind) { return kind == "max"; }
 Pooling pooling(StringRef kind) {
   return isMax(kind) ? Pooling::Max : kind == "sum" ? Pooling::Sum : Pooling::Overlap;
@@ -71,6 +74,7 @@ Status Planner::readSelection(select::TopKOp topK) {
   } else {
     plan.group = 1; // one selection per query head
   }
+  plan.selective = true;
   score = cast<select::ScoreOp>(step);
   plan.fine = summaryIndex(score.getRows());
   plan.visibleBySegment = cast<StringAttr>(score.getVisible()).getValue() == "infllmv2";
@@ -87,14 +91,23 @@ Status Planner::readSelection(select::TopKOp topK) {
 }
 
 Status Planner::checkSelection() {
-  const int window = plan.summaries[plan.fine].window, stride = plan.summaries[plan.fine].stride;
-  if (plan.init + plan.local > plan.topk)
+  const int64_t forced = int64_t(plan.init) + plan.local;
+  if (forced > plan.topk)
     return refuse(force, ErrorKind::Usage,
                   llvm::formatv("{0} first and {1} local blocks are forced, but only {2} may be "
-                                "selected: raise --topk to "
-                                "{3} or lower init or local",
-                                plan.init, plan.local, plan.topk, plan.init + plan.local)
+                                "selected: {3}lower init or local",
+                                plan.init, plan.local, plan.topk,
+                                forced > kMostBlocks
+                                    ? std::string()
+                                    : llvm::formatv("raise --topk to {0} or ", forced).str())
                       .str());
+  for (int index : {plan.fine, plan.normalizer})
+    if (index >= 0 && plan.summaries[index].window > kLongestSequence)
+      return refuse(summaries[index], ErrorKind::Unsupported,
+                    llvm::formatv("a window of {0} keys is longer than any sequence: at most {1}",
+                                  plan.summaries[index].window, kLongestSequence)
+                        .str());
+  const int window = plan.summaries[plan.fine].window, stride = plan.summaries[plan.fine].stride;
   for (int index : {plan.fine, plan.normalizer})
     if (plan.visibleBySegment && index >= 0 &&
         plan.summaries[index].window != 2 * plan.summaries[index].stride)
@@ -125,6 +138,11 @@ Status Planner::checkSelection() {
                                 "is {3}",
                                 window, stride, plan.block, plan.block + stride)
                       .str());
+  if (forced == plan.topk) { // no score is ever looked at, so none is made
+    plan.summaries.clear();
+    plan.fine = plan.normalizer = -1;
+    plan.scoreHook = nullptr;
+  }
   return {};
 }
 

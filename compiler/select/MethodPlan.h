@@ -25,16 +25,20 @@ struct MethodPlan {
   struct Summary {
     int window = 0, stride = 0; ///< keys
   };
-  std::vector<Summary> summaries; ///< in the order of the workspace buffers that hold them
-  int fine = -1;                  ///< index of the scored summary; -1: the method selects nothing
-  int normalizer = -1;            ///< index of the summary of the log-sum-exp; -1: raw scores
-  bool visibleBySegment = false;  ///< the published kernel's rule instead of the absolute one
+  /// In the order of the workspace buffers that hold them; none where forced blocks fill the
+  /// budget.
+  std::vector<Summary> summaries;
+  bool selective = false;        ///< attention to some blocks, not to all keys
+  int fine = -1;                 ///< index of the scored summary; -1: no block is chosen by score
+  int normalizer = -1;           ///< index of the summary of the log-sum-exp; -1: raw scores
+  bool visibleBySegment = false; ///< the published kernel's rule instead of the absolute one
   Reduction combine = Reduction::Sum;
   Pooling pool = Pooling::Max;
   int init = 0, local = 0; ///< forced blocks; local counts the query's own
   mlir::Region *scoreHook = nullptr, *logitHook = nullptr;
 
-  bool selects() const { return fine >= 0; }
+  bool selects() const { return selective; }
+  bool scores() const { return fine >= 0; }
   int selectHeads() const { return heads / group; }
   int rowsPerBlock() const { return block / summaries[fine].stride; }
   int pad() const { return summaries[fine].window / summaries[fine].stride - 1; }

@@ -19,18 +19,14 @@ public:
   TopKKeysBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores, int warps,
                   int shorter)
       : plan(plan), scores(scores), wide(warps > 1), warps(warps), shorter(shorter),
-        t(module, llvm::formatv("top_k_{0}", blocks()).str(),
-          llvm::formatv(
-              "top_k of {0}: the {1} best blocks of each token, forced ones included, for "
-              "rows of up to {2} blocks; ascending ids, -1 behind the last.",
-              plan.method, plan.topk, blocks())
-              .str(),
+        t(module, plan.scores() ? llvm::formatv("top_k_{0}", blocks()).str() : "top_k", title(),
           32 * (wide ? warps : kTokensOfBlock), wide ? 1 : 4),
         selection(t, plan, scores, warps) {}
   BuiltKernel build();
 
 private:
   int blocks() const { return warps * RowSelection::kWarpBlocks; }
+  std::string title() const;
   void constants();
   void select();
 
@@ -42,14 +38,28 @@ private:
   RowSelection selection;
 };
 
+std::string TopKKeysBuilder::title() const {
+  if (!plan.scores())
+    return llvm::formatv("top_k of {0}: the {1} forced blocks of each token; ascending ids, -1 "
+                         "behind the last.",
+                         plan.method, plan.topk)
+        .str();
+  return llvm::formatv("top_k of {0}: the {1} best blocks of each token, forced ones included, for "
+                       "rows of up to {2} blocks; ascending ids, -1 behind the last.",
+                       plan.method, plan.topk, blocks())
+      .str();
+}
+
 void TopKKeysBuilder::constants() {
   t.constant("kBlock", plan.block, "keys of one selectable block");
   t.constant("kTopK", plan.topk, "selected blocks per token, at most");
   t.constant("kLocal", plan.local, "blocks up to the query's own that are always selected");
   if (plan.denseLength > 0)
     t.constant("kDenseLength", plan.denseLength, "shorter sequences are not selected from");
-  t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
-  t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
+  if (plan.scores()) {
+    t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
+    t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
+  }
   t.constant("kTokens", wide ? 1 : kTokensOfBlock, "rows of one block of threads");
   selection.constants();
 }
@@ -87,14 +97,19 @@ BuiltKernel TopKKeysBuilder::build() {
   built.recipe.step = "top_k";
   built.recipe.perChunk = true;
   std::string blocksOfLongest = llvm::formatv("ceil_div(max_k, {0})", plan.block).str();
-  built.recipe.when =
-      llvm::formatv("({0} > {1}) * ({0} <= {2})", blocksOfLongest, shorter, blocks()).str();
+  if (plan.scores())
+    built.recipe.when =
+        llvm::formatv("({0} > {1}) * ({0} <= {2})", blocksOfLongest, shorter, blocks()).str();
   built.recipe.gridX = llvm::formatv("token_count / {0} + batch", wide ? 1 : kTokensOfBlock).str();
   built.recipe.gridY = std::to_string(plan.selectHeads());
   return built;
 }
 
 } // namespace
+
+BuiltKernel buildForced(ModuleOp module, const MethodPlan &plan) {
+  return TopKKeysBuilder(module, plan, ScorePlan(), 1, 0).build();
+}
 
 std::vector<BuiltKernel> buildTopKKeys(ModuleOp module, const MethodPlan &plan,
                                        const ScorePlan &scores) {

@@ -70,7 +70,6 @@ ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config
 }
 
 void describeScores(ProgramImage &image, const MethodPlan &plan, const ScorePlan &scores) {
-  image.selectHeads = plan.selectHeads();
   for (size_t i = 0; i < plan.summaries.size(); ++i) {
     const int stride = plan.summaries[i].stride, rowBytes = plan.headDim * 2;
     std::string bytes =

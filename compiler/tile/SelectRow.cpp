@@ -10,6 +10,8 @@ static constexpr int kChunkSizes[] = {1, 2, 4, 6}; ///< and kMostChunks: for sho
 
 void RowSelection::constants() {
   t.constant("kInit", plan.init, "first blocks, always selected");
+  if (searched == 0)
+    return;
   t.constant("kSearched", searched, "blocks that are selected by their scores");
   t.constant("kBlocksPerEdge", scores.blocksPerEdge, "blocks from one edge to the next");
   if (wide)

@@ -18,8 +18,8 @@ public:
       : t(t), plan(plan), scores(scores), wide(warps > 1), warps(warps),
         searched(plan.topk - plan.init - plan.local) {}
 
-  /// The constants that only the selection needs; kBlock, kTopK, kLocal, kDenseLength,
-  /// kRowsPerBlock and kPad are the kernel's.
+  /// The constants that only the selection needs; kBlock, kTopK, kLocal, kDenseLength and, where
+  /// scores are looked at, kRowsPerBlock and kPad are the kernel's.
   void constants();
   /// The warps' counts in shared memory.
   void declare();

@@ -37,7 +37,9 @@ std::vector<BuiltKernel> buildTopKKeys(mlir::ModuleOp module, const MethodPlan &
 BuiltKernel buildRescore(mlir::ModuleOp module, const MethodPlan &plan, const ScorePlan &scores);
 /// Its blocks of threads, a formula; each has room for the octaves of one row.
 std::string rescoreBlocks(const MethodPlan &plan);
-/// The same on warpgroups; chosen where the target has their products and bulk copies. Appends the
+/// The selection where forced blocks fill the budget, of rows of any length.
+BuiltKernel buildForced(mlir::ModuleOp module, const MethodPlan &plan);
+/// Attention on warpgroups; chosen where the target has their products and bulk copies. Appends the
 /// tensor maps that the kernel reads to `maps`. `config` holds the choices on exit.
 Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,
                                           const Target &target, Config &config,
