@@ -10,11 +10,8 @@
 #include "compiler/tile/TileKernels.h"
 #include "compiler/tile/TilePasses.h"
 #include "mlir/IR/Verifier.h"
-#include "mlir/Parser/Parser.h"
 #include "runtime/Digest.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/SourceMgr.h"
 #include <atomic>
 #include <chrono>
 #include <fstream>
@@ -34,30 +31,18 @@ double millisecondsSince(Clock::time_point begin) {
 /// An MLIR context with Winnow's dialects that keeps the first error instead of printing it.
 class Session {
 public:
-  Session()
-      : context(MLIRContext::Threading::DISABLED),
-        handler(&context, [this](Diagnostic &diagnostic) {
-          if (diagnostic.getSeverity() == DiagnosticSeverity::Error && complaint.empty()) {
-            llvm::raw_string_ostream stream(complaint);
-            if (auto file = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>())
-              stream << file.getFilename().getValue() << ":" << file.getLine() << ":"
-                     << file.getColumn() << ": ";
-            stream << diagnostic;
-          }
-          return success();
-        }) {
+  Session() : context(MLIRContext::Threading::DISABLED), complaints(context) {
     context.loadDialect<select::SelectDialect, tile::TileDialect, arith::ArithDialect,
                         math::MathDialect, scf::SCFDialect>();
   }
   tl::unexpected<Error> error(ErrorKind kind, const std::string &what) {
-    return fail(kind, complaint.empty() ? what : complaint);
+    return fail(kind, complaints.first().empty() ? what : complaints.first());
   }
 
   MLIRContext context;
-  std::string complaint;
 
 private:
-  ScopedDiagnosticHandler handler;
+  Complaints complaints;
 };
 
 std::string print(Operation *op) {
@@ -67,18 +52,11 @@ std::string print(Operation *op) {
   return text;
 }
 
-/// Parses the method's text; the module holds exactly one method.
-Result<OwningOpRef<ModuleOp>> parseMethod(Session &session, const MethodInfo &method) {
-  llvm::SourceMgr sources;
-  sources.AddNewSourceBuffer(
-      llvm::MemoryBuffer::getMemBufferCopy(method.text, method.name + ".mlir"), llvm::SMLoc());
-  auto module = parseSourceFile<ModuleOp>(sources, ParserConfig(&session.context));
-  if (!module)
-    return session.error(ErrorKind::Usage, method.name + ": this is no select.method");
-  auto methods = module->getOps<select::MethodOp>();
-  if (std::distance(methods.begin(), methods.end()) != 1)
-    return fail(ErrorKind::Usage, method.name + ": the text must hold exactly one select.method");
-  return module;
+Result<ParsedMethod> parse(Session &session, const MethodInfo &info) {
+  ParsedMethod parsed = parseMethod(session.context, info.text, info.file);
+  if (!parsed.method)
+    return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
+  return parsed;
 }
 
 /// Refuses tunables that no kernel can be built with (fault F13: a config from anywhere passes
@@ -217,13 +195,18 @@ const std::vector<LegalTunable> &legalConfigValues() {
   return tunables;
 }
 
+static MethodInfo infoOf(const EmbeddedFile &file) {
+  return {StringRef(file.name).split('.').first.str(), "", std::string(file.text),
+          std::string(file.name)};
+}
+
 std::vector<MethodInfo> builtinMethods() {
   std::vector<MethodInfo> methods;
   for (const EmbeddedFile &file : embeddedMethods()) {
-    MethodInfo info{StringRef(file.name).split('.').first.str(), "", std::string(file.text)};
+    MethodInfo info = infoOf(file);
     Session session;
-    if (auto module = parseMethod(session, info))
-      info.description = (*module->get().getOps<select::MethodOp>().begin()).getDoc().str();
+    if (auto parsed = parse(session, info))
+      info.description = parsed->method.getDoc().str();
     methods.push_back(std::move(info));
   }
   return methods;
@@ -234,7 +217,7 @@ Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
   for (const EmbeddedFile &file : embeddedMethods()) {
     std::string name = StringRef(file.name).split('.').first.str();
     if (name == nameOrPath)
-      return MethodInfo{name, "", std::string(file.text)};
+      return infoOf(file);
     known += (known.empty() ? "" : ", ") + name;
   }
   std::ifstream file(nameOrPath);
@@ -246,7 +229,7 @@ Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
   return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty()
                         ? nameOrPath
                         : StringRef(nameOrPath).rsplit('/').second.str(),
-                    "", text.str()};
+                    "", text.str(), nameOrPath};
 }
 
 /// The parameters that a method declares, with their defaults.
@@ -272,10 +255,10 @@ lowerProgram(const CompileRequest &request) {
   if (!text)
     return tl::unexpected<Error>(text.error());
   Session session;
-  auto module = parseMethod(session, *text);
-  if (!module)
-    return tl::unexpected<Error>(module.error());
-  select::MethodOp method = *module->get().getOps<select::MethodOp>().begin();
+  Result<ParsedMethod> parsed = parse(session, *text);
+  if (!parsed)
+    return tl::unexpected<Error>(parsed.error());
+  select::MethodOp method = parsed->method;
 
   ProgramImage image;
   image.defaults = declaredParameters(method); // specialising puts other values in their place
@@ -374,10 +357,10 @@ Result<std::map<std::string, std::string>> parameterDefaults(const std::string &
   if (auto plain = plainParameters(text->text))
     return *plain;
   Session session;
-  auto module = parseMethod(session, *text);
-  if (!module)
-    return tl::unexpected<Error>(module.error());
-  return declaredParameters(*module->get().getOps<select::MethodOp>().begin());
+  Result<ParsedMethod> parsed = parse(session, *text);
+  if (!parsed)
+    return tl::unexpected<Error>(parsed.error());
+  return declaredParameters(parsed->method);
 }
 
 std::string generatorIdentity() {

@@ -60,6 +60,7 @@ const std::vector<LegalTunable> &legalConfigValues();
 
 struct MethodInfo {
   std::string name, description, text;
+  std::string file; ///< in messages: infllm_v2.mlir, or the path as the user gave it
 };
 /// The built-in methods, in alphabetical order.
 std::vector<MethodInfo> builtinMethods();

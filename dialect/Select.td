@@ -93,8 +93,9 @@ def Select_MethodOp
   let summary = "A method: a program from queries, keys and values to attention output";
   let description = [{
     `doc` is the line that `winnow methods` shows. `params` declares the method's parameters with
-    their defaults (integers, or keywords in quotes); `--set name=value` changes them. `spec` is
-    attached by specialisation. The inputs are queries [tokens, heads, head_dim], keys
+    their defaults (integers, or keywords in quotes); `--set name=value` changes them. Each is
+    referred to by a step, and none has one of the spec's names. `spec` is attached by
+    specialisation. Each step's result is taken by another step. The inputs are queries [tokens, heads, head_dim], keys
     [tokens, kv_heads, head_dim] and values [tokens, kv_heads, value_dim] of a ragged batch.
 
         select.method @block_mean doc "best blocks by mean" params(local = 1) (%q, %k, %v) {
@@ -112,6 +113,7 @@ def Select_MethodOp
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
+  let hasRegionVerifier = 1;
   let extraClassDeclaration = [{
     void getAsmBlockArgumentNames(::mlir::Region &region, ::mlir::OpAsmSetValueNameFn setName) {
       const char *const names[] = {"query", "keys", "values"};
@@ -124,7 +126,7 @@ def Select_MethodOp
 def Select_ReturnOp : Select_Op<"return", [Terminator, Pure, ParentOneOf<["MethodOp"]>]> {
   let summary = "The method's result";
   let arguments = (ins Output:$output);
-  let assemblyFormat = "$output attr-dict";
+  let hasCustomAssemblyFormat = 1;
 }
 
 def Select_KernelOp : Select_Op<"kernel", [SingleBlock, RecursiveMemoryEffects]> {

@@ -10,15 +10,14 @@ using namespace winnow::select;
 static LogicalResult verifySetting(Operation *op, StringRef what, Attribute setting, bool isWord,
                                    ArrayRef<StringRef> words, int64_t least) {
   if (auto reference = dyn_cast<FlatSymbolRefAttr>(setting)) {
-    static constexpr StringRef specNames[] = {"block", "topk", "group", "head_dim", "value_dim"};
     auto method = op->getParentOfType<MethodOp>();
-    if (llvm::is_contained(specNames, reference.getValue()) || !method)
+    if (llvm::is_contained(kSpecNames, reference.getValue()) || !method)
       return success();
     Attribute value = method.getParams().get(reference.getValue());
     if (!value)
       return op->emitOpError("'") << what << "' refers to @" << reference.getValue()
                                   << ", which is neither a parameter of @" << method.getSymName()
-                                  << " nor one of block, topk, group, head_dim, value_dim";
+                                  << " nor one of " << specNames();
     setting = value;
   }
   auto word = dyn_cast<StringAttr>(setting);
@@ -82,6 +81,33 @@ LogicalResult MethodOp::verify() {
     if (!isa<SelectDialect>(step.getDialect()))
       return step.emitOpError(
           "stands among a method's steps; arith and math ops belong into a 'rewrite' region");
+  return success();
+}
+
+/// What a step's result is called, and who could take it.
+static std::pair<StringRef, StringRef> takerOf(Type type) {
+  if (isa<SummaryType>(type))
+    return {"the summaries", "give them to select.score or select.logsumexp"};
+  if (isa<LseType>(type))
+    return {"the log-sum-exp", "give it to select.score, behind 'softmax'"};
+  if (isa<ScoresType>(type))
+    return {"the scores", "give them to the next step, select.top_k in the end"};
+  if (isa<IdsType>(type))
+    return {"the block ids", "write them behind the inputs of select.attend"};
+  return {"the output", "return it with select.return"};
+}
+
+/// A step whose result nobody takes would be dropped without a word, and a method that forgot its
+/// block ids would be dense attention.
+LogicalResult MethodOp::verifyRegions() {
+  for (Operation &step : getBody().front())
+    for (Value result : step.getResults())
+      if (result.use_empty()) {
+        auto [what, remedy] = takerOf(result.getType());
+        return step.emitError("no step takes ")
+               << what << " of " << step.getName() << ": " << remedy
+               << ", or leave out the steps that only serve it";
+      }
   return success();
 }
 

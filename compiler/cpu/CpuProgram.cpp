@@ -138,7 +138,7 @@ template <typename Function> void bind(const CpuCode &code, const char *name, Fu
 } // namespace cpu
 
 Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &methodText,
-                                                        const Spec &spec) {
+                                                        const Spec &spec, const std::string &file) {
   using namespace cpu;
   auto program = std::make_unique<CompiledProgram>();
   DialectRegistry registry;
@@ -146,16 +146,11 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   registry.insert<select::SelectDialect>();
   program->context = std::make_unique<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
   program->context->loadAllAvailableDialects();
-  std::string complaint;
-  ScopedDiagnosticHandler handler(program->context.get(), [&](Diagnostic &diagnostic) {
-    if (complaint.empty())
-      complaint = diagnostic.str();
-    return success();
-  });
-  auto module = parseSourceString<ModuleOp>(methodText, ParserConfig(program->context.get()));
-  if (!module || module->getOps<select::MethodOp>().empty())
-    return fail(ErrorKind::Usage, "the text holds no select.method: " + complaint);
-  select::MethodOp method = *module->getOps<select::MethodOp>().begin();
+  Complaints complaints(*program->context);
+  ParsedMethod parsed = parseMethod(*program->context, methodText, file);
+  select::MethodOp method = parsed.method;
+  if (!method)
+    return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
   if (Status status = specializeMethod(method, spec); !status)
     return tl::unexpected<Error>(status.error());
   fuseKernels(method);
@@ -166,7 +161,7 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   OwningOpRef<ModuleOp> functions = buildTileFunctions(*program->context, *plan);
   if (!functions)
     return fail(ErrorKind::CompileFailed,
-                "the CPU tile functions could not be built: " + complaint);
+                "the CPU tile functions could not be built: " + complaints.first());
   auto code = CpuCode::create(*functions);
   if (!code)
     return tl::unexpected<Error>(code.error());

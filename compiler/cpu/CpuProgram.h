@@ -26,10 +26,10 @@ struct CpuTensors {
 class CpuProgram {
 public:
   virtual ~CpuProgram() = default;
-  /// `methodText` is MLIR text of one select.method; specialises, lowers and JIT-compiles it for
-  /// this host.
+  /// `methodText` is MLIR text of one select.method, `file` its name in messages; specialises,
+  /// lowers and JIT-compiles it for this host.
   static Result<std::unique_ptr<CpuProgram>> compile(const std::string &methodText,
-                                                     const Spec &spec);
+                                                     const Spec &spec, const std::string &file);
   /// Runs on `threads` threads (0 = all cores). `progress(done in 0..1)` is called from one thread,
   /// now and then.
   virtual Status run(const CpuTensors &tensors, int threads,

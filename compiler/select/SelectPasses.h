@@ -1,7 +1,7 @@
 // The select passes (SelectPasses.td) and their function forms, which return errors for people
 // instead of diagnostics.
 #pragma once
-#include "dialect/Select.h"
+#include "dialect/MethodText.h"
 #include "runtime/Spec.h"
 
 namespace winnow {
@@ -15,7 +15,4 @@ namespace winnow {
 Status specializeMethod(select::MethodOp method, const Spec &spec);
 /// Wraps the steps of a specialised method into select.kernel ops.
 void fuseKernels(select::MethodOp method);
-/// "file:line:column" of a location or an op, for messages.
-std::string place(mlir::Location location);
-std::string place(mlir::Operation *op);
 } // namespace winnow

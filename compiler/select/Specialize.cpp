@@ -12,18 +12,6 @@ namespace winnow {
 #define GEN_PASS_DEF_SPECIALIZE
 #include "compiler/select/SelectPasses.h.inc"
 
-std::string place(Operation *op) { return place(op->getLoc()); }
-
-std::string place(Location location) {
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  if (auto file = location->findInstanceOf<FileLineColLoc>())
-    stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn();
-  else
-    stream << location;
-  return text;
-}
-
 namespace {
 
 using ParameterValues = llvm::StringMap<Attribute>;
@@ -102,12 +90,9 @@ Result<ParameterValues> parameterValues(select::MethodOp method, const Spec &spe
     known->second =
         isNumber ? Attribute(b.getI64IntegerAttr(number)) : Attribute(b.getStringAttr(text));
   }
-  for (auto [name, value] : {std::pair<const char *, int>{"block", spec.block},
-                             {"topk", spec.topk},
-                             {"group", spec.group()},
-                             {"head_dim", spec.headDim},
-                             {"value_dim", spec.valueWidth()}})
-    values.try_emplace(name, b.getI64IntegerAttr(value));
+  const int numbers[] = {spec.block, spec.topk, spec.group(), spec.headDim, spec.valueWidth()};
+  for (auto [name, value] : llvm::zip_equal(select::kSpecNames, numbers))
+    values[name] = b.getI64IntegerAttr(value);
   return values;
 }
 
@@ -174,14 +159,11 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
                            b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))}));
 
   // Numbers may break what held for names: ask the verifiers again, and hand their words on.
-  std::string complaint;
-  ScopedDiagnosticHandler handler(method.getContext(), [&](Diagnostic &diagnostic) {
-    if (complaint.empty())
-      complaint = place(diagnostic.getLocation()) + ": " + diagnostic.str();
-    return success();
-  });
-  if (failed(verify(method)))
-    return fail(ErrorKind::Usage, complaint);
+  {
+    Complaints complaints(*method.getContext());
+    if (failed(verify(method)))
+      return fail(ErrorKind::Usage, complaints.first());
+  }
   resolveNormalizers(method);
   eraseUnused(method);
   Result<MethodPlan> plan = planMethod(method);

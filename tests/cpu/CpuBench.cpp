@@ -31,8 +31,8 @@ int main() {
   spec.heads = 16, spec.kvHeads = 1, spec.topk = 32;
   Spec sparseSpec = spec;
   sparseSpec.params = {{"local", "17"}};
-  auto dense = CpuProgram::compile(loadMethod("dense")->text, spec);
-  auto sparse = CpuProgram::compile(loadMethod("infllm_v2")->text, sparseSpec);
+  auto dense = CpuProgram::compile(loadMethod("dense")->text, spec, "dense.mlir");
+  auto sparse = CpuProgram::compile(loadMethod("infllm_v2")->text, sparseSpec, "infllm_v2.mlir");
   if (!dense || !sparse) {
     fmt::print(stderr, "{}\n", (dense ? sparse : dense).error().message);
     return 4;

@@ -30,7 +30,7 @@ select.method @pooled params() (%q, %k, %v) {{
   test.sequences = {{450, 450}, {20, 700}};
   CaseInputs inputs = makeInputs(test, 2);
   const reference::Problem &problem = inputs.problem;
-  auto compiled = CpuProgram::compile(text, test.spec);
+  auto compiled = CpuProgram::compile(text, test.spec, "pooled.mlir");
   ASSERT_TRUE(compiled) << compiled.error().message;
   std::vector<int32_t> ids(static_cast<size_t>(2) * problem.totalQ() * problem.topk);
   CpuTensors tensors = {};

@@ -2,6 +2,7 @@
 // bad calls are refused. The mathematics is judged by cpu_conformance.
 #include "compiler/Compile.h"
 #include "tests/cpu/CpuInputs.h"
+#include "tools/winnow/MethodAxes.h"
 #include <gtest/gtest.h>
 
 using namespace winnow;
@@ -14,7 +15,7 @@ static Spec smallSpec() {
 }
 
 static std::unique_ptr<CpuProgram> program(const char *method, const Spec &spec) {
-  auto compiled = CpuProgram::compile(loadMethod(method)->text, spec);
+  auto compiled = CpuProgram::compile(loadMethod(method)->text, spec, loadMethod(method)->file);
   EXPECT_TRUE(compiled) << (compiled ? "" : compiled.error().message);
   return compiled ? std::move(*compiled) : nullptr;
 }
@@ -79,13 +80,59 @@ TEST(CpuProgram, ProgressEndsAtOne) {
 }
 
 TEST(CpuProgram, RefusesBrokenTextAndMissingIds) {
-  auto broken = CpuProgram::compile("select.method @m", smallSpec());
+  auto broken = CpuProgram::compile("select.method @m", smallSpec(), "m.mlir");
   ASSERT_FALSE(broken);
   EXPECT_EQ(broken.error().kind, ErrorKind::Usage);
+  EXPECT_EQ(broken.error().message.find("m.mlir:1:"), 0u) << broken.error().message;
   auto compiled = program("infllm_v2", smallSpec());
   ASSERT_TRUE(compiled);
   CpuInputs inputs(smallSpec(), {64}, compiled->selectHeads());
   CpuTensors tensors = inputs.tensors();
   tensors.ids = nullptr;
   EXPECT_FALSE(compiled->run(tensors, 1));
+}
+
+// The reader of the reference and that of the compiler name a place alike.
+TEST(CpuProgram, PlacesOfBuiltInMethods) {
+  Spec spec = smallSpec();
+  spec.params = {{"local", "3"}, {"init", "-1"}};
+  MethodInfo method = *loadMethod("infllm_v2");
+  auto compiled = CpuProgram::compile(method.text, spec, method.file);
+  ASSERT_FALSE(compiled);
+  EXPECT_EQ(compiled.error().message, "infllm_v2.mlir:12:10: select.force: 'init' is -1; it must "
+                                      "be at least 0 and fit 32 bits");
+  const std::string broken = "select.method @m params() (%q, %k, %v) {\n  %o = select.no\n}";
+  auto unread = CpuProgram::compile(broken, smallSpec(), "a/m.mlir");
+  auto axes = axesOfText(broken, "a/m.mlir", smallSpec());
+  ASSERT_FALSE(unread || axes);
+  EXPECT_EQ(unread.error().message, axes.error().message);
+  EXPECT_EQ(axes.error().message.find("a/m.mlir:2:8: there is no step 'select.no'"), 0u)
+      << axes.error().message;
+}
+
+// No score is looked at where forced blocks fill the budget: 20,000 keys take no time.
+TEST(CpuProgram, ForcedBlocksAlone) {
+  Spec spec = smallSpec();
+  spec.heads = spec.kvHeads = 1;
+  for (auto [init, local] : {std::pair(1, 3), {0, 4}, {4, 0}}) {
+    spec.topk = init + local;
+    spec.params = {{"init", std::to_string(init)}, {"local", std::to_string(local)}};
+    auto compiled = program("infllm_v2", spec);
+    ASSERT_TRUE(compiled);
+    CpuInputs inputs(spec, {20000}, compiled->selectHeads());
+    CpuTensors tensors = inputs.tensors();
+    tensors.out = nullptr;
+    tensors.lse = nullptr;
+    ASSERT_TRUE(compiled->run(tensors, 2));
+    for (int token : {0, 63, 64, 4 * 64 - 1, 4 * 64, 10000, 19999}) {
+      const int own = token / spec.block;
+      std::vector<int32_t> expected;
+      for (int b = 0; b <= own; ++b)
+        if (own < spec.topk || b < init || b > own - local)
+          expected.push_back(b);
+      expected.resize(spec.topk, -1);
+      const int32_t *ids = &inputs.ids[static_cast<size_t>(token) * spec.topk];
+      EXPECT_EQ(std::vector<int32_t>(ids, ids + spec.topk), expected) << token << ", " << init;
+    }
+  }
 }

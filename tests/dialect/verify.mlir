@@ -16,7 +16,7 @@ select.method @declared_twice params(window = 32, window = 16) (%q, %k, %v) {
 
 // -----
 
-// expected-error @+1 {{the default of parameter 'window' is neither an integer nor a keyword in quotes}}
+// expected-error @+1 {{the default of parameter 'window' is neither a whole number nor a keyword in quotes; other numbers are written as constants into a 'rewrite' region}}
 select.method @bad_default params(window = [32]) (%q, %k, %v) {
 }
 
@@ -284,4 +284,49 @@ select.method @kernel_results params() (%q, %k, %v) {
     select.yield
   }
   select.return %o
+}
+
+// -----
+
+// expected-error @+1 {{parameter 'topk' has the name of a number of the spec (block, topk, group, head_dim, value_dim) and would hide it: choose another name}}
+select.method @hides_the_spec params(topk = 4) (%q, %k, %v) {
+  %o = select.attend %q, %k, %v dense_len @topk
+  select.return %o
+}
+
+// -----
+
+// expected-error @+1 {{no step refers to parameter 'far': write @far where it is meant, or leave it out}}
+select.method @unused_parameter params(far = 4) (%q, %k, %v) {
+  %o = select.attend %q, %k, %v
+  select.return %o
+}
+
+// -----
+
+select.method @ids_forgotten params() (%q, %k, %v) {
+  %s = select.summarize mean %k window 32 stride 16
+  %b = select.score %q, %s visible none
+  %p = select.pool max %b
+  // expected-error @+1 {{no step takes the block ids of select.top_k: write them behind the inputs of select.attend, or leave out the steps that only serve it}}
+  %i = select.top_k %p
+  %o = select.attend %q, %k, %v
+  select.return %o
+}
+
+// -----
+
+select.method @output_forgotten params() (%q, %k, %v) {
+  // expected-error @+1 {{no step takes the output of select.attend: return it with select.return, or leave out the steps that only serve it}}
+  %p = select.attend %q, %k, %v
+  %o = select.attend %q, %k, %v
+  select.return %o
+}
+
+// -----
+
+select.method @two_outputs params() (%q, %k, %v) {
+  %o = select.attend %q, %k, %v
+  // expected-error @+1 {{a method returns one output, and its log-sum-exp comes with it}}
+  select.return %o, %o
 }

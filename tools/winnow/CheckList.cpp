@@ -15,7 +15,7 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
   DrawSpace space;
   space.fixed = fixed;
   for (const MethodInfo &method : builtinMethods()) {
-    auto parameters = methodParameters(method.text, method.name);
+    auto parameters = methodParameters(method.text, method.file);
     if (!parameters)
       return tl::unexpected(parameters.error());
     space.methods.push_back({method.name, std::move(*parameters)});

@@ -32,7 +32,7 @@ public:
     Result<MethodInfo> method = loadMethod(call.request.method);
     if (!method)
       return tl::unexpected(method.error());
-    auto program = CpuProgram::compile(method->text, call.request.spec);
+    auto program = CpuProgram::compile(method->text, call.request.spec, method->file);
     if (!program)
       return tl::unexpected(program.error());
     BackendAnswer answer;

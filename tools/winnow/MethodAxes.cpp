@@ -1,8 +1,7 @@
 // Walks a method's select ops and fills in the axes of the reference; elementwise regions become
 // functions on doubles.
 #include "tools/winnow/MethodAxes.h"
-#include "dialect/Select.h"
-#include "mlir/Parser/Parser.h"
+#include "dialect/MethodText.h"
 #include <cmath>
 #include <fmt/format.h>
 
@@ -198,6 +197,8 @@ public:
     for (Operation &op : method.getBody().front())
       if (Status status = read(op); !status)
         return tl::unexpected(status.error());
+    if (!outOfRange.empty())
+      return fail(ErrorKind::Usage, outOfRange);
     return axes;
   }
 
@@ -309,44 +310,35 @@ private:
   }
   std::string word(Attribute setting) { return text(setting); }
   int number(Attribute setting) {
-    int value = 0;
-    StringRef(text(setting))
-        .getAsInteger(10, value); // verified by the dialect for literals and defaults
+    int value = 0; // literals and defaults are verified by the dialect, what --set gives is not
+    if (std::string number = text(setting); StringRef(number).getAsInteger(10, value))
+      outOfRange = fmt::format("@{}: '{}' is no number that fits 32 bits",
+                               method.getSymName().str(), number);
     return value;
   }
 
   select::MethodOp method;
   const Spec &spec;
   reference::Method axes;
+  std::string outOfRange; ///< what a setting would be that is none
 };
 
-/// A context that keeps the first complaint, and the one method in a text.
+/// A context, and the one method in a text.
 class MethodText {
 public:
   MethodText() : context(MLIRContext::Threading::DISABLED) {
     context.loadDialect<select::SelectDialect, arith::ArithDialect, math::MathDialect>();
   }
   Result<select::MethodOp> parse(const std::string &text, const std::string &name) {
-    std::string firstError;
-    ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
-      if (firstError.empty()) {
-        llvm::raw_string_ostream stream(firstError);
-        stream << diagnostic.getLocation() << ": " << diagnostic;
-      }
-      return success();
-    });
-    module = parseSourceString<ModuleOp>(text, ParserConfig(&context), name);
-    if (!module)
-      return fail(ErrorKind::Usage, firstError.empty() ? name + ": not a method text" : firstError);
-    auto methods = module->getOps<select::MethodOp>();
-    if (methods.empty() || std::next(methods.begin()) != methods.end())
-      return fail(ErrorKind::Usage, name + ": a method file holds exactly one select.method");
-    return *methods.begin();
+    parsed = parseMethod(context, text, name);
+    if (!parsed.method)
+      return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
+    return parsed.method;
   }
 
 private:
   MLIRContext context;
-  OwningOpRef<ModuleOp> module;
+  ParsedMethod parsed;
 };
 
 } // namespace

@@ -51,7 +51,7 @@ Result<reference::Method> readAxes(const std::string &method, const Spec &spec) 
   Result<MethodInfo> info = loadMethod(method);
   if (!info)
     return tl::unexpected(info.error());
-  return axesOfText(info->text, info->name, spec);
+  return axesOfText(info->text, info->file, spec);
 }
 
 Result<std::string> denseMethod(const Spec &spec) {
