@@ -1,5 +1,6 @@
 // One look-up per request, remembered: the second prepare of a program costs a search in a map.
 #include "runtime/ConfigChooser.h"
+#include "runtime/Printable.h"
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -277,9 +278,9 @@ void ConfigChooser::warn(const std::string &message) {
       return;
   }
   if (options.log)
-    options.log(message);
+    options.log(printable(message));
   else
-    std::fprintf(stderr, "winnow: %s\n", message.c_str());
+    std::fprintf(stderr, "winnow: %s\n", printable(message).c_str());
 }
 
 } // namespace winnow

@@ -1,6 +1,7 @@
 // `winnow bench`: times of the selection and of attention on a GPU, correct first: sampled rows are
 // compared with the fp64 reference before anything is timed. Variants (architectures, configs) run
 // interleaved, so that a drifting clock meets all of them alike.
+#include "runtime/Printable.h"
 #include "tools/winnow/BenchReport.h"
 #include "tools/winnow/Prepare.h"
 #include "tools/winnow/ProgramFlags.h"
@@ -388,7 +389,7 @@ public:
     WINNOW_TRY(text, benchTable(files));
     if (!target.empty())
       return replaceBetweenMarks(target, text);
-    fmt::print("{}", text);
+    fmt::print("{}", printable(text));
     return {};
   }
 

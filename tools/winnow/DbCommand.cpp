@@ -1,5 +1,6 @@
 // `winnow db`: what is known about tuned configurations, which of them a program gets, and files of
 // them compared, merged and checked.
+#include "runtime/Printable.h"
 #include "runtime/TunedLadder.h"
 #include "tools/winnow/DbFiles.h"
 #include "tools/winnow/ProgramFlags.h"
@@ -141,7 +142,8 @@ private:
 
   static void printRecord(const Json &object) {
     for (const auto &[field, value] : object["record"].items())
-      fmt::print("{:<11} {}\n", field, value.is_string() ? value.get<std::string>() : value.dump());
+      fmt::print("{:<11} {}\n", field,
+                 printable(value.is_string() ? value.get<std::string>() : value.dump()));
     Table table({"trial", "outcome", "ms", "rounds", "reason"});
     for (const Json &trial : object["trials"])
       table.add({trial["config"], trial["outcome"], msText(trial["ms"]), trial["rounds"].dump(),
@@ -180,10 +182,10 @@ private:
       auto words = [](const TuningRecord *r) {
         return fmt::format("[{}] {} ms, {}", shortText(r->config), msText(r->ms), r->origin);
       };
-      fmt::print("{} {}\n", from.is_null() ? "+" : to.is_null() ? "-" : "~", text);
+      fmt::print("{} {}\n", from.is_null() ? "+" : to.is_null() ? "-" : "~", printable(text));
       for (const TuningRecord *record : {pair.first, pair.second})
         if (record)
-          fmt::print("    {} {}\n", record == pair.first ? "a" : "b", words(record));
+          fmt::print("    {} {}\n", record == pair.first ? "a" : "b", printable(words(record)));
     }
     if (session.json)
       fmt::print("{}\n", changes.dump(2));

@@ -1,5 +1,6 @@
 // `winnow methods`: the built-in methods, or the text of one of them.
 #include "compiler/Compile.h"
+#include "runtime/Printable.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
 #include <fmt/format.h>
@@ -20,7 +21,7 @@ void addMethodsCommand(CLI::App &app, Session &session) {
       if (session.json)
         fmt::print("{}\n", nlohmann::json{{"name", method->name}, {"text", method->text}}.dump(2));
       else
-        fmt::print("{}", method->text);
+        fmt::print("{}", printable(method->text));
       return {};
     }
     if (builtinMethods().empty())

@@ -1,5 +1,6 @@
 // Words, tables and progress bars of the command line.
 #include "tools/winnow/Session.h"
+#include "runtime/Printable.h"
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -9,7 +10,7 @@
 
 namespace winnow {
 
-void say(const std::string &line) { fmt::print(stderr, "{}\n", line); }
+void say(const std::string &line) { fmt::print(stderr, "{}\n", printable(line)); }
 
 void setBody(CLI::App &command, Session &session, std::function<Status()> body) {
   command.callback([&session, body = std::move(body)] {
@@ -52,20 +53,23 @@ std::vector<std::string> splitList(const std::string &text) {
 }
 
 std::string Table::text() const {
+  std::vector<std::vector<std::string>> shown = rows; // cells may come from files
   std::vector<size_t> widths(rows[0].size(), 0);
-  for (const auto &row : rows)
-    for (size_t c = 0; c < row.size(); ++c)
+  for (auto &row : shown)
+    for (size_t c = 0; c < row.size(); ++c) {
+      row[c] = printable(row[c], /*keepLines=*/false);
       widths[c] = std::max(widths[c], row[c].size());
+    }
   auto isNumber = [](const std::string &cell) {
     return !cell.empty() && (std::isdigit(static_cast<unsigned char>(cell[0])) || cell[0] == '-');
   };
   std::string text;
-  for (const auto &row : rows) {
+  for (const auto &row : shown) {
     std::string line;
     for (size_t c = 0; c < row.size(); ++c) {
       // A header follows the alignment of the column below it.
       bool right = c > 0 && (isNumber(row[c]) ||
-                             (&row == &rows[0] && rows.size() > 1 && isNumber(rows[1][c])));
+                             (&row == &shown[0] && shown.size() > 1 && isNumber(shown[1][c])));
       line += right ? fmt::format("{:>{}}  ", row[c], widths[c])
                     : fmt::format("{:<{}}  ", row[c], widths[c]);
     }

@@ -1,6 +1,7 @@
 // `winnow cache why-miss`: compares what the key of a wanted program is made of with what the
 // cached programs were made of, and tells what differs from the nearest.
 #include "runtime/Cache.h"
+#include "runtime/Printable.h"
 #include "tools/winnow/CacheCommands.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/TunedConfigs.h"
@@ -118,10 +119,10 @@ Status explain(Session &session, const CompileRequest &request, Cache &cache, js
     object["nearest"] = {
         {"key", nearest->entry.key}, {"place", nearest->entry.place}, {"method", nearest->method}};
     if (!session.json) {
-      fmt::print("  nearest: {} {:.16} in {}, which differs in\n", nearest->method,
+      fmt::print("  nearest: {} {:.16} in {}, which differs in\n", printable(nearest->method),
                  nearest->entry.key, nearest->entry.place);
       for (const Difference &d : nearest->differences)
-        fmt::print("    {}\n", sentence(d));
+        fmt::print("    {}\n", printable(sentence(d)));
     }
   }
   if (!session.json && !hit && !nearest)
