@@ -14,9 +14,9 @@ static const char *const kEfforts[] = {"quick", "full", "exhaustive"};
 Result<TuningFile> TuningFile::open(const std::string &path, Files &files) {
   TuningFile file(path, files);
   FileContent content;
-  int code = readFile(files, path, /*followLinks=*/true, content);
+  int code = readFile(files, path, /*followLinks=*/true, kMaxTunedBytes, content);
   if (code != 0 && code != ENOENT)
-    return fail(ErrorKind::Usage, fmt::format("cannot read {}: {}", path, std::strerror(code)));
+    return fail(ErrorKind::Usage, fmt::format("cannot read {}: {}", path, fileProblem(code)));
   if (code == 0)
     file.found = parseTuningLines(content.bytes);
   for (const TuningRecord &record : file.found.records)
@@ -39,7 +39,8 @@ Status TuningFile::append(const std::vector<std::string> &lines) {
   auto failed = [&](int code) {
     return fail(ErrorKind::Usage, fmt::format("cannot write {}: {}", name, std::strerror(code)));
   };
-  int file = files->open(name.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  // Not for others to write, whatever the umask allows: it may become one of WINNOW_TUNED (F38).
+  int file = files->open(name.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0)
     return failed(errno);
   std::string text;

@@ -11,12 +11,12 @@
 #include "compiler/tile/TilePasses.h"
 #include "mlir/IR/Verifier.h"
 #include "runtime/Digest.h"
+#include "runtime/Files.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <atomic>
 #include <chrono>
-#include <fstream>
-#include <sstream>
 #include <thread>
+#include <unistd.h>
 
 using namespace mlir;
 
@@ -220,16 +220,16 @@ Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
       return infoOf(file);
     known += (known.empty() ? "" : ", ") + name;
   }
-  std::ifstream file(nameOrPath);
-  if (!file)
+  if (::access(nameOrPath.c_str(), R_OK) != 0)
     return fail(ErrorKind::Usage, "method '" + nameOrPath + "' is neither a built-in (" + known +
                                       ") nor a readable .mlir file");
-  std::ostringstream text;
-  text << file.rdbuf();
+  Result<std::string> text = readWholeFile(systemFiles(), nameOrPath);
+  if (!text)
+    return tl::unexpected(text.error());
   return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty()
                         ? nameOrPath
                         : StringRef(nameOrPath).rsplit('/').second.str(),
-                    "", text.str(), nameOrPath};
+                    "", std::move(*text), nameOrPath};
 }
 
 /// The parameters that a method declares, with their defaults.

@@ -2,6 +2,7 @@
 // file's own before anything is allocated by them.
 #include "runtime/Bundle.h"
 #include "runtime/Digest.h"
+#include "runtime/ImageFormat.h"
 #include "runtime/LittleEndian.h"
 #include <algorithm>
 #include <cerrno>
@@ -17,6 +18,7 @@ constexpr std::string_view kMagic = "WINNOWBN";
 constexpr uint32_t kSchema = 1;
 constexpr uint64_t kFixedBytes = 24, kDigestBytes = 32, kHeaderBytes = kFixedBytes + kDigestBytes;
 constexpr uint64_t kKeyBytes = 32, kEntryBytes = kKeyBytes + 16;
+constexpr uint64_t kMaxEntries = uint64_t(1) << 20; // an index of 48 MiB
 
 std::string digestOf(std::string_view fixed, std::string_view index) {
   Sha256 sha;
@@ -114,6 +116,8 @@ Status Bundle::readIndex(uint64_t totalBytes) {
   uint64_t count = readNumber(header, 16, 8);
   if (count > (totalBytes - kHeaderBytes) / kEntryBytes)
     return invalid("it is truncated");
+  if (count > kMaxEntries)
+    return invalid(fmt::format("it claims {} programs, at most {} are read", count, kMaxEntries));
   std::string_view bytes = part(kHeaderBytes, count * kEntryBytes, indexBuffer);
   if (bytes.size() != count * kEntryBytes ||
       digestOf(header.substr(0, kFixedBytes), bytes) != header.substr(kFixedBytes))
@@ -138,6 +142,9 @@ const Bundle::Entry *Bundle::find(const std::string &key) const {
 }
 
 Result<std::string_view> Bundle::read(const Entry &entry, std::string &buffer) const {
+  if (entry.size > kMaxImageBytes)
+    return fail(ErrorKind::Usage, fmt::format("{:.16}: {} bytes are too many for a program image",
+                                              entry.key, entry.size));
   if (file < 0)
     return memory.substr(entry.offset, entry.size);
   if (int code = readRange(entry.offset, entry.size, buffer))
@@ -163,9 +170,7 @@ Status writeBundle(Files &files, const std::string &path,
   }
   // 0644 whatever the umask allows: a bundle that others could write is not trusted (F38).
   std::string whole = fixed + digestOf(fixed, index) + index + entries;
-  if (int code = publish(files, path, whole, 0644))
-    return fail(ErrorKind::Usage, fmt::format("cannot write {}: {}", path, std::strerror(code)));
-  return {};
+  return publishFile(files, path, whole, 0644);
 }
 
 } // namespace winnow

@@ -15,28 +15,6 @@
 
 namespace winnow {
 
-namespace {
-
-constexpr int64_t kStaleNanoseconds = int64_t(3600) * 1000000000;
-
-/// mkdir -p; what is created is for this user only. Returns 0 or an errno.
-int makeDirectories(const std::string &path) {
-  for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
-    std::string prefix = path.substr(0, slash);
-    if (::mkdir(prefix.c_str(), 0700) != 0 && errno != EEXIST) {
-      int code = errno;
-      struct stat info;
-      // A parent on a read-only file system says EROFS although it exists.
-      if (::stat(prefix.c_str(), &info) != 0 || !S_ISDIR(info.st_mode))
-        return code;
-    }
-    if (slash == std::string::npos)
-      return 0;
-  }
-}
-
-} // namespace
-
 CacheOptions defaultCacheOptions() {
   using V = EnvironmentVariable;
   CacheOptions options;
@@ -199,24 +177,24 @@ Status Cache::store(const ProgramImage &image) {
 size_t Cache::prune(uint64_t limitBytes) {
   if (settings.directory.empty())
     return 0;
-  struct timespec now;
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  std::vector<std::string> stale;
-  forEachFile(settings.directory, [&](std::string_view name, const struct stat &info) {
-    if (isTemporaryName(name) && nanoseconds(now) - nanoseconds(info.st_mtim) > kStaleNanoseconds)
-      stale.push_back(settings.directory + "/" + std::string(name));
-  });
-  for (const std::string &path : stale)
-    files.remove(path.c_str());
-
+  removeStaleTemporaries(files, settings.directory);
   std::vector<Entry> all;
   listLayer(settings.directory, Layer::Writable, all);
+  size_t removed = 0;
+  // What nobody can load goes first: its size must not drive out the others.
+  auto unusable = std::remove_if(all.begin(), all.end(), [&](const Entry &entry) {
+    if (entry.bytes <= kMaxImageBytes)
+      return false;
+    files.remove(pathOf(settings.directory, entry.key).c_str());
+    ++removed;
+    return true;
+  });
+  all.erase(unusable, all.end());
   uint64_t total = 0;
   for (const Entry &entry : all)
     total += entry.bytes;
   // A little below the limit, so that the next store does not scan again.
   const uint64_t goal = total > limitBytes ? limitBytes - limitBytes / 10 : limitBytes;
-  size_t removed = 0;
   for (size_t i = all.size(); total > goal && i > 0; --i) {
     files.remove(pathOf(settings.directory, all[i - 1].key).c_str());
     total -= all[i - 1].bytes;

@@ -88,8 +88,7 @@ public:
   };
   std::vector<LayerState> layers() const;
   /// Deletes least recently used entries until the writable directory holds at most `limitBytes`,
-  /// and temporaries that were left by processes killed over an hour ago. Returns how many entries
-  /// went.
+  /// and the temporaries of killed processes. Returns how many entries went.
   size_t prune(uint64_t limitBytes);
   const CacheOptions &options() const { return settings; }
 

@@ -2,6 +2,7 @@
 // on the open file (owner, mode), validity by the digest inside it; both failures are misses.
 #include "runtime/Cache.h"
 #include "runtime/CacheFiles.h"
+#include "runtime/Printable.h"
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -11,8 +12,7 @@
 namespace winnow {
 
 bool Cache::trusts(const struct stat &info, Layer layer) const {
-  bool owned = info.st_uid == ::geteuid() || (layer != Layer::Writable && info.st_uid == 0);
-  return owned && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+  return isOwn(info, /*orRoot=*/layer != Layer::Writable);
 }
 
 bool Cache::trustsDirectory(const std::string &directory, Layer layer) const {
@@ -57,11 +57,11 @@ Cache::Reading Cache::readEntry(const std::string &path, Layer layer,
   using Outcome = Reading::Outcome;
   Reading reading;
   FileContent content;
-  int code = readFile(files, path, /*followLinks=*/false, content);
+  int code = readFile(files, path, /*followLinks=*/false, kMaxImageBytes, content);
   reading.info = content.info;
   if (code == ENOENT)
     return reading;
-  if (code != 0) {
+  if (code != 0 && code != EFBIG) {
     reading.outcome = Outcome::Unreadable;
     reading.problem =
         fmt::format("cannot read the cached kernels in {}: {}", path, std::strerror(code));
@@ -72,6 +72,13 @@ Cache::Reading Cache::readEntry(const std::string &path, Layer layer,
     reading.problem = fmt::format("the cached kernels in {} are not used: the file belongs to "
                                   "another user or can be written by others",
                                   path);
+    return reading;
+  }
+  if (code == EFBIG) {
+    reading.outcome = Outcome::Damaged;
+    reading.problem = fmt::format("the cached kernels in {} are dropped: {} bytes are too many for "
+                                  "a program image",
+                                  path, content.info.st_size);
     return reading;
   }
   return decode(path, content.bytes, key, std::move(reading));
@@ -262,7 +269,7 @@ void Cache::warnOnce(const std::string &topic, const std::string &message) const
     if (!warned.insert(topic).second)
       return;
   }
-  settings.warn(message);
+  settings.warn(printable(message));
 }
 
 } // namespace winnow

@@ -1,5 +1,6 @@
-// The system calls behind the cache, and the one way in which Winnow publishes a file: unique
-// temporary name in the same directory, write, fsync, rename. Tests replace the calls to inject
+// The system calls behind the cache, how files are read (never more than a limit), and the one way
+// in which Winnow publishes a file: unique temporary name in the same directory, write, fsync,
+// rename. Tests replace the calls to inject
 // errors and to kill the process between two of them.
 #pragma once
 #include "runtime/Error.h"
@@ -39,20 +40,43 @@ struct FileContent {
   struct stat info{};
 };
 
-/// Reads a regular file whole. Returns 0 or an errno; symbolic links are refused (ELOOP) when
-/// `followLinks` is false.
-int readFile(Files &files, const std::string &path, bool followLinks, FileContent &content);
+/// What is read at most of a text that the user names: a method, a list of specs, a table.
+inline constexpr uint64_t kMaxTextBytes = uint64_t(64) << 20;
+
+/// Reads a regular file whole. Returns 0 or an errno: EFBIG for one of more than `limit` bytes
+/// (nothing is allocated or read, `content.info` is set), ENOMEM where memory does not suffice;
+/// symbolic links are refused (ELOOP) when `followLinks` is false.
+int readFile(Files &files, const std::string &path, bool followLinks, uint64_t limit,
+             FileContent &content);
+/// As readFile, but no more than the first `bytes` of a file of any size.
+int readBeginning(Files &files, const std::string &path, uint64_t bytes, FileContent &content);
 /// As readFile for files named by the user. Error: Usage with path and reason.
-Result<std::string> readWholeFile(Files &files, const std::string &path);
+Result<std::string> readWholeFile(Files &files, const std::string &path,
+                                  uint64_t limit = kMaxTextBytes);
+/// What an errno of readFile, readBeginning or publishFile means, in words.
+const char *fileProblem(int code);
+
+/// Whether nobody but this user (or root, where `orRoot`) can have written what `info` describes
+/// (F38).
+bool isOwn(const struct stat &info, bool orRoot);
 
 /// Publishes `bytes` as `path`: readers see the old file, none, or the new one, never a part
 /// (faults F01, F03, F04). Returns 0 or an errno, having removed the temporary file; never reads
-/// the file again (F02).
+/// the file again (F02). Whatever was at `path` is replaced.
 int publish(Files &files, const std::string &path, std::string_view bytes, mode_t mode);
-/// As publish for files named by the user. Error: Usage with path and reason.
-Status publishFile(Files &files, const std::string &path, std::string_view bytes);
+/// As publish for files named by the user: a link is followed, and what is neither absent nor a
+/// regular file (a device, a FIFO, an open file in /proc) is written to and stays what it is. First
+/// removes what killed processes left in the folder. Error: Usage with path and reason.
+Status publishFile(Files &files, const std::string &path, std::string_view bytes,
+                   mode_t mode = 0666);
 
-/// Whether a file name is that of a temporary of publish(), left by a process that was killed.
+/// mkdir -p; what is created is for this user only. Returns 0 or an errno.
+int makeDirectories(const std::string &path);
+
+/// Whether a file name is that of a temporary of publish().
 bool isTemporaryName(std::string_view name);
+/// Removes the temporaries in `directory` whose writer is dead, as far as this host can tell, and
+/// those that nobody has written to for an hour.
+void removeStaleTemporaries(Files &files, const std::string &directory);
 
 } // namespace winnow

@@ -373,7 +373,7 @@ Status saveImageFile(const ProgramImage &image, const std::string &path) {
 }
 
 Result<ProgramImage> loadImageFile(const std::string &path) {
-  Result<std::string> bytes = readWholeFile(systemFiles(), path);
+  Result<std::string> bytes = readWholeFile(systemFiles(), path, kMaxImageBytes);
   if (!bytes)
     return tl::unexpected(bytes.error());
   Result<ProgramImage> image = deserializeImage(*bytes);

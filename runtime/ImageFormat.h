@@ -19,6 +19,8 @@ namespace winnow {
 
 /// Raised whenever the meaning of the bytes changes; other schemas are refused.
 inline constexpr uint32_t kImageSchema = 2;
+/// What is read at most of an image: far above any real one, which has less than one MiB.
+inline constexpr uint64_t kMaxImageBytes = uint64_t(256) << 20;
 
 /// Whether `image` could be launched: names, formulas, launch bounds, and for each kernel a whole
 /// ELF file or PTX text. Error: CompileFailed, naming the kernel. Nothing that fails this is ever

@@ -44,11 +44,15 @@ TunedDatabase TunedDatabase::load(const std::vector<std::string> &files, bool sh
   const std::string own = userTunedFile();
   for (const std::string &path : files) {
     FileContent content;
-    int code = readFile(systemFiles(), path, /*followLinks=*/true, content);
-    if (code == 0)
+    int code = readFile(systemFiles(), path, /*followLinks=*/true, kMaxTunedBytes, content);
+    if (code == 0 && !isOwn(content.info, /*orRoot=*/true))
+      database.told.push_back(fmt::format(
+          "{}: not used, it belongs to another user or can be written by others (chmod go-w)",
+          path));
+    else if (code == 0)
       read(path, content.bytes);
     else if (code != ENOENT || path != own) // the user's own file need not exist
-      database.told.push_back(fmt::format("{}: {}", path, std::strerror(code)));
+      database.told.push_back(fmt::format("{}: {}", path, fileProblem(code)));
   }
   return database;
 }

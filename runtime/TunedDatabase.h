@@ -23,7 +23,8 @@ std::string userTunedFile();
 /// Best record per key, and every trial once.
 class TunedDatabase {
 public:
-  /// The shipped files and `files`. One that is missing is told, unless it is userTunedFile().
+  /// The shipped files and `files`. One that is missing is told, unless it is userTunedFile(), and
+  /// so is one that others can write, which is not read (F38).
   /// `wanted` as in parseTuningLines; `complete` may add to each record's key.
   static TunedDatabase load(const std::vector<std::string> &files, bool shipped = true,
                             const std::function<bool(std::string_view line)> &wanted = {},

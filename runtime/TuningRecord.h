@@ -79,6 +79,9 @@ int overlapBucket(int overlap);
 std::string recordLine(const TuningRecord &record);
 std::string trialLine(const TuningTrial &trial);
 
+/// What is read at most of a file of tuned configurations; a large sweep has some MiB.
+inline constexpr uint64_t kMaxTunedBytes = uint64_t(256) << 20;
+
 /// What a file of tuned configurations holds.
 struct TuningLines {
   std::vector<TuningRecord> records; ///< in the order of the file

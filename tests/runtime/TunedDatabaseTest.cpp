@@ -4,6 +4,8 @@
 #include "TunedSamples.h"
 #include "runtime/Environment.h"
 #include <algorithm>
+#include <sys/stat.h>
+#include <unistd.h>
 
 using namespace winnow;
 using namespace winnow::test;
@@ -113,6 +115,32 @@ TEST(TunedDatabase, F12FilesOfAnotherSchemaAndBrokenOnesAreToldAndSkipped) {
   EXPECT_EQ(database.faults()[0], dir / "old.jsonl" + ": line 1: schema 0; this build reads 1");
   EXPECT_NE(database.faults()[1].find("cut.jsonl: line 2: "), std::string::npos);
   EXPECT_EQ(database.faults()[2], dir / "missing.jsonl" + ": No such file or directory");
+}
+
+TEST(TunedDatabase, F38FilesThatOthersCanWriteAndHugeOnesAreToldAndNotRead) {
+  TempDir dir;
+  writeBytes(dir / "ours.jsonl", recordLine(sampleRecord(sampleKey(), 3)) + "\n");
+  writeBytes(dir / "huge.jsonl", "");
+  ASSERT_EQ(truncate((dir / "huge.jsonl").c_str(), off_t(8) << 40), 0);
+  auto load = [&](mode_t mode, const char *file = "ours.jsonl") {
+    EXPECT_EQ(chmod((dir / file).c_str(), mode), 0);
+    return TunedDatabase::load({dir / file}, /*shipped=*/false);
+  };
+  EXPECT_EQ(load(0644).records().size(), 1u);
+  for (mode_t mode : {0666, 0664, 0646}) {
+    TunedDatabase database = load(mode);
+    EXPECT_TRUE(database.records().empty()) << std::oct << mode;
+    ASSERT_EQ(database.faults().size(), 1u);
+    EXPECT_NE(database.faults()[0].find("chmod go-w"), std::string::npos);
+  }
+  TunedDatabase huge = load(0644, "huge.jsonl");
+  ASSERT_EQ(huge.faults().size(), 1u);
+  EXPECT_NE(huge.faults()[0].find("too large"), std::string::npos);
+  if (::geteuid() != 0)
+    return; // giving files away takes root
+  load(0644);
+  ASSERT_EQ(chown((dir / "ours.jsonl").c_str(), 12345, 12345), 0);
+  EXPECT_TRUE(load(0644).records().empty());
 }
 
 TEST(TunedDatabase, ShippedFilesAreWhole) {

@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 namespace winnow {
 namespace {
@@ -255,12 +253,10 @@ Result<std::string> benchTable(const std::vector<std::string> &files) {
 Status replaceBetweenMarks(const std::string &path, const std::string &text,
                            const std::string &mark) {
   const std::string begin = "<!-- " + mark + ":begin -->", end = "<!-- " + mark + ":end -->";
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    return fail(ErrorKind::Usage, fmt::format("--into {}: cannot be read", path));
-  std::ostringstream content;
-  content << file.rdbuf();
-  std::string whole = content.str();
+  Result<std::string> content = readWholeFile(systemFiles(), path);
+  if (!content)
+    return fail(ErrorKind::Usage, "--into: " + content.error().message);
+  std::string whole = std::move(*content);
   size_t first = whole.find(begin), last = whole.find(end);
   if (first == std::string::npos || last == std::string::npos || last < first)
     return fail(ErrorKind::Usage, fmt::format("--into {}: the file has no lines {} and {} to put "

@@ -2,6 +2,7 @@
 #include "tools/winnow/DbFiles.h"
 #include "compiler/Compile.h"
 #include "runtime/Environment.h"
+#include "runtime/Printable.h"
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -32,8 +33,7 @@ Result<std::string> importTarget() {
   if (own.empty())
     return fail(ErrorKind::Usage,
                 "no file to import into: WINNOW_TUNED names no writable one, and there is no HOME");
-  std::error_code ignored; // publishing will tell
-  std::filesystem::create_directories(std::filesystem::path(own).parent_path(), ignored);
+  (void)makeDirectories(std::filesystem::path(own).parent_path()); // publishing will tell
   return own;
 }
 
@@ -46,7 +46,7 @@ public:
     do { // whoever had the lock before has put another file in the place of the one that we locked
       if (file >= 0)
         ::close(file);
-      file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+      file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     } while (file >= 0 && ::flock(file, LOCK_EX) == 0 && ::fstat(file, &held) == 0 &&
              (::stat(path.c_str(), &now) != 0 || now.st_ino != held.st_ino));
   }
@@ -62,9 +62,9 @@ private:
 };
 
 Status publishDatabase(const Session &session, const TunedDatabase &database,
-                       const std::string &path, bool withTrials) {
+                       const std::string &path, bool withTrials, mode_t mode) {
   std::string text = database.text(withTrials);
-  if (Status status = publishFile(systemFiles(), path, text); !status)
+  if (Status status = publishFile(systemFiles(), path, text, mode); !status)
     return status;
   size_t records = database.records().size();
   if (session.json)
@@ -105,7 +105,7 @@ private:
 Result<TunedDatabase> readTunedFiles(const std::vector<std::string> &files) {
   TunedDatabase database;
   for (const std::string &path : files) {
-    Result<std::string> text = readWholeFile(systemFiles(), path);
+    Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes);
     if (!text)
       return tl::unexpected(text.error());
     database.add(path, parseTuningLines(*text));
@@ -120,7 +120,8 @@ Status mergeTunedFiles(const Session &session, const std::vector<std::string> &f
   Result<TunedDatabase> database = readTunedFiles(files);
   if (!database)
     return tl::unexpected(database.error());
-  return publishDatabase(session, *database, output, withTrials);
+  // 0644 whatever the umask allows: a file that others could write is not used (F38).
+  return publishDatabase(session, *database, output, withTrials, 0644);
 }
 
 Status importTunedFiles(const Session &session, const std::vector<std::string> &files) {
@@ -128,13 +129,22 @@ Status importTunedFiles(const Session &session, const std::vector<std::string> &
   if (!target)
     return tl::unexpected(target.error());
   for (const std::string &path : files) // before the target is made
-    if (Result<std::string> text = readWholeFile(systemFiles(), path); !text)
+    if (Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes); !text)
       return tl::unexpected(text.error());
   ImportLock lock(*target);
   std::vector<std::string> all = files;
-  if (std::filesystem::exists(*target))
+  if (struct stat info{}; ::stat(target->c_str(), &info) == 0) {
+    if (!isOwn(info, /*orRoot=*/true))
+      return fail(ErrorKind::Usage,
+                  fmt::format("{} belongs to another user or can be written by others: look what "
+                              "is in it, then chmod go-w",
+                              *target));
     all.push_back(*target);
-  return mergeTunedFiles(session, all, *target, /*withTrials=*/true);
+  }
+  Result<TunedDatabase> database = readTunedFiles(all);
+  if (!database)
+    return tl::unexpected(database.error());
+  return publishDatabase(session, *database, *target, /*withTrials=*/true, 0600);
 }
 
 Status verifyTunedFiles(const Session &session, const std::vector<std::string> &files) {
@@ -143,7 +153,7 @@ Status verifyTunedFiles(const Session &session, const std::vector<std::string> &
   bool checked = !legalConfigValues().empty(); // empty: this build has no compiler
   LegalityCheck check;
   for (const std::string &path : files) {
-    Result<std::string> text = readWholeFile(systemFiles(), path);
+    Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes);
     if (!text)
       return tl::unexpected(text.error());
     TuningLines lines = parseTuningLines(*text);
@@ -167,7 +177,7 @@ Status verifyTunedFiles(const Session &session, const std::vector<std::string> &
             2));
   else
     for (const std::string &fault : faults)
-      fmt::print("{}\n", fault);
+      fmt::print("{}\n", printable(fault));
   if (!faults.empty())
     return fail(ErrorKind::WrongResult,
                 fmt::format("{} fault{} in {} record{}", faults.size(),

@@ -85,7 +85,7 @@ public:
     std::string text;
     for (const TuningRecord &record : records)
       text += recordLine(record) + "\n";
-    WINNOW_CHECK(publishFile(systemFiles(), database, text));
+    WINNOW_CHECK(publishFile(systemFiles(), database, text, 0644));
     const auto changed = std::count_if(records.begin(), records.end(), [](const TuningRecord &r) {
       return shortText(r.config) != "default";
     });
@@ -215,7 +215,7 @@ private:
     std::map<std::string, std::vector<TuningTrial>> keys;
     for (const std::string &path : files) {
       std::string text;
-      WINNOW_TRY(text, readWholeFile(systemFiles(), path));
+      WINNOW_TRY(text, readWholeFile(systemFiles(), path, kMaxTunedBytes));
       TuningLines lines = parseTuningLines(text);
       for (const std::string &fault : lines.faults)
         say(fmt::format("{}: {}", path, fault));

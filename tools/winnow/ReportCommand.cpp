@@ -45,7 +45,7 @@ public:
 
 private:
   static Status read(const std::string &path, TuningLines &all) {
-    Result<std::string> text = readWholeFile(systemFiles(), path);
+    Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes);
     if (!text)
       return tl::unexpected(text.error());
     TuningLines lines = parseTuningLines(*text);
