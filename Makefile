@@ -10,7 +10,7 @@
 # Variables: BUILD (build folder), JOBS, RUN (the arguments of `make run`), TESTS (a regular expression for ctest -R).
 BUILD ?= build
 JOBS ?= $(shell nproc)
-RUN ?= infllm_v2 --heads 32 --kv-heads 2 --head-dim 128 --block 64 --topk 96 --dtype bf16
+RUN ?= infllm_v2 --heads 32 --kv-heads 2 --head-dim 128 --block 64 --topk 96 --dtype bf16 --svg $(BUILD)/winnow-selection.svg
 TESTS ?= .
 
 # setup.sh puts NVRTC into .venv where the machine has none; the tools search the active Python environment.

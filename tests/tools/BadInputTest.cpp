@@ -6,6 +6,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <limits>
+#include <unistd.h>
 
 using namespace winnow;
 
@@ -102,14 +103,14 @@ TEST_F(BadInput, wrongElementType) {
   writeGoodTensors();
   std::vector<int32_t> integers(kTokens * kHeads * kHeadDim, 1);
   ASSERT_TRUE(writeNpy(tool.path("q.npy"), "<i4", {kTokens, kHeads, kHeadDim}, integers.data()));
-  expectRefusal(run({}), Usage, {"q.npy", "float16 or float32"});
+  expectRefusal(run({}), Usage, {"q.npy", "int32", "float16"});
 }
 
-TEST_F(BadInput, halfPrecisionForBf16) {
+TEST_F(BadInput, moreThanFp16Holds) {
   writeGoodTensors();
-  std::vector<uint16_t> halves(kTokens * kHeads * kHeadDim, 0x3c00);
-  ASSERT_TRUE(writeNpy(tool.path("q.npy"), "<f2", {kTokens, kHeads, kHeadDim}, halves.data()));
-  expectRefusal(run({}), Usage, {"q.npy", "--dtype fp16"});
+  std::vector<uint16_t> words(kTokens * kHeads * kHeadDim, 0x7f00); // 1.7e38 in bf16
+  ASSERT_TRUE(writeNpy(tool.path("q.npy"), "<V2", {kTokens, kHeads, kHeadDim}, words.data()));
+  expectRefusal(run({"--dtype", "fp16"}), Usage, {"q.npy", "element 0", "infinite (as fp16)"});
 }
 
 TEST_F(BadInput, nanInTensor) {
@@ -176,6 +177,49 @@ TEST_F(BadInput, absurdShape) {
   std::ofstream(tool.path("q.npy"), std::ios::binary)
       << "\x93NUMPY\x01" << '\0' << static_cast<char>(header.size()) << '\0' << header;
   expectRefusal(run({}), Usage, {"q.npy", "absurdly"});
+}
+
+TEST_F(BadInput, brokenHeaders) {
+  writeGoodTensors();
+  auto refusal = [&](const std::string &header) {
+    std::string length = {static_cast<char>(header.size() & 255),
+                          static_cast<char>(header.size() >> 8 & 255)};
+    std::ofstream(tool.path("q.npy"), std::ios::binary)
+        << "\x93NUMPY\x01" << '\0' << length << header;
+    Outcome outcome = run({});
+    expectRefusal(outcome, Usage, {"q.npy"});
+    return outcome.err;
+  };
+  const std::string good = "{'descr': '<f4', 'fortran_order': False, 'shape': (200, 4, 64), }";
+  EXPECT_NE(refusal(good).find("holds 0 bytes"), std::string::npos);
+  EXPECT_NE(refusal("{'descr': '" + std::string(60000, 'x') + "'}").find("60013 characters"),
+            std::string::npos);
+  EXPECT_NE(refusal("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,), }")
+                .find("simple element type"),
+            std::string::npos);
+  EXPECT_NE(refusal("{'descr': '<f4', 'fortran_order': True, 'shape': (3,), }").find("Fortran"),
+            std::string::npos);
+  EXPECT_NE(refusal("{'descr': '>f4', 'fortran_order': False, 'shape': (3,), }").find("'>f4'"),
+            std::string::npos);
+  EXPECT_NE(refusal("{'descr': '<f4', 'fortran_order': False, 'shape': (-3,), }").find("no shape"),
+            std::string::npos);
+  for (size_t end = 0; end < good.size() - 3; ++end) // up to the comma, a Python dictionary
+    if (std::string err = refusal(good.substr(0, end)); HasFailure())
+      FAIL() << end << ": " << err;
+}
+
+/// Zeros that take no room: whoever allocated them would fail, whoever read them would not end.
+TEST_F(BadInput, tensorsOfEightTerabytes) {
+  writeGoodTensors();
+  const off_t huge = off_t(8) << 40;
+  ASSERT_EQ(::truncate(tool.path("q.npy").c_str(), huge), 0);
+  expectRefusal(run({}), Usage, {"q.npy", "holds 8796"});
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (8589934592, 4, 64), }";
+  header.append(118 - header.size(), ' ');
+  std::ofstream(tool.path("q.npy"), std::ios::binary)
+      << "\x93NUMPY\x01" << '\0' << 'v' << '\0' << header;
+  ASSERT_EQ(::truncate(tool.path("q.npy").c_str(), huge + 128), 0);
+  expectRefusal(run({}), Usage, {"q.npy", "memory"});
 }
 
 TEST_F(BadInput, brokenMethodText) {

@@ -37,7 +37,7 @@ public:
     command.add_option("--seq", seq,
                        "Tokens of each sequence of the structured prompt, separated by commas");
     command.add_option("--seed", seed, "Seed of the structured prompt")->capture_default_str();
-    command.add_option("--svg", svg, "Where the picture goes")->capture_default_str();
+    command.add_option("--svg", svg, "Draw the selection into this file");
     command.add_flag("--no-dense", noDense, "Leave out the comparison with dense attention");
     command.add_flag("--check", check,
                      "Compare with the fp64 reference (always done on the structured prompt)");
@@ -79,11 +79,10 @@ public:
     if (!files.anyInput()) {
       if (Status status = timeDense(); !status)
         return status;
-      if (Status status = draw(); !status)
-        return status;
     }
     if (Status status = writeResults(files, problem(), answer.selectHeads, answer.tensors); !status)
       return status;
+    draw();
     return report.finish();
   }
 
@@ -127,6 +126,8 @@ private:
       if (!loaded)
         return tl::unexpected(loaded.error());
       input.emplace(std::move(*loaded));
+      if (!input->conversions.empty())
+        say("converted: " + input->conversions);
       int selectHeads = image ? image->selectHeads : method ? problem().selectHeads(*method) : 0;
       if (!files.useIds.empty())
         if (Status status = loadIds(files, selectHeads, *input); !status)
@@ -295,9 +296,12 @@ private:
     return {};
   }
 
-  Status draw() {
-    if (answer.selectHeads == 0 || svg.empty() || problem().totalQ() == 0)
-      return {};
+  /// A picture that fails takes nothing from the results: a warning.
+  void draw() {
+    if (svg.empty())
+      return;
+    if (answer.tensors.ids.size() == 0)
+      return say(fmt::format("winnow: warning: no picture in {}: nothing was selected", svg));
     const std::vector<int32_t> &cu = problem().cuQ;
     int longest = 0;
     for (size_t s = 0; s + 1 < cu.size(); ++s)
@@ -308,19 +312,19 @@ private:
                     cu[longest + 1] - cu[longest], request.spec.topk,
                     (cu[longest + 1] - cu[longest] + request.spec.block - 1) / request.spec.block,
                     request.spec.block);
-    std::string picture = selectionPicture(problem(), answer.selectHeads, answer.tensors.ids.data(),
-                                           longest, prompt->needles, title);
+    std::string picture =
+        selectionPicture(problem(), answer.selectHeads, answer.tensors.ids.data(), longest,
+                         prompt ? prompt->needles : std::vector<Needle>(), title);
     if (Status written = publishFile(systemFiles(), svg, picture); !written)
-      return written;
+      return say("winnow: warning: no picture: " + written.error().message);
     report.drawn(svg, picture.size());
-    return {};
   }
 
   Session &session;
   ProgramFlags flags;
   BackendOptions backendOptions;
   RunFiles files;
-  std::string seq, imagePath, svg = "winnow-selection.svg";
+  std::string seq, imagePath, svg;
   uint64_t seed = 1;
   bool noDense = false, check = false;
 

@@ -3,15 +3,29 @@
 #include "tests/reference/Half.h"
 #include "tools/winnow/Npy.h"
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace winnow {
 namespace {
 
+/// Adds to `conversions` what is not taken as it is.
 Result<NpyArray> readTensor(const std::string &path, int heads, const char *headsFlag, int dim,
-                            const char *dimName, const char *dimFlag) {
+                            const char *dimName, const char *dimFlag, Dtype dtype,
+                            std::string &conversions) {
   Result<NpyArray> array = readNpy(path);
   if (!array)
     return array;
+  std::vector<std::string> changes;
+  if (array->shape.size() == 4 && array->shape[0] == 1) {
+    changes.push_back(array->shapeText());
+    array->shape.erase(array->shape.begin());
+    changes.back() += " as " + array->shapeText();
+  }
+  if (array->descr != "<f2" || dtype != Dtype::FP16)
+    changes.push_back(fmt::format("{} as {}", array->typeName(), name(dtype)));
+  if (!changes.empty())
+    conversions +=
+        fmt::format("{}{} ({})", conversions.empty() ? "" : ", ", path, fmt::join(changes, ", "));
   if (array->shape.size() != 3)
     return fail(ErrorKind::Usage, fmt::format("{}: shape {} should be [tokens, heads, {}]", path,
                                               array->shapeText(), dimName));
@@ -94,24 +108,25 @@ Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
     if (path->empty())
       return fail(ErrorKind::Usage,
                   fmt::format("{} is missing: --q, --k and --v come together", flag));
-  Result<NpyArray> q =
-      readTensor(files.q, spec.heads, "--heads", spec.headDim, "head_dim", "--head-dim");
+  RunInput input;
+  Result<NpyArray> q = readTensor(files.q, spec.heads, "--heads", spec.headDim, "head_dim",
+                                  "--head-dim", spec.dtype, input.conversions);
   if (!q)
     return tl::unexpected(q.error());
-  Result<NpyArray> k =
-      readTensor(files.k, spec.kvHeads, "--kv-heads", spec.headDim, "head_dim", "--head-dim");
+  Result<NpyArray> k = readTensor(files.k, spec.kvHeads, "--kv-heads", spec.headDim, "head_dim",
+                                  "--head-dim", spec.dtype, input.conversions);
   if (!k)
     return tl::unexpected(k.error());
-  Result<NpyArray> v = readTensor(files.v, spec.kvHeads, "--kv-heads", spec.valueWidth(),
-                                  spec.valueDim ? "value_dim" : "head_dim",
-                                  spec.valueDim ? "--value-dim" : "--head-dim");
+  Result<NpyArray> v =
+      readTensor(files.v, spec.kvHeads, "--kv-heads", spec.valueWidth(),
+                 spec.valueDim ? "value_dim" : "head_dim",
+                 spec.valueDim ? "--value-dim" : "--head-dim", spec.dtype, input.conversions);
   if (!v)
     return tl::unexpected(v.error());
   if (k->shape[0] != v->shape[0])
     return fail(ErrorKind::Usage,
                 fmt::format("{} has shape {} but {} has {}: keys and values go together", files.k,
                             k->shapeText(), files.v, v->shapeText()));
-  RunInput input;
   reference::Problem &problem = input.problem;
   problem.heads = spec.heads;
   problem.kvHeads = spec.kvHeads;

@@ -17,13 +17,14 @@ struct RunFiles {
 struct RunInput {
   std::vector<uint16_t> q, k, v;
   std::vector<int32_t> ids;   ///< --use-ids
+  std::string conversions;    ///< what was not read as it is, for the user; may be empty
   reference::Problem problem; ///< points into the vectors
 };
 
 /// Reads q [tokens, heads, head_dim], k [tokens, kv_heads, head_dim], v [tokens, kv_heads,
-/// value_dim]. Without cumulative lengths the batch is one sequence, with history where k is longer
-/// than q; --cu-seqlens serves q and k alike unless the keys have their own. Errors: Usage, naming
-/// the file and what it should be.
+/// value_dim], or each with a 1 before that, in any floating-point type. Without cumulative lengths
+/// the batch is one sequence, with history where k is longer than q; --cu-seqlens serves q and k
+/// alike unless the keys have their own. Errors: Usage, naming the file and what it should be.
 Result<RunInput> loadInput(const RunFiles &files, const Spec &spec);
 
 /// The ids of --use-ids, [select_heads, tokens, topk] integers. Error: Usage.
