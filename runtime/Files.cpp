@@ -147,12 +147,21 @@ int followLinks(std::string &path, bool &replaceable) {
     bool isOpenFile = ::stat("/proc/self", &proc) == 0 && proc.st_dev == info.st_dev;
     if (!S_ISLNK(info.st_mode) || isOpenFile)
       return 0;
+    // As the kernel's protected_symlinks: in a folder like /tmp, no link that somebody else
+    // planted.
+    std::string folder = folderOf(path);
+    struct stat around{};
+    constexpr mode_t kShared = S_ISVTX | S_IWOTH;
+    if (::stat(folder.empty() ? "." : folder.c_str(), &around) != 0 ||
+        ((around.st_mode & kShared) == kShared && info.st_uid != ::geteuid() &&
+         info.st_uid != around.st_uid))
+      return EACCES;
     char target[PATH_MAX];
     ssize_t length = ::readlink(path.c_str(), target, sizeof target);
     if (length < 0)
       return errno;
     std::string_view name(target, static_cast<size_t>(length));
-    path = (name.substr(0, 1) == "/" ? "" : folderOf(path)).append(name);
+    path = (name.substr(0, 1) == "/" ? "" : folder).append(name);
   }
   return ELOOP;
 }

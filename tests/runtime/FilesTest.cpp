@@ -109,6 +109,22 @@ TEST(Files, LinksAreFollowedWhetherTheirTargetIsThereOrNot) {
   EXPECT_EQ(listDirectory(dir / "real").size(), 2u);
 }
 
+TEST(Files, F38ALinkThatAnotherUserPlantedIsNotFollowed) {
+  if (::geteuid() != 0)
+    GTEST_SKIP() << "giving links away takes root";
+  TempDir dir;
+  ASSERT_EQ(::mkdir((dir / "tmp").c_str(), 0755), 0);
+  ASSERT_EQ(::chmod((dir / "tmp").c_str(), 01777), 0);
+  writeBytes(dir / "precious", "1");
+  fs::create_symlink(dir / "precious", dir / "tmp/out");
+  ASSERT_EQ(::lchown((dir / "tmp/out").c_str(), 12345, 12345), 0);
+  EXPECT_FALSE(publishFile(systemFiles(), dir / "tmp/out", "2"));
+  EXPECT_EQ(readBytes(dir / "precious"), "1");
+  ASSERT_EQ(::chmod((dir / "tmp").c_str(), 0755), 0); // not a folder for everybody
+  EXPECT_TRUE(publishFile(systemFiles(), dir / "tmp/out", "2"));
+  EXPECT_EQ(readBytes(dir / "precious"), "2");
+}
+
 /// As /dev/stdout is where a shell appends it to a file.
 TEST(Files, AnOpenFileIsAppendedTo) {
   TempDir dir;

@@ -126,8 +126,6 @@ private:
       if (!loaded)
         return tl::unexpected(loaded.error());
       input.emplace(std::move(*loaded));
-      if (!input->conversions.empty())
-        say("converted: " + input->conversions);
       int selectHeads = image ? image->selectHeads : method ? problem().selectHeads(*method) : 0;
       if (!files.useIds.empty())
         if (Status status = loadIds(files, selectHeads, *input); !status)
@@ -209,8 +207,11 @@ private:
   }
 
   Status makeInput() {
-    if (input)
+    if (input) {
+      if (!input->conversions.empty())
+        say("converted: " + input->conversions);
       return {};
+    }
     prompt.emplace(makePrompt(request.spec, lengths, seed));
     report.prompt(*prompt);
     return {};
