@@ -7,11 +7,15 @@
 #   make static        the GPU-only tools, without the CPU JIT, in build-static/bin
 #   make runtime-only  the runtime and its tools without LLVM, tested, in build-runtime
 #   make sanitize      the tests of runtime and autotuner under the thread and the address sanitizer (g++'s), in build-thread, build-address
+#   make fuzz          every harness of tests/fuzz for MINUTES (5) each; HARNESSES=image names one. What fails is kept in
+#                      BUILD/fuzz/findings
 # Variables: BUILD (build folder), JOBS, RUN (the arguments of `make run`), TESTS (a regular expression for ctest -R).
 BUILD ?= build
 JOBS ?= $(shell nproc)
 RUN ?= infllm_v2 --heads 32 --kv-heads 2 --head-dim 128 --block 64 --topk 96 --dtype bf16 --svg $(BUILD)/winnow-selection.svg
 TESTS ?= .
+MINUTES ?= 5
+HARNESSES ?=
 
 # setup.sh puts NVRTC into .venv where the machine has none; the tools search the active Python environment.
 ifndef VIRTUAL_ENV
@@ -19,7 +23,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: setup setup-test build run test format tidy goldens static runtime-only sanitize clean
+.PHONY: setup setup-test build run test format tidy goldens static runtime-only sanitize fuzz clean
 
 setup:
 	@tools/setup.sh
@@ -67,6 +71,10 @@ sanitize: setup
 	  ninja -C build-$$checks -j $(JOBS) $(SANITIZED); \
 	  (cd build-$$checks && ctest -R '^(runtime|runtime_c_header|F03_kill_rounds|autotune)$$' --no-tests=error --output-on-failure); \
 	done
+
+fuzz: setup-test $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) fuzz
+	@python3 tests/fuzz/run.py --build $(BUILD) --seconds $$(($(MINUTES) * 60)) --jobs $(JOBS) $(HARNESSES)
 
 clean:
 	@rm -rf $(BUILD) build-static build-runtime build-thread build-address

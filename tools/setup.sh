@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building and running Winnow needs on Debian 12, and only what is missing; with the argument "test", what
-# its tests need too (linters, a browser, Slurm).
+# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm).
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
 # Exit: all packages installed, NumPy in .venv, NVRTC 13 either found on the machine or installed in .venv;
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 build_packages="g++ cmake ninja-build ccache libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
   libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev"
-test_packages="clang-format-22 clang-tidy-22 chromium-headless-shell slurmctld slurmd slurm-client munge"
+test_packages="clang-format-22 clang-tidy-22 libclang-rt-22-dev chromium-headless-shell slurmctld slurmd slurm-client munge"
 python_packages="ca-certificates python3-venv"
 lock_seconds=600 # for another apt
 

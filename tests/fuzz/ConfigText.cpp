@@ -1,0 +1,19 @@
+// Texts of configurations, as --config, tuned records and program images hold them.
+#include "runtime/Spec.h"
+#include "runtime/TuningRecord.h"
+#include "tests/fuzz/Fuzz.h"
+
+using namespace winnow;
+using namespace winnow::fuzz;
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  Result<Config> config = Config::parse(std::string(textOf(data, size)));
+  if (!config)
+    return 0;
+  Result<Config> again = Config::parse(config->text());
+  require(again && again->text() == config->text(), "the text of a configuration means it");
+  std::string few = shortText(*config);
+  Result<Config> fromFew = few == "default" ? Config() : Config::parse(few);
+  require(fromFew && fromFew->text() == config->text(), "so does the short one");
+  return 0;
+}
