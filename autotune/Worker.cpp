@@ -166,46 +166,53 @@ Result<Json> Worker::ask(const Json &request, double timeoutSeconds) {
   Result<std::string> line = readLine(timeoutSeconds);
   if (!line)
     return tl::unexpected(line.error());
-  Result<Json> answer = parseJson(*line);
+  std::optional<Result<Json>> answer = readAnswer(*line);
+  if (!answer)
+    answer = fail(ErrorKind::DeviceFailed, fmt::format("the worker answered '{:.80}'", *line));
+  // After a device failure the worker's context is of no use any more.
+  if (!*answer && answer->error().kind == ErrorKind::DeviceFailed)
+    stop();
+  return *answer;
+}
+
+std::optional<Result<Json>> readAnswer(const std::string &line) {
+  Result<Json> answer = parseJson(line);
   const Json value = answer ? *answer : Json();
   JsonFields<Json> fields(value);
   const bool ok = fields.flag("ok");
   const auto kind =
       static_cast<ErrorKind>(fields.whole("kind", static_cast<int>(ErrorKind::DeviceFailed)));
   const std::string error = fields.text("error", "the worker failed without a word");
-  if (!value.contains("ok") || !fields.status() || (!ok && !isKind(kind))) {
-    stop();
-    return fail(ErrorKind::DeviceFailed, fmt::format("the worker answered '{:.80}'", *line));
-  }
-  if (ok)
-    return answer;
-  // After a device failure the worker's context is of no use any more.
-  if (kind == ErrorKind::DeviceFailed)
-    stop();
-  return fail(kind, error);
+  if (!value.contains("ok") || !fields.status() || (!ok && !isKind(kind)))
+    return std::nullopt;
+  return ok ? answer : fail(kind, error);
 }
 
-int serveRequests(const std::function<Result<Json>(const Json &)> &handle) {
+std::string answerLine(const std::string &line, const RequestHandler &handle) {
+  Result<Json> request = parseJson(line);
+  Result<Json> result = fail(ErrorKind::Usage, "a request that is no JSON object");
+  try { // memory may run out: that is the candidate's failure, not the worker's end
+    if (request && request->is_object())
+      result = handle(*request);
+  } catch (const std::exception &error) {
+    result = fail(ErrorKind::DeviceFailed, fmt::format("the worker failed: {}", error.what()));
+  }
+  Json answer = result ? std::move(*result) : Json::object();
+  answer["ok"] = static_cast<bool>(result);
+  if (!result) {
+    answer["error"] = result.error().message;
+    answer["kind"] = static_cast<int>(result.error().kind);
+  }
+  return answer.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+int serveRequests(const RequestHandler &handle) {
   std::FILE *answers = ::fdopen(::dup(1), "w");
   ::dup2(2, 1);
   if (!answers)
     return 1;
   for (std::string line; std::getline(std::cin, line);) {
-    Result<Json> request = parseJson(line);
-    Result<Json> result = fail(ErrorKind::Usage, "a request that is no JSON object");
-    try { // memory may run out: that is the candidate's failure, not the worker's end
-      if (request && request->is_object())
-        result = handle(*request);
-    } catch (const std::exception &error) {
-      result = fail(ErrorKind::DeviceFailed, fmt::format("the worker failed: {}", error.what()));
-    }
-    Json answer = result ? std::move(*result) : Json::object();
-    answer["ok"] = static_cast<bool>(result);
-    if (!result) {
-      answer["error"] = result.error().message;
-      answer["kind"] = static_cast<int>(result.error().kind);
-    }
-    fmt::print(answers, "{}\n", answer.dump(-1, ' ', false, Json::error_handler_t::replace));
+    fmt::print(answers, "{}\n", answerLine(line, handle));
     std::fflush(answers);
   }
   return 0;

@@ -6,6 +6,7 @@
 #include "runtime/Error.h"
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -45,9 +46,16 @@ private:
   int startCount = 0;
 };
 
-/// The worker's side: calls `handle` for each request until stdin ends, and prints its answers.
-/// What else is printed to stdout in between goes to stderr, so that a chatty library cannot break
-/// the protocol.
-int serveRequests(const std::function<Result<nlohmann::json>(const nlohmann::json &)> &handle);
+/// What a worker's line says: its answer, or the error that it answered. Nothing where the line is
+/// no answer at all.
+std::optional<Result<nlohmann::json>> readAnswer(const std::string &line);
+
+/// The worker's side: what it does for a request.
+using RequestHandler = std::function<Result<nlohmann::json>(const nlohmann::json &)>;
+/// The line that answers a line: of `handle`, or of what went wrong before or in it.
+std::string answerLine(const std::string &line, const RequestHandler &handle);
+/// Answers each line of stdin until it ends. What else is printed to stdout in between goes to
+/// stderr, so that a chatty library cannot break the protocol.
+int serveRequests(const RequestHandler &handle);
 
 } // namespace winnow
