@@ -110,7 +110,7 @@ __device__ __forceinline__ void wait_products(Accumulator<16, kColumns> &sums) {
   for (int j = 0; j < kColumns / 8; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      asm volatile("" : "+f"(sums.value[j][e])); // no read of the sums moves above the wait
+      renew(sums.value[j][e]); // no read of the sums moves above the wait
 }
 
 //===-- Products of one warp on the same tiles ------------------------------------------------===//
