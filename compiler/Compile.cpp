@@ -5,6 +5,7 @@
 #include "compiler/CubinInfo.h"
 #include "compiler/EmbeddedFiles.h"
 #include "compiler/EmitCuda.h"
+#include "compiler/EmulatedCode.h"
 #include "compiler/Nvrtc.h"
 #include "compiler/select/SelectPasses.h"
 #include "compiler/tile/TileKernels.h"
@@ -292,6 +293,14 @@ lowerProgram(const CompileRequest &request) {
   return std::pair(std::move(image), std::move(stages));
 }
 
+/// Looked at, not opened: a cache hit must not pay for loading NVRTC.
+static Result<std::string> nvrtcIdentity(const std::string &path) {
+  Result<std::string> library = Nvrtc::locate(path);
+  if (!library)
+    return tl::unexpected<Error>(library.error());
+  return Nvrtc::identity(*library);
+}
+
 Result<KeyIngredients> programIngredients(const CompileRequest &request) {
   Result<const Target *> target = findTarget(request.arch);
   if (!target)
@@ -299,20 +308,18 @@ Result<KeyIngredients> programIngredients(const CompileRequest &request) {
   Result<MethodInfo> method = loadMethod(request.method);
   if (!method)
     return tl::unexpected<Error>(method.error());
-  // Looked at, not opened: a cache hit must not pay for loading NVRTC.
-  Result<std::string> library = Nvrtc::locate(request.nvrtcPath);
-  if (!library)
-    return tl::unexpected<Error>(library.error());
-  Result<std::string> nvrtc = Nvrtc::identity(*library);
-  if (!nvrtc)
-    return tl::unexpected<Error>(nvrtc.error());
+  const bool emulated = request.form == CodeForm::Emulated;
+  Result<std::string> compiler = emulated ? emulatedCompiler() : nvrtcIdentity(request.nvrtcPath);
+  if (!compiler)
+    return tl::unexpected<Error>(compiler.error());
+  const char *form = emulated ? "emulated" : request.form == CodeForm::Ptx ? "ptx" : "cubin";
   KeyIngredients ingredients{{"generator", generatorDigest()},
                              {"method", sha256Hex(method->text)},
                              {"spec", request.spec.text()},
                              {"config", request.config.text()},
                              {"arch", request.arch},
-                             {"form", request.asPtx ? "ptx" : "cubin"},
-                             {"nvrtc", *nvrtc},
+                             {"form", form},
+                             {emulated ? "clang" : "nvrtc", *compiler},
                              {"headers", deviceHeadersDigest()}};
   // Half a program must not be found as a whole one, nor as the other half.
   if (!request.phase.empty())
@@ -378,13 +385,17 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
   Result<KeyIngredients> ingredients = programIngredients(request);
   if (!ingredients)
     return tl::unexpected<Error>(ingredients.error());
-  Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open(request.nvrtcPath);
-  if (!nvrtc)
-    return tl::unexpected<Error>(nvrtc.error());
-  if (!(*nvrtc)->supports(request.arch))
-    return fail(ErrorKind::Unsupported,
-                "NVRTC " + (*nvrtc)->version() + " does not know " + request.arch +
-                    ": install NVRTC 12.8 or newer, or choose an older --arch");
+  std::shared_ptr<const Nvrtc> nvrtc;
+  if (request.form != CodeForm::Emulated) {
+    Result<std::shared_ptr<const Nvrtc>> opened = Nvrtc::open(request.nvrtcPath);
+    if (!opened)
+      return tl::unexpected<Error>(opened.error());
+    nvrtc = *opened;
+    if (!nvrtc->supports(request.arch))
+      return fail(ErrorKind::Unsupported,
+                  "NVRTC " + nvrtc->version() + " does not know " + request.arch +
+                      ": install NVRTC 12.8 or newer, or choose an older --arch");
+  }
   ProgramImage &image = lowered->first;
   image.key = keyFrom(*ingredients);
   image.ingredients = std::move(*ingredients);
@@ -392,7 +403,7 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
     llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
       return (kernel.step == "attend") != (request.phase == "attend");
     });
-  std::string arch = request.asPtx ? virtualArch(request.arch) : request.arch;
+  std::string arch = request.form == CodeForm::Ptx ? virtualArch(request.arch) : request.arch;
 
   // One NVRTC program per kernel, on as many threads as there are cores: that is where nearly all
   // the time goes.
@@ -400,10 +411,12 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
                                              fail(ErrorKind::CompileFailed, "not compiled"));
   std::atomic<size_t> next{0};
   auto work = [&] {
-    for (size_t i; (i = next++) < outputs.size();)
-      outputs[outputs.size() - 1 - i] =
-          (*nvrtc)->compile(image.kernels[outputs.size() - 1 - i].source,
-                            image.kernels[outputs.size() - 1 - i].name, arch);
+    for (size_t i; (i = next++) < outputs.size();) {
+      const size_t at = outputs.size() - 1 - i; // the last ones take longest
+      const Kernel &kernel = image.kernels[at];
+      outputs[at] = nvrtc ? nvrtc->compile(kernel.source, kernel.name, arch)
+                          : compileForEmulator(kernel.source, kernel.name);
+    }
   };
   std::vector<std::thread> threads;
   for (size_t i = 1;
@@ -419,7 +432,7 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
     Kernel &kernel = image.kernels[i];
     kernel.cubin = std::move(outputs[i]->binary);
     kernel.compileMs = outputs[i]->milliseconds;
-    if (request.asPtx)
+    if (request.form != CodeForm::Cubin)
       continue;
     std::optional<CubinInfo> info = readCubinInfo(kernel.cubin, kernel.name);
     if (!info)

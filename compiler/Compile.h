@@ -9,16 +9,19 @@
 
 namespace winnow {
 
+/// What a program's kernels are compiled to. Ptx: of the virtual architecture (sm_80 code proven on
+/// a newer card). Emulated: code of the host, for the emulator.
+enum class CodeForm { Cubin, Ptx, Emulated };
+
 struct CompileRequest {
   std::string method; ///< built-in name or path of a .mlir file
   Spec spec;
   Config config;
   std::string arch;      ///< Target::arch
   std::string nvrtcPath; ///< explicit libnvrtc, or empty for the search order
-  bool asPtx = false; ///< emit PTX for the virtual arch instead of a cubin (sm_80 code proven on a
-                      ///< newer card)
-  std::string phase;  ///< "select" or "attend": compile only the kernels of that phase, for the
-                      ///< tuner; empty: all
+  CodeForm form = CodeForm::Cubin;
+  std::string phase; ///< "select" or "attend": compile only the kernels of that phase, for the
+                     ///< tuner; empty: all
 };
 
 /// Text of one stage of one program: "select", "kernels", "tile", "cuda".

@@ -16,6 +16,7 @@ ALLOWED = {
     "templates": set(),
     "runtime": {"templates/Params.h"},
     "autotune": {"runtime"},
+    "emulator": {"runtime", "templates/Params.h"},
     "compiler": {"dialect", "runtime", "templates"},
     "cmake": set(),
     "examples": {"runtime"},

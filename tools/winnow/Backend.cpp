@@ -10,6 +10,8 @@ Result<std::unique_ptr<Backend>> openBackend(const BackendOptions &options, Cach
   const std::string &device = options.device;
   if (device == "cpu")
     return openCpuBackend(options);
+  if (device == "emulated")
+    return openEmulatedBackend(options, cache);
   if (device == "cuda")
     return openCudaBackend(0, options, cache);
   if (device.rfind("cuda:", 0) == 0) {
@@ -23,7 +25,7 @@ Result<std::unique_ptr<Backend>> openBackend(const BackendOptions &options, Cach
   }
   if (device != "auto")
     return fail(ErrorKind::Usage,
-                fmt::format("--device {}: known are auto, cpu, cuda, cuda:N", device));
+                fmt::format("--device {}: known are auto, cpu, cuda, cuda:N, emulated", device));
   Result<std::unique_ptr<Backend>> gpu = openCudaBackend(0, options, cache);
   if (gpu)
     return gpu;

@@ -41,10 +41,14 @@ public:
 };
 
 struct BackendOptions {
-  std::string device = "auto"; ///< auto, cuda, cuda:N, cpu
+  std::string device = "auto"; ///< auto, cuda, cuda:N, cpu, emulated
   std::string arch;            ///< GPU: compile for this architecture instead of the device's own
   bool ptx = false; ///< GPU: load PTX of the virtual architecture, compiled by the driver
   int threads = 0;  ///< CPU: 0 = all cores
+
+  CodeForm form() const {
+    return device == "emulated" ? CodeForm::Emulated : ptx ? CodeForm::Ptx : CodeForm::Cubin;
+  }
 };
 
 /// Errors: Usage for an unknown device text; DeviceFailed without driver or device; Unsupported
@@ -55,6 +59,7 @@ Result<std::unique_ptr<Backend>> openBackend(const BackendOptions &options, Cach
 // One per kind, for openBackend.
 Result<std::unique_ptr<Backend>> openCudaBackend(int device, const BackendOptions &options,
                                                  Cache &cache);
+Result<std::unique_ptr<Backend>> openEmulatedBackend(const BackendOptions &options, Cache &cache);
 Result<std::unique_ptr<Backend>> openCpuBackend(const BackendOptions &options);
 
 } // namespace winnow

@@ -175,7 +175,7 @@ private:
         one.request.method = method;
         one.request.spec = spec;
         one.request.arch = arch;
-        one.request.asPtx = ptx;
+        one.request.form = ptx ? CodeForm::Ptx : CodeForm::Cubin;
         if (text == kTuned) {
           ChosenConfig choice =
               tunedConfigs.fill(one.request, workload, bench ? bench->info().name : "");

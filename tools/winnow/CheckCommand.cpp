@@ -23,7 +23,7 @@ bool sameProgram(const ConformanceCase &a, const ConformanceCase &b) {
 class CheckCommand {
 public:
   CheckCommand(CLI::App &command, Session &session) : session(session) {
-    command.add_option("--device", options.device, "auto, cuda, cuda:N or cpu")
+    command.add_option("--device", options.device, "auto, cuda, cuda:N, cpu or emulated")
         ->capture_default_str();
     command.add_option("--arch", options.arch,
                        "Compile for this architecture instead of the device's own");
@@ -211,7 +211,7 @@ private:
         continue;
       list.push_back(requestFor(items[i].test));
       list.back().arch = arch;
-      list.back().asPtx = options.ptx;
+      list.back().form = options.form();
     }
     return list;
   }

@@ -128,7 +128,7 @@ private:
 
   Status emitPtx() {
     CompileRequest virtualRequest = request;
-    virtualRequest.asPtx = true;
+    virtualRequest.form = CodeForm::Ptx;
     Result<ProgramImage> image = compileProgram(virtualRequest);
     if (!image)
       return tl::unexpected(image.error());

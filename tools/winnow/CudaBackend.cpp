@@ -4,24 +4,26 @@
 #include "tools/winnow/CudaTensors.h"
 #include "tools/winnow/Session.h"
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <map>
+#include <unistd.h>
 
 namespace winnow {
 namespace {
 
 class CudaBackend : public Backend {
 public:
-  CudaBackend(std::shared_ptr<Driver> driver, DeviceInfo info, std::string archName, bool ptx,
+  CudaBackend(std::shared_ptr<Driver> driver, DeviceInfo info, std::string archName, CodeForm form,
               Cache &cache)
-      : driver(std::move(driver)), info(std::move(info)), archName(std::move(archName)), ptx(ptx),
+      : driver(std::move(driver)), info(std::move(info)), archName(std::move(archName)), form(form),
         cache(cache) {}
 
   bool isGpu() const override { return true; }
   std::string arch() const override { return archName; }
   std::string deviceName() const override { return info.name; }
   std::string description() const override {
-    return fmt::format("{} ({}{})", info.name, archName, ptx ? ", as PTX" : "");
+    return fmt::format("{} ({}{})", info.name, archName, form == CodeForm::Ptx ? ", as PTX" : "");
   }
 
   Result<BackendAnswer> run(const BackendCall &call) override {
@@ -61,7 +63,7 @@ private:
     if (!image) {
       CompileRequest request = call.request;
       request.arch = archName;
-      request.asPtx = ptx;
+      request.form = form;
       name = request.method + "\n" + request.spec.text() + "\n" + request.config.text();
       if (auto found = loaded.find(name); found != loaded.end()) {
         cacheHit = true;
@@ -74,7 +76,7 @@ private:
     }
     LoadOptions options;
     options.device = info.index;
-    options.allowPtx = ptx;
+    options.allowPtx = form == CodeForm::Ptx;
     std::shared_ptr<LoadedProgram> program;
     WINNOW_TRY(program, LoadedProgram::load(image, driver, options));
     if (!name.empty())
@@ -116,7 +118,7 @@ private:
   std::shared_ptr<Driver> driver;
   DeviceInfo info;
   std::string archName;
-  bool ptx;
+  CodeForm form;
   Cache &cache;
   std::map<std::string, std::shared_ptr<LoadedProgram>> loaded;
 };
@@ -136,7 +138,31 @@ Result<std::unique_ptr<Backend>> openCudaBackend(int device, const BackendOption
     arch = target->arch;
   }
   WINNOW_CHECK(driver->makeCurrent(info.index));
-  return std::make_unique<CudaBackend>(driver, info, arch, options.ptx, cache);
+  return std::make_unique<CudaBackend>(driver, info, arch, options.form(), cache);
+}
+
+Result<std::unique_ptr<Backend>> openEmulatedBackend(const BackendOptions &options, Cache &cache) {
+  if (options.ptx)
+    return fail(ErrorKind::Usage, "--ptx does not go with --device emulated");
+  std::array<char, 4096> program{};
+  const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size() - 1);
+  std::string library(program.data(), std::max<ssize_t>(length, 0));
+  library.replace(library.rfind('/') + 1, std::string::npos, "libwinnow_emulator.so");
+  if (::access(library.c_str(), R_OK) != 0)
+    return fail(
+        ErrorKind::Unsupported,
+        fmt::format("--device emulated: this build has no emulator; {} is missing", library));
+  std::shared_ptr<Driver> driver;
+  WINNOW_TRY(driver, Driver::open(library));
+  // One device per architecture.
+  const std::string arch = options.arch.empty() ? targets().back().arch : options.arch;
+  const Target *target = nullptr;
+  WINNOW_TRY(target, findTarget(arch));
+  const auto device = static_cast<int>(target - targets().data());
+  DeviceInfo info;
+  WINNOW_TRY(info, driver->device(device));
+  WINNOW_CHECK(driver->makeCurrent(info.index));
+  return std::make_unique<CudaBackend>(driver, info, arch, CodeForm::Emulated, cache);
 }
 
 } // namespace winnow

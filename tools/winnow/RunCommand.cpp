@@ -31,7 +31,7 @@ public:
     flags.addTo(command, /*methodRequired=*/false);
     flags.addTargetFlags(command, "sm_80,sm_89,sm_90a");
     flags.addTunedFlags(command, /*withHints=*/false);
-    command.add_option("--device", backendOptions.device, "auto, cuda, cuda:N or cpu")
+    command.add_option("--device", backendOptions.device, "auto, cuda, cuda:N, cpu or emulated")
         ->capture_default_str();
     command.add_option("--threads", backendOptions.threads, "CPU threads; 0 stands for all cores");
     command.add_option("--seq", seq,

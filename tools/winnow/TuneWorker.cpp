@@ -29,7 +29,7 @@ public:
     const std::string spec = fields.text("spec"), config = fields.text("config", "default");
     compile.phase = fields.text("phase");
     compile.arch = fields.text("arch");
-    compile.asPtx = fields.flag("ptx");
+    compile.form = fields.flag("ptx") ? CodeForm::Ptx : CodeForm::Cubin;
     compile.nvrtcPath = fields.text("nvrtc");
     CacheOptions options;
     options.directory = fields.text("directory");
@@ -42,7 +42,7 @@ public:
     Cache cache(options);
     ObtainedProgram program;
     WINNOW_TRY(program, obtainProgram(compile, cache));
-    if (compile.asPtx)
+    if (compile.form == CodeForm::Ptx)
       warmDriverCache(program.image, gpu);
     return Json{{"path", fmt::format("{}/{}.winnow", options.directory, program.image->key)}};
   }

@@ -1,0 +1,151 @@
+// One block of threads in emulation: a fibre per lane, the barriers they meet at, and the shared
+// memory they share, with a record of who touched it when. Entry: a kernel of the host, compiled
+// against templates/arch/emulated.cuh. Everything runs on one thread of the host; lanes change over
+// only where an instruction makes them wait, in an order that the seed decides.
+//
+// Order between lanes is told by vector clocks (one number per lane; Lamport's happened-before, in
+// the form of FastTrack, Flanagan and Freund 2009): a barrier hands on what its arrivals knew. Two
+// accesses to the same bytes, one of them a write, need such an order.
+#pragma once
+#include "emulator/Fiber.h"
+#include "emulator/SharedMemory.h"
+#include "templates/Params.h"
+#include <map>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace winnow::emulator {
+
+/// What broke a rule, in one sentence; `places` are the code addresses that it is about.
+struct Fault {
+  std::string what;
+  std::vector<const void *> places;
+};
+
+/// A copy from device memory that a lane has begun, up to 16 bytes (cp.async) or rows of a bulk
+/// copy.
+struct Copy {
+  unsigned to = 0;
+  const void *from = nullptr; ///< null: zeros
+  int bytes = 0;
+};
+
+/// A copy or an arrival that happens some time after the lane has asked for it.
+struct Later {
+  std::vector<Copy> copies;
+  unsigned barrier = 0;
+  int arrivals = 0, bytes = 0; ///< on the barrier, when the copies have landed
+  int lane = 0;
+  uint32_t time = 0; ///< of the lane's clock, when it asked
+  Clock known;       ///< what the lane knew then
+};
+
+/// A product of a warpgroup that has been issued: the lane's part.
+struct Product {
+  float *sum = nullptr;
+  int columns = 0;
+  bool isBf16 = false, accumulate = false, leftInRegisters = false;
+  unsigned leftWords[4] = {};
+  uint64_t left = 0, right = 0;
+};
+
+struct Lane {
+  int index = 0;
+  Fiber fiber;
+  bool done = false, waiting = false;
+  const char *waitsFor = ""; ///< an instruction
+  const void *place = nullptr;
+  unsigned barrier = 0; ///< of a wait
+  Clock clock;
+  std::vector<Copy> copies;                 ///< begun, not waited for
+  std::vector<std::vector<Product>> groups; ///< of products; the last one is open
+  uint32_t proxyFences = 0;
+};
+
+/// An mbarrier (PTX ISA, "mbarrier").
+struct TransactionBarrier {
+  int expected = 0, pending = 0;
+  int64_t bytes = 0;
+  int phase = 0;
+  Epoch initialised;
+  Clock arriving, completed;
+};
+
+class Block {
+public:
+  using Kernel = void (*)(Params params);
+  /// `threads` lanes over `shared`, of which the kernel may use `sharedBytes`.
+  Block(int threads, unsigned char *shared, int sharedBytes, uint64_t seed);
+  /// Runs the kernel to its end; what broke a rule, or nothing.
+  std::optional<Fault> run(Kernel kernel, const Params &params);
+
+  Lane &current() { return *running; }
+  /// Ends the run. Does not come back to a lane that calls it.
+  void fail(const std::string &what, std::vector<const void *> places = {});
+
+  // The instructions; `place` is where the kernel calls.
+  void warp(int operation, unsigned lanes, void *value, const void *place);
+  unsigned sync(int id, int threads, bool vote, const void *place);
+  void copyAsync(unsigned to, const void *from, int bytes, const void *place);
+  void waitCopies(const void *place);
+  void copyLater(std::vector<Copy> copies, unsigned barrier, int arrivals, int bytes,
+                 const void *place);
+  void initBarrier(unsigned barrier, int arrivals, const void *place);
+  void arrive(unsigned barrier, int times, int bytes, const void *place);
+  void wait(unsigned barrier, int phase, const void *place);
+  void issueProduct(const Product &product, const void *place);
+  void commitProducts() { current().groups.emplace_back(); }
+  void waitProducts(int pending, const void *place);
+  /// A meeting of the lane's warpgroup, without any order of memory.
+  void meetWarpgroup(const char *instruction, const void *place);
+
+  /// A plain access of a lane to shared memory, or of the running lane to any memory; fails where
+  /// a rule is broken.
+  void readShared(unsigned address, int bytes, int lane, const void *place);
+  void access(const void *address, int bytes, bool writes, const void *place);
+  unsigned *atomicWord(void *address, const void *place);
+
+  SharedMemory memory;
+
+private:
+  struct Meeting {
+    std::vector<int> lanes; ///< that have come
+    std::vector<void *> values;
+    int operation = 0, threads = 0;
+    unsigned expected = 0, result = 0;
+    uint64_t turn = 0;
+    const void *place = nullptr;
+  };
+  void suspend(const char *instruction, const void *place);
+  void wake(Lane &lane);
+  void complete(const Later &done);
+  void completeSome(bool must);
+  void completePhase(unsigned address, TransactionBarrier &barrier);
+  TransactionBarrier &barrierAt(unsigned address, const char *instruction, const void *place);
+  void joinAll(const std::vector<int> &members);
+  std::string deadlock() const;
+  void multiplyGroup(int warpgroup, size_t group);
+
+  std::vector<Lane> lanes;
+  Lane *running = nullptr;
+  Fiber scheduler;
+  std::vector<Lane *> ready;
+  std::vector<Later> later;
+  std::map<unsigned, TransactionBarrier> barriers;
+  std::map<int, Meeting> namedBarriers; ///< by id
+  std::vector<Meeting> warps, warpgroups;
+  std::mt19937_64 random;
+  Fault fault;
+  bool failed = false;
+
+  friend struct BlockEntry;
+};
+
+/// The block that runs, or null.
+Block *runningBlock();
+/// Whether an address lies on a lane's stack.
+bool isStack(const void *address);
+
+} // namespace winnow::emulator

@@ -1,0 +1,30 @@
+// Kernels of the emulated GPU: shared objects that the compiler has made of printed text, and their
+// launches.
+#pragma once
+#include "templates/Params.h"
+#include <string>
+
+namespace winnow::emulator {
+
+/// A kernel of a loaded object.
+struct LoadedKernel {
+  void *object = nullptr; ///< of dlopen
+  std::string file;       ///< that was opened
+  std::string name;
+  void *entry = nullptr;
+  unsigned char *shared = nullptr;
+  int sharedBytes = 0; ///< that a block may use, as set by the launcher
+};
+
+/// Loads an object from memory. Returns what is wrong, or "".
+std::string loadObject(const std::string &bytes, LoadedKernel &kernel);
+/// Finds the kernel `name` in a loaded object.
+std::string findKernel(LoadedKernel &kernel, const std::string &name);
+void unload(LoadedKernel &kernel);
+
+/// Runs every block, one after the other, in an order that `seed` decides. Returns the fault in
+/// words, with lines of the printed text, or "".
+std::string launch(const LoadedKernel &kernel, unsigned gridX, unsigned gridY, int threads,
+                   int sharedBytes, const Params &params, uint64_t seed);
+
+} // namespace winnow::emulator

@@ -1,0 +1,210 @@
+// See SharedMemory.h.
+#include "emulator/SharedMemory.h"
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace winnow::emulator {
+
+constexpr int kMostLanes = 1024;
+
+void join(Clock &into, const Clock &other) {
+  for (size_t i = 0; i < into.size(); ++i)
+    into[i] = std::max(into[i], other[i]);
+}
+
+SharedMemory::SharedMemory(unsigned char *bytes, int size)
+    : bytes(bytes), limit(size), granules(records()), fencesOf(kMostLanes) {
+  static uint32_t blocks = 0;
+  block = ++blocks;
+  if (granules.size() < static_cast<size_t>(size))
+    granules.resize(size);
+}
+
+/// Kept from block to block: what an earlier block has left is forgotten when it is met.
+std::vector<SharedMemory::Granule> &SharedMemory::records() {
+  static auto *all = new std::vector<Granule>;
+  return *all;
+}
+
+SharedMemory::Granule &SharedMemory::granule(unsigned address) {
+  Granule &found = granules[address];
+  if (found.block != block) {
+    std::vector<Access> reads = std::move(found.reads); // for its memory
+    reads.clear();
+    found = Granule();
+    found.reads = std::move(reads);
+    found.block = block;
+  }
+  return found;
+}
+
+bool SharedMemory::isPartlyWritten(unsigned address) {
+  const unsigned word = address & ~3u;
+  for (unsigned at = word; at < std::min(word + 4, static_cast<unsigned>(limit)); ++at)
+    if (granule(at).written)
+      return true;
+  return false;
+}
+
+std::string SharedMemory::describe(const char *what, unsigned address, int lane,
+                                   const Access &other, const char *did) {
+  earlier = other.place;
+  return fmt::format(
+      "lane {} {} byte {} of shared memory, which lane {} {}, with no barrier between "
+      "them",
+      lane, what, address, other.epoch.lane, did);
+}
+
+template <typename Check>
+std::string SharedMemory::over(unsigned address, int count, const char *what, Check check) {
+  earlier = nullptr;
+  if (count < 0 || address > static_cast<unsigned>(limit) ||
+      static_cast<unsigned>(count) > static_cast<unsigned>(limit) - address)
+    return fmt::format("{} {} bytes at {}, outside the kernel's {} bytes of shared memory", what,
+                       count, address, limit);
+  for (unsigned at = address; at < address + count; ++at)
+    if (std::string fault = check(granule(at), at); !fault.empty())
+      return fault;
+  return "";
+}
+
+std::string SharedMemory::read(unsigned address, int count, int lane, const Clock &clock,
+                               const void *place) {
+  return over(address, count, "reads", [&](Granule &granule, unsigned at) -> std::string {
+    if (granule.isBarrier)
+      return fmt::format("lane {} reads byte {} of shared memory, which is a barrier", lane, at);
+    if (granule.copying >= 0)
+      return fmt::format("lane {} reads byte {} of shared memory before lane {} has waited for its "
+                         "copy into it",
+                         lane, at, granule.copying);
+    // The rest of a word that is partly written may be read beside it: masks are read by the word.
+    if (!granule.written && isPartlyWritten(at))
+      return "";
+    if (!granule.written)
+      return fmt::format("lane {} reads byte {} of shared memory, which nobody has written", lane,
+                         at);
+    if (!granule.write.epoch.before(clock))
+      return describe("reads", at, lane, granule.write, "writes");
+    for (Access &access : granule.reads)
+      if (access.epoch.lane == lane) {
+        access = {{lane, clock[lane]}, place};
+        return "";
+      }
+    granule.reads.push_back({{lane, clock[lane]}, place});
+    return "";
+  });
+}
+
+std::string SharedMemory::beginCopy(unsigned address, int count, int lane, const Clock &clock,
+                                    const void *place) {
+  return over(address, count, "copies", [&](Granule &granule, unsigned at) -> std::string {
+    if (granule.isBarrier)
+      return fmt::format("lane {} writes byte {} of shared memory, which is a barrier", lane, at);
+    if (granule.copying >= 0)
+      return fmt::format(
+          "lane {} writes byte {} of shared memory while a copy of lane {} into it is "
+          "under way",
+          lane, at, granule.copying);
+    if (granule.products > 0)
+      return fmt::format("lane {} writes byte {} of shared memory while a product of a warpgroup "
+                         "still reads it",
+                         lane, at);
+    if (granule.written && !granule.write.epoch.before(clock))
+      return describe("writes", at, lane, granule.write, "writes");
+    for (const Access &access : granule.reads)
+      if (!access.epoch.before(clock))
+        return describe("writes", at, lane, access, "reads");
+    granule.reads.clear();
+    granule.copying = lane;
+    granule.atomically = false;
+    granule.write = {{lane, clock[lane]}, place};
+    return "";
+  });
+}
+
+std::string SharedMemory::atomic(unsigned address, int lane, const Clock &clock,
+                                 const void *place) {
+  return over(address, 4, "updates", [&](Granule &granule, unsigned at) -> std::string {
+    if (granule.isBarrier || granule.copying >= 0 || granule.products > 0)
+      return fmt::format(
+          "lane {} updates byte {} of shared memory, which is a barrier or in use by "
+          "a copy or a product",
+          lane, at);
+    if (!granule.written)
+      return fmt::format("lane {} updates byte {} of shared memory, which nobody has written", lane,
+                         at);
+    if (!granule.atomically && !granule.write.epoch.before(clock))
+      return describe("updates", at, lane, granule.write, "writes");
+    for (const Access &access : granule.reads)
+      if (!access.epoch.before(clock))
+        return describe("updates", at, lane, access, "reads");
+    granule.reads.clear();
+    granule.atomically = granule.generic = true;
+    granule.fenceCount = fencesOf[lane];
+    granule.write = {{lane, clock[lane]}, place};
+    return "";
+  });
+}
+
+std::string SharedMemory::write(unsigned address, int count, int lane, const Clock &clock,
+                                const void *place) {
+  std::string fault = beginCopy(address, count, lane, clock, place);
+  if (!fault.empty())
+    return fault;
+  for (unsigned g = address; g < address + count; ++g) {
+    granule(g).copying = -1;
+    granule(g).written = granule(g).generic = true;
+    granule(g).fenceCount = fencesOf[lane];
+  }
+  return "";
+}
+
+void SharedMemory::endCopy(unsigned address, int count, Epoch epoch) {
+  for (unsigned g = address; g < address + count; ++g) {
+    granule(g).copying = -1;
+    granule(g).written = true;
+    granule(g).generic = false;
+    granule(g).write.epoch = epoch;
+  }
+}
+
+std::string SharedMemory::beginProduct(unsigned address, int count, int lane, const Clock &clock,
+                                       const std::vector<uint32_t> &, const void *place) {
+  std::string fault = read(address, count, lane, clock, place);
+  if (!fault.empty())
+    return fault;
+  return over(address, count, "reads", [&](Granule &granule, unsigned at) -> std::string {
+    const int writer = granule.write.epoch.lane;
+    if (granule.generic && granule.fenceCount == fencesOf[writer]) {
+      earlier = granule.write.place;
+      return fmt::format("a product of a warpgroup reads byte {} of shared memory, which lane {} "
+                         "stored without a fence for the async proxy",
+                         at, writer);
+    }
+    ++granule.products;
+    return "";
+  });
+}
+
+void SharedMemory::endProduct(unsigned address, int count, Epoch epoch) {
+  for (unsigned g = address; g < address + count; ++g) {
+    --granule(g).products;
+    for (Access &access : granule(g).reads)
+      if (access.epoch.lane == epoch.lane)
+        access.epoch = epoch;
+  }
+}
+
+std::string SharedMemory::makeBarrier(unsigned address, int lane, const Clock &clock,
+                                      const void *place) {
+  std::string fault = beginCopy(address, 8, lane, clock, place);
+  if (!fault.empty())
+    return fault;
+  for (unsigned g = address; g < address + 8; ++g) {
+    granule(g).copying = -1;
+    granule(g).isBarrier = true;
+  }
+  return "";
+}
+
+} // namespace winnow::emulator
