@@ -278,10 +278,10 @@ void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const Cp
           blocks.assign(own + 1, 0.f);
           if (scored)
             poolBlocks<Plain>(plan, tile.scores(t), tile.rowCount(), blocks);
-          float lowest = chooseBlocks(plan, blocks, own, idsOf(set, first + t));
+          const float lowest = chooseBlocks(plan, blocks, own, idsOf(set, first + t));
+          const bool ordered = lowest >= kSmallestOrdered && lowest <= kLargestOrdered;
           const bool byScore = scored && own >= plan.topk && plan.init + plan.local < plan.topk;
-          if (byScore && plan.normalizer >= 0 &&
-              !(lowest >= kSmallestOrdered && lowest <= kLargestOrdered)) {
+          if (byScore && plan.normalizer >= 0 && !ordered) {
             poolBlocks<Logarithms>(plan, tile.logarithms(segment, first, t, fine).data(),
                                    tile.rowCount(), blocks);
             chooseBlocks(plan, blocks, own, idsOf(set, first + t));

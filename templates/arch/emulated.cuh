@@ -62,7 +62,8 @@ inline int __float2int_rn(float value) {
 #define WINNOW_EMULATED_MATH(X)                                                                    \
   X(fabsf)                                                                                         \
   X(sqrtf)                                                                                         \
-  X(expf) X(exp2f) X(logf) X(log2f) X(log10f) X(log1pf) X(expm1f) X(tanhf) X(erff) X(sinf) X(cosf) \
+  X(expf)                                                                                          \
+  X(exp2f) X(logf) X(log2f) X(log10f) X(log1pf) X(expm1f) X(tanhf) X(erff) X(sinf) X(cosf)         \
       X(floorf) X(ceilf) X(truncf) X(rintf) X(roundf)
 #define WINNOW_EMULATED_ONE(name)                                                                  \
   inline float name(float x) { return __builtin_##name(x); }
