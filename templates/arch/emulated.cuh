@@ -63,8 +63,9 @@ inline int __float2int_rn(float value) {
   X(fabsf)                                                                                         \
   X(sqrtf)                                                                                         \
   X(expf)                                                                                          \
-  X(exp2f) X(logf) X(log2f) X(log10f) X(log1pf) X(expm1f) X(tanhf) X(erff) X(sinf) X(cosf)         \
-      X(floorf) X(ceilf) X(truncf) X(rintf) X(roundf)
+  X(exp2f)                                                                                         \
+  X(logf) X(log2f) X(log10f) X(log1pf) X(expm1f) X(tanhf) X(erff) X(sinf) X(cosf) X(floorf)        \
+      X(ceilf) X(truncf) X(rintf) X(roundf)
 #define WINNOW_EMULATED_ONE(name)                                                                  \
   inline float name(float x) { return __builtin_##name(x); }
 WINNOW_EMULATED_MATH(WINNOW_EMULATED_ONE)

@@ -45,7 +45,7 @@ TEST(Compile, EveryBuiltinMethodGivesCubins) {
 
 TEST(Compile, PtxIsTextForTheVirtualArchitecture) {
   CompileRequest r = request("dense");
-  r.asPtx = true;
+  r.form = CodeForm::Ptx;
   auto image = compileProgram(r);
   ASSERT_TRUE(image) << image.error().message;
   EXPECT_NE(image->kernels.front().cubin.find(".target sm_80"), std::string::npos);

@@ -31,7 +31,7 @@ TEST(Key, F09EveryFieldChangesIt) {
   vary([](CompileRequest &r) { r.method = "nsa_select"; });
   vary([](CompileRequest &r) { r.arch = "sm_89"; });
   vary([](CompileRequest &r) { r.arch = "sm_90a"; });
-  vary([](CompileRequest &r) { r.asPtx = true; });
+  vary([](CompileRequest &r) { r.form = CodeForm::Ptx; });
   vary([](CompileRequest &r) { r.phase = "select"; });
   vary([](CompileRequest &r) { r.phase = "attend"; });
   vary([](CompileRequest &r) { r.spec.heads = 64; });

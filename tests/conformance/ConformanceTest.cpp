@@ -163,7 +163,7 @@ TEST(RandomCases, onlyWhatIsServed) {
   }
   EXPECT_EQ(methods.size(), 2u);
   EXPECT_EQ(stages, (std::set<int>{0, 2}));
-  EXPECT_EQ(data.size(), 6u);
+  EXPECT_EQ(data.size(), 8u);
   space.serves = [](auto &&...) -> Status { return fail(ErrorKind::Unsupported, "nothing"); };
   EXPECT_FALSE(drawProgram(space, 1, 0));
   // A fault is no refusal: it stays with the draw and is found when it runs.
