@@ -59,17 +59,26 @@ inline int __float2int_rn(float value) {
                                  : 0;
 }
 
-#define WINNOW_EMULATED_MATH(X)                                                                    \
-  X(fabsf)                                                                                         \
-  X(sqrtf)                                                                                         \
-  X(expf)                                                                                          \
-  X(exp2f)                                                                                         \
-  X(logf) X(log2f) X(log10f) X(log1pf) X(expm1f) X(tanhf) X(erff) X(sinf) X(cosf) X(floorf)        \
-      X(ceilf) X(truncf) X(rintf) X(roundf)
-#define WINNOW_EMULATED_ONE(name)                                                                  \
+#define WINNOW_EMULATED_MATH(name)                                                                 \
   inline float name(float x) { return __builtin_##name(x); }
-WINNOW_EMULATED_MATH(WINNOW_EMULATED_ONE)
-#undef WINNOW_EMULATED_ONE
+WINNOW_EMULATED_MATH(fabsf)
+WINNOW_EMULATED_MATH(sqrtf)
+WINNOW_EMULATED_MATH(expf)
+WINNOW_EMULATED_MATH(exp2f)
+WINNOW_EMULATED_MATH(logf)
+WINNOW_EMULATED_MATH(log2f)
+WINNOW_EMULATED_MATH(log10f)
+WINNOW_EMULATED_MATH(log1pf)
+WINNOW_EMULATED_MATH(expm1f)
+WINNOW_EMULATED_MATH(tanhf)
+WINNOW_EMULATED_MATH(erff)
+WINNOW_EMULATED_MATH(sinf)
+WINNOW_EMULATED_MATH(cosf)
+WINNOW_EMULATED_MATH(floorf)
+WINNOW_EMULATED_MATH(ceilf)
+WINNOW_EMULATED_MATH(truncf)
+WINNOW_EMULATED_MATH(rintf)
+WINNOW_EMULATED_MATH(roundf)
 #undef WINNOW_EMULATED_MATH
 inline float rsqrtf(float x) { return 1.f / __builtin_sqrtf(x); }
 inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
