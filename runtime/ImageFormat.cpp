@@ -167,6 +167,7 @@ bool fromJson(const json &root, ProgramImage &image,
   for (const auto &[param, value] : r.child(spec, "params").items())
     value.is_string() ? void(image.spec.params[param] = value.get<std::string>())
                       : void(r.ok = false);
+  r.ok = r.ok && image.spec.check();
   // Older files of this schema go without: `ingredients` are written since the cache explains its
   // misses, `defaults` since programs are found without a compiler by what they are.
   auto readLater = [&](const char *field, std::map<std::string, std::string> &out) {

@@ -2,6 +2,7 @@
 // it must name every field (the structured bindings below stop compiling when one is added) and
 // never depend on locale or process.
 #include "runtime/Spec.h"
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
@@ -81,6 +82,38 @@ const std::vector<ConfigField> &configFields() {
   return fields;
 }
 
+const std::vector<SpecField> &specFields() {
+  // Never destroyed, as configFields.
+  static const auto &fields = *new std::vector<SpecField>{
+      {"heads", &Spec::heads, 1, kMostSpecNumber},
+      {"kv_heads", &Spec::kvHeads, 1, kMostSpecNumber},
+      {"head_dim", &Spec::headDim, 1, kMostSpecNumber},
+      {"value_dim", &Spec::valueDim, 0, kMostSpecNumber},
+      {"block", &Spec::block, 1, kMostSpecNumber},
+      {"topk", &Spec::topk, 1, kMostSpecNumber},
+  };
+  return fields;
+}
+
+Status Spec::check() const {
+  for (const SpecField &field : specFields())
+    if (int value = this->*field.member; value < field.least || value > field.most)
+      return fail(ErrorKind::Usage, fmt::format("{} must be a whole number from {} to {}, not {}",
+                                                field.name, field.least, field.most, value));
+  if (heads % kvHeads != 0)
+    return fail(
+        ErrorKind::Usage,
+        fmt::format("{} query heads cannot share {} key/value heads evenly: heads must be a "
+                    "multiple of kv_heads",
+                    heads, kvHeads));
+  if (scale != 0 && !(scale >= kLeastScale && scale <= kMostScale)) // NaN too
+    return fail(ErrorKind::Usage,
+                fmt::format("the softmax scale must be a number from {} to {}, or "
+                            "0 for head_dim^-0.5, not {}",
+                            kLeastScale, kMostScale, scale));
+  return {};
+}
+
 double Spec::softmaxScale() const {
   return scale != 0 ? scale : 1.0 / std::sqrt(static_cast<double>(headDim));
 }
@@ -110,15 +143,11 @@ Result<Spec> Spec::parse(const std::string &text) {
     if (equals == std::string_view::npos)
       return fail(ErrorKind::Usage, fmt::format("spec: '{}' is not NAME=VALUE", item));
     std::string_view key = item.substr(0, equals), value = item.substr(equals + 1);
-    int Spec::*number = key == "heads"       ? &Spec::heads
-                        : key == "kv_heads"  ? &Spec::kvHeads
-                        : key == "head_dim"  ? &Spec::headDim
-                        : key == "value_dim" ? &Spec::valueDim
-                        : key == "block"     ? &Spec::block
-                        : key == "topk"      ? &Spec::topk
-                                             : nullptr;
-    if (number ? readNumber(value, spec.*number) && spec.*number > 0
-               : key == "scale" && readNumber(value, spec.scale))
+    const auto &fields = specFields();
+    auto field = std::find_if(fields.begin(), fields.end(),
+                              [&](const SpecField &one) { return key == one.name; });
+    if (field != fields.end() ? readNumber(value, spec.*field->member)
+                              : key == "scale" && readNumber(value, spec.scale))
       continue;
     if (Result<Dtype> dtype = parseDtype(std::string(value)); key == "dtype" && dtype)
       spec.dtype = *dtype;
@@ -127,6 +156,8 @@ Result<Spec> Spec::parse(const std::string &text) {
     else
       return fail(ErrorKind::Usage, fmt::format("spec: cannot read '{}'", item));
   }
+  if (Status status = spec.check(); !status)
+    return fail(status.error().kind, "spec: " + status.error().message);
   return spec;
 }
 

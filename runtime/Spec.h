@@ -28,11 +28,28 @@ struct Spec {
   int group() const { return heads / kvHeads; }
   int valueWidth() const { return valueDim != 0 ? valueDim : headDim; }
   double softmaxScale() const;
+  /// Whether the numbers can be those of any program; what a compiler or GPU serves is another
+  /// question. Whoever takes a spec from outside asks this before anything else (group() divides).
+  /// Error: Usage, naming the field.
+  Status check() const;
   /// Canonical one-line text, stable across processes: "heads=32 kv_heads=2 ... set.window=32".
   std::string text() const;
-  /// Inverse of text(), of the effective values. Error: Usage, naming the field.
+  /// Inverse of text(), of the effective values, checked. Error: Usage, naming the field.
   static Result<Spec> parse(const std::string &text);
 };
+
+/// The most that any whole number of a spec may be: products of two fit 32 bits.
+constexpr int kMostSpecNumber = 32768;
+/// A whole number of a spec by name, and what it may be.
+struct SpecField {
+  const char *name; ///< as in Spec::text; as a flag with '-'
+  int Spec::*member;
+  int least, most;
+};
+/// All of them, in the order of Spec::text.
+const std::vector<SpecField> &specFields();
+/// What Spec::scale may be, beside 0 for the default: outside of it scores leave fp32's range.
+constexpr double kLeastScale = 1e-6, kMostScale = 1e6;
 
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
 /// default.

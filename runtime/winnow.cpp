@@ -46,12 +46,8 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
   spec.block = c->block ? c->block : spec.block;
   spec.topk = c->topk ? c->topk : spec.topk;
   spec.scale = c->scale;
-  if (spec.heads < 1 || spec.kvHeads < 1 || spec.heads % spec.kvHeads != 0)
-    return fail(ErrorKind::Usage,
-                fmt::format("spec: {} query heads cannot share {} key/value heads evenly",
-                            spec.heads, spec.kvHeads));
-  if (spec.headDim < 1 || spec.valueDim < 0 || spec.block < 1 || spec.topk < 1)
-    return fail(ErrorKind::Usage, "spec: head_dim, value_dim, block and topk must be positive");
+  if (Status status = spec.check(); !status)
+    return fail(status.error().kind, "spec: " + status.error().message);
   if (c->expected_tokens < 0 || c->expected_overlap < 0)
     return fail(ErrorKind::Usage,
                 "spec: expected_tokens and expected_overlap must not be negative");

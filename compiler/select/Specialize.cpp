@@ -30,14 +30,10 @@ Status checkServed(const char *what, int value, ArrayRef<int> served) {
                   .str());
 }
 
+/// Whether kernels exist for a spec.
 Status checkSpec(const Spec &spec) {
-  if (spec.heads < 1 || spec.kvHeads < 1 || spec.heads % spec.kvHeads)
-    return fail(
-        ErrorKind::Usage,
-        llvm::formatv("{0} query heads cannot be shared by {1} key/value heads: --heads must be a "
-                      "positive multiple of --kv-heads",
-                      spec.heads, spec.kvHeads)
-            .str());
+  if (Status s = spec.check(); !s)
+    return s;
   if (Status s = checkServed("a head dimension of", spec.headDim, {64, 96, 128, 192, 256}); !s)
     return s;
   if (Status s =
@@ -56,10 +52,6 @@ Status checkSpec(const Spec &spec) {
         llvm::formatv("a top-k of {0} is not served: it must lie in 1..256; the nearest is {1}",
                       spec.topk, spec.topk < 1 ? 1 : 256)
             .str());
-  if (!(spec.softmaxScale() > 0))
-    return fail(
-        ErrorKind::Usage,
-        "the softmax scale must be positive: give --scale a positive number or leave it out");
   return {};
 }
 

@@ -137,8 +137,10 @@ TEST_F(CApi, ListsNameTheSpecThatFailsAndPrepareTheOthers) {
   compiler.broken = false;
   specs[1].heads = 31;
   EXPECT_EQ(winnow_prepare_list(engine, specs, 3, 0, programs), WINNOW_INVALID);
-  EXPECT_STREQ(winnow_last_error(),
-               "specs[1]: spec: 31 query heads cannot share 2 key/value heads evenly");
+  EXPECT_STREQ(
+      winnow_last_error(),
+      "specs[1]: spec: 31 query heads cannot share 2 key/value heads evenly: heads must be "
+      "a multiple of kv_heads");
   EXPECT_EQ(programs[1], nullptr);
   for (int i : {0, 2}) {
     ASSERT_NE(programs[i], nullptr) << i;
@@ -241,16 +243,17 @@ TEST_F(CApi, BadArgumentsAreErrorsWithASentence) {
   };
   EXPECT_EQ(error([](winnow_spec &s) { s.method = nullptr; }), "spec: method is null or empty");
   EXPECT_EQ(error([](winnow_spec &s) { s.heads = 31; }),
-            "spec: 31 query heads cannot share 2 key/value heads evenly");
+            "spec: 31 query heads cannot share 2 key/value heads evenly: heads must be "
+            "a multiple of kv_heads");
   EXPECT_EQ(error([](winnow_spec &s) { s.kv_heads = 0; }),
-            "spec: 32 query heads cannot share 0 key/value heads evenly");
+            "spec: kv_heads must be a whole number from 1 to 32768, not 0");
   EXPECT_EQ(error([](winnow_spec &s) { s.dtype = 7; }), "spec: 7 is not a winnow_dtype");
   EXPECT_EQ(error([](winnow_spec &s) { s.params = "init"; }),
             "spec: params: 'init' is not NAME=VALUE");
   EXPECT_EQ(error([](winnow_spec &s) { s.params = "a=1,a=2"; }),
             "spec: params: 'a' is given twice");
   EXPECT_EQ(error([](winnow_spec &s) { s.value_dim = -64; }),
-            "spec: head_dim, value_dim, block and topk must be positive");
+            "spec: value_dim must be a whole number from 0 to 32768, not -64");
   EXPECT_EQ(error([](winnow_spec &s) { s.expected_tokens = -1; }),
             "spec: expected_tokens and expected_overlap must not be negative");
   EXPECT_NE(

@@ -41,7 +41,10 @@ TEST(Spec, TextComesBack) {
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(again->text(), spec.text());
   EXPECT_EQ(again->params, spec.params);
-  for (const char *text : {"heads", "heads=0", "heads=x", "colour=1", "dtype=int8", "scale=big"})
+  for (const char *text :
+       {"heads", "heads=0", "heads=x", "colour=1", "dtype=int8", "scale=big", "kv_heads=0",
+        "heads=2147483640", "head_dim=-1", "value_dim=-1", "heads=3", "block=0", "topk=99999",
+        "scale=inf", "scale=nan", "scale=1e300", "scale=-1"})
     EXPECT_FALSE(Spec::parse(text)) << text;
 }
 
