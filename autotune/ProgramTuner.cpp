@@ -2,10 +2,10 @@
 // others go on.
 #include "autotune/ProgramTuner.h"
 #include "runtime/JsonText.h"
+#include "runtime/Threads.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <mutex>
-#include <thread>
 
 namespace winnow {
 
@@ -64,7 +64,7 @@ compileCandidates(const TuneTask &task, const TuneCompiler &compiler, const Tune
   set->paths.resize(count);
   set->faults.resize(count);
   std::atomic<size_t> next{0};
-  auto work = [&] {
+  runOnThreads(std::min<size_t>(count, static_cast<size_t>(jobs)), [&](bool) {
     Worker worker(options.compileCommand, options.scratch + "/compile.log");
     for (size_t i; !stop && (i = next++) < count;) {
       say(fmt::format("{} {}: compiling {} of {}", task.key.phase, task.key.method, i + 1, count));
@@ -83,12 +83,7 @@ compileCandidates(const TuneTask &task, const TuneCompiler &compiler, const Tune
       else
         set->faults[i] = "compiling: " + path.error().message;
     }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < std::min<size_t>(count, static_cast<size_t>(jobs)); ++i)
-    threads.emplace_back(work);
-  for (std::thread &thread : threads)
-    thread.join();
+  });
   return set;
 }
 

@@ -2,6 +2,7 @@
 // following one is compiled.
 #include "autotune/Tuner.h"
 #include "autotune/ProgramTuner.h"
+#include "runtime/Threads.h"
 #include <algorithm>
 #include <condition_variable>
 #include <filesystem>
@@ -40,11 +41,11 @@ public:
     if (code)
       return fail(ErrorKind::Usage,
                   fmt::format("cannot create {}: {}", options.scratch, code.message()));
-    std::vector<std::thread> lanes;
-    for (int gpu : options.gpus)
-      lanes.emplace_back([this, gpu] { runLane(gpu); });
-    for (std::thread &lane : lanes)
-      lane.join();
+    std::atomic<size_t> next{0};
+    runOnThreads(options.gpus.size(), [&](bool) {
+      for (size_t i; (i = next++) < options.gpus.size();)
+        runLane(options.gpus[i]);
+    });
     report.stopped = stop;
     report.done = progress.done, report.skipped = progress.skipped;
     if (!fatal.message.empty() && report.done + report.skipped == 0 && report.failures.empty())

@@ -13,6 +13,8 @@
 #include "mlir/IR/Verifier.h"
 #include "runtime/Digest.h"
 #include "runtime/Files.h"
+#include "runtime/Threads.h"
+#include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <atomic>
 #include <chrono>
@@ -199,6 +201,12 @@ const std::vector<LegalTunable> &legalConfigValues() {
 static MethodInfo infoOf(const EmbeddedFile &file) {
   return {StringRef(file.name).split('.').first.str(), "", std::string(file.text),
           std::string(file.name)};
+}
+
+void setOutOfMemoryHandler(void (*handler)()) {
+  llvm::install_bad_alloc_error_handler(
+      [](void *given, const char *, bool) { reinterpret_cast<void (*)()>(given)(); },
+      reinterpret_cast<void *>(handler));
 }
 
 std::vector<MethodInfo> builtinMethods() {
@@ -410,21 +418,15 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
   std::vector<Result<Nvrtc::Output>> outputs(image.kernels.size(),
                                              fail(ErrorKind::CompileFailed, "not compiled"));
   std::atomic<size_t> next{0};
-  auto work = [&] {
+  const size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  runOnThreads(std::min(cores, outputs.size()), [&](bool) {
     for (size_t i; (i = next++) < outputs.size();) {
       const size_t at = outputs.size() - 1 - i; // the last ones take longest
       const Kernel &kernel = image.kernels[at];
       outputs[at] = nvrtc ? nvrtc->compile(kernel.source, kernel.name, arch)
                           : compileForEmulator(kernel.source, kernel.name);
     }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1;
-       i < std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), outputs.size()); ++i)
-    threads.emplace_back(work);
-  work();
-  for (std::thread &thread : threads)
-    thread.join();
+  });
 
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!outputs[i])

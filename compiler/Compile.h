@@ -46,6 +46,9 @@ Result<std::string> programKey(const CompileRequest &request);
 /// out.
 std::string generatorIdentity();
 
+/// What is done where LLVM, which knows no exceptions, gets no memory; must not return. Unset: abort.
+void setOutOfMemoryHandler(void (*handler)());
+
 /// The parameters that a method declares, with their defaults. Errors: Usage for an unknown method
 /// or a broken text.
 Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method);

@@ -4,6 +4,7 @@
 #include "compiler/cpu/CpuKernels.h"
 #include "compiler/select/SelectPasses.h"
 #include "mlir/Parser/Parser.h"
+#include "runtime/Threads.h"
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -41,16 +42,10 @@ uint16_t fromFloat(float value, bool isBf16) {
 
 void parallelFor(size_t count, int threads, const std::function<void(size_t)> &body) {
   std::atomic<size_t> next{0};
-  auto work = [&] {
+  runOnThreads(std::min<size_t>(threads, count), [&](bool) {
     for (size_t i; (i = next.fetch_add(1)) < count;)
       body(i);
-  };
-  std::vector<std::thread> helpers;
-  for (size_t i = 1; i < std::min<size_t>(threads, count); ++i)
-    helpers.emplace_back(work);
-  work();
-  for (std::thread &helper : helpers)
-    helper.join();
+  });
 }
 
 void gatherQueries(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment,

@@ -1,6 +1,7 @@
 // The parts of the fp64 reference that both halves need: geometry of rows, sampling, threads,
 // format tables.
 #include "tests/reference/Reference.h"
+#include "runtime/Threads.h"
 #include "tests/reference/Half.h"
 #include <algorithm>
 #include <atomic>
@@ -90,12 +91,7 @@ void parallelFor(size_t count, const Options &options, const std::function<void(
         options.progress(static_cast<double>(i + 1) / static_cast<double>(count));
     }
   };
-  std::vector<std::thread> helpers;
-  for (size_t t = 1; t < threads; ++t)
-    helpers.emplace_back(work, false);
-  work(true);
-  for (std::thread &helper : helpers)
-    helper.join();
+  runOnThreads(threads, work);
 }
 
 } // namespace winnow::reference

@@ -27,6 +27,7 @@ Result<std::map<std::string, std::string>> parameterDefaults(const std::string &
 }
 CompileHook compilerHook(const std::string &) { return {}; }
 std::string generatorIdentity() { return {}; }
+void setOutOfMemoryHandler(void (*)()) {}
 const std::vector<LegalTunable> &legalConfigValues() {
   static const std::vector<LegalTunable> none;
   return none;
