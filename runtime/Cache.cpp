@@ -31,6 +31,10 @@ CacheOptions defaultCacheOptions() {
   if (!limit.empty() && limit.size() < 10 &&
       limit.find_first_not_of("0123456789") == std::string::npos)
     options.limitBytes = std::stoull(limit) << 20;
+  else if (!limit.empty())
+    options.problems.push_back(
+        fmt::format("WINNOW_CACHE_LIMIT_MB={} is no number of MB below 10^9: {} is used", limit,
+                    options.limitBytes >> 20));
   return options;
 }
 
@@ -38,7 +42,11 @@ Cache::Cache(CacheOptions options)
     : settings(std::move(options)), files(settings.files ? *settings.files : systemFiles()) {
   if (!settings.warn)
     settings.warn = [](const std::string &message) {
-      std::fprintf(stderr, "winnow: warning: %s\n", message.c_str());
+      static std::mutex guard; // a process may have several caches of the same settings
+      static std::set<std::string> &told = *new std::set<std::string>; // outlives every thread
+      std::lock_guard<std::mutex> lock(guard);
+      if (told.insert(message).second)
+        std::fprintf(stderr, "winnow: warning: %s\n", message.c_str());
     };
 }
 

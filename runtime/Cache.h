@@ -26,13 +26,15 @@ struct CacheOptions {
                         << 30; ///< least recently used entries go when the directory exceeds this
   std::chrono::milliseconds lockTimeout{120000}; ///< for another process that builds the program
   std::chrono::milliseconds lockNotice{2000};    ///< of waiting for it, before `warn` is told
-  std::function<void(const std::string &)> warn; ///< one-line warnings; default: stderr
-  Files *files = nullptr;                        ///< for tests; default: the real calls
+  std::function<void(const std::string &)>
+      warn;                          ///< one-line warnings; default: stderr, each once in a process
+  std::vector<std::string> problems; ///< settings that cannot be used, told at the first use
+  Files *files = nullptr;            ///< for tests; default: the real calls
 };
 
 /// Directories, bundles and limit from the environment (WINNOW_CACHE_DIR, WINNOW_CACHE_READONLY,
 /// WINNOW_CACHE_BUNDLES, WINNOW_CACHE_LIMIT_MB, XDG_CACHE_HOME, HOME). Without any of them,
-/// `directory` is empty: kernels live in memory only.
+/// `directory` is empty: kernels live in memory only. A limit that is no number is a problem.
 CacheOptions defaultCacheOptions();
 
 /// Thread-safe.
@@ -118,6 +120,7 @@ private:
   bool openForWriting();
   Result<std::optional<Obtained>> obtainOr(const std::string &key, const Build &build, bool wait);
   void listLayer(const std::string &directory, Layer layer, std::vector<Entry> &out) const;
+  void tellProblems() const;
   void warnOnce(const std::string &topic, const std::string &message) const;
 
   CacheOptions settings;
@@ -127,7 +130,7 @@ private:
   mutable std::set<std::string> warned;
   bool writeFailed = false;    ///< the directory cannot be used: do not try again
   int64_t estimatedBytes = -1; ///< size of the directory as far as we know; -1 = not counted yet
-  mutable std::once_flag bundlesOpened;
+  mutable std::once_flag bundlesOpened, problemsTold;
   mutable std::vector<OpenBundle> bundles; ///< see openBundles
 };
 

@@ -17,8 +17,13 @@ bool Cache::trusts(const struct stat &info, Layer layer) const {
 
 bool Cache::trustsDirectory(const std::string &directory, Layer layer) const {
   struct stat info;
-  if (::stat(directory.c_str(), &info) != 0)
-    return false; // not there: nothing to trust, nothing to say
+  if (::stat(directory.c_str(), &info) != 0) {
+    if (layer == Layer::ReadOnly) // the writable one is made at the first store
+      warnOnce("directory " + directory,
+               fmt::format("the read-only cache directory {} is not used: {}", directory,
+                           std::strerror(errno)));
+    return false;
+  }
   if (S_ISDIR(info.st_mode) && trusts(info, layer))
     return true;
   warnOnce(
@@ -37,7 +42,7 @@ const std::vector<Cache::OpenBundle> &Cache::openBundles() const {
       Result<std::shared_ptr<const Bundle>> bundle = Bundle::open(files, path, info);
       if (bundle && !trusts(info, Layer::Bundle))
         bundle = fail(ErrorKind::Usage, "it belongs to another user or can be written by others");
-      if (!bundle && ::access(path.c_str(), F_OK) == 0) // not there: as with directories
+      if (!bundle)
         warnOnce("bundle " + path,
                  fmt::format("the bundle {} is not used: {}", path, bundle.error().message));
       bundles.push_back({path, std::move(bundle)});
@@ -139,6 +144,7 @@ std::optional<ProgramImage> Cache::loadFrom(const std::string &directory, Layer 
 }
 
 std::optional<ProgramImage> Cache::load(const std::string &key) {
+  tellProblems();
   if (!isKey(key))
     return std::nullopt;
   if (!settings.directory.empty())
@@ -211,6 +217,7 @@ void Cache::listLayer(const std::string &directory, Layer layer, std::vector<Ent
 }
 
 std::vector<Cache::Entry> Cache::entries() const {
+  tellProblems();
   std::vector<Entry> all;
   if (!settings.directory.empty() && trustsDirectory(settings.directory, Layer::Writable))
     listLayer(settings.directory, Layer::Writable, all);
@@ -261,6 +268,13 @@ std::vector<Cache::LayerState> Cache::layers() const {
       ++state.entries, state.bytes += entry.size;
   }
   return states;
+}
+
+void Cache::tellProblems() const {
+  std::call_once(problemsTold, [this] {
+    for (const std::string &problem : settings.problems)
+      settings.warn(problem);
+  });
 }
 
 void Cache::warnOnce(const std::string &topic, const std::string &message) const {

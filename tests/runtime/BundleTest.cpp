@@ -128,10 +128,10 @@ TEST(Bundle, F23MissingAndUnreadableBundlesAreMisses) {
   std::vector<std::string> warnings;
   Cache missing(withBundle(dir / "none", &warnings));
   EXPECT_EQ(hits(missing), 0);
-  EXPECT_TRUE(warnings.empty());
+  EXPECT_EQ(warnings.size(), 1u); // somebody named it
   Cache directory(withBundle(dir.path, &warnings));
   EXPECT_EQ(hits(directory), 0);
-  EXPECT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings.size(), 2u);
   ASSERT_EQ(mkfifo((dir / "fifo").c_str(), 0600), 0);
   Cache fifo(withBundle(dir / "fifo", &warnings));
   EXPECT_EQ(hits(fifo), 0); // and does not hang

@@ -42,10 +42,12 @@ TEST(CacheTrust, F23DirectoryFromTheEnvironment) {
     setenv("WINNOW_CACHE_READONLY", "/a::/b:", 1);
     setenv("WINNOW_CACHE_LIMIT_MB", "3", 1);
     CacheOptions options = defaultCacheOptions();
-    right = right && options.readOnly == std::vector<std::string>{"/a", "/b"} &&
+    right = right && options.problems.empty() &&
+            options.readOnly == std::vector<std::string>{"/a", "/b"} &&
             options.limitBytes == 3 << 20;
     setenv("WINNOW_CACHE_LIMIT_MB", "lots", 1);
-    return right && defaultCacheOptions().limitBytes == 1 << 30 ? 0 : 1;
+    options = defaultCacheOptions();
+    return right && options.limitBytes == 1 << 30 && options.problems.size() == 1 ? 0 : 1;
   });
   EXPECT_TRUE(exitedWith(status, 0));
 }

@@ -4,6 +4,7 @@
 #include "runtime/Environment.h"
 #include "runtime/Target.h"
 #include "runtime/TunedDatabase.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
 #include <fmt/format.h>
@@ -55,6 +56,13 @@ json nvrtcFacts() {
 
 json cacheFacts() {
   CacheOptions options = defaultCacheOptions();
+  options.warn = [](const std::string &) {}; // what is wrong is told below
+  json warnings = options.problems, layers = json::array();
+  for (const Cache::LayerState &state : Cache(options).layers())
+    if (state.layer != Cache::Layer::Writable)
+      layers.push_back({{"place", state.place},
+                        {"kind", state.layer == Cache::Layer::Bundle ? "bundle" : "read only"},
+                        {"why_not", state.unused}});
   bool exists = !options.directory.empty() && ::access(options.directory.c_str(), F_OK) == 0;
   bool writable = exists && ::access(options.directory.c_str(), W_OK) == 0;
   return {{"directory", options.directory},
@@ -63,6 +71,8 @@ json cacheFacts() {
                     : writable                ? "writable"
                                               : "not writable: kernels live in memory only"},
           {"read_only", options.readOnly},
+          {"layers", layers},
+          {"warnings", warnings},
           {"limit_mib", options.limitBytes >> 20}};
 }
 
@@ -97,7 +107,7 @@ json facts() {
 
 void printFacts(const json &all) {
   auto text = [](const json &value) {
-    return value.is_string() ? value.get<std::string>() : value.dump();
+    return value.is_string() ? value.get<std::string>() : textOf(value);
   };
   auto row = [](const std::string &name, const std::string &value) {
     fmt::print("{:<14} {}\n", name, value);
@@ -122,8 +132,13 @@ void printFacts(const json &all) {
                               : text(nvrtc["why"]));
   row("cache", fmt::format("{} ({}, at most {} MiB)", text(cache["directory"]),
                            text(cache["state"]), text(cache["limit_mib"])));
-  for (const json &directory : cache["read_only"])
-    row("", text(directory) + " (read only)");
+  for (const json &layer : cache["layers"]) {
+    const std::string whyNot = text(layer["why_not"]);
+    row("", fmt::format("{} ({}{})", text(layer["place"]), text(layer["kind"]),
+                        whyNot.empty() ? "" : "; not used: " + whyNot));
+  }
+  for (const json &warning : cache["warnings"])
+    row("", "warning: " + text(warning));
   const json &tuned = all["tuned"];
   row("tuned", fmt::format("{} configurations; {} came with this build", text(tuned["records"]),
                            text(tuned["shipped"])));
@@ -147,7 +162,7 @@ void addDoctorCommand(CLI::App &app, Session &session) {
   setBody(*command, session, [&session]() -> Status {
     json all = facts();
     if (session.json)
-      fmt::print("{}\n", all.dump(2));
+      printJson(all);
     else
       printFacts(all);
     return {};
