@@ -40,7 +40,7 @@ std::vector<std::string> ToolRunner::files() const {
   std::vector<std::string> names;
   for (const auto &entry : std::filesystem::directory_iterator(folder))
     if (std::string name = entry.path().filename().string();
-        name != "cache" && name != "stdout" && name != "stderr")
+        name != "cache" && name != "stdout" && name != "stderr" && name != "stdin")
       names.push_back(name);
   std::sort(names.begin(), names.end());
   return names;
@@ -61,7 +61,9 @@ Outcome ToolRunner::run(const std::vector<std::string> &arguments) const {
     return list;
   };
   std::vector<char *> argv = pointers(words), envp = pointers(settings);
-  std::string outPath = path("stdout"), errPath = path("stderr");
+  std::string outPath = path("stdout"), errPath = path("stderr"), inPath = path("stdin");
+  if (!input.empty())
+    std::ofstream(inPath) << input;
 
   pid_t child = ::fork();
   if (child == 0) {
@@ -70,6 +72,12 @@ Outcome ToolRunner::run(const std::vector<std::string> &arguments) const {
     ::dup2(out, 1);
     ::dup2(err, 2);
     ::chdir(folder.c_str());
+    if (!input.empty())
+      ::dup2(::open(inPath.c_str(), O_RDONLY), 0);
+    if (addressSpaceLimit > 0) {
+      rlimit limit{static_cast<rlim_t>(addressSpaceLimit), static_cast<rlim_t>(addressSpaceLimit)};
+      ::setrlimit(RLIMIT_AS, &limit);
+    }
     if (fileSizeLimit > 0) {
       ::signal(SIGXFSZ, SIG_IGN); // so that writes fail instead of killing
       rlimit limit{static_cast<rlim_t>(fileSizeLimit), static_cast<rlim_t>(fileSizeLimit)};

@@ -33,7 +33,9 @@ public:
   std::vector<std::string> files() const;
 
   std::map<std::string, std::string> environment;
-  long fileSizeLimit = 0; ///< bytes; 0 = none: the way to a full disk that needs no disk
+  long fileSizeLimit = 0;     ///< bytes; 0 = none: the way to a full disk that needs no disk
+  long addressSpaceLimit = 0; ///< bytes; 0 = none
+  std::string input;          ///< stdin, if not empty
 
 private:
   std::filesystem::path folder;

@@ -3,6 +3,9 @@
 // interleaved, so that a drifting clock meets all of them alike.
 #include "runtime/Printable.h"
 #include "tools/winnow/BenchReport.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/HostMemory.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Prepare.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Session.h"
@@ -15,17 +18,12 @@
 namespace winnow {
 namespace {
 
+/// Of a list that the flag has checked.
 std::vector<int> numbers(const std::string &list) {
   std::vector<int> values;
   for (const std::string &piece : splitList(list))
-    values.push_back(piece.size() < 9 && piece.find_first_not_of("0123456789") == std::string::npos
-                         ? std::stoi(piece)
-                         : 0);
+    values.push_back(std::stoi(piece));
   return values;
-}
-
-bool allPositive(const std::vector<int> &values) {
-  return !values.empty() && *std::min_element(values.begin(), values.end()) > 0;
 }
 
 /// The variant whose tunables are looked up, for each length and overlap.
@@ -40,7 +38,8 @@ public:
     command.remove_option(command.get_option("--topk")); // here it takes a list
     command.add_option("--topk", topk, "Blocks selected per token, separated by commas")
         ->capture_default_str()
-        ->group("Spec");
+        ->check(listOf(between(1, kMostSpecNumber)))
+        ->group(kSpecGroup);
     flags.addTargetFlags(command, "");
     command
         .add_option("--tuned", tuned,
@@ -48,9 +47,14 @@ public:
         ->capture_default_str()
         ->check(CLI::IsMember({"on", "off"}))
         ->group("Tuned configurations");
-    command.add_option("--device", device, "GPU to use, counted from 0")->capture_default_str();
-    command.add_option("--seq", seq, "Tokens, separated by commas")->capture_default_str();
+    command.add_option("--device", device, "GPU to use, counted from 0")
+        ->check(between(0, 1023))
+        ->capture_default_str();
+    command.add_option("--seq", seq, "Tokens, separated by commas")
+        ->check(listOf(between(1, kMostTokens)))
+        ->capture_default_str();
     command.add_option("--overlap", overlap, "Likeness of neighbours, separated by commas")
+        ->check(listOf(between(1, kMostTokens)))
         ->capture_default_str();
     command.add_option("--variant", variants,
                        "A config to compare, or \"tuned\", beside the default where it is the only "
@@ -61,14 +65,16 @@ public:
                        "NAME=MS or NAME@TOKENS=MS of another implementation, beside ours as given");
     command.add_option("--rounds", rounds, "Timed rounds")
         ->capture_default_str()
-        ->check(CLI::Range(1, 100000));
+        ->check(between(1, 100000));
     command
         .add_option("--rows", rows,
                     "Rows compared with the reference first; 0 leaves the comparison out")
+        ->check(between(0, 100000))
         ->capture_default_str();
     command
         .add_option("--peak", peak,
                     "1e12 operations per second behind the floor; 0: the device's table entry")
+        ->check(between(0.0, 1e9))
         ->capture_default_str();
     command.add_flag("--prepare", prepareOnly,
                      "Compile for --arch into the cache and stop; needs no GPU");
@@ -80,9 +86,6 @@ public:
     if (what.empty())
       return fail(ErrorKind::Usage, "say what to measure: prefill, select or attend");
     lengths = numbers(seq), budgets = numbers(topk), overlaps = numbers(overlap);
-    if (!allPositive(lengths) || !allPositive(budgets) || !allPositive(overlaps))
-      return fail(ErrorKind::Usage,
-                  "--seq, --overlap and --topk take numbers above 0, separated by commas");
     if (variants == std::vector<std::string>{kTuned})
       variants.insert(variants.begin(), "");
     if (variants.empty())
@@ -256,6 +259,7 @@ private:
   }
 
   Status benchLength(const Spec &spec, const reference::Method &method, int tokens) {
+    WINNOW_CHECK(requireTensors(spec, tokens));
     BenchInputs inputs(spec, tokens, 1);
     const reference::Problem &problem = inputs.problem;
     WINNOW_CHECK(bench->place(inputs, problem.selectHeads(method), rows));
@@ -343,7 +347,7 @@ private:
       for (const Peer &peer : peers)
         object["peers"].push_back(
             {{"name", peer.name}, {"tokens", peer.tokens}, {"ms", peer.milliseconds}});
-      fmt::print("{}\n", object.dump(2));
+      printJson(object);
     } else {
       for (const std::string &peer : peerTexts)
         fmt::print("beside it, as given: {} ms\n", peer);

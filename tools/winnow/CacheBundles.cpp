@@ -2,6 +2,8 @@
 // read-only installations and engines that carry their kernels in their binary.
 #include "runtime/Cache.h"
 #include "tools/winnow/CacheCommands.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/Json.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -47,11 +49,10 @@ Status exportBundle(Session &session, const ExportFlags &flags) {
   if (Status status = writeBundle(systemFiles(), flags.path, images); !status)
     return status;
   if (session.json)
-    fmt::print("{}\n", json{{"bundle", flags.path},
-                            {"programs", images.size()},
-                            {"bytes", bytes},
-                            {"damaged", damaged.size()}}
-                           .dump(2));
+    printJson(json{{"bundle", flags.path},
+                   {"programs", images.size()},
+                   {"bytes", bytes},
+                   {"damaged", damaged.size()}});
   else
     say(fmt::format("wrote {}: {} programs, {:.1f} MiB", flags.path, images.size(),
                     bytes / 1048576.0));
@@ -98,11 +99,10 @@ Status importBundle(Session &session, const std::string &path) {
     ++imported;
   }
   if (session.json)
-    fmt::print("{}\n", json{{"directory", options.directory},
-                            {"imported", imported},
-                            {"present", present},
-                            {"damaged", damaged}}
-                           .dump(2));
+    printJson(json{{"directory", options.directory},
+                   {"imported", imported},
+                   {"present", present},
+                   {"damaged", damaged}});
   else
     say(fmt::format("{}: {} programs imported, {} were there", options.directory, imported,
                     present));
@@ -119,8 +119,10 @@ void addBundleCommands(CLI::App &cache, Session &session) {
       cache.add_subcommand("export", "Writes programs of the cache into one bundle file");
   auto flags = std::make_shared<ExportFlags>();
   exporting->add_option("BUNDLE", flags->path, "File to write")->required();
-  exporting->add_option("--arch", flags->archs, "Only these architectures, separated by commas");
-  exporting->add_option("--method", flags->methods, "Only these methods, separated by commas");
+  exporting->add_option("--arch", flags->archs, "Only these architectures, separated by commas")
+      ->check(listOf());
+  exporting->add_option("--method", flags->methods, "Only these methods, separated by commas")
+      ->check(listOf());
   setBody(*exporting, session, [&session, flags] { return exportBundle(session, *flags); });
   CLI::App *importing =
       cache.add_subcommand("import", "Copies a bundle's programs into the writable directory");

@@ -2,6 +2,8 @@
 #include "runtime/Cache.h"
 #include "runtime/CacheFiles.h"
 #include "tools/winnow/CacheCommands.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/help.inc"
 #include <ctime>
 #include <fmt/format.h>
@@ -56,10 +58,8 @@ Status list(Session &session) {
                        {"writable", entry.layer == Cache::Layer::Writable}});
   }
   if (session.json) {
-    fmt::print("{}\n", nlohmann::json{{"directory", cache.options().directory},
-                                      {"bytes", bytes},
-                                      {"entries", entries}}
-                           .dump(2));
+    printJson(nlohmann::json{
+        {"directory", cache.options().directory}, {"bytes", bytes}, {"entries", entries}});
     return {};
   }
   if (!entries.empty())
@@ -92,10 +92,7 @@ Status stat(Session &session) {
   }
   const uint64_t limit = cache.options().limitBytes;
   if (session.json) {
-    fmt::print(
-        "{}\n",
-        nlohmann::json{{"layers", layers}, {"bytes", writableBytes}, {"limit_bytes", limit}}.dump(
-            2));
+    printJson(nlohmann::json{{"layers", layers}, {"bytes", writableBytes}, {"limit_bytes", limit}});
     return {};
   }
   if (!layers.empty())
@@ -129,9 +126,7 @@ Status verify(Session &session) {
     (isThere ? kept : deleted).push_back(image.error().message); // e.g. somebody else's file
   }
   if (session.json) {
-    fmt::print(
-        "{}\n",
-        nlohmann::json{{"programs", checked}, {"deleted", deleted}, {"damaged", kept}}.dump(2));
+    printJson(nlohmann::json{{"programs", checked}, {"deleted", deleted}, {"damaged", kept}});
   } else {
     for (const std::string &problem : deleted)
       say("deleted: " + problem);
@@ -149,7 +144,7 @@ Status prune(Session &session, uint64_t limitMiB) {
   Cache cache;
   size_t removed = cache.prune(limitMiB << 20);
   if (session.json)
-    fmt::print("{}\n", nlohmann::json{{"removed", removed}}.dump());
+    printJson(nlohmann::json{{"removed", removed}}, -1);
   else
     say(fmt::format("removed {} programs", removed));
   return {};
@@ -173,7 +168,7 @@ void addCacheCommand(CLI::App &app, Session &session) {
   pruning->alias("prune");
   auto limit = std::make_shared<uint64_t>(defaultCacheOptions().limitBytes >> 20);
   pruning->add_option("--limit-mib", *limit, "Size to keep; default: WINNOW_CACHE_LIMIT_MB")
-      ->check(CLI::Range(uint64_t(0), uint64_t(1) << 43)); // in bytes it would wrap to little
+      ->check(between<uint64_t>(0, uint64_t(1) << 43)); // in bytes it would wrap to little
   setBody(*pruning, session, [&session, limit] { return prune(session, *limit); });
   setBody(*command->add_subcommand("clear", "Deletes every program in the writable directory"),
           session, [&session] { return prune(session, 0); });

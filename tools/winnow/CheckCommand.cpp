@@ -3,6 +3,8 @@
 // counts as failed.
 #include "tests/conformance/RandomCases.h"
 #include "tools/winnow/CheckList.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Prepare.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
@@ -28,7 +30,8 @@ public:
     command.add_option("--arch", options.arch,
                        "Compile for this architecture instead of the device's own");
     command.add_flag("--ptx", options.ptx, "Load PTX of the architecture's virtual counterpart");
-    command.add_option("--threads", options.threads, "CPU threads; 0 stands for all cores");
+    command.add_option("--threads", options.threads, "CPU threads; 0 stands for all cores")
+        ->check(between(0, 4096));
     command.add_option("--filter", filter,
                        "Only cases whose name has a match of this regular expression");
     command.add_option("--config", configText,
@@ -40,16 +43,20 @@ public:
     command
         .add_option("--tolerance", tolerance,
                     "Relative distance of block scores that counts as a tie")
+        ->check(between(0.0, 1.0))
         ->capture_default_str();
     std::string random = "Random draws";
     command.add_option("--random", choice.draws, "Run this many random cases instead of the table")
-        ->check(CLI::Range(1, 1000000))
+        ->check(between(1, 1000000))
+        ->excludes("--filter")
+        ->excludes("--recorded")
         ->group(random);
-    command.add_option("--seed", choice.seed, "What the draws come from")
-        ->capture_default_str()
-        ->group(random);
+    seedOption = command.add_option("--seed", choice.seed, "What the draws come from")
+                     ->check(between<uint64_t>(0, UINT64_MAX))
+                     ->capture_default_str()
+                     ->group(random);
     command.add_option("--random-only", choice.only, "Run this draw alone, counted from 0")
-        ->check(CLI::Range(0, 1000000))
+        ->check(between(0, 1000000))
         ->group(random);
     command.add_flag("--prepare", prepareOnly,
                      "Compile for --arch into the cache and stop; needs no GPU");
@@ -75,6 +82,8 @@ public:
       return fail(ErrorKind::Usage, "--recorded and --method go together");
     if (choice.only >= 0 && choice.draws == 0)
       choice.draws = choice.only + 1;
+    if (seedOption->count() > 0 && choice.draws == 0)
+      return fail(ErrorKind::Usage, "--seed is for --random");
     part = Part::parse(partText);
     if (!partText.empty() && !part)
       return fail(ErrorKind::Usage, fmt::format("--part {}: write I/N with I below N", partText));
@@ -242,11 +251,10 @@ private:
       takePart();
     PrepareReport report = preparePrograms(requests(options.arch), cache, Part::parse(helperText));
     if (session.json)
-      fmt::print("{}\n", nlohmann::json{{"programs", report.programs},
-                                        {"cached", report.cached},
-                                        {"failures", report.failures},
-                                        {"seconds", report.seconds}}
-                             .dump(2));
+      printJson(nlohmann::json{{"programs", report.programs},
+                               {"cached", report.cached},
+                               {"failures", report.failures},
+                               {"seconds", report.seconds}});
     else
       fmt::print("{} programs for {}{}: {} were in the cache, {} do not compile, {:.1f} s\n",
                  report.programs, options.arch, options.ptx ? " (PTX)" : "", report.cached,
@@ -302,7 +310,7 @@ private:
       object["seconds"] = seconds;
       if (choice.draws)
         object["seed"] = choice.seed;
-      fmt::print("{}\n", object.dump(2));
+      printJson(object);
     } else if (choice.draws) {
       fmt::print("random draws, seed {}: {} passed, {} failed, {:.1f} s\n", choice.seed, passes,
                  failures, seconds);
@@ -321,6 +329,7 @@ private:
   std::regex pattern;
   bool large = false, listOnly = false, prepareOnly = false;
   RandomChoice choice;
+  const CLI::Option *seedOption = nullptr;
   std::string partText, helperText;
   std::optional<Part> part;
   std::vector<CheckItem> items;

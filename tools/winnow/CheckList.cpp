@@ -39,8 +39,7 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
 
 Status isServed(CompileRequest request, const std::string &arch) {
   request.arch = arch;
-  auto lowered = lowerProgram(request);
-  return lowered ? Status() : Status(tl::unexpected(lowered.error()));
+  return isServed(request);
 }
 
 CompileRequest requestFor(const ConformanceCase &test) {

@@ -1,6 +1,8 @@
 // `winnow compile`: from a method to any stage of the way: printable texts, PTX, cubins, or a
 // program image.
 #include "runtime/Files.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Programs.h"
 #include "tools/winnow/Session.h"
@@ -26,12 +28,16 @@ public:
     flags.addTo(command);
     flags.addTargetFlags(command, "sm_80,sm_89,sm_90a");
     flags.addTunedFlags(command, /*withHints=*/true);
-    command.add_option(
-        "--emit", emit,
-        "select, kernels, tile, cuda, ptx, cubin, image or all; separated by commas");
-    command.add_option("-o,--output", directory,
-                       "Folder for the emitted files; made if it does not exist");
-    command.add_flag("--print-key", printKey, "Print the cache key of each architecture and stop");
+    command
+        .add_option("--emit", emit,
+                    "select, kernels, tile, cuda, ptx, cubin, image or all; separated by commas")
+        ->check(listOf());
+    command
+        .add_option("-o,--output", directory,
+                    "Folder for the emitted files; made if it does not exist")
+        ->needs("--emit");
+    command.add_flag("--print-key", printKey, "Print the cache key of each architecture and stop")
+        ->excludes("--emit");
     command.add_flag("--no-cache", noCache, "Compile even if the cache has it, and store nothing");
   }
 
@@ -86,6 +92,8 @@ private:
   }
 
   Status keyOf() {
+    if (Status status = isServed(request); !status) // a key names what can be built
+      return status;
     Result<std::string> key = programKey(request);
     if (!key)
       return tl::unexpected(key.error());
@@ -207,7 +215,7 @@ private:
                                      {"program_ms", program.milliseconds},
                                      {"mlir_ms", program.image->mlirMs},
                                      {"cache", program.cacheHit ? "hit" : "miss"}});
-    fmt::print("{}\n", object.dump(2));
+    printJson(object);
     return {};
   }
 

@@ -3,7 +3,9 @@
 #include "runtime/Printable.h"
 #include "runtime/TunedLadder.h"
 #include "tools/winnow/DbFiles.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/ProgramFlags.h"
+#include "tools/winnow/Programs.h"
 #include "tools/winnow/TunedConfigs.h"
 #include "tools/winnow/help.inc"
 #include <fmt/format.h>
@@ -35,7 +37,7 @@ class DbCommand {
 public:
   DbCommand(CLI::App &command, Session &session) : session(session) {
     CLI::App *ls = add(command, "ls", "One line per record", [this] { return list(); });
-    addFiles(*ls);
+    addFiles(*ls, "FILE,--db");
     CLI::App *show =
         add(command, "show", "Whole records and their trials", [this] { return showRecords(); });
     show->add_option("FILTER", filter, "Words that the key must hold, e.g. attend tokens=131072")
@@ -76,8 +78,8 @@ private:
     setBody(*one, session, std::move(body));
     return one;
   }
-  void addFiles(CLI::App &command) {
-    command.add_option("--db", sources,
+  void addFiles(CLI::App &command, const char *name = "--db") {
+    command.add_option(name, sources,
                        "A file to read instead of the shipped and the user's; may be given several "
                        "times");
   }
@@ -106,7 +108,7 @@ private:
       records.push_back(recordJson(record));
     }
     if (session.json)
-      fmt::print("{}\n", records.dump(2));
+      printJson(records);
     else if (!records.empty())
       fmt::print("{}", table.text());
     else
@@ -133,20 +135,21 @@ private:
       all.push_back(std::move(object));
     }
     if (all.empty())
-      return fail(ErrorKind::Usage, fmt::format("no key holds '{}'; `winnow db ls` lists them",
+      return fail(ErrorKind::Usage, fmt::format("no key holds '{}'; `winnow db ls` lists them "
+                                                "(files are named by --db)",
                                                 fmt::join(filter, "' and '")));
     if (session.json)
-      fmt::print("{}\n", all.dump(2));
+      printJson(all);
     return {};
   }
 
   static void printRecord(const Json &object) {
     for (const auto &[field, value] : object["record"].items())
       fmt::print("{:<11} {}\n", field,
-                 printable(value.is_string() ? value.get<std::string>() : value.dump()));
+                 printable(value.is_string() ? value.get<std::string>() : textOf(value)));
     Table table({"trial", "outcome", "ms", "rounds", "reason"});
     for (const Json &trial : object["trials"])
-      table.add({trial["config"], trial["outcome"], msText(trial["ms"]), trial["rounds"].dump(),
+      table.add({trial["config"], trial["outcome"], msText(trial["ms"]), textOf(trial["rounds"]),
                  trial["reason"]});
     if (!object["trials"].empty())
       fmt::print("{}", table.text());
@@ -188,7 +191,7 @@ private:
           fmt::print("    {} {}\n", record == pair.first ? "a" : "b", printable(words(record)));
     }
     if (session.json)
-      fmt::print("{}\n", changes.dump(2));
+      printJson(changes);
     else
       say(fmt::format("{} of {} keys differ", changes.size(), both.size()));
     return {};
@@ -212,13 +215,15 @@ private:
     for (const std::string &arch : *archs) {
       CompileRequest request = *parsed;
       request.arch = arch;
+      if (Status status = isServed(request); !status)
+        return status;
       ChosenConfig choice = tuned.fill(request, flags.workload, flags.deviceName);
       object[arch] = choiceJson(choice);
       for (auto [phase, found] : {std::pair("select", &choice.select), {"attend", &choice.attend}})
         table.add({arch, phase, name(found->rung), shortText(found->config), found->why});
     }
     if (session.json)
-      fmt::print("{}\n", object.dump(2));
+      printJson(object);
     else
       fmt::print("{}", table.text());
     return {};

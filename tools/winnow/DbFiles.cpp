@@ -3,6 +3,7 @@
 #include "compiler/Compile.h"
 #include "runtime/Environment.h"
 #include "runtime/Printable.h"
+#include "tools/winnow/Json.h"
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -68,8 +69,7 @@ Status publishDatabase(const Session &session, const TunedDatabase &database,
     return status;
   size_t records = database.records().size();
   if (session.json)
-    fmt::print("{}\n",
-               nlohmann::json{{"file", path}, {"records", records}, {"bytes", text.size()}}.dump());
+    printJson(nlohmann::json{{"file", path}, {"records", records}, {"bytes", text.size()}}, -1);
   else
     say(fmt::format("wrote {}: {} record{}, {} bytes", path, records, records == 1 ? "" : "s",
                     text.size()));
@@ -171,10 +171,8 @@ Status verifyTunedFiles(const Session &session, const std::vector<std::string> &
     records += lines.records.size();
   }
   if (session.json)
-    fmt::print(
-        "{}\n",
-        nlohmann::json{{"records", records}, {"configs_checked", checked}, {"faults", faults}}.dump(
-            2));
+    printJson(
+        nlohmann::json{{"records", records}, {"configs_checked", checked}, {"faults", faults}});
   else
     for (const std::string &fault : faults)
       fmt::print("{}\n", printable(fault));

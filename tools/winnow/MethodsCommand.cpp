@@ -1,6 +1,7 @@
 // `winnow methods`: the built-in methods, or the text of one of them.
 #include "compiler/Compile.h"
 #include "runtime/Printable.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
 #include <fmt/format.h>
@@ -19,7 +20,7 @@ void addMethodsCommand(CLI::App &app, Session &session) {
       if (!method)
         return tl::unexpected(method.error());
       if (session.json)
-        fmt::print("{}\n", nlohmann::json{{"name", method->name}, {"text", method->text}}.dump(2));
+        printJson(nlohmann::json{{"name", method->name}, {"text", method->text}});
       else
         fmt::print("{}", printable(method->text));
       return {};
@@ -32,7 +33,10 @@ void addMethodsCommand(CLI::App &app, Session &session) {
       table.add({method.name, method.description});
       list.push_back({{"name", method.name}, {"description", method.description}});
     }
-    fmt::print("{}", session.json ? list.dump(2) + "\n" : table.text());
+    if (session.json)
+      printJson(list);
+    else
+      fmt::print("{}", table.text());
     return {};
   });
 }

@@ -5,6 +5,7 @@
 #include "tools/winnow/BenchInputs.h"
 #include "tools/winnow/BenchReport.h"
 #include "tools/winnow/CudaTensors.h"
+#include "tools/winnow/Flags.h"
 #include "tools/winnow/ModelReport.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Programs.h"
@@ -176,9 +177,13 @@ public:
     command.add_option("--device-profile", profileName, "The GPU that it ran on")->required();
     command
         .add_option("--median", median, "Most percent that choices may be slower, in the median")
+        ->check(between(0.0, 1e6))
         ->capture_default_str();
-    command.add_option("--worst", worst, "The same at worst")->capture_default_str();
+    command.add_option("--worst", worst, "The same at worst")
+        ->check(between(0.0, 1e6))
+        ->capture_default_str();
     command.add_option("--least", least, "Fewest specs that count as a validation")
+        ->check(between(0, 1000000))
         ->capture_default_str();
     command.add_option(
         "--into", target,
@@ -280,8 +285,12 @@ public:
     flags.addTo(command);
     flags.addTargetFlags(command, "");
     command.add_option("--device-profile", profileName, "The GPU")->required();
-    command.add_option("--seq", tokens, "Tokens")->capture_default_str();
-    command.add_option("--overlap", overlap, "Likeness of neighbours")->capture_default_str();
+    command.add_option("--seq", tokens, "Tokens")
+        ->check(between(1, kMostTokens))
+        ->capture_default_str();
+    command.add_option("--overlap", overlap, "Likeness of neighbours")
+        ->check(between(1, kMostTokens))
+        ->capture_default_str();
   }
 
   Status run() {

@@ -1,49 +1,56 @@
 // Parses the flags that name a program into a CompileRequest.
 #include "tools/winnow/ProgramFlags.h"
+#include "tools/winnow/Flags.h"
 #include "tools/winnow/Session.h"
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace winnow {
+namespace {
 
-void ProgramFlags::addTo(CLI::App &command, bool methodRequired) {
-  auto *name = command.add_option(
-      "METHOD", method, "Name of a built-in method (see `winnow methods`) or path of a .mlir file");
-  name->required(methodRequired);
-  std::string group = "Spec";
-  command.add_option("--heads", spec.heads, "Query heads")->capture_default_str()->group(group);
-  command
-      .add_option("--kv-heads", spec.kvHeads, "Key/value heads; heads / kv-heads is the group size")
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--head-dim", spec.headDim, "Elements of one query or key row")
-      ->capture_default_str()
-      ->group(group);
-  command
-      .add_option("--value-dim", spec.valueDim,
-                  "Elements of one value or output row; 0 stands for head-dim")
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--block", spec.block, "Tokens of one selectable key block")
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--topk", spec.topk, "Blocks selected per token, forced ones included")
-      ->capture_default_str()
-      ->group(group);
-  command.add_option("--dtype", dtype, "bf16 or fp16")->capture_default_str()->group(group);
+/// "--kv-heads".
+std::string flagOf(const SpecField &field) {
+  std::string name = field.name;
+  std::replace(name.begin(), name.end(), '_', '-');
+  return "--" + name;
+}
+
+} // namespace
+
+void ProgramFlags::addTo(CLI::App &command, bool methodRequired, const char *name,
+                         const char *meaning) {
+  command.add_option(name, method, meaning)->required(methodRequired);
+  const std::pair<int Spec::*, const char *> meanings[] = {
+      {&Spec::heads, "Query heads"},
+      {&Spec::kvHeads, "Key/value heads; heads / kv-heads is the group size"},
+      {&Spec::headDim, "Elements of one query or key row"},
+      {&Spec::valueDim, "Elements of one value or output row; 0 stands for head-dim"},
+      {&Spec::block, "Tokens of one selectable key block"},
+      {&Spec::topk, "Blocks selected per token, forced ones included"}};
+  for (const SpecField &field : specFields())
+    for (auto [member, text] : meanings)
+      if (member == field.member)
+        command.add_option(flagOf(field), spec.*member, text)
+            ->capture_default_str()
+            ->check(between(field.least, field.most))
+            ->group(kSpecGroup);
+  command.add_option("--dtype", dtype, "bf16 or fp16")->capture_default_str()->group(kSpecGroup);
   command.add_option("--scale", spec.scale, "Softmax scale; 0 stands for head-dim^-0.5")
       ->capture_default_str()
-      ->group(group);
+      ->check(between(0.0, kMostScale))
+      ->group(kSpecGroup);
   command
       .add_option("--set", assignments,
                   "A parameter that the method declares, NAME=VALUE; may be given several times")
-      ->group(group);
+      ->group(kSpecGroup);
 }
 
 void ProgramFlags::addTargetFlags(CLI::App &command, const std::string &defaultArch) {
   arch = defaultArch;
-  std::string group = "Target";
+  std::string group = kTargetGroup;
   command.add_option("--arch", arch, "GPU architectures, separated by commas")
       ->capture_default_str()
+      ->check(listOf())
       ->group(group);
   command
       .add_option("--config", config,
@@ -55,7 +62,7 @@ void ProgramFlags::addTargetFlags(CLI::App &command, const std::string &defaultA
 }
 
 void ProgramFlags::addTunedFlags(CLI::App &command, bool withHints) {
-  std::string group = "Tuned configurations";
+  std::string group = kTunedGroup;
   command
       .add_option(
           "--tuned", tuned,
@@ -67,12 +74,12 @@ void ProgramFlags::addTunedFlags(CLI::App &command, bool withHints) {
     return;
   command
       .add_option("--tokens", workload.tokens, "Length of a typical sequence; 0: unknown, 131072")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between<int64_t>(0, kMostTokens))
       ->group(group);
   command
       .add_option("--overlap", workload.overlap,
                   "Over how many tokens a selection turns into a new one; 0: unknown, 32")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between<int64_t>(0, kMostTokens))
       ->group(group);
   command
       .add_option("--device-name", deviceName,
@@ -110,6 +117,8 @@ Result<CompileRequest> ProgramFlags::request() const {
       return fail(ErrorKind::Usage, fmt::format("--set {}: write NAME=VALUE", assignment));
     request.spec.params[assignment.substr(0, equals)] = assignment.substr(equals + 1);
   }
+  if (Status status = request.spec.check(); !status)
+    return tl::unexpected(status.error());
   Result<Config> tunables = Config::parse(config);
   if (!tunables)
     return tl::unexpected(tunables.error());

@@ -9,10 +9,17 @@
 
 namespace winnow {
 
+/// The groups that a command's help shows these flags in.
+constexpr char kSpecGroup[] = "Spec", kTargetGroup[] = "Target",
+               kTunedGroup[] = "Tuned configurations";
+
 class ProgramFlags {
 public:
-  /// Adds METHOD (required unless told otherwise) and the spec flags.
-  void addTo(CLI::App &command, bool methodRequired = true);
+  /// Adds METHOD (required unless told otherwise; `name` and `meaning` where a command takes more
+  /// than methods) and the spec flags.
+  void addTo(CLI::App &command, bool methodRequired = true, const char *name = "METHOD",
+             const char *meaning =
+                 "Name of a built-in method (see `winnow methods`) or path of a .mlir file");
   /// Adds --arch with a default list, --config and --nvrtc.
   void addTargetFlags(CLI::App &command, const std::string &defaultArch);
 
@@ -22,7 +29,7 @@ public:
 
   /// Whether open tunables are looked up: what --tuned says, else unless --config is given.
   bool tunes() const { return tuned.empty() ? config.empty() : tuned == "on"; }
-  /// The request for the first architecture. Error: Usage, naming the flag.
+  /// The request for the first architecture, its spec checked. Error: Usage, naming the flag.
   Result<CompileRequest> request() const;
   /// The architectures of --arch, each known to the table of targets; empty for "none".
   Result<std::vector<std::string>> architectures() const;

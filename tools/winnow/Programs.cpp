@@ -47,6 +47,13 @@ Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cach
   return program;
 }
 
+Status isServed(const CompileRequest &request) {
+  if (legalConfigValues().empty())
+    return {};
+  auto lowered = lowerProgram(request);
+  return lowered ? Status() : Status(tl::unexpected(lowered.error()));
+}
+
 Result<reference::Method> readAxes(const std::string &method, const Spec &spec) {
   Result<MethodInfo> info = loadMethod(method);
   if (!info)

@@ -18,6 +18,10 @@ struct ObtainedProgram {
 /// compiler.
 Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cache);
 
+/// Whether kernels can be built; a build without the compiler cannot tell and says yes. Errors: as
+/// lowerProgram.
+Status isServed(const CompileRequest &request);
+
 /// What a method text, specialised, means, as the axes of the reference. Errors: Usage for a broken
 /// text; Unsupported where this build has no compiler to read it, or where the text uses an op that
 /// the reference does not know.

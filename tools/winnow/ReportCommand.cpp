@@ -2,6 +2,7 @@
 #include "autotune/Report.h"
 #include "autotune/ReportPage.h"
 #include "runtime/Files.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
 #include <fmt/format.h>
@@ -29,6 +30,10 @@ public:
       say(fmt::format("{} lines were skipped, the first one: {}", all.faults.size(),
                       all.faults.front()));
     nlohmann::ordered_json figures = reportFigures(all);
+    if (all.records.empty() && !all.trials.empty())
+      say(fmt::format("no task is finished in {}: {} candidates were tried; `winnow tune` goes on "
+                      "with the same flags, --db FILE and --resume",
+                      fmt::join(files, ", "), all.trials.size()));
     if (!out.empty()) {
       std::string page = reportPage(figures, title);
       if (Status status = publishFile(systemFiles(), out, page); !status)
@@ -38,8 +43,7 @@ public:
           figures["head"]["trials"].get<size_t>(), static_cast<double>(page.size()) / 1024));
     }
     if (session.json)
-      fmt::print("{}\n",
-                 figures.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+      printJson(figures, -1);
     return {};
   }
 

@@ -1,6 +1,8 @@
 // `winnow run`: the whole way of a method on one input: compile, run, check, compare times, draw.
 #include "runtime/Files.h"
 #include "tools/winnow/Backend.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/HostMemory.h"
 #include "tools/winnow/Picture.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Prompt.h"
@@ -11,6 +13,7 @@
 #include "tools/winnow/help.inc"
 #include <algorithm>
 #include <fmt/format.h>
+#include <numeric>
 #include <optional>
 
 namespace winnow {
@@ -25,36 +28,51 @@ int checkedRows(const reference::Problem &problem) {
   return static_cast<int>(std::clamp(6e9 / std::max(1.0, workPerRow), 24.0, 512.0));
 }
 
+constexpr int kMostThreads = 4096;
+constexpr int64_t kMostBatchTokens = 100'000'000; ///< of all sequences
+
 class RunCommand {
 public:
-  RunCommand(CLI::App &command, Session &session) : session(session) {
+  RunCommand(CLI::App &command, Session &session) : session(session), command(command) {
     flags.addTo(command, /*methodRequired=*/false);
     flags.addTargetFlags(command, "sm_80,sm_89,sm_90a");
     flags.addTunedFlags(command, /*withHints=*/false);
     command.add_option("--device", backendOptions.device, "auto, cuda, cuda:N, cpu or emulated")
         ->capture_default_str();
-    command.add_option("--threads", backendOptions.threads, "CPU threads; 0 stands for all cores");
-    command.add_option("--seq", seq,
-                       "Tokens of each sequence of the structured prompt, separated by commas");
-    command.add_option("--seed", seed, "Seed of the structured prompt")->capture_default_str();
+    command.add_option("--threads", backendOptions.threads, "CPU threads; 0 stands for all cores")
+        ->check(between(0, kMostThreads));
+    CLI::Option *sequences =
+        command
+            .add_option("--seq", seq,
+                        "Tokens of each sequence of the structured prompt, separated by commas")
+            ->check(listOf(between(0, kMostTokens)));
+    CLI::Option *seeds = command.add_option("--seed", seed, "Seed of the structured prompt")
+                             ->check(between<uint64_t>(0, UINT64_MAX))
+                             ->capture_default_str();
     command.add_option("--svg", svg, "Draw the selection into this file");
     command.add_flag("--no-dense", noDense, "Leave out the comparison with dense attention");
     command.add_flag("--check", check,
                      "Compare with the fp64 reference (always done on the structured prompt)");
     command.add_option("--image", imagePath, "Run this program image instead of compiling METHOD");
     std::string group = "NumPy files";
-    command.add_option("--q", files.q, "Queries [tokens, heads, head_dim]")->group(group);
+    CLI::Option *queries =
+        command.add_option("--q", files.q, "Queries [tokens, heads, head_dim]")->group(group);
+    sequences->excludes(queries);
+    seeds->excludes(queries);
     command.add_option("--k", files.k, "Keys [tokens, kv_heads, head_dim]")->group(group);
     command.add_option("--v", files.v, "Values [tokens, kv_heads, value_dim]")->group(group);
     command
         .add_option("--cu-seqlens", files.cuSeqlens,
                     "Cumulative lengths of a ragged batch, int32 [batch + 1]")
+        ->needs(queries)
         ->group(group);
     command
         .add_option("--cu-seqlens-k", files.cuSeqlensK,
                     "The same of the keys where they differ (history)")
+        ->needs(queries)
         ->group(group);
     command.add_option("--use-ids", files.useIds, "Attention alone, over these block ids")
+        ->needs(queries)
         ->group(group);
     command.add_option("--out", files.out, "Write the output here")->group(group);
     command.add_option("--lse", files.lse, "Write the log-sum-exp here, float32 [heads, tokens]")
@@ -96,6 +114,10 @@ private:
                   "METHOD or --image is needed; `winnow methods` lists the built-in ones");
     if (!flags.method.empty() && !imagePath.empty())
       return fail(ErrorKind::Usage, "give METHOD or --image, not both");
+    for (const char *group : {kSpecGroup, kTargetGroup, kTunedGroup})
+      if (std::string flag = firstGiven(command, group); !imagePath.empty() && !flag.empty())
+        return fail(ErrorKind::Usage,
+                    fmt::format("{} describes a program; the one of --image is made", flag));
     Result<CompileRequest> parsed = flags.request();
     if (!parsed)
       return tl::unexpected(parsed.error());
@@ -130,8 +152,6 @@ private:
       if (!files.useIds.empty())
         if (Status status = loadIds(files, selectHeads, *input); !status)
           return status;
-    } else if (!files.useIds.empty()) {
-      return fail(ErrorKind::Usage, "--use-ids needs --q, --k and --v");
     }
     Result<std::unique_ptr<Backend>> opened = openBackend(backendOptions, cache);
     if (!opened)
@@ -192,18 +212,14 @@ private:
       return {};
     }
     for (const std::string &piece :
-         splitList(seq.empty() ? (backend->isGpu() ? "32768" : "12288") : seq)) {
-      bool isNumber =
-          piece.size() < 8 && piece.find_first_not_of("0123456789") == std::string::npos;
-      if (!isNumber)
-        return fail(
-            ErrorKind::Usage,
-            fmt::format("--seq {}: '{}' is no number of tokens below 10 million", seq, piece));
+         splitList(seq.empty() ? (backend->isGpu() ? "32768" : "12288") : seq))
       lengths.push_back(std::stoi(piece));
-    }
-    if (lengths.empty())
-      return fail(ErrorKind::Usage, "--seq names no sequence");
-    return {};
+    const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t(0));
+    if (tokens > kMostBatchTokens)
+      return fail(ErrorKind::Usage,
+                  fmt::format("--seq: {} tokens are more than a batch may have, {}", tokens,
+                              kMostBatchTokens));
+    return requireTensors(request.spec, tokens);
   }
 
   Status makeInput() {
@@ -322,6 +338,7 @@ private:
   }
 
   Session &session;
+  const CLI::App &command;
   ProgramFlags flags;
   BackendOptions backendOptions;
   RunFiles files;

@@ -1,5 +1,6 @@
 // Text and JSON of `winnow run`.
 #include "tools/winnow/RunReport.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Session.h"
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -122,7 +123,7 @@ void RunReport::drawn(const std::string &path, size_t bytes) {
 
 Status RunReport::finish() {
   if (json)
-    fmt::print("{}\n", object.dump(2));
+    printJson(object);
   if (!failure.empty())
     return fail(ErrorKind::WrongResult, failure);
   return {};

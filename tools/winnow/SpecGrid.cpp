@@ -3,10 +3,11 @@
 #include "tools/winnow/SpecGrid.h"
 #include "runtime/JsonText.h"
 #include "tools/winnow/CudaTensors.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Programs.h"
 #include "tools/winnow/Session.h"
 #include <algorithm>
-#include <charconv>
 #include <fmt/format.h>
 
 namespace winnow {
@@ -15,37 +16,36 @@ namespace {
 
 struct GridFlag {
   const char *name, *meaning, *values;
+  int least = 0, most = 0; ///< of the numbers; words where both are 0
 };
 constexpr GridFlag kFlags[] = {
-    {"heads", "Query heads", "32"},
-    {"kv-heads", "Key/value heads", "2"},
-    {"group", "Query heads per key/value head, in place of --kv-heads", ""},
-    {"head-dim", "Elements of one query or key row", "128"},
-    {"value-dim", "Elements of one value row; 0 stands for head-dim", "0"},
-    {"block", "Tokens of one selectable key block", "64"},
-    {"topk", "Blocks selected per token", "96"},
+    {"heads", "Query heads", "32", 1, kMostSpecNumber},
+    {"kv-heads", "Key/value heads", "2", 1, kMostSpecNumber},
+    {"group", "Query heads per key/value head, in place of --kv-heads", "", 1, kMostSpecNumber},
+    {"head-dim", "Elements of one query or key row", "128", 1, kMostSpecNumber},
+    {"value-dim", "Elements of one value row; 0 stands for head-dim", "0", 0, kMostSpecNumber},
+    {"block", "Tokens of one selectable key block", "64", 1, kMostSpecNumber},
+    {"topk", "Blocks selected per token", "96", 1, kMostSpecNumber},
     {"dtype", "bf16 or fp16", "bf16"},
-    {"seq", "Tokens of a sequence", "131072"},
-    {"overlap", "Likeness of neighbours' selections", "32"},
+    {"seq", "Tokens of a sequence", "131072", 1, kMostTokens},
+    {"overlap", "Likeness of neighbours' selections", "32", 1, kMostTokens},
     {"phase", "select, attend", "select,attend"},
 };
 
-Result<int> numberOf(const char *flag, const std::string &text) {
-  int value = 0;
-  auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc() || end != text.data() + text.size() || value < 0)
-    return fail(ErrorKind::Usage, fmt::format("{} takes whole numbers, not '{}'", flag, text));
-  return value;
+Result<int> numberOf(const GridFlag &flag, std::string text) {
+  if (std::string wrong = between(flag.least, flag.most)(text); !wrong.empty())
+    return fail(ErrorKind::Usage, fmt::format("{}: {}", flag.name, wrong));
+  return std::stoi(text);
 }
 
-Result<std::vector<int>> numbersOf(const char *flag, const std::vector<std::string> &texts) {
+Result<std::vector<int>> numbersOf(const char *name, const std::vector<std::string> &texts) {
+  const GridFlag &flag = *std::find_if(std::begin(kFlags), std::end(kFlags), [&](const auto &one) {
+    return std::string_view(one.name) == name;
+  });
   std::vector<int> values;
   for (const std::string &text : texts) {
-    int value = 0;
-    WINNOW_TRY(value, numberOf(flag, text));
-    if (value == 0)
-      return fail(ErrorKind::Usage, fmt::format("{} takes numbers above 0", flag));
-    values.push_back(value);
+    values.emplace_back();
+    WINNOW_TRY(values.back(), numberOf(flag, text));
   }
   return values;
 }
@@ -102,9 +102,7 @@ Result<std::vector<GridEntry>> expand(const std::string &method, const Lists &li
           WINNOW_TRY(spec.dtype, parseDtype(text));
         } else {
           int value = 0;
-          WINNOW_TRY(value, numberOf(flag.name, text));
-          if (value == 0 && name != "value-dim")
-            return fail(ErrorKind::Usage, fmt::format("{} takes numbers above 0", name));
+          WINNOW_TRY(value, numberOf(flag, text));
           if (name == "group" && spec.heads % value != 0)
             return fail(ErrorKind::Usage,
                         fmt::format("{} heads do not divide into groups of {}", spec.heads, value));
@@ -119,8 +117,10 @@ Result<std::vector<GridEntry>> expand(const std::string &method, const Lists &li
       }
     entries = std::move(grown);
   }
-  for (GridEntry &entry : entries)
+  for (GridEntry &entry : entries) {
+    WINNOW_CHECK(entry.spec.check());
     WINNOW_CHECK(fitLocal(entry.method, entry.spec));
+  }
   return entries;
 }
 
@@ -154,7 +154,7 @@ Result<std::vector<GridEntry>> parseGrid(const nlohmann::json &object) {
       method = value.get<std::string>();
     } else if (name == "set" && value.is_object()) {
       for (const auto &[param, setting] : value.items())
-        params[param] = setting.is_string() ? setting.get<std::string>() : setting.dump();
+        params[param] = setting.is_string() ? setting.get<std::string>() : textOf(setting);
     } else if (auto it = lists.find(name); it != lists.end()) {
       it->second.clear();
       if (!textsOf(value, it->second))
@@ -189,6 +189,7 @@ void SpecGrid::addTo(CLI::App &command) {
         .add_option(fmt::format("--{}", flag.name), given[flag.name],
                     fmt::format("{}, separated by commas", flag.meaning))
         ->default_str(flag.values)
+        ->check(flag.most > 0 ? listOf(between(flag.least, flag.most)) : listOf())
         ->group("Specs");
   command
       .add_option("--set", assignments,

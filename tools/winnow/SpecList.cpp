@@ -2,6 +2,7 @@
 // an error, so that a misspelt one never means its default.
 #include "tools/winnow/SpecList.h"
 #include "runtime/JsonText.h"
+#include "tools/winnow/Json.h"
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -10,9 +11,6 @@ namespace {
 
 using nlohmann::json;
 
-const std::vector<std::pair<const char *, int Spec::*>> kNumbers = {
-    {"heads", &Spec::heads},        {"kv_heads", &Spec::kvHeads}, {"head_dim", &Spec::headDim},
-    {"value_dim", &Spec::valueDim}, {"block", &Spec::block},      {"topk", &Spec::topk}};
 const std::vector<std::string> kOtherFields = {"method", "arch",   "dtype",
                                                "scale",  "params", "config"};
 
@@ -23,7 +21,7 @@ Result<std::string> valueText(const std::string &name, const json &value) {
   if (value.is_string())
     return value.get<std::string>();
   if (value.is_number())
-    return value.dump();
+    return textOf(value);
   return wrong(fmt::format("{} must be a text or a number", name));
 }
 
@@ -47,12 +45,12 @@ Result<Config> readConfig(const json &value) {
 /// Puts one field of an entry into `request`, or its architectures into `archs`.
 Status readField(const std::string &name, const json &value, CompileRequest &request,
                  std::vector<std::string> &archs) {
-  for (const auto &[number, member] : kNumbers)
-    if (name == number) {
-      if (!value.is_number_integer() || value.get<int64_t>() < 0 ||
-          value.get<int64_t>() > 1 << 24 || (value == 0 && name != "value_dim"))
-        return wrong(name + " must be a whole number above 0");
-      request.spec.*member = value.get<int>();
+  for (const SpecField &field : specFields())
+    if (name == field.name) {
+      if (!value.is_number_integer() || value < field.least || value > field.most)
+        return wrong(fmt::format("{} must be a whole number from {} to {}, not {:.80}", name,
+                                 field.least, field.most, textOf(value)));
+      request.spec.*field.member = value.get<int>();
       return {};
     }
   if (name == "method" && value.is_string() && !value.get<std::string>().empty()) {
@@ -88,11 +86,11 @@ Status readField(const std::string &name, const json &value, CompileRequest &req
     request.config = *config;
   } else if (std::find(kOtherFields.begin(), kOtherFields.end(), name) == kOtherFields.end()) {
     std::string known = fmt::format("{}", fmt::join(kOtherFields, ", "));
-    for (const auto &[number, member] : kNumbers)
-      known += fmt::format(", {}", number);
+    for (const SpecField &field : specFields())
+      known += fmt::format(", {}", field.name);
     return wrong(fmt::format("no field is called '{}'; known: {}", name, known));
   } else {
-    return wrong(fmt::format("{} has the wrong kind of value: {}", name, value.dump()));
+    return wrong(fmt::format("{} has the wrong kind of value: {:.80}", name, textOf(value)));
   }
   return {};
 }
@@ -104,7 +102,8 @@ Result<std::vector<CompileRequest>> readSpecList(const std::string &text,
   Result<json> parsed = parseJson(text);
   if (!parsed)
     return wrong("this is no JSON list of specs: " + parsed.error().message);
-  const json &list = *parsed;
+  // One spec needs no list around it.
+  const json list = parsed->is_object() ? json::array({*parsed}) : *parsed;
   if (!list.is_array())
     return wrong("this is no JSON list of specs");
   std::vector<CompileRequest> requests;
@@ -118,9 +117,8 @@ Result<std::vector<CompileRequest>> readSpecList(const std::string &text,
         status = readField(name, value, request, names);
     if (status && request.method.empty())
       status = wrong("it has no method");
-    if (const Spec &spec = request.spec; status && spec.heads % spec.kvHeads != 0)
-      status = wrong(fmt::format("{} query heads cannot share {} key/value heads evenly",
-                                 spec.heads, spec.kvHeads));
+    if (status)
+      status = request.spec.check();
     if (!status)
       return fail(status.error().kind,
                   fmt::format("entry {}{}: {}", i,

@@ -3,6 +3,8 @@
 #include "autotune/DeviceProfile.h"
 #include "autotune/Tuner.h"
 #include "tools/winnow/CudaTensors.h"
+#include "tools/winnow/Flags.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/Prepare.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/SpecGrid.h"
@@ -186,24 +188,27 @@ public:
         .add_option("--verify", verify, "Compare with the reference: all candidates or the winner")
         ->capture_default_str()
         ->check(CLI::IsMember({"all", "winner"}));
-    command.add_option("--gpus", gpus, "GPUs to use, as in 0-3,5")->capture_default_str();
+    command.add_option("--gpus", gpus, "GPUs to use, as in 0-3,5")
+        ->check(listOf())
+        ->capture_default_str();
     command.add_option("--jobs", options.jobs, "Compiling processes; default: one per core")
-        ->check(CLI::Range(1, 1024));
+        ->check(between(1, 1024));
     command.add_option("--timeout-compile", options.compileTimeout, "Seconds for one candidate")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(between(0.001, 1e6));
     command
         .add_option("--timeout-run", options.runTimeout,
                     "Seconds for one request to the GPU's process")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(between(0.001, 1e6));
     command.add_option(
         "--shard", shard,
         "I/N: part I (from 0) of N equal parts of the programs, or of the tasks where "
         "there are fewer programs than N");
     command.add_option("--arch", options.arch,
                        "Code for another architecture than the device's own");
-    command.add_flag("--ptx", options.ptx, "With --arch: PTX, compiled by the driver");
+    command.add_flag("--ptx", options.ptx, "With --arch: PTX, compiled by the driver")
+        ->needs("--arch");
     command.add_option("--nvrtc", options.nvrtcPath,
                        "Path of libnvrtc; default: searched (see `winnow doctor`)");
     command.add_option(
@@ -377,7 +382,7 @@ private:
                             {"records", nlohmann::json::array()}};
       for (const TuningRecord &record : report.records)
         object["records"].push_back(nlohmann::json::parse(recordLine(record), nullptr, false));
-      fmt::print("{}\n", object.dump(2));
+      printJson(object);
     } else {
       Table table(
           {"phase", "method", "tokens", "L", "tuned", "default", "gain", "tried", "config"});

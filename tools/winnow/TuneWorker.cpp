@@ -6,6 +6,7 @@
 #include "runtime/JsonText.h"
 #include "tests/conformance/RandomCases.h"
 #include "tools/winnow/BenchDevice.h"
+#include "tools/winnow/HostMemory.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
@@ -249,6 +250,7 @@ private:
     dropGraphs();
     if (!inputs || inputs->problem.totalQ() != tokens) {
       inputs.reset(); // before more memory is asked for
+      WINNOW_CHECK(requireTensors(spec, tokens));
       inputs = std::make_unique<BenchInputs>(spec, tokens, 1);
       WINNOW_CHECK(bench->place(*inputs, inputs->problem.selectHeads(method), kCheckedRows));
     }

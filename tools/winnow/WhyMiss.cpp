@@ -3,7 +3,9 @@
 #include "runtime/Cache.h"
 #include "runtime/Printable.h"
 #include "tools/winnow/CacheCommands.h"
+#include "tools/winnow/Json.h"
 #include "tools/winnow/ProgramFlags.h"
+#include "tools/winnow/Programs.h"
 #include "tools/winnow/TunedConfigs.h"
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -84,6 +86,8 @@ struct Nearest {
 };
 
 Status explain(Session &session, const CompileRequest &request, Cache &cache, json &report) {
+  if (Status status = isServed(request); !status)
+    return status;
   Result<KeyIngredients> wanted = programIngredients(request);
   if (!wanted)
     return tl::unexpected(wanted.error());
@@ -152,7 +156,7 @@ Status whyMiss(Session &session, const ProgramFlags &flags) {
       return status;
   }
   if (session.json)
-    fmt::print("{}\n", report.dump(2));
+    printJson(report);
   return {};
 }
 
