@@ -3,6 +3,7 @@
 // folded into the expression that uses them, named ones become `const int name = ...`, so the text
 // keeps the names that the passes gave.
 #include "compiler/EmitCuda.h"
+#include "compiler/RegionExpression.h"
 #include "compiler/ScalarExpression.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
@@ -24,6 +25,7 @@ class Printer {
 public:
   explicit Printer(llvm::raw_ostream &os) : os(os) {}
   LogicalResult kernel(tile::KernelOp op, StringRef leafHeader);
+  void hook(tile::HookOp op);
 
 private:
   LogicalResult block(Block &body);
@@ -32,8 +34,9 @@ private:
   LogicalResult loop(scf::ForOp op);
   LogicalResult branch(scf::IfOp op);
   LogicalResult whileLoop(scf::WhileOp op);
-  LogicalResult hook(tile::HookOp op);
   LogicalResult scalar(Operation *op);
+  void place(Operation *op, const Expression &expression);
+  SmallVector<Expression> operandsOf(Operation *op);
   LogicalResult declareResults(ResultRange results);
   LogicalResult assign(ValueRange targets, Block &body);
   void constants(tile::KernelOp op);
@@ -141,7 +144,10 @@ LogicalResult Printer::operation(Operation *op) {
         line() << "if (" << use(ret.getCondition()) << ") return;\n";
         return success();
       })
-      .Case([&](tile::HookOp inner) { return hook(inner); })
+      .Case([&](tile::HookOp inner) {
+        hook(inner);
+        return success();
+      })
       .Case([&](scf::ForOp inner) { return loop(inner); })
       .Case([&](scf::IfOp inner) { return branch(inner); })
       .Case([&](scf::WhileOp inner) { return whileLoop(inner); })
@@ -300,7 +306,7 @@ LogicalResult Printer::branch(scf::IfOp op) {
   return success();
 }
 
-LogicalResult Printer::hook(tile::HookOp op) {
+void Printer::hook(tile::HookOp op) {
   std::string name = define(op.getFunction(), "hook");
   Block &body = op.getBody().front();
   std::string parameters;
@@ -313,34 +319,37 @@ LogicalResult Printer::hook(tile::HookOp op) {
   line() << "const auto " << name << " = [](" << parameters << ") {\n";
   ++depth;
   for (Operation &inner : body.without_terminator())
-    if (failed(scalar(&inner)))
-      return failure();
+    place(&inner, regionExpression(&inner, operandsOf(&inner)));
   line() << "return " << use(body.getTerminator()->getOperand(0)) << ";\n";
   leaveScope(outer);
   --depth;
   line() << "};\n";
+}
+
+SmallVector<Expression> Printer::operandsOf(Operation *op) {
+  return llvm::map_to_vector(op->getOperands(), [&](Value operand) { return text(operand); });
+}
+
+LogicalResult Printer::scalar(Operation *op) {
+  std::optional<Expression> expression;
+  if (op->getNumResults() == 1)
+    expression = scalarExpression(op, operandsOf(op));
+  if (!expression)
+    return op->emitError("the CUDA printer has no rule for this op");
+  place(op, *expression);
   return success();
 }
 
 /// A pure scalar: folded into its user, or a named constant where it has a name or several users.
-LogicalResult Printer::scalar(Operation *op) {
-  if (op->getNumResults() != 1)
-    return op->emitError("the CUDA printer has no rule for this op");
-  SmallVector<Expression> operands;
-  for (Value operand : op->getOperands())
-    operands.push_back(text(operand));
-  std::optional<Expression> expression = scalarExpression(op, operands);
-  if (!expression)
-    return op->emitError("the CUDA printer has no rule for this op");
+void Printer::place(Operation *op, const Expression &expression) {
   Value result = op->getResult(0);
-  bool trivial = expression->precedence == Precedence::Primary && op->getNumOperands() <= 1;
+  bool trivial = expression.precedence == Precedence::Primary && op->getNumOperands() <= 1;
   if (nameHint(result).empty() && (trivial || result.hasOneUse() || result.use_empty())) {
-    expressions[result] = *expression;
-    return success();
+    expressions[result] = expression;
+    return;
   }
   line() << "const " << cppType(result.getType()) << " " << define(result, "x") << " = "
-         << expression->text << ";\n";
-  return success();
+         << expression.text << ";\n";
 }
 
 } // namespace
@@ -350,6 +359,13 @@ FailureOr<std::string> emitCuda(tile::KernelOp kernel, StringRef leafHeader) {
   llvm::raw_string_ostream stream(text);
   if (failed(Printer(stream).kernel(kernel, leafHeader)))
     return failure();
+  return text;
+}
+
+std::string emitHook(tile::HookOp op) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  Printer(stream).hook(op);
   return text;
 }
 

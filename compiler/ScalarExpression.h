@@ -1,6 +1,6 @@
-// C++ text of pure scalar ops (arith, math, tile.field): the part of the CUDA printer that knows
-// operators. Expressions carry their precedence, so that the text has the parentheses a person
-// would write and no more.
+// C++ text of the kernels' own pure scalar ops (arith, tile.field): the part of the CUDA printer
+// that knows operators. Expressions carry their precedence, so that the text has the parentheses a
+// person would write and no more.
 #pragma once
 #include "dialect/Tile.h"
 #include <optional>
@@ -34,6 +34,12 @@ struct Expression {
 /// C++ spelling of a scalar or object type; objects that the text names with `auto` give "auto".
 std::string cppType(mlir::Type type);
 std::string floatLiteral(double value);
+/// Text of a constant: a literal of its type.
+Expression constantExpression(mlir::arith::ConstantOp op);
+/// a `symbol` b.
+Expression binaryExpression(llvm::ArrayRef<Expression> operands, llvm::StringRef symbol);
+/// a ? b : c.
+Expression choiceExpression(llvm::ArrayRef<Expression> operands);
 /// Text of `op` over its operands' expressions, or nothing if the op is not a known scalar op.
 std::optional<Expression> scalarExpression(mlir::Operation *op,
                                            llvm::ArrayRef<Expression> operands);

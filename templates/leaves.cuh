@@ -5,6 +5,7 @@
 #include "winnow/attention.cuh"
 #include "winnow/block_keys.cuh"
 #include "winnow/pipeline.cuh"
+#include "winnow/region.cuh"
 #include "winnow/rescore.cuh"
 #include "winnow/score_row.cuh"
 #include "winnow/scoring.cuh"

@@ -33,13 +33,18 @@ using namespace mlir;
 namespace winnow::cpu {
 namespace {
 
-/// math.exp and its like on vectors as polynomials; LLVM would call expf element by element.
+/// math.exp and math.tanh on vectors as polynomials, since they stand in inner loops, and LLVM
+/// calls expf element by element; math.erf, since LLVM has none. Others stay with the C library:
+/// MLIR's polynomials for them leave out subnormal or large arguments.
 struct ApproximateMath : PassWrapper<ApproximateMath, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ApproximateMath)
   StringRef getArgument() const override { return "winnow-cpu-approximate-math"; }
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    populateMathPolynomialApproximationPatterns(patterns);
+    populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) {
+      return name == math::ExpOp::getOperationName() || name == math::TanhOp::getOperationName() ||
+             name == math::ErfOp::getOperationName();
+    });
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

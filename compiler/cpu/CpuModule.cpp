@@ -3,11 +3,11 @@
 // a large finite negative number, so that no infinity meets another; the running maximum starts
 // higher (see CpuAttend.cpp).
 #include "compiler/cpu/CpuModule.h"
+#include "compiler/cpu/CpuRegion.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/IRMapping.h"
 #include "mlir/Parser/Parser.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -15,8 +15,6 @@ using namespace mlir;
 
 namespace winnow::cpu {
 namespace {
-
-constexpr int kLanes = 16;
 
 /// Replaces $NAME$ in a text.
 std::string fill(StringRef text, ArrayRef<std::pair<StringRef, std::string>> values) {
@@ -213,38 +211,6 @@ func.func @scores(%s: memref<64x64xf32>, %lse: memref<64xf32>, %limit: memref<64
   return
 })";
 
-/// A method's elementwise region over vectors: the same ops, element by element.
-void addHook(ModuleOp module, StringRef name, Region *region) {
-  OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-  auto vectorOf = [](Type type) { return VectorType::get({kLanes}, type); };
-  Type f32 = vectorOf(b.getF32Type()), i32 = vectorOf(b.getI32Type());
-  auto function =
-      func::FuncOp::create(b, b.getUnknownLoc(), name, b.getFunctionType({f32, i32, i32}, {f32}));
-  function.setPrivate();
-  Block *body = function.addEntryBlock();
-  b.setInsertionPointToEnd(body);
-  if (!region) {
-    func::ReturnOp::create(b, b.getUnknownLoc(), body->getArgument(0));
-    return;
-  }
-  IRMapping mapping;
-  mapping.map(region->getArguments(), body->getArguments());
-  for (Operation &op : region->front().without_terminator()) {
-    if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
-      auto type = vectorOf(constant.getType());
-      auto splat = arith::ConstantOp::create(b, op.getLoc(),
-                                             DenseElementsAttr::get(type, constant.getValue()));
-      mapping.map(constant.getResult(), splat.getResult());
-      continue;
-    }
-    Operation *copy = b.clone(op, mapping);
-    for (OpResult result : copy->getResults())
-      result.setType(vectorOf(result.getType()));
-  }
-  func::ReturnOp::create(b, b.getUnknownLoc(),
-                         mapping.lookup(region->front().getTerminator()->getOperand(0)));
-}
-
 } // namespace
 
 OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan &plan) {
@@ -277,8 +243,8 @@ OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan 
   }
   // The functions call the hooks, so the hooks' declarations stand in the same text's module.
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
-  addHook(*module, "logit_hook", plan.logitHook);
-  addHook(*module, "score_hook", plan.scoreHook);
+  addRegionFunction(*module, "logit_hook", plan.logitHook);
+  addRegionFunction(*module, "score_hook", plan.scoreHook);
   ParserConfig config(&context, /*verifyAfterParse=*/false);
   Block parsed;
   if (failed(parseSourceString(text, &parsed, config)))

@@ -2,6 +2,7 @@
 // together.
 #include "compiler/select/MethodPlan.h"
 #include "compiler/select/SelectPasses.h"
+#include "dialect/RegionCheck.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -38,6 +39,7 @@ public:
 private:
   Status readSelection(select::TopKOp topK);
   Status checkSelection();
+  Status checkRegions();
   Status refuse(Operation *op, ErrorKind kind, const std::string &why) {
     return fail(kind, place(op) + ": " + why);
   }
@@ -146,6 +148,15 @@ Status Planner::checkSelection() {
   return {};
 }
 
+/// What the regions hold must mean the same on every back end.
+Status Planner::checkRegions() {
+  for (Region *region : {plan.scoreHook, plan.logitHook})
+    if (region)
+      if (std::optional<RegionFault> fault = findRegionFault(*region))
+        return refuse(fault->op, ErrorKind::Unsupported, fault->why);
+  return {};
+}
+
 Result<MethodPlan> Planner::run() {
   DictionaryAttr spec = method.getSpecAttr();
   auto entry = [&](const char *name) { return number(spec.get(name)); };
@@ -169,6 +180,8 @@ Result<MethodPlan> Planner::run() {
   if (attend.getIds())
     if (Status s = readSelection(cast<select::TopKOp>(origin(attend.getIds()))); !s)
       return tl::unexpected<Error>(s.error());
+  if (Status s = checkRegions(); !s)
+    return tl::unexpected<Error>(s.error());
   return plan;
 }
 

@@ -97,11 +97,13 @@ Value TileBuilder::hook(StringRef name, Region &region) {
   return op;
 }
 
-/// The constant that `op` multiplies `value` by, if it is positive; 0 if `op` does something else.
+/// The constant that `op` multiplies `value` by, if it is a positive number that a factor can be
+/// taken from; 0 if `op` does something else.
 static double factorOn(Operation *op, Value value) {
   auto constantOf = [](Value operand) {
     auto constant = operand.getDefiningOp<arith::ConstantOp>();
-    return constant ? std::max(0.0, cast<FloatAttr>(constant.getValue()).getValueAsDouble()) : 0.0;
+    double factor = constant ? cast<FloatAttr>(constant.getValue()).getValueAsDouble() : 0;
+    return factor > 1e-30 && factor < 1e30 ? factor : 0; // a product with the scale stays in range
   };
   if (auto product = dyn_cast_or_null<arith::MulFOp>(op))
     return constantOf(product.getLhs() == value ? product.getRhs() : product.getLhs());

@@ -6,7 +6,7 @@ select.method @relu_select doc "sum over heads of ReLU scores, max-pooled to blo
   %s   = select.score %q, %k1 visible none rewrite {
   ^bb0(%score: f32, %query: i32, %row: i32):
     %zero = arith.constant 0.0 : f32
-    %relu = arith.maximumf %score, %zero : f32
+    %relu = arith.maxnumf %score, %zero : f32
     select.yield %relu : f32
   }
   %h   = select.combine_heads sum %s

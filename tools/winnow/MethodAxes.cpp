@@ -1,184 +1,14 @@
 // Walks a method's select ops and fills in the axes of the reference; elementwise regions become
-// functions on doubles.
+// functions on doubles (RegionCode.h).
 #include "tools/winnow/MethodAxes.h"
 #include "dialect/MethodText.h"
-#include <cmath>
+#include "tools/winnow/RegionCode.h"
 #include <fmt/format.h>
 
 namespace winnow {
 namespace {
 
 using namespace mlir;
-
-/// An elementwise region as straight-line code over doubles, independent of the MLIR context it
-/// came from.
-class ScalarCode {
-public:
-  /// Error: the name of an op that is not known here.
-  static Result<ScalarCode> of(Region &region) {
-    ScalarCode code;
-    llvm::DenseMap<Value, size_t> slots;
-    for (BlockArgument argument : region.front().getArguments())
-      slots[argument] = slots.size();
-    code.inputs = slots.size();
-    for (Operation &op : region.front()) {
-      if (op.hasTrait<OpTrait::IsTerminator>()) {
-        code.result = slots.lookup(op.getOperand(0));
-        break;
-      }
-      std::vector<size_t> operands;
-      for (Value operand : op.getOperands())
-        operands.push_back(slots.lookup(operand));
-      Function function = functionOf(op);
-      if (!function)
-        return fail(ErrorKind::Unsupported,
-                    fmt::format("the reference does not know {} in an elementwise region",
-                                op.getName().getStringRef().str()));
-      code.steps.push_back({std::move(function), std::move(operands)});
-      slots[op.getResult(0)] = code.inputs + code.steps.size() - 1;
-    }
-    return code;
-  }
-
-  double operator()(double value, int position, int row) const {
-    std::vector<double> values = {value, static_cast<double>(position), static_cast<double>(row)};
-    values.resize(inputs);
-    for (const Step &step : steps) {
-      double x[3] = {0, 0, 0};
-      for (size_t i = 0; i < step.operands.size() && i < 3; ++i)
-        x[i] = values[step.operands[i]];
-      values.push_back(step.function(x));
-    }
-    return values[result];
-  }
-
-private:
-  using Function = std::function<double(const double *)>;
-  struct Step {
-    Function function;
-    std::vector<size_t> operands;
-  };
-
-  static Function functionOf(Operation &op) {
-    if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
-      double value = 0;
-      if (auto number = dyn_cast<FloatAttr>(constant.getValue()))
-        value = number.getValueAsDouble();
-      else if (auto number = dyn_cast<IntegerAttr>(constant.getValue()))
-        value = static_cast<double>(number.getInt());
-      return [value](const double *) { return value; };
-    }
-    if (auto compare = dyn_cast<arith::CmpFOp>(op))
-      return comparison(static_cast<int>(compare.getPredicate()), /*isFloat=*/true);
-    if (auto compare = dyn_cast<arith::CmpIOp>(op))
-      return comparison(static_cast<int>(compare.getPredicate()), /*isFloat=*/false);
-    return llvm::StringSwitch<Function>(op.getName().getStringRef())
-        .Cases({"arith.addf", "arith.addi"}, [](const double *x) { return x[0] + x[1]; })
-        .Cases({"arith.subf", "arith.subi"}, [](const double *x) { return x[0] - x[1]; })
-        .Cases({"arith.mulf", "arith.muli"}, [](const double *x) { return x[0] * x[1]; })
-        .Case("arith.divf", [](const double *x) { return x[0] / x[1]; })
-        .Cases({"arith.divsi", "arith.divui"},
-               [](const double *x) { return std::trunc(x[0] / x[1]); })
-        .Case("arith.negf", [](const double *x) { return -x[0]; })
-        .Cases({"arith.maximumf", "arith.maxnumf", "arith.maxsi"},
-               [](const double *x) { return std::fmax(x[0], x[1]); })
-        .Cases({"arith.minimumf", "arith.minnumf", "arith.minsi"},
-               [](const double *x) { return std::fmin(x[0], x[1]); })
-        .Case("arith.select", [](const double *x) { return x[0] != 0 ? x[1] : x[2]; })
-        .Cases({"arith.sitofp", "arith.uitofp", "arith.extf", "arith.truncf"},
-               [](const double *x) { return x[0]; })
-        .Case("math.fma", [](const double *x) { return x[0] * x[1] + x[2]; })
-        .Case("math.absf", [](const double *x) { return std::fabs(x[0]); })
-        .Case("math.exp", [](const double *x) { return std::exp(x[0]); })
-        .Case("math.exp2", [](const double *x) { return std::exp2(x[0]); })
-        .Case("math.log", [](const double *x) { return std::log(x[0]); })
-        .Case("math.log2", [](const double *x) { return std::log2(x[0]); })
-        .Case("math.sqrt", [](const double *x) { return std::sqrt(x[0]); })
-        .Case("math.rsqrt", [](const double *x) { return 1 / std::sqrt(x[0]); })
-        .Case("math.tanh", [](const double *x) { return std::tanh(x[0]); })
-        .Case("math.powf", [](const double *x) { return std::pow(x[0], x[1]); })
-        .Default(Function());
-  }
-
-  /// Predicates by MLIR's numbering; the ordered and unordered forms agree on numbers that are not
-  /// NaN.
-  static Function comparison(int predicate, bool isFloat) {
-    enum { Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual } kind;
-    if (isFloat) {
-      switch (static_cast<arith::CmpFPredicate>(predicate)) {
-      case arith::CmpFPredicate::OEQ:
-      case arith::CmpFPredicate::UEQ:
-        kind = Equal;
-        break;
-      case arith::CmpFPredicate::ONE:
-      case arith::CmpFPredicate::UNE:
-        kind = NotEqual;
-        break;
-      case arith::CmpFPredicate::OLT:
-      case arith::CmpFPredicate::ULT:
-        kind = Less;
-        break;
-      case arith::CmpFPredicate::OLE:
-      case arith::CmpFPredicate::ULE:
-        kind = LessEqual;
-        break;
-      case arith::CmpFPredicate::OGT:
-      case arith::CmpFPredicate::UGT:
-        kind = Greater;
-        break;
-      case arith::CmpFPredicate::OGE:
-      case arith::CmpFPredicate::UGE:
-        kind = GreaterEqual;
-        break;
-      default:
-        return {};
-      }
-    } else {
-      switch (static_cast<arith::CmpIPredicate>(predicate)) {
-      case arith::CmpIPredicate::eq:
-        kind = Equal;
-        break;
-      case arith::CmpIPredicate::ne:
-        kind = NotEqual;
-        break;
-      case arith::CmpIPredicate::slt:
-        kind = Less;
-        break;
-      case arith::CmpIPredicate::sle:
-        kind = LessEqual;
-        break;
-      case arith::CmpIPredicate::sgt:
-        kind = Greater;
-        break;
-      case arith::CmpIPredicate::sge:
-        kind = GreaterEqual;
-        break;
-      default:
-        return {};
-      }
-    }
-    return [kind](const double *x) -> double {
-      switch (kind) {
-      case Equal:
-        return x[0] == x[1];
-      case NotEqual:
-        return x[0] != x[1];
-      case Less:
-        return x[0] < x[1];
-      case LessEqual:
-        return x[0] <= x[1];
-      case Greater:
-        return x[0] > x[1];
-      case GreaterEqual:
-        return x[0] >= x[1];
-      }
-      return 0;
-    };
-  }
-
-  size_t inputs = 0, result = 0;
-  std::vector<Step> steps;
-};
 
 /// Reads one method, op by op.
 class AxesReader {
@@ -271,7 +101,7 @@ private:
   static Status readRewrite(Region &region, reference::Map &map) {
     if (region.empty())
       return {};
-    Result<ScalarCode> code = ScalarCode::of(region);
+    Result<RegionCode> code = RegionCode::of(region);
     if (!code)
       return tl::unexpected(code.error());
     map = *code;

@@ -1,5 +1,6 @@
-// `winnow methods`: the built-in methods, or the text of one of them.
+// `winnow methods`: the built-in methods, the text of one of them, or what a region may hold.
 #include "compiler/Compile.h"
+#include "dialect/RegionOps.h"
 #include "runtime/Printable.h"
 #include "tools/winnow/Json.h"
 #include "tools/winnow/Session.h"
@@ -14,7 +15,19 @@ void addMethodsCommand(CLI::App &app, Session &session) {
   command->footer(kMethodsHelp);
   auto name = std::make_shared<std::string>();
   command->add_option("NAME", *name, "Print the text of this method");
-  setBody(*command, session, [&session, name]() -> Status {
+  auto ops = std::make_shared<bool>(false);
+  command->add_flag("--ops", *ops, "List the ops of a 'rewrite' region");
+  setBody(*command, session, [&session, name, ops]() -> Status {
+    if (*ops) {
+      nlohmann::json list = nlohmann::json::array();
+      for (const RegionOp &op : regionOps())
+        list.push_back({{"name", op.name},
+                        {"types", signaturesOf(op)},
+                        {"meaning", op.meaning},
+                        {"cuda", op.cuda}});
+      fmt::print("{}", session.json ? list.dump(2) + "\n" : regionOpsText());
+      return {};
+    }
     if (!name->empty()) {
       Result<MethodInfo> method = loadMethod(*name);
       if (!method)

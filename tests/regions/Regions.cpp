@@ -1,0 +1,237 @@
+// See Regions.h.
+#include "tests/regions/Regions.h"
+#include "compiler/EmbeddedFiles.h"
+#include "compiler/EmitCuda.h"
+#include "compiler/cpu/CpuCode.h"
+#include "compiler/cpu/CpuRegion.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Parser/Parser.h"
+#include "tests/regions/RandomRegion.h"
+#include "llvm/ADT/StringExtras.h"
+#include <dlfcn.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <gtest/gtest.h>
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+DialectRegistry registry() {
+  DialectRegistry dialects;
+  cpu::registerCpuDialects(dialects);
+  dialects.insert<select::SelectDialect, tile::TileDialect>();
+  return dialects;
+}
+
+constexpr int kLanes = cpu::kLanes;
+
+/// A public function around each region's: bare pointers to 16 of each.
+std::string probes(size_t count) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i)
+    text += fmt::format(R"(
+func.func private @region{0}(vector<16xf32>, vector<16xi32>, vector<16xi32>) -> vector<16xf32>
+func.func @probe{0}(%v: memref<16xf32>, %q: memref<16xi32>, %k: memref<16xi32>, %o: memref<16xf32>) {{
+  %c0 = arith.constant 0 : index
+  %value = vector.load %v[%c0] : memref<16xf32>, vector<16xf32>
+  %query = vector.load %q[%c0] : memref<16xi32>, vector<16xi32>
+  %key = vector.load %k[%c0] : memref<16xi32>, vector<16xi32>
+  %x = func.call @region{0}(%value, %query, %key) : (vector<16xf32>, vector<16xi32>, vector<16xi32>) -> vector<16xf32>
+  vector.store %x, %o[%c0] : memref<16xf32>, vector<16xf32>
+  return
+}})",
+                        i);
+  return text;
+}
+
+/// The device's functions on a host; what winnow/types.cuh has of them.
+constexpr const char *kHostTypes = R"(#pragma once
+#define __device__
+#define __forceinline__ inline
+extern "C" {
+float expf(float); float exp2f(float); float logf(float); float log2f(float); float tanhf(float);
+float sqrtf(float); float powf(float, float); float erff(float); float sinf(float); float cosf(float);
+float floorf(float); float ceilf(float); float truncf(float); float rintf(float); float fmaf(float, float, float);
+float fabsf(float);
+}
+constexpr float kInfinity = __builtin_inff();
+struct bf16 {};
+struct fp16 {};
+struct float2 { float x, y; };
+inline float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
+inline float __expf(float x) { return expf(x); }
+inline float exp2_fast(float x) { return exp2f(x); }
+inline float __logf(float x) { return logf(x); }
+inline float __log2f(float x) { return log2f(x); }
+inline float tanh_fast(float x) { return tanhf(x); }
+inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline int max(int a, int b) { return a > b ? a : b; }
+inline int min(int a, int b) { return a < b ? a : b; }
+// PTX max.f32 and min.f32: a NaN gives way, and -0 is below 0.
+inline float fmaxf(float a, float b) {
+  return a != a ? b : b != b ? a : a > b || (a == b && __builtin_signbit(b)) ? a : b;
+}
+inline float fminf(float a, float b) {
+  return a != a ? b : b != b ? a : a < b || (a == b && __builtin_signbit(a)) ? a : b;
+}
+// PTX cvt.rzi.{s32,u32}.f32.
+inline int __float2int_rz(float x) {
+  return x != x ? 0 : x >= 0x1p31f ? 0x7fffffff : x < -0x1p31f ? -0x7fffffff - 1 : int(x);
+}
+inline unsigned __float2uint_rz(float x) {
+  return x != x || x <= 0 ? 0u : x >= 0x1p32f ? 0xffffffffu : unsigned(x);
+}
+template <class T> unsigned pack(float low, float);
+template <> inline unsigned pack<fp16>(float low, float) {
+  return __builtin_bit_cast(unsigned short, _Float16(low));
+}
+template <> inline unsigned pack<bf16>(float low, float) {
+  unsigned bits = __builtin_bit_cast(unsigned, low);
+  return low != low ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+template <class T> float2 unpack(unsigned word);
+template <> inline float2 unpack<fp16>(unsigned word) {
+  return {float(__builtin_bit_cast(_Float16, (unsigned short)word)), 0};
+}
+template <> inline float2 unpack<bf16>(unsigned word) {
+  return {__builtin_bit_cast(float, word << 16), 0};
+}
+)";
+
+void write(const std::filesystem::path &path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+} // namespace
+
+Regions::Regions() : context(registry(), MLIRContext::Threading::DISABLED) {
+  context.loadAllAvailableDialects();
+}
+
+void Regions::add(const std::string &region) {
+  std::string complaint;
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+    complaint += diagnostic.str();
+    return success();
+  });
+  auto module = parseSourceString<ModuleOp>(methodWith(region), ParserConfig(&context));
+  ASSERT_TRUE(module) << complaint << "\n" << region;
+  module->walk([&](select::AttendOp attend) { regions.push_back(&attend.getRewrite()); });
+  modules.push_back(std::move(module));
+  texts.push_back(region);
+}
+
+std::vector<std::vector<float>> Regions::reference(const std::vector<RegionInput> &inputs) {
+  std::vector<std::vector<float>> results;
+  for (size_t i = 0; i < regions.size(); ++i) {
+    results.emplace_back();
+    Result<RegionCode> code = RegionCode::of(*regions[i]);
+    EXPECT_TRUE(code) << code.error().message << "\n" << texts[i];
+    for (const RegionInput &input : inputs)
+      results.back().push_back(
+          code ? static_cast<float>((*code)(input.value, input.query, input.key)) : 0);
+  }
+  return results;
+}
+
+std::vector<std::vector<float>> Regions::cpu(const std::vector<RegionInput> &inputs) {
+  OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
+  for (size_t i = 0; i < regions.size(); ++i)
+    cpu::addRegionFunction(*module, "region" + std::to_string(i), regions[i]);
+  Block parsed;
+  ParserConfig config(&context, /*verifyAfterParse=*/false);
+  std::string text = probes(regions.size());
+  // The declarations are there for the parser only.
+  EXPECT_TRUE(succeeded(parseSourceString(text, &parsed, config)));
+  for (auto function : llvm::make_early_inc_range(parsed.getOps<func::FuncOp>()))
+    if (function.isExternal())
+      function.erase();
+  module->getBody()->getOperations().splice(module->getBody()->end(), parsed.getOperations());
+  auto code = cpu::CpuCode::create(*module);
+  EXPECT_TRUE(code) << (code ? "" : code.error().message);
+  std::vector<std::vector<float>> results(regions.size());
+  for (size_t i = 0; code && i < regions.size(); ++i) {
+    using Probe = void (*)(const float *, const int32_t *, const int32_t *, float *);
+    auto probe = reinterpret_cast<Probe>((*code)->find("probe" + std::to_string(i)));
+    EXPECT_NE(probe, nullptr);
+    for (size_t first = 0; probe && first < inputs.size(); first += kLanes) {
+      alignas(64) float value[kLanes], out[kLanes];
+      alignas(64) int32_t query[kLanes], key[kLanes];
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const RegionInput &input = inputs[std::min(first + lane, inputs.size() - 1)];
+        value[lane] = input.value, query[lane] = input.query, key[lane] = input.key;
+      }
+      probe(value, query, key, out);
+      for (int lane = 0; lane < kLanes && first + lane < inputs.size(); ++lane)
+        results[i].push_back(out[lane]);
+    }
+  }
+  return results;
+}
+
+std::string Regions::hooks() {
+  std::string text;
+  OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
+  OpBuilder b = OpBuilder::atBlockEnd(module->getBody());
+  for (size_t i = 0; i < regions.size(); ++i) {
+    Location loc = NameLoc::get(b.getStringAttr("hook" + std::to_string(i)));
+    auto hook =
+        tile::HookOp::create(b, loc, tile::ObjectType::get(&context, "auto", b.getArrayAttr({})));
+    IRMapping mapping;
+    regions[i]->cloneInto(&hook.getBody(), mapping);
+    text += emitHook(hook);
+  }
+  return text;
+}
+
+std::vector<std::vector<float>> Regions::printed(const std::vector<RegionInput> &inputs) {
+  namespace fs = std::filesystem;
+  std::string pattern = fs::temp_directory_path() / "winnow-regions-XXXXXX";
+  const fs::path folder = mkdtemp(pattern.data());
+  fs::create_directory(folder / "winnow");
+  write(folder / "winnow/types.cuh", kHostTypes);
+  for (const EmbeddedFile &file : embeddedDeviceHeaders())
+    if (std::string_view(file.name) == "region.cuh")
+      write(folder / "winnow/region.cuh", file.text);
+  std::string source =
+      "#include \"winnow/region.cuh\"\n" + hooks() +
+      "using Hook = float (*)(float, int, int);\n"
+      "extern \"C\" __attribute__((visibility(\"default\"))) Hook const hooks[] = {";
+  for (size_t i = 0; i < regions.size(); ++i)
+    source += fmt::format("{}hook{}", i ? ", " : "", i);
+  write(folder / "regions.cpp", source + "};\n");
+  std::string command =
+      fmt::format("{} -std=c++20 -O1 -fno-builtin -ffp-contract=off -fPIC -shared -w "
+                  "-I{} {}/regions.cpp -o {}/regions.so -lm",
+                  WINNOW_HOST_COMPILER, folder.string(), folder.string(), folder.string());
+  std::vector<std::vector<float>> results(regions.size());
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  void *library = dlopen((folder / "regions.so").c_str(), RTLD_NOW);
+  EXPECT_NE(library, nullptr);
+  using Hook = float (*)(float, int, int);
+  auto *table = library ? static_cast<Hook *>(dlsym(library, "hooks")) : nullptr;
+  EXPECT_NE(table, nullptr);
+  for (size_t i = 0; table && i < regions.size(); ++i)
+    for (const RegionInput &input : inputs)
+      results[i].push_back(table[i](input.value, input.query, input.key));
+  if (library)
+    dlclose(library);
+  fs::remove_all(folder);
+  return results;
+}
+
+std::string Regions::kernel() {
+  std::string text = "#include \"winnow/sm80.cuh\"\n"
+                     "extern \"C\" __global__ void regions(const float *value, float *out) {\n"
+                     "const float x = value[threadIdx.x];\nconst int i = threadIdx.x;\n" +
+                     hooks();
+  for (size_t i = 0; i < regions.size(); ++i)
+    text += fmt::format("out[{0} * blockDim.x + i] = hook{0}(x, i, int(x));\n", i);
+  return text + "}\n";
+}
+
+} // namespace winnow

@@ -1,0 +1,75 @@
+select.method @m doc "a region" params() (%q, %k, %v) {
+  %o = select.attend %q, %k, %v rewrite {
+  ^bb0(%value: f32, %query: i32, %key: i32):
+    %c0 = arith.constant -4.75 : f32
+    %c1 = arith.constant 1 : i32
+    %c2 = arith.constant 2.75 : f32
+    %c3 = arith.constant 31 : i32
+    %c4 = arith.constant 7.50 : f32
+    %c5 = arith.constant 32 : i32
+    %x6 = math.exp2 %c2 : f32
+    %x7 = math.absf %c4 : f32
+    %x8 = math.erf %c4 : f32
+    %x9 = arith.maximumf %c4, %x8 : f32
+    %x10 = arith.remsi %c5, %c3 : i32
+    %x11 = arith.cmpi ne, %c5, %x10 : i32
+    %x12 = arith.minimumf %c4, %c4 : f32
+    %x13 = arith.shrsi %c3, %c3 : i32
+    %x14 = arith.minui %x10, %c1 : i32
+    %x15 = math.log2 %c4 : f32
+    %x16 = arith.cmpf one, %x12, %c4 : f32
+    %x17 = arith.sitofp %c5 : i32 to f32
+    %x18 = arith.cmpi ugt, %x13, %c1 : i32
+    %x19 = arith.cmpi eq, %c3, %x10 : i32
+    %x20 = arith.cmpi ule, %x14, %x14 : i32
+    %x21 = arith.remsi %c5, %x14 : i32
+    %x22 = arith.muli %x21, %c3 : i32
+    %x23 = arith.shrui %x22, %key : i32
+    %x24 = arith.minnumf %x12, %x9 : f32
+    %x25 = math.floor %x17 : f32
+    %x26 = arith.trunci %x23 : i32 to i1
+    %x27 = arith.cmpi eq, %x23, %c3 : i32
+    %x28 = arith.sitofp %x10 : i32 to f32
+    %x29 = arith.minsi %c1, %x13 : i32
+    %x30 = arith.cmpi sle, %x13, %x21 : i32
+    %x31 = arith.cmpi ult, %x21, %c3 : i32
+    %x32 = arith.minsi %x22, %x29 : i32
+    %x33 = arith.muli %x23, %c3 : i32
+    %c34 = arith.constant 2147483647 : i32
+    %x35 = arith.xori %c34, %query : i32
+    %x36 = arith.fptosi %x7 : f32 to i32
+    %x37 = arith.xori %x35, %x36 : i32
+    %x38 = arith.extui %x11 : i1 to i32
+    %x39 = arith.xori %x37, %x38 : i32
+    %x40 = arith.extui %x16 : i1 to i32
+    %x41 = arith.xori %x39, %x40 : i32
+    %x42 = arith.extui %x18 : i1 to i32
+    %x43 = arith.xori %x41, %x42 : i32
+    %x44 = arith.extui %x19 : i1 to i32
+    %x45 = arith.xori %x43, %x44 : i32
+    %x46 = arith.extui %x20 : i1 to i32
+    %x47 = arith.xori %x45, %x46 : i32
+    %x48 = arith.fptosi %x25 : f32 to i32
+    %x49 = arith.xori %x47, %x48 : i32
+    %x50 = arith.extui %x26 : i1 to i32
+    %x51 = arith.xori %x49, %x50 : i32
+    %x52 = arith.extui %x27 : i1 to i32
+    %x53 = arith.xori %x51, %x52 : i32
+    %x54 = arith.fptosi %x28 : f32 to i32
+    %x55 = arith.xori %x53, %x54 : i32
+    %x56 = arith.extui %x30 : i1 to i32
+    %x57 = arith.xori %x55, %x56 : i32
+    %x58 = arith.extui %x31 : i1 to i32
+    %x59 = arith.xori %x57, %x58 : i32
+    %x60 = arith.xori %x59, %x32 : i32
+    %x61 = arith.xori %x60, %x33 : i32
+    %modulus = arith.constant 9 : i32
+    %x62 = arith.remsi %x61, %modulus : i32
+    %x63 = arith.sitofp %x62 : i32 to f32
+    %quarter = arith.constant 0.25 : f32
+    %bias = arith.mulf %x63, %quarter : f32
+    %sum = arith.addf %value, %bias : f32
+    select.yield %sum : f32
+  }
+  select.return %o
+}

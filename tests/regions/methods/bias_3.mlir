@@ -1,0 +1,76 @@
+select.method @m doc "a region" params() (%q, %k, %v) {
+  %o = select.attend %q, %k, %v rewrite {
+  ^bb0(%value: f32, %query: i32, %key: i32):
+    %c0 = arith.constant 3.75 : f32
+    %c1 = arith.constant 33 : i32
+    %c2 = arith.constant -5.75 : f32
+    %c3 = arith.constant -5 : i32
+    %c4 = arith.constant -2.00 : f32
+    %c5 = arith.constant 2147483647 : i32
+    %x6 = arith.remui %c3, %c1 : i32
+    %x7 = arith.cmpf ult, %c4, %c2 : f32
+    %x8 = arith.cmpf ult, %c4, %c4 : f32
+    %x9 = math.ceil %c2 : f32
+    %x10 = arith.sitofp %c5 : i32 to f32
+    %x11 = arith.cmpi sge, %key, %c3 : i32
+    %x12 = arith.divf %c2, %x9 : f32
+    %x13 = arith.cmpf uno, %x12, %x9 : f32
+    %x14 = math.ceil %x10 : f32
+    %x15 = arith.maxnumf %x10, %c2 : f32
+    %x16 = arith.cmpi eq, %key, %c1 : i32
+    %x17 = arith.cmpi eq, %x6, %x6 : i32
+    %x18 = math.log %c4 : f32
+    %x19 = arith.cmpi slt, %x6, %c3 : i32
+    %x20 = math.log %c4 : f32
+    %x21 = arith.muli %c3, %key : i32
+    %x22 = arith.extui %x19 : i1 to i32
+    %x23 = arith.trunci %c3 : i32 to i1
+    %x24 = arith.cmpi ult, %x6, %query : i32
+    %x25 = arith.shrsi %x22, %x22 : i32
+    %x26 = arith.select %x23, %c3, %x21 : i32
+    %x27 = arith.minimumf %x9, %x10 : f32
+    %x28 = arith.fptosi %x14 : f32 to i32
+    %x29 = arith.divui %x26, %x22 : i32
+    %x30 = math.sqrt %c4 : f32
+    %x31 = math.floor %x14 : f32
+    %x32 = arith.minnumf %x12, %x15 : f32
+    %x33 = arith.cmpf oeq, %x31, %x31 : f32
+    %x34 = arith.truncf %x27 : f32 to bf16
+    %x35 = arith.cmpi ult, %x28, %x29 : i32
+    %c36 = arith.constant 7 : i32
+    %x37 = arith.extui %x7 : i1 to i32
+    %x38 = arith.xori %c36, %x37 : i32
+    %x39 = arith.extui %x8 : i1 to i32
+    %x40 = arith.xori %x38, %x39 : i32
+    %x41 = arith.extui %x11 : i1 to i32
+    %x42 = arith.xori %x40, %x41 : i32
+    %x43 = arith.extui %x13 : i1 to i32
+    %x44 = arith.xori %x42, %x43 : i32
+    %x45 = arith.extui %x16 : i1 to i32
+    %x46 = arith.xori %x44, %x45 : i32
+    %x47 = arith.extui %x17 : i1 to i32
+    %x48 = arith.xori %x46, %x47 : i32
+    %x49 = arith.extui %x24 : i1 to i32
+    %x50 = arith.xori %x48, %x49 : i32
+    %x51 = arith.xori %x50, %x25 : i32
+    %x52 = arith.fptosi %x30 : f32 to i32
+    %x53 = arith.xori %x51, %x52 : i32
+    %x54 = arith.fptosi %x32 : f32 to i32
+    %x55 = arith.xori %x53, %x54 : i32
+    %x56 = arith.extui %x33 : i1 to i32
+    %x57 = arith.xori %x55, %x56 : i32
+    %x58 = arith.extf %x34 : bf16 to f32
+    %x59 = arith.fptosi %x58 : f32 to i32
+    %x60 = arith.xori %x57, %x59 : i32
+    %x61 = arith.extui %x35 : i1 to i32
+    %x62 = arith.xori %x60, %x61 : i32
+    %modulus = arith.constant 9 : i32
+    %x63 = arith.remsi %x62, %modulus : i32
+    %x64 = arith.sitofp %x63 : i32 to f32
+    %quarter = arith.constant 0.25 : f32
+    %bias = arith.mulf %x64, %quarter : f32
+    %sum = arith.addf %value, %bias : f32
+    select.yield %sum : f32
+  }
+  select.return %o
+}

@@ -1,0 +1,74 @@
+select.method @m doc "a region" params() (%q, %k, %v) {
+  %o = select.attend %q, %k, %v rewrite {
+  ^bb0(%value: f32, %query: i32, %key: i32):
+    %c0 = arith.constant 2.00 : f32
+    %c1 = arith.constant 3 : i32
+    %c2 = arith.constant 5.50 : f32
+    %c3 = arith.constant 32 : i32
+    %c4 = arith.constant -1.25 : f32
+    %c5 = arith.constant -5 : i32
+    %x6 = arith.cmpi sle, %c3, %c5 : i32
+    %x7 = arith.cmpf uno, %c4, %c4 : f32
+    %x8 = arith.minimumf %c4, %c4 : f32
+    %x9 = math.absf %x8 : f32
+    %x10 = arith.cmpf ult, %x9, %x9 : f32
+    %x11 = arith.ori %x6, %x10 : i1
+    %x12 = arith.cmpf oeq, %c4, %c4 : f32
+    %x13 = arith.trunci %c5 : i32 to i1
+    %x14 = math.trunc %x9 : f32
+    %x15 = arith.minnumf %x9, %x8 : f32
+    %x16 = arith.cmpf ugt, %x15, %x8 : f32
+    %x17 = arith.cmpi ne, %c1, %c3 : i32
+    %x18 = arith.cmpf ole, %x15, %x8 : f32
+    %x19 = math.exp2 %x9 : f32
+    %x20 = arith.cmpi slt, %c5, %c3 : i32
+    %x21 = arith.cmpf ult, %x15, %x15 : f32
+    %x22 = math.log2 %x14 : f32
+    %x23 = arith.minsi %key, %c5 : i32
+    %x24 = arith.cmpi sle, %x23, %c1 : i32
+    %x25 = arith.fptosi %x8 : f32 to i32
+    %x26 = arith.maxui %c3, %key : i32
+    %x27 = arith.maxui %x26, %x26 : i32
+    %x28 = arith.subi %x25, %x27 : i32
+    %x29 = arith.muli %x25, %x28 : i32
+    %x30 = math.fma %c4, %x14, %x9 : f32
+    %x31 = arith.cmpf oge, %x30, %c4 : f32
+    %x32 = arith.cmpi sle, %x28, %c5 : i32
+    %x33 = arith.divui %c3, %x29 : i32
+    %c34 = arith.constant 31 : i32
+    %x35 = arith.xori %c34, %query : i32
+    %x36 = arith.extui %x7 : i1 to i32
+    %x37 = arith.xori %x35, %x36 : i32
+    %x38 = arith.extui %x11 : i1 to i32
+    %x39 = arith.xori %x37, %x38 : i32
+    %x40 = arith.extui %x12 : i1 to i32
+    %x41 = arith.xori %x39, %x40 : i32
+    %x42 = arith.extui %x13 : i1 to i32
+    %x43 = arith.xori %x41, %x42 : i32
+    %x44 = arith.extui %x16 : i1 to i32
+    %x45 = arith.xori %x43, %x44 : i32
+    %x46 = arith.extui %x17 : i1 to i32
+    %x47 = arith.xori %x45, %x46 : i32
+    %x48 = arith.extui %x18 : i1 to i32
+    %x49 = arith.xori %x47, %x48 : i32
+    %x50 = arith.extui %x20 : i1 to i32
+    %x51 = arith.xori %x49, %x50 : i32
+    %x52 = arith.extui %x21 : i1 to i32
+    %x53 = arith.xori %x51, %x52 : i32
+    %x54 = arith.extui %x24 : i1 to i32
+    %x55 = arith.xori %x53, %x54 : i32
+    %x56 = arith.extui %x31 : i1 to i32
+    %x57 = arith.xori %x55, %x56 : i32
+    %x58 = arith.extui %x32 : i1 to i32
+    %x59 = arith.xori %x57, %x58 : i32
+    %x60 = arith.xori %x59, %x33 : i32
+    %modulus = arith.constant 9 : i32
+    %x61 = arith.remsi %x60, %modulus : i32
+    %x62 = arith.sitofp %x61 : i32 to f32
+    %quarter = arith.constant 0.25 : f32
+    %bias = arith.mulf %x62, %quarter : f32
+    %sum = arith.addf %value, %bias : f32
+    select.yield %sum : f32
+  }
+  select.return %o
+}
