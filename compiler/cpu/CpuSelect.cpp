@@ -184,7 +184,7 @@ void poolBlocks(const CpuPlan &plan, const float *scores, int rows, std::vector<
       else
         pooled = Arithmetic::add(pooled, scores[row], plan.pool == Pooling::Sum ? 1 : shared);
     }
-    blocks[b] = pooled;
+    blocks[b] = std::isnan(pooled) ? kMinusInfinity : pooled; // not defined, but it has an order
   }
 }
 

@@ -189,7 +189,15 @@ OutputReport compareOutput(const Problem &problem, const Attention &expected, co
   report.elements = static_cast<long>(expected.rows.size() * width);
   for (size_t i = 0; i < expected.rows.size(); ++i) {
     auto row = static_cast<size_t>(expected.rows[i]);
+    auto isUndefined = [&](size_t head) {
+      return std::isnan(expected.lse[head * expected.rows.size() + i]);
+    };
+    for (int head = 0; head < expected.heads; ++head)
+      if (isUndefined(head) && report.undefined++ == 0)
+        report.firstUndefined = fmt::format("token {}, head {}", row, head);
     for (size_t e = 0; e < width; ++e) {
+      if (isUndefined(e / expected.valueDim))
+        continue;
       double exact = expected.out[i * width + e];
       double got = fromWord(out[row * width + e], problem.dtype);
       if (!std::isfinite(got)) {
@@ -203,6 +211,8 @@ OutputReport compareOutput(const Problem &problem, const Attention &expected, co
           std::max(report.plainError, std::fabs(expected.plain[i * width + e] - exact));
     }
     for (int head = 0; lse && head < expected.heads; ++head) {
+      if (isUndefined(head))
+        continue;
       double exact = expected.lse[head * expected.rows.size() + i];
       double got = lse[static_cast<size_t>(head) * problem.totalQ() + row];
       if (exact == -kInfinity || !std::isfinite(got))
@@ -218,14 +228,21 @@ bool OutputReport::withinBars() const {
   // Of few elements the largest error is a matter of chance, and so is a comparison of two such.
   constexpr long few = 4096;
   bool likePlain = elements < few || maxError <= 2 * plainError;
-  return bad == 0 && likePlain && excess <= 1 && lseExcess <= 1;
+  return bad == 0 && undefined == 0 && likePlain && excess <= 1 && lseExcess <= 1;
 }
 
 std::string OutputReport::text() const {
   std::string line = fmt::format("max abs error {:.3g} (plain 16-bit {:.3g}), {:.0f} % of the "
                                  "rounding bound, LSE error {:.2g}",
                                  maxError, plainError, excess * 100, lseError);
-  return bad ? line + fmt::format(", {} NaN or infinite values", bad) : line;
+  if (bad)
+    line += fmt::format(", {} NaN or infinite values", bad);
+  if (undefined)
+    line +=
+        fmt::format(", {} rows without a defined result, since the method's region gives NaN or "
+                    "+inf (first: {})",
+                    undefined, firstUndefined);
+  return line;
 }
 
 } // namespace winnow::reference

@@ -45,8 +45,12 @@ struct OutputReport {
   long elements = 0;    ///< output elements compared
   long bad = 0; ///< elements that are NaN or infinite, LSEs that are finite where they must be -inf
                 ///< or vice versa
+  long undefined = 0; ///< rows of a head for which the method's region gives NaN or +inf: there is
+                      ///< nothing to compare with, and the method is at fault
+  std::string firstUndefined; ///< the first of them in words
   /// Output error at most twice that of plain arithmetic and explained by rounding at every
-  /// element, LSE within its bound, nothing bad. The first is asked of 4096 elements and more.
+  /// element, LSE within its bound, nothing bad or undefined. The first is asked of 4096 elements
+  /// and more.
   bool withinBars() const;
   std::string text() const; ///< one line of figures
 };

@@ -117,11 +117,12 @@ bool isForced(const Method &method, const Problem &problem, int position, int b)
 struct Attention {
   std::vector<int> rows;
   int heads = 0, valueDim = 0;
-  std::vector<double> out;      ///< [rows, heads, value_dim]
-  std::vector<double> plain;    ///< the same in plain 16-bit arithmetic
-  std::vector<double> bound;    ///< [rows, heads, value_dim], error that 16-bit probabilities and
-                                ///< output explain, doubled
-  std::vector<double> lse;      ///< [heads, rows], natural log; -inf where nothing is selected
+  std::vector<double> out;   ///< [rows, heads, value_dim]
+  std::vector<double> plain; ///< the same in plain 16-bit arithmetic
+  std::vector<double> bound; ///< [rows, heads, value_dim], error that 16-bit probabilities and
+                             ///< output explain, doubled
+  std::vector<double> lse;   ///< [heads, rows], natural log; -inf where nothing is selected or the
+                             ///< method's region hides every key, NaN where it gives a NaN or +inf
   std::vector<double> lseBound; ///< [heads, rows], error that fp32 logits explain, at least 1e-4
 };
 

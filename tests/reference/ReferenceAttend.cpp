@@ -145,15 +145,29 @@ private:
   }
 
   const double *query(int h) const { return &queries[static_cast<size_t>(h) * dim]; }
+  /// A region's logit below -1e30 counts as -inf: the key is hidden.
   double mapped(double logit, int key) const {
-    return method.mapLogit ? method.mapLogit(logit, place.position, key) : logit;
+    if (!method.mapLogit)
+      return logit;
+    double value = method.mapLogit(logit, place.position, key);
+    return value < -1e30 ? -kInfinity : value;
   }
   double round(double value) const { return rounded(value, problem.dtype); }
   static double norm(const double *x, int dim) { return std::sqrt(dotProduct(x, x, dim)); }
 
-  /// Turns logits into probabilities; returns the log of the sum of exponentials.
+  /// Turns logits into probabilities; returns the log of the sum of exponentials. Where all are
+  /// hidden, probabilities are 0 and the logarithm is -inf; where one is NaN or +inf, everything is
+  /// NaN: no result is defined.
   static double softmax(double *logits, size_t count) {
     double largest = *std::max_element(logits, logits + count);
+    if (std::any_of(logits, logits + count, [](double x) { return !(x < kInfinity); })) {
+      std::fill(logits, logits + count, std::numeric_limits<double>::quiet_NaN());
+      return std::numeric_limits<double>::quiet_NaN();
+    }
+    if (largest == -kInfinity) {
+      std::fill(logits, logits + count, 0.0);
+      return largest;
+    }
     double sum = 0;
     for (size_t n = 0; n < count; ++n)
       sum += logits[n] = std::exp(logits[n] - largest);

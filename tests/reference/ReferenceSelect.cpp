@@ -152,8 +152,11 @@ private:
         s = lse == -kInfinity ? kLogZero : s - lse;
     }
     if (method.mapScore)
-      for (int j = 0; j < fineVisible; ++j)
+      for (int j = 0; j < fineVisible; ++j) {
         scores[j] = method.mapScore(scores[j], place.position, j);
+        if (std::isnan(scores[j])) // not defined; an order needs some number
+          scores[j] = -kInfinity;
+      }
     return scores;
   }
 

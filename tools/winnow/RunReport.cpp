@@ -71,6 +71,11 @@ void RunReport::tuned(const ChosenConfig &choice, bool selects) {
     fmt::print("tunables: {}\n", choiceText(choice, selects));
 }
 
+void RunReport::notChecked(const std::string &why) {
+  object["check"]["not_checked"] = why;
+  section("Check against the fp64 reference", "not checked: " + why + "\n");
+}
+
 void RunReport::checked(size_t rows, const std::optional<reference::SelectionReport> &selection,
                         const reference::OutputReport &output,
                         const std::optional<Recall> &recall) {

@@ -16,6 +16,8 @@ public:
   void prompt(const Prompt &prompt);
   void ran(const reference::Problem &problem, const BackendAnswer &answer);
   void tuned(const ChosenConfig &choice, bool selects);
+  /// A check that cannot be done, and why.
+  void notChecked(const std::string &why);
   void checked(size_t rows, const std::optional<reference::SelectionReport> &selection,
                const reference::OutputReport &output, const std::optional<Recall> &recall);
   void dense(double denseMs, double touchedShare);
