@@ -12,7 +12,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 winnow=${1:-$here/../../build/bin/winnow}
 logs=${2:-/tmp/winnow-gpu}
-PARTS=${PARTS:-doctor native sm_80 random memcheck racecheck synccheck initcheck bench million sm_89 run}
+PARTS=${PARTS:-doctor native sm_80 random memcheck racecheck synccheck initcheck bench million sm_89 regions run}
 BOX=${BOX:-540} ARCH=${ARCH:-sm_90a} SEED=${SEED:-1} DRAWS=${DRAWS:-500}
 mkdir -p "$logs"
 failed=0
@@ -100,13 +100,20 @@ doctor() {
   "$winnow" doctor && "$winnow" doctor | grep -m 1 '^driver'
 }
 
+regions() { # what random elementwise regions give, by the check of `winnow run`
+  local method
+  for method in "$here"/../regions/methods/*.mlir; do
+    "$winnow" run "$method" --device cuda --arch none --seq 2000,777 --heads 8 --kv-heads 2 --no-dense || return
+  done
+}
+
 run() {
   "$winnow" run "$here/../../examples/softcap.mlir" --seq 8192 --topk 64 --no-dense --svg "$logs/softcap.svg" &&
     "$winnow" run infllm_v2 --svg "$logs/selection.svg"
 }
 
 # Functions under `timeout` need a shell of their own.
-export -f doctor shards prepare times million run
+export -f doctor shards prepare times million regions run
 export winnow here logs ARCH README
 inside() { # function, flags...: a command line that runs it
   printf '%s; ' "$(declare -p recorded sm_89_cases random bench million)"
@@ -125,6 +132,7 @@ for name in $PARTS; do
   racecheck | synccheck | initcheck) sanitize "$name" 60 "$small" ;;
   bench) part bench 150 bash -c "$(inside times)" ;;
   million) part million 90 bash -c "$(inside million)" ;;
+  regions) part regions 60 bash -c "$(inside regions)" ;;
   run) part run 60 bash -c "$(inside run)" ;;
   *) printf 'FAIL  %-12s        no such part\n' "$name" && failed=1 ;;
   esac

@@ -164,6 +164,20 @@ TEST_F(RegionRun, WhatTheTableLacksIsRefusedAtOnce) {
   }
 }
 
+// The same methods are checked on a GPU by tests/gpu/run.sh.
+TEST_F(RegionRun, MethodsOfTheGpuSuite) {
+  int count = 0;
+  for (const auto &file : std::filesystem::directory_iterator(WINNOW_REGION_METHODS)) {
+    Outcome outcome =
+        tool.run({"run", file.path(), "--device", "cpu", "--arch", "none", "--seq", "300,77",
+                  "--heads", "4", "--kv-heads", "2", "--head-dim", "64", "--no-dense"});
+    EXPECT_EQ(outcome.exitCode, 0) << file.path() << ": " << outcome.err;
+    EXPECT_NE(outcome.out.find("passed"), std::string::npos) << outcome.out;
+    ++count;
+  }
+  EXPECT_GE(count, 7);
+}
+
 TEST_F(RegionRun, TheTableIsPrinted) {
   Outcome outcome = tool.run({"methods", "--ops"});
   EXPECT_EQ(outcome.exitCode, 0);
