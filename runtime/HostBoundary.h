@@ -52,10 +52,10 @@ struct HostException : std::runtime_error {
 inline void prepareForExceptions() {
   static const bool done = [] {
     try {
-      throw 0;
-    } catch (int) {
+      throw true;
+    } catch (bool thrown) {
+      return thrown;
     }
-    return true;
   }();
   (void)done;
 }

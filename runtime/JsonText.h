@@ -47,7 +47,7 @@ template <typename Json> class JsonFields {
 public:
   explicit JsonFields(const Json &object) : object(object) {}
 
-  std::string text(const char *name, std::string otherwise = {}) {
+  std::string text(const char *name, const std::string &otherwise = {}) {
     const Json *value = find(name);
     if (value && value->is_string())
       return value->template get<std::string>();

@@ -31,7 +31,7 @@ TEST(CApiProcess, F34ExitWithLiveHandles) {
 TEST(CApiProcess, F34ExitWhileThreadsPrepare) {
   for (int i = 0; i < 20; ++i) {
     const std::string command = "ASAN_OPTIONS=detect_leaks=0 " WINNOW_EXIT_RACE " " WINNOW_FAKE_CUDA
-                                " 0.0" +
+                                " " +
                                 std::to_string(10 + i) + " 2>&1";
     FILE *pipe = popen(command.c_str(), "r");
     char line[256] = {0};

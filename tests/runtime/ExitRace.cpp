@@ -1,5 +1,5 @@
 // Ends by exit() while its threads prepare, and prepares once more in an exit handler that runs
-// after all others (F34). Usage: exit_race FAKE_DRIVER SECONDS
+// after all others (F34). Usage: exit_race FAKE_DRIVER MILLISECONDS
 #include "CApiFixture.h"
 #include <cstdlib>
 #include <thread>
@@ -50,6 +50,6 @@ int main(int, char **argv) {
       for (int i = 0;; ++i)
         prepare(std::to_string(t) + "-" + std::to_string(i));
     }).detach();
-  usleep(static_cast<useconds_t>(1e6 * std::atof(argv[2])));
+  usleep(static_cast<useconds_t>(1000 * std::strtol(argv[2], nullptr, 10)));
   std::exit(0);
 }

@@ -3,6 +3,7 @@
 // CUDA 12, FAKE_STUB answers as the toolkit's stub does.
 #include "FakeDriver.h"
 #include "runtime/CudaTypes.h"
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -28,7 +29,7 @@ std::recursive_mutex mutex;
 // Never destroyed: threads of a process that exits may still be calling.
 auto &allocations = *new std::map<CUdeviceptr, size_t>; ///< that live, with their sizes
 Graph *capture = nullptr;                               ///< that goes on
-bool dead = false; // after exit handlers have run, as with the real driver
+std::atomic<bool> dead{false}; // after exit handlers have run, as with the real driver
 struct DiesAtExit {
   ~DiesAtExit() { dead = true; }
 } diesAtExit;
