@@ -46,7 +46,8 @@ Result<std::string> programKey(const CompileRequest &request);
 /// out.
 std::string generatorIdentity();
 
-/// What is done where LLVM, which knows no exceptions, gets no memory; must not return. Unset: abort.
+/// What is done where LLVM, which knows no exceptions, gets no memory; must not return. Unset:
+/// abort.
 void setOutOfMemoryHandler(void (*handler)());
 
 /// The parameters that a method declares, with their defaults. Errors: Usage for an unknown method

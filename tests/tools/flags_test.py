@@ -18,7 +18,7 @@ from pathlib import Path
 
 SECONDS = 20  # for one run; the slowest take well below one
 SENTINEL = b"this file was here before\n"
-# What a command is run with beside the flag under test: quick, and without a GPU.
+# What a command is run with beside the flag under test: quick, without a GPU, and working by itself.
 SPEC = {"--heads": "2", "--kv-heads": "1", "--head-dim": "64", "--block": "16", "--topk": "3"}
 BASES = {
     "compile": (["dense"], {"--arch": "sm_80", "--emit": "select", **SPEC}),
@@ -27,7 +27,7 @@ BASES = {
     "bench": (["prefill"], {"--prepare": None, "--arch": "sm_80", **SPEC}),
     "bench table": (["bench.json"], {}),
     "model choose": (["dense"], {"--device-profile": "a100", "--space": "quick", "--db": "chosen.jsonl"}),
-    "model check": (["trials.jsonl"], {"--device-profile": "a100", "--worst": "1000", "--median": "1000"}),
+    "model check": (["trials.jsonl"], {"--device-profile": "h200", "--worst": "1000", "--median": "1000"}),
     "model explain": (["dense"], {"--device-profile": "a100"}),
     "tune": (["dense"], {"--list": None}),
     "report": (["trials.jsonl"], {"-o": "page.html"}),
@@ -43,14 +43,16 @@ BASES = {
     "cache import": (["made.bundle"], {}),
     "cache why-miss": (["dense"], {"--arch": "sm_80", **SPEC}),
     "db ls": ([], {}),
-    "db show": (["attend"], {"--db": "trials.jsonl"}),
-    "db diff": (["trials.jsonl", "trials.jsonl"], {}),
-    "db merge": (["trials.jsonl"], {"-o": "merged.jsonl"}),
-    "db export": (["trials.jsonl"], {"-o": "exported.jsonl"}),
-    "db import": (["trials.jsonl"], {}),
-    "db verify": (["trials.jsonl"], {}),
+    "db show": (["attend"], {"--db": "tuned.jsonl"}),
+    "db diff": (["tuned.jsonl", "trials.jsonl"], {}),
+    "db merge": (["tuned.jsonl"], {"-o": "merged.jsonl"}),
+    "db export": (["tuned.jsonl"], {"-o": "exported.jsonl"}),
+    "db import": (["tuned.jsonl"], {}),
+    "db verify": (["tuned.jsonl"], {}),
     "db lookup": (["dense"], {"--arch": "sm_80"}),
 }
+BENCH = (b'{"device": "d", "driver": "v", "date": "2026-11-28", "program": "p", "rounds": 1, "checked": true, "peak_tflops": 1,'
+         b' "results": [], "peers": []}')
 # Flags that mean something only beside others, or in another mode of their command.
 BESIDE = {
     ("tune", "--db"): {"--list": False},
@@ -74,6 +76,11 @@ def npy(*shape):
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(4 * count)
 
 
+def first_lines(path, count):
+    with path.open("rb") as file:
+        return b"".join(line for line, _ in zip(file, range(count)))
+
+
 class Scratch:
     """A folder with everything that one run after the other may read, and whose harm is found."""
 
@@ -86,10 +93,10 @@ class Scratch:
                                                                 "WINNOW_NVRTC") if name in os.environ}
         self.environment.update(HOME=str(folder / "home"), TMPDIR=str(folder / "tmp"),
                                 WINNOW_CACHE_DIR=str(folder / "cache"), WINNOW_LIBCUDA="/nowhere/libcuda.so")
-        trials = Path(__file__).parent.parent / "autotune" / "trials_80.jsonl"
-        with trials.open() as file:
-            self.inputs = {"trials.jsonl": "".join(line for line, _ in zip(file, range(8))).encode(),
-                           "q.npy": npy(32, 2, 64), "kv.npy": npy(32, 1, 64), "bench.json": b"{}"}
+        root = Path(__file__).parent.parent.parent
+        self.inputs = {"trials.jsonl": first_lines(root / "tests" / "autotune" / "trials_80.jsonl", 8),
+                       "tuned.jsonl": first_lines(root / "autotune" / "db" / "h200.jsonl", 4),
+                       "q.npy": npy(32, 2, 64), "kv.npy": npy(32, 1, 64), "bench.json": BENCH}
         self.fill()
         for words in (["prepare", "dense", "--arch", "sm_80", *(w for pair in SPEC.items() for w in pair)],
                       ["bench", "prefill", *flag_words(BASES["bench"][1])], ["cache", "export", "../made/made.bundle"]):
@@ -169,7 +176,7 @@ def options_in(text):
 
 
 def all_cases(winnow, values):
-    """(what it is, words) of every run; and faults of the help itself."""
+    """(command, words, exit code if there is one right) of every run; and faults of the help itself."""
     cases, faults = [], []
     waiting = [[name] for name in commands_in(help_of(winnow, []))]
     while waiting:
@@ -183,6 +190,7 @@ def all_cases(winnow, values):
                 faults.append(f"{name}: this command is new; give it quick arguments in BASES")
             continue
         positional, flags = BASES[name]
+        cases.append((name, [*command, *positional, *flag_words(flags)], 0))
         options, positionals = options_in(text)
         for names, rest in options:
             takes = re.match(r" (TEXT|INT|UINT|FLOAT)(\S*)", rest)
@@ -196,11 +204,11 @@ def all_cases(winnow, values):
             for other in names:
                 around.pop(other, None)
             for value in values if takes else [None]:
-                cases.append((name, [*command, *positional, *flag_words({**around, flag: value})]))
+                cases.append((name, [*command, *positional, *flag_words({**around, flag: value})], None))
         for at in range(len(positionals)):
             for value in values:
                 given = list(positional) + [values[1]] * (at - len(positional))
-                cases.append((name, [*command, *given[:at], value, *given[at + 1:], *flag_words(flags)]))
+                cases.append((name, [*command, *given[:at], value, *given[at + 1:], *flag_words(flags)], None))
     return cases, faults
 
 
@@ -233,7 +241,7 @@ def main():
         scratches = [Scratch(top / str(i), winnow, with_nodes) for i in range(2)]
         codes = {}
 
-        def judge(scratch, command, words):
+        def judge(scratch, command, words, right):
             shown = "winnow " + " ".join(repr(word) if not re.fullmatch(r"[\w./,^$-]+", str(word)) else word
                                          for word in words)
             if any(isinstance(word, bytes) for word in words):
@@ -249,6 +257,8 @@ def main():
             found = []
             if not 0 <= done.returncode <= 5:
                 found.append(f"ended with {done.returncode}: {' / '.join(said[-2:])}")
+            elif right not in (None, done.returncode):
+                found.append(f"ended with {done.returncode}, not {right}: {' / '.join(said[-2:])}")
             if len(said) > 2:
                 found.append(f"{len(said)} lines on stderr: {' / '.join(said[:4])}")
             if done.returncode and not said:
