@@ -48,6 +48,7 @@ WINNOW_EMULATED_MIN_MAX(unsigned long long)
 
 inline unsigned __float_as_uint(float value) { return __builtin_bit_cast(unsigned, value); }
 inline float __uint_as_float(unsigned bits) { return __builtin_bit_cast(float, bits); }
+inline float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
 template <class T> inline T __ldg(const T *pointer) { return *pointer; }
@@ -57,6 +58,12 @@ inline int __float2int_rn(float value) {
          : value < -2147483648.f ? -2147483647 - 1
          : value == value        ? static_cast<int>(__builtin_rintf(value))
                                  : 0;
+}
+
+// Towards zero, saturated; NaN gives 0.
+inline int __float2int_rz(float value) { return __float2int_rn(__builtin_truncf(value)); }
+inline unsigned __float2uint_rz(float value) {
+  return value >= 4294967296.f ? 4294967295u : value > 0.f ? static_cast<unsigned>(value) : 0u;
 }
 
 #define WINNOW_EMULATED_MATH(name)                                                                 \
@@ -82,8 +89,16 @@ WINNOW_EMULATED_MATH(roundf)
 #undef WINNOW_EMULATED_MATH
 inline float rsqrtf(float x) { return 1.f / __builtin_sqrtf(x); }
 inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-inline float fminf(float a, float b) { return __builtin_fminf(a, b); }
-inline float fmaxf(float a, float b) { return __builtin_fmaxf(a, b); }
+// PTX min.f32 and max.f32: a NaN gives way, and -0 is below 0.
+inline float fminf(float a, float b) {
+  return a != a ? b : b != b ? a : a < b || (a == b && __builtin_signbit(a)) ? a : b;
+}
+inline float fmaxf(float a, float b) {
+  return a != a ? b : b != b ? a : a > b || (a == b && __builtin_signbit(b)) ? a : b;
+}
+inline float __expf(float x) { return __builtin_expf(x); }
+inline float __logf(float x) { return __builtin_logf(x); }
+inline float __log2f(float x) { return __builtin_log2f(x); }
 inline float powf(float a, float b) { return __builtin_powf(a, b); }
 inline float fmodf(float a, float b) { return __builtin_fmodf(a, b); }
 

@@ -48,60 +48,6 @@ func.func @probe{0}(%v: memref<16xf32>, %q: memref<16xi32>, %k: memref<16xi32>, 
   return text;
 }
 
-/// The device's functions on a host; what winnow/types.cuh has of them.
-constexpr const char *kHostTypes = R"(#pragma once
-#define __device__
-#define __forceinline__ inline
-extern "C" {
-float expf(float); float exp2f(float); float logf(float); float log2f(float); float tanhf(float);
-float sqrtf(float); float powf(float, float); float erff(float); float sinf(float); float cosf(float);
-float floorf(float); float ceilf(float); float truncf(float); float rintf(float); float fmaf(float, float, float);
-float fabsf(float);
-}
-constexpr float kInfinity = __builtin_inff();
-struct bf16 {};
-struct fp16 {};
-struct float2 { float x, y; };
-inline float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
-inline float __expf(float x) { return expf(x); }
-inline float exp2_fast(float x) { return exp2f(x); }
-inline float __logf(float x) { return logf(x); }
-inline float __log2f(float x) { return log2f(x); }
-inline float tanh_fast(float x) { return tanhf(x); }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline int max(int a, int b) { return a > b ? a : b; }
-inline int min(int a, int b) { return a < b ? a : b; }
-// PTX max.f32 and min.f32: a NaN gives way, and -0 is below 0.
-inline float fmaxf(float a, float b) {
-  return a != a ? b : b != b ? a : a > b || (a == b && __builtin_signbit(b)) ? a : b;
-}
-inline float fminf(float a, float b) {
-  return a != a ? b : b != b ? a : a < b || (a == b && __builtin_signbit(a)) ? a : b;
-}
-// PTX cvt.rzi.{s32,u32}.f32.
-inline int __float2int_rz(float x) {
-  return x != x ? 0 : x >= 0x1p31f ? 0x7fffffff : x < -0x1p31f ? -0x7fffffff - 1 : int(x);
-}
-inline unsigned __float2uint_rz(float x) {
-  return x != x || x <= 0 ? 0u : x >= 0x1p32f ? 0xffffffffu : unsigned(x);
-}
-template <class T> unsigned pack(float low, float);
-template <> inline unsigned pack<fp16>(float low, float) {
-  return __builtin_bit_cast(unsigned short, _Float16(low));
-}
-template <> inline unsigned pack<bf16>(float low, float) {
-  unsigned bits = __builtin_bit_cast(unsigned, low);
-  return low != low ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
-}
-template <class T> float2 unpack(unsigned word);
-template <> inline float2 unpack<fp16>(unsigned word) {
-  return {float(__builtin_bit_cast(_Float16, (unsigned short)word)), 0};
-}
-template <> inline float2 unpack<bf16>(unsigned word) {
-  return {__builtin_bit_cast(float, word << 16), 0};
-}
-)";
-
 void write(const std::filesystem::path &path, std::string_view text) {
   std::ofstream(path, std::ios::binary) << text;
 }
@@ -193,19 +139,20 @@ std::vector<std::vector<float>> Regions::printed(const std::vector<RegionInput> 
   std::string pattern = fs::temp_directory_path() / "winnow-regions-XXXXXX";
   const fs::path folder = mkdtemp(pattern.data());
   fs::create_directory(folder / "winnow");
-  write(folder / "winnow/types.cuh", kHostTypes);
-  for (const EmbeddedFile &file : embeddedDeviceHeaders())
-    if (std::string_view(file.name) == "region.cuh")
-      write(folder / "winnow/region.cuh", file.text);
+  for (const EmbeddedFile &file : embeddedDeviceHeaders()) { // the emulator's in place of the GPU's
+    std::string name(file.name);
+    if (name != "scalar.cuh")
+      write(folder / "winnow" / (name == "emulated_scalar.cuh" ? "scalar.cuh" : name), file.text);
+  }
   std::string source =
-      "#include \"winnow/region.cuh\"\n" + hooks() +
+      "#include \"winnow/emulated.cuh\"\n" + hooks() +
       "using Hook = float (*)(float, int, int);\n"
       "extern \"C\" __attribute__((visibility(\"default\"))) Hook const hooks[] = {";
   for (size_t i = 0; i < regions.size(); ++i)
     source += fmt::format("{}hook{}", i ? ", " : "", i);
   write(folder / "regions.cpp", source + "};\n");
   std::string command =
-      fmt::format("{} -std=c++20 -O1 -fno-builtin -ffp-contract=off -fPIC -shared -w "
+      fmt::format("{} -std=c++17 -O1 -ffp-contract=off -fPIC -shared -w "
                   "-I{} {}/regions.cpp -o {}/regions.so -lm",
                   WINNOW_HOST_COMPILER, folder.string(), folder.string(), folder.string());
   std::vector<std::vector<float>> results(regions.size());

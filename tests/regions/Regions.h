@@ -22,7 +22,7 @@ public:
   size_t count() const { return regions.size(); }
 
   /// Results [region][input] of the reference, of the CPU target's machine code, and of the printed
-  /// CUDA text compiled for the host, with libm in place of the device's functions.
+  /// CUDA text compiled for the host with the emulator's headers.
   std::vector<std::vector<float>> reference(const std::vector<RegionInput> &inputs);
   std::vector<std::vector<float>> cpu(const std::vector<RegionInput> &inputs);
   std::vector<std::vector<float>> printed(const std::vector<RegionInput> &inputs);

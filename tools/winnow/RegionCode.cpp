@@ -1,6 +1,7 @@
 // See RegionCode.h. Values of every type are doubles: fp32 and 16-bit numbers as they are, i32 as
 // the signed number, i1 as 0 or 1.
 #include "tools/winnow/RegionCode.h"
+#include "dialect/MethodText.h"
 #include "tests/reference/Half.h"
 #include <algorithm>
 #include <cmath>
@@ -183,13 +184,7 @@ RegionCode::Function RegionCode::functionOf(Operation &op) {
 
 Result<RegionCode> RegionCode::of(Region &region) {
   auto refuse = [](Operation &op, const std::string &why) {
-    std::string place;
-    llvm::raw_string_ostream stream(place);
-    if (auto file = op.getLoc()->findInstanceOf<FileLineColLoc>())
-      stream << file.getFilename().getValue() << ":" << file.getLine() << ":" << file.getColumn();
-    else
-      stream << op.getLoc();
-    return fail(ErrorKind::Unsupported, place + ": " + why);
+    return fail(ErrorKind::Unsupported, place(&op) + ": " + why);
   };
   if (std::optional<RegionFault> fault = findRegionFault(region))
     return refuse(*fault->op, fault->why);
