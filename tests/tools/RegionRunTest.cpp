@@ -149,7 +149,7 @@ TEST_F(RegionRun, WhatTheTableLacksIsRefusedAtOnce) {
     for (const std::vector<std::string> &words :
          {std::vector<std::string>{"run", "m.mlir", "--device", "cpu", "--arch", "none", "--seq",
                                    "64"},
-          {"compile", "m.mlir", "--arch", "sm_80", "-o", "out"}}) {
+          {"compile", "m.mlir", "--arch", "sm_80", "--emit", "cuda", "-o", "out"}}) {
       Outcome outcome = tool.run(words);
       EXPECT_EQ(outcome.exitCode, 3) << one.word << outcome.err;
       EXPECT_EQ(outcome.errLines(), 1) << outcome.err;
