@@ -308,7 +308,7 @@ void removeStaleTemporaries(Files &files, const std::string &directory) {
   ::closedir(handle);
   const char *separator = directory.empty() || directory.back() == '/' ? "" : "/";
   for (const std::string &name : stale)
-    files.remove((directory + separator + name).c_str());
+    files.remove(fmt::format("{}{}{}", directory, separator, name).c_str());
 }
 
 } // namespace winnow

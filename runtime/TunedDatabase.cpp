@@ -4,7 +4,6 @@
 #include "runtime/Environment.h"
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fmt/format.h>
 
 namespace winnow {
