@@ -1,5 +1,6 @@
 // See RegionCheck.h.
 #include "dialect/RegionCheck.h"
+#include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 
@@ -32,8 +33,9 @@ std::optional<RegionFault> findRegionFault(Region &region) {
       return RegionFault{&op, name + " is no op of a 'rewrite' region" + kHint};
     std::string types = signatureOf(&op);
     if (!llvm::is_contained(signaturesOf(*known), types))
-      return RegionFault{&op, name + " takes '" + known->types + "' in a 'rewrite' region, not '" +
-                                  types + "'" + kHint};
+      return RegionFault{&op, llvm::formatv("{0} takes '{1}' in a 'rewrite' region, not '{2}'{3}",
+                                            name, known->types, types, kHint)
+                                  .str()};
     if (op.getAttr("roundingmode"))
       return RegionFault{&op,
                          name + " rounds to nearest even in a 'rewrite' region, not otherwise"};

@@ -20,10 +20,13 @@ void runOnThreads(size_t threads, const std::function<void(bool isCaller)> &work
     }
   };
   std::vector<std::thread> helpers;
-  try {
-    while (helpers.size() + 1 < threads)
+  helpers.reserve(threads);
+  for (bool more = true; more && helpers.size() + 1 < threads;) {
+    try {
       helpers.emplace_back(guarded, false);
-  } catch (const std::exception &) { // no more of them: those that there are do the work
+    } catch (const std::exception &) {
+      more = false; // the system gives no more of them: those that there are do the work
+    }
   }
   guarded(true);
   for (std::thread &helper : helpers)

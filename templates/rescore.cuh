@@ -152,7 +152,7 @@ __device__ __forceinline__ float octave_of(const PowerSum &power) {
 // One normaliser per head of the group: log2 of the sum over summaries of 2^(scale logit), +inf
 // where none is visible, so that every score becomes 0.
 template <int kGroup> struct HeadNormalizers {
-  static constexpr int kBytes = kGroup * 4;
+  static constexpr int kBytes = (kGroup + 3) / 4 * 16; // shared memory is planned by 16 bytes
   float *values;
   explicit __device__ __forceinline__ HeadNormalizers(unsigned char *bytes)
       : values(reinterpret_cast<float *>(bytes)) {}

@@ -81,7 +81,8 @@ void RescoreBuilder::declare() {
   marks = t.shared("marks", t.type("RowMarks", {"@kThreads"}), kThreads / 8);
   queries = t.shared("queries", t.type("HeadQueries", {"@kGroup", "@kDim"}),
                      plan.group * plan.headDim * 4);
-  normalizers = t.shared("normalizers", t.type("HeadNormalizers", {"@kGroup"}), plan.group * 4);
+  normalizers =
+      t.shared("normalizers", t.type("HeadNormalizers", {"@kGroup"}), (plan.group + 3) / 4 * 16);
   counts = t.shared("counts", t.type("WarpCounts", {"@kWarps"}), kThreads / 8);
   warp = t.value("warp", "warp_index", {});
 }

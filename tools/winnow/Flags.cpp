@@ -51,7 +51,7 @@ std::vector<std::string> flagsOf(const CLI::App *command) {
 
 } // namespace
 
-CLI::Validator listOf(CLI::Validator piece) {
+CLI::Validator listOf(const CLI::Validator &piece) {
   std::string description = piece.get_description();
   return {[piece](std::string &text) -> std::string {
             size_t begin = 0;

@@ -28,7 +28,7 @@ template <typename T> CLI::Validator between(T least, T most) {
 }
 
 /// A list separated by commas, without an empty piece, each piece as `piece` says.
-CLI::Validator listOf(CLI::Validator piece = {});
+CLI::Validator listOf(const CLI::Validator &piece = {});
 
 /// Adds to every option of an app and its commands that an empty text is no value.
 void refuseEmptyValues(CLI::App &app);
