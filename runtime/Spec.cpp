@@ -106,7 +106,8 @@ Status Spec::check() const {
         fmt::format("{} query heads cannot share {} key/value heads evenly: heads must be a "
                     "multiple of kv_heads",
                     heads, kvHeads));
-  if (scale != 0 && !(scale >= kLeastScale && scale <= kMostScale)) // NaN too
+  const bool isInRange = scale >= kLeastScale && scale <= kMostScale; // NaN is not
+  if (scale != 0 && !isInRange)
     return fail(ErrorKind::Usage,
                 fmt::format("the softmax scale must be a number from {} to {}, or "
                             "0 for head_dim^-0.5, not {}",

@@ -60,7 +60,6 @@ protected:
 };
 
 TEST_F(NvrtcSearch, F38FoldersThatOthersCanWriteArePassedOver) {
-  const std::string library = site / "libnvrtc.so.13";
   Setting path("LD_LIBRARY_PATH", site);
   for (const fs::path &folder : {site, site.parent_path(), root}) {
     EXPECT_TRUE(isPlanted(site));

@@ -107,9 +107,11 @@ private:
     int reals = 0, whole = 0, flags = 0;
     for (const std::string &type : operands) {
       names += names.empty() ? "" : ", ";
-      if (type == "f32")
-        names += (reals++ == 0) == first || reals > 2 ? "%value" : "%c";
-      else if (type == "i32")
+      if (type == "f32") {
+        const bool isFirst = reals == 0;
+        ++reals;
+        names += isFirst == first || reals > 2 ? "%value" : "%c";
+      } else if (type == "i32")
         names += whole++ == 0 ? "%query" : "%key";
       else
         names += type == "i1" ? (flags++ == 0 ? "%small" : "%odd") : "%half";

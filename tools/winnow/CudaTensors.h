@@ -18,7 +18,7 @@ namespace winnow {
   } while (false)
 #define WINNOW_CHECK(expression)                                                                   \
   do {                                                                                             \
-    Status status_ = (expression);                                                                 \
+    const Status &status_ = (expression);                                                          \
     if (!status_)                                                                                  \
       return tl::unexpected(status_.error());                                                      \
   } while (false)

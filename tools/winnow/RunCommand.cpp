@@ -323,7 +323,7 @@ private:
   void draw() {
     if (svg.empty())
       return;
-    if (answer.tensors.ids.size() == 0)
+    if (answer.tensors.ids.empty())
       return say(fmt::format("winnow: warning: no picture in {}: nothing was selected", svg));
     const std::vector<int32_t> &cu = problem().cuQ;
     int longest = 0;
