@@ -3,7 +3,7 @@
 #   make test          build everything and run every test
 #   make build         build everything
 #   make format        clang-format over all C++ files          make tidy   clang-tidy over all C++ files
-#   make goldens       update the golden CUDA files from the compiler's present output
+#   make goldens       update the golden kernels, recipes and digests from the compiler's present output
 #   make static        the GPU-only tools, without the CPU JIT, in build-static/bin
 #   make runtime-only  the runtime and its tools without LLVM, tested, in build-runtime
 #   make sanitize      the tests of runtime and autotuner under the thread and the address sanitizer (g++'s), in build-thread, build-address

@@ -5,6 +5,7 @@
 #include "compiler/Compile.h"
 #include "compiler/CubinInfo.h"
 #include "compiler/Nvrtc.h"
+#include "tests/compile_matrix/MatrixRows.h"
 #include <algorithm>
 #include <gtest/gtest.h>
 #include <regex>
@@ -29,71 +30,6 @@ int maxSpillBytes(const Kernel &kernel, int headDim) {
   if (kernel.step == "attend")
     return 96;
   return kernel.step == "score" && headDim == 256 ? 112 : 64;
-}
-
-struct Row {
-  const char *method;
-  int heads, kvHeads, headDim, block, topk;
-  Dtype dtype;
-  std::map<std::string, std::string> params;
-  int valueDim = 0; ///< 0: headDim
-};
-
-// Small top-k needs few forced blocks: infllm_v2 forces 34 of them by default.
-const std::vector<Row> &rows() {
-  using D = Dtype;
-  static const std::vector<Row> table = {
-      {"infllm_v2", 32, 2, 128, 64, 96, D::BF16, {}},
-      {"infllm_v2", 32, 2, 128, 64, 96, D::FP16, {}},
-      {"infllm_v2", 32, 2, 128, 64, 256, D::BF16, {}},
-      {"infllm_v2", 32, 2, 64, 64, 96, D::FP16, {}},
-      {"infllm_v2", 32, 4, 128, 64, 96, D::BF16, {}},
-      {"infllm_v2", 32, 8, 128, 32, 64, D::BF16, {{"local", "8"}}},
-      {"infllm_v2", 16, 8, 64, 128, 16, D::FP16, {{"local", "4"}}},
-      {"infllm_v2", 8, 8, 128, 64, 48, D::BF16, {}},
-      {"infllm_v2", 64, 4, 64, 32, 1, D::BF16, {{"local", "1"}, {"init", "0"}}},
-      {"infllm_v2", 32, 2, 128, 128, 32, D::FP16, {{"local", "2"}}},
-      {"infllm_v2", 32, 2, 128, 64, 96, D::BF16, {{"compat", "infllmv2"}}},
-      {"infllm_v2", 32, 2, 128, 64, 96, D::BF16, {{"lse", "exact"}}},
-      {"infllm_v2", 32, 2, 128, 64, 96, D::FP16, {{"lse", "none"}}},
-      {"nsa_select", 64, 4, 128, 64, 16, D::BF16, {}},
-      {"nsa_select", 32, 4, 64, 32, 32, D::FP16, {}},
-      {"nsa_select", 8, 8, 64, 128, 8, D::BF16, {}},
-      {"moba", 16, 16, 128, 128, 8, D::BF16, {}},
-      {"moba", 32, 8, 64, 64, 12, D::FP16, {}},
-      {"moba", 32, 2, 128, 32, 128, D::BF16, {}},
-      {"relu_select", 32, 2, 128, 64, 64, D::BF16, {}},
-      {"relu_select", 16, 8, 64, 32, 48, D::FP16, {}},
-      {"dense", 32, 2, 128, 64, 1, D::BF16, {}},
-      {"dense", 8, 8, 64, 128, 1, D::FP16, {}},
-      {"dense", 32, 8, 128, 32, 1, D::BF16, {}},
-      // The corners: every further dimension, group and block, and the largest of all at once.
-      {"infllm_v2", 24, 2, 96, 64, 96, D::BF16, {}},
-      {"infllm_v2", 12, 2, 128, 16, 128, D::FP16, {}},
-      {"infllm_v2", 32, 2, 192, 64, 96, D::BF16, {}, 128},
-      {"infllm_v2", 32, 2, 256, 64, 96, D::BF16, {}},
-      {"infllm_v2", 8, 8, 256, 128, 48, D::FP16, {}},
-      {"infllm_v2", 8, 8, 64, 16, 256, D::BF16, {}},
-      {"nsa_select", 8, 2, 192, 32, 32, D::BF16, {}},
-      {"moba", 12, 2, 96, 64, 12, D::FP16, {}, 256},
-      {"relu_select", 24, 2, 256, 64, 64, D::FP16, {}, 64},
-      {"dense", 6, 1, 256, 16, 1, D::BF16, {}},
-      {"dense", 32, 2, 192, 64, 1, D::FP16, {}},
-  };
-  return table;
-}
-
-Spec specOf(const Row &row) {
-  Spec spec;
-  spec.heads = row.heads;
-  spec.kvHeads = row.kvHeads;
-  spec.headDim = row.headDim;
-  spec.valueDim = row.valueDim;
-  spec.block = row.block;
-  spec.topk = row.topk;
-  spec.dtype = row.dtype;
-  spec.params = row.params;
-  return spec;
 }
 
 /// Bytes of dynamic shared memory that the printed kernel's objects reach: the largest offset plus
@@ -137,7 +73,7 @@ class CompileMatrix : public testing::TestWithParam<const char *> {};
 
 TEST_P(CompileMatrix, EveryKernelWithinItsLimits) {
   const Target *target = *findTarget(GetParam());
-  for (const Row &row : rows()) {
+  for (const MatrixRow &row : matrixRows()) {
     Spec spec = specOf(row);
     SCOPED_TRACE(std::string(row.method) + " " + spec.text());
     CompileRequest request;
@@ -158,7 +94,7 @@ TEST_P(CompileMatrix, PairsOfRowTiles) {
   if (target->hasWarpgroupMma)
     GTEST_SKIP() << "its attend kernel is made of warpgroups";
   int built = 0;
-  for (const Row &row : rows()) {
+  for (const MatrixRow &row : matrixRows()) {
     CompileRequest request;
     request.method = row.method;
     request.arch = target->arch;
@@ -191,7 +127,7 @@ TEST(CompileMatrixTable, CoversTheSpecSpace) {
   std::set<int> groups, dims, valueDims, blocks;
   std::set<Dtype> dtypes;
   std::set<std::string> methods, builtin;
-  for (const Row &row : rows()) {
+  for (const MatrixRow &row : matrixRows()) {
     groups.insert(row.heads / row.kvHeads);
     dims.insert(row.headDim);
     valueDims.insert(specOf(row).valueWidth());
@@ -201,7 +137,7 @@ TEST(CompileMatrixTable, CoversTheSpecSpace) {
   }
   for (const MethodInfo &method : builtinMethods())
     builtin.insert(method.name);
-  EXPECT_GE(rows().size(), 35u);
+  EXPECT_GE(matrixRows().size(), 35u);
   EXPECT_EQ(groups, (std::set<int>{1, 2, 4, 6, 8, 12, 16}));
   EXPECT_EQ(dims, (std::set<int>{64, 96, 128, 192, 256}));
   EXPECT_EQ(valueDims, dims);

@@ -1,6 +1,7 @@
 // Whole kernels as text: what the printer makes of the MiniCPM4.1 shape, reviewed as one would a
 // hand-written kernel. `compiler_tests --update-goldens` rewrites the files.
 #include "compiler/Compile.h"
+#include "tests/compiler/Goldens.h"
 #include <fstream>
 #include <gtest/gtest.h>
 #include <sstream>
@@ -9,11 +10,21 @@ using namespace winnow;
 
 static bool updateGoldens = false;
 
-static std::string readFile(const std::string &path) {
-  std::ifstream file(path);
+static std::string pathOf(const std::string &file) {
+  return std::string(WINNOW_GOLDENS) + "/" + file;
+}
+
+bool winnow::updatesGoldens() { return updateGoldens; }
+
+std::string winnow::goldenText(const std::string &file) {
+  std::ifstream stream(pathOf(file));
   std::ostringstream text;
-  text << file.rdbuf();
+  text << stream.rdbuf();
   return text.str();
+}
+
+void winnow::writeGolden(const std::string &file, const std::string &text) {
+  std::ofstream(pathOf(file)) << text;
 }
 
 /// A printed kernel; `file` without its ending.
@@ -35,10 +46,10 @@ TEST_P(Goldens, PrintedKernel) {
     if (kernel.name == GetParam().kernel)
       source = kernel.source;
   ASSERT_FALSE(source.empty()) << "the program has no kernel " << GetParam().kernel;
-  std::string path = std::string(WINNOW_GOLDENS) + "/" + GetParam().file + ".cu";
-  if (updateGoldens)
-    std::ofstream(path) << source;
-  EXPECT_EQ(source, readFile(path))
+  const std::string file = std::string(GetParam().file) + ".cu";
+  if (updatesGoldens())
+    writeGolden(file, source);
+  EXPECT_EQ(source, goldenText(file))
       << "the printed kernel changed: if that is meant, run `make goldens` and review";
 }
 

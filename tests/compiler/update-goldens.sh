@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rewrites the golden kernels from the compiler's present output; review the diff before committing it.
+# Rewrites the golden kernels, recipes and digests from the compiler's present output; review the diff before committing it.
 #   tests/compiler/update-goldens.sh [build folder]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,0 +1,62 @@
+// Prints launch recipes. Structured bindings name every field, so that a new one does not compile
+// until it is printed here or said not to matter to a launch.
+#include "tests/compiler/RecipeText.h"
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace winnow {
+namespace {
+
+std::string text(const Buffer &buffer) {
+  const auto &[name, bytes] = buffer;
+  return fmt::format("buffer {}: {} bytes\n", name, bytes);
+}
+
+std::string text(const TensorMapRecipe &map, size_t index) {
+  const auto &[tensor, extents, strides, box] = map;
+  return fmt::format("map {}: of {}, extents [{}], strides [{}] bytes, box [{}]\n", index, tensor,
+                     fmt::join(extents, ", "), fmt::join(strides, ", "), fmt::join(box, ", "));
+}
+
+} // namespace
+
+std::string recipeText(const Kernel &kernel) {
+  const auto &[name, step, when, gridX, gridY, blockThreads, sharedBytes, perChunk, registers,
+               spillBytes, staticSharedBytes, compileMs, cubin, source] = kernel;
+  // Facts about the code, and the code.
+  (void)registers, (void)spillBytes, (void)staticSharedBytes, (void)compileMs, (void)cubin,
+      (void)source;
+  return fmt::format("kernel {}: step {}, {}\n"
+                     "  when {}\n"
+                     "  grid ({}, {})\n"
+                     "  block of {} threads, {} bytes of shared memory\n",
+                     name, step, perChunk ? "once per chunk" : "once", when, gridX, gridY,
+                     blockThreads, sharedBytes);
+}
+
+std::string sharedRecipeText(const ProgramImage &image) {
+  const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, scoreStride,
+               chunkTokens, buffers, tensorMaps, kernels, mlirMs] = image;
+  // The name, where the program comes from, and the time that it took.
+  (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
+      (void)mlirMs;
+  std::string out = fmt::format("select_heads: {}\nscore_stride: {}\nchunk_tokens: {}\n",
+                                selectHeads, scoreStride, chunkTokens);
+  for (const Buffer &buffer : buffers)
+    out += text(buffer);
+  for (size_t i = 0; i < tensorMaps.size(); ++i)
+    out += text(tensorMaps[i], i);
+  out += "order:";
+  for (const Kernel &kernel : kernels)
+    out += " " + kernel.name;
+  return out + "\n";
+}
+
+std::string recipeText(const ProgramImage &image) {
+  std::string out = sharedRecipeText(image);
+  for (const Kernel &kernel : image.kernels)
+    out += recipeText(kernel);
+  return out;
+}
+
+} // namespace winnow
