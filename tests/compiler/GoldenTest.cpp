@@ -1,7 +1,10 @@
-// Whole kernels as text: what the printer makes of the MiniCPM4.1 shape, reviewed as one would a
-// hand-written kernel. `compiler_tests --update-goldens` rewrites the files.
+// Whole programs as text: how they are launched, and what the printer makes of their kernels,
+// reviewed as one would a hand-written kernel. `compiler_tests --update-goldens` rewrites the
+// files.
 #include "compiler/Compile.h"
 #include "tests/compiler/Goldens.h"
+#include "tests/compiler/RecipeText.h"
+#include <algorithm>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <sstream>
@@ -27,42 +30,88 @@ void winnow::writeGolden(const std::string &file, const std::string &text) {
   std::ofstream(pathOf(file)) << text;
 }
 
-/// A printed kernel; `file` without its ending.
+/// A program: its recipe is goldens/NAME.recipe, its printed kernels are files of their own.
 struct Golden {
-  const char *file, *arch, *kernel, *config = "";
+  const char *name, *arch, *method, *spec, *config;
+  std::vector<std::pair<const char *, const char *>> kernels; ///< name, file without its ending
 };
+
+static std::ostream &operator<<(std::ostream &stream, const Golden &golden) {
+  return stream << golden.name;
+}
 
 class Goldens : public testing::TestWithParam<Golden> {};
 
-TEST_P(Goldens, PrintedKernel) {
-  CompileRequest request;
-  request.method = "infllm_v2";
-  request.arch = GetParam().arch;
-  request.config = *Config::parse(GetParam().config);
-  auto lowered = lowerProgram(request);
-  ASSERT_TRUE(lowered) << lowered.error().message;
-  std::string source;
-  for (const Kernel &kernel : lowered->first.kernels)
-    if (kernel.name == GetParam().kernel)
-      source = kernel.source;
-  ASSERT_FALSE(source.empty()) << "the program has no kernel " << GetParam().kernel;
-  const std::string file = std::string(GetParam().file) + ".cu";
+static void compareGolden(const std::string &file, const std::string &text, const char *what) {
   if (updatesGoldens())
-    writeGolden(file, source);
-  EXPECT_EQ(source, goldenText(file))
-      << "the printed kernel changed: if that is meant, run `make goldens` and review";
+    writeGolden(file, text);
+  EXPECT_EQ(text, goldenText(file))
+      << "the " << what << " changed: if that is meant, run `make goldens` and review";
 }
 
+TEST_P(Goldens, RecipeAndPrintedKernels) {
+  const Golden &golden = GetParam();
+  CompileRequest request;
+  request.method = golden.method;
+  request.arch = golden.arch;
+  request.spec = *Spec::parse(golden.spec);
+  request.config = *Config::parse(golden.config);
+  auto lowered = lowerProgram(request);
+  ASSERT_TRUE(lowered) << lowered.error().message;
+  const ProgramImage &image = lowered->first;
+  compareGolden(std::string(golden.name) + ".recipe",
+                "# How " + image.method + " is launched on " + image.arch +
+                    ".\nspec: " + image.spec.text() + "\nconfig: " + image.config.text() + "\n" +
+                    recipeText(image),
+                "recipe");
+  for (auto [name, file] : golden.kernels) {
+    const auto kernel = std::find_if(image.kernels.begin(), image.kernels.end(),
+                                     [&, name = name](const Kernel &k) { return k.name == name; });
+    ASSERT_NE(kernel, image.kernels.end()) << "the program has no kernel " << name;
+    compareGolden(std::string(file) + ".cu", kernel->source, "printed kernel");
+  }
+}
+
+// The first three: MiniCPM4.1. Then what these do not have: fp32 scores and their top_k; the
+// published kernel's visibility; short sequences that attend to every key.
 INSTANTIATE_TEST_SUITE_P(
-    Kernels, Goldens,
-    testing::Values(Golden{"score", "sm_80", "score"}, Golden{"top_k_2048", "sm_80", "top_k_2048"},
-                    Golden{"top_k_32768", "sm_80", "top_k_32768"},
-                    Golden{"attend", "sm_80", "attend"},
-                    Golden{"attend_pairs", "sm_80", "attend", "attend_rows=32"},
-                    Golden{"attend_warpgroups", "sm_90a", "attend"},
-                    Golden{"score_warpgroups", "sm_90a", "score"},
-                    Golden{"summarize_images", "sm_90a", "summarize_0"}),
-    [](const auto &info) { return std::string(info.param.file); });
+    Programs, Goldens,
+    testing::Values(Golden{"infllm_v2_sm_80",
+                           "sm_80",
+                           "infllm_v2",
+                           "",
+                           "",
+                           {{"score", "score"},
+                            {"top_k_2048", "top_k_2048"},
+                            {"top_k_32768", "top_k_32768"},
+                            {"attend", "attend"}}},
+                    Golden{"infllm_v2_sm_80_pairs",
+                           "sm_80",
+                           "infllm_v2",
+                           "",
+                           "attend_rows=32",
+                           {{"attend", "attend_pairs"}}},
+                    Golden{"infllm_v2_sm_90a",
+                           "sm_90a",
+                           "infllm_v2",
+                           "",
+                           "",
+                           {{"attend", "attend_warpgroups"},
+                            {"score", "score_warpgroups"},
+                            {"summarize_0", "summarize_images"}}},
+                    Golden{"nsa_select_sm_80",
+                           "sm_80",
+                           "nsa_select",
+                           "topk=16",
+                           "",
+                           {{"score", "score_fp32"}, {"top_k_32768", "top_k_fp32_32768"}}},
+                    Golden{"infllm_v2_sm_80_compat",
+                           "sm_80",
+                           "infllm_v2",
+                           "set.compat=infllmv2 set.dense_len=8192",
+                           "",
+                           {{"score", "score_compat"}, {"attend", "attend_dense_len"}}}),
+    [](const auto &info) { return std::string(info.param.name); });
 
 int main(int argc, char **argv) {
   testing::InitGoogleTest(&argc, argv);
