@@ -72,7 +72,10 @@ void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Va
       t.leaf("copy_rows", {values, row, map(valueMap), barrier, kvHead, from}, {"@kPartKeys"});
     }
   });
+  Value others = t.greater(t.value("", "lane_index", {}), t.number(0), "other_lane");
   t.when(overruns, [&] {
+    // Every lane arrives before it waits, so that the next use cannot pass one that still waits.
+    t.when(others, [&] { t.leaf("report_full", {landing, pending}); });
     t.leaf("wait_full", {landing, pending});
     t.leaf("next_turn", {pending});
     for (int part = 0; part < sizes.parts; ++part) {
@@ -85,9 +88,7 @@ void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Va
     }
   });
   // One lane has arrived with the bytes of its copies, unless it was on the warp's own barrier.
-  Value lane = t.value("", "lane_index", {});
-  t.when(t.either(overruns, t.greater(lane, t.number(0))),
-         [&] { t.leaf("report_full", {barriers, cursor}); });
+  t.when(t.either(overruns, others), [&] { t.leaf("report_full", {barriers, cursor}); });
   t.leaf("advance", {cursor});
 }
 
@@ -98,9 +99,11 @@ void WarpgroupAttendBuilder::feedQueries() {
     t.when(about("opens", t.builder.getI1Type()), [&] {
       Value firstHead = t.mul(about("select_head"), named("kGroup"), "first_head");
       t.loop("receiver", t.number(0), named("kGroups"), t.number(1), [&](Value receiver) {
-        t.leaf("wait_empty", {queryBarriers, queryCursor});
-        Value tile = stage("query_tile", queryRing, queryCursor);
+        // By the lane that copies alone: nothing that follows waits for the other lanes, so one of
+        // them could be left waiting for a phase that comes and goes without it.
         forOneLane([&] {
+          t.leaf("wait_empty", {queryBarriers, queryCursor});
+          Value tile = stage("query_tile", queryRing, queryCursor);
           Value barrier = t.value("barrier", "full_barrier", {queryBarriers, queryCursor});
           t.leaf("arrive_expecting", {barrier, named("kQueryBytes")});
           Value row =

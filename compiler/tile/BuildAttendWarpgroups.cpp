@@ -201,7 +201,7 @@ void WarpgroupAttendBuilder::declare() {
     // which is faster than one lane for its warp (6 % at 32,768 tokens), and racecheck can follow;
     // for the lists the building warp, and all who read them.
     t.leaf("init_barriers", {barriers, t.number(32), t.number(128 * sizes.groups)});
-    t.leaf("init_barriers", {landing, t.number(1), t.number(1)});
+    t.leaf("init_barriers", {landing, t.number(32), t.number(1)});
     t.leaf("init_barriers", {workBarriers, t.number(32), t.number(32 * (4 * sizes.groups + 2))});
     t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(128)});
     t.leaf("fence_barriers", {});

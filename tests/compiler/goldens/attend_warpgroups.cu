@@ -46,7 +46,7 @@ attend(const __grid_constant__ Params params) {
   static_assert(RingBarriers<kGroups>::kBytes == 48);
   if (thread_index() == 0) {
     init_barriers(barriers, 32, 384);
-    init_barriers(landing, 1, 1);
+    init_barriers(landing, 32, 1);
     init_barriers(work_barriers, 32, 448);
     init_barriers(query_barriers, 1, 128);
     fence_barriers();
@@ -220,13 +220,17 @@ attend(const __grid_constant__ Params params) {
             copy_rows<kPartKeys>(key_tile, 0, params.map[2], barrier, kv_head, from);
             copy_rows<kPartKeys>(value_tile, 0, params.map[3], barrier, kv_head, from);
           }
+          const bool other_lane = lane_index() > 0;
           if (overruns) {
+            if (other_lane) {
+              report_full(landing, landed);
+            }
             wait_full(landing, landed);
             next_turn(landed);
             const int x = 0 * kPartKeys;
             clear_rows<32>(value_tile, x + min(max(0, header.tile.k_length - first_key), kPartKeys), x + kPartKeys);
           }
-          if (overruns || lane_index() > 0) {
+          if (overruns || other_lane) {
             report_full(barriers, cursor);
           }
           advance(cursor);
@@ -279,9 +283,9 @@ attend(const __grid_constant__ Params params) {
         if (header.opens) {
           const int first_head = header.select_head * kGroup;
           for (int receiver = 0; receiver < kGroups; ++receiver) {
-            wait_empty(query_barriers, query_cursor);
-            const auto query_tile = stage(query_ring, query_cursor);
             if (lane_index() == 0) {
+              wait_empty(query_barriers, query_cursor);
+              const auto query_tile = stage(query_ring, query_cursor);
               const int barrier = full_barrier(query_barriers, query_cursor);
               arrive_expecting(barrier, kQueryBytes);
               copy_queries<kGroup, kWarpTokens>(query_tile, params.map[1], barrier, first_head, header.tile.row + receiver * 4 * kWarpTokens);
