@@ -10,6 +10,9 @@
 #include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
+#include <deque>
+#include <mutex>
+#include <unordered_map>
 
 namespace winnow {
 
@@ -76,24 +79,65 @@ Result<std::string> emulatedCompiler() {
   return Nvrtc::identity(path);
 }
 
+namespace {
+
+/// The code of the texts that were compiled last: programs of one spec share many of their kernels.
+class CompiledTexts {
+public:
+  std::optional<std::string> find(const std::string &text) {
+    std::lock_guard<std::mutex> lock(mutex);
+    auto found = code.find(text);
+    return found == code.end() ? std::nullopt : std::optional(found->second);
+  }
+  void add(const std::string &text, const std::string &binary) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!code.emplace(text, binary).second)
+      return;
+    order.push_back(text);
+    if (order.size() > kMost) {
+      code.erase(order.front());
+      order.pop_front();
+    }
+  }
+
+private:
+  static constexpr size_t kMost = 256; ///< some 50 KB each
+  std::mutex mutex;
+  std::unordered_map<std::string, std::string> code; ///< by name and text
+  std::deque<std::string> order;
+};
+
+CompiledTexts &compiledTexts() {
+  static auto &texts = *new CompiledTexts; // never destroyed: threads may still compile at exit
+  return texts;
+}
+
+} // namespace
+
 Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::string &name) {
+  const std::string text = name + "\n" + source;
+  if (auto binary = compiledTexts().find(text)) {
+    Nvrtc::Output output;
+    output.binary = std::move(*binary);
+    return output;
+  }
   auto begin = std::chrono::steady_clock::now();
   const std::string compiler = clang();
   llvm::SmallString<128> scratch;
   if (llvm::sys::fs::createUniqueDirectory("winnow-kernel", scratch))
     return fail(ErrorKind::CompileFailed,
                 "cannot make a folder among the system's temporary files");
-  const std::string folder = scratch.str().str(), text = folder + "/" + name + ".cu",
+  const std::string folder = scratch.str().str(), file = folder + "/" + name + ".cu",
                     object = folder + "/kernel.o", shared = folder + "/kernel.so";
   Nvrtc::Output output;
   Result<std::string> log = std::string();
-  if (!writeHeaders(folder) || !writeFile(text, source))
+  if (!writeHeaders(folder) || !writeFile(file, source))
     log = fail(ErrorKind::CompileFailed, "cannot write to " + folder);
   if (log)
-    log = execute({compiler, "-x", "c++", "-std=c++17", "-O1", "-g1", "-fPIC", "-w",
+    log = execute({compiler, "-x", "c++", "-std=c++17", "-O0", "-g1", "-fPIC", "-w",
                    "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off",
                    "-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0",
-                   "-I" + folder, "-c", text, "-o", object},
+                   "-I" + folder, "-c", file, "-o", object},
                   folder + "/log");
   if (log) // the sanitizer's own run time stays away: the emulator is in its place
     log = execute(
@@ -103,6 +147,7 @@ Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::s
     if (auto bytes = llvm::MemoryBuffer::getFile(shared, /*IsText=*/false,
                                                  /*RequiresNullTerminator=*/false))
       output.binary = (*bytes)->getBuffer().str();
+    compiledTexts().add(text, output.binary);
     output.log = *log;
   }
   if (llvm::sys::fs::remove_directories(folder))

@@ -259,10 +259,24 @@ void Block::access(const void *address, int bytes, bool writes, const void *plac
                      writes ? "writes" : "reads", bytes),
          {place});
   }
-  if (bytes > 2 && reinterpret_cast<uintptr_t>(address) % bytes != 0)
+  const bool isVector = bytes == 4 || bytes == 8 || bytes == 16;
+  if (isVector && reinterpret_cast<uintptr_t>(address) % bytes != 0)
     fail(fmt::format("lane {} accesses {} bytes at an address that is no multiple of them",
                      lane.index, bytes),
          {place});
+}
+
+void Block::readObject(const void *address, int bytes, const void *place) {
+  const auto offset = static_cast<const unsigned char *>(address) - memory.at(0);
+  if (isStack(address) || offset < 0 || offset >= kSharedArray) {
+    access(address, bytes, false, place);
+    return;
+  }
+  const Lane &lane = *running;
+  if (std::string wrong =
+          memory.readObject(static_cast<unsigned>(offset), bytes, lane.index, lane.clock, place);
+      !wrong.empty())
+    fail(wrong, {place, memory.earlierPlace()});
 }
 
 /// Atomics order nothing by themselves; among each other they need no order.

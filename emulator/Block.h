@@ -105,6 +105,8 @@ public:
   /// a rule is broken.
   void readShared(unsigned address, int bytes, int lane, const void *place);
   void access(const void *address, int bytes, bool writes, const void *place);
+  /// A read of a whole object by the running lane, as a copy of a struct does it.
+  void readObject(const void *address, int bytes, const void *place);
   unsigned *atomicWord(void *address, const void *place);
 
   SharedMemory memory;
@@ -147,5 +149,7 @@ private:
 Block *runningBlock();
 /// Whether an address lies on a lane's stack.
 bool isStack(const void *address);
+/// The read-only parts of the kernel's object, which every lane may read.
+void setConstants(const void *begin, const void *end);
 
 } // namespace winnow::emulator

@@ -112,14 +112,27 @@ KERNEL_FUNCTION int emulated_atomic_add(int *address, int value) {
 
 //===-- Loads and stores ----------------------------------------------------------------------===//
 
-static void observe(const void *address, int bytes, bool writes, const void *place) {
+/// What the kernel's object holds beside its code: constants that the compiler did not fold.
+static const unsigned char *constantsBegin, *constantsEnd;
+void winnow::emulator::setConstants(const void *begin, const void *end) {
+  constantsBegin = static_cast<const unsigned char *>(begin);
+  constantsEnd = static_cast<const unsigned char *>(end);
+}
+
+/// Whether a kernel may read an address that is neither shared nor device memory.
+static bool isConstant(const void *address) {
   // Globals of the emulator, which kernels read as built-in variables.
   const auto *byte = static_cast<const unsigned char *>(address);
   for (const EmulatedIndex *index : {&threadIdx, &blockIdx, &blockDim, &gridDim})
     if (byte >= reinterpret_cast<const unsigned char *>(index) &&
         byte < reinterpret_cast<const unsigned char *>(index + 1))
-      return;
-  if (Block *block = runningBlock())
+      return true;
+  return byte >= constantsBegin && byte < constantsEnd;
+}
+
+static void observe(const void *address, int bytes, bool writes, const void *place) {
+  Block *block = runningBlock();
+  if (block && (writes || !isConstant(address)))
     block->access(address, bytes, writes, place);
 }
 
@@ -145,22 +158,27 @@ HOOKS(16)
 KERNEL_FUNCTION void __tsan_init() {}
 KERNEL_FUNCTION void __tsan_func_entry(void *) {}
 KERNEL_FUNCTION void __tsan_func_exit() {}
-static void observeRange(const void *address, size_t bytes, bool writes, const void *place) {
+static void observeRange(const void *address, size_t bytes, const void *place) {
   for (size_t i = 0; i < bytes; ++i)
-    observe(static_cast<const char *>(address) + i, 1, writes, place);
+    observe(static_cast<const char *>(address) + i, 1, true, place);
+}
+static void observeObject(const void *address, size_t bytes, const void *place) {
+  Block *block = runningBlock();
+  if (block && bytes > 0 && !isConstant(address))
+    block->readObject(address, static_cast<int>(bytes), place);
 }
 KERNEL_FUNCTION void *__tsan_memcpy(void *to, const void *from, size_t bytes) {
-  observeRange(from, bytes, false, PLACE);
-  observeRange(to, bytes, true, PLACE);
+  observeObject(from, bytes, PLACE);
+  observeRange(to, bytes, PLACE);
   return std::memcpy(to, from, bytes);
 }
 KERNEL_FUNCTION void *__tsan_memset(void *to, int value, size_t bytes) {
-  observeRange(to, bytes, true, PLACE);
+  observeRange(to, bytes, PLACE);
   return std::memset(to, value, bytes);
 }
 KERNEL_FUNCTION void *__tsan_memmove(void *to, const void *from, size_t bytes) {
-  observeRange(from, bytes, false, PLACE);
-  observeRange(to, bytes, true, PLACE);
+  observeObject(from, bytes, PLACE);
+  observeRange(to, bytes, PLACE);
   return std::memmove(to, from, bytes);
 }
 // NOLINTEND(readability-identifier-naming,bugprone-reserved-identifier)

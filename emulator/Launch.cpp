@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
+#include <elf.h>
 #include <fmt/format.h>
 #include <numeric>
 #include <random>
@@ -103,11 +104,31 @@ std::string loadObject(const std::string &bytes, LoadedKernel &kernel) {
   return wrong;
 }
 
+/// Finds the object's segments that nobody can write, by its program headers.
+static void findConstants(LoadedKernel &kernel) {
+  Dl_info info;
+  if (::dladdr(kernel.entry, &info) == 0)
+    return;
+  const auto *base = static_cast<const char *>(info.dli_fbase);
+  const auto *header = reinterpret_cast<const Elf64_Ehdr *>(base);
+  const auto *segments = reinterpret_cast<const Elf64_Phdr *>(base + header->e_phoff);
+  for (const Elf64_Phdr *one = segments; one < segments + header->e_phnum; ++one) {
+    if (one->p_type != PT_LOAD || (one->p_flags & PF_W) != 0)
+      continue;
+    const char *begin = base + one->p_vaddr;
+    kernel.constants = kernel.constants ? std::min(kernel.constants, begin) : begin;
+    kernel.constantsEnd = std::max(kernel.constantsEnd, begin + one->p_memsz);
+  }
+}
+
 std::string findKernel(LoadedKernel &kernel, const std::string &name) {
   kernel.name = name;
   kernel.entry = ::dlsym(kernel.object, name.c_str());
   kernel.shared = static_cast<unsigned char *>(::dlsym(kernel.object, "shared"));
-  return kernel.entry && kernel.shared ? "" : "the object has no kernel " + name;
+  if (!kernel.entry || !kernel.shared)
+    return "the object has no kernel " + name;
+  findConstants(kernel);
+  return "";
 }
 
 void unload(LoadedKernel &kernel) {
@@ -120,6 +141,7 @@ std::string launch(const LoadedKernel &kernel, unsigned gridX, unsigned gridY, i
                    int sharedBytes, const Params &params, uint64_t seed) {
   gridDim = {gridX, gridY, 1};
   blockDim = {static_cast<unsigned>(threads), 1, 1};
+  setConstants(kernel.constants, kernel.constantsEnd);
   std::vector<uint64_t> order(static_cast<size_t>(gridX) * gridY);
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));

@@ -13,6 +13,7 @@ struct LoadedKernel {
   std::string name;
   void *entry = nullptr;
   unsigned char *shared = nullptr;
+  const char *constants = nullptr, *constantsEnd = nullptr; ///< read-only parts of the object
   int sharedBytes = 0; ///< that a block may use, as set by the launcher
 };
 

@@ -95,6 +95,20 @@ std::string SharedMemory::read(unsigned address, int count, int lane, const Cloc
   });
 }
 
+std::string SharedMemory::readObject(unsigned address, int count, int lane, const Clock &clock,
+                                     const void *place) {
+  bool any = false;
+  for (unsigned at = address; at < address + count; ++at) {
+    const bool inside = at < static_cast<unsigned>(limit);
+    if (inside && !granule(at).written && !granule(at).isBarrier && granule(at).copying < 0)
+      continue;
+    any = true;
+    if (std::string wrong = read(at, 1, lane, clock, place); !wrong.empty())
+      return wrong;
+  }
+  return any ? "" : read(address, count, lane, clock, place);
+}
+
 std::string SharedMemory::beginCopy(unsigned address, int count, int lane, const Clock &clock,
                                     const void *place) {
   return over(address, count, "copies", [&](Granule &granule, unsigned at) -> std::string {

@@ -30,6 +30,10 @@ public:
   /// `place`: the code that does it, for the record.
   std::string read(unsigned address, int count, int lane, const Clock &clock, const void *place);
   std::string write(unsigned address, int count, int lane, const Clock &clock, const void *place);
+  /// A read of a whole object, whose padding, and members that nobody uses, may be unwritten: bytes
+  /// that were written are read, and one of them must be.
+  std::string readObject(unsigned address, int count, int lane, const Clock &clock,
+                         const void *place);
   /// An atomic update of 4 bytes: no order is needed among atomics, but with everything else.
   std::string atomic(unsigned address, int lane, const Clock &clock, const void *place);
   /// A copy into these bytes begins (checked as a write) and ends.

@@ -32,28 +32,32 @@ struct alignas(8) uint2 {
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
-inline float2 make_float2(float x, float y) { return {x, y}; }
-inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+__forceinline__ float2 make_float2(float x, float y) { return {x, y}; }
+__forceinline__ float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+__forceinline__ uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+__forceinline__ uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+  return {x, y, z, w};
+}
 
 #define WINNOW_EMULATED_MIN_MAX(type)                                                              \
-  inline type min(type a, type b) { return b < a ? b : a; }                                        \
-  inline type max(type a, type b) { return a < b ? b : a; }
+  __forceinline__ type min(type a, type b) { return b < a ? b : a; }                               \
+  __forceinline__ type max(type a, type b) { return a < b ? b : a; }
 WINNOW_EMULATED_MIN_MAX(int)
 WINNOW_EMULATED_MIN_MAX(unsigned)
 WINNOW_EMULATED_MIN_MAX(long long)
 WINNOW_EMULATED_MIN_MAX(unsigned long long)
 #undef WINNOW_EMULATED_MIN_MAX
 
-inline unsigned __float_as_uint(float value) { return __builtin_bit_cast(unsigned, value); }
-inline float __uint_as_float(unsigned bits) { return __builtin_bit_cast(float, bits); }
-inline float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
-inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
-inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
-template <class T> inline T __ldg(const T *pointer) { return *pointer; }
+__forceinline__ unsigned __float_as_uint(float value) {
+  return __builtin_bit_cast(unsigned, value);
+}
+__forceinline__ float __uint_as_float(unsigned bits) { return __builtin_bit_cast(float, bits); }
+__forceinline__ float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
+__forceinline__ int __popc(unsigned bits) { return __builtin_popcount(bits); }
+__forceinline__ int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
+template <class T> __forceinline__ T __ldg(const T *pointer) { return *pointer; }
 // Round to nearest even, saturated; NaN gives 0.
-inline int __float2int_rn(float value) {
+__forceinline__ int __float2int_rn(float value) {
   return value >= 2147483648.f   ? 2147483647
          : value < -2147483648.f ? -2147483647 - 1
          : value == value        ? static_cast<int>(__builtin_rintf(value))
@@ -61,13 +65,13 @@ inline int __float2int_rn(float value) {
 }
 
 // Towards zero, saturated; NaN gives 0.
-inline int __float2int_rz(float value) { return __float2int_rn(__builtin_truncf(value)); }
-inline unsigned __float2uint_rz(float value) {
+__forceinline__ int __float2int_rz(float value) { return __float2int_rn(__builtin_truncf(value)); }
+__forceinline__ unsigned __float2uint_rz(float value) {
   return value >= 4294967296.f ? 4294967295u : value > 0.f ? static_cast<unsigned>(value) : 0u;
 }
 
 #define WINNOW_EMULATED_MATH(name)                                                                 \
-  inline float name(float x) { return __builtin_##name(x); }
+  __forceinline__ float name(float x) { return __builtin_##name(x); }
 WINNOW_EMULATED_MATH(fabsf)
 WINNOW_EMULATED_MATH(sqrtf)
 WINNOW_EMULATED_MATH(expf)
@@ -87,20 +91,20 @@ WINNOW_EMULATED_MATH(truncf)
 WINNOW_EMULATED_MATH(rintf)
 WINNOW_EMULATED_MATH(roundf)
 #undef WINNOW_EMULATED_MATH
-inline float rsqrtf(float x) { return 1.f / __builtin_sqrtf(x); }
-inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+__forceinline__ float rsqrtf(float x) { return 1.f / __builtin_sqrtf(x); }
+__forceinline__ float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 // PTX min.f32 and max.f32: a NaN gives way, and -0 is below 0.
-inline float fminf(float a, float b) {
+__forceinline__ float fminf(float a, float b) {
   return a != a ? b : b != b ? a : a < b || (a == b && __builtin_signbit(a)) ? a : b;
 }
-inline float fmaxf(float a, float b) {
+__forceinline__ float fmaxf(float a, float b) {
   return a != a ? b : b != b ? a : a > b || (a == b && __builtin_signbit(b)) ? a : b;
 }
-inline float __expf(float x) { return __builtin_expf(x); }
-inline float __logf(float x) { return __builtin_logf(x); }
-inline float __log2f(float x) { return __builtin_log2f(x); }
-inline float powf(float a, float b) { return __builtin_powf(a, b); }
-inline float fmodf(float a, float b) { return __builtin_fmodf(a, b); }
+__forceinline__ float __expf(float x) { return __builtin_expf(x); }
+__forceinline__ float __logf(float x) { return __builtin_logf(x); }
+__forceinline__ float __log2f(float x) { return __builtin_log2f(x); }
+__forceinline__ float powf(float a, float b) { return __builtin_powf(a, b); }
+__forceinline__ float fmodf(float a, float b) { return __builtin_fmodf(a, b); }
 
 //===-- What the emulator offers --------------------------------------------------------------===//
 
@@ -166,131 +170,148 @@ __attribute__((aligned(1024), visibility("default"), used)) unsigned char shared
 
 //===-- Warps ---------------------------------------------------------------------------------===//
 
-inline void __syncthreads() { emulated_block_sync(); }
-inline int __syncthreads_or(int vote) {
+__forceinline__ void __syncthreads() { emulated_block_sync(); }
+__forceinline__ int __syncthreads_or(int vote) {
   return static_cast<int>(emulated_named_sync(0, static_cast<int>(blockDim.x), vote != 0));
 }
-inline void __syncwarp(unsigned lanes = 0xffffffffu) { emulated_warp(kWarpSync, lanes, nullptr); }
-inline unsigned __ballot_sync(unsigned lanes, bool vote) {
+__forceinline__ void __syncwarp(unsigned lanes = 0xffffffffu) {
+  emulated_warp(kWarpSync, lanes, nullptr);
+}
+__forceinline__ unsigned __ballot_sync(unsigned lanes, bool vote) {
   unsigned value = vote;
   emulated_warp(kWarpBallot, lanes, &value);
   return value;
 }
-inline int __any_sync(unsigned lanes, bool vote) { return __ballot_sync(lanes, vote) != 0; }
-inline int __reduce_add_sync(unsigned lanes, int value) {
+__forceinline__ int __any_sync(unsigned lanes, bool vote) {
+  return __ballot_sync(lanes, vote) != 0;
+}
+__forceinline__ int __reduce_add_sync(unsigned lanes, int value) {
   emulated_warp(kWarpSum, lanes, &value);
   return value;
 }
-template <class T> inline T emulated_shuffle(unsigned lanes, T value, int from) {
+template <class T> __forceinline__ T emulated_shuffle(unsigned lanes, T value, int from) {
   static_assert(sizeof(T) == 4, "shuffles move words");
   EmulatedShuffle shuffle{__builtin_bit_cast(unsigned, value), from};
   emulated_warp(kWarpShuffle, lanes, &shuffle);
   return __builtin_bit_cast(T, shuffle.value);
 }
-template <class T> inline T __shfl_sync(unsigned lanes, T value, int from) {
+template <class T> __forceinline__ T __shfl_sync(unsigned lanes, T value, int from) {
   return emulated_shuffle(lanes, value, from & 31);
 }
-template <class T> inline T __shfl_xor_sync(unsigned lanes, T value, int distance) {
+template <class T> __forceinline__ T __shfl_xor_sync(unsigned lanes, T value, int distance) {
   return emulated_shuffle(lanes, value, static_cast<int>(threadIdx.x & 31) ^ distance);
 }
-template <class T> inline T __shfl_up_sync(unsigned lanes, T value, int distance) {
+template <class T> __forceinline__ T __shfl_up_sync(unsigned lanes, T value, int distance) {
   const int lane = static_cast<int>(threadIdx.x & 31);
   return emulated_shuffle(lanes, value, lane < distance ? lane : lane - distance);
 }
-inline unsigned atomicOr(unsigned *address, unsigned bits) {
+__forceinline__ unsigned atomicOr(unsigned *address, unsigned bits) {
   return emulated_atomic_or(address, bits);
 }
-inline int atomicAdd(int *address, int value) { return emulated_atomic_add(address, value); }
+__forceinline__ int atomicAdd(int *address, int value) {
+  return emulated_atomic_add(address, value);
+}
 
 #include "winnow/types.cuh"
 
 //===-- Instructions of the sm_80 level -------------------------------------------------------===//
 
-inline unsigned shared_address(const void *pointer) {
+__forceinline__ unsigned shared_address(const void *pointer) {
   return static_cast<unsigned>(static_cast<const unsigned char *>(pointer) - shared);
 }
-inline float load_if(bool condition, const float *pointer, float otherwise) {
+__forceinline__ float load_if(bool condition, const float *pointer, float otherwise) {
   return condition ? *pointer : otherwise;
 }
-inline void copy_async(unsigned shared, const void *global, int bytes) {
+__forceinline__ void copy_async(unsigned shared, const void *global, int bytes) {
   emulated_copy_async(shared, global, bytes);
 }
-inline void wait_copies() { emulated_wait_copies(); }
-inline void store_zeros(unsigned shared) {
+__forceinline__ void wait_copies() { emulated_wait_copies(); }
+__forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};
   emulated_store_shared(shared, &zeros, 16);
 }
-inline void sync_threads() { __syncthreads(); }
-inline bool sync_threads_any(bool vote) { return __syncthreads_or(vote) != 0; }
-inline void init_barrier(unsigned barrier, int arrivals) {
+__forceinline__ void sync_threads() { __syncthreads(); }
+__forceinline__ bool sync_threads_any(bool vote) { return __syncthreads_or(vote) != 0; }
+__forceinline__ void init_barrier(unsigned barrier, int arrivals) {
   emulated_init_barrier(barrier, arrivals);
 }
-inline void arrive(unsigned barrier) { emulated_arrive(barrier, 1, 0); }
-inline void arrive_after_copies(unsigned barrier) { emulated_arrive_after_copies(barrier); }
-inline void wait(unsigned barrier, int phase) { emulated_wait(barrier, phase); }
-inline void emulated_load_matrices(EmulatedWarpOp operation, unsigned (&words)[4],
-                                   unsigned address) {
+__forceinline__ void arrive(unsigned barrier) { emulated_arrive(barrier, 1, 0); }
+__forceinline__ void arrive_after_copies(unsigned barrier) {
+  emulated_arrive_after_copies(barrier);
+}
+__forceinline__ void wait(unsigned barrier, int phase) { emulated_wait(barrier, phase); }
+__forceinline__ void emulated_load_matrices(EmulatedWarpOp operation, unsigned (&words)[4],
+                                            unsigned address) {
   EmulatedMatrices matrices{{}, address};
   emulated_warp(operation, 0xffffffffu, &matrices);
   for (int i = 0; i < 4; ++i)
     words[i] = matrices.words[i];
 }
-inline void load_matrices(unsigned (&words)[4], unsigned row_address) {
+__forceinline__ void load_matrices(unsigned (&words)[4], unsigned row_address) {
   emulated_load_matrices(kWarpMatrices, words, row_address);
 }
-inline void load_matrices_transposed(unsigned (&words)[4], unsigned row_address) {
+__forceinline__ void load_matrices_transposed(unsigned (&words)[4], unsigned row_address) {
   emulated_load_matrices(kWarpMatricesTransposed, words, row_address);
 }
 template <class T>
-inline void mma_16x8x16(float (&sum)[4], const unsigned (&left)[4], unsigned right0,
-                        unsigned right1) {
+__forceinline__ void mma_16x8x16(float (&sum)[4], const unsigned (&left)[4], unsigned right0,
+                                 unsigned right1) {
   EmulatedProduct product{sum, left, {right0, right1}};
   emulated_warp(is_same<T, bf16> ? kWarpProductBf16 : kWarpProductFp16, 0xffffffffu, &product);
 }
-inline int warp_sum(int value) { return __reduce_add_sync(kFullWarp, value); }
-inline unsigned at_least_pair(unsigned pair, unsigned threshold) {
+__forceinline__ int warp_sum(int value) { return __reduce_add_sync(kFullWarp, value); }
+__forceinline__ unsigned at_least_pair(unsigned pair, unsigned threshold) {
   return ((pair & 0xffffu) >= threshold) | static_cast<unsigned>((pair >> 16) >= threshold) << 16;
 }
 
 //===-- Instructions of the sm_90 level -------------------------------------------------------===//
 
-inline void arrive_expecting(unsigned barrier, int bytes) { emulated_arrive(barrier, 1, bytes); }
-inline void arrive_times(unsigned barrier, int times) { emulated_arrive(barrier, times, 0); }
-inline void fence_barriers() { emulated_fence_proxy(); }
-inline void fence_shared_stores() { emulated_fence_proxy(); }
-inline void copy_box(unsigned shared, const TensorMap &map, unsigned barrier, int x, int y, int z) {
+__forceinline__ void arrive_expecting(unsigned barrier, int bytes) {
+  emulated_arrive(barrier, 1, bytes);
+}
+__forceinline__ void arrive_times(unsigned barrier, int times) {
+  emulated_arrive(barrier, times, 0);
+}
+__forceinline__ void fence_barriers() { emulated_fence_proxy(); }
+__forceinline__ void fence_shared_stores() { emulated_fence_proxy(); }
+__forceinline__ void copy_box(unsigned shared, const TensorMap &map, unsigned barrier, int x, int y,
+                              int z) {
   emulated_copy_box(shared, &map, barrier, x, y, z);
 }
-inline void copy_bytes(unsigned shared, const void *global, int bytes, unsigned barrier) {
+__forceinline__ void copy_bytes(unsigned shared, const void *global, int bytes, unsigned barrier) {
   emulated_copy_bulk(shared, global, bytes, barrier);
 }
-template <int kRegisters> inline void claim_registers() { emulated_registers(kRegisters, 1); }
-template <int kRegisters> inline void release_registers() { emulated_registers(kRegisters, 0); }
-inline void sync_some(int id, int threads) { emulated_named_sync(id, threads, 0); }
-inline bool sync_any(int id, int threads, bool vote) {
+template <int kRegisters> __forceinline__ void claim_registers() {
+  emulated_registers(kRegisters, 1);
+}
+template <int kRegisters> __forceinline__ void release_registers() {
+  emulated_registers(kRegisters, 0);
+}
+__forceinline__ void sync_some(int id, int threads) { emulated_named_sync(id, threads, 0); }
+__forceinline__ bool sync_any(int id, int threads, bool vote) {
   return emulated_named_sync(id, threads, vote) != 0;
 }
-inline void wgmma_fence() { emulated_wgmma_fence(); }
-inline void wgmma_commit() { emulated_wgmma_commit(); }
-template <int kPending> inline void wgmma_wait() { emulated_wgmma_wait(kPending); }
+__forceinline__ void wgmma_fence() { emulated_wgmma_fence(); }
+__forceinline__ void wgmma_commit() { emulated_wgmma_commit(); }
+template <int kPending> __forceinline__ void wgmma_wait() { emulated_wgmma_wait(kPending); }
 // As in sm90.cuh, bit for bit: the emulator takes descriptors apart.
-inline unsigned descriptor_start(unsigned address, int leading) {
+__forceinline__ unsigned descriptor_start(unsigned address, int leading) {
   return (address & 0x3ffff) >> 4 | leading >> 4 << 16;
 }
-inline unsigned long long matrix_descriptor(unsigned start, int offset) {
+__forceinline__ unsigned long long matrix_descriptor(unsigned start, int offset) {
   constexpr unsigned long long kHigh = 1024 >> 4 | 1u << 30;
   return kHigh << 32 | start + (offset >> 4);
 }
 template <class T, int kCount>
-inline void wgmma_shared(float (&sum)[kCount][4], unsigned long long left, unsigned long long right,
-                         bool accumulate) {
+__forceinline__ void wgmma_shared(float (&sum)[kCount][4], unsigned long long left,
+                                  unsigned long long right, bool accumulate) {
   const EmulatedWgmma product{&sum[0][0], 8 * kCount, is_same<T, bf16>, accumulate, false, {},
                               left,       right};
   emulated_wgmma(&product);
 }
 template <class T, int kCount>
-inline void wgmma_registers(float (&sum)[kCount][4], const unsigned (&left)[4],
-                            unsigned long long right) {
+__forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&left)[4],
+                                     unsigned long long right) {
   const EmulatedWgmma product{&sum[0][0], 8 * kCount, is_same<T, bf16>,
                               true,       true,       {left[0], left[1], left[2], left[3]},
                               0,          right};

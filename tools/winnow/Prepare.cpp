@@ -126,6 +126,10 @@ PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache
   }
   int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   int helpers = std::min(cores, static_cast<int>(missing.size()));
+  // Emulated code is made by processes of clang's anyway, and this one remembers what programs
+  // share.
+  if (!missing.empty() && missing.front().request->form == CodeForm::Emulated)
+    helpers = 1;
   std::vector<pid_t> children;
   if (helpers > 1 && !cache.options().directory.empty())
     for (int i = 0; i < helpers; ++i)
