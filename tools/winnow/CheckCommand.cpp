@@ -10,6 +10,7 @@
 #include "tools/winnow/help.inc"
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <regex>
@@ -36,6 +37,13 @@ public:
                        "Only cases whose name has a match of this regular expression");
     command.add_option("--config", configText,
                        "Tunables that every case gets; cases without such kernels are left out");
+    command.add_flag("--small", small,
+                     "The small cases instead of the table: 20 specs with every method and "
+                     "every value of every tunable");
+    command.add_option("--save", saveFolder,
+                       "Folder that gets the answers: CASE.out.npy, CASE.lse.npy, CASE.ids.npy");
+    command.add_option("--against", againstFolder,
+                       "Folder of answers that another device gave by --save: compare with them");
     command.add_flag("--large", large, "Also the cases that need many GB of memory");
     command.add_flag("--list", listOnly, "Print the names of the cases and stop");
     command.add_option("--recorded", recordedDirectory, "Folder with recorded answers");
@@ -50,6 +58,7 @@ public:
         ->check(between(1, 1000000))
         ->excludes("--filter")
         ->excludes("--recorded")
+        ->excludes("--small")
         ->group(random);
     seedOption = command.add_option("--seed", choice.seed, "What the draws come from")
                      ->check(between<uint64_t>(0, UINT64_MAX))
@@ -89,7 +98,7 @@ public:
       return fail(ErrorKind::Usage, fmt::format("--part {}: write I/N with I below N", partText));
     if (prepareOnly)
       return prepare();
-    if (choice.draws == 0 || listOnly) {
+    if ((choice.draws == 0 && !small) || listOnly) {
       choice.arch = options.arch.empty() ? targets().front().arch : options.arch;
       if (Status status = choose(); !status)
         return status;
@@ -107,24 +116,29 @@ public:
       return fail(ErrorKind::Usage, "--config is for GPUs: the CPU's kernels have no tunables");
     // What is served does not depend on the CPU; its draws are those of the plainest architecture.
     choice.arch = backend->isGpu() ? backend->arch() : targets().front().arch;
-    if (choice.draws > 0)
+    if (choice.draws > 0 || small)
       if (Status status = choose(); !status)
         return status;
     if (Status status = applyConfig(); !status)
       return status;
     if (part)
       takePart();
+    const AnswerFolder saved(saveFolder), against(againstFolder);
+    if (!saveFolder.empty())
+      if (Status status = saved.make(); !status)
+        return status;
     if (backend->isGpu())
       tell(preparePrograms(requests(backend->arch()), cache, {}, helperFlags(backend->arch())));
     double began = now();
     bool serial = std::any_of(items.begin(), items.end(),
                               [](const CheckItem &item) { return item.test.large; });
     Progress progress("check");
-    CheckRunner(*backend, tolerance)
-        .run(items, serial, [&](const CheckItem &item, const Result<CaseResult> &result) {
-          note(item, result);
-          progress.show(static_cast<double>(passes + failures) / static_cast<double>(items.size()));
-        });
+    CheckRunner runner(*backend, tolerance);
+    runner.use(saveFolder.empty() ? nullptr : &saved, againstFolder.empty() ? nullptr : &against);
+    runner.run(items, serial, [&](const CheckItem &item, const Result<CaseResult> &result) {
+      note(item, result);
+      progress.show(static_cast<double>(passes + failures) / static_cast<double>(items.size()));
+    });
     return finish(now() - began);
   }
 
@@ -142,6 +156,8 @@ private:
       items = std::move(*drawn);
       return {};
     }
+    if (small)
+      return chooseSmall();
     Result<std::vector<ConformanceCase>> table = conformanceCases();
     if (!table)
       return tl::unexpected(table.error());
@@ -167,6 +183,23 @@ private:
       return fail(ErrorKind::Usage, fmt::format("--filter {}: no such case", filter));
     if (items.empty())
       return fail(ErrorKind::Usage, "only cases that need --large were chosen");
+    return {};
+  }
+
+  /// --small: what the architecture serves, and a line on what it does not.
+  Status chooseSmall() {
+    std::vector<std::string> without;
+    Result<std::vector<CheckItem>> found = smallItems(choice.arch, without);
+    if (!found)
+      return tl::unexpected(found.error());
+    for (CheckItem &item : *found)
+      if (filter.empty() || std::regex_search(item.test.name, pattern))
+        items.push_back(std::move(item));
+    if (items.empty())
+      return fail(ErrorKind::Usage, fmt::format("--filter {}: no such case", filter));
+    if (!without.empty() && filter.empty())
+      say(fmt::format("{} values of tunables have no kernels on {}: {}", without.size(),
+                      choice.arch, fmt::join(without, "; ")));
     return {};
   }
 
@@ -327,7 +360,8 @@ private:
   BackendOptions options;
   std::string filter, configText, recordedDirectory, recordedMethod;
   std::regex pattern;
-  bool large = false, listOnly = false, prepareOnly = false;
+  std::string saveFolder, againstFolder;
+  bool small = false, large = false, listOnly = false, prepareOnly = false;
   RandomChoice choice;
   const CLI::Option *seedOption = nullptr;
   std::string partText, helperText;

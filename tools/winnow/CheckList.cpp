@@ -2,6 +2,7 @@
 #include "tools/winnow/CheckList.h"
 #include "runtime/TuningRecord.h"
 #include "tests/conformance/RandomCases.h"
+#include "tests/conformance/SmallCases.h"
 #include "tools/winnow/MethodAxes.h"
 #include <algorithm>
 #include <fmt/format.h>
@@ -80,6 +81,21 @@ Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
   return items;
 }
 
+Result<std::vector<CheckItem>> smallItems(const std::string &arch,
+                                          std::vector<std::string> &without) {
+  Result<DrawSpace> space = compilerSpace(arch, {});
+  if (!space)
+    return tl::unexpected(space.error());
+  Result<SmallCases> small = smallCases(*space);
+  if (!small)
+    return tl::unexpected(small.error());
+  without = std::move(small->withoutKernels);
+  std::vector<CheckItem> items;
+  for (ConformanceCase &test : small->cases)
+    items.push_back({std::move(test), nullptr, ""});
+  return items;
+}
+
 Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseInputs &inputs) {
   BackendCall call;
   call.request = requestFor(test);
@@ -98,13 +114,48 @@ Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseIn
 
 Result<CaseResult> CheckRunner::judge(const CheckItem &item, int threads) {
   // A recorded case runs with the item's tunables too.
-  auto runner = [this, &item](const ConformanceCase &, const CaseInputs &inputs) {
-    return answer(item.test, inputs);
+  CaseAnswer kept;
+  auto runner = [&](const ConformanceCase &, const CaseInputs &inputs) {
+    Result<CaseAnswer> answered = answer(item.test, inputs);
+    if (answered && (saved || other))
+      kept = *answered;
+    return answered;
   };
   if (broken)
     return fail(ErrorKind::DeviceFailed, "not run: the device failed before");
-  return item.recorded ? runRecorded(*item.recorded, readAxes, runner)
-                       : runCase(item.test, readAxes, runner, tolerance, threads);
+  Result<CaseResult> result = item.recorded
+                                  ? runRecorded(*item.recorded, readAxes, runner)
+                                  : runCase(item.test, readAxes, runner, tolerance, threads);
+  if (!result || item.recorded)
+    return result;
+  Status status;
+  if (saved)
+    status = saved->save(item.test, kept);
+  if (status && other)
+    status = compare(item.test, kept, *result, threads);
+  if (!status)
+    return tl::unexpected(status.error());
+  return result;
+}
+
+Status CheckRunner::compare(const ConformanceCase &test, const CaseAnswer &answer,
+                            CaseResult &result, int threads) {
+  Result<CaseAnswer> there = other->load(test);
+  if (!there)
+    return tl::unexpected(there.error());
+  Result<CaseResult> judged = runCase(
+      test, readAxes, [&](const ConformanceCase &, const CaseInputs &) { return *there; },
+      tolerance, threads);
+  if (!judged)
+    return tl::unexpected(judged.error());
+  const AnswerDistance distance = distanceOf(test, answer, *there);
+  // A row may select otherwise where one of the two broke a tie in another way than the reference.
+  const bool alike = judged->passed && distance.lseAlike &&
+                     distance.otherSelection <= result.selection.ties + judged->selection.ties &&
+                     distance.output <= 2 * result.output.plainError;
+  result.passed = result.passed && alike;
+  result.text += fmt::format("; {}: {}", alike ? "as there" : "NOT as there", distance.text());
+  return {};
 }
 
 void CheckRunner::run(

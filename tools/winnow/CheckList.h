@@ -4,6 +4,7 @@
 #pragma once
 #include "tests/recorded/Recorded.h"
 #include "tools/winnow/Backend.h"
+#include "tools/winnow/CheckAnswers.h"
 #include <atomic>
 #include <mutex>
 
@@ -25,6 +26,10 @@ struct RandomChoice {
 /// The draws; Unsupported where this build has no compiler to ask what is served.
 Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice);
 
+/// The small cases that `arch` serves; `without`: tunables' values for which it has no kernels.
+Result<std::vector<CheckItem>> smallItems(const std::string &arch,
+                                          std::vector<std::string> &without);
+
 /// Whether there are kernels for this; Unsupported or Usage where there are none.
 Status isServed(CompileRequest request, const std::string &arch);
 
@@ -37,6 +42,11 @@ CompileRequest requestFor(const ConformanceCase &test);
 class CheckRunner {
 public:
   CheckRunner(Backend &backend, double tolerance) : backend(backend), tolerance(tolerance) {}
+  /// Where answers are kept, and where those lie that they are compared with; null: neither.
+  void use(const AnswerFolder *save, const AnswerFolder *against) {
+    saved = save;
+    other = against;
+  }
   void
   run(const std::vector<CheckItem> &items, bool serial,
       const std::function<void(const CheckItem &item, const Result<CaseResult> &result)> &done);
@@ -44,9 +54,13 @@ public:
 private:
   Result<CaseResult> judge(const CheckItem &item, int threads);
   Result<CaseAnswer> answer(const ConformanceCase &test, const CaseInputs &inputs);
+  /// Adds to a result what the other device's answer says.
+  Status compare(const ConformanceCase &test, const CaseAnswer &answer, CaseResult &result,
+                 int threads);
 
   Backend &backend;
   double tolerance;
+  const AnswerFolder *saved = nullptr, *other = nullptr;
   std::mutex device; ///< one launch at a time
   std::atomic<bool> broken{false};
 };
