@@ -6,6 +6,7 @@
 #include "compiler/EmbeddedFiles.h"
 #include "compiler/EmitCuda.h"
 #include "compiler/EmulatedCode.h"
+#include "compiler/KernelText.h"
 #include "compiler/Nvrtc.h"
 #include "compiler/select/SelectPasses.h"
 #include "compiler/tile/TileKernels.h"
@@ -144,13 +145,50 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
   return kernels;
 }
 
+/// Puts the kernel of a file of tile text in the place of a built one.
+Result<OwningOpRef<ModuleOp>> takeKernel(Session &session, BuiltKernel &kernel,
+                                         const std::string &path, const std::string &text) {
+  OwningOpRef<ModuleOp> module = parseKernels(session.context, text, path);
+  if (!module)
+    return session.error(ErrorKind::Usage, path + " does not hold a kernel");
+  auto given = module->lookupSymbol<tile::KernelOp>(kernel.op.getSymName());
+  if (!given)
+    return fail(ErrorKind::Usage, path + " holds no kernel " + kernel.op.getSymName().str());
+  kernel.op = given;
+  return module;
+}
+
 /// Fills image.kernels with recipes and CUDA text.
-Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Target &target,
-                   ProgramImage &image, std::vector<StageText> &stages) {
+Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const CompileRequest &request,
+                   const Target &target, ProgramImage &image, std::vector<StageText> &stages) {
+  for (const auto &given : request.kernelFiles)
+    if (llvm::none_of(built, [&](BuiltKernel &one) { return one.op.getSymName() == given.first; }))
+      return fail(ErrorKind::Usage, "the program has no kernel " + given.first + " to put " +
+                                        given.second +
+                                        " in the place of: see winnow compile --emit tile");
   for (BuiltKernel &kernel : built) {
     std::string name = kernel.op.getSymName().str();
+    OwningOpRef<ModuleOp> given; // until its text is printed
+    std::string text;
+    auto file = request.kernelFiles.find(name);
+    const bool isGiven = file != request.kernelFiles.end();
+    if (isGiven) {
+      Result<std::string> read = readWholeFile(systemFiles(), file->second);
+      if (!read)
+        return tl::unexpected<Error>(read.error());
+      text = std::move(*read);
+    }
+    const bool isTile = isGiven && StringRef(file->second).ends_with(".mlir");
+    if (isTile) {
+      Result<OwningOpRef<ModuleOp>> taken = takeKernel(session, kernel, file->second, text);
+      if (!taken)
+        return tl::unexpected<Error>(taken.error());
+      given = std::move(*taken);
+    }
     stages.push_back({"tile", name, print(kernel.op)});
-    FailureOr<std::string> source = emitCuda(kernel.op, std::string("winnow/") + target.leafHeader);
+    FailureOr<std::string> source = std::move(text);
+    if (!isGiven || isTile)
+      source = emitCuda(kernel.op, std::string("winnow/") + target.leafHeader);
     if (failed(source))
       return session.error(ErrorKind::CompileFailed, "the CUDA printer failed on kernel " + name);
     int shared = kernel.op.getSharedBytes().value_or(0);
@@ -295,7 +333,7 @@ lowerProgram(const CompileRequest &request) {
   addTilePasses(passes);
   if (failed(verify(*kernels)) || failed(passes.run(*kernels)))
     return session.error(ErrorKind::CompileFailed, "the tile passes failed");
-  if (Status status = emitKernels(session, *built, **target, image, stages); !status)
+  if (Status status = emitKernels(session, *built, request, **target, image, stages); !status)
     return tl::unexpected<Error>(status.error());
   image.mlirMs = millisecondsSince(begin);
   return std::pair(std::move(image), std::move(stages));
@@ -329,6 +367,12 @@ Result<KeyIngredients> programIngredients(const CompileRequest &request) {
                              {"form", form},
                              {emulated ? "clang" : "nvrtc", *compiler},
                              {"headers", deviceHeadersDigest()}};
+  for (const auto &[name, path] : request.kernelFiles) {
+    Result<std::string> text = readWholeFile(systemFiles(), path);
+    if (!text)
+      return tl::unexpected<Error>(text.error());
+    ingredients["kernel " + name] = sha256Hex(*text);
+  }
   // Half a program must not be found as a whole one, nor as the other half.
   if (!request.phase.empty())
     ingredients["phase"] = request.phase;

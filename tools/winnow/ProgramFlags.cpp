@@ -57,6 +57,11 @@ void ProgramFlags::addTargetFlags(CLI::App &command, const std::string &defaultA
                   "Tunables, e.g. \"attend_stages=3 score_chunk_mib=64\"; unnamed ones: default")
       ->group(group);
   command
+      .add_option("--kernel", kernelFiles,
+                  "NAME=FILE: this text instead of the kernel of that name, CUDA (.cu) or tile "
+                  "(.mlir), as `winnow compile --emit cuda,tile` writes them")
+      ->group(group);
+  command
       .add_option("--nvrtc", nvrtcPath, "Path of libnvrtc; default: searched (see `winnow doctor`)")
       ->group(group);
 }
@@ -116,6 +121,16 @@ Result<CompileRequest> ProgramFlags::request() const {
     if (equals == 0 || equals == std::string::npos || equals + 1 == assignment.size())
       return fail(ErrorKind::Usage, fmt::format("--set {}: write NAME=VALUE", assignment));
     request.spec.params[assignment.substr(0, equals)] = assignment.substr(equals + 1);
+  }
+  for (const std::string &given : kernelFiles) {
+    const size_t equals = given.find('=');
+    const std::string file = given.substr(equals + 1);
+    const bool isText = file.size() > 5 && (file.compare(file.size() - 3, 3, ".cu") == 0 ||
+                                            file.compare(file.size() - 5, 5, ".mlir") == 0);
+    if (equals == 0 || equals == std::string::npos || !isText)
+      return fail(ErrorKind::Usage,
+                  fmt::format("--kernel {}: write NAME=FILE with a file of .cu or .mlir", given));
+    request.kernelFiles[given.substr(0, equals)] = file;
   }
   if (Status status = request.spec.check(); !status)
     return tl::unexpected(status.error());

@@ -27,8 +27,11 @@ public:
   /// will run.
   void addTunedFlags(CLI::App &command, bool withHints);
 
-  /// Whether open tunables are looked up: what --tuned says, else unless --config is given.
-  bool tunes() const { return tuned.empty() ? config.empty() : tuned == "on"; }
+  /// Whether open tunables are looked up: what --tuned says, else unless --config is given, or a
+  /// kernel, whose text was written for certain tunables.
+  bool tunes() const {
+    return tuned.empty() ? config.empty() && kernelFiles.empty() : tuned == "on";
+  }
   /// The request for the first architecture, its spec checked. Error: Usage, naming the flag.
   Result<CompileRequest> request() const;
   /// The architectures of --arch, each known to the table of targets; empty for "none".
@@ -41,7 +44,7 @@ public:
 
 private:
   std::string dtype = "bf16", config, nvrtcPath, tuned;
-  std::vector<std::string> assignments;
+  std::vector<std::string> assignments, kernelFiles;
 };
 
 } // namespace winnow
