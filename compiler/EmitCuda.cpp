@@ -21,11 +21,32 @@ StringRef nameHint(Value value) {
   return "";
 }
 
+/// The device name of an element type; nothing for any other attribute.
+std::optional<StringRef> elementOf(Attribute attribute) {
+  auto type = dyn_cast<TypeAttr>(attribute);
+  return type ? tile::elementName(type.getValue()) : std::nullopt;
+}
+
+/// The objects that an op reads or writes, by its declared effects.
+template <typename Effect> SmallVector<Value> objectsOf(Operation *op) {
+  SmallVector<Value> objects;
+  if (auto effects = dyn_cast<MemoryEffectOpInterface>(op))
+    for (Value operand : op->getOperands())
+      if (effects.getEffectOnValue<Effect>(operand))
+        objects.push_back(operand);
+  return objects;
+}
+
+/// Values that need a name: where they are used, what they are computed from has changed.
+using Named = DenseSet<Value>;
+
 class Printer {
 public:
-  explicit Printer(llvm::raw_ostream &os) : os(os) {}
+  Printer(llvm::raw_ostream &os, const Named &named) : os(os), named(named) {}
   LogicalResult kernel(tile::KernelOp op, StringRef leafHeader);
   void hook(tile::HookOp op);
+  /// Values that were folded and should not have been; printed again with names, they are right.
+  Named stale;
 
 private:
   LogicalResult block(Block &body);
@@ -48,9 +69,29 @@ private:
   /// The text of an operand as a function argument.
   std::string use(Value value) { return text(value).text; }
   Expression text(Value value);
+  /// Folds a value into its users.
+  void fold(Value value, const Expression &expression);
+  /// The value that a loop's condition hands on as `value`, or `value` itself.
+  Value origin(Value value) const {
+    Value found = origins.lookup(value);
+    return found ? found : value;
+  }
+  /// Notes what an op has written; of a loop, before it, what its iterations will.
+  void noteWrites(Operation *op);
+
+  /// An object that a folded value reads, and when it was folded.
+  struct Reading {
+    Value object;
+    unsigned since;
+  };
 
   llvm::raw_ostream &os;
+  const Named &named;
   int depth = 0;
+  unsigned writes = 0; ///< so far
+  DenseMap<Value, Value> origins;
+  DenseMap<Value, unsigned> lastWrite;
+  DenseMap<Value, SmallVector<Reading>> readings; ///< of folded values
   DenseMap<Value, Expression> expressions;
   llvm::StringSet<> names;             ///< visible here
   std::vector<std::string> introduced; ///< the same in order; a scope that ends takes its own away
@@ -69,7 +110,27 @@ std::string Printer::define(Value value, StringRef fallback) {
 Expression Printer::text(Value value) {
   auto known = expressions.find(value);
   assert(known != expressions.end() && "operands are printed before their users");
+  for (const Reading &reading : readings.lookup(value))
+    if (lastWrite.lookup(reading.object) > reading.since)
+      stale.insert(origin(value));
   return known->second;
+}
+
+void Printer::fold(Value value, const Expression &expression) {
+  expressions[value] = expression;
+  Operation *op = value.getDefiningOp();
+  SmallVector<Reading> all;
+  for (Value object : objectsOf<MemoryEffects::Read>(op))
+    all.push_back({object, writes});
+  for (Value operand : op->getOperands())
+    llvm::append_range(all, readings.lookup(operand));
+  if (!all.empty())
+    readings[value] = std::move(all);
+}
+
+void Printer::noteWrites(Operation *op) {
+  for (Value object : objectsOf<MemoryEffects::Write>(op))
+    lastWrite[object] = ++writes;
 }
 
 void Printer::constants(tile::KernelOp op) {
@@ -108,9 +169,13 @@ LogicalResult Printer::kernel(tile::KernelOp op, StringRef leafHeader) {
 }
 
 LogicalResult Printer::block(Block &body) {
-  for (Operation &op : body)
+  for (Operation &op : body) {
+    if (isa<LoopLikeOpInterface>(op))
+      op.walk([&](Operation *inner) { noteWrites(inner); });
     if (failed(operation(&op)))
       return failure();
+    noteWrites(&op);
+  }
   return success();
 }
 
@@ -176,8 +241,8 @@ LogicalResult Printer::leaf(Operation *op) {
       templates += "true";
     else if (auto text = dyn_cast<StringAttr>(value))
       templates += text.getValue();
-    else if (auto type = dyn_cast<TypeAttr>(value))
-      templates += type.getValue().isBF16() ? "bf16" : "fp16";
+    else if (auto element = elementOf(value))
+      templates += *element;
     else
       return op->emitError("attribute '") << name.getValue() << "' has no C++ spelling";
   }
@@ -195,9 +260,13 @@ LogicalResult Printer::leaf(Operation *op) {
   // A nameless result that is used once reads best where it is used: always if the leaf is pure,
   // else right after.
   Value result = op->getResult(0);
-  if (nameHint(result).empty() && result.hasOneUse() &&
-      (isPure(op) || op->getNextNode() == *result.user_begin())) {
-    expressions[result] = {call, Precedence::Primary};
+  const bool movable = isPure(op) || op->hasTrait<tile::Inline>();
+  if (nameHint(result).empty() && result.hasOneUse() && !named.contains(result) &&
+      (movable || op->getNextNode() == *result.user_begin())) {
+    if (movable)
+      fold(result, {call, Precedence::Primary});
+    else
+      expressions[result] = {call, Precedence::Primary};
     return success();
   }
   std::string fallback = op->getName().stripDialect().str() + "_value";
@@ -230,7 +299,7 @@ LogicalResult Printer::loop(scf::ForOp op) {
            << ";\n";
     expressions[result] = expressions[argument];
   }
-  if (Attribute unroll = op->getAttr("unroll")) {
+  if (Attribute unroll = op->getAttr("tile.unroll")) {
     auto factor = dyn_cast<IntegerAttr>(unroll);
     line() << "#pragma unroll" << (factor ? " " + std::to_string(factor.getInt()) : "") << "\n";
   }
@@ -267,6 +336,9 @@ LogicalResult Printer::whileLoop(scf::WhileOp op) {
   for (auto [passed, argument, result] :
        llvm::zip(condition.getArgs(), op.getAfterArguments(), op.getResults())) {
     expressions[argument] = text(passed);
+    if (auto found = readings.find(passed); found != readings.end())
+      readings[argument] = SmallVector<Reading>(found->second);
+    origins[argument] = origin(passed);
     // Behind the loop only what it carries is still in scope.
     if (llvm::is_contained(op.getBeforeArguments(), passed))
       expressions[result] = expressions[passed];
@@ -344,28 +416,43 @@ LogicalResult Printer::scalar(Operation *op) {
 void Printer::place(Operation *op, const Expression &expression) {
   Value result = op->getResult(0);
   bool trivial = expression.precedence == Precedence::Primary && op->getNumOperands() <= 1;
-  if (nameHint(result).empty() && (trivial || result.hasOneUse() || result.use_empty())) {
-    expressions[result] = expression;
+  if (nameHint(result).empty() && (trivial || result.hasOneUse() || result.use_empty()) &&
+      !named.contains(result)) {
+    fold(result, expression);
     return;
   }
-  line() << "const " << cppType(result.getType()) << " " << define(result, "x") << " = "
-         << expression.text << ";\n";
+  auto field = dyn_cast<tile::FieldOp>(op);
+  const bool isMember =
+      field && llvm::all_of(field.getName(), [](char c) { return llvm::isAlnum(c) || c == '_'; });
+  line() << "const " << cppType(result.getType()) << " "
+         << define(result, isMember ? field.getName() : "x") << " = " << expression.text << ";\n";
 }
 
 } // namespace
 
 FailureOr<std::string> emitCuda(tile::KernelOp kernel, StringRef leafHeader) {
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  if (failed(Printer(stream).kernel(kernel, leafHeader)))
-    return failure();
-  return text;
+  // A folded value is evaluated where it is used. Where that is too late, it gets a name in the
+  // next round; each round names more, so this ends.
+  Named named;
+  for (;;) {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    Printer printer(stream, named);
+    if (failed(printer.kernel(kernel, leafHeader)))
+      return failure();
+    if (printer.stale.empty())
+      return text;
+    for (Value value : printer.stale)
+      if (!named.insert(value).second)
+        return value.getDefiningOp()->emitError("this value changes before it is used");
+  }
 }
 
 std::string emitHook(tile::HookOp op) {
   std::string text;
   llvm::raw_string_ostream stream(text);
-  Printer(stream).hook(op);
+  const Named named;
+  Printer(stream, named).hook(op);
   return text;
 }
 

@@ -65,7 +65,7 @@ def Tile_TableLeavesWeightsOp : Tile_Leaf<"table_leaves_weights"> {
   let arguments = (ins Arg_:$threads, Reads<>:$table);
   let results = (outs I1:$leaves);
 }
-def Tile_SyncThreadsAnyOp : Tile_Leaf<"sync_threads_any"> {
+def Tile_SyncThreadsAnyOp : Tile_Leaf<"sync_threads_any", [Orders]> {
   let summary = "Barrier of all threads; true where the vote holds in any";
   let arguments = (ins I1:$vote);
   let results = (outs I1:$any);
@@ -112,7 +112,7 @@ def Tile_PaddedBlocksOp : Tile_Leaf<"padded_blocks", [Pure]> {
 }
 def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores"> {
   let summary = "Pools summaries to key blocks and writes their scores";
-  let arguments = (ins Arg_:$pool, Arg_:$rows_per_block, Arg_:$pad, Takes<>:$row, Reads<>:$scores, I32:$first_row,
+  let arguments = (ins Arg_:$pool, Arg_:$rows_per_block, Arg_:$pad, Stores<>:$row, Reads<>:$scores, I32:$first_row,
                    I32:$rows, I32:$padded, I1:$valid);
 }
 
@@ -124,7 +124,7 @@ def Tile_AddRowOp : Tile_Leaf<"add_row"> {
 }
 def Tile_StoreMeanOp : Tile_Leaf<"store_mean"> {
   let summary = "Writes eight channels of a summary row";
-  let arguments = (ins Takes<>:$rows, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count, F32:$factor);
+  let arguments = (ins Stores<>:$rows, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count, F32:$factor);
 }
 
 //===-- Top-k (top_k.cuh) ------------------------------------------------------------------------------------------===//
@@ -136,7 +136,7 @@ def Tile_IdRowOp : Tile_Leaf<"id_row", [Pure]> {
 }
 def Tile_PadIdsOp : Tile_Leaf<"pad_ids"> {
   let summary = "Fills a row of ids with -1 from an index on";
-  let arguments = (ins Arg_:$topk, Takes<>:$ids, I32:$from);
+  let arguments = (ins Arg_:$topk, Stores<>:$ids, I32:$from);
 }
 def Tile_FirstForcedOp : Tile_Leaf<"first_forced", [Pure]> {
   let summary = "The first of the forced blocks that end at the token's own";
@@ -214,7 +214,7 @@ def Tile_FoldedLeavesOrderOp : Tile_Leaf<"folded_leaves_order"> {
 }
 def Tile_MarkUnorderedOp : Tile_Leaf<"mark_unordered"> {
   let summary = "Leaves a row of ids to rescore";
-  let arguments = (ins Takes<>:$ids);
+  let arguments = (ins Stores<>:$ids);
 }
 def Tile_FindUnorderedOp : Tile_Leaf<"find_unordered"> {
   let summary = "Which rows of ids were left to rescore, one row per thread";
@@ -247,13 +247,13 @@ def Tile_MakeHeadNormalizersOp : Tile_Leaf<"make_head_normalizers"> {
 }
 def Tile_StoreOctavesOp : Tile_Leaf<"store_octaves"> {
   let summary = "The base-2 logarithms of block scores";
-  let arguments = (ins Arg_:$combine, Arg_:$pool, Arg_:$threads, Arg_:$rows_per_block, Arg_:$pad, Takes<>:$octaves,
+  let arguments = (ins Arg_:$combine, Arg_:$pool, Arg_:$threads, Arg_:$rows_per_block, Arg_:$pad, Stores<>:$octaves,
                    Reads<>:$normalizers, Reads<>:$queries, Takes<>:$summaries, I32:$first_block, I32:$end, I32:$rows,
                    I32:$visible, F32:$scale);
 }
 def Tile_CountOctavesOp : Tile_Leaf<"count_octaves"> {
   let summary = "The warp's octaves at or above a threshold";
-  let arguments = (ins Arg_:$threads, Takes<>:$octaves, I32:$first_block, I32:$end, I32:$threshold);
+  let arguments = (ins Arg_:$threads, Loads<>:$octaves, I32:$first_block, I32:$end, I32:$threshold);
   let results = (outs I32:$count);
 }
 def Tile_StoreOctaveIdsOp : Tile_Leaf<"store_octave_ids"> {
@@ -271,7 +271,7 @@ def Tile_ImagesOfOp : Tile_Leaf<"images_of", [Pure]> {
 }
 def Tile_StoreImageRowOp : Tile_Leaf<"store_image_row"> {
   let summary = "Writes eight channels of a summary into its tile image";
-  let arguments = (ins Takes<>:$images, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count, F32:$factor);
+  let arguments = (ins Stores<>:$images, I32:$row, I32:$chunk, Reads<>:$sums, F32:$count, F32:$factor);
 }
 def Tile_CopyImageOp : Tile_Leaf<"copy_image"> {
   let summary = "Starts the bulk copy of a tile image into shared memory";
@@ -280,16 +280,16 @@ def Tile_CopyImageOp : Tile_Leaf<"copy_image"> {
 
 //===-- Order of roles (scoring_warpgroup.cuh, arch/sm90.cuh) ------------------------------------------------------===//
 
-def Tile_SyncSomeOp : Tile_Leaf<"sync_some"> {
+def Tile_SyncSomeOp : Tile_Leaf<"sync_some", [Orders]> {
   let summary = "Barrier of the threads that name it";
   let arguments = (ins I32:$id, I32:$threads);
 }
-def Tile_SyncAnyOp : Tile_Leaf<"sync_any"> {
+def Tile_SyncAnyOp : Tile_Leaf<"sync_any", [Orders]> {
   let summary = "Barrier of the threads that name it; true in all where the vote holds in any";
   let arguments = (ins I32:$id, I32:$threads, I1:$vote);
   let results = (outs I1:$any);
 }
-def Tile_ReleaseTimesOp : Tile_Leaf<"release_times"> {
+def Tile_ReleaseTimesOp : Tile_Leaf<"release_times", [Orders]> {
   let summary = "Several arrivals on the empty barrier for the warp";
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor, I32:$times);
 }

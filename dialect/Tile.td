@@ -19,8 +19,17 @@ def Tile_Dialect : Dialect {
   let name = "tile";
   let cppNamespace = "::winnow::tile";
   let summary = "Kernels as building blocks of one block of threads";
+  let description = [{
+    Attributes of the dialect on scf ops, each verified where it stands:
+
+    * `tile.uniform` on scf.if: all threads of the block take the same branch, so that barriers may stand inside.
+    * `tile.pipeline` on scf.for: "specialize_warps" (with `tile.stages` and `tile.producer_warps`) or "rotate" (where
+      the loop runs at least once, with `tile.at_least_once`): what the passes are to make of the loop.
+    * `tile.unroll` on scf.for: unrolled as a whole, or by the number given.
+  }];
   let useDefaultAttributePrinterParser = 1;
   let useDefaultTypePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
 }
 
 //===-- Types and attributes ---------------------------------------------------------------------------------------===//
@@ -34,6 +43,7 @@ def Tile_ObjectType : TypeDef<Tile_Dialect, "Object"> {
   }];
   let parameters = (ins StringRefParameter<"device class">:$name, "::mlir::ArrayAttr":$arguments);
   let assemblyFormat = "`<` $name `,` $arguments `>`";
+  let genVerifyDecl = 1;
   let extraClassDeclaration = [{
     /// The C++ spelling, e.g. "Accumulator<16, kKeys>".
     std::string cppName();
@@ -52,6 +62,17 @@ def Tile_Scalar : AnyTypeOf<[I1, I32, I64, F32], "a scalar">;
 def Tile_Object : Type<CPred<"::mlir::isa<::winnow::tile::ObjectType>($_self)">, "a device object",
                        "::winnow::tile::ObjectType">;
 def Tile_Any : AnyTypeOf<[I1, I32, I64, F32, Tile_Object]>;
+
+//===-- Effects ----------------------------------------------------------------------------------------------------===//
+
+// Beside the bytes of objects, which are effects on operands, two things are read and written: the order of threads and
+// copies (barriers, waits, arrivals, fences), and global memory. Nothing may move across a write of the order.
+def Tile_Order : Resource<"::winnow::tile::OrderResource">;
+def Tile_Global : Resource<"::winnow::tile::GlobalResource">;
+def Orders : MemoryEffects<[MemRead<Tile_Order>, MemWrite<Tile_Order>]>;
+
+// Costs nothing, so that it is printed where its result is used, as long as nothing it reads has changed by then.
+def Inline : NativeOpTrait<"Inline"> { let cppNamespace = "::winnow::tile"; }
 
 //===-- Structure --------------------------------------------------------------------------------------------------===//
 
@@ -111,8 +132,11 @@ def Tile_GridDimensionOp : Tile_Op<"grid_dimension", [Pure]> {
   let assemblyFormat = "$dimension attr-dict `:` type($extent)";
 }
 
-def Tile_FieldOp : Tile_Op<"field", [Pure]> {
+def Tile_FieldOp : Tile_Op<"field", [Inline, AlwaysSpeculatable, DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
   let summary = "A public member of a device object, e.g. the number of tokens of a token tile";
+  let description = [{
+    A read where the object is a place (tile.register, tile.shared), whose members change; of a value it has no effect.
+  }];
   let arguments = (ins Tile_Object:$object, StrAttr:$name);
   let results = (outs Tile_Any:$value);
   let assemblyFormat = "$object $name attr-dict `:` type($object) `->` type($value)";
@@ -156,7 +180,11 @@ class Tile_Leaf<string mnemonic, list<Trait> traits = []> : Tile_Op<mnemonic, !l
 class Writes<string description = ""> : Arg<Tile_Object, description, [MemWrite]>;
 class Reads<string description = ""> : Arg<Tile_Object, description, [MemRead]>;
 class Updates<string description = ""> : Arg<Tile_Object, description, [MemRead, MemWrite]>;
-// A value object: computed once, never written again (a token tile, a hook, the kernel's params).
+// Global memory behind a pointer or a view; what a kernel only ever reads is Takes.
+class Stores<string description = ""> : Arg<Tile_Object, description, [MemWrite<Tile_Global>]>;
+class Loads<string description = ""> : Arg<Tile_Object, description, [MemRead<Tile_Global>]>;
+// A value object: computed once, never written again (a token tile, a hook, the kernel's params); or the mere address
+// of a place. That no register object is taken so is verified.
 class Takes<string description = ""> : Arg<Tile_Object, description>;
 
 

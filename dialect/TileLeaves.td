@@ -50,34 +50,34 @@ def Tile_LoadRowsOp : Tile_Leaf<"load_rows", [AsyncLoad]> {
 
 //===-- Order: barriers and rings (arch/, pipeline.cuh); made by passes --------------------------------------------===//
 
-def Tile_SyncThreadsOp : Tile_Leaf<"sync_threads"> {
+def Tile_SyncThreadsOp : Tile_Leaf<"sync_threads", [Orders]> {
   let summary = "Barrier of all threads of the block (inserted by the insert-barriers pass)";
 }
-def Tile_WaitCopiesOp : Tile_Leaf<"wait_copies"> {
+def Tile_WaitCopiesOp : Tile_Leaf<"wait_copies", [Orders]> {
   let summary = "Waits until this thread's asynchronous copies have landed";
 }
 def Tile_InitRingOp : Tile_Leaf<"init_ring"> {
   let summary = "Sets up a ring's full and empty barriers";
   let arguments = (ins Writes<>:$barriers, I32:$producers, I32:$consumers);
 }
-def Tile_StageOp : Tile_Leaf<"stage", [Pure]> {
+def Tile_StageOp : Tile_Leaf<"stage", [Inline]> {
   let summary = "The cursor's tile of a ring";
-  let arguments = (ins Takes<>:$ring, Takes<>:$cursor);
+  let arguments = (ins Takes<>:$ring, Reads<>:$cursor);
   let results = (outs Tile_Object:$tile);
 }
-def Tile_WaitFullOp : Tile_Leaf<"wait_full"> {
+def Tile_WaitFullOp : Tile_Leaf<"wait_full", [Orders]> {
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
   let summary = "Waits until the cursor's stage has been filled";
 }
-def Tile_WaitEmptyOp : Tile_Leaf<"wait_empty"> {
+def Tile_WaitEmptyOp : Tile_Leaf<"wait_empty", [Orders]> {
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
   let summary = "Waits until all consumers have released the cursor's stage";
 }
-def Tile_ArriveFullOp : Tile_Leaf<"arrive_full"> {
+def Tile_ArriveFullOp : Tile_Leaf<"arrive_full", [Orders]> {
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
   let summary = "Reports the stage full once this thread's copies have landed";
 }
-def Tile_ArriveEmptyOp : Tile_Leaf<"arrive_empty"> {
+def Tile_ArriveEmptyOp : Tile_Leaf<"arrive_empty", [Orders]> {
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
   let summary = "Releases the cursor's stage, every lane for itself";
 }
@@ -92,7 +92,7 @@ def Tile_LaneIndexOp : Tile_Leaf<"lane_index", [Pure]> {
   let summary = "Index of the thread in its warp";
   let results = (outs I32:$index);
 }
-def Tile_VaryingZeroOp : Tile_Leaf<"varying_zero"> {
+def Tile_VaryingZeroOp : Tile_Leaf<"varying_zero", [Orders]> {
   let summary = "Zero, which the device compiler takes for another number at each call";
   let results = (outs I32:$zero);
 }
@@ -100,11 +100,11 @@ def Tile_WarpgroupIndexOp : Tile_Leaf<"warpgroup_index", [Pure]> {
   let summary = "Index of the warpgroup in its block, uniform over the warp";
   let results = (outs I32:$index);
 }
-def Tile_ClaimRegistersOp : Tile_Leaf<"claim_registers"> {
+def Tile_ClaimRegistersOp : Tile_Leaf<"claim_registers", [Orders]> {
   let summary = "The warpgroup takes more registers per thread, once others have released them";
   let arguments = (ins Arg_:$registers);
 }
-def Tile_ReleaseRegistersOp : Tile_Leaf<"release_registers"> {
+def Tile_ReleaseRegistersOp : Tile_Leaf<"release_registers", [Orders]> {
   let summary = "The warpgroup gives registers back";
   let arguments = (ins Arg_:$registers);
 }
@@ -112,27 +112,27 @@ def Tile_InitBarriersOp : Tile_Leaf<"init_barriers"> {
   let summary = "Sets up a ring's barriers for bulk copies: arrivals that fill and that release a stage";
   let arguments = (ins Writes<>:$barriers, I32:$fills, I32:$releases);
 }
-def Tile_FenceBarriersOp : Tile_Leaf<"fence_barriers"> {
+def Tile_FenceBarriersOp : Tile_Leaf<"fence_barriers", [Orders]> {
   let summary = "Makes initialised barriers visible to the copy engine";
 }
-def Tile_FullBarrierOp : Tile_Leaf<"full_barrier", [Pure]> {
+def Tile_FullBarrierOp : Tile_Leaf<"full_barrier", [Inline]> {
   let summary = "The address of the cursor's full barrier";
-  let arguments = (ins Takes<>:$barriers, Takes<>:$cursor);
+  let arguments = (ins Takes<>:$barriers, Reads<>:$cursor);
   let results = (outs I32:$address);
 }
-def Tile_ArriveExpectingOp : Tile_Leaf<"arrive_expecting"> {
+def Tile_ArriveExpectingOp : Tile_Leaf<"arrive_expecting", [Orders]> {
   let summary = "Arrives on a barrier and announces bytes of bulk copies";
   let arguments = (ins I32:$barrier, I32:$bytes);
 }
-def Tile_ReportFullOp : Tile_Leaf<"report_full"> {
+def Tile_ReportFullOp : Tile_Leaf<"report_full", [Orders]> {
   let summary = "Reports the stage full, every lane for itself";
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
 }
-def Tile_PublishOp : Tile_Leaf<"publish"> {
+def Tile_PublishOp : Tile_Leaf<"publish", [Orders]> {
   let summary = "One arrival on the full barrier for the warp";
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
 }
-def Tile_ReleaseOp : Tile_Leaf<"release"> {
+def Tile_ReleaseOp : Tile_Leaf<"release", [Orders]> {
   let summary = "One arrival on the empty barrier for the warp";
   let arguments = (ins Reads<>:$barriers, Reads<>:$cursor);
 }
@@ -387,12 +387,12 @@ def Tile_ReduceSumOp : Tile_Leaf<"reduce_sum"> {
 }
 def Tile_StoreOutputOp : Tile_Leaf<"store_output"> {
   let summary = "Writes output rows, divided by their sums";
-  let arguments = (ins Arg_:$heads, Arg_:$type, Takes<>:$out, Reads<>:$output, Reads<>:$state, Takes<>:$rows,
+  let arguments = (ins Arg_:$heads, Arg_:$type, Stores<>:$out, Reads<>:$output, Reads<>:$state, Takes<>:$rows,
                    I32:$first_head);
 }
 def Tile_StoreLseOp : Tile_Leaf<"store_lse"> {
   let summary = "Writes the rows' log-sum-exp";
-  let arguments = (ins Takes<>:$lse, Reads<>:$state, Takes<>:$rows, I32:$first_head, I32:$total_q, F32:$scale);
+  let arguments = (ins Stores<>:$lse, Reads<>:$state, Takes<>:$rows, I32:$first_head, I32:$total_q, F32:$scale);
 }
 
 include "dialect/ScoreLeaves.td"

@@ -382,9 +382,9 @@ BuiltKernel AttendBuilder::build() {
     Value entries = t.value("entries", "list_length", {list});
     scf::ForOp loop = t.loop("entry", t.number(0), entries, t.number(1),
                              [&](Value entry) { visit(window, entry); });
-    loop->setAttr("pipeline", t.builder.getStringAttr("specialize_warps"));
-    loop->setAttr("stages", t.builder.getI32IntegerAttr(sizes.stages));
-    loop->setAttr("producer_warps", t.builder.getI32IntegerAttr(config.attendProducers));
+    loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
+    loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
+    loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(config.attendProducers));
   });
   tile = t.value("done", "parked", {slot}, {}, t.type("TokenTile"));
   findRows();

@@ -156,7 +156,8 @@ void RescoreBuilder::search() {
     t.when(open, [&] {
       Value threshold = t.value("threshold", "next_threshold", {state, step});
       t.leaf("narrow", {state, threshold, total(reaching(threshold), "total")});
-      t.builder.getInsertionBlock()->getParentOp()->setAttr("uniform", t.builder.getUnitAttr());
+      t.builder.getInsertionBlock()->getParentOp()->setAttr("tile.uniform",
+                                                            t.builder.getUnitAttr());
     });
   });
 }

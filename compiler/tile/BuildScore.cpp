@@ -185,9 +185,9 @@ void ScoreBuilder::overTiles(Value source, Value end, Value limit, bool atLeastO
     t.leaf("load_operand", {operand, summaries, firstOfWarp});
     body(t.add(row, t.mul(part, t.number(32)), "first_row"));
   });
-  loop->setAttr("pipeline", t.builder.getStringAttr("rotate"));
+  loop->setAttr("tile.pipeline", t.builder.getStringAttr("rotate"));
   if (atLeastOnce)
-    loop->setAttr("at_least_once", t.builder.getUnitAttr());
+    loop->setAttr("tile.at_least_once", t.builder.getUnitAttr());
 }
 
 void ScoreBuilder::overSets(bool unroll, function_ref<void(Value)> body) {
@@ -197,7 +197,7 @@ void ScoreBuilder::overSets(bool unroll, function_ref<void(Value)> body) {
     t.unrolled("set", t.named("kSets"), body);
   else
     t.loop("set", t.number(0), t.named("kSets"), t.number(1), body)
-        ->setAttr("unroll", t.builder.getI32IntegerAttr(1)); // rolled: registers are short
+        ->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1)); // rolled: registers are short
 }
 
 /// Logits of one mma tile: 8 tokens x 2 heads against the warp's 32 summaries; less the references

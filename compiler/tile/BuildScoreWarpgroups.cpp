@@ -238,7 +238,7 @@ void ScoreWarpgroupsBuilder::selectRows() {
        selection.select(
            tile, ownBlock, ids, selector, [&] { return scoreRow(token, "key_row"); },
            t.value("start", "varying_zero", {}));
-     })->setAttr("unroll", t.builder.getI32IntegerAttr(1));
+     })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1));
     t.when(scored, [&] {
       t.leaf("release", {scoreBarriers, scoreCursor});
       t.leaf("advance", {scoreCursor});

@@ -67,7 +67,7 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, const Score
   auto sum = [&] {
     t.unrolled("i", t.named("kWindow"), [&](Value i) {
        t.leaf("add_row", {sums, keys, t.add(t.mul(row, t.named("kStride")), i), chunk});
-     })->setAttr("unroll", t.builder.getI32IntegerAttr(8));
+     })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(8));
   };
   if (scores.warpgroups) {
     t.when(t.less(row, total), sum);

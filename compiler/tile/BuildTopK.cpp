@@ -110,9 +110,11 @@ void TopKBuilder::search() {
       Value threshold = t.value("threshold", "next_threshold", {state, step});
       Value count = t.value("count", "count_at_least", {keys, threshold});
       t.leaf("narrow", {state, threshold, total(count, "total")});
-      // Every warp of the row sees the same search, so the whole block of threads takes the branch
-      // or does not.
-      t.builder.getInsertionBlock()->getParentOp()->setAttr("uniform", t.builder.getUnitAttr());
+      // Every warp of a wide row sees the same search, so the whole block of threads takes the
+      // branch or does not.
+      if (wide)
+        t.builder.getInsertionBlock()->getParentOp()->setAttr("tile.uniform",
+                                                              t.builder.getUnitAttr());
     });
   });
 }
@@ -178,8 +180,8 @@ BuiltKernel TopKBuilder::build() {
           none();
       },
       [&] { select(); });
-  // One sequence per block of threads where warps share a row, so the branch is uniform there.
-  t.kernel.getBody().front().back().setAttr("uniform", t.builder.getUnitAttr());
+  if (wide) // warps share a row, so a block of threads has one sequence
+    t.kernel.getBody().front().back().setAttr("tile.uniform", t.builder.getUnitAttr());
 
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "top_k";

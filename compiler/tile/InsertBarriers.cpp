@@ -55,7 +55,7 @@ private:
       pending.append(before); // the loop may not run at all
       return;
     }
-    if (auto branch = dyn_cast<scf::IfOp>(op); branch && branch->hasAttr("uniform")) {
+    if (auto branch = dyn_cast<scf::IfOp>(op); branch && branch->hasAttr("tile.uniform")) {
       Pending otherwise = pending;
       block(*branch.thenBlock(), pending);
       if (branch.elseBlock())

@@ -14,7 +14,7 @@ namespace winnow {
 namespace {
 
 bool isRotated(Operation &op) {
-  auto kind = op.getAttrOfType<StringAttr>("pipeline");
+  auto kind = op.getAttrOfType<StringAttr>("tile.pipeline");
   return isa<scf::ForOp>(op) && kind && kind.getValue() == "rotate";
 }
 
@@ -56,7 +56,7 @@ using RotatedLoops = DenseMap<Operation *, Rotated>;
 Operation *forerunner(scf::ForOp loop, Value tile, const RotatedLoops &rotated) {
   for (Operation *op = loop->getPrevNode(); op; op = op->getPrevNode()) {
     if (auto known = rotated.find(op); known != rotated.end() && known->second.tile == tile)
-      return op->hasAttr("at_least_once") ? op : nullptr;
+      return op->hasAttr("tile.at_least_once") ? op : nullptr;
     WalkResult uses = op->walk([&](Operation *inner) {
       return llvm::is_contained(inner->getOperands(), tile) ? WalkResult::interrupt()
                                                             : WalkResult::advance();
@@ -117,7 +117,7 @@ void rotate(scf::ForOp loop, RotatedLoops &rotated) {
   cloneLoad(inner, loop, load, next);
   rotated[loop] = {tile, guard};
   load->erase();
-  loop->removeAttr("pipeline");
+  loop->removeAttr("tile.pipeline");
 }
 
 struct RotateLoadsPass : impl::RotateLoadsBase<RotateLoadsPass> {

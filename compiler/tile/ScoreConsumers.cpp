@@ -117,7 +117,7 @@ void ScoreWarpgroupsBuilder::score() {
     else
       t.loop("set", t.number(0), t.named("kSets"), t.number(1), [&](Value set) {
          scoreSet(fineTile, firstRow, set);
-       })->setAttr("unroll", t.builder.getI32IntegerAttr(1));
+       })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1));
     t.leaf("skip", {cursor, t.min(t.named("kConsumers"), t.sub(fineTiles, fineTile))});
   });
 }
@@ -154,7 +154,7 @@ void ScoreWarpgroupsBuilder::scoreSet(Value fineTile, Value firstRow, Value set)
      Value mmaTile = sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
      Value logits = scoreProduct(fineTile, mmaTile);
      addHeads(tokenScores, logits, mmaTile, token, firstRow, 0, 2);
-   })->setAttr("unroll", t.builder.getI32IntegerAttr(1)); // registers are short
+   })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1)); // registers are short
   storeScores(tokenScores, token, firstRow);
 }
 

@@ -27,7 +27,8 @@ void RowSelection::declare() {
 void RowSelection::whenUniform(Value condition, TileBuilder::Body then,
                                TileBuilder::Body otherwise) {
   t.when(condition, then, otherwise);
-  std::prev(t.builder.getInsertionPoint())->setAttr("uniform", t.builder.getUnitAttr());
+  if (wide) // the block of threads has one row
+    std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
 }
 
 void RowSelection::once(TileBuilder::Body body) {

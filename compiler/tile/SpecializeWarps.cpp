@@ -29,8 +29,8 @@ class Specializer {
 public:
   Specializer(tile::KernelOp kernel, scf::ForOp loop)
       : kernel(kernel), loop(loop), consumerThreads(kernel.getThreads()),
-        producerWarps(loop->getAttrOfType<IntegerAttr>("producer_warps").getInt()),
-        stages(loop->getAttrOfType<IntegerAttr>("stages").getInt()) {}
+        producerWarps(loop->getAttrOfType<IntegerAttr>("tile.producer_warps").getInt()),
+        stages(loop->getAttrOfType<IntegerAttr>("tile.stages").getInt()) {}
 
   void run() {
     findLoads();
@@ -236,7 +236,7 @@ void Specializer::consumer(OpBuilder b) {
   // What only the loads needed has no use here.
   for (Operation *op = copy.getBody()->getTerminator()->getPrevNode(); op;) {
     Operation *previous = op->getPrevNode();
-    if (isPure(op) && op->use_empty())
+    if (isOpTriviallyDead(op))
       op->erase();
     op = previous;
   }
@@ -277,11 +277,38 @@ void Specializer::splitLoop() {
   sinkInto(roles);
 }
 
+/// Whether an op may as well run at a later place of its block: it has no effect but reads of
+/// objects that nobody writes on the way.
+static bool canSink(Operation *op, Operation *to) {
+  if (op->getNumRegions() > 0)
+    return false;
+  if (isPure(op))
+    return true;
+  auto effects = dyn_cast<MemoryEffectOpInterface>(op);
+  if (!effects || !effects.onlyHasEffect<MemoryEffects::Read>())
+    return false;
+  for (Operation *between = op->getNextNode(); between && between != to;
+       between = between->getNextNode()) {
+    const WalkResult result = between->walk([&](MemoryEffectOpInterface other) {
+      return llvm::any_of(op->getOperands(),
+                          [&](Value object) {
+                            return effects.getEffectOnValue<MemoryEffects::Read>(object) &&
+                                   other.getEffectOnValue<MemoryEffects::Write>(object);
+                          })
+                 ? WalkResult::interrupt()
+                 : WalkResult::advance();
+    });
+    if (result.wasInterrupted())
+      return false;
+  }
+  return true;
+}
+
 /// What only one role uses is computed there: registers are not spent on it in the other.
 void Specializer::sinkInto(scf::IfOp branch) {
   for (Operation *op = branch->getPrevNode(); op;) {
     Operation *previous = op->getPrevNode();
-    if ((isPure(op) || isa<tile::ParkedOp>(op)) && !op->use_empty() && op->getNumRegions() == 0)
+    if (canSink(op, branch) && !op->use_empty())
       for (Block *role : {branch.thenBlock(), branch.elseBlock()})
         if (role && llvm::all_of(op->getUsers(), [&](Operation *user) {
               return role->findAncestorOpInBlock(*user) != nullptr;
@@ -297,7 +324,7 @@ struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
   void runOnOperation() override {
     SmallVector<scf::ForOp> loops;
     getOperation().walk([&](scf::ForOp loop) {
-      if (auto kind = loop->getAttrOfType<StringAttr>("pipeline");
+      if (auto kind = loop->getAttrOfType<StringAttr>("tile.pipeline");
           kind && kind.getValue() == "specialize_warps")
         loops.push_back(loop);
     });

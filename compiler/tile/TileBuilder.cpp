@@ -200,7 +200,7 @@ scf::ForOp TileBuilder::loop(StringRef name, Value lower, Value upper, Value ste
 
 scf::ForOp TileBuilder::unrolled(StringRef name, Value upper, function_ref<void(Value)> body) {
   scf::ForOp op = loop(name, number(0), upper, number(1), body);
-  op->setAttr("unroll", builder.getUnitAttr());
+  op->setAttr("tile.unroll", builder.getUnitAttr());
   return op;
 }
 

@@ -6,8 +6,8 @@ include "mlir/Pass/PassBase.td"
 def SpecializeWarps : Pass<"winnow-specialize-warps", "::winnow::tile::KernelOp"> {
   let summary = "Split a loop into producer warps that load and consumer warps that compute";
   let description = [{
-    Takes the loop marked `pipeline = "specialize_warps"`. The shared tiles that its asynchronous loads fill become
-    rings of `stages` tiles with a full and an empty mbarrier per stage; `producer_warps` further warps run the loads
+    Takes the loop marked `tile.pipeline = "specialize_warps"`. The shared tiles that its asynchronous loads fill become
+    rings of `tile.stages` tiles with a full and an empty mbarrier per stage; `tile.producer_warps` further warps run the loads
     and what these need; the kernel's own warps run the rest. Statements elsewhere that touch the consumers' registers
     are guarded, so that producers pass them by.
   }];
@@ -16,7 +16,7 @@ def SpecializeWarps : Pass<"winnow-specialize-warps", "::winnow::tile::KernelOp"
 def RotateLoads : Pass<"winnow-rotate-loads", "::winnow::tile::KernelOp"> {
   let summary = "Start the next iteration's load as soon as this iteration's last reader is done";
   let description = [{
-    Takes loops marked `pipeline = "rotate"`, whose load fills a single shared tile that is read into registers early in
+    Takes loops marked `tile.pipeline = "rotate"`, whose load fills a single shared tile that is read into registers early in
     the body: the load moves behind the last reader and fetches the next iteration's tile, which then travels under the
     arithmetic. The first tile is loaded before the loop, or, where a loop over the same tile that runs at least once
     stands before, in that loop's last iteration.
@@ -32,7 +32,7 @@ def InsertBarriers : Pass<"winnow-insert-barriers", "::winnow::tile::KernelOp"> 
   let description = [{
     Inserts sync_threads between conflicting accesses to overlapping bytes of shared memory, and wait_copies before it
     where the earlier access is an asynchronous copy. Conditionals are never entered, since threads may diverge there,
-    except those marked `uniform`. Rings synchronise through their own barriers and only conflict with other objects.
+    except those marked `tile.uniform`. Rings synchronise through their own barriers and only conflict with other objects.
   }];
 }
 #endif

@@ -63,14 +63,16 @@ tile.kernel @conditionals attributes {constants = [], min_blocks = 1 : i32, thre
   %warp = tile.warp_index : () -> i32
   %zero = arith.constant 0 : i32
   %first = arith.cmpi eq, %warp, %zero : i32
+  %block = tile.block_index "x" : i32
+  %same = arith.cmpi eq, %block, %zero : i32
   tile.store_count %counts, %warp, %warp : (!counts, i32, i32) -> ()
   scf.if %first {
     %a = tile.total_count %counts : (!counts) -> i32
   }
   tile.store_count %counts, %warp, %warp : (!counts, i32, i32) -> ()
-  scf.if %first {
+  scf.if %same {
     %a = tile.total_count %counts : (!counts) -> i32
-  } {uniform}
+  } {tile.uniform}
 }
 
 // -----

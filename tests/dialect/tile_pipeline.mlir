@@ -46,7 +46,7 @@ tile.kernel @roles attributes {constants = [], min_blocks = 1 : i32, threads = 6
     %thread = tile.thread_index : () -> i32
     tile.load_rows %tile, %keys, %i, %n, %thread {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
     tile.mma_abt %sums, %query, %tile : (!sums, !query, !shared) -> ()
-  } {pipeline = "specialize_warps", stages = 3 : i32, producer_warps = 2 : i32}
+  } {tile.pipeline = "specialize_warps", tile.stages = 3 : i32, tile.producer_warps = 2 : i32}
   tile.clear %sums : (!sums) -> ()
 }
 
@@ -83,9 +83,9 @@ tile.kernel @rotate attributes {constants = [], min_blocks = 1 : i32, threads = 
   scf.for %i = %zero to %n step %step : i32 {
     tile.load_rows %tile, %keys, %i, %n, %zero {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
     tile.load_operand %operand, %tile, %zero : (!operand, !shared, i32) -> ()
-  } {pipeline = "rotate", at_least_once}
+  } {tile.pipeline = "rotate", tile.at_least_once}
   scf.for %i = %zero to %n step %step : i32 {
     tile.load_rows %tile, %keys, %i, %n, %zero {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
     tile.load_operand %operand, %tile, %zero : (!operand, !shared, i32) -> ()
-  } {pipeline = "rotate"}
+  } {tile.pipeline = "rotate"}
 }
