@@ -40,9 +40,12 @@ template <typename Effect> SmallVector<Value> objectsOf(Operation *op) {
 /// Values that need a name: where they are used, what they are computed from has changed.
 using Named = DenseSet<Value>;
 
+/// Whether a text may stand in several places instead of under a name.
+bool isShort(StringRef text) { return text.size() <= 24; }
+
 class Printer {
 public:
-  Printer(llvm::raw_ostream &os, const Named &named) : os(os), named(named) {}
+  Printer(llvm::raw_ostream &os, const Named &named) : os(&os), named(named) {}
   LogicalResult kernel(tile::KernelOp op, StringRef leafHeader);
   void hook(tile::HookOp op);
   /// Values that were folded and should not have been; printed again with names, they are right.
@@ -63,7 +66,7 @@ private:
   void constants(tile::KernelOp op);
   void leaveScope(size_t outer);
 
-  llvm::raw_ostream &line() { return os.indent(2 * depth); }
+  llvm::raw_ostream &line() { return os->indent(2 * depth); }
   /// Gives `value` a name of its own, from its hint or from `fallback`.
   std::string define(Value value, StringRef fallback);
   /// The text of an operand as a function argument.
@@ -85,7 +88,7 @@ private:
     unsigned since;
   };
 
-  llvm::raw_ostream &os;
+  llvm::raw_ostream *os;
   const Named &named;
   int depth = 0;
   unsigned writes = 0; ///< so far
@@ -139,24 +142,24 @@ void Printer::constants(tile::KernelOp op) {
     auto number = dyn_cast<FloatAttr>(constant.getValue());
     std::string value = number ? floatLiteral(number.getValueAsDouble())
                                : std::to_string(cast<IntegerAttr>(constant.getValue()).getInt());
-    os << "constexpr " << (number ? "float " : "int ") << constant.getName() << " = " << value
-       << ";";
+    *os << "constexpr " << (number ? "float " : "int ") << constant.getName() << " = " << value
+        << ";";
     if (!constant.getComment().empty())
-      os << "  // " << constant.getComment();
-    os << "\n";
+      *os << "  // " << constant.getComment();
+    *os << "\n";
     names.insert(constant.getName());
   }
 }
 
 LogicalResult Printer::kernel(tile::KernelOp op, StringRef leafHeader) {
-  os << "// " << op.getTitle() << "\n";
+  *os << "// " << op.getTitle() << "\n";
   if (op.getSharedBytes())
-    os << "// Dynamic shared memory: " << *op.getSharedBytes() << " bytes.\n";
-  os << "#include \"" << leafHeader << "\"\n\n";
+    *os << "// Dynamic shared memory: " << *op.getSharedBytes() << " bytes.\n";
+  *os << "#include \"" << leafHeader << "\"\n\n";
   constants(op);
-  os << "\nextern \"C\" __global__ void __launch_bounds__(" << op.getThreads() << ", "
-     << op.getMinBlocks() << ")\n"
-     << op.getSymName() << "(const __grid_constant__ Params params) {\n";
+  *os << "\nextern \"C\" __global__ void __launch_bounds__(" << op.getThreads() << ", "
+      << op.getMinBlocks() << ")\n"
+      << op.getSymName() << "(const __grid_constant__ Params params) {\n";
   names.insert("params");
   expressions[op.getBody().getArgument(0)] = {"params", Precedence::Primary};
   depth = 1;
@@ -164,7 +167,7 @@ LogicalResult Printer::kernel(tile::KernelOp op, StringRef leafHeader) {
     line() << "extern __shared__ __align__(1024) unsigned char shared[];\n";
   if (failed(block(op.getBody().front())))
     return failure();
-  os << "}\n";
+  *os << "}\n";
   return success();
 }
 
@@ -257,12 +260,13 @@ LogicalResult Printer::leaf(Operation *op) {
     line() << call << ";\n";
     return success();
   }
-  // A nameless result that is used once reads best where it is used: always if the leaf is pure,
-  // else right after.
+  // A nameless result reads best where it is used: if the leaf is pure, once or often where it is
+  // short; else once and right after.
   Value result = op->getResult(0);
   const bool movable = isPure(op) || op->hasTrait<tile::Inline>();
-  if (nameHint(result).empty() && result.hasOneUse() && !named.contains(result) &&
-      (movable || op->getNextNode() == *result.user_begin())) {
+  if (nameHint(result).empty() && !named.contains(result) &&
+      (movable ? result.hasOneUse() || isShort(call)
+               : result.hasOneUse() && op->getNextNode() == *result.user_begin())) {
     if (movable)
       fold(result, {call, Precedence::Primary});
     else
@@ -319,6 +323,7 @@ LogicalResult Printer::loop(scf::ForOp op) {
   return success();
 }
 
+// while (condition) { <after>; <carried> = <yielded>; }, or, where the condition takes statements,
 // while (true) { <before>; if (!condition) break; <after>; <carried> = <yielded>; }
 LogicalResult Printer::whileLoop(scf::WhileOp op) {
   scf::ConditionOp condition = op.getConditionOp();
@@ -327,12 +332,23 @@ LogicalResult Printer::whileLoop(scf::WhileOp op) {
     line() << cppType(argument.getType()) << " " << define(argument, "carried") << " = " << value
            << ";\n";
   }
-  line() << "while (true) {\n";
+  // What the condition is computed from may fold into it altogether.
+  llvm::raw_ostream &outside = *os;
+  std::string statements;
+  llvm::raw_string_ostream before(statements);
+  os = &before;
   ++depth;
   size_t outer = introduced.size();
-  if (failed(block(*op.getBeforeBody())))
+  const LogicalResult printed = block(*op.getBeforeBody());
+  os = &outside;
+  if (failed(printed))
     return failure();
-  line() << "if (!" << text(condition.getCondition()).inside(Precedence::Unary) << ") break;\n";
+  const bool isExpression = statements.empty();
+  os->indent(2 * (depth - 1)) << "while ("
+                              << (isExpression ? use(condition.getCondition()) : "true") << ") {\n"
+                              << statements;
+  if (!isExpression)
+    line() << "if (!" << text(condition.getCondition()).inside(Precedence::Unary) << ") break;\n";
   for (auto [passed, argument, result] :
        llvm::zip(condition.getArgs(), op.getAfterArguments(), op.getResults())) {
     expressions[argument] = text(passed);
@@ -412,12 +428,13 @@ LogicalResult Printer::scalar(Operation *op) {
   return success();
 }
 
-/// A pure scalar: folded into its user, or a named constant where it has a name or several users.
+/// A pure scalar: folded into its users, or a named constant where it has a name, or several users
+/// that would each be longer by it.
 void Printer::place(Operation *op, const Expression &expression) {
   Value result = op->getResult(0);
-  bool trivial = expression.precedence == Precedence::Primary && op->getNumOperands() <= 1;
-  if (nameHint(result).empty() && (trivial || result.hasOneUse() || result.use_empty()) &&
-      !named.contains(result)) {
+  const bool trivial = expression.precedence == Precedence::Primary && op->getNumOperands() <= 1;
+  if (nameHint(result).empty() && !named.contains(result) &&
+      (trivial || isShort(expression.text) || result.hasOneUse() || result.use_empty())) {
     fold(result, expression);
     return;
   }

@@ -183,7 +183,7 @@ def Tile_NarrowOp : Tile_Leaf<"narrow"> {
 }
 def Tile_StoreIdsOp : Tile_Leaf<"store_ids"> {
   let summary = "Writes the selected ids of a row, ascending";
-  let arguments = (ins Takes<>:$ids, Reads<>:$keys, I32:$threshold, I32:$first_block, I32:$above, I32:$equal, I32:$ties);
+  let arguments = (ins Stores<>:$ids, Reads<>:$keys, I32:$threshold, I32:$first_block, I32:$above, I32:$equal, I32:$ties);
 }
 def Tile_StoreCountOp : Tile_Leaf<"store_count"> {
   let summary = "A warp's count into the block's table of counts";
@@ -258,7 +258,7 @@ def Tile_CountOctavesOp : Tile_Leaf<"count_octaves"> {
 }
 def Tile_StoreOctaveIdsOp : Tile_Leaf<"store_octave_ids"> {
   let summary = "Writes the ids of blocks above and at a threshold, ascending";
-  let arguments = (ins Takes<>:$ids, Takes<>:$octaves, I32:$at, I32:$first_block, I32:$end, I32:$threshold, I32:$ties);
+  let arguments = (ins Stores<>:$ids, Loads<>:$octaves, I32:$at, I32:$first_block, I32:$end, I32:$threshold, I32:$ties);
 }
 
 //===-- Summaries as tile images (summary_images.cuh) --------------------------------------------------------------===//
@@ -391,11 +391,11 @@ def Tile_MarkedAtOp : Tile_Leaf<"marked_at"> {
 }
 def Tile_StoreMarkedOp : Tile_Leaf<"store_marked"> {
   let summary = "Writes the ids of marked blocks, ascending";
-  let arguments = (ins Takes<>:$ids, Reads<>:$marks, I32:$first_block, I32:$above, I32:$equal, I32:$ties);
+  let arguments = (ins Stores<>:$ids, Reads<>:$marks, I32:$first_block, I32:$above, I32:$equal, I32:$ties);
 }
 def Tile_StoreRangeOp : Tile_Leaf<"store_range"> {
   let summary = "Writes consecutive ids";
-  let arguments = (ins Takes<>:$ids, I32:$at, I32:$block, I32:$count);
+  let arguments = (ins Stores<>:$ids, I32:$at, I32:$block, I32:$count);
 }
 
 #endif

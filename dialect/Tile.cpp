@@ -82,8 +82,11 @@ std::string ObjectType::cppName() {
   return text;
 }
 
-LogicalResult winnow::tile::verifyPlaces(Operation *leaf) {
+LogicalResult winnow::tile::verifyEffects(Operation *leaf) {
   auto effects = dyn_cast<MemoryEffectOpInterface>(leaf);
+  if (leaf->getNumResults() == 0 && effects && effects.onlyHasEffect<MemoryEffects::Read>())
+    return leaf->emitOpError(
+        "has neither a result nor an effect: its definition must say what it writes");
   for (Value operand : leaf->getOperands())
     if (operand.getDefiningOp<RegisterOp>() &&
         (!effects || (!effects.getEffectOnValue<MemoryEffects::Read>(operand) &&

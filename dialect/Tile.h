@@ -16,14 +16,15 @@ struct GlobalResource : mlir::SideEffects::Resource::Base<GlobalResource> {
 /// What device code calls an element type; nothing for one that it does not have.
 std::optional<mlir::StringRef> elementName(mlir::Type type);
 
-/// Refuses a leaf that takes a register object, which changes, as if it were a value.
-mlir::LogicalResult verifyPlaces(mlir::Operation *leaf);
+/// Refuses a leaf whose declared effects cannot be true: one that takes a register object, which
+/// changes, as if it were a value; one that does nothing.
+mlir::LogicalResult verifyEffects(mlir::Operation *leaf);
 
 /// Prints as a call to the device function of the same name.
 template <typename ConcreteOp>
 class LeafCall : public mlir::OpTrait::TraitBase<ConcreteOp, LeafCall> {
 public:
-  static mlir::LogicalResult verifyTrait(mlir::Operation *op) { return verifyPlaces(op); }
+  static mlir::LogicalResult verifyTrait(mlir::Operation *op) { return verifyEffects(op); }
 };
 /// Is printed where its result is used, as long as nothing it reads has changed by then.
 template <typename ConcreteOp>

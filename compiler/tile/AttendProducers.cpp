@@ -14,13 +14,13 @@ void WarpgroupAttendBuilder::overWork(function_ref<void()> body) {
   turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
   t.whileLoop(
       {}, {},
-      [&](ValueRange, SmallVector<Value> &) {
+      [&](ValueRange, SmallVector<Value> &passed) {
         t.leaf("wait_full", {workBarriers, turn});
-        list = stage("list", work, turn);
-        return t.value("", "has_work", {list}, {}, t.builder.getI1Type());
+        passed = {stage("list", work, turn)};
+        return t.value("", "has_work", passed, {}, t.builder.getI1Type());
       },
-      [&](ValueRange) {
-        list = stage("list", work, turn);
+      [&](ValueRange passed) {
+        list = passed[0];
         header = t.value("header", "work_header", {list}, {}, t.type("auto"));
         body();
         t.leaf("arrive_empty", {workBarriers, turn});

@@ -126,7 +126,7 @@ Value ScoreWarpgroupsBuilder::visible(int index, Value position, Value indexInSe
 }
 
 Value ScoreWarpgroupsBuilder::images(int index, StringRef hint) {
-  Value kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")));
+  Value kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
   return t.value(hint, "images_of",
                  {t.pointer(t.bufferMember(index)), kvHead, t.field(t.params(), "total_k"),
                   t.field(t.params(), "batch"), tile},
@@ -164,7 +164,8 @@ void ScoreWarpgroupsBuilder::declare() {
   });
   t.leaf("sync_threads", {});
   group = t.value("group", "warpgroup_index", {});
-  Value tokens = t.sub(t.field(t.params(), "token_end"), t.field(t.params(), "token_begin"));
+  Value tokens =
+      t.sub(t.field(t.params(), "token_end"), t.field(t.params(), "token_begin"), "chunk");
   slots = t.add(t.div(tokens, t.named("kTokens")), t.field(t.params(), "batch"), "slots");
   items = t.mul(slots, t.named("kSelectHeads"), "items");
 }

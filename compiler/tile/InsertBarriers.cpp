@@ -5,6 +5,7 @@
 // objects that share bytes conflict too (program order in one thread is no protection: other
 // threads may be behind).
 #include "compiler/tile/SharedAccess.h"
+#include "mlir/Transforms/Passes.h"
 
 using namespace mlir;
 
@@ -97,6 +98,8 @@ void addTilePasses(OpPassManager &manager) {
   kernels.addPass(createRotateLoads());
   kernels.addPass(createPlanSharedMemory());
   kernels.addPass(createInsertBarriers());
+  kernels.addPass(createCSEPass());
+  kernels.addPass(createCanonicalizerPass());
 }
 
 } // namespace winnow

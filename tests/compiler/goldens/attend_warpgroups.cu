@@ -70,8 +70,7 @@ attend(const __grid_constant__ Params params) {
       wait_full(work_barriers, turn);
       const auto list = stage(work, turn);
       if (!has_work(list)) break;
-      const auto list_2 = stage(work, turn);
-      const auto header = work_header(list_2);
+      const auto header = work_header(list);
       const auto rows = query_rows<kGroup>(header.tile, warp);
       const auto queries = stage(query_ring, query_cursor);
       if (header.opens) {
@@ -81,7 +80,7 @@ attend(const __grid_constant__ Params params) {
       }
       int entry = 0;
       while (true) {
-        const int wanted_entry = next_wanted<kParts, kWarpTokens>(list_2, entry, header.shared, group);
+        const int wanted_entry = next_wanted<kParts, kWarpTokens>(list, entry, header.shared, group);
         for (int skipped = entry; skipped < wanted_entry; skipped += kParts) {
           wait_full(barriers, cursor);
           arrive_empty(barriers, cursor);
@@ -89,7 +88,7 @@ attend(const __grid_constant__ Params params) {
         }
         if (!(wanted_entry < header.shared)) break;
         StepKeys<kParts> step;
-        read_step<kPartKeys, kWarpTokens>(step, list_2, wanted_entry, warp);
+        read_step<kPartKeys, kWarpTokens>(step, list, wanted_entry, warp);
         Accumulator<16, kKeys> logits;
         StepSums sums;
         wait_full(barriers, cursor);
@@ -109,7 +108,7 @@ attend(const __grid_constant__ Params params) {
         int following = wanted_entry + kParts;
         while (true) {
           const int limit = min(header.shared, following + (kStages - 2) * kParts);
-          const int wanted_entry_2 = next_wanted<kParts, kWarpTokens>(list_2, following, limit, group);
+          const int wanted_entry_2 = next_wanted<kParts, kWarpTokens>(list, following, limit, group);
           if (!(wanted_entry_2 < limit)) break;
           for (int skipped = following; skipped < wanted_entry_2; skipped += kParts) {
             wait_full(barriers, cursor);
@@ -117,7 +116,7 @@ attend(const __grid_constant__ Params params) {
             advance(cursor);
           }
           StepKeys<kParts> step_2;
-          read_step<kPartKeys, kWarpTokens>(step_2, list_2, wanted_entry_2, warp);
+          read_step<kPartKeys, kWarpTokens>(step_2, list, wanted_entry_2, warp);
           Accumulator<16, kKeys> logits_2;
           StepSums sums_2;
           wait_full(barriers, cursor);
@@ -157,7 +156,7 @@ attend(const __grid_constant__ Params params) {
       }
       for (int single = header.shared; single < header.length; single += kParts) {
         StepKeys<kParts> step;
-        read_step<kPartKeys, kWarpTokens>(step, list_2, single, warp);
+        read_step<kPartKeys, kWarpTokens>(step, list, single, warp);
         Accumulator<16, kKeys> logits;
         StepSums sums;
         wait_full(barriers, cursor);
@@ -181,7 +180,7 @@ attend(const __grid_constant__ Params params) {
       if (header.closes) {
         arrive_empty(query_barriers, query_cursor);
         next_turn(query_cursor);
-        const auto done = work_header(list_2);
+        const auto done = work_header(list);
         const auto result_rows = query_rows<kGroup>(done.tile, warp);
         const int first_head = done.select_head * kGroup;
         reduce_sum(state);
@@ -202,12 +201,11 @@ attend(const __grid_constant__ Params params) {
         wait_full(work_barriers, turn);
         const auto list = stage(work, turn);
         if (!has_work(list)) break;
-        const auto list_2 = stage(work, turn);
-        const auto header = work_header(list_2);
+        const auto header = work_header(list);
         const int kv_head = header.select_head * kGroup / (kHeads / kKvHeads);
         const int row_limit = header.tile.k_row + header.tile.k_length == params.total_k ? 2147483647 : header.tile.k_length;
         for (int entry = 0; entry < header.length; entry += kParts) {
-          const int work_tile_value = work_tile(list_2, entry);
+          const int work_tile_value = work_tile(list, entry);
           const int first_key = work_tile_value * kPartKeys;
           const bool overruns = first_key + kPartKeys > row_limit;
           wait_empty(barriers, cursor);
@@ -227,8 +225,7 @@ attend(const __grid_constant__ Params params) {
             }
             wait_full(landing, landed);
             next_turn(landed);
-            const int x = 0 * kPartKeys;
-            clear_rows<32>(value_tile, x + min(max(0, header.tile.k_length - first_key), kPartKeys), x + kPartKeys);
+            clear_rows<32>(value_tile, min(max(header.tile.k_length - first_key, 0), kPartKeys), kPartKeys);
           }
           if (overruns || other_lane) {
             report_full(barriers, cursor);
@@ -248,13 +245,12 @@ attend(const __grid_constant__ Params params) {
         const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, 0, params.total_q, slot);
         if (tile.tokens > 0) {
           const int select_head = item / slots;
-          const int key_tiles = max(1, last_position(tile) / kPartKeys + 1);
+          const int key_tiles = max(last_position(tile) / kPartKeys + 1, 1);
           for (int window = 0; window < key_tiles; window += kWindow) {
             const int tiles = min(key_tiles - window, kWindow);
             mark_selected<kTopK, kTilesPerBlock, kPartKeys>(wanted, params.ids, select_head, params.total_q, tile, window);
             int from = 0;
-            while (true) {
-              if (!(from < tiles)) break;
+            while (from < tiles) {
               wait_empty(work_barriers, turn);
               const auto list = stage(work, turn);
               const int rest = fill_list<true, true, kParts, kWarpTokens>(list, wanted, window, from, tiles);
@@ -278,8 +274,7 @@ attend(const __grid_constant__ Params params) {
         wait_full(work_barriers, turn);
         const auto list = stage(work, turn);
         if (!has_work(list)) break;
-        const auto list_2 = stage(work, turn);
-        const auto header = work_header(list_2);
+        const auto header = work_header(list);
         if (header.opens) {
           const int first_head = header.select_head * kGroup;
           for (int receiver = 0; receiver < kGroups; ++receiver) {

@@ -46,7 +46,7 @@ score(const __grid_constant__ Params params) {
   RightOperand<32, kDim, bf16> operand;
   load_queries<kThreads, kHeads, kGroup, kSets>(queries, params.q, tile, first_head);
   const int coarse_rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
-  const int coarse_end = max(1, visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows));
+  const int coarse_end = max(visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows), 1);
   const auto coarse = summary_of<bf16, kDim, kCoarseStride>(params.buffer[1], kv_head, params.total_k, tile.k_row);
   const int coarse_all = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position, coarse_rows);
   const NormalizerTable<kQueryRows> table{shared + 98304};

@@ -46,8 +46,7 @@ score(const __grid_constant__ Params params) {
   RightOperand<32, kDim, bf16> operand;
   load_queries<kThreads, kHeads, kGroup, kSets>(queries, params.q, tile, first_head);
   const int coarse_rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
-  const int last_position_value = last_position(tile);
-  const int coarse_end = max(1, visible_by_segment<kCoarseStride>(tile.first + tile.tokens - 1, tile.q_length, coarse_rows));
+  const int coarse_end = max(visible_by_segment<kCoarseStride>(tile.first + tile.tokens - 1, tile.q_length, coarse_rows), 1);
   const auto coarse = summary_of<bf16, kDim, kCoarseStride>(params.buffer[1], kv_head, params.total_k, tile.k_row);
   const int coarse_all = visible_by_segment<kCoarseStride>(tile.first, tile.q_length, coarse_rows);
   const NormalizerTable<kQueryRows> table{shared + 98304};
@@ -117,7 +116,6 @@ score(const __grid_constant__ Params params) {
     }
     const int first_row = row + part * 32;
     const int token = set_token<kSets>(token_group, 0);
-    const int position = tile.position + token;
     const int visible = visible_by_segment<kStride>(tile.first + token, tile.q_length, fine_rows);
     RowScores scores;
     clear_scores<Sum>(scores);

@@ -43,7 +43,7 @@ score(const __grid_constant__ Params params) {
   const int fine_rows = summary_rows<kWindow, kStride>(tile.k_length);
   RightOperand<32, kDim, bf16> operand;
   load_queries<kThreads, kHeads, kGroup, kSets>(queries, params.q, tile, first_head);
-  const int coarse_end = max(1, visible_absolute<kWindow, kStride>(last_position(tile), fine_rows));
+  const int coarse_end = max(visible_absolute<kWindow, kStride>(last_position(tile), fine_rows), 1);
   const auto coarse = summary_of<bf16, kDim, kStride>(params.buffer[0], kv_head, params.total_k, tile.k_row);
   const int coarse_all = visible_absolute<kWindow, kStride>(tile.position, fine_rows);
   const NormalizerTable<kQueryRows> table{shared + 98304};
@@ -51,7 +51,6 @@ score(const __grid_constant__ Params params) {
   LogSumExp<8> sums;
   start_sums(sums, 0.0f);
   load_summaries<kThreads>(summaries, coarse, 0, fine_rows);
-  const auto fine = summary_of<bf16, kDim, kStride>(params.buffer[0], kv_head, params.total_k, tile.k_row);
   for (int row = 0; row < coarse_end; row += kRows) {
     wait_copies();
     sync_threads();
@@ -61,7 +60,7 @@ score(const __grid_constant__ Params params) {
     if (next < coarse_end) {
       load_summaries<kThreads>(summaries, coarse, next, fine_rows);
     } else {
-      load_summaries<kThreads>(summaries, fine, 0, fine_rows);
+      load_summaries<kThreads>(summaries, coarse, 0, fine_rows);
     }
     const int first_row = row + part * 32;
     const int token = set_token<kSets>(token_group, 0);
@@ -101,7 +100,6 @@ score(const __grid_constant__ Params params) {
     weigh_normalizers<kThreads>(table);
   }
   const int fine_end = (own - kLocal + 1) * kRowsPerBlock;
-  const int fine_all = visible_absolute<kWindow, kStride>(tile.position, fine_rows);
   for (int row = 0; row < fine_end; row += kRows) {
     wait_copies();
     sync_threads();
@@ -109,7 +107,7 @@ score(const __grid_constant__ Params params) {
     const int next = row + kRows;
     sync_threads();
     if (next < fine_end) {
-      load_summaries<kThreads>(summaries, fine, next, fine_rows);
+      load_summaries<kThreads>(summaries, coarse, next, fine_rows);
     }
     const int first_row = row + part * 32;
     const int token = set_token<kSets>(token_group, 0);
@@ -136,7 +134,7 @@ score(const __grid_constant__ Params params) {
         add_weighted_heads<kGroup>(scores, logits, table, query_row);
       }
     }
-    if (min(first_row + 32, fine_end) > fine_all) {
+    if (min(first_row + 32, fine_end) > coarse_all) {
       mask_scores<Overlap>(scores, first_row, visible, fine_rows, 0.0f);
     }
     const auto block_scores = score_row<float>(params.buffer[1], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);

@@ -43,14 +43,15 @@ score(const __grid_constant__ Params params) {
   const RingBarriers<kMmaTiles> query_barriers{shared + 231424};
   static_assert(RingBarriers<kMmaTiles>::kBytes == 128);
   if (thread_index() == 0) {
-    const int releases = 4 * kConsumers;
+    const int releases = kConsumers * 4;
     init_barriers(barriers, 1, releases);
     init_barriers(query_barriers, 1, releases);
     fence_barriers();
   }
   sync_threads();
   const int group = warpgroup_index();
-  const int slots = (params.token_end - params.token_begin) / kTokens + params.batch;
+  const int chunk = params.token_end - params.token_begin;
+  const int slots = chunk / kTokens + params.batch;
   const int items = slots * kSelectHeads;
   if (group < kConsumers) {
     claim_registers<160>();
@@ -62,12 +63,12 @@ score(const __grid_constant__ Params params) {
       const int place = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
       const int item = round * gridDim.x + place;
       const int select_head = item % kSelectHeads;
-      const int slot = max(0, slots - 1 - item / kSelectHeads);
+      const int slot = max(slots - 1 - item / kSelectHeads, 0);
       const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, params.token_begin, params.token_end, slot);
       const int own = last_position(tile) / kBlock;
       if (item < items && tile.tokens > 0 && own >= kTopK) {
         const int coarse_rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
-        const int coarse_tiles = (max(1, visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows)) + (kRows - 1)) / kRows;
+        const int coarse_tiles = (max(visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows), 1) + (kRows - 1)) / kRows;
         const int fine_end = (own - kLocal + 1) * kRowsPerBlock;
         const int fine_tiles = (fine_end + (kRows - 1)) / kRows;
         const int fine_rows = summary_rows<kWindow, kStride>(tile.k_length);
@@ -146,7 +147,7 @@ score(const __grid_constant__ Params params) {
             const int visible = visible_absolute<kWindow, kStride>(tile.position + token, fine_rows);
             mask_scores<Max>(scores, first_row, visible, fine_rows, 0.0f);
           }
-          const auto block_scores = score_row<ScoreKey>(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
+          const auto block_scores = score_row<ScoreKey>(params.buffer[2], select_head, tile.row + token - params.token_begin, chunk, params.score_stride);
           store_block_scores<Max, kRowsPerBlock, kPad>(block_scores, scores, first_row, fine_rows, padded_blocks<kBlock, kRowsPerBlock>(params.max_k), token < tile.tokens);
           skip(cursor, min(kConsumers, fine_tiles - fine_tile));
         }
@@ -164,16 +165,17 @@ score(const __grid_constant__ Params params) {
         const int place = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
         const int item = round * gridDim.x + place;
         const int select_head = item % kSelectHeads;
-        const int slot = max(0, slots - 1 - item / kSelectHeads);
+        const int slot = max(slots - 1 - item / kSelectHeads, 0);
         const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, params.token_begin, params.token_end, slot);
         const int own = last_position(tile) / kBlock;
         if (item < items && tile.tokens > 0 && own >= kTopK) {
           const int coarse_rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
-          const int coarse_tiles = (max(1, visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows)) + (kRows - 1)) / kRows;
+          const int coarse_tiles = (max(visible_absolute<kCoarseWindow, kCoarseStride>(last_position(tile), coarse_rows), 1) + (kRows - 1)) / kRows;
           const int fine_end = (own - kLocal + 1) * kRowsPerBlock;
           const int fine_tiles = (fine_end + (kRows - 1)) / kRows;
           const int first_head = select_head * kGroup;
-          const auto coarse = images_of<bf16, kDim, kCoarseStride>(params.buffer[1], first_head / (kHeads / kKvHeads), params.total_k, params.batch, tile);
+          const int kv_head = first_head / (kHeads / kKvHeads);
+          const auto coarse = images_of<bf16, kDim, kCoarseStride>(params.buffer[1], kv_head, params.total_k, params.batch, tile);
           for (int index = 0; index < coarse_tiles; ++index) {
             wait_empty(barriers, cursor);
             const int landed = full_barrier(barriers, cursor);
@@ -181,7 +183,7 @@ score(const __grid_constant__ Params params) {
             copy_image(stage(summaries, cursor), coarse, index, landed);
             advance(cursor);
           }
-          const auto fine = images_of<bf16, kDim, kStride>(params.buffer[0], first_head / (kHeads / kKvHeads), params.total_k, params.batch, tile);
+          const auto fine = images_of<bf16, kDim, kStride>(params.buffer[0], kv_head, params.total_k, params.batch, tile);
           for (int index = 0; index < fine_tiles; ++index) {
             wait_empty(barriers, cursor);
             const int landed = full_barrier(barriers, cursor);
@@ -199,7 +201,7 @@ score(const __grid_constant__ Params params) {
         const int place = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
         const int item = round * gridDim.x + place;
         const int select_head = item % kSelectHeads;
-        const int slot = max(0, slots - 1 - item / kSelectHeads);
+        const int slot = max(slots - 1 - item / kSelectHeads, 0);
         const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, params.token_begin, params.token_end, slot);
         const int own = last_position(tile) / kBlock;
         if (item < items && tile.tokens > 0 && own >= kTopK) {

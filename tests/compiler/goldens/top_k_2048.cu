@@ -32,7 +32,7 @@ top_k_2048(const __grid_constant__ Params params) {
     store_range(ids, kTopK - kLocal, forced_from, kLocal);
     const auto key_row = score_row<ScoreKey>(params.buffer[2], select_head, row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
     const auto edges = edge_row<kPad>(key_row, padded_blocks<kBlock, kRowsPerBlock>(params.max_k));
-    if (1 * kChunkBlocks >= forced_from) {
+    if (kChunkBlocks >= forced_from) {
       KeyPairs<1> keys;
       load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
       const int upper = count_upper(keys);
@@ -56,7 +56,7 @@ top_k_2048(const __grid_constant__ Params params) {
         store_marked(ids, marks, 0, kInit, 0, kSearched - above);
       }
     } else {
-      if (2 * kChunkBlocks >= forced_from) {
+      if (kChunkBlocks * 2 >= forced_from) {
         KeyPairs<2> keys;
         load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
         const int upper = count_upper(keys);
@@ -80,7 +80,7 @@ top_k_2048(const __grid_constant__ Params params) {
           store_marked(ids, marks, 0, kInit, 0, kSearched - above);
         }
       } else {
-        if (4 * kChunkBlocks >= forced_from) {
+        if (kChunkBlocks * 4 >= forced_from) {
           KeyPairs<4> keys;
           load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
           const int upper = count_upper(keys);
@@ -104,7 +104,7 @@ top_k_2048(const __grid_constant__ Params params) {
             store_marked(ids, marks, 0, kInit, 0, kSearched - above);
           }
         } else {
-          if (6 * kChunkBlocks >= forced_from) {
+          if (kChunkBlocks * 6 >= forced_from) {
             KeyPairs<6> keys;
             load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
             const int upper = count_upper(keys);

@@ -21,7 +21,7 @@ top_k_32768(const __grid_constant__ Params params) {
   static_assert(WarpCounts<kWarps>::kBytes == 64);
   const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, params.token_begin, params.token_end, blockIdx.x);
   const int warp = warp_index();
-  if (0 >= tile.tokens) return;
+  if (tile.tokens <= 0) return;
   const int select_head = blockIdx.y;
   const int own = tile.position / kBlock;
   const auto ids = id_row<kTopK>(params.ids, select_head, params.total_q, tile.row);
