@@ -27,20 +27,34 @@ bool isArchSpecific(const Target &target) {
 } // namespace
 
 const std::vector<Target> &targets() {
-  // On sm_90 the static shared section of a cubin includes the 1024 bytes that the system reserves
-  // per block; on the older ones the reserve is not part of it. sharedPerBlock is without the
-  // reserve on all of them.
+  // From sm_90 on the static shared section of a cubin includes the 1024 bytes that the system
+  // reserves per block; on the older ones the reserve is not part of it. sharedPerBlock is without
+  // the reserve on all of them.
   static const auto &rows = *new std::vector<Target>{
       // never destroyed: see Spec.cpp
-      // Tensor rates: sm_80 (A100) and sm_89 (RTX 4090) as their data sheets give them, sm_90a as
-      // measured on an H200 (8192^3 product; the card is limited by power).
+      // Tensor rates: as data sheets give them for one GPU of the kind, with fp32 accumulation and
+      // without sparsity; sm_90a as measured on an H200 (8192^3 product; the card is limited by
+      // power). Nothing was measured on sm_86, sm_87 and from sm_100 on, whose own matrix
+      // instructions (tcgen05) the kernels do not use: mma.sync does not reach the data sheet
+      // there.
+      // sm_80 A100, sm_86 RTX 3090, sm_87 Jetson AGX Orin, sm_89 RTX 4090, sm_100 B200, sm_103
+      // B300,
+      // sm_120 RTX 5090, sm_121 GB10.
       // arch    cc     shared/block  reserved registers  cp.async  TMA   wgmma  leaves  tensor rate
       {"sm_80", 8, 0, 163 * kKiB, 0, 65536, true, false, false, "sm80.cuh", 312},
+      {"sm_86", 8, 6, 99 * kKiB, 0, 65536, true, false, false, "sm89.cuh", 71},
+      {"sm_87", 8, 7, 163 * kKiB, 0, 65536, true, false, false, "sm80.cuh", 43},
       {"sm_89", 8, 9, 99 * kKiB, 0, 65536, true, false, false, "sm89.cuh", 165},
       {"sm_90a", 9, 0, 227 * kKiB, 1024, 65536, true, true, true, "sm90.cuh", 790},
+      {"sm_100", 10, 0, 227 * kKiB, 1024, 65536, true, false, false, "sm80.cuh", 2250},
+      {"sm_103", 10, 3, 227 * kKiB, 1024, 65536, true, false, false, "sm80.cuh", 2500},
+      {"sm_120", 12, 0, 99 * kKiB, 1024, 65536, true, false, false, "sm89.cuh", 209},
+      {"sm_121", 12, 1, 99 * kKiB, 1024, 65536, true, false, false, "sm89.cuh", 125},
   };
   return rows;
 }
+
+const Target &defaultTarget() { return **findTarget("sm_90a"); }
 
 Result<const Target *> findTarget(const std::string &arch) {
   for (const Target &target : targets())

@@ -8,7 +8,7 @@
 namespace winnow {
 
 struct Target {
-  const char *arch;   ///< "sm_80", "sm_89", "sm_90a": as NVRTC's --gpu-architecture takes it
+  const char *arch;   ///< "sm_80", "sm_90a": as NVRTC's --gpu-architecture takes it
   int major, minor;   ///< compute capability
   int sharedPerBlock; ///< bytes of shared memory that one block may use (dynamic, opted in)
   int sharedReserved; ///< bytes the system takes of each block's static shared memory
@@ -21,6 +21,9 @@ struct Target {
 };
 
 const std::vector<Target> &targets();
+/// The row that answers where none is named and there is no GPU to ask: the newest whose kernels
+/// have been measured.
+const Target &defaultTarget();
 /// The row of `arch`, or Unsupported naming the known ones.
 Result<const Target *> findTarget(const std::string &arch);
 /// Whether cubins of this row run on a device of this compute capability.

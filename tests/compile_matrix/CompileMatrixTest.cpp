@@ -120,6 +120,31 @@ TEST_P(CompileMatrix, PairsOfRowTiles) {
   EXPECT_GE(built, 20);
 }
 
+// Architectures whose kernels are texts of a row above, or mma.sync with more shared memory: a few
+// specs, since another assembler alone can differ.
+class FurtherArchitectures : public CompileMatrix {};
+
+TEST_P(FurtherArchitectures, KernelsWithinTheirLimits) {
+  const Target *target = *findTarget(GetParam());
+  for (size_t i = 0; i < matrixRows().size(); i += 12) {
+    const MatrixRow &row = matrixRows()[i];
+    const Spec spec = specOf(row);
+    SCOPED_TRACE(std::string(row.method) + " " + spec.text());
+    CompileRequest request;
+    request.method = row.method;
+    request.arch = target->arch;
+    request.spec = spec;
+    Result<ProgramImage> image = compileProgram(request);
+    ASSERT_TRUE(image) << image.error().message;
+    for (const Kernel &kernel : image->kernels)
+      checkKernel(kernel, *target, maxSpillBytes(kernel, spec.headDim));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Further, FurtherArchitectures,
+                         testing::Values("sm_86", "sm_87", "sm_100", "sm_103", "sm_120", "sm_121"),
+                         [](const auto &info) { return std::string(info.param); });
+
 INSTANTIATE_TEST_SUITE_P(Architectures, CompileMatrix, testing::Values("sm_80", "sm_89", "sm_90a"),
                          [](const auto &info) { return std::string(info.param); });
 

@@ -122,7 +122,10 @@ TEST(Target, Rows) {
     const char *arch;
     int major, minor, kib;
     bool tma;
-  } rows[] = {{"sm_80", 8, 0, 163, false}, {"sm_89", 8, 9, 99, false}, {"sm_90a", 9, 0, 227, true}};
+  } rows[] = {
+      {"sm_80", 8, 0, 163, false},   {"sm_86", 8, 6, 99, false},   {"sm_87", 8, 7, 163, false},
+      {"sm_89", 8, 9, 99, false},    {"sm_90a", 9, 0, 227, true},  {"sm_100", 10, 0, 227, false},
+      {"sm_103", 10, 3, 227, false}, {"sm_120", 12, 0, 99, false}, {"sm_121", 12, 1, 99, false}};
   for (const auto &row : rows) {
     Result<const Target *> target = findTarget(row.arch);
     ASSERT_TRUE(target);
@@ -132,8 +135,9 @@ TEST(Target, Rows) {
     EXPECT_EQ((*target)->hasBulkCopy, row.tma);
     EXPECT_EQ(*targetForDevice(row.major, row.minor), *target);
   }
-  EXPECT_STREQ((*targetForDevice(8, 6))->arch,
-               "sm_80"); // cubins run on later minors of their major
+  EXPECT_STREQ((*targetForDevice(8, 8))->arch,
+               "sm_87"); // cubins run on later minors of their major
+  EXPECT_STREQ(defaultTarget().arch, "sm_90a");
   EXPECT_EQ(findTarget("sm_90").error().kind, ErrorKind::Unsupported);
   EXPECT_TRUE(ptxRunsOn(**findTarget("sm_80"), 9, 0));
   EXPECT_FALSE(ptxRunsOn(**findTarget("sm_90a"), 10, 0));
@@ -142,11 +146,13 @@ TEST(Target, Rows) {
 
 TEST(Target, F20UnknownGpuIsRefusedInWords) {
   for (auto [major, minor] :
-       {std::pair(15, 0), std::pair(7, 5), std::pair(9, 1), std::pair(10, 0)}) {
+       {std::pair(15, 0), std::pair(7, 5), std::pair(9, 1), std::pair(11, 0)}) {
     Result<const Target *> target = targetForDevice(major, minor);
     ASSERT_FALSE(target) << major << "." << minor;
     EXPECT_EQ(target.error().kind, ErrorKind::Unsupported);
-    EXPECT_NE(target.error().message.find("sm_80, sm_89, sm_90a"), std::string::npos);
+    EXPECT_NE(target.error().message.find(
+                  "sm_80, sm_86, sm_87, sm_89, sm_90a, sm_100, sm_103, sm_120, sm_121"),
+              std::string::npos);
   }
   EXPECT_NE(targetForDevice(15, 0).error().message.find("15.0"), std::string::npos);
 }

@@ -155,7 +155,7 @@ Result<std::unique_ptr<Backend>> openEmulatedBackend(const BackendOptions &optio
   std::shared_ptr<Driver> driver;
   WINNOW_TRY(driver, Driver::open(library));
   // One device per architecture.
-  const std::string arch = options.arch.empty() ? targets().back().arch : options.arch;
+  const std::string arch = options.arch.empty() ? defaultTarget().arch : options.arch;
   const Target *target = nullptr;
   WINNOW_TRY(target, findTarget(arch));
   const auto device = static_cast<int>(target - targets().data());

@@ -272,7 +272,7 @@ public:
 
 private:
   std::string lowerArch() const {
-    return options.arch.empty() ? targets().back().arch : options.arch;
+    return options.arch.empty() ? defaultTarget().arch : options.arch;
   }
 
   Result<ProgramImage> lower(const std::string &method, const Spec &spec, const std::string &arch,
