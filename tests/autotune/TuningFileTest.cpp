@@ -2,6 +2,7 @@
 // it.
 #include "autotune/TuningFile.h"
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <fcntl.h>
 #include <fstream>
@@ -62,6 +63,30 @@ TEST(TuningFile, F04ACutLineIsSkippedAndTheNextOneStandsAlone) {
   auto again = TuningFile::open(path);
   EXPECT_EQ(again->lines().records.size(), 2u);
   EXPECT_EQ(again->lines().faults.size(), 1u);
+}
+
+TEST(TuningFile, F03WhatWasAppendedLiesOnTheDisk) {
+  class Noting : public Files {
+  public:
+    std::string calls;
+    ssize_t write(int file, const void *buffer, size_t bytes) override {
+      calls += " write";
+      return Files::write(file, buffer, bytes);
+    }
+    int sync(int file) override {
+      calls += " sync";
+      return fails ? (errno = EIO, -1) : Files::sync(file);
+    }
+    bool fails = false;
+  } files;
+  auto file = TuningFile::open(freshPath(), files);
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(file->append({recordLine(recordOf(1)), recordLine(recordOf(2))}));
+  EXPECT_EQ(files.calls, " write sync");
+  files.fails = true;
+  Status status = file->append({recordLine(recordOf(3))});
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("Input/output error"), std::string::npos);
 }
 
 TEST(TuningFile, F24AFullDiskIsToldAndLeavesNoHalfLine) {

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
+#include <map>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <thread>
@@ -28,6 +29,86 @@ void makeSparse(const std::string &path, off_t bytes) {
 }
 
 constexpr off_t kEightTerabytes = off_t(8) << 40;
+
+/// Notes the calls by which a file comes to be: "write", "sync" and so on, each once in a row.
+struct NotingFiles : Files {
+  std::vector<std::string> calls;
+  std::map<int, bool> isSynced; ///< of open files: nothing was written since the last sync
+  std::string unsynced;         ///< a name that was given to what lay nowhere but in memory
+
+  void note(const std::string &call) {
+    if (calls.empty() || calls.back() != call)
+      calls.push_back(call);
+  }
+  int open(const char *path, int flags, mode_t mode) override {
+    int file = Files::open(path, flags, mode);
+    if ((flags & O_ACCMODE) != O_RDONLY)
+      isSynced[file] = true, note("open");
+    return file;
+  }
+  ssize_t write(int file, const void *buffer, size_t bytes) override {
+    isSynced[file] = false, note("write");
+    return Files::write(file, buffer, bytes);
+  }
+  int sync(int file) override {
+    isSynced[file] = true, note("sync");
+    return Files::sync(file);
+  }
+  int close(int file) override {
+    if (isSynced.count(file)) {
+      note("close");
+      lastIsSynced = isSynced.at(file);
+      isSynced.erase(file);
+    }
+    return Files::close(file);
+  }
+  int rename(const char *from, const char *to) override {
+    note("rename");
+    unsynced = lastIsSynced ? unsynced : to;
+    return Files::rename(from, to);
+  }
+
+private:
+  bool lastIsSynced = false;
+};
+
+TEST(Files, F03WhatGetsANameLiesOnTheDiskBefore) {
+  TempDir dir;
+  const std::vector<std::string> steps = {"open", "write", "sync", "close", "rename"};
+  auto expectSteps = [&](const char *what, const std::function<void(Files &)> &publishing) {
+    NotingFiles files;
+    publishing(files);
+    EXPECT_EQ(files.calls, steps) << what;
+    EXPECT_EQ(files.unsynced, "") << what;
+  };
+  expectSteps("publish", [&](Files &files) {
+    EXPECT_EQ(publish(files, dir / "a", std::string(100000, 'x'), 0600), 0);
+  });
+  expectSteps("publishFile",
+              [&](Files &files) { EXPECT_TRUE(publishFile(files, dir / "b", "x")); });
+  expectSteps("writeBundle", [&](Files &files) {
+    EXPECT_TRUE(writeBundle(files, dir / "c", {{sampleImage().key, "bytes"}}));
+  });
+  NotingFiles files;
+  CacheOptions options = cacheAt(dir / "cache");
+  options.files = &files;
+  ASSERT_TRUE(Cache(options).store(sampleImage()));
+  EXPECT_EQ(files.calls, steps);
+  EXPECT_EQ(files.unsynced, "");
+}
+
+TEST(Files, F24AFileThatCannotBeSyncedGetsNoName) {
+  struct : Files {
+    int sync(int) override { return errno = EIO, -1; }
+  } files;
+  TempDir dir;
+  writeBytes(dir / "old", "old");
+  Status status = publishFile(files, dir / "old", "new");
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("Input/output error"), std::string::npos);
+  EXPECT_EQ(readBytes(dir / "old"), "old");
+  EXPECT_EQ(listDirectory(dir.path), std::vector<std::string>{"old"});
+}
 
 TEST(Files, DevicesStayDevices) {
   TempDir dir; // its own nodes: a wrong rename must not hit the machine's
