@@ -5,6 +5,7 @@
 // leaves the range that fp32 and 16-bit weights hold well is the step repeated with a new maximum.
 #pragma once
 #include "winnow/attention.cuh"
+#include "winnow/powers.cuh"
 #include "winnow/work_list.cuh"
 
 // Where the keys of a step lie, and who wants them.
@@ -111,18 +112,6 @@ raise_step_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits, co
     state.sum[half] *= state.rescale[half];
   }
   return true;
-}
-
-// 2^x on the FMA units, relative error 1.0e-4: a cubic on [-1/2, 1/2] that is 1 at 0, the whole
-// part into the exponent. Exactly 0 from -127 down; 2^126 from there up and for NaN.
-__device__ __forceinline__ float exp2_by_fma(float x) {
-  constexpr float kRound = 12582912.f; // 1.5 * 2^23: adding it rounds to a whole number
-  x = fmaxf(fminf(x, 126.f), -127.f);
-  const float whole = x + kRound, rest = x - (whole - kRound);
-  float power = fmaf(rest, 0.05500895f, 0.24221117f);
-  power = fmaf(power, rest, 0.69328295f);
-  power = fmaf(power, rest, 1.f);
-  return __uint_as_float(__float_as_uint(power) + (__float_as_uint(whole) << 23));
 }
 
 // logits become weights 2^(scale * (logit - maximum)), 0 where the row's token does not want the

@@ -6,6 +6,7 @@
 // mma tile instead, h being the upper bit of the token. Logits are exponents of 2 once they are
 // multiplied by `scale`, which is 1 where the summaries already hold the factor.
 #pragma once
+#include "winnow/powers.cuh"
 #include "winnow/scoring.cuh"
 #include "winnow/summary_images.cuh"
 
@@ -71,19 +72,6 @@ __device__ __forceinline__ void release_times(const RingBarriers<kStages> &barri
 }
 
 //===-- Powers of 2 ---------------------------------------------------------------------------===//
-
-// 2^x on the FMA units, relative error 7.5e-5: a cubic on [-1/2, 1/2] (minimax), the whole part
-// into the exponent. Takes work off the units of ex2, which do 16 per clock and multiprocessor.
-// From 2^-126 down it stays there.
-__device__ __forceinline__ float exp2_cubic(float x) {
-  constexpr float kRound = 12582912.f; // 1.5 * 2^23: adding it rounds to a whole number
-  x = fmaxf(x, -126.f);
-  const float whole = x + kRound, rest = x - (whole - kRound);
-  float power = fmaf(rest, 0.05517166909f, 0.24261112222f);
-  power = fmaf(power, rest, 0.69326098545f);
-  power = fmaf(power, rest, 0.99992807354f);
-  return __uint_as_float(__float_as_uint(power) + (__float_as_uint(whole) << 23));
-}
 
 // 2^x of column j: by the cubic in every kCubicEvery-th column (0: in none). Which one depends on
 // the summary's place in its block only, so equal blocks have equal scores.

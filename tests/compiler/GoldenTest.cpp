@@ -42,7 +42,7 @@ static std::ostream &operator<<(std::ostream &stream, const Golden &golden) {
 
 class Goldens : public testing::TestWithParam<Golden> {};
 
-static void compareGolden(const std::string &file, const std::string &text, const char *what) {
+void winnow::expectGolden(const std::string &file, const std::string &text, const char *what) {
   if (updatesGoldens())
     writeGolden(file, text);
   EXPECT_EQ(text, goldenText(file))
@@ -59,7 +59,7 @@ TEST_P(Goldens, RecipeAndPrintedKernels) {
   auto lowered = lowerProgram(request);
   ASSERT_TRUE(lowered) << lowered.error().message;
   const ProgramImage &image = lowered->first;
-  compareGolden(std::string(golden.name) + ".recipe",
+  expectGolden(std::string(golden.name) + ".recipe",
                 "# How " + image.method + " is launched on " + image.arch +
                     ".\nspec: " + image.spec.text() + "\nconfig: " + image.config.text() + "\n" +
                     recipeText(image),
@@ -68,7 +68,7 @@ TEST_P(Goldens, RecipeAndPrintedKernels) {
     const auto kernel = std::find_if(image.kernels.begin(), image.kernels.end(),
                                      [&, name = name](const Kernel &k) { return k.name == name; });
     ASSERT_NE(kernel, image.kernels.end()) << "the program has no kernel " << name;
-    compareGolden(std::string(file) + ".cu", kernel->source, "printed kernel");
+    expectGolden(std::string(file) + ".cu", kernel->source, "printed kernel");
   }
 }
 

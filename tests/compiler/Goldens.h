@@ -10,5 +10,7 @@ bool updatesGoldens();
 /// The content of goldens/`file`; empty where there is none.
 std::string goldenText(const std::string &file);
 void writeGolden(const std::string &file, const std::string &text);
+/// Expects `text` to be the content of goldens/`file`, or writes it. `what`: its name in a failure.
+void expectGolden(const std::string &file, const std::string &text, const char *what);
 
 } // namespace winnow
