@@ -3,6 +3,7 @@
 #include "tools/winnow/Session.h"
 #include <cstdlib>
 #include <fmt/format.h>
+#include <string_view>
 
 namespace winnow {
 
@@ -10,8 +11,14 @@ Result<std::unique_ptr<Backend>> openBackend(const BackendOptions &options, Cach
   const std::string &device = options.device;
   if (device == "cpu")
     return openCpuBackend(options);
-  if (device == "emulated")
+  constexpr std::string_view kEmulated = "emulated";
+  if (device == kEmulated)
     return openEmulatedBackend(options, cache);
+  if (device.rfind("emulated:", 0) == 0) {
+    BackendOptions own = options;
+    own.arch = device.substr(kEmulated.size() + 1);
+    return openEmulatedBackend(own, cache);
+  }
   if (device == "cuda")
     return openCudaBackend(0, options, cache);
   if (device.rfind("cuda:", 0) == 0) {
@@ -24,8 +31,10 @@ Result<std::unique_ptr<Backend>> openBackend(const BackendOptions &options, Cach
     return openCudaBackend(std::stoi(index), options, cache);
   }
   if (device != "auto")
-    return fail(ErrorKind::Usage,
-                fmt::format("--device {}: known are auto, cpu, cuda, cuda:N, emulated", device));
+    return fail(
+        ErrorKind::Usage,
+        fmt::format("--device {}: known are auto, cpu, cuda, cuda:N, emulated, emulated:ARCH",
+                    device));
   Result<std::unique_ptr<Backend>> gpu = openCudaBackend(0, options, cache);
   if (gpu)
     return gpu;

@@ -37,7 +37,9 @@ public:
     flags.addTo(command, /*methodRequired=*/false);
     flags.addTargetFlags(command, "sm_80,sm_89,sm_90a");
     flags.addTunedFlags(command, /*withHints=*/false);
-    command.add_option("--device", backendOptions.device, "auto, cuda, cuda:N, cpu or emulated")
+    command
+        .add_option("--device", backendOptions.device,
+                    "auto, cuda, cuda:N, cpu, emulated or emulated:ARCH")
         ->capture_default_str();
     command.add_option("--threads", backendOptions.threads, "CPU threads; 0 stands for all cores")
         ->check(between(0, kMostThreads));
