@@ -200,6 +200,104 @@ TEST(Race, F27WithoutTimeLeftTheFinalistsAreStillTheFastest) {
   EXPECT_LE(launches, 20 + 20 + 6 * 5);
 }
 
+/// Options of a race whose first part has exactly `rounds` rounds.
+RaceOptions raceOf(int rounds, int finalRounds) {
+  RaceOptions options = quickRace(1);
+  options.minRounds = options.maxRounds = rounds;
+  options.finalRounds = finalRounds;
+  return options;
+}
+
+/// Calls that a candidate gets before the final: one of the warm-up, then one each round.
+bool isFinal(int call, const RaceOptions &options) { return call > 1 + options.maxRounds; }
+
+TEST(Race, F27FinalistsStandByTheFinalAlone) {
+  // Fast until the final, slow in it: the rounds that chose a finalist say nothing about it.
+  const RaceOptions options = raceOf(40, 9);
+  std::vector<int> calls(3);
+  auto result = race(
+      std::vector<Standing>(3),
+      [&](size_t i) -> Result<double> {
+        const bool final = isFinal(++calls[i], options);
+        return i == 1 ? (final ? 12.0 : 8.0) : 10.0;
+      },
+      options);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(calls[0], 1 + 40 + 9);
+  EXPECT_EQ(result->best, 0u);
+  EXPECT_EQ(result->standings[1].outcome, Outcome::Kept);
+  EXPECT_EQ(result->standings[1].rounds, 9);
+  EXPECT_EQ(result->standings[1].ms, 12.0);
+  EXPECT_EQ(result->standings[1].ratio, 1.2);
+}
+
+TEST(Race, F41SeveralFinalistsShareTheDoubt) {
+  // 8 of 9 rounds of the final are faster, one is slower: the interval of 19 in 20 leaves the slow
+  // round out, that of 59 in 60 does not.
+  for (size_t challengers : {1, 3}) {
+    const RaceOptions options = raceOf(5, 9);
+    std::vector<int> calls(1 + challengers);
+    auto result = race(
+        std::vector<Standing>(1 + challengers),
+        [&](size_t i) -> Result<double> {
+          const int call = ++calls[i] - 1 - options.maxRounds; // of the final, from 1
+          return i == 0 ? 10.0 : call == 4 ? 11.0 : 9.0;
+        },
+        options);
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->best == 0, challengers == 3) << challengers;
+  }
+}
+
+TEST(Race, F41OneFasterRoundIsNoProof) {
+  const RaceOptions options = raceOf(5, 9);
+  std::vector<int> calls(2);
+  auto result = race(
+      std::vector<Standing>(2),
+      [&](size_t i) -> Result<double> {
+        return i == 0 ? 10.0 : ++calls[1] % 3 == 0 ? 10.5 : 9.5; // a third of the rounds is slower
+      },
+      options);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->best, 0u);
+  EXPECT_LT(result->standings[1].ratio, 1);
+}
+
+TEST(Race, WhoMayBeAsFastAsTheLeaderStays) {
+  // Candidate 2 is slower in most rounds of the first part, and faster in two of them.
+  RaceOptions options = raceOf(8, 6);
+  options.finalists = 1;
+  std::vector<int> calls(4);
+  auto result = race(
+      std::vector<Standing>(4),
+      [&](size_t i) -> Result<double> {
+        const int call = ++calls[i];
+        return i == 2 ? (call % 4 == 0 ? 9.0 : 10.4) : i == 1 ? 9.5 : i == 3 ? 10.2 : 10.0;
+      },
+      options);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->standings[3].outcome, Outcome::Dropped);
+  EXPECT_EQ(result->standings[2].outcome, Outcome::Kept);
+}
+
+TEST(MedianInterval, RanksAreThoseOfTheBinomialDistribution) {
+  std::vector<double> values;
+  for (int n = 1; n <= 20; ++n) {
+    values.push_back(n);
+    // The smallest rank whose interval misses the median more often than once in twenty.
+    double below = 0, term = std::pow(0.5, n);
+    int rank = 0;
+    while (2 * (below + term) <= 0.05) {
+      below += term;
+      ++rank;
+      term *= static_cast<double>(n - rank + 1) / rank;
+    }
+    const Interval interval = medianInterval(values);
+    EXPECT_EQ(interval.low, std::max(1, rank)) << n;
+    EXPECT_EQ(interval.high, n + 1 - std::max(1, rank)) << n;
+  }
+}
+
 TEST(MedianInterval, CoversTheMedianAsOftenAsItSays) {
   std::mt19937_64 random(3);
   std::exponential_distribution<double> times(1);

@@ -2,7 +2,9 @@
 // larger with more effort.
 #include "autotune/SearchSpace.h"
 #include <fmt/format.h>
+#include <functional>
 #include <gtest/gtest.h>
+#include <set>
 
 namespace winnow {
 namespace {
@@ -53,6 +55,49 @@ TEST(SearchSpace, F18WhatDoesNotFitIsPrunedWithItsReason) {
   EXPECT_EQ(space->duplicates, 4);
 }
 
+TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
+  // Each value of a tunable changes one thing of the image, and nothing else.
+  const std::vector<std::pair<const char *, std::function<void(ProgramImage &)>>> changes = {
+      {"source", [](ProgramImage &image) { image.kernels[0].source += " "; }},
+      {"grid x", [](ProgramImage &image) { image.kernels[0].gridX = "2"; }},
+      {"grid y", [](ProgramImage &image) { image.kernels[0].gridY = "2"; }},
+      {"threads", [](ProgramImage &image) { image.kernels[0].blockThreads = 64; }},
+      {"shared memory", [](ProgramImage &image) { image.kernels[0].sharedBytes = 64; }},
+      {"chunks", [](ProgramImage &image) { image.kernels[0].perChunk = true; }},
+      {"score stride", [](ProgramImage &image) { image.scoreStride = "2"; }},
+      {"chunk tokens", [](ProgramImage &image) { image.chunkTokens = "2"; }}};
+  for (const std::string phase : {"select", "attend"}) {
+    int field = 0;
+    auto lowerOne = [&](const Config &config) -> Result<ProgramImage> {
+      ProgramImage image;
+      image.config = config;
+      Kernel kernel;
+      kernel.step = phase == "select" ? "score" : "attend";
+      kernel.gridX = kernel.gridY = "1";
+      image.kernels = {kernel};
+      image.scoreStride = image.chunkTokens = "1";
+      if (int change = config.scoreTokens + config.attendKeys; change > 0)
+        changes[change - 1].second(image);
+      return image;
+    };
+    std::vector<TunableRange> one = {{{"score_tokens", &Config::scoreTokens}, {}}};
+    if (phase == "attend")
+      one = {{{"attend_keys", &Config::attendKeys}, {}}};
+    for (size_t i = 1; i <= changes.size(); ++i)
+      one[0].values.push_back(static_cast<int>(i));
+    auto space = makeSearchSpace(phase, Effort::Quick, one, lowerOne);
+    ASSERT_TRUE(space);
+    std::set<int> found;
+    for (const Candidate &candidate : space->candidates)
+      found.insert(candidate.config.scoreTokens + candidate.config.attendKeys);
+    for (const auto &[what, change] : changes) {
+      ++field;
+      const bool counts = phase == "select" || field <= 6; // the rest is the selection's
+      EXPECT_EQ(found.count(field) > 0, counts) << phase << ": " << what;
+    }
+  }
+}
+
 TEST(SearchSpace, FullCombinesPairsAndFindsWhatOnlyFitsTogether) {
   auto space = makeSearchSpace("attend", Effort::Full, ranges(), lower);
   ASSERT_TRUE(space);
@@ -82,6 +127,8 @@ TEST(SearchSpace, F28ABestValueAtTheEndOfItsRangeIsAnEdge) {
   best.attendWarps = 4;
   auto edges = edgesOf(best, ranges(), space->candidates);
   EXPECT_EQ(edges, (std::vector<std::string>{"attend_warps", "attend_stages"}));
+  best.attendStages = 2; // the lower end
+  EXPECT_EQ(edgesOf(best, ranges(), space->candidates), edges);
   best.attendStages = 4;
   best.attendWarps = 0;
   EXPECT_TRUE(edgesOf(best, ranges(), space->candidates).empty());
