@@ -47,6 +47,24 @@ TEST(CompileHook, ImagesSayWhatTheMethodDeclares) {
   EXPECT_NE(lowered->first.defaults.at("local"), "17");
 }
 
+TEST(CompileHook, EveryFieldOfARequestReachesTheCompiler) {
+  ProgramRequest asked;
+  asked.method = "moba";
+  asked.arch = "sm_89";
+  asked.spec.heads = 24, asked.spec.kvHeads = 6, asked.spec.headDim = 96, asked.spec.valueDim = 64;
+  asked.spec.block = 32, asked.spec.topk = 7, asked.spec.dtype = Dtype::FP16;
+  asked.spec.scale = 0.125;
+  asked.spec.params = {{"local", "3"}};
+  asked.config.attendStages = 3;
+  const CompileRequest own = compileRequest(asked, "/where/nvrtc/is");
+  EXPECT_EQ(own.method, asked.method);
+  EXPECT_EQ(own.arch, asked.arch);
+  EXPECT_EQ(own.spec.text(), asked.spec.text());
+  EXPECT_EQ(own.config.text(), asked.config.text());
+  EXPECT_EQ(own.nvrtcPath, "/where/nvrtc/is");
+  EXPECT_EQ(own.phase, "");
+}
+
 TEST(CompileHook, KeysDoNotDependOnTheWorkload) {
   ProgramRequest shorter = request(2);
   shorter.workload = {2048, 1};

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <set>
 #include <unistd.h>
 
 using namespace winnow;
@@ -171,6 +172,66 @@ TEST(Compile, F13TunablesThatDoNotFitAreRefused) {
   r.spec.headDim = 256;
   r.config.scoreTokens = 16;
   expectError(r, ErrorKind::Unsupported, "score_tokens=16 needs 197632 bytes of shared memory");
+}
+
+// Every number at its limit, and one behind it.
+TEST(Compile, F13NumbersAreTakenUpToTheirLimitsAndNoFurther) {
+  CompileRequest r = request("infllm_v2", "sm_80");
+  r.spec.topk = 256;
+  EXPECT_TRUE(lowerProgram(r));
+  r.spec.topk = 257;
+  expectError(r, ErrorKind::Unsupported, "a top-k of 257 is not served: it must lie in 1..256");
+  r = request("moba", "sm_80");
+  r.spec.topk = 1;
+  r.spec.params = {{"init", "0"}, {"local", "1"}};
+  EXPECT_TRUE(lowerProgram(r));
+  for (auto [forced, legal] : {std::pair(7, true), {8, false}}) { // with the first block: 8, 9
+    r = request("infllm_v2", "sm_80");
+    r.spec.topk = 8;
+    r.spec.params = {{"local", std::to_string(forced)}};
+    EXPECT_EQ(static_cast<bool>(lowerProgram(r)), legal) << forced;
+  }
+  for (auto [window, legal] : {std::pair(48, true), {64, true}, {80, true}, {96, false}}) {
+    r = request("nsa_select", "sm_80"); // blocks of 64 keys at stride 16
+    r.spec.params = {{"window", std::to_string(window)}};
+    EXPECT_EQ(static_cast<bool>(lowerProgram(r)), legal) << window;
+  }
+  for (const LegalTunable &tunable : legalConfigValues()) {
+    std::set<int> legal(tunable.values.begin(), tunable.values.end());
+    std::set<int> tried = {-1, 0, tunable.upTo, tunable.upTo + 1};
+    for (int value : legal)
+      tried.insert({value - 1, value, value + 1});
+    for (int value : tried) {
+      r = request("infllm_v2", "sm_80");
+      r.config.*tunable.member = value;
+      auto lowered = lowerProgram(r);
+      const bool taken = lowered || lowered.error().kind != ErrorKind::Usage;
+      const bool isLegal = tunable.upTo > 0 ? value >= 0 && value <= tunable.upTo
+                                            : value == 0 || legal.count(value) > 0;
+      EXPECT_EQ(taken, isLegal) << tunable.name << "=" << value;
+    }
+  }
+}
+
+// The budget of block scores is counted in MiB, of 2 bytes where scores are kept as keys.
+TEST(Compile, ChunksFillTheirMebibytes) {
+  for (auto [method, bytes] : {std::pair("infllm_v2", 2), {"relu_select", 4}})
+    for (int mebibytes : {1, 64}) {
+      CompileRequest r = request(method, "sm_80");
+      r.config.scoreChunkMiB = mebibytes;
+      auto lowered = lowerProgram(r);
+      ASSERT_TRUE(lowered) << lowered.error().message;
+      const ProgramImage &image = lowered->first;
+      Variables shape;
+      shape[Variable::SmCount] = 108, shape[Variable::Batch] = 1;
+      shape[Variable::TotalQ] = shape[Variable::TotalK] = 1 << 20;
+      shape[Variable::MaxQ] = shape[Variable::MaxK] = 1 << 20;
+      const int64_t stride = *Formula::parse(image.scoreStride)->evaluate(shape);
+      shape[Variable::ScoreStride] = stride;
+      const int64_t tokens = *Formula::parse(image.chunkTokens)->evaluate(shape);
+      const int64_t budget = int64_t(mebibytes) << 20, row = bytes * stride * image.selectHeads;
+      EXPECT_EQ(tokens, std::max<int64_t>(256, budget / row)) << method << " " << mebibytes;
+    }
 }
 
 // The same for the tunables of kernels on warpgroups.

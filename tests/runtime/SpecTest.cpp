@@ -2,6 +2,7 @@
 #include "TestSupport.h"
 #include "runtime/Formula.h"
 #include "runtime/Target.h"
+#include <cmath>
 #include <set>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -75,6 +76,38 @@ TEST(Spec, F09EachFieldChangesTheText) {
   change([](Spec &s) { s.params["init"] = "1"; });
   change([](Spec &s) { s.params["init"] = "2"; });
   EXPECT_EQ(texts.size(), changes + 1);
+}
+
+TEST(Spec, NumbersAreTakenUpToTheirLimitsAndNoFurther) {
+  for (const SpecField &field : specFields()) {
+    Spec spec;
+    spec.kvHeads = 1;
+    for (int value : {field.least, field.most}) {
+      spec.*field.member = value;
+      if (field.member == &Spec::kvHeads)
+        spec.heads = value;
+      EXPECT_TRUE(spec.check()) << field.name << " " << value;
+      spec.*field.member = value + (value == field.most ? 1 : -1);
+      Status status = spec.check();
+      ASSERT_FALSE(status) << field.name << " " << value;
+      EXPECT_NE(status.error().message.find(field.name), std::string::npos);
+    }
+    EXPECT_EQ(field.most, 32768);
+    EXPECT_EQ(field.least, field.member == &Spec::valueDim ? 0 : 1);
+  }
+}
+
+TEST(Spec, ScalesAreTakenUpToTheirLimitsAndNoFurther) {
+  Spec spec;
+  for (double scale : {0.0, 1e-6, 1.0, 1e6}) {
+    spec.scale = scale;
+    EXPECT_TRUE(spec.check()) << scale;
+  }
+  for (double scale :
+       {std::nextafter(1e-6, 0.0), std::nextafter(1e6, 2e6), -1.0, std::nan(""), HUGE_VAL}) {
+    spec.scale = scale;
+    EXPECT_FALSE(spec.check()) << scale;
+  }
 }
 
 TEST(Config, F09EachFieldChangesTheTextAndComesBack) {
