@@ -1,8 +1,11 @@
 // CpuProgram as a library: one call does what two do, threads change nothing, progress ends at 1,
 // bad calls are refused. The mathematics is judged by cpu_conformance.
 #include "compiler/Compile.h"
+#include "compiler/cpu/CpuKernels.h"
 #include "tests/cpu/CpuInputs.h"
+#include "tests/reference/Half.h"
 #include "tools/winnow/MethodAxes.h"
+#include <cmath>
 #include <gtest/gtest.h>
 
 using namespace winnow;
@@ -36,6 +39,29 @@ TEST(CpuProgram, OneCallEqualsSelectionThenAttention) {
   EXPECT_EQ(whole.ids, parts.ids);
   EXPECT_EQ(whole.out, parts.out);
   EXPECT_EQ(whole.lse, parts.lse);
+}
+
+/// The CPU target has conversions of its own: those of the reference, bit for bit, at every value
+/// between two neighbours where rounding could go wrong.
+TEST(CpuProgram, RoundsToNearestEven) {
+  for (bool isBf16 : {true, false}) {
+    const Dtype dtype = isBf16 ? Dtype::BF16 : Dtype::FP16;
+    for (int word = 0; word < 65536; ++word) {
+      const auto w = static_cast<uint16_t>(word);
+      const float value = cpu::toFloat(w, isBf16);
+      if (!std::isfinite(value))
+        continue;
+      ASSERT_EQ(value, reference::fromWord(w, dtype));
+      const float next = reference::fromWord(static_cast<uint16_t>(w + 1), dtype);
+      if (!std::isfinite(next))
+        continue;
+      const float half = value + (next - value) / 2;
+      for (float x : {value, half, std::nextafter(half, value), std::nextafter(half, next)})
+        ASSERT_EQ(cpu::fromFloat(x, isBf16), reference::toWord(x, dtype)) << x;
+      const uint16_t even = w % 2 == 0 ? w : static_cast<uint16_t>(w + 1);
+      ASSERT_EQ(cpu::fromFloat(half, isBf16), even) << half;
+    }
+  }
 }
 
 TEST(CpuProgram, ThreadsDoNotChangeTheResult) {

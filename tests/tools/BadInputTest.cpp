@@ -132,6 +132,31 @@ TEST_F(BadInput, idsOfWrongShape) {
   expectRefusal(run({"--use-ids", "in_ids.npy"}), Usage, {"in_ids.npy", "[2, 200, 4]"});
 }
 
+/// Integers of 64 bits are taken where they fit 32, and never wrapped.
+TEST_F(BadInput, integersThatDoNotFit) {
+  writeGoodTensors();
+  std::vector<int64_t> ids(kKvHeads * kTokens * 4, 0), lengths = {0, 100, 200};
+  auto give = [&] {
+    ASSERT_TRUE(writeNpy(tool.path("in_ids.npy"), "<i8", {kKvHeads, kTokens, 4}, ids.data()));
+    ASSERT_TRUE(writeNpy(tool.path("in_cu.npy"), "<i8", {3}, lengths.data()));
+  };
+  give();
+  EXPECT_EQ(run({"--use-ids", "in_ids.npy", "--cu-seqlens", "in_cu.npy"}).exitCode, 0);
+  std::filesystem::remove(tool.path("out.npy"));
+  for (int64_t wide : {int64_t(1) << 32, (int64_t(1) << 31), -(int64_t(1) << 31) - 1,
+                       (int64_t(1) << 32) + 1, INT64_MIN}) {
+    ids[7] = wide;
+    give();
+    expectRefusal(run({"--use-ids", "in_ids.npy"}), Usage,
+                  {"in_ids.npy", "element 7 does not fit int32"});
+    ids[7] = 0;
+  }
+  lengths[1] += int64_t(1) << 32;
+  give();
+  expectRefusal(run({"--cu-seqlens", "in_cu.npy"}), Usage,
+                {"in_cu.npy", "element 1 does not fit int32"});
+}
+
 TEST_F(BadInput, lengthsThatDoNotAddUp) {
   writeGoodTensors();
   std::vector<int32_t> lengths = {0, 100, 150};
