@@ -209,7 +209,8 @@ class Serving:
     """A real worker of one kind, asked line by line."""
 
     def __init__(self, kind, folder):
-        environment = dict(os.environ, WINNOW_LIBCUDA=str(ARGUMENTS.fake_cuda))
+        libraries = [str(ARGUMENTS.fake_nvml), os.environ.get("LD_LIBRARY_PATH", "")]
+        environment = dict(os.environ, WINNOW_LIBCUDA=str(ARGUMENTS.fake_cuda), LD_LIBRARY_PATH=":".join(filter(None, libraries)))
         self.process = subprocess.Popen([ARGUMENTS.winnow, "tune", "--serve", kind], cwd=folder, env=environment,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -237,6 +238,16 @@ class RealWorkerTest(unittest.TestCase):
     def tearDown(self):
         self.folder.cleanup()
 
+    @staticmethod
+    def floor_ms(phase, tokens):
+        """Operations of PROGRAM's phase at the 312 TFLOP/s of an A100, in milliseconds."""
+        if phase == "attend":  # up to 3 whole blocks and the own one; products with keys and values of 64 elements
+            keys = sum(min(3, token // 64) * 64 + token % 64 + 1 for token in range(tokens))
+            return keys * 4 * 2 * (64 + 64) / 312e12 * 1e3
+        # A summary for each whole block, for the tokens that have more than 4 blocks.
+        summaries = sum((token + 1) // 64 for token in range(tokens) if token // 64 >= 4)
+        return summaries * 4 * 2 * 64 / 312e12 * 1e3
+
     def test_the_phases_of_a_program_are_built_apart_and_measured(self):
         images = {}
         with Serving("compile", self.path) as worker:
@@ -247,7 +258,8 @@ class RealWorkerTest(unittest.TestCase):
                 images[phase] = answer["path"]
         self.assertNotEqual(*images.values())
         with Serving("measure", self.path) as worker:
-            self.assertEqual(worker.ask("open", gpu=0, arch="sm_80")["arch"], "sm_80")
+            opened = worker.ask("open", gpu=0, arch="sm_80")
+            self.assertEqual((opened["arch"], opened["driver"]), ("sm_80", "999.01"))
             for phase, path in images.items():
                 with self.subTest(phase=phase):
                     self.assertTrue(worker.ask("program", **self.PROGRAM, phase=phase)["ok"])
@@ -257,10 +269,12 @@ class RealWorkerTest(unittest.TestCase):
                     self.assertNotEqual(worker.ask("cases", candidate=0)["fault"], "")
                     # Longer and shorter: what a graph was captured with must not be used after it is gone.
                     for tokens, overlap in ((2048, 1), (2048, 8), (5000, 8), (1024, 8)):
-                        self.assertGreater(worker.ask("workload", tokens=tokens, overlap=overlap)["floor_ms"], 0)
+                        floor = worker.ask("workload", tokens=tokens, overlap=overlap)["floor_ms"]
+                        self.assertAlmostEqual(floor / self.floor_ms(phase, tokens), 1, delta=1e-6)
                         self.assertNotEqual(worker.ask("check", candidate=0)["fault"], "")
                         for _ in range(2):
-                            self.assertEqual(worker.ask("time", candidate=0).get("ms"), 1.5)
+                            answer = worker.ask("time", candidate=0)
+                            self.assertEqual([answer.get(name) for name in ("ms", "clock_mhz", "watts")], [1.5, 1410, 345])
                     self.assertTrue(worker.ask("load", candidate=1, path=path)["ok"])
                     self.assertEqual([worker.ask("time", candidate=i).get("ms") for i in (0, 1)], [1.5, 1.5])
 
@@ -298,6 +312,7 @@ def main():
     parser.add_argument("--winnow", type=lambda path: Path(path).resolve(), required=True)
     parser.add_argument("--worker", type=lambda path: Path(path).resolve(), required=True)
     parser.add_argument("--fake-cuda", type=lambda path: Path(path).resolve(), required=True)
+    parser.add_argument("--fake-nvml", type=lambda path: Path(path).resolve(), required=True, help="folder of libnvidia-ml.so.1")
     parser.add_argument("--rounds", type=int, default=20, help="how often a sweep is killed")
     parser.add_argument("--seed", type=int, default=1)
     ARGUMENTS, rest = parser.parse_known_args()

@@ -2,6 +2,7 @@
 // are the driver's invention and every result is wrong. What is tested is the way: workloads,
 // JSON, the table, and that a wrong result is found before it is timed.
 #include "tests/tools/ToolRunner.h"
+#include "tools/winnow/Npy.h"
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -56,6 +57,28 @@ TEST(Bench, wrongResultsAreFound) {
     EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
     EXPECT_NE(outcome.out.find("WRONG"), std::string::npos) << outcome.out;
   }
+}
+
+/// The kernels of the fake driver do nothing, so what `winnow run` gives for a user's tensors is
+/// wrong: --check must find it, and nothing else does.
+TEST(Run, checkFindsWrongResultsOfFilesToo) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  for (auto [name, heads] : {std::pair("q.npy", 4), {"k.npy", 2}, {"v.npy", 2}}) {
+    std::vector<float> data(static_cast<size_t>(300) * heads * 64, 0.25f);
+    ASSERT_TRUE(
+        writeNpy(tool.path(name), "<f4", {300, static_cast<size_t>(heads), 64}, data.data()));
+  }
+  std::vector<std::string> words = {
+      "run", "dense",  "--device", "cuda", "--heads", "4",   "--kv-heads", "2",   "--head-dim",
+      "64",  "--arch", "none",     "--q",  "q.npy",   "--k", "k.npy",      "--v", "v.npy"};
+  Outcome unchecked = tool.run(words);
+  EXPECT_EQ(unchecked.exitCode, 0) << unchecked.err;
+  words.emplace_back("--check");
+  Outcome checked = tool.run(words);
+  EXPECT_EQ(checked.exitCode, 1) << checked.err;
+  EXPECT_NE(checked.err.find("the output differs from the reference"), std::string::npos)
+      << checked.err;
 }
 
 TEST(Check, compilesInSeveralProcesses) {
