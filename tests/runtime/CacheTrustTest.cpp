@@ -174,6 +174,42 @@ TEST(CacheTrust, F38EntriesThatOthersCanWriteAreNotUsed) {
   EXPECT_EQ(warnings.size(), 1u);
 }
 
+/// What root has installed serves everybody, but nobody's own cache is a folder of somebody else.
+TEST(CacheTrust, F38LayersOfRootServeOtherUsersAndThoseOfOthersNobody) {
+  if (geteuid() != 0)
+    GTEST_SKIP() << "giving files away takes root";
+  TempDir dir;
+  const std::string key = sampleImage().key, entry = dir / "system/" + key + ".winnow";
+  ASSERT_TRUE(Cache(cacheAt(dir / "system")).store(sampleImage()));
+  ASSERT_TRUE(writeBundle(systemFiles(), dir / "bundle", {{key, *serializeImage(sampleImage())}}));
+  ASSERT_EQ(chmod((dir / "system").c_str(), 0755), 0);
+  ASSERT_EQ(chmod(entry.c_str(), 0644), 0);
+  auto serves = [&](const std::string &writable, const char *layer, const char *bundle) {
+    CacheOptions options = cacheAt(writable);
+    if (layer)
+      options.readOnly = {dir / layer};
+    if (bundle)
+      options.bundles = {dir / bundle};
+    return static_cast<bool>(Cache(options).load(key));
+  };
+  EXPECT_TRUE(
+      exitedWith(runUnprivileged([&] { return serves("", "system", nullptr) ? 0 : 1; }), 0));
+  EXPECT_TRUE(
+      exitedWith(runUnprivileged([&] { return serves("", nullptr, "bundle") ? 0 : 1; }), 0));
+  EXPECT_TRUE(
+      exitedWith(runUnprivileged([&] { return serves(dir / "system", nullptr, nullptr); }), 0));
+  constexpr uid_t kOther = 65533;
+  for (const std::string &path : {entry, dir / "system"}) {
+    ASSERT_EQ(chown(path.c_str(), kOther, kOther), 0);
+    EXPECT_FALSE(serves("", "system", nullptr)) << path;
+    EXPECT_TRUE(exitedWith(runUnprivileged([&] { return serves("", "system", nullptr); }), 0));
+    ASSERT_EQ(chown(path.c_str(), 0, 0), 0);
+  }
+  ASSERT_EQ(chown((dir / "bundle").c_str(), kOther, kOther), 0);
+  EXPECT_FALSE(serves("", nullptr, "bundle"));
+  EXPECT_TRUE(exitedWith(runUnprivileged([&] { return serves("", nullptr, "bundle"); }), 0));
+}
+
 TEST(CacheTrust, F38LinksAndFifosAreNotFollowed) {
   TempDir dir;
   Cache cache(cacheAt(dir / "cache"));

@@ -110,6 +110,35 @@ TEST(Files, F24AFileThatCannotBeSyncedGetsNoName) {
   EXPECT_EQ(listDirectory(dir.path), std::vector<std::string>{"old"});
 }
 
+TEST(Files, F38WhatIsOwnIsToldByOwnerAndMode) {
+  // Root has everything to itself but other users' files, so the rules are asked as somebody else
+  // too.
+  auto check = [] {
+    const uid_t self = ::geteuid(), other = 65533;
+    auto own = [](uid_t owner, mode_t mode, bool orRoot) {
+      struct stat info{};
+      info.st_uid = owner;
+      info.st_mode = S_IFREG | mode;
+      return isOwn(info, orRoot);
+    };
+    int wrong = 0;
+    auto expect = [&](bool expected, bool got) { wrong += expected != got; };
+    for (bool orRoot : {false, true}) {
+      for (mode_t mode : {0600, 0644, 0400, 0755})
+        expect(true, own(self, mode, orRoot));
+      for (mode_t mode : {0620, 0602, 0666, 0777})
+        expect(false, own(self, mode, orRoot));
+      expect(false, own(other, 0600, orRoot));
+      expect(false, own(other, 0644, orRoot));
+      expect(orRoot || self == 0, own(0, 0644, orRoot));
+      expect(false, own(0, 0664, orRoot));
+    }
+    return wrong;
+  };
+  EXPECT_EQ(check(), 0);
+  EXPECT_TRUE(exitedWith(runUnprivileged(check), 0));
+}
+
 TEST(Files, DevicesStayDevices) {
   TempDir dir; // its own nodes: a wrong rename must not hit the machine's
   const std::string null = dir / "null", full = dir / "full";
