@@ -213,6 +213,51 @@ TEST(Compile, F13NumbersAreTakenUpToTheirLimitsAndNoFurther) {
   }
 }
 
+// Of the kernels that select, exactly one runs for any length, up to the longest; rescore runs
+// wherever scores decide.
+TEST(Compile, EveryLengthHasOneKernelThatSelects) {
+  for (const char *method : {"infllm_v2", "nsa_select", "moba", "relu_select"})
+    for (const char *arch : {"sm_80", "sm_90a"})
+      for (int block : {16, 64, 128}) {
+        CompileRequest r = request(method, arch);
+        r.spec.block = block, r.spec.topk = 12;
+        r.spec.params = {{"init", "0"}, {"local", "1"}};
+        if (std::string(method) == "moba")
+          r.spec.params.clear(); // its window is the block
+        if (block == 16 && method != std::string("moba"))
+          r.spec.params.insert({{"window", "16"}, {"stride", "8"}});
+        auto lowered = lowerProgram(r);
+        if (!lowered)
+          continue; // not every method has every block
+        std::set<int64_t> lengths = {1, 1 << 20};
+        for (const Kernel &kernel : lowered->first.kernels)
+          if (kernel.name.rfind("top_k_", 0) == 0) {
+            const int64_t keys = std::stoll(kernel.name.substr(6)) * block;
+            for (int64_t tokens :
+                 {keys - block, keys - 1, keys, keys + 1, keys + block, keys + block + 1})
+              if (tokens <= 1 << 20)
+                lengths.insert(tokens);
+          }
+        ASSERT_GT(lengths.size(), 4u) << method << " " << arch;
+        for (int64_t tokens : lengths) {
+          Variables shape;
+          shape[Variable::SmCount] = 108, shape[Variable::Batch] = 1;
+          shape[Variable::TotalQ] = shape[Variable::TotalK] = tokens;
+          shape[Variable::MaxQ] = shape[Variable::MaxK] = tokens;
+          shape[Variable::TokenCount] = tokens;
+          int selecting = 0;
+          for (const Kernel &kernel : lowered->first.kernels) {
+            const int64_t runs = *Formula::parse(kernel.when)->evaluate(shape);
+            selecting += kernel.step == "top_k" && runs != 0;
+            if (kernel.step == "rescore") {
+              EXPECT_EQ(runs != 0, (tokens + block - 1) / block > r.spec.topk) << tokens;
+            }
+          }
+          EXPECT_EQ(selecting, 1) << method << " " << arch << " block " << block << ": " << tokens;
+        }
+      }
+}
+
 // The budget of block scores is counted in MiB, of 2 bytes where scores are kept as keys.
 TEST(Compile, ChunksFillTheirMebibytes) {
   for (auto [method, bytes] : {std::pair("infllm_v2", 2), {"relu_select", 4}})
