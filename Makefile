@@ -9,6 +9,8 @@
 #   make sanitize      the tests of runtime and autotuner under the thread and the address sanitizer (g++'s), in build-thread, build-address
 #   make fuzz          every harness of tests/fuzz for MINUTES (5) each; HARNESSES=image names one. What fails is kept in
 #                      BUILD/fuzz/findings
+#   make mutate        puts the faults of tests/mutation into a clone, one at a time, and tells which the tests notice
+#                      (docs/mutation.md); ONLY=REGEX takes some of them. A run that is broken off goes on where it was
 # Variables: BUILD (build folder), JOBS, RUN (the arguments of `make run`), TESTS (a regular expression for ctest -R).
 BUILD ?= build
 JOBS ?= $(shell nproc)
@@ -16,6 +18,7 @@ RUN ?= infllm_v2 --heads 32 --kv-heads 2 --head-dim 128 --block 64 --topk 96 --d
 TESTS ?= .
 MINUTES ?= 5
 HARNESSES ?=
+ONLY ?= .
 
 # setup.sh puts NVRTC into .venv where the machine has none; the tools search the active Python environment.
 ifndef VIRTUAL_ENV
@@ -23,7 +26,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: setup setup-test build run test format tidy goldens static runtime-only sanitize fuzz clean
+.PHONY: setup setup-test build run test format tidy goldens static runtime-only sanitize fuzz mutate clean
 
 setup:
 	@tools/setup.sh
@@ -76,5 +79,8 @@ fuzz: setup-test $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) fuzz
 	@python3 tests/fuzz/run.py --build $(BUILD) --seconds $$(($(MINUTES) * 60)) --jobs $(JOBS) $(HARNESSES)
 
+mutate: setup-test
+	@python3 tests/mutation/mutate.py --jobs $(JOBS) --only '$(ONLY)'
+
 clean:
-	@rm -rf $(BUILD) build-static build-runtime build-thread build-address
+	@rm -rf $(BUILD) build-static build-runtime build-thread build-address build-mutation
