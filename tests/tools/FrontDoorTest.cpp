@@ -111,6 +111,76 @@ TEST_F(FrontDoor, EveryNumberHasARange) {
   expectUsage({"model", "explain", "dense", "--device-profile", "a100", "--seq", "0"}, {"--seq"});
 }
 
+/// What a number may be at most, and at least; the next one behind either is refused.
+TEST_F(FrontDoor, EveryRangeEndsWhereItSays) {
+  const Words run = {"run", "dense"}, compile = {"compile", "dense"}, bench = {"bench", "prefill"},
+              check = {"check"}, tune = {"tune", "dense"}, gc = {"cache", "gc"},
+              judge = {"model", "check", "trials", "--device-profile", "a100"},
+              explain = {"model", "explain", "dense", "--device-profile", "a100"};
+  struct Range {
+    Words command;
+    const char *flag, *least, *below, *most, *above;
+  };
+  const char *most = "32768", *above = "32769", *tokens = "10000000", *over = "10000001";
+  const Range ranges[] = {
+      {run, "--threads", "0", "-1", "4096", "4097"},
+      {run, "--seq", "0", "-1", tokens, over},
+      {run, "--seed", "0", "-1", "18446744073709551615", "18446744073709551616"},
+      {compile, "--heads", "1", "0", most, above},
+      {compile, "--kv-heads", "1", "0", most, above},
+      {compile, "--head-dim", "1", "0", most, above},
+      {compile, "--value-dim", "0", "-1", most, above},
+      {compile, "--block", "1", "0", most, above},
+      {compile, "--topk", "1", "0", most, above},
+      {compile, "--scale", "0", "-0.001", "1000000", "1000000.1"},
+      {compile, "--tokens", "0", "-1", tokens, over},
+      {compile, "--overlap", "0", "-1", tokens, over},
+      {bench, "--topk", "1", "0", most, above},
+      {bench, "--device", "0", "-1", "1023", "1024"},
+      {bench, "--seq", "1", "0", tokens, over},
+      {bench, "--overlap", "1", "0", tokens, over},
+      {bench, "--rounds", "1", "0", "100000", "100001"},
+      {bench, "--rows", "0", "-1", "100000", "100001"},
+      {bench, "--peak", "0", "-0.1", "1000000000", "1000000001"},
+      {check, "--threads", "0", "-1", "4096", "4097"},
+      {check, "--tolerance", "0", "-0.001", "1", "1.001"},
+      {check, "--random", "1", "0", "1000000", "1000001"},
+      {check, "--random-only", "0", "-1", "1000000", "1000001"},
+      {tune, "--heads", "1", "0", most, above},
+      {tune, "--kv-heads", "1", "0", most, above},
+      {tune, "--group", "1", "0", most, above},
+      {tune, "--head-dim", "1", "0", most, above},
+      {tune, "--value-dim", "0", "-1", most, above},
+      {tune, "--block", "1", "0", most, above},
+      {tune, "--topk", "1", "0", most, above},
+      {tune, "--seq", "1", "0", tokens, over},
+      {tune, "--overlap", "1", "0", tokens, over},
+      {tune, "--jobs", "1", "0", "1024", "1025"},
+      {tune, "--timeout-compile", "0.001", "0.0009", "1000000", "1000000.1"},
+      {tune, "--timeout-run", "0.001", "0.0009", "1000000", "1000000.1"},
+      {judge, "--median", "0", "-0.1", "1000000", "1000000.1"},
+      {judge, "--worst", "0", "-0.1", "1000000", "1000000.1"},
+      {judge, "--least", "0", "-1", "1000000", "1000001"},
+      {explain, "--seq", "1", "0", tokens, over},
+      {explain, "--overlap", "1", "0", tokens, over},
+      {gc, "--limit-mib", "0", "-1", "8796093022208", "8796093022209"}};
+  for (const Range &range : ranges) {
+    // Ranges are looked at before unknown flags are, and these before any work.
+    for (const char *inside : {range.least, range.most}) {
+      Outcome outcome = tool.run(range.command + Words{range.flag, inside, "--no-such-flag"});
+      EXPECT_EQ(outcome.exitCode, 2) << range.flag << " " << inside;
+      EXPECT_TRUE(holds(outcome.err, "no flag --no-such-flag"))
+          << range.flag << " " << inside << ": " << outcome.err;
+    }
+    for (const char *outside : {range.below, range.above}) {
+      Outcome outcome = tool.run(range.command + Words{range.flag, outside, "--no-such-flag"});
+      EXPECT_EQ(outcome.exitCode, 2) << range.flag << " " << outside;
+      EXPECT_TRUE(holds(outcome.err, range.flag) && holds(outcome.err, "number"))
+          << range.flag << " " << outside << ": " << outcome.err;
+    }
+  }
+}
+
 TEST_F(FrontDoor, AFlagThatNeedsAnotherSaysSo) {
   const Words run = {"run", "dense", "--device", "cpu", "--arch", "none"};
   for (const char *flag : {"--cu-seqlens", "--cu-seqlens-k", "--use-ids"})
