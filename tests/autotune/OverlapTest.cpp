@@ -51,6 +51,16 @@ TEST(Overlap, StaysBetweenOneListAndAllBlocks) {
     }
 }
 
+TEST(Overlap, LocalBlocksMoveOnWithTheTokens) {
+  // The first block and the last 4: a block more for each block that the tokens reach into.
+  const ListShape lists{64, 5, 1, 4, 32};
+  EXPECT_EQ(unionOfLists(lists, 1, 1000), 5);
+  EXPECT_EQ(unionOfLists(lists, 65, 1000), 6);
+  EXPECT_EQ(unionOfLists(lists, 129, 1000), 7);
+  const ListShape one{64, 6, 1, 4, 1000000}; // and a sixth that hardly ever changes
+  EXPECT_NEAR(unionOfLists(one, 129, 1000), 8, 0.1);
+}
+
 TEST(Overlap, ForcedBlocksAloneAreSharedByAll) {
   ListShape lists;
   lists.topk = 16, lists.init = 1, lists.local = 15, lists.overlap = 1;

@@ -59,6 +59,26 @@ pid_t startHolder(const std::string &directory, const ProgramImage &image) {
   return child;
 }
 
+TEST(BuildLock, F31ProgramsWithKeysThatDifferInTheirFirst60BitsDoNotWait) {
+  TempDir dir;
+  const std::string key = sampleImage().key;
+  auto other = [&](size_t digit) {
+    std::string changed = key;
+    changed[digit] = changed[digit] == '7' ? '8' : '7';
+    return changed;
+  };
+  BuildLock held(systemFiles(), dir.path, key);
+  ASSERT_EQ(held.tryTake(), BuildLock::State::Taken);
+  for (size_t digit = 0; digit < 15; ++digit) {
+    BuildLock lock(systemFiles(), dir.path, other(digit));
+    EXPECT_EQ(lock.tryTake(), BuildLock::State::Taken) << digit;
+  }
+  for (size_t digit : {15, 63}) { // what the place of the lock has no room for
+    BuildLock lock(systemFiles(), dir.path, other(digit));
+    EXPECT_EQ(lock.tryTake(), BuildLock::State::Busy) << digit;
+  }
+}
+
 TEST(BuildLock, F07ProcessesThatWaitCompileNothing) {
   TempDir dir;
   std::vector<pid_t> children;

@@ -2,6 +2,9 @@
 // never in the way when damaged (F06, F08, F12, F23, F38).
 #include "runtime/Bundle.h"
 #include "TestSupport.h"
+#include "runtime/Digest.h"
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -101,6 +104,46 @@ TEST(Bundle, F06ADamagedHeaderOrIndexIsAMissToldOnce) {
     ASSERT_EQ(warnings.size(), 1u);
     EXPECT_FALSE(Bundle::open(std::string_view(bytes)));
   }
+}
+
+/// A bundle with a digest that fits what `change` did to its index: from hands that mean it.
+TEST(Bundle, F06AnIndexThatIsNoneIsRefusedWhateverItsDigest) {
+  constexpr size_t kFixed = 24, kHeader = 56, kEntry = 48, kOffset = 32, kSize = 40;
+  TempDir dir;
+  const std::string whole = readBytes(sampleBundle(dir));
+  auto opens = [&](const std::function<void(std::string & bytes)> &change) {
+    std::string bytes = whole;
+    change(bytes);
+    Sha256 sha;
+    sha.update(std::string_view(bytes).substr(0, kFixed));
+    sha.update(std::string_view(bytes).substr(kHeader, kPrograms * kEntry));
+    const std::array<uint8_t, 32> digest = sha.finish();
+    bytes.replace(kFixed, digest.size(), std::string(digest.begin(), digest.end()));
+    return static_cast<bool>(Bundle::open(bytes));
+  };
+  auto number = [](std::string &bytes, size_t at, int64_t add) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < 8; ++i)
+      value |= static_cast<uint64_t>(static_cast<uint8_t>(bytes[at + i])) << (8 * i);
+    value += static_cast<uint64_t>(add);
+    for (size_t i = 0; i < 8; ++i)
+      bytes[at + i] = static_cast<char>(value >> (8 * i));
+  };
+  const size_t last = kHeader + (kPrograms - 1) * kEntry;
+  EXPECT_TRUE(opens([](std::string &) {}));
+  EXPECT_FALSE(opens([&](std::string &bytes) { // the same program twice
+    bytes.replace(kHeader + kEntry, 32, bytes.substr(kHeader, 32));
+  }));
+  EXPECT_FALSE(opens([&](std::string &bytes) { // not in order
+    std::swap_ranges(bytes.begin() + kHeader, bytes.begin() + kHeader + 32,
+                     bytes.begin() + kHeader + kEntry);
+  }));
+  EXPECT_FALSE(opens([&](std::string &bytes) { number(bytes, last + kSize, 1); }));
+  EXPECT_TRUE(opens([&](std::string &bytes) { number(bytes, last + kSize, -1); }));
+  EXPECT_FALSE(opens([&](std::string &bytes) { number(bytes, last + kOffset, 1); }));
+  EXPECT_FALSE(opens([&](std::string &bytes) { number(bytes, kHeader + kOffset, -1); }));
+  EXPECT_FALSE(opens([&](std::string &bytes) { number(bytes, last + kSize, INT64_MAX); }));
+  EXPECT_FALSE(opens([&](std::string &bytes) { number(bytes, last + kOffset, INT64_MAX); }));
 }
 
 TEST(Bundle, F06AFileThatIsShortenedWhileOpenIsAMiss) {

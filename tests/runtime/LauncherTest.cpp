@@ -284,6 +284,66 @@ TEST_F(LauncherTest, OverflowsOfARecipeAreErrors) {
             "launching attend: a grid of 8750 x 70000 blocks is out of range for this shape");
 }
 
+TEST_F(LauncherTest, EveryPointerHasItsAlignmentAndIsAskedForWhereItIsRead) {
+  load(sampleImage());
+  const LaunchArgs good = arguments({1, 64, 64, 64, 64});
+  ASSERT_TRUE(launch(good));
+  struct Tensor {
+    const char *name;
+    size_t alignment;
+    std::function<void(LaunchArgs &, uintptr_t)> set;
+    bool forSelection, forAttention; ///< must be there
+  };
+  const Tensor tensors[] = {
+      {"q", 16, [](LaunchArgs &a, uintptr_t p) { a.q = reinterpret_cast<void *>(p); }, true, true},
+      {"k", 16, [](LaunchArgs &a, uintptr_t p) { a.k = reinterpret_cast<void *>(p); }, true, true},
+      {"v", 16, [](LaunchArgs &a, uintptr_t p) { a.v = reinterpret_cast<void *>(p); }, false, true},
+      {"out", 16, [](LaunchArgs &a, uintptr_t p) { a.out = reinterpret_cast<void *>(p); }, false,
+       true},
+      {"lse", 4, [](LaunchArgs &a, uintptr_t p) { a.lse = reinterpret_cast<float *>(p); }, false,
+       false},
+      {"ids", 4, [](LaunchArgs &a, uintptr_t p) { a.ids = reinterpret_cast<int *>(p); }, true,
+       true},
+      {"cu_q", 4, [](LaunchArgs &a, uintptr_t p) { a.cuQ = reinterpret_cast<int *>(p); }, true,
+       true},
+      {"cu_k", 4, [](LaunchArgs &a, uintptr_t p) { a.cuK = reinterpret_cast<int *>(p); }, true,
+       true}};
+  for (const Tensor &tensor : tensors) {
+    LaunchArgs args = good;
+    tensor.set(args, 0x200000 + tensor.alignment);
+    EXPECT_TRUE(launch(args)) << tensor.name;
+    tensor.set(args, 0x200000 + tensor.alignment / 2);
+    Status status = launch(args);
+    ASSERT_FALSE(status) << tensor.name;
+    EXPECT_EQ(status.error().message, std::string("launch: ") + tensor.name +
+                                          " is not aligned to " + std::to_string(tensor.alignment) +
+                                          " bytes");
+    tensor.set(args, 0);
+    for (auto [phase, needed] : {std::pair(Phase::Select, tensor.forSelection),
+                                 {Phase::Attend, tensor.forAttention},
+                                 {Phase::All, tensor.forSelection || tensor.forAttention}}) {
+      args.phase = phase;
+      EXPECT_EQ(static_cast<bool>(launch(args)), !needed) << tensor.name;
+    }
+  }
+}
+
+TEST_F(LauncherTest, GridsAreTakenUpToTheirLimitsAndNoFurther) {
+  ProgramImage image = sampleImage();
+  image.kernels[3].gridX = "total_q", image.kernels[3].gridY = "max_k";
+  load(image);
+  EXPECT_TRUE(launch(arguments({1, 64, 64, 64, 65535})));
+  EXPECT_EQ(fakeDriver(kFake).launches.back().gridX, 64u);
+  EXPECT_EQ(fakeDriver(kFake).launches.back().gridY, 65535u);
+  Status status = launch(arguments({1, 64, 64, 64, 65536}));
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().kind, ErrorKind::Unsupported);
+  image.kernels[3].gridX = "2147483647 + batch - 1", image.kernels[3].gridY = "1";
+  load(image);
+  EXPECT_TRUE(launch(arguments({1, 64, 64, 64, 64})));
+  EXPECT_FALSE(launch(arguments({2, 64, 64, 64, 64})));
+}
+
 TEST_F(LauncherTest, DriverErrorsNameTheKernel) {
   fakeDriver(kFake).failOnce["cuLaunchKernel"] = 700;
   Status status = launch(arguments({1, 64, 64, 64, 64}));

@@ -88,6 +88,50 @@ TEST_F(Ladder, F40DefaultWhereNothingIsNear) {
   EXPECT_EQ(answer.why, "no tuned configuration is near enough");
 }
 
+TEST_F(Ladder, F40TheReachIncludesItsEnd) {
+  have(3, [](TuningRecord &r) { r.key.tokens = 131072 >> 12; }); // 12 octaves at one half
+  TunedAnswer answer = ask();
+  EXPECT_EQ(answer.rung, Rung::Nearest);
+  EXPECT_EQ(*tuningDistance(sampleKey(), answer.record->key), kTuningReach);
+  database = {};
+  have(3, [](TuningRecord &r) { r.key.tokens = (131072 >> 12) - 1; });
+  EXPECT_EQ(ask().rung, Rung::Default);
+}
+
+TEST(TuningDistance, EachDifferenceCountsItsOwn) {
+  auto distance = [](const char *phase, const std::function<void(TuningKey &)> &change) {
+    TuningKey wanted = sampleKey(phase), have = wanted;
+    wanted.spec.params["local"] = have.spec.params["local"] = "4";
+    change(have);
+    std::optional<double> there = tuningDistance(wanted, have), back = tuningDistance(have, wanted);
+    EXPECT_EQ(there, back);
+    return there;
+  };
+  for (const char *phase : {"select", "attend"}) {
+    const bool attends = std::string(phase) == "attend";
+    EXPECT_EQ(distance(phase, [](TuningKey &) {}), 0.0);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.tokens *= 4; }), 1.0);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.overlap = k.overlap ? k.overlap * 4 : 4; }),
+              attends ? 1.0 : 0.0);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.spec.topk *= 2; }), attends ? 0.5 : 0.25);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.spec.heads *= 2; }), 2.0);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.spec.heads *= 2, k.spec.kvHeads *= 2; }), 0.25);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.spec.dtype = Dtype::FP16; }), 0.25);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.spec.params["local"] = "5"; }), 0.25);
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.spec.params.clear(); }), 0.0); // not known
+    EXPECT_EQ(distance(phase, [](TuningKey &k) { k.device = "Another"; }), 0.0);  // the rung tells
+    const std::function<void(TuningKey &)> others[] = {
+        [](TuningKey &k) { k.phase = k.phase == "select" ? "attend" : "select"; },
+        [](TuningKey &k) { k.method = "other"; },
+        [](TuningKey &k) { k.arch = "sm_90a"; },
+        [](TuningKey &k) { k.spec.headDim = 64; },
+        [](TuningKey &k) { k.spec.valueDim = 128; },
+        [](TuningKey &k) { k.spec.block = 32; }};
+    for (const auto &change : others)
+      EXPECT_FALSE(distance(phase, change));
+  }
+}
+
 TEST_F(Ladder, AnUnknownGpuIsAnsweredByAnyOfItsArchitecture) {
   everyRung();
   TuningKey wanted = sampleKey();

@@ -181,6 +181,17 @@ TEST_F(FrontDoor, EveryRangeEndsWhereItSays) {
   }
 }
 
+TEST_F(FrontDoor, EveryPieceOfAListIsChecked) {
+  for (const char *list : {"0,64", "64,0", "64,0,64", "64,64,0", "64,,64", ",64", "64,"})
+    for (const Words &command : {Words{"bench", "prefill"}, {"tune", "dense"}}) {
+      Outcome outcome = tool.run(command + Words{"--topk", list});
+      EXPECT_EQ(outcome.exitCode, 2) << list;
+      EXPECT_TRUE(holds(outcome.err, "--topk")) << list << ": " << outcome.err;
+    }
+  expectUsage({"run", "dense", "--device", "cpu", "--arch", "none", "--seq", "64,10000001"},
+              {"--seq", "'10000001'"});
+}
+
 TEST_F(FrontDoor, AFlagThatNeedsAnotherSaysSo) {
   const Words run = {"run", "dense", "--device", "cpu", "--arch", "none"};
   for (const char *flag : {"--cu-seqlens", "--cu-seqlens-k", "--use-ids"})

@@ -3,6 +3,7 @@
 // launch. The driver and NVML are made of host memory and say what the test wants.
 #include "tests/tools/ToolRunner.h"
 #include <algorithm>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -44,6 +45,21 @@ TEST_F(Units, BenchTellsQuartilesMegahertzAndFloor) {
   for (int token = 0; token < 1000; ++token)
     keys += std::min(3, token / 64) * 64 + token % 64 + 1;
   EXPECT_NEAR(result["floor_ms"].get<double>(), keys * 4 * 2 * 128 / 100e12 * 1e3, 1e-9);
+}
+
+TEST_F(Units, TablesTellThreeDigitsThatCount) {
+  const json all = run({"bench",      "attend", "--heads",  "4",        "--kv-heads", "2",
+                        "--head-dim", "64",     "--topk",   "4",        "--seq",      "1000",
+                        "--rows",     "0",      "--rounds", "1",        "--peer",     "a=9.994",
+                        "--peer",     "b=10",   "--peer",   "c=12.345", "--peer",     "d=99.94",
+                        "--peer",     "e=100",  "--peer",   "f=1234.5", "--json"});
+  std::ofstream(tool.path("run.json")) << all;
+  std::ofstream(tool.path("page.md")) << "<!-- bench:begin -->\n<!-- bench:end -->\n";
+  ASSERT_EQ(tool.run({"bench", "table", "run.json", "--into", "page.md"}).exitCode, 0);
+  const std::string page = contentOf(tool.path("page.md"));
+  for (const char *row : {"| a | 9.99 |", "| b | 10.0 |", "| c | 12.3 |", "| d | 99.9 |",
+                          "| e | 100 |", "| f | 1234 |"})
+    EXPECT_NE(page.find(row), std::string::npos) << row << "\n" << page;
 }
 
 TEST_F(Units, RunTellsDurationsInTheirUnits) {
