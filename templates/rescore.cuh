@@ -10,6 +10,8 @@
 #include "winnow/scoring.cuh"
 #include "winnow/top_k.cuh"
 
+#include "winnow/order_range.cuh" // builds on top_k.cuh
+
 // What stands in the place of a token's first id until rescore has selected for it.
 constexpr int kUnordered = -2;
 // The score 0 as an octave: a summary that is hidden, or without a normaliser. A block without any
@@ -17,21 +19,6 @@ constexpr int kUnordered = -2;
 constexpr float kZeroOctave = -3.4028235e38f;
 
 //===-- In top_k: which rows are not ordered --------------------------------------------------===//
-
-// Whether a row's threshold of 32-bit keys (order_key) lies outside 2^-63 to 2^60. Rows of up to
-// kTopK blocks have no threshold, and 0xffffffff stands for forced blocks.
-template <int kTopK>
-__device__ __forceinline__ bool leaves_order(const ThresholdSearch &search, int own) {
-  constexpr unsigned kLowest = 0xa0000000u, kHighest = 0xdd800000u;
-  return own >= kTopK && search.threshold != 0xffffffffu &&
-         (search.threshold < kLowest || search.threshold > kHighest);
-}
-
-// The same for 16-bit keys that were folded to 15 bits (fold_keys): those of 2^-60 and 2^60.
-__device__ __forceinline__ bool folded_leaves_order(const ThresholdSearch &search, bool upper) {
-  constexpr unsigned kLowest = 12147, kHighest = 52869 - 0x8000;
-  return upper ? search.threshold > kHighest : search.threshold < kLowest;
-}
 
 // ids[0] = kUnordered, by one warp, which may have written ids[0] before. All lanes store the same.
 // (One lane alone would be a branch in a branch, which costs top_k's fp32 form its registers.)

@@ -218,6 +218,29 @@ TEST(PerformanceModel, TheDefaultStaysUnlessAnotherIsClearlyBetter) {
   EXPECT_LT(choice->ms, choice->defaultMs);
 }
 
+/// Data sheets count in 10^9 bytes: https://www.nvidia.com, A100 and RTX 4090; a share of that is
+/// reached (DeviceProfile.cpp).
+TEST(DeviceProfile, BandwidthsAreThoseOfTheDataSheets) {
+  const std::tuple<const char *, double, double, double> sheets[] = {
+      // name, memory GB/s that reads reach, L2 GB/s, L2 MB
+      {"a100", 2039 * 0.9, 5120 * 1.41 * 0.8, 40},
+      {"a100-40gb", 1555 * 0.9, 5120 * 1.41 * 0.8, 40},
+      {"rtx4090", 1008 * 0.9, 5000, 72},
+      {"h200", 4300, 8200, 50}};
+  for (const auto &[name, memory, cache, megabytes] : sheets) {
+    const DeviceProfile &gpu = profile(name);
+    EXPECT_NEAR(gpu.dramBandwidth / (memory * 1e9), 1, 1e-9) << name;
+    EXPECT_NEAR(gpu.l2Bandwidth / (cache * 1e9), 1, 1e-9) << name;
+    EXPECT_NEAR(gpu.l2Bytes / (megabytes * 1e6), 1, 1e-9) << name;
+    EXPECT_NEAR(gpu.perClock(gpu.dramBandwidth) * gpu.clockGhz * 1e9 * gpu.multiprocessors,
+                gpu.dramBandwidth, gpu.dramBandwidth * 1e-9)
+        << name;
+    EXPECT_NEAR(gpu.milliseconds(gpu.clockGhz * 1e6), 1, 1e-9) << name;
+    EXPECT_GE(gpu.launchMicros, 0.5) << name;
+    EXPECT_LE(gpu.launchMicros, 10) << name;
+  }
+}
+
 TEST(DeviceProfile, RatesAreThoseOfTheTargets) {
   for (const char *name : {"a100", "a100-40gb", "rtx4090"}) {
     const DeviceProfile &gpu = profile(name);

@@ -46,6 +46,23 @@ TEST(Report, NothingGivesEveryFigureItsPlace) {
     EXPECT_TRUE(figures[list].empty()) << list;
 }
 
+TEST(Report, KeysTellGainAndShareOfTheFloor) {
+  TuningLines lines;
+  TuningRecord one = record(keyOf(2048), stages(3), 8, 10);
+  one.low = 7.5, one.high = 8.5, one.floorMs = 2;
+  one.rounds = 11, one.clockMhz = 1410, one.watts = 345;
+  lines.records = {one};
+  const nlohmann::ordered_json key = reportFigures(lines)["keys"][0];
+  EXPECT_EQ(key["speedup"], 1.25);
+  EXPECT_EQ(key["floor_share"], 0.25);
+  const std::pair<const char *, double> numbers[] = {
+      {"ms", 8},       {"low", 7.5},   {"high", 8.5},  {"default_ms", 10},
+      {"floor_ms", 2}, {"rounds", 11}, {"tried", 10},  {"clock_mhz", 1410},
+      {"watts", 345},  {"pruned", 4},  {"rejected", 1}};
+  for (auto [name, number] : numbers)
+    EXPECT_EQ(key[name], number) << name;
+}
+
 TEST(Report, HeadCountsMeasuredKeys) {
   TuningLines lines;
   lines.records = {record(keyOf(2048), stages(3), 1, 2),

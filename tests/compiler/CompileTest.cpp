@@ -229,7 +229,7 @@ TEST(Compile, EveryLengthHasOneKernelThatSelects) {
         auto lowered = lowerProgram(r);
         if (!lowered)
           continue; // not every method has every block
-        std::set<int64_t> lengths = {1, 1 << 20};
+        std::set<int64_t> lengths = {1, 1 << 20, 12 * block, 12 * block + 1, 13 * block};
         for (const Kernel &kernel : lowered->first.kernels)
           if (kernel.name.rfind("top_k_", 0) == 0) {
             const int64_t keys = std::stoll(kernel.name.substr(6)) * block;
@@ -256,6 +256,31 @@ TEST(Compile, EveryLengthHasOneKernelThatSelects) {
           EXPECT_EQ(selecting, 1) << method << " " << arch << " block " << block << ": " << tokens;
         }
       }
+}
+
+// Each block of threads of rescore has a row of octaves, one of 4 bytes for each block of keys.
+TEST(Compile, OctavesHaveRoomForEveryBlockOfThreads) {
+  for (const char *arch : {"sm_80", "sm_90a"}) {
+    auto lowered = lowerProgram(request("infllm_v2", arch));
+    ASSERT_TRUE(lowered) << lowered.error().message;
+    const ProgramImage &image = lowered->first;
+    for (int tokens : {1, 100, 8192, 131072, 1 << 20})
+      for (int multiprocessors : {1, 108}) {
+        Variables shape;
+        shape[Variable::SmCount] = multiprocessors, shape[Variable::Batch] = 1;
+        shape[Variable::TotalQ] = shape[Variable::MaxQ] = tokens;
+        shape[Variable::TotalK] = shape[Variable::MaxK] = 2 * tokens;
+        int64_t grid = -1, bytes = -1;
+        for (const Kernel &kernel : image.kernels)
+          if (kernel.step == "rescore")
+            grid = *Formula::parse(kernel.gridX)->evaluate(shape);
+        for (const Buffer &buffer : image.buffers)
+          if (buffer.name == "octaves")
+            bytes = *Formula::parse(buffer.bytes)->evaluate(shape);
+        ASSERT_GE(grid, 1);
+        EXPECT_EQ(bytes, 4 * grid * ((2 * tokens + 63) / 64)) << arch << " " << tokens;
+      }
+  }
 }
 
 // The budget of block scores is counted in MiB, of 2 bytes where scores are kept as keys.

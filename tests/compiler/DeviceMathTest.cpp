@@ -26,6 +26,26 @@ using std::min;
   std::memcpy(&x, &bits, sizeof x);
   return x;
 }
+struct float2 {
+  float x, y;
+};
+struct float4 {
+  float x, y, z, w;
+};
+struct uint2 {
+  unsigned x, y;
+};
+struct uint4 {
+  unsigned x, y, z, w;
+};
+[[maybe_unused]] float2 make_float2(float x, float y) { return {x, y}; }
+[[maybe_unused]] float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+[[maybe_unused]] uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+[[maybe_unused]] uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+  return {x, y, z, w};
+}
+[[maybe_unused]] float log2_fast(float x) { return std::log2(x); }
+[[maybe_unused]] int __float2int_rn(float x) { return static_cast<int>(std::nearbyint(x)); }
 // Of one lane; what the warp's functions do is not looked at here.
 constexpr unsigned kFullWarp = 0xffffffffu;
 [[maybe_unused]] int lane_index() { return 0; }
@@ -38,7 +58,10 @@ constexpr unsigned kFullWarp = 0xffffffffu;
 // NOLINTEND(readability-identifier-naming,bugprone-reserved-identifier)
 
 #include "templates/powers.cuh"
+#include "templates/score_row.cuh"
 #include "templates/top_k.cuh"
+
+#include "templates/order_range.cuh" // builds on top_k.cuh
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -111,6 +134,35 @@ TEST(ThresholdSearch, TheLastLocalBlocksAreForced) {
   EXPECT_EQ((first_forced<4, 2>(3)), 0); // all of them can be selected
   EXPECT_EQ((first_forced<4, 2>(4)), 3);
   EXPECT_EQ((first_forced<4, 0>(9)), 10);
+}
+
+ThresholdSearch found(unsigned threshold) {
+  ThresholdSearch search;
+  search.threshold = threshold;
+  return search;
+}
+
+TEST(OrderRange, OfWholeKeysEndsWhereItSays) {
+  auto leaves = [](float score) { return leaves_order<4>(found(order_key(score)), 9); };
+  for (float inside : {0x1p-63f, 0x1p-62f, 1.f, 0x1p59f, 0x1p60f})
+    EXPECT_FALSE(leaves(inside)) << inside;
+  for (float outside : {0.f, -1.f, 0x1p-64f, 0x1.fffffep-64f, 0x1.000002p60f, 0x1p61f})
+    EXPECT_TRUE(leaves(outside)) << outside;
+  EXPECT_FALSE(leaves_order<4>(found(0xffffffffu), 9));    // forced blocks alone
+  EXPECT_FALSE(leaves_order<4>(found(order_key(0.f)), 3)); // all blocks: no threshold
+  EXPECT_TRUE(leaves_order<4>(found(order_key(0.f)), 4));
+}
+
+TEST(OrderRange, OfFoldedKeysEndsWhereItSays) {
+  const unsigned lowest = score_key(0x1p-60f), highest = score_key(0x1p60f);
+  ASSERT_LT(lowest, 0x8000u);
+  ASSERT_GT(highest, 0x8000u);
+  EXPECT_FALSE(folded_leaves_order(found(lowest), false));
+  EXPECT_TRUE(folded_leaves_order(found(lowest - 1), false));
+  EXPECT_FALSE(folded_leaves_order(found(0x7ffe), false));
+  EXPECT_FALSE(folded_leaves_order(found(highest - 0x8000), true));
+  EXPECT_TRUE(folded_leaves_order(found(highest - 0x8000 + 1), true));
+  EXPECT_FALSE(folded_leaves_order(found(1), true));
 }
 
 } // namespace

@@ -15,6 +15,11 @@ struct BackendCall {
   const int32_t *ids = nullptr; ///< attention alone, over these ids
   int repeats = 0;     ///< timed launches after a first one (GPU); 0: the first one is timed
   bool answers = true; ///< bring the results back
+  /// Every byte of a GPU's workspace before the launch: NaN, or with kPlausible a number that
+  /// passes for a score, so that a score that nobody wrote is not taken for one beyond fp32 and
+  /// made again.
+  unsigned char workspaceByte = 0xff;
+  static constexpr unsigned char kPlausible = 0x5a;
   std::function<void(double)> progress = {};
 };
 

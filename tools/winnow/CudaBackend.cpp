@@ -43,6 +43,7 @@ public:
     size_t workspaceBytes = 0;
     WINNOW_TRY(workspaceBytes, program->workspaceSize(args.shape));
     WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, workspaceBytes));
+    WINNOW_CHECK(tensors.workspace.fill(call.workspaceByte));
 
     Result<Stream> stream = Stream::create(driver);
     if (!stream)
