@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -90,9 +91,52 @@ TEST_F(TunerTest, FindsTheBestAndWritesRecordAndTrials) {
   EXPECT_NEAR(record.defaultMs, 10, 0.2);
   EXPECT_EQ(record.floorMs, 5);
   EXPECT_EQ(record.clockMhz, 1500);
+  EXPECT_EQ(record.watts, 400);
   EXPECT_EQ(record.tried, 10);
+  EXPECT_EQ(record.rejected, 0);
+  EXPECT_EQ(record.pruned, 0);
+  EXPECT_GE(record.rounds, 6);
+  EXPECT_LE(record.low, record.ms);
+  EXPECT_GE(record.high, record.ms);
+  EXPECT_EQ(record.verified, "all");
+  EXPECT_EQ(record.date, "2026-11-25");
   EXPECT_TRUE(record.edges.empty());
   EXPECT_FALSE(std::filesystem::exists(options.scratch));
+}
+
+/// What tells programs apart: each kind of task gets candidates of its own.
+TEST_F(TunerTest, PhasesMethodsAndSpecsHaveTheirOwnCandidates) {
+  compiler.ranges.push_back({{"score_fold", &Config::scoreFold}, {1, 2}});
+  compiler.lower = [](const TuneTask &task, const Config &config) -> Result<ProgramImage> {
+    ProgramImage image;
+    image.config = config;
+    for (const char *step : {"score", "attend"}) {
+      Kernel kernel;
+      kernel.step = step;
+      kernel.source = task.key.method + task.key.spec.text() + config.text();
+      image.kernels.push_back(kernel);
+    }
+    return image;
+  };
+  tasks.resize(1);
+  TuneTask select = tasks[0], method = tasks[0], spec = tasks[0];
+  select.key.phase = "select", select.key.overlap = 0;
+  method.key.method = "other";
+  spec.key.spec.topk = 17;
+  tasks.insert(tasks.end(), {select, method, spec});
+  std::set<std::string> names;
+  for (const TuneTask &task : tasks)
+    names.insert(programOf(task));
+  EXPECT_EQ(names.size(), 4u);
+  auto report = sweep(Json::object());
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->done, 4);
+  std::map<std::string, std::set<std::string>> configs;
+  for (const TuningTrial &trial : written().trials)
+    configs[trial.key.phase].insert(shortText(trial.config));
+  EXPECT_EQ(configs["select"], (std::set<std::string>{"default", "score_fold=1", "score_fold=2"}));
+  EXPECT_EQ(configs["attend"].size(), 10u);
+  EXPECT_EQ(configs["attend"].count("score_fold=1"), 0u);
 }
 
 TEST_F(TunerTest, F28AnOptimumAtTheEdgeIsTold) {

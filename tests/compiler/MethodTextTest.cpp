@@ -174,6 +174,50 @@ TEST_F(MethodText, Parameters) {
          "nor one of block, topk, group, head_dim, value_dim");
 }
 
+/// Each number at its least and one below it, each word as it may be and as it may not.
+TEST_F(MethodText, EveryNumberAndWordIsChecked) {
+  const std::string whole = R"(select.method @t doc "x" params() (%q, %k, %v) {
+  %m   = select.summarize mean %k window 32 stride 16
+  %lse = select.logsumexp %q, %m mode exact visible none
+  %s   = select.score %q, %m softmax %lse visible none
+  %h   = select.combine_heads sum %s
+  %b   = select.pool max %h
+  %f   = select.force %b init 1 local 2
+  %ids = select.top_k %f
+  %o   = select.attend %q, %k, %v, %ids dense_len 100
+  select.return %o
+}
+)";
+  ASSERT_TRUE(lower(whole)) << lower(whole).error().message;
+  struct Setting {
+    const char *part;
+    std::vector<const char *> right, wrong;
+  };
+  const Setting settings[] = {
+      {"dense_len 100", {"dense_len 0", "dense_len -1"}, {"dense_len -2", "dense_len x"}},
+      {"local 2", {"local 0", "local 95"}, {"local -1", "local 96", "local 2147483648"}},
+      {"init 1", {"init 0", "init 94"}, {"init -1", "init 95", "init none"}},
+      {"window 32", {"window 16", "window 80"}, {"window 0", "window -16", "window 96"}},
+      {"stride 16", {"stride 32"}, {"stride 0", "stride -16", "stride 15"}},
+      {"combine_heads sum", {"combine_heads max"}, {"combine_heads overlap", "combine_heads mean"}},
+      {"pool max", {"pool sum", "pool overlap"}, {"pool min", "pool mean"}},
+      {"mode exact", {"mode none"}, {"mode coarse", "mode fine", "mode 1"}},
+      {"lse visible none", {}, {"lse visible all", "lse visible 0"}},
+      {"mode exact visible none", {}, {"mode exact visible some"}}};
+  for (const Setting &setting : settings) {
+    auto with = [&](const char *by) {
+      std::string text = whole;
+      const std::string part = setting.part;
+      EXPECT_NE(text.find(part), std::string::npos) << part;
+      return lower(text.replace(text.find(part), part.size(), by));
+    };
+    for (const char *right : setting.right)
+      EXPECT_TRUE(with(right)) << right << ": " << with(right).error().message;
+    for (const char *wrong : setting.wrong)
+      EXPECT_FALSE(with(wrong)) << wrong;
+  }
+}
+
 TEST_F(MethodText, OutOfRange) {
   expect("local 1", "local -1",
          "t.mlir:5:10: select.force: 'local' is -1; it must be at least 0 and fit 32 bits");
