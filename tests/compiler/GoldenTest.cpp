@@ -60,10 +60,10 @@ TEST_P(Goldens, RecipeAndPrintedKernels) {
   ASSERT_TRUE(lowered) << lowered.error().message;
   const ProgramImage &image = lowered->first;
   expectGolden(std::string(golden.name) + ".recipe",
-                "# How " + image.method + " is launched on " + image.arch +
-                    ".\nspec: " + image.spec.text() + "\nconfig: " + image.config.text() + "\n" +
-                    recipeText(image),
-                "recipe");
+               "# How " + image.method + " is launched on " + image.arch +
+                   ".\nspec: " + image.spec.text() + "\nconfig: " + image.config.text() + "\n" +
+                   recipeText(image),
+               "recipe");
   for (auto [name, file] : golden.kernels) {
     const auto kernel = std::find_if(image.kernels.begin(), image.kernels.end(),
                                      [&, name = name](const Kernel &k) { return k.name == name; });
