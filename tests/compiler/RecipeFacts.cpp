@@ -112,7 +112,9 @@ int64_t capacityOf(const Kernel &kernel) {
   return warps * chunks * constantOf(kernel, "kChunkBlocks");
 }
 
-bool isPersistent(const Kernel &kernel) { return holds(kernel, "const int items = slots * "); }
+bool isPersistent(const Kernel &kernel) {
+  return holds(kernel, "const int items = slots * ") || holds(kernel, "item < slots;");
+}
 
 TokenRun runOf(const std::vector<int> &cu, int begin, int end, int tile, int slot) {
   auto cut = [&](int row) { return std::clamp(row, begin, end); };
