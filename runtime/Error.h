@@ -8,7 +8,7 @@
 
 namespace winnow {
 
-/// Exit codes of the command line (documented in the README) and, with the same values, error kinds
+/// Exit codes of the command line (docs/command-line.md) and, with the same values, error kinds
 /// of the C API.
 enum class ErrorKind {
   WrongResult = 1,   ///< a check against the reference failed

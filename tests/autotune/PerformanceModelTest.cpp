@@ -99,8 +99,8 @@ TEST(PerformanceModel, AgreesWithMeasuredAttention) {
   oneProducer.producers = 1;
   pairs.producers = 1, pairs.warps = 7, pairs.keys = 32, pairs.rowTiles = 2, pairs.stages = 9;
   few3.topk = few5.topk = 16;
-  // 131,072 tokens: README.md's table, prototypes' ratios for one producer and 16 blocks. 32,768
-  // tokens: prototypes.
+  // 131,072 tokens: docs/performance.md's table, prototypes' ratios for one producer and 16 blocks.
+  // 32,768 tokens: prototypes.
   const Measured points[] = {
       {five, 32, 131072, 39.8},       {five, 8, 131072, 43.5},
       {five, 1, 131072, 63.9},        {three, 32, 131072, 40.7},

@@ -4,8 +4,8 @@
 # in the folder for logs. Needs a GPU and the `winnow` tool; whatever is compiled comes from the cache if it is there.
 #   tests/gpu/run.sh [path of winnow] [folder for logs]
 # Variables: PARTS (default: all, in the order below), WINNOW_CACHE_DIR (cache of compiled kernels), BOX (seconds for
-# everything, 540), ARCH (the card's own architecture, sm_90a), SEED and DRAWS (random cases), README (a file that gets
-# the table of times between its marks).
+# everything, 540), ARCH (the card's own architecture, sm_90a), SEED and DRAWS (random cases), README (the page that gets
+# the table of times between its marks: docs/performance.md).
 #   PARTS=prepare tests/gpu/run.sh    fills the cache for all parts; needs no GPU
 # Exit code 0 only if every part passed. A part that cannot run, or has no time left, is a failure, not a pass.
 set -u

@@ -378,7 +378,7 @@ private:
   std::string failure;
 };
 
-/// `winnow bench table`: a README's table from the files of several runs.
+/// `winnow bench table`: a page's table from the files of several runs.
 class BenchTableCommand {
 public:
   explicit BenchTableCommand(CLI::App &command) {

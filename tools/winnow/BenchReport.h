@@ -1,4 +1,4 @@
-// What `winnow bench` measured: as lines, as JSON, and as a table of a README made from such JSON.
+// What `winnow bench` measured: as lines, as JSON, and as a table of a page made from such JSON.
 #pragma once
 #include "runtime/Error.h"
 #include "tools/winnow/BenchDevice.h"
