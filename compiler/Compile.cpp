@@ -3,6 +3,7 @@
 // side.
 #include "compiler/Compile.h"
 #include "compiler/CubinInfo.h"
+#include "compiler/DumpStages.h"
 #include "compiler/EmbeddedFiles.h"
 #include "compiler/EmitCuda.h"
 #include "compiler/EmulatedCode.h"
@@ -427,9 +428,6 @@ std::string generatorIdentity() {
       .substr(0, 12);
 }
 
-/// "sm_80" -> "compute_80".
-static std::string virtualArch(StringRef arch) { return "compute_" + arch.split('_').second.str(); }
-
 Result<ProgramImage> compileProgram(const CompileRequest &request) {
   auto lowered = lowerProgram(request);
   if (!lowered)
@@ -487,6 +485,7 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
     kernel.staticSharedBytes = info->staticSharedBytes;
     kernel.spillBytes = spillBytes(outputs[i]->log);
   }
+  dumpStages(image, lowered->second, nvrtc.get());
   return std::move(image);
 }
 

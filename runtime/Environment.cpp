@@ -21,6 +21,9 @@ const std::vector<EnvironmentEntry> &environmentRegistry() {
        "path of the CUDA driver library (unset: libcuda.so.1 of the loader)"},
       {V::WinnowNvrtc, "WINNOW_NVRTC",
        "path of libnvrtc (unset: loader path, CUDA toolkit, Python packages)"},
+      {V::WinnowDump, "WINNOW_DUMP",
+       "folder that gets select, tile, CUDA, PTX and SASS text of whatever is prepared (unset: "
+       "none)"},
       {V::WinnowTuned, "WINNOW_TUNED",
        "files of tuned configurations beside the shipped ones, separated by ':' (unset: the user's "
        "own alone)"},

@@ -13,6 +13,7 @@ enum class EnvironmentVariable {
   WinnowCacheLimitMb,  ///< size limit of the kernel cache
   WinnowLibcuda,       ///< path of the CUDA driver library
   WinnowNvrtc,         ///< path of libnvrtc
+  WinnowDump,          ///< folder that gets the texts of whatever is prepared
   WinnowTuned,         ///< files of tuned configurations, separated by ':'
   XdgCacheHome,
   XdgDataHome,

@@ -1,6 +1,7 @@
 // Single flight per key. A failed build is forgotten, so that the next request tries again; its
 // waiters get its error.
 #include "runtime/KernelStore.h"
+#include "runtime/Dump.h"
 #include <chrono>
 #include <exception>
 #include <fmt/format.h>
@@ -86,6 +87,8 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
   } catch (...) {
     result = fail(ErrorKind::CompileFailed, "the compiler failed without a reason");
   }
+  if (result)
+    dumpImage(*result->image);
   std::lock_guard<std::mutex> lock(mutex);
   slot->promise.set_value(result);
   if (result) {
@@ -170,6 +173,7 @@ Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest
             "elsewhere with --emit image and load the file",
             request.text()));
   Found found{std::make_shared<const ProgramImage>(std::move(*image)), ImageOrigin::Disk};
+  dumpImage(*found.image);
   auto slot = std::make_shared<Slot>(found);
   std::lock_guard<std::mutex> lock(mutex);
   slots[found.image->key] = slot;

@@ -3,6 +3,7 @@
 #include "tests/tools/ToolRunner.h"
 #include "tools/winnow/Npy.h"
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -109,6 +110,31 @@ TEST(Npy, roundTrip) {
     EXPECT_EQ(array->data,
               std::string(reinterpret_cast<const char *>(data.data()), array->elements() * 4));
   }
+}
+
+// WINNOW_DUMP: the way of each kernel as files, of what was compiled and of what the cache had.
+TEST(Compile, leavesItsTextsWhereAskedTo) {
+  ToolRunner tool;
+  tool.environment["WINNOW_DUMP"] = tool.path("dump");
+  for (std::vector<std::string> further :
+       {std::vector<std::string>{"select.mlir", "kernels.mlir", "attend.tile.mlir", "attend.ptx"},
+        std::vector<std::string>{}}) {
+    Outcome outcome = tool.run({"compile", "dense", "--arch", "sm_80"});
+    ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+    std::filesystem::path folder;
+    for (const auto &entry : std::filesystem::directory_iterator(tool.path("dump")))
+      folder = entry.path();
+    EXPECT_EQ(folder.filename().string().rfind("dense-sm_80-", 0), 0u) << folder;
+    further.insert(further.end(), {"attend.cu", "attend.cubin", "program.txt"});
+    for (const std::string &name : further)
+      EXPECT_FALSE(contentOf((folder / name).string()).empty()) << name;
+    EXPECT_NE(contentOf((folder / "attend.cu").string()).find("__global__"), std::string::npos);
+    std::filesystem::remove_all(folder); // the second time the cache answers
+  }
+  tool.environment["WINNOW_DUMP"] = "/dev/null";
+  Outcome outcome = tool.run({"compile", "dense", "--arch", "sm_80"});
+  EXPECT_EQ(outcome.exitCode, 0);
+  EXPECT_EQ(outcome.errLines(), 1) << outcome.err;
 }
 
 TEST(Compile, secondTimeFromTheCache) {

@@ -1,5 +1,6 @@
 // Serves program images from the cache and the compiler.
 #include "tools/winnow/Programs.h"
+#include "runtime/Dump.h"
 #include "tools/winnow/MethodAxes.h"
 #include "tools/winnow/Session.h"
 #include <fmt/format.h>
@@ -44,6 +45,7 @@ Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cach
     program.cacheHit = true;
   }
   program.milliseconds = (now() - began) * 1000;
+  dumpImage(*program.image);
   return program;
 }
 
