@@ -3,10 +3,11 @@
 // multiprocessor. Included after types.cuh, and simple enough for a host test.
 #pragma once
 
-// For scores: relative error 7.5e-5, a minimax cubic. From 2^-126 down it stays there.
+// For scores: relative error 7.5e-5, a minimax cubic. From 2^-126 down and from 2^127 up it stays
+// there: what is too large must not wrap, since sums and top_k tell it by its size.
 __device__ __forceinline__ float exp2_cubic(float x) {
   constexpr float kRound = 12582912.f; // 1.5 * 2^23: adding it rounds to a whole number
-  x = fmaxf(x, -126.f);
+  x = fminf(fmaxf(x, -126.f), 127.f);
   const float whole = x + kRound, rest = x - (whole - kRound);
   float power = fmaf(rest, 0.05517166909f, 0.24261112222f);
   power = fmaf(power, rest, 0.69326098545f);

@@ -82,6 +82,8 @@ TEST(Exponential, OfScoresIsAsExactAsItSays) {
   EXPECT_GE(errorOf(exp2_cubic), 7.3e-5); // the bound is that of the polynomial
   for (float low : {-127.f, -1000.f, -kInfinity})
     EXPECT_EQ(exp2_cubic(low), exp2_cubic(-126.f)) << low;
+  for (float high : {127.f, 128.f, 300.f, 600.f, 1e9f, kInfinity}) // nor does it wrap
+    EXPECT_NEAR(exp2_cubic(high) / 0x1p127f, 1, 1e-4) << high;
 }
 
 TEST(Exponential, OfWeightsIsAsExactAsItSays) {
