@@ -4,6 +4,7 @@
 // blocks once, and let each warp skip what its tokens did not select.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
+#include "runtime/Budgets.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
@@ -16,8 +17,8 @@ namespace {
 constexpr double kLog2E = 1.4426950408889634;
 
 /// Most fp32 registers of queries, output and logits (see laneRegisters) that leave ptxas enough
-/// for the rest, in blocks of 12 and of 8 warps; and what that rest takes at least.
-constexpr int kMostLaneRegisters12 = 128, kMostLaneRegisters8 = 216, kOtherRegisters = 31;
+/// for the rest, in blocks of 12 and of 8 warps.
+constexpr int kMostLaneRegisters12 = 128, kMostLaneRegisters8 = 216;
 
 /// Sizes of one attend kernel; all follow from the spec, the target's shared memory and the config.
 /// A row tile is 16 rows of queries: floor(16 / group) tokens.
@@ -49,14 +50,8 @@ struct SharedModel {
   }
 };
 
-/// fp32 accumulators and operands of a consumer warp's lane: queries, output, logits.
 int laneRegisters(const MethodPlan &plan, const Sizes &s) {
-  return s.rowTiles * (plan.headDim / 4 + plan.valueDim / 2 + s.keys / 2);
-}
-
-/// Registers that a thread may have in a block of `warps` warps, which is alone on its SM.
-int threadRegisters(const Target &target, int warps) {
-  return std::min<int>(255, llvm::alignDown(target.registersPerSm / (32 * warps), 8));
+  return attendLaneRegisters(s.rowTiles, plan.headDim, plan.valueDim, s.keys);
 }
 
 /// Warps where the config leaves them open: 12 warps leave a thread 168 registers, 8 warps 255.
@@ -85,7 +80,8 @@ void chooseWarps(const MethodPlan &plan, const Sizes &s, Config &config) {
 Status checkRegisters(const MethodPlan &plan, const Target &target, const Sizes &s,
                       const Config &config) {
   const int warps = config.attendWarps + config.attendProducers;
-  const int need = laneRegisters(plan, s) + kOtherRegisters, have = threadRegisters(target, warps);
+  const int need = laneRegisters(plan, s) + kOtherRegisters;
+  const int have = threadRegisters(target.registersPerSm, kWarpThreads * warps);
   if (s.rowTiles == 1 || need <= have)
     return {};
   return fail(ErrorKind::Unsupported,

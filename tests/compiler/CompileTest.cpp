@@ -168,6 +168,13 @@ TEST(Compile, F13TunablesThatDoNotFitAreRefused) {
   expectError(r, ErrorKind::Unsupported,
               "attend_rows=32 needs 287 registers per thread for rows of 128 and 128 elements and "
               "64 keys, 8 warps leave 255: take attend_rows=16");
+  // Ten warps are three in two quarters of the multiprocessor.
+  r.spec.headDim = r.spec.valueDim = 64;
+  r.config.attendWarps = 8, r.config.attendProducers = 2;
+  expectError(r, ErrorKind::Unsupported,
+              "attend_rows=32 needs 191 registers per thread for rows of 64 and 64 elements and 64 "
+              "keys, 10 warps leave 168: take attend_rows=16 or fewer warps");
+  r.spec.valueDim = 0;
   r.config = {};
   r.spec.headDim = 256;
   r.config.scoreTokens = 16;
