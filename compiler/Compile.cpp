@@ -205,6 +205,8 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Comp
       recipe.when = "1";
     recipe.blockThreads = kernel.op.getThreads();
     recipe.sharedBytes = shared;
+    if (isGiven)
+      recipe.facts = {}; // they are the built kernel's
     recipe.source = *source;
     stages.push_back({"cuda", name, *source});
     image.kernels.push_back(std::move(recipe));

@@ -21,7 +21,8 @@ struct CompileRequest {
   std::string nvrtcPath; ///< explicit libnvrtc, or empty for the search order
   CodeForm form = CodeForm::Cubin;
   /// Kernels that are given instead of built: name -> file of CUDA (.cu) or of tile text (.mlir),
-  /// as `--emit cuda` and `--emit tile` write them. The rest of the recipe stays.
+  /// as `--emit cuda` and `--emit tile` write them. The rest of the recipe stays, but for
+  /// the facts, which were those of the built kernel.
   std::map<std::string, std::string> kernelFiles;
   std::string phase; ///< "select" or "attend": compile only the kernels of that phase, for the
                      ///< tuner; empty: all

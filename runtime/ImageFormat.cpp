@@ -47,7 +47,7 @@ Status checkFormula(const std::string &owner, const char *field, const std::stri
 
 json toJson(const ProgramImage &image) {
   json kernels = json::array(), buffers = json::array(), maps = json::array();
-  for (const Kernel &k : image.kernels)
+  for (const Kernel &k : image.kernels) {
     kernels.push_back({{"name", k.name},
                        {"step", k.step},
                        {"when", k.when},
@@ -62,6 +62,10 @@ json toJson(const ProgramImage &image) {
                        {"compile_ms", k.compileMs},
                        {"cubin_size", k.cubin.size()},
                        {"source_size", k.source.size()}});
+    for (const FactField &field : factFields())
+      if (const KernelFacts::Fact &fact = k.facts.*field.member)
+        kernels.back()["facts"][field.name] = *fact;
+  }
   for (const Buffer &buffer : image.buffers)
     buffers.push_back({{"name", buffer.name}, {"bytes", buffer.bytes}});
   for (const TensorMapRecipe &map : image.tensorMaps)
@@ -169,7 +173,8 @@ bool fromJson(const json &root, ProgramImage &image,
                       : void(r.ok = false);
   r.ok = r.ok && image.spec.check();
   // Older files of this schema go without: `ingredients` are written since the cache explains its
-  // misses, `defaults` since programs are found without a compiler by what they are.
+  // misses, `defaults` since programs are found without a compiler by what they are, `facts` of
+  // kernels since the performance model reads them.
   auto readLater = [&](const char *field, std::map<std::string, std::string> &out) {
     if (auto it = root.find(field); it != root.end())
       for (const auto &[name, content] : it->items())
@@ -215,6 +220,12 @@ bool fromJson(const json &root, ProgramImage &image,
     r.read(entry, "compile_ms", k.compileMs);
     r.read(entry, "cubin_size", cubinSize);
     r.read(entry, "source_size", sourceSize);
+    if (auto facts = entry.find("facts"); facts != entry.end()) {
+      r.ok = r.ok && facts->is_object();
+      for (const FactField &field : factFields())
+        if (facts->contains(field.name))
+          r.read(*facts, field.name, (k.facts.*field.member).emplace());
+    }
   }
   return r.ok;
 }

@@ -2,6 +2,7 @@
 // makes it, the cache stores it, the launcher runs it. Serialised form: see Cache.h.
 #pragma once
 #include "runtime/Digest.h"
+#include "runtime/KernelFacts.h"
 #include "runtime/Spec.h"
 #include <map>
 #include <string>
@@ -20,6 +21,7 @@ struct Kernel {
   int blockThreads = 0;
   int sharedBytes = 0;   ///< dynamic shared memory, as planned by the compiler
   bool perChunk = false; ///< launched once per chunk of tokens (score and top_k)
+  KernelFacts facts;     ///< of the builder; no launch depends on them
   // Read back from the cubin by the compiler:
   int registers = 0, spillBytes = 0, staticSharedBytes = 0;
   double compileMs = 0;

@@ -179,6 +179,7 @@ private:
   void collect(Value window, Value tiles);
   void visit(Value window, Value entry);
   void attendTile(Value firstKey);
+  KernelFacts facts() const;
 
   const MethodPlan &plan;
   const Sizes &sizes;
@@ -360,6 +361,27 @@ void AttendBuilder::visit(Value window, Value entry) {
   t.when(t.differ(any, t.number(0)), [&] { attendTile(firstKey); });
 }
 
+KernelFacts AttendBuilder::facts() const {
+  KernelFacts facts;
+  facts.warps = config.attendWarps;
+  facts.producers = config.attendProducers;
+  facts.mmaWarps = 1;
+  facts.stages = sizes.stages;
+  facts.tokens = sizes.tokens;
+  facts.rowTiles = sizes.rowTiles;
+  facts.rowTokens = sizes.rowTokens;
+  facts.laneRegisters = laneRegisters(plan, sizes);
+  facts.headDim = plan.headDim;
+  facts.valueDim = plan.valueDim;
+  facts.group = plan.group;
+  facts.topk = plan.selects() ? plan.topk : 0;
+  facts.keys = facts.tileKeys = sizes.keys;
+  facts.tilesPerBlock = sizes.tilesPerBlock;
+  facts.bitmapTiles = sizes.window;
+  facts.listEntries = sizes.entries;
+  return facts;
+}
+
 BuiltKernel AttendBuilder::build() {
   constants();
   locate();
@@ -394,6 +416,7 @@ BuiltKernel AttendBuilder::build() {
 
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "attend";
+  built.recipe.facts = facts();
   built.recipe.gridX = llvm::formatv("total_q / {0} + batch", sizes.tokens).str();
   built.recipe.gridY = std::to_string(plan.heads / plan.group);
   return built;

@@ -219,6 +219,27 @@ void WarpgroupAttendBuilder::declare() {
   t.leaf("sync_threads", {});
 }
 
+KernelFacts WarpgroupAttendBuilder::facts() const {
+  KernelFacts facts;
+  facts.warps = 4 * sizes.groups;
+  facts.producers = 3; // of keys, of queries, of lists
+  facts.mmaWarps = 4;
+  facts.stages = sizes.stages;
+  facts.tokens = sizes.tokens;
+  facts.rowTiles = 1;
+  facts.rowTokens = sizes.warpTokens;
+  facts.headDim = plan.headDim;
+  facts.valueDim = plan.valueDim;
+  facts.group = plan.group;
+  facts.topk = plan.selects() ? plan.topk : 0;
+  facts.keys = sizes.keys;
+  facts.tileKeys = sizes.partKeys;
+  facts.tilesPerBlock = sizes.tilesPerBlock;
+  facts.bitmapTiles = sizes.window;
+  facts.listEntries = sizes.entries;
+  return facts;
+}
+
 BuiltKernel WarpgroupAttendBuilder::build() {
   declareMaps();
   if (plan.logitHook)
@@ -242,6 +263,7 @@ BuiltKernel WarpgroupAttendBuilder::build() {
       });
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "attend";
+  built.recipe.facts = facts();
   built.recipe.gridX = llvm::formatv("min(sm_count, (total_q / {0} + batch) * {1})", sizes.tokens,
                                      plan.heads / plan.group)
                            .str();

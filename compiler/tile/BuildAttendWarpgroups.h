@@ -42,6 +42,7 @@ private:
   using Value = mlir::Value;
   // BuildAttendWarpgroups.cpp
   void constants();
+  KernelFacts facts() const;
   void declareMaps();
   void declare();
   // AttendProducers.cpp

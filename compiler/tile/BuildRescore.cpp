@@ -201,6 +201,8 @@ BuiltKernel RescoreBuilder::build() {
   });
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "rescore";
+  built.recipe.facts = scoreFacts(plan, scores);
+  built.recipe.facts.init = plan.init;
   built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
   built.recipe.gridX = rescoreBlocks(plan);
   built.recipe.gridY = "1";

@@ -3,6 +3,7 @@
 // loads, the barrier pass adds the order. Method of the row orders: see templates/scoring.cuh.
 #include "compiler/tile/TileBuilder.h"
 #include "compiler/tile/TileKernels.h"
+#include "runtime/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -68,6 +69,7 @@ public:
 
 private:
   bool softmax() const { return plan.normalizer >= 0; }
+  KernelFacts facts() const;
   void constants();
   void locate();
   void normalize();
@@ -342,6 +344,22 @@ void ScoreBuilder::score() {
   });
 }
 
+KernelFacts ScoreBuilder::facts() const {
+  KernelFacts facts = scoreFacts(plan, scores);
+  facts.warps = sizes.tokenGroups * sizes.parts;
+  facts.producers = 0; // they load for themselves
+  facts.mmaWarps = 1;
+  facts.stages = 1;
+  facts.tokens = sizes.tokens();
+  facts.rowTiles = sizes.warpTiles();
+  facts.queryRows = sizes.queryRows();
+  facts.headPairs = sizes.pairs;
+  facts.scoreBytes = scores.elementBytes();
+  facts.laneRegisters = scoreLaneRegisters(sizes.warpTiles(), sizes.pairs, plan.headDim);
+  facts.tileSummaries = sizes.tileRows();
+  return facts;
+}
+
 BuiltKernel ScoreBuilder::build() {
   constants();
   locate();
@@ -350,6 +368,7 @@ BuiltKernel ScoreBuilder::build() {
   score();
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "score";
+  built.recipe.facts = facts();
   built.recipe.perChunk = true;
   // Where every block of the longest sequence is selected, no score is needed at all.
   built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();

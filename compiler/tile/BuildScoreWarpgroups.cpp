@@ -310,6 +310,23 @@ void ScoreWarpgroupsBuilder::feedQueries() {
   });
 }
 
+KernelFacts ScoreWarpgroupsBuilder::facts() const {
+  KernelFacts facts = scoreFacts(plan, scores);
+  facts.warps = 4 * kConsumers;
+  facts.producers = 2;
+  facts.mmaWarps = 4;
+  facts.stages = stages;
+  facts.tokens = scores.tileTokens;
+  facts.rowTiles = mmaTiles;
+  facts.queryRows = 64 * mmaTiles;
+  facts.headPairs = pairs;
+  facts.scoreBytes = scores.elementBytes();
+  facts.tileSummaries = kTileRows;
+  if (selects)
+    selection.describe(facts);
+  return facts;
+}
+
 BuiltKernel ScoreWarpgroupsBuilder::build() {
   constants();
   if (!softmax())
@@ -335,6 +352,7 @@ BuiltKernel ScoreWarpgroupsBuilder::build() {
       });
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = selects ? "top_k" : "score";
+  built.recipe.facts = facts();
   built.recipe.perChunk = true;
   // Where every block of the longest sequence is selected, no score is needed at all.
   built.recipe.when =

@@ -22,6 +22,7 @@ public:
 private:
   bool softmax() const { return plan.normalizer >= 0; }
   bool isPair() const { return plan.group > 1; } ///< an mma tile holds two heads
+  KernelFacts facts() const;
   void declareMap(std::vector<TensorMapRecipe> &maps);
   void constants();
   void declare();

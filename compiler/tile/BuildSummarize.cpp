@@ -91,6 +91,10 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, const Score
 
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "summarize";
+  built.recipe.facts.headDim = plan.headDim;
+  built.recipe.facts.summaryKeys = window;
+  built.recipe.facts.summaryStride = stride;
+  built.recipe.facts.folded = scores.folded;
   built.recipe.gridX = llvm::formatv("total_k / {0} + batch", rows * stride).str();
   built.recipe.gridY = std::to_string(plan.kvHeads);
   return built;

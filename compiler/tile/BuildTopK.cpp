@@ -185,6 +185,15 @@ BuiltKernel TopKBuilder::build() {
 
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "top_k";
+  KernelFacts &facts = built.recipe.facts;
+  facts.tokens = tokens;
+  facts.group = plan.group;
+  facts.topk = plan.topk;
+  facts.init = plan.init;
+  facts.local = plan.local;
+  facts.scoreBytes = scores.elementBytes();
+  facts.rowWarps = variant.warpsPerRow;
+  facts.rowBlocks = variant.blocks();
   built.recipe.perChunk = true;
   std::string blocks = llvm::formatv("ceil_div(max_k, {0})", plan.block).str();
   built.recipe.when =

@@ -95,6 +95,8 @@ BuiltKernel TopKKeysBuilder::build() {
   select();
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "top_k";
+  selection.describe(built.recipe.facts);
+  built.recipe.facts.tokens = wide ? 1 : kTokensOfBlock;
   built.recipe.perChunk = true;
   std::string blocksOfLongest = llvm::formatv("ceil_div(max_k, {0})", plan.block).str();
   if (plan.scores())

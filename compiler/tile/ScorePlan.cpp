@@ -37,6 +37,22 @@ const char *deviceType(Pooling pooling) {
   llvm_unreachable("no other pooling");
 }
 
+KernelFacts scoreFacts(const MethodPlan &plan, const ScorePlan &scores) {
+  KernelFacts facts;
+  facts.headDim = plan.headDim;
+  facts.group = plan.group;
+  facts.topk = plan.topk;
+  facts.local = plan.local;
+  facts.summaryKeys = plan.summaries[plan.fine].window;
+  facts.summaryStride = plan.summaries[plan.fine].stride;
+  facts.blockSummaries = plan.rowsPerBlock();
+  facts.softmax = plan.normalizer >= 0;
+  if (plan.normalizer >= 0)
+    facts.normalizerStride = plan.summaries[plan.normalizer].stride;
+  facts.folded = scores.folded;
+  return facts;
+}
+
 ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config) {
   ScorePlan scores;
   const bool softmax = plan.normalizer >= 0;

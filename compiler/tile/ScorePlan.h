@@ -31,6 +31,9 @@ struct ScorePlan {
 /// The device type of a pooling (templates/pooling.cuh).
 const char *deviceType(Pooling pooling);
 
+/// The facts of a kernel that scores summaries, as far as they follow from the plans.
+KernelFacts scoreFacts(const MethodPlan &plan, const ScorePlan &scores);
+
 /// Fills the score_* tunables of `config` with what was chosen.
 ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config);
 

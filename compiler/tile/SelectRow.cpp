@@ -19,6 +19,18 @@ void RowSelection::constants() {
   t.constant("kChunkBlocks", kChunkBlocks, "blocks of a warp in 4 registers of each lane");
 }
 
+void RowSelection::describe(KernelFacts &facts) const {
+  facts.group = plan.group;
+  facts.topk = plan.topk;
+  facts.init = plan.init;
+  facts.local = plan.local;
+  if (searched == 0)
+    return;
+  facts.scoreBytes = scores.elementBytes();
+  facts.rowWarps = warps;
+  facts.rowBlocks = warps * kWarpBlocks;
+}
+
 void RowSelection::declare() {
   if (wide)
     counts = t.shared("counts", t.type("WarpCounts", {"@kWarps"}), 4 * warps);

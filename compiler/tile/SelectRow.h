@@ -21,6 +21,8 @@ public:
   /// The constants that only the selection needs; kBlock, kTopK, kLocal, kDenseLength and, where
   /// scores are looked at, kRowsPerBlock and kPad are the kernel's.
   void constants();
+  /// The facts of a kernel that selects.
+  void describe(KernelFacts &facts) const;
   /// The warps' counts in shared memory.
   void declare();
   /// Writes the ids of a token whose own block is `own`. `keyRow` gives the address of its keys,

@@ -41,8 +41,8 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   for (size_t i = 0; i < image.kernels.size(); ++i) {
     const Kernel &a = image.kernels[i], &b = back->kernels[i];
     // A new field of Kernel stops this line from compiling: store it, then compare it here.
-    const auto &[name, step, when, x, y, threads, shared, perChunk, registers, spill, fixed, ms,
-                 cubin, source] = a;
+    const auto &[name, step, when, x, y, threads, shared, perChunk, facts, registers, spill, fixed,
+                 ms, cubin, source] = a;
     EXPECT_EQ(b.name, name);
     EXPECT_EQ(b.step, step);
     EXPECT_EQ(b.when, when);
@@ -51,6 +51,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
     EXPECT_EQ(b.blockThreads, threads);
     EXPECT_EQ(b.sharedBytes, shared);
     EXPECT_EQ(b.perChunk, perChunk);
+    EXPECT_EQ(b.facts.text(), facts.text());
     EXPECT_EQ(b.registers, registers);
     EXPECT_EQ(b.spillBytes, spill);
     EXPECT_EQ(b.staticSharedBytes, fixed);
@@ -152,6 +153,38 @@ TEST(ImageFormat, NothingIsAllocatedForWhatAnImageOnlyClaims) {
             std::string::npos);
 }
 
+TEST(ImageFormat, EveryFactIsKeptAndNoneIsMadeUp) {
+  ProgramImage image = sampleImage();
+  KernelFacts &facts = image.kernels[3].facts;
+  int value = 0; // the first fact is there and says 0
+  for (const FactField &field : factFields())
+    facts.*field.member = value++;
+  Result<ProgramImage> back = deserializeImage(*serializeImage(image));
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(back->kernels[3].facts, facts);
+  EXPECT_EQ(back->kernels[2].facts.text(), "");
+  EXPECT_FALSE(back->kernels[2].facts.warps);
+}
+
+TEST(ImageFormat, FactsThatAreNoNumbersAreRefused) {
+  const std::string good = *serializeImage(sampleImage());
+  const size_t metadataBytes = readNumber(good, 16, 8);
+  const std::string metadata = good.substr(72, metadataBytes),
+                    packed = good.substr(72 + metadataBytes);
+  auto with = [&](const char *fact) {
+    std::string text = metadata;
+    const std::string stages = "\"stages\": 3";
+    text.replace(text.find(stages), stages.size(), fact);
+    return deserializeImage(imageOf(text, packed, readNumber(good, 32, 8)));
+  };
+  EXPECT_EQ(with("\"stages\": 4")->kernels[3].facts.stages, 4);
+  EXPECT_FALSE(with("\"stages\": -1"));
+  EXPECT_FALSE(with("\"stages\": \"3\""));
+  EXPECT_FALSE(with("\"stages\": 4294967296"));
+  // Of a newer build.
+  EXPECT_FALSE(with("\"steges\": 4")->kernels[3].facts.stages);
+}
+
 TEST(ImageFormat, RecipesThatCannotBeLaunchedAreRefused) {
   const struct {
     const char *message;
@@ -208,6 +241,8 @@ TEST(ImageFormat, F12TheCurrentSchemaReadsFilesOfEarlierBuilds) {
   ASSERT_TRUE(stored) << stored.error().message;
   ProgramImage now = sampleImage();
   now.defaults.clear(); // written since
+  for (Kernel &kernel : now.kernels)
+    kernel.facts = {}; // the same
   EXPECT_TRUE(sameImage(*stored, now));
 }
 

@@ -119,6 +119,8 @@ ProgramImage sampleImage(const std::string &salt) {
   add("score", "1", "ceil_div(token_count, 16)", "2", 65536, true);
   add("top_k", "1", "ceil_div(token_count, 4)", "2", 0, true);
   add("attend", "1", "ceil_div(token_count, 8)", "2", 98304, false);
+  image.kernels[3].facts.warps = 8;
+  image.kernels[3].facts.stages = 3;
   image.mlirMs = 42.25;
   return image;
 }

@@ -150,6 +150,7 @@ TEST(Compile, secondTimeFromTheCache) {
     for (const auto &kernel : result["kernels"]) {
       EXPECT_EQ(kernel["cache"], expected);
       EXPECT_GT(kernel["registers"], 0);
+      EXPECT_GT(kernel["facts"].size(), 2u);
     }
   }
   auto listed = nlohmann::json::parse(tool.run({"cache", "list", "--json"}).out, nullptr, false);

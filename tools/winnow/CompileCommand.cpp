@@ -192,7 +192,7 @@ private:
   Status finish() {
     if (!session.json) {
       if (!programs.empty())
-        fmt::print("{}", programTable(programs));
+        fmt::print("{}\n{}", programTable(programs), factTable(programs));
       for (size_t i = 0; i < programs.size(); ++i) {
         const ObtainedProgram &program = programs[i];
         say(fmt::format("{}: {} ({}; MLIR {}); tunables: {}", program.image->arch,
@@ -210,6 +210,7 @@ private:
                                      {"spill_bytes", kernel.spillBytes},
                                      {"shared_bytes", kernel.sharedBytes},
                                      {"static_shared_bytes", kernel.staticSharedBytes},
+                                     {"facts", factsJson(kernel.facts)},
                                      {"compile_ms", kernel.compileMs},
                                      {"key", program.image->key},
                                      {"program_ms", program.milliseconds},

@@ -84,4 +84,12 @@ std::string programTable(const std::vector<ObtainedProgram> &programs) {
   return table.text();
 }
 
+std::string factTable(const std::vector<ObtainedProgram> &programs) {
+  Table table({"kernel", "arch", "facts"});
+  for (const ObtainedProgram &program : programs)
+    for (const Kernel &kernel : program.image->kernels)
+      table.add({kernel.name, program.image->arch, kernel.facts.text()});
+  return table.text();
+}
+
 } // namespace winnow

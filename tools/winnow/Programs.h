@@ -31,5 +31,7 @@ Result<std::string> denseMethod(const Spec &spec);
 
 /// The table of `winnow compile` and step 1 of `winnow run`: a row per kernel.
 std::string programTable(const std::vector<ObtainedProgram> &programs);
+/// The facts of each kernel, a row per kernel.
+std::string factTable(const std::vector<ObtainedProgram> &programs);
 
 } // namespace winnow

@@ -30,6 +30,7 @@ void RunReport::compiled(const std::vector<ObtainedProgram> &programs) {
                                    {"registers", kernel.registers},
                                    {"spill_bytes", kernel.spillBytes},
                                    {"shared_bytes", kernel.sharedBytes + kernel.staticSharedBytes},
+                                   {"facts", factsJson(kernel.facts)},
                                    {"compile_ms", kernel.compileMs},
                                    {"cache", program.cacheHit ? "hit" : "miss"}});
   }
