@@ -49,6 +49,13 @@ const std::vector<DeviceProfile> &deviceProfiles() {
   return rows;
 }
 
+Result<Multiprocessor> DeviceProfile::multiprocessor() const {
+  Result<const Target *> own = target();
+  if (!own)
+    return tl::unexpected(own.error());
+  return Multiprocessor{(*own)->registersPerSm, sharedPerSm, kSharedReserve, threadsPerSm, kBlocks};
+}
+
 Result<const DeviceProfile *> findProfile(const std::string &name) {
   std::string known;
   for (const DeviceProfile &profile : deviceProfiles()) {

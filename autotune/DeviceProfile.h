@@ -2,6 +2,7 @@
 // The rows are facts and measurements with their sources (DeviceProfile.cpp); how they combine to a
 // time is PerformanceModel.h's business.
 #pragma once
+#include "runtime/Budgets.h"
 #include "runtime/Target.h"
 #include <string>
 #include <vector>
@@ -26,10 +27,9 @@ struct DeviceProfile {
   double launchMicros;  ///< between two kernels of a graph
 
   /// Facts that every row shares (CUDA C++ Programming Guide, arithmetic instruction throughput).
-  static constexpr int kRegisters = 65536, kBlocks = 16, kSharedReserve = 1024;
+  static constexpr int kBlocks = 16, kSharedReserve = 1024;
   static constexpr double kSharedBytes = 128; ///< of shared memory per clock
   static constexpr double kExponentials = 16; ///< ex2 per clock
-  static constexpr int kSchedulers = 4;       ///< one instruction of a warp per clock each
 
   /// Clocks of one multiprocessor as milliseconds.
   double milliseconds(double clocks) const { return clocks / (clockGhz * 1e6); }
@@ -39,6 +39,8 @@ struct DeviceProfile {
   }
   /// The architecture whose cubins it runs.
   Result<const Target *> target() const { return targetForDevice(major, minor); }
+  /// What one multiprocessor holds. Error: target's.
+  Result<Multiprocessor> multiprocessor() const;
 };
 
 const std::vector<DeviceProfile> &deviceProfiles();

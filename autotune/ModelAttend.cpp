@@ -12,10 +12,10 @@ namespace {
 
 constexpr int kPositions = 16; ///< of tiles in the sequence, over which times are averaged
 constexpr int kCopyBytes = 512, kElementBytes = 2;
-/// Registers of a lane beside its accumulators and operands, as ptxas 13.0 needs them: without a
-/// spill, and what it takes where it may. Where the rows of a warp may want different key tiles, it
-/// takes up to kMaskRegisters more, but spills no more than kMaskSpills for them.
-constexpr int kOtherRegisters = 31, kLavishRegisters = 65, kMaskRegisters = 22, kMaskSpills = 17;
+/// Registers of a lane beside its accumulators and operands, as ptxas 13.0 takes them where it may.
+/// Where the rows of a warp may want different key tiles, it takes up to kMaskRegisters more than
+/// it needs, but spills no more than kMaskSpills for them.
+constexpr int kLavishRegisters = 65, kMaskRegisters = 22, kMaskSpills = 17;
 constexpr double kSpillTraffic = 256; ///< bytes of a warp's register, written and read
 constexpr int kFreeForLoads = 8;      ///< registers of two ldmatrix results in flight
 /// Instructions of a rescaling beside one per output: new maxima, factors and sums of two rows.
@@ -34,7 +34,7 @@ double spillsOf(int missing, bool masks) {
 /// The sizes of one kernel.
 struct Sizes {
   int warps, producers, stages, keys, tilesPerBlock, tokens, rowTiles, rowTokens, dim, valueDim;
-  int window, topk, threads, selectHeads;
+  int bitmapTiles, topk, threads, selectHeads, laneRegisters;
 
   double tileBytes() const { return static_cast<double>(keys) * (dim + valueDim) * kElementBytes; }
   /// mma.sync instructions of a warp and key tile.
@@ -48,43 +48,47 @@ struct Sizes {
   double raises(double chance) const {
     return rowTiles * (1 - std::pow(1 - chance, rowTokens)) * (valueDim / 2.0 + kRaiseInstructions);
   }
-  int laneRegisters() const { return rowTiles * (dim / 4 + valueDim / 2 + keys / 2); }
 };
 
-Sizes sizesOf(const KernelShape &shape, const ModelWorkload &workload) {
+Result<Sizes> sizesOf(const Kernel &kernel, const ModelWorkload &workload) {
+  FactReader fact(kernel);
   Sizes s{};
-  s.warps = shape.constant("kConsumerWarps", 8);
-  s.producers = std::max(1, shape.constant("kProducerThreads", 128) / 32);
-  s.stages = shape.constant("kStages", 2);
-  s.keys = shape.constant("kKeys", 64);
-  s.tilesPerBlock = shape.constant("kTilesPerBlock", std::max(1, workload.key.spec.block / s.keys));
-  s.tokens = shape.constant("kTokens", s.warps);
-  s.rowTokens = shape.constant("kRowTokens", 1);
-  s.rowTiles = std::max(1, s.tokens / (s.rowTokens * s.warps));
-  s.dim = shape.constant("kDim", 128);
-  s.valueDim = shape.constant("kValueDim", s.dim);
-  s.window = shape.constant("kWindow", 16384);
-  s.topk = shape.constant("kTopK", 0);
-  s.selectHeads = workload.key.spec.heads / std::max(1, shape.constant("kGroup", 1));
-  s.threads = 32 * (s.warps + s.producers);
+  s.warps = fact(&KernelFacts::warps);
+  s.producers = fact(&KernelFacts::producers);
+  s.stages = fact(&KernelFacts::stages);
+  s.keys = fact(&KernelFacts::keys);
+  s.tilesPerBlock = fact(&KernelFacts::tilesPerBlock);
+  s.tokens = fact(&KernelFacts::tokens);
+  s.rowTokens = fact(&KernelFacts::rowTokens);
+  s.rowTiles = fact(&KernelFacts::rowTiles);
+  s.dim = fact(&KernelFacts::headDim);
+  s.valueDim = fact(&KernelFacts::valueDim);
+  s.bitmapTiles = fact(&KernelFacts::bitmapTiles);
+  s.topk = fact(&KernelFacts::topk);
+  s.laneRegisters = fact(&KernelFacts::laneRegisters);
+  const int group = fact(&KernelFacts::group);
+  if (Status status = fact.status(); !status)
+    return tl::unexpected(status.error());
+  s.selectHeads = workload.key.spec.heads / group;
+  s.threads = kWarpThreads * (s.warps + s.producers);
   return s;
 }
 
 class AttendModel {
 public:
-  AttendModel(const ModelWorkload &workload, const KernelShape &shape, const DeviceProfile &profile,
+  AttendModel(const ModelWorkload &workload, const Kernel &kernel, const Sizes &sizes,
+              const DeviceProfile &profile, const Multiprocessor &multiprocessor,
               const ModelConstants &constants)
-      : workload(workload), profile(profile), constants(constants), s(sizesOf(shape, workload)) {
-    const Kernel &kernel = shape.recipe();
-    const int cap = mostRegisters(s.threads), lane = s.laneRegisters();
+      : workload(workload), profile(profile), constants(constants), s(sizes) {
+    const int cap = threadRegisters(multiprocessor.registers, s.threads), lane = s.laneRegisters;
     const bool masks = s.rowTokens * s.rowTiles > 1;
     registers = kernel.registers ? kernel.registers : std::min(cap, lane + kLavishRegisters);
     spilled =
         kernel.registers ? kernel.spillBytes / 4.0 : spillsOf(lane + kOtherRegisters - cap, masks);
     free = std::clamp(cap - lane - kOtherRegisters, 0, kFreeForLoads);
-    resident = residentBlocks(kernel, registers, profile);
+    resident = residentBlocks(kernel, registers, multiprocessor);
     const double room =
-        profile.firstLevelPerSm - resident * (kernel.sharedBytes + DeviceProfile::kSharedReserve);
+        profile.firstLevelPerSm - resident * (kernel.sharedBytes + multiprocessor.sharedReserve);
     const double spillBytes = spilled * 4 * 32 * s.warps * resident;
     spillMissed = spillBytes > 0 ? std::clamp(1 - room / spillBytes, 0.0, 1.0) : 0;
     lists = {workload.key.spec.block, s.topk, workload.init, workload.local,
@@ -103,7 +107,7 @@ private:
   const ModelWorkload &workload;
   const DeviceProfile &profile;
   const ModelConstants &constants;
-  Sizes s;
+  const Sizes s;
   ListShape lists;
   int registers, free, resident;
   double spilled, spillMissed; ///< registers of a lane; share that L1 has no room for
@@ -117,7 +121,6 @@ Pipes AttendModel::tileAt(int own) const {
   const double bytes = loaded * s.tileBytes();
   const double uneven = imbalance(resident * s.warps);
   const double raises = s.raises(constants.raiseChance);
-  constexpr int kSchedulers = DeviceProfile::kSchedulers;
 
   Pipes pipes(constants.norm);
   pipes.add("tensor", visits * s.products() * mmaClocks(profile) / kSchedulers * uneven);
@@ -162,7 +165,7 @@ Pipes AttendModel::tileAt(int own) const {
 double AttendModel::onceAt(int own) const {
   const double keyTiles = (own + 1.0) * s.tilesPerBlock;
   // A list that cannot hold every wanted tile is made and walked window by window.
-  const double passes = std::ceil(keyTiles / s.window);
+  const double passes = std::ceil(keyTiles / s.bitmapTiles);
   return (constants.tileClocks * (1 + passes) / 2 + constants.scanClocks * keyTiles / 32) /
          resident;
 }
@@ -194,10 +197,16 @@ KernelPrediction AttendModel::run() const {
 
 } // namespace
 
-KernelPrediction predictAttend(const ModelWorkload &workload, const Kernel &kernel,
-                               const DeviceProfile &profile, const ModelConstants &constants) {
-  KernelShape shape(kernel);
-  return AttendModel(workload, shape, profile, constants).run();
+Result<KernelPrediction> predictAttend(const ModelWorkload &workload, const Kernel &kernel,
+                                       const DeviceProfile &profile,
+                                       const ModelConstants &constants) {
+  Result<Sizes> sizes = sizesOf(kernel, workload);
+  if (!sizes)
+    return tl::unexpected(sizes.error());
+  Result<Multiprocessor> multiprocessor = profile.multiprocessor();
+  if (!multiprocessor)
+    return tl::unexpected(multiprocessor.error());
+  return AttendModel(workload, kernel, *sizes, profile, *multiprocessor, constants).run();
 }
 
 } // namespace winnow

@@ -1,7 +1,6 @@
 // Adds up the kernels of a phase, and chooses by the sum.
 #include "autotune/PerformanceModel.h"
 #include "autotune/ModelKernels.h"
-#include "runtime/Formula.h"
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -13,19 +12,61 @@ namespace {
 /// What the model may not tell apart: the default stays.
 constexpr double kDecisive = 0.02;
 
-/// Whether the launcher runs the kernel on one sequence of `tokens`.
-bool launched(const Kernel &kernel, int tokens) {
+/// Whether the launcher runs the kernel.
+bool launched(const Kernel &kernel, const Variables &shape) {
   Result<Formula> when = Formula::parse(kernel.when);
-  Variables shape;
-  shape[Variable::Batch] = 1;
-  for (Variable variable :
-       {Variable::TotalQ, Variable::TotalK, Variable::MaxQ, Variable::MaxK, Variable::TokenCount})
-    shape[variable] = tokens;
   Result<int64_t> value = when ? when->evaluate(shape) : Result<int64_t>(1);
   return !value || *value != 0;
 }
 
+/// `score`: the candidate's score kernel, where it has one.
+Result<KernelPrediction> predictKernel(const ModelWorkload &workload, const Candidate &candidate,
+                                       const Kernel &kernel, const Kernel *score,
+                                       const DeviceProfile &profile,
+                                       const ModelConstants &constants) {
+  if (kernel.step == "attend")
+    return predictAttend(workload, kernel, profile, constants);
+  if (kernel.step == "score")
+    return predictScore(workload, candidate, kernel, profile, constants);
+  if (kernel.step == "top_k")
+    return score ? predictTopK(workload, candidate, *score, profile, constants)
+                 : predictForced(workload, kernel, profile, constants);
+  if (kernel.step == "summarize" || kernel.step == "rescore")
+    return predictSummarize(workload, kernel, profile);
+  return fail(ErrorKind::Unsupported, fmt::format("the performance model knows no step '{}', which "
+                                                  "kernel {} is",
+                                                  kernel.step, kernel.name));
+}
+
 } // namespace
+
+int FactReader::operator()(KernelFacts::Fact KernelFacts::*fact) {
+  if (const KernelFacts::Fact &value = kernel.facts.*fact)
+    return *value;
+  for (const FactField &field : factFields())
+    if (field.member == fact && !lacking)
+      lacking = field.name;
+  return 0;
+}
+
+Status FactReader::status() const {
+  if (!lacking)
+    return {};
+  return fail(ErrorKind::Unsupported,
+              fmt::format("kernel {} lacks the fact '{}', which the performance model needs: its "
+                          "text was given, or it comes from an older build",
+                          kernel.name, lacking));
+}
+
+Variables shapeOf(const ModelWorkload &workload, const DeviceProfile &profile) {
+  Variables shape;
+  shape[Variable::SmCount] = profile.multiprocessors;
+  shape[Variable::Batch] = 1;
+  for (Variable variable :
+       {Variable::TotalQ, Variable::TotalK, Variable::MaxQ, Variable::MaxK, Variable::TokenCount})
+    shape[variable] = workload.key.tokens;
+  return shape;
+}
 
 void Pipes::add(const char *name, double clocks) { entries.push_back({name, clocks}); }
 
@@ -50,23 +91,26 @@ std::vector<Pipe> Pipes::inMilliseconds(double factor, const DeviceProfile &prof
 }
 
 double imbalance(int warps) {
-  constexpr int kSchedulers = DeviceProfile::kSchedulers;
   const int fullest = (warps + kSchedulers - 1) / kSchedulers;
   return static_cast<double>(fullest * kSchedulers) / std::max(1, warps);
 }
 
 double mmaClocks(const DeviceProfile &profile) {
   constexpr double kOperations = 2 * 16 * 8 * 16;
-  return kOperations / (profile.mmaOperations / DeviceProfile::kSchedulers);
+  return kOperations / (profile.mmaOperations / kSchedulers);
 }
 
-ModelWorkload workloadOf(const TuningKey &key, const ProgramImage &program) {
+Result<ModelWorkload> workloadOf(const TuningKey &key, const ProgramImage &program) {
   ModelWorkload workload{key, 0, 1};
-  for (const Kernel &kernel : program.kernels)
-    if (KernelShape shape(kernel); shape.has("kInit") && shape.has("kLocal")) {
-      workload.init = shape.constant("kInit");
-      workload.local = shape.constant("kLocal");
-    }
+  for (const Kernel &kernel : program.kernels) {
+    if (kernel.step != "top_k")
+      continue;
+    FactReader fact(kernel);
+    workload.init = fact(&KernelFacts::init);
+    workload.local = fact(&KernelFacts::local);
+    if (Status status = fact.status(); !status)
+      return tl::unexpected(status.error());
+  }
   return workload;
 }
 
@@ -81,24 +125,20 @@ Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candi
                             "warpgroups: measure them",
                             (*target)->arch));
   Prediction prediction;
+  const Variables shape = shapeOf(workload, profile);
   const Kernel *score = nullptr;
   for (const Kernel &kernel : candidate.kernels) {
     if (kernel.step == "score")
       score = &kernel;
-    if (!launched(kernel, workload.key.tokens))
+    if (!launched(kernel, shape))
       continue;
-    KernelPrediction one;
-    if (kernel.step == "attend")
-      one = predictAttend(workload, kernel, profile, constants);
-    else if (kernel.step == "score")
-      one = predictScore(workload, candidate, kernel, profile, constants);
-    else if (kernel.step == "top_k" && score)
-      one = predictTopK(workload, candidate, kernel, *score, profile, constants);
-    else
-      one = predictSummarize(workload, kernel, profile);
-    one.kernel = kernel.name;
-    prediction.ms += one.ms;
-    prediction.kernels.push_back(std::move(one));
+    Result<KernelPrediction> one =
+        predictKernel(workload, candidate, kernel, score, profile, constants);
+    if (!one)
+      return tl::unexpected(one.error());
+    one->kernel = kernel.name;
+    prediction.ms += one->ms;
+    prediction.kernels.push_back(std::move(*one));
   }
   return prediction;
 }

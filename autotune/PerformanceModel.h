@@ -2,8 +2,9 @@
 // has at hand. A kernel's multiprocessor is a set of pipes (tensor cores, shared memory,
 // exponential unit, instruction issue, L2, device memory) beside three latencies (what producers
 // issue, how far the ring reaches ahead, what a warp does in a row). The busiest one bounds the
-// time; the others lengthen it the more the nearer they come to it. What it chooses carries origin
-// "model".
+// time; the others lengthen it the more the nearer they come to it. Sizes and form of a kernel are
+// its facts, how scores are split into chunks its program's formulas: nothing here restates what a
+// builder chose. What the model chooses carries origin "model".
 #pragma once
 #include "autotune/DeviceProfile.h"
 #include "autotune/SearchSpace.h"
@@ -17,8 +18,9 @@ struct ModelWorkload {
   TuningKey key;
   int init = 0, local = 1;
 };
-/// The workload of a key, with the forced blocks of `program`'s top-k kernels.
-ModelWorkload workloadOf(const TuningKey &key, const ProgramImage &program);
+/// The workload of a key, with the forced blocks of `program`'s top-k kernels. Error: Unsupported
+/// where these lack the facts.
+Result<ModelWorkload> workloadOf(const TuningKey &key, const ProgramImage &program);
 
 /// Numbers that no data sheet gives, fitted on one H200 running the kernels of the mma.sync levels:
 ///  - infllm_v2 of MiniCPM4.1's shape: attention of 131,072 and 32,768 tokens over 96 and 16 blocks
@@ -84,7 +86,8 @@ struct Prediction {
   std::vector<KernelPrediction> kernels;
 };
 
-/// Error: Unsupported for kernels on warpgroups, which the model does not describe.
+/// Error: Unsupported for kernels on warpgroups, which the model does not describe, and for kernels
+/// that lack a fact which it needs.
 Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candidate,
                            const DeviceProfile &profile, const ModelConstants &constants = {});
 /// predict()'s time of the whole phase, in milliseconds.

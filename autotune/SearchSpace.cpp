@@ -23,8 +23,8 @@ public:
     Result<ProgramImage> image = lower(config);
     if (!image)
       return tl::unexpected(image.error());
-    Candidate candidate{config, image->config, phaseKernels(*image, phase)};
-    if (!codes.insert(identity(*image, candidate)).second) {
+    Candidate candidate = candidateOf(config, *image, phase);
+    if (!codes.insert(identity(candidate)).second) {
       space.duplicates++;
       return false;
     }
@@ -40,14 +40,14 @@ public:
   SearchSpace space;
 
 private:
-  /// Everything of an image that decides how the phase runs.
-  std::string identity(const ProgramImage &image, const Candidate &candidate) const {
+  /// Everything that decides how the phase runs.
+  std::string identity(const Candidate &candidate) const {
     std::string text;
     for (const Kernel &k : candidate.kernels)
       text += fmt::format("{}\n{} {} {} {} {}\n", k.source, k.gridX, k.gridY, k.blockThreads,
                           k.sharedBytes, k.perChunk);
     if (phase == "select")
-      text += image.scoreStride + "\n" + image.chunkTokens;
+      text += candidate.scoreStride + "\n" + candidate.chunkTokens;
     return text;
   }
 
@@ -76,6 +76,10 @@ std::vector<Kernel> phaseKernels(const ProgramImage &image, const std::string &p
     if ((kernel.step == "attend") == (phase == "attend"))
       kernels.push_back(kernel);
   return kernels;
+}
+
+Candidate candidateOf(const Config &config, const ProgramImage &image, const std::string &phase) {
+  return {config, image.config, phaseKernels(image, phase), image.scoreStride, image.chunkTokens};
 }
 
 Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,

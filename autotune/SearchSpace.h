@@ -29,9 +29,10 @@ struct TunableRange {
 using LowerCandidate = std::function<Result<ProgramImage>(const Config &config)>;
 
 struct Candidate {
-  Config config;               ///< as tried: 0 where the default is meant
-  Config effective;            ///< with the defaults that the compiler filled in
-  std::vector<Kernel> kernels; ///< the phase's, as lowered
+  Config config;                        ///< as tried: 0 where the default is meant
+  Config effective;                     ///< with the defaults that the compiler filled in
+  std::vector<Kernel> kernels;          ///< the phase's, as lowered
+  std::string scoreStride, chunkTokens; ///< formulas of the image
 };
 
 struct SearchSpace {
@@ -46,6 +47,9 @@ struct SearchSpace {
 
 /// The kernels of a phase: attend's, or all before it.
 std::vector<Kernel> phaseKernels(const ProgramImage &image, const std::string &phase);
+
+/// A phase of a lowered image.
+Candidate candidateOf(const Config &config, const ProgramImage &image, const std::string &phase);
 
 /// Error: lower's, where even the default has no kernel.
 Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,

@@ -1,19 +1,11 @@
 // The performance model against what was measured on an H200 running kernels of the mma.sync level,
-// and properties that any such model has. Kernels are given by the constants at their heads.
+// and properties that any such model has. Kernels are given by their facts.
 #include "autotune/PerformanceModel.h"
-#include "autotune/KernelShape.h"
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace winnow {
 namespace {
-
-std::string head(std::initializer_list<std::pair<const char *, int>> constants) {
-  std::string text = "// a kernel\n";
-  for (const auto &[name, value] : constants)
-    text += fmt::format("constexpr int {} = {};  // words\n", name, value);
-  return text;
-}
 
 /// What of an attend kernel the model reads.
 struct AttendSizes {
@@ -25,19 +17,21 @@ struct AttendSizes {
     kernel.when = "1";
     kernel.blockThreads = 32 * (warps + producers);
     kernel.sharedBytes = stages * keys * 512 + 2500;
-    kernel.source = head({{"kGroup", 16},
-                          {"kDim", 128},
-                          {"kValueDim", 128},
-                          {"kTopK", topk},
-                          {"kTilesPerBlock", 64 / keys},
-                          {"kKeys", keys},
-                          {"kRowTokens", 1},
-                          {"kTokens", warps * rowTiles},
-                          {"kWindow", 16384},
-                          {"kStages", stages},
-                          {"kConsumerWarps", warps},
-                          {"kProducerThreads", 32 * producers}});
-    return {Config(), Config(), {kernel}};
+    KernelFacts &facts = kernel.facts;
+    facts.warps = warps;
+    facts.producers = producers;
+    facts.stages = stages;
+    facts.tokens = warps * rowTiles;
+    facts.rowTiles = rowTiles;
+    facts.rowTokens = 1;
+    facts.laneRegisters = attendLaneRegisters(rowTiles, 128, 128, keys);
+    facts.headDim = facts.valueDim = 128;
+    facts.group = 16;
+    facts.topk = topk;
+    facts.keys = keys;
+    facts.tilesPerBlock = 64 / keys;
+    facts.bitmapTiles = 16384;
+    return {Config(), Config(), {kernel}, "", ""};
   }
 };
 
@@ -47,25 +41,30 @@ Candidate selection(bool folded, int chunkMiB = 1152) {
   score.when = "1";
   score.blockThreads = 256;
   score.sharedBytes = 99328;
-  score.source = head({{"kGroup", 16},
-                       {"kDim", 128},
-                       {"kTopK", 96},
-                       {"kLocal", 33},
-                       {"kStride", 16},
-                       {"kCoarseStride", 64},
-                       {"kRowsPerBlock", 4},
-                       {"kSets", 1},
-                       {"kPairs", 8},
-                       {"kTokens", 16},
-                       {"kQueryRows", 256},
-                       {"kRows", 128}}) +
-                 "NormalizerTable ScoreKey" + (folded ? " add_powers" : "");
+  KernelFacts &facts = score.facts;
+  facts.warps = 8;
+  facts.tokens = 16;
+  facts.rowTiles = 8;
+  facts.queryRows = 256;
+  facts.laneRegisters = scoreLaneRegisters(8, 8, 128);
+  facts.headDim = 128;
+  facts.group = 16;
+  facts.topk = 96;
+  facts.local = 33;
+  facts.normalizerStride = 64;
+  facts.tileSummaries = 128;
+  facts.blockSummaries = 4;
+  facts.softmax = 1;
+  facts.folded = folded;
+  facts.scoreBytes = 2;
   Kernel search;
   search.name = "top_k_2048", search.step = "top_k";
   search.when = "1";
   Candidate candidate;
-  candidate.effective.scoreChunkMiB = chunkMiB;
   candidate.kernels = {score, search};
+  candidate.scoreStride = "ceil_div(max_k, 64)";
+  candidate.chunkTokens = fmt::format("min(max(1, total_q), max(256, {} / (2 * score_stride)))",
+                                      (int64_t(chunkMiB) << 20) / 2);
   return candidate;
 }
 
@@ -254,24 +253,74 @@ TEST(DeviceProfile, RatesAreThoseOfTheTargets) {
   EXPECT_FALSE(findProfile("voodoo2"));
 }
 
-TEST(KernelShape, ReadsConstantsAndOccupancy) {
-  Kernel kernel;
-  kernel.source = head({{"kStages", 5}, {"kNone", -1}}) + "constexpr float kScale = 0.5f;\n";
-  const KernelShape shape(kernel);
-  EXPECT_EQ(shape.constant("kStages"), 5);
-  EXPECT_EQ(shape.constant("kNone"), -1);
-  EXPECT_FALSE(shape.has("kScale"));
-  EXPECT_EQ(shape.constant("kMissing", 7), 7);
+TEST(Budgets, RegistersAndOccupancy) {
   // As ptxas 13.0 limits them: nine warps are three in one quarter.
-  EXPECT_EQ(mostRegisters(384), 168);
-  EXPECT_EQ(mostRegisters(320), 168);
-  EXPECT_EQ(mostRegisters(256), 255);
-  EXPECT_EQ(mostRegisters(544), 96);
+  EXPECT_EQ(threadRegisters(65536, 384), 168);
+  EXPECT_EQ(threadRegisters(65536, 320), 168);
+  EXPECT_EQ(threadRegisters(65536, 256), 255);
+  EXPECT_EQ(threadRegisters(65536, 544), 96);
+  Kernel kernel;
   kernel.blockThreads = 192;
   kernel.sharedBytes = 66768;
-  EXPECT_EQ(residentBlocks(kernel, 96, profile("a100")), 2);
-  EXPECT_EQ(residentBlocks(kernel, 96, profile("rtx4090")), 1);
-  EXPECT_EQ(residentBlocks(kernel, 168, profile("a100")), 1);
+  EXPECT_EQ(residentBlocks(kernel, 96, *profile("a100").multiprocessor()), 2);
+  EXPECT_EQ(residentBlocks(kernel, 96, *profile("rtx4090").multiprocessor()), 1);
+  EXPECT_EQ(residentBlocks(kernel, 168, *profile("a100").multiprocessor()), 1);
+}
+
+/// A prediction does not depend on a fact, or ends where it is missing; `needed` counts these.
+void withoutEachFact(const ModelWorkload &workload, const Candidate &whole, int &needed) {
+  const double before = *predictMs(workload, whole, profile("a100"));
+  for (const FactField &field : factFields()) {
+    Candidate candidate = whole;
+    for (Kernel &kernel : candidate.kernels)
+      (kernel.facts.*field.member).reset();
+    Result<double> ms = predictMs(workload, candidate, profile("a100"));
+    if (ms) {
+      EXPECT_EQ(*ms, before) << field.name;
+      continue;
+    }
+    needed++;
+    EXPECT_EQ(ms.error().kind, ErrorKind::Unsupported);
+    EXPECT_NE(ms.error().message.find(std::string("lacks the fact '") + field.name + "'"),
+              std::string::npos)
+        << ms.error().message;
+  }
+}
+
+TEST(PerformanceModel, NoFactHasADefault) {
+  int attend = 0, select = 0;
+  withoutEachFact(workload("attend", 131072, 32), AttendSizes().candidate(), attend);
+  withoutEachFact(workload("select", 131072, 0), selection(true), select);
+  EXPECT_EQ(attend, 14);
+  EXPECT_EQ(select, 15);
+}
+
+TEST(PerformanceModel, ForcedBlocksComeFromTheProgram) {
+  ProgramImage program;
+  program.kernels.resize(1);
+  EXPECT_EQ(workloadOf(TuningKey(), program)->init, 0); // nothing is selected
+  program.kernels[0].name = program.kernels[0].step = "top_k";
+  Result<ModelWorkload> none = workloadOf(TuningKey(), program);
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().message.find("lacks the fact 'init'"), std::string::npos);
+  program.kernels[0].facts.init = 2;
+  program.kernels[0].facts.local = 3;
+  EXPECT_EQ(workloadOf(TuningKey(), program)->init, 2);
+  EXPECT_EQ(workloadOf(TuningKey(), program)->local, 3);
+}
+
+TEST(PerformanceModel, ForcedBlocksAloneAreWrittenNotSearchedFor) {
+  Kernel forced;
+  forced.name = forced.step = "top_k";
+  forced.when = "1";
+  forced.facts.group = 16;
+  forced.facts.topk = 96;
+  Candidate candidate;
+  candidate.kernels = {forced};
+  const ModelWorkload w = workload("select", 131072, 0);
+  const double ms = *predictMs(w, candidate, profile("a100"));
+  EXPECT_GT(ms, 2.0 * 131072 * 96 * 4 / profile("a100").dramBandwidth * 1000);
+  EXPECT_LT(ms, *predictMs(w, selection(true), profile("a100")) / 10);
 }
 
 } // namespace

@@ -141,8 +141,10 @@ private:
                       overlapBucket(overlap),
                       target->arch,
                       profile->device};
+        ModelWorkload workload;
+        WINNOW_TRY(workload, workloadOf(record.key, program));
         ModelChoice choice;
-        WINNOW_TRY(choice, choose(candidates, workloadOf(record.key, program), *profile));
+        WINNOW_TRY(choice, choose(candidates, workload, *profile));
         record.config = candidates.candidates[choice.index].config;
         record.origin = "model";
         record.effort = name(effort);
@@ -253,9 +255,11 @@ private:
       request.config = trial.config, request.arch = one.key.arch;
       ProgramImage program;
       WINNOW_TRY(program, lowered(request));
-      const Candidate candidate{trial.config, program.config, phaseKernels(program, one.key.phase)};
+      ModelWorkload workload;
+      WINNOW_TRY(workload, workloadOf(one.key, program));
       double ms = 0;
-      WINNOW_TRY(ms, predictMs(workloadOf(one.key, program), candidate, profile));
+      WINNOW_TRY(ms,
+                 predictMs(workload, candidateOf(trial.config, program, one.key.phase), profile));
       predicted.push_back(ms);
       measured.push_back(trial.ms);
       if (shortText(trial.config) == "default")
@@ -308,9 +312,11 @@ public:
     for (const char *phase : kPhases) {
       const TuningKey key{phase,   program.method, program.spec,   tokens,
                           overlap, program.arch,   profile->device};
-      const Candidate candidate{request.config, program.config, phaseKernels(program, phase)};
+      ModelWorkload workload;
+      WINNOW_TRY(workload, workloadOf(key, program));
       Prediction prediction;
-      WINNOW_TRY(prediction, predict(workloadOf(key, program), candidate, *profile));
+      WINNOW_TRY(prediction,
+                 predict(workload, candidateOf(request.config, program, phase), *profile));
       for (const KernelPrediction &kernel : prediction.kernels) {
         table.add({kernel.kernel, std::to_string(kernel.residentBlocks), "all", "",
                    fmt::format("{:.3f}", kernel.ms)});
