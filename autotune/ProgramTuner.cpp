@@ -47,13 +47,8 @@ compileCandidates(const TuneTask &task, const TuneCompiler &compiler, const Tune
                   int jobs, const std::atomic<bool> &stop,
                   const std::function<void(const std::string &)> &say) {
   auto set = std::make_shared<CandidateSet>();
-  std::vector<TunableRange> ranges;
-  for (const ConfigField &field : phaseFields(task.key.phase))
-    for (const TunableRange &range : compiler.ranges)
-      if (range.field.member == field.member)
-        ranges.push_back(range);
   Result<SearchSpace> space =
-      makeSearchSpace(task.key.phase, options.effort, ranges,
+      makeSearchSpace(task.key.phase, options.effort, phaseRanges(compiler.ranges, task.key.phase),
                       [&](const Config &config) { return compiler.lower(task, config); });
   if (!space) {
     set->error = space.error();

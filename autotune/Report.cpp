@@ -331,8 +331,8 @@ private:
       size_t exampleKey = 0;
     };
     auto changes = [](const Config &config) {
-      return std::count_if(configFields().begin(), configFields().end(),
-                           [&](const ConfigField &f) { return config.*f.member != 0; });
+      return std::count_if(tunables().begin(), tunables().end(),
+                           [&](const Tunable &t) { return t.get(config) != 0; });
     };
     std::map<std::string, Group> byPattern;
     for (size_t i = 0; i < keys.size(); ++i)

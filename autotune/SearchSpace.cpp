@@ -1,7 +1,6 @@
 // Candidates by number of changes from the default. Tunables that change nothing for this program
 // on this target are found out by trying each value alone, and left out of combinations.
 #include "autotune/SearchSpace.h"
-#include "runtime/TuningRecord.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <set>
@@ -70,6 +69,22 @@ Result<Effort> parseEffort(const std::string &text) {
               fmt::format("space '{}' is not known; use quick, full or exhaustive", text));
 }
 
+std::vector<TunableRange> tunableRanges() {
+  std::vector<TunableRange> ranges;
+  for (const Tunable &tunable : tunables())
+    ranges.push_back({&tunable, tunable.searched});
+  return ranges;
+}
+
+std::vector<TunableRange> phaseRanges(const std::vector<TunableRange> &ranges,
+                                      const std::string &phase) {
+  std::vector<TunableRange> own;
+  for (const TunableRange &range : ranges)
+    if (range.tunable->phase == phase)
+      own.push_back(range);
+  return own;
+}
+
 std::vector<Kernel> phaseKernels(const ProgramImage &image, const std::string &phase) {
   std::vector<Kernel> kernels;
   for (const Kernel &kernel : image.kernels)
@@ -93,11 +108,11 @@ Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,
   // stages), so a tunable counts as inert only where every value gives the default's code.
   std::vector<TunableRange> active;
   for (const TunableRange &range : ranges) {
-    TunableRange kept{range.field, {}, range.ordered};
+    TunableRange kept{range.tunable, {}};
     bool differs = false;
     for (int value : range.values) {
       Config config;
-      config.*range.field.member = value;
+      range.tunable->set(config, value);
       Result<bool> added = builder.add(config);
       if (!added)
         builder.space.pruned.push_back({config, added.error().message});
@@ -107,7 +122,7 @@ Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,
     }
     bool anyBuilt =
         std::any_of(builder.space.candidates.begin(), builder.space.candidates.end(),
-                    [&](const Candidate &c) { return c.config.*range.field.member != 0; });
+                    [&](const Candidate &c) { return range.tunable->get(c.config) != 0; });
     if (differs && (anyBuilt || effort == Effort::Exhaustive))
       active.push_back(std::move(kept));
   }
@@ -124,7 +139,7 @@ Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,
       for (size_t i = first; i < active.size(); ++i)
         for (int value : active[i].values) {
           Config config = base;
-          config.*active[i].field.member = value;
+          active[i].tunable->set(config, value);
           builder.addOrPrune(config);
           next.emplace_back(config, i + 1);
         }
@@ -141,13 +156,14 @@ std::vector<std::string> edgesOf(const Config &best, const std::vector<TunableRa
   if (chosen == candidates.end())
     return edges;
   for (const TunableRange &range : ranges) {
-    int value = chosen->effective.*range.field.member;
+    int value = range.tunable->get(chosen->effective);
     std::set<int> built;
     for (const Candidate &candidate : candidates)
-      if (int tried = candidate.effective.*range.field.member)
+      if (int tried = range.tunable->get(candidate.effective))
         built.insert(tried);
-    if (range.ordered && built.size() > 2 && (value == *built.begin() || value == *built.rbegin()))
-      edges.emplace_back(range.field.name);
+    if (range.tunable->isOrdered() && built.size() > 2 &&
+        (value == *built.begin() || value == *built.rbegin()))
+      edges.emplace_back(range.tunable->name);
   }
   return edges;
 }

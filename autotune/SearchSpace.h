@@ -4,6 +4,7 @@
 // configurations that give the same code count once.
 #pragma once
 #include "runtime/ProgramImage.h"
+#include "runtime/Tunables.h"
 #include <functional>
 #include <string>
 #include <vector>
@@ -18,11 +19,14 @@ Result<Effort> parseEffort(const std::string &text);
 
 /// A tunable and the values to try, besides 0 for the default.
 struct TunableRange {
-  ConfigField field;
+  const Tunable *tunable;
   std::vector<int> values; ///< ascending
-  bool ordered =
-      true; ///< more and less have a meaning; false: a choice between ways, which has no edges
 };
+/// Every tunable with the values that are worth trying.
+std::vector<TunableRange> tunableRanges();
+/// Those of a phase.
+std::vector<TunableRange> phaseRanges(const std::vector<TunableRange> &ranges,
+                                      const std::string &phase);
 
 /// Lowers a configuration to kernels without compiling them (milliseconds): the image has sources
 /// and resources, no cubins. Errors: Usage or Unsupported where no kernel can be built with it.

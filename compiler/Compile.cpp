@@ -64,27 +64,6 @@ Result<ParsedMethod> parse(Session &session, const MethodInfo &info) {
   return parsed;
 }
 
-/// Refuses tunables that no kernel can be built with (fault F13: a config from anywhere passes
-/// here).
-Status checkConfig(const Config &config) {
-  for (const LegalTunable &tunable : legalConfigValues()) {
-    int value = config.*tunable.member;
-    if (tunable.upTo ? value >= 0 && value <= tunable.upTo
-                     : value == 0 || llvm::is_contained(tunable.values, value))
-      continue;
-    if (tunable.upTo)
-      return fail(ErrorKind::Usage, llvm::formatv("{0} must lie in 0..{1} (0: the default)",
-                                                  tunable.name, tunable.upTo)
-                                        .str());
-    return fail(ErrorKind::Usage,
-                llvm::formatv("{0}={1} is no legal tunable: it may be {2}, or 0 for the default",
-                              tunable.name, value,
-                              llvm::make_range(tunable.values.begin(), tunable.values.end()))
-                    .str());
-  }
-  return {};
-}
-
 /// The kernels of the selection: one that knows its blocks, or summaries, scores and the best.
 Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const MethodPlan &plan,
                                                 const Target &target, ProgramImage &image) {
@@ -92,10 +71,10 @@ Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const MethodPla
   if (!plan.scores())
     return std::vector<BuiltKernel>{buildForced(module, plan)};
   ScorePlan scores = planScore(plan, target, image.config);
-  if (image.config.scoreForm == 2 && !scores.fused)
+  if (image.config.scoreForm == ScoreForm::Fused && !scores.fused)
     return fail(
         ErrorKind::Unsupported,
-        "score_form=2 needs products of warpgroups and scores that are kept as 16-bit keys");
+        "score_form=fused needs products of warpgroups and scores that are kept as 16-bit keys");
   describeScores(image, plan, scores);
   std::vector<BuiltKernel> kernels = buildSummarize(module, plan, scores);
   std::vector<TensorMapRecipe> &maps = image.tensorMaps;
@@ -130,14 +109,15 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
   // Where both are there, warps share less: what one of them does not want, it skips, and groups of
   // few heads have many tokens in 64 rows.
   bool canUseWarpgroups = target.hasWarpgroupMma && target.hasBulkCopy;
-  if (config.attendForm == 0)
-    config.attendForm = canUseWarpgroups ? 1 : 2;
-  if (config.attendForm == 1 && !canUseWarpgroups)
+  if (config.attendForm == AttendForm::Default)
+    config.attendForm = canUseWarpgroups ? AttendForm::Warpgroups : AttendForm::Warps;
+  if (config.attendForm == AttendForm::Warpgroups && !canUseWarpgroups)
     return fail(
         ErrorKind::Unsupported,
-        llvm::formatv("attend_form=1 needs products of warpgroups, which {0} has not", target.arch)
+        llvm::formatv("attend_form=warpgroups needs products of warpgroups, which {0} has not",
+                      target.arch)
             .str());
-  Result<BuiltKernel> attend = config.attendForm == 1
+  Result<BuiltKernel> attend = config.attendForm == AttendForm::Warpgroups
                                    ? buildAttendWarpgroups(module, plan, target, config, maps)
                                    : buildAttend(module, plan, target, config);
   if (!attend)
@@ -216,28 +196,7 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Comp
 
 } // namespace
 
-const std::vector<LegalTunable> &legalConfigValues() {
-  static const auto &tunables = *new std::vector<LegalTunable>{
-      // never destroyed: see Spec.cpp
-      {"attend_form", &Config::attendForm, {1, 2}, 0, true},
-      {"attend_warps", &Config::attendWarps, {1, 2, 4, 6, 7, 8, 12, 16}},
-      {"attend_producers", &Config::attendProducers, {1, 2, 4, 8}},
-      {"attend_stages", &Config::attendStages, {2, 3, 4, 5, 6, 7, 8, 9, 10}},
-      {"attend_keys", &Config::attendKeys, {32, 64}},
-      {"attend_rows", &Config::attendRows, {16, 32}},
-      {"attend_split", &Config::attendSplit, {1, 2}, 0, true},
-      {"attend_softmax", &Config::attendSoftmax, {1, 2}, 0, true},
-      {"attend_fma", &Config::attendFma, {1, 2, 3}, 0, true},
-      {"score_form", &Config::scoreForm, {1, 2}, 0, true},
-      {"score_tokens", &Config::scoreTokens, {16}},
-      {"score_chunk_mib", &Config::scoreChunkMiB, {1, 2, 16, 64, 1024}, 1 << 20},
-      {"score_fold", &Config::scoreFold, {1, 2}, 0, true},
-      {"score_poly", &Config::scorePoly, {1, 4, 8}, 0, true},
-  };
-  // A field without an entry would never be checked.
-  static_assert(sizeof(Config) == 14 * sizeof(int));
-  return tunables;
-}
+bool hasCompiler() { return true; }
 
 static MethodInfo infoOf(const EmbeddedFile &file) {
   return {StringRef(file.name).split('.').first.str(), "", std::string(file.text),
@@ -299,7 +258,7 @@ lowerProgram(const CompileRequest &request) {
   Result<const Target *> target = findTarget(request.arch);
   if (!target)
     return tl::unexpected<Error>(target.error());
-  if (Status status = checkConfig(request.config); !status)
+  if (Status status = request.config.check(); !status)
     return tl::unexpected<Error>(status.error());
   Result<MethodInfo> text = loadMethod(request.method);
   if (!text)

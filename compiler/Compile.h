@@ -58,16 +58,8 @@ void setOutOfMemoryHandler(void (*handler)());
 /// or a broken text.
 Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method);
 
-/// A field of Config and the values that kernels can be built with, besides 0 for the default.
-struct LegalTunable {
-  const char *name; ///< as Config::parse takes it
-  int Config::*member;
-  std::vector<int> values; ///< all of them; examples where `upTo` is set
-  int upTo = 0;            ///< any value from 0 to this is legal
-  bool choice = false;     ///< the values number different ways, more is not more of anything
-};
-/// One entry per field of Config.
-const std::vector<LegalTunable> &legalConfigValues();
+/// False in a build without the compiler, where every function here says what is missing.
+bool hasCompiler();
 
 struct MethodInfo {
   std::string name, description, text;

@@ -56,8 +56,8 @@ ChosenConfig replayed(const Decision &decision) {
   choice.config = decision.config;
   choice.select.rung = decision.select, choice.attend.rung = decision.attend;
   for (const char *phase : kPhases) {
-    for (const ConfigField &field : phaseFields(phase))
-      answerOf(choice, phase).config.*field.member = decision.config.*field.member;
+    for (const Tunable *tunable : phaseTunables(phase))
+      tunable->set(answerOf(choice, phase).config, tunable->get(decision.config));
     answerOf(choice, phase).why = "as decided elsewhere";
   }
   return choice;
@@ -125,8 +125,8 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
     auto merged = [&](const Config &config) {
       ProgramRequest whole = request;
       whole.config = choice.config;
-      for (const ConfigField &field : phaseFields(phase))
-        whole.config.*field.member = config.*field.member;
+      for (const Tunable *tunable : phaseTunables(phase))
+        tunable->set(whole.config, tunable->get(config));
       return whole;
     };
     LegalConfig legal;

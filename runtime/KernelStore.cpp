@@ -23,8 +23,8 @@ Spec named(const Spec &spec, const ProgramImage &image) {
 bool satisfies(const ProgramImage &image, const ProgramRequest &request) {
   const Spec wanted = named(request.spec, image), given = named(image.spec, image);
   // A request's 0 leaves a tunable to the compiler, so any value of the image fits.
-  for (const ConfigField &field : configFields())
-    if (int asked = request.config.*field.member; asked != 0 && asked != image.config.*field.member)
+  for (const Tunable &tunable : tunables())
+    if (int asked = tunable.get(request.config); asked != 0 && asked != tunable.get(image.config))
       return false;
   return image.method == request.method && image.arch == request.arch &&
          wanted.text() == given.text();

@@ -1,12 +1,11 @@
-// Canonical text of specialisations and configurations. The text is what cache keys are made of, so
-// it must name every field (the structured bindings below stop compiling when one is added) and
-// never depend on locale or process.
+// Canonical text of specialisations. The text is what cache keys are made of, so it must name every
+// field (the structured bindings below stop compiling when one is added) and never depend on locale
+// or process.
 #include "runtime/Spec.h"
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
-#include <set>
 #include <string_view>
 
 namespace winnow {
@@ -47,43 +46,11 @@ template <typename T> bool readNumber(std::string_view text, T &value) {
   return code == std::errc() && end == text.data() + text.size();
 }
 
-constexpr ConfigField kConfigFields[] = {
-    {"attend_form", &Config::attendForm},
-    {"attend_warps", &Config::attendWarps},
-    {"attend_producers", &Config::attendProducers},
-    {"attend_stages", &Config::attendStages},
-    {"attend_keys", &Config::attendKeys},
-    {"attend_rows", &Config::attendRows},
-    {"attend_split", &Config::attendSplit},
-    {"attend_softmax", &Config::attendSoftmax},
-    {"attend_fma", &Config::attendFma},
-    {"score_form", &Config::scoreForm},
-    {"score_tokens", &Config::scoreTokens},
-    {"score_chunk_mib", &Config::scoreChunkMiB},
-    {"score_fold", &Config::scoreFold},
-    {"score_poly", &Config::scorePoly},
-};
-constexpr size_t kConfigFieldCount = std::size(kConfigFields);
-
-std::string knownConfigNames() {
-  std::string names;
-  for (const ConfigField &field : configFields())
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", field.name);
-  return names;
-}
-
 } // namespace
 
-const std::vector<ConfigField> &configFields() {
+const std::vector<SpecField> &specFields() {
   // Never destroyed, like every table of the library: while the process exits, other threads may
   // still be using it.
-  static const auto &fields =
-      *new std::vector<ConfigField>(std::begin(kConfigFields), std::end(kConfigFields));
-  return fields;
-}
-
-const std::vector<SpecField> &specFields() {
-  // Never destroyed, as configFields.
   static const auto &fields = *new std::vector<SpecField>{
       {"heads", &Spec::heads, 1, kMostSpecNumber},
       {"kv_heads", &Spec::kvHeads, 1, kMostSpecNumber},
@@ -160,50 +127,6 @@ Result<Spec> Spec::parse(const std::string &text) {
   if (Status status = spec.check(); !status)
     return fail(status.error().kind, "spec: " + status.error().message);
   return spec;
-}
-
-std::string Config::text() const {
-  // A new field does not compile until it has a row in configFields, and so in the cache key.
-  static_assert(sizeof(*this) == kConfigFieldCount * sizeof(int));
-  std::string out;
-  for (const ConfigField &field : configFields())
-    out += fmt::format("{}{}={}", out.empty() ? "" : " ", field.name, this->*field.member);
-  return out;
-}
-
-Result<Config> Config::parse(const std::string &text) {
-  Config config;
-  std::set<std::string_view> seen;
-  constexpr std::string_view kSeparators = " \t\n,";
-  std::string_view rest = text;
-  while (true) {
-    size_t begin = rest.find_first_not_of(kSeparators);
-    if (begin == std::string_view::npos)
-      return config;
-    rest.remove_prefix(begin);
-    std::string_view item = rest.substr(0, rest.find_first_of(kSeparators));
-    rest.remove_prefix(item.size());
-
-    size_t equals = item.find('=');
-    if (equals == std::string_view::npos)
-      return fail(ErrorKind::Usage, fmt::format("config: '{}' is not NAME=VALUE", item));
-    std::string_view key = item.substr(0, equals), digits = item.substr(equals + 1);
-    const ConfigField *found = nullptr;
-    for (const ConfigField &field : configFields())
-      if (key == field.name)
-        found = &field;
-    if (!found)
-      return fail(ErrorKind::Usage, fmt::format("config: no tunable is called '{}'; known: {}", key,
-                                                knownConfigNames()));
-    if (!seen.insert(found->name).second)
-      return fail(ErrorKind::Usage, fmt::format("config: '{}' is given twice", key));
-    int value = 0;
-    auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (code != std::errc() || end != digits.data() + digits.size() || value < 0)
-      return fail(ErrorKind::Usage,
-                  fmt::format("config: {} takes a whole number >= 0, not '{}'", key, digits));
-    config.*found->member = value;
-  }
 }
 
 const char *name(Dtype dtype) { return dtype == Dtype::BF16 ? "bf16" : "fp16"; }

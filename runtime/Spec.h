@@ -51,43 +51,43 @@ const std::vector<SpecField> &specFields();
 /// What Spec::scale may be, beside 0 for the default: outside of it scores leave fp32's range.
 constexpr double kLeastScale = 1e-6, kMostScale = 1e6;
 
+// The ways of tunables that number them; runtime/Tunables.cpp says what they mean. The numbers are
+// in cache keys, images and records: a new way takes a new number.
+enum class YesNo { Default, No, Yes };
+enum class AttendForm { Default, Warpgroups, Warps };
+enum class AttendSoftmax { Default, Eager, Lazy };
+enum class AttendFma { Default, None, Half, ThreeQuarters };
+enum class ScoreForm { Default, Separate, Fused };
+enum class ScorePoly { Default, None, Quarter = 4, Eighth = 8 };
+
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
-/// default.
+/// default. Each has its row in tunables() (runtime/Tunables.h): values, phase, meaning.
 struct Config {
-  int attendForm = 0;  ///< 1 warpgroups (wgmma, bulk copies), 2 single warps (mma.sync, cp.async)
-  int attendWarps = 0; ///< consumer warps of the attend kernel
-  int attendProducers = 0; ///< producer warps of the attend kernel
-  int attendStages = 0;    ///< ring stages (one K and one V tile each)
-  int attendKeys = 0;      ///< keys of one ring stage
-  int attendRows = 0;      ///< mma.sync only: rows of queries per warp, 16 or 32
-  int attendSplit = 0;   ///< warpgroups only: 1 no, 2 key tiles that single warps want go to a part
-                         ///< of their own
-  int attendSoftmax = 0; ///< warpgroups only: 1 maximum of every step, 2 only where it is needed
-  int attendFma = 0;     ///< warpgroups only: of every 4 exponentials, how many the FMA units make
-                         ///< (2 or 3); 1: none
-  int scoreForm = 0; ///< warpgroups only: 1 scores and their top-k in two kernels, with a buffer of
-                     ///< scores between them; 2 in one kernel, with small scratch
-  int scoreTokens =
-      0; ///< tokens per block of threads of the score kernel for G = 16 (more for smaller groups)
-  int scoreChunkMiB =
-      0; ///< size of the block-score workspace; selection runs in chunks of tokens that fit it
-  int scoreFold = 0; ///< 1 no, 2 summaries hold the softmax scale, so that a score
-                     ///< is a power times a weight
-  int scorePoly = 0; ///< warpgroups only: one exponential in 4 or 8 by a cubic on the FMA units; 1:
-                     ///< none
+  AttendForm attendForm = {};
+  int attendWarps = 0;
+  int attendProducers = 0;
+  int attendStages = 0;
+  int attendKeys = 0;
+  int attendRows = 0;
+  YesNo attendSplit = {};
+  AttendSoftmax attendSoftmax = {};
+  AttendFma attendFma = {};
+  ScoreForm scoreForm = {};
+  int scoreTokens = 0;
+  int scoreChunkMiB = 0;
+  YesNo scoreFold = {};
+  ScorePoly scorePoly = {};
 
-  std::string text() const; ///< canonical: "attend_warps=8 ..."
-  static Result<Config>
-  parse(const std::string &text); ///< inverse of text(); unknown names are an error
+  /// Canonical, all of them by number: "attend_form=0 attend_warps=8 ...". Cache keys are made of
+  /// it, so words, which read better, stay out of it.
+  std::string text() const;
+  /// Inverse of text(); values may also be words, "attend_softmax=lazy". Error: Usage, for a name,
+  /// a word or a number that cannot be read; whether a number is legal is check()'s question.
+  static Result<Config> parse(const std::string &text);
+  /// Whether each tunable has a value that kernels can be built with. Error: Usage, with the legal
+  /// ones.
+  Status check() const;
 };
-
-/// A tunable by name.
-struct ConfigField {
-  const char *name; ///< as in Config::text
-  int Config::*member;
-};
-/// All of them, in the order of Config::text.
-const std::vector<ConfigField> &configFields();
 
 const char *name(Dtype dtype);
 Result<Dtype> parseDtype(const std::string &text);

@@ -116,8 +116,8 @@ Workload Workload::bucket() const {
 }
 
 bool isOpen(const Config &config, const std::string &phase) {
-  for (const ConfigField &field : phaseFields(phase))
-    if (config.*field.member != 0)
+  for (const Tunable *tunable : phaseTunables(phase))
+    if (tunable->get(config) != 0)
       return false;
   return true;
 }
@@ -147,8 +147,8 @@ TunedAnswer lookUp(const TunedDatabase &database, const TuningKey &wanted, const
   for (const Candidate &candidate : candidatesFor(database, wanted)) {
     // Only the phase's own tunables: a record must not reach into the other phase.
     Config config;
-    for (const ConfigField &field : phaseFields(wanted.phase))
-      config.*field.member = candidate.record->config.*field.member;
+    for (const Tunable *tunable : phaseTunables(wanted.phase))
+      tunable->set(config, tunable->get(candidate.record->config));
     if (refused.count(config.text()))
       continue;
     // The default is the compiler's own, and legal where anything is.

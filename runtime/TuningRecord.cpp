@@ -157,23 +157,6 @@ std::string TuningKey::text() const {
                      overlap, arch, device);
 }
 
-std::vector<ConfigField> phaseFields(const std::string &phase) {
-  std::vector<ConfigField> fields;
-  std::string prefix = phase == "select" ? "score_" : "attend_";
-  for (const ConfigField &field : configFields())
-    if (std::string(field.name).rfind(prefix, 0) == 0)
-      fields.push_back(field);
-  return fields;
-}
-
-std::string shortText(const Config &config) {
-  std::string out;
-  for (const ConfigField &field : configFields())
-    if (config.*field.member != 0)
-      out += fmt::format("{}{}={}", out.empty() ? "" : " ", field.name, config.*field.member);
-  return out.empty() ? "default" : out;
-}
-
 int tokensBucket(int64_t tokens) {
   constexpr int buckets[] = {2048, 16384, 131072, 1048576};
   return nearestByRatio(buckets, static_cast<double>(std::max<int64_t>(tokens, 1)));

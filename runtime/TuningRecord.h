@@ -3,7 +3,7 @@
 // sweep that found it. The tuner appends lines, `winnow db` sorts and merges files of them,
 // TunedDatabase.h looks configurations up, `winnow report` draws them.
 #pragma once
-#include "runtime/Spec.h"
+#include "runtime/Tunables.h"
 #include <functional>
 #include <string>
 #include <string_view>
@@ -14,8 +14,8 @@ namespace winnow {
 /// Raised whenever the meaning of a line changes; lines of other schemas are skipped (fault F12).
 inline constexpr int kTuningSchema = 1;
 
-/// What a configuration is tuned for. Phases are tuned apart: "select" owns the tunables score_*,
-/// "attend" attend_*.
+/// What a configuration is tuned for. Phases are tuned apart, and each has its tunables
+/// (Tunable::phase).
 struct TuningKey {
   std::string phase;  ///< "select" or "attend"
   std::string method; ///< the method's name
@@ -63,11 +63,6 @@ struct TuningTrial {
   double ms = 0, low = 0, high = 0; ///< as in TuningRecord; 0 where nothing was timed
   int rounds = 0;
 };
-
-/// The tunables of a phase: the members of configFields() that it owns.
-std::vector<ConfigField> phaseFields(const std::string &phase);
-/// Only the tunables that are set, "attend_stages=4 attend_split=2"; "default" where none is.
-std::string shortText(const Config &config);
 
 /// Few lengths are told apart, so that a serving engine never tunes or compiles per length (fault
 /// F17): 2048, 16384, 131072 and 1048576 tokens, the nearest by ratio.

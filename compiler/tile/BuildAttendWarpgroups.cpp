@@ -96,9 +96,9 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
 WarpgroupAttendBuilder::WarpgroupAttendBuilder(ModuleOp module, const MethodPlan &plan,
                                                const WarpgroupSizes &sizes, const Config &config,
                                                std::vector<TensorMapRecipe> &maps)
-    : plan(plan), sizes(sizes), split(config.attendSplit == 2 && sizes.parts == 1),
-      fmaColumns(config.attendFma == 1 ? 0 : config.attendFma),
-      everyMaximum(config.attendSoftmax == 1), maps(maps),
+    : plan(plan), sizes(sizes), split(config.attendSplit == YesNo::Yes && sizes.parts == 1),
+      fmaColumns(config.attendFma == AttendFma::None ? 0 : static_cast<int>(config.attendFma)),
+      everyMaximum(config.attendSoftmax == AttendSoftmax::Eager), maps(maps),
       t(module, "attend",
         llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
                       "selected blocks; blocks of threads stay and take one tile of {1} tokens of "
@@ -282,14 +282,15 @@ Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const MethodPlan &pla
   config.attendRows = 16;
   config.attendStages = sizes->stages;
   config.attendKeys = sizes->keys;
-  if (config.attendSplit == 0)
-    config.attendSplit = sizes->parts == 1 && plan.selects() && sizes->maskBits <= 64 ? 2 : 1;
-  if (config.attendSoftmax == 0)
-    config.attendSoftmax = 2;
+  if (config.attendSplit == YesNo::Default)
+    config.attendSplit =
+        sizes->parts == 1 && plan.selects() && sizes->maskBits <= 64 ? YesNo::Yes : YesNo::No;
+  if (config.attendSoftmax == AttendSoftmax::Default)
+    config.attendSoftmax = AttendSoftmax::Lazy;
   // Even where a region keeps the special-function units busy (tanh), the cubic's instructions cost
   // more than they save.
-  if (config.attendFma == 0)
-    config.attendFma = 1;
+  if (config.attendFma == AttendFma::Default)
+    config.attendFma = AttendFma::None;
   return WarpgroupAttendBuilder(module, plan, *sizes, config, maps).build();
 }
 

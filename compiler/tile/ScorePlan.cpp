@@ -62,24 +62,28 @@ ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config
   scores.keys = softmax && (plan.pool == Pooling::Max || plan.pad() == 0);
   // On warps a maximum over heads gains nothing from weights: a product more per logit; and at 256
   // elements the summaries leave no registers for them.
-  scores.folded = softmax && config.scoreFold != 1 &&
+  scores.folded = softmax && config.scoreFold != YesNo::No &&
                   (scores.warpgroups || (plan.combine == Reduction::Sum &&
-                                         (plan.headDim < 256 || config.scoreFold == 2)));
+                                         (plan.headDim < 256 || config.scoreFold == YesNo::Yes)));
   // A cubic in the first head of each pair, in every n-th of a thread's columns: one in 2 n of all
   // exponentials. Columns must lie alike in every block.
-  const int wanted = config.scorePoly == 0 ? 8 : config.scorePoly, every = wanted / 2;
-  if (scores.warpgroups && scores.folded && wanted > 1 && plan.rowsPerBlock() % every == 0)
+  const ScorePoly poly =
+      config.scorePoly == ScorePoly::Default ? ScorePoly::Eighth : config.scorePoly;
+  const int every = static_cast<int>(poly) / 2;
+  if (scores.warpgroups && scores.folded && poly != ScorePoly::None &&
+      plan.rowsPerBlock() % every == 0)
     scores.cubicEvery = every;
   scores.blocksPerEdge = (scores.warpgroups ? kTileRows : 32) / plan.rowsPerBlock();
   const int pairs = (plan.group + 1) / 2;
   scores.tileTokens = (plan.group == 1 ? 64 : 32) * (8 / pairs);
-  scores.fused = config.scoreForm == 2 && scores.warpgroups && scores.keys;
-  if (config.scoreForm == 0)
-    config.scoreForm = 1;
-  if (config.scoreFold == 0)
-    config.scoreFold = scores.folded ? 2 : 1;
-  if (config.scorePoly == 0)
-    config.scorePoly = scores.cubicEvery ? 2 * scores.cubicEvery : 1;
+  scores.fused = config.scoreForm == ScoreForm::Fused && scores.warpgroups && scores.keys;
+  if (config.scoreForm == ScoreForm::Default)
+    config.scoreForm = ScoreForm::Separate;
+  if (config.scoreFold == YesNo::Default)
+    config.scoreFold = scores.folded ? YesNo::Yes : YesNo::No;
+  if (config.scorePoly == ScorePoly::Default)
+    config.scorePoly =
+        scores.cubicEvery ? static_cast<ScorePoly>(2 * scores.cubicEvery) : ScorePoly::None;
   if (config.scoreChunkMiB == 0)
     config.scoreChunkMiB = kDefaultMiB;
   return scores;

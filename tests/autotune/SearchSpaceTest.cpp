@@ -10,9 +10,9 @@ namespace winnow {
 namespace {
 
 std::vector<TunableRange> ranges() {
-  return {{{"attend_warps", &Config::attendWarps}, {4, 8, 16}},
-          {{"attend_stages", &Config::attendStages}, {2, 3, 4, 5}},
-          {{"attend_fma", &Config::attendFma}, {1, 2}}};
+  return {{findTunable("attend_warps"), {4, 8, 16}},
+          {findTunable("attend_stages"), {2, 3, 4, 5}},
+          {findTunable("attend_fma"), {1, 2}}};
 }
 
 /// Default 8 warps and 3 stages; warps x stages is limited by shared memory; attend_fma means

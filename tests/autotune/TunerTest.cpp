@@ -28,8 +28,8 @@ protected:
     options.jobs = 2;
     options.scratch = folder + "/work";
     options.date = "2026-11-25";
-    compiler.ranges = {{{"attend_stages", &Config::attendStages}, {2, 3, 4, 5, 6, 7, 8}},
-                       {{"attend_warps", &Config::attendWarps}, {4, 8}}};
+    compiler.ranges = {{findTunable("attend_stages"), {2, 3, 4, 5, 6, 7, 8}},
+                       {findTunable("attend_warps"), {4, 8}}};
     compiler.lower = [](const TuneTask &, const Config &config) -> Result<ProgramImage> {
       ProgramImage image;
       image.config = config;

@@ -320,21 +320,21 @@ TEST(Compile, F18LegalScoreTunablesCompile) {
     ASSERT_TRUE(image) << text << ": " << image.error().message;
   }
   CompileRequest r = request("infllm_v2", "sm_90a");
-  r.config.scorePoly = 3;
+  r.config = *Config::parse("score_poly=3");
   expectError(r, ErrorKind::Usage, "score_poly=3 is no legal tunable");
   r = request("infllm_v2", "sm_80");
-  r.config.scoreForm = 2;
-  expectError(r, ErrorKind::Unsupported, "score_form=2 needs products of warpgroups");
+  r.config.scoreForm = ScoreForm::Fused;
+  expectError(r, ErrorKind::Unsupported, "score_form=fused needs products of warpgroups");
   r.config = {};
-  r.config.attendForm = 1;
-  expectError(r, ErrorKind::Unsupported, "attend_form=1 needs products of warpgroups");
+  r.config.attendForm = AttendForm::Warpgroups;
+  expectError(r, ErrorKind::Unsupported, "attend_form=warpgroups needs products of warpgroups");
 }
 
 // One kernel scores and selects: nothing is spilled, exactly one kernel selects for any length, and
 // scratch neither grows with the tokens nor exceeds 64 MB.
 TEST(Compile, FusedSelectionHasSmallScratch) {
   CompileRequest r = request("infllm_v2", "sm_90a");
-  r.config.scoreForm = 2;
+  r.config.scoreForm = ScoreForm::Fused;
   auto image = compileProgram(r);
   ASSERT_TRUE(image) << image.error().message;
   auto evaluate = [&](const std::string &text, int tokens) {

@@ -1,6 +1,7 @@
 // Draws programs and cases. Numbers come from a counter-based generator, one stream per program and
 // per case.
 #include "tests/conformance/RandomCases.h"
+#include "runtime/Tunables.h"
 #include "tests/conformance/Random.h"
 #include <algorithm>
 #include <fmt/format.h>
@@ -193,9 +194,9 @@ ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t see
 }
 
 Config withFixed(Config config, const Config &fixed) {
-  for (const ConfigField &field : configFields())
-    if (int value = fixed.*field.member)
-      config.*field.member = value;
+  for (const Tunable &tunable : tunables())
+    if (int value = tunable.get(fixed))
+      tunable.set(config, value);
   return config;
 }
 

@@ -1,6 +1,5 @@
 // Texts of configurations, as --config, tuned records and program images hold them.
-#include "runtime/Spec.h"
-#include "runtime/TuningRecord.h"
+#include "runtime/Tunables.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;
@@ -15,5 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   std::string few = shortText(*config);
   Result<Config> fromFew = few == "default" ? Config() : Config::parse(few);
   require(fromFew && fromFew->text() == config->text(), "so does the short one");
+  Result<Config> fromWords = few == "default" ? Config() : Config::parse(wordText(*config));
+  require(fromWords && fromWords->text() == config->text(), "and the one with words");
   return 0;
 }

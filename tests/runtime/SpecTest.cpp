@@ -110,40 +110,6 @@ TEST(Spec, ScalesAreTakenUpToTheirLimitsAndNoFurther) {
   }
 }
 
-TEST(Config, F09EachFieldChangesTheTextAndComesBack) {
-  std::set<std::string> texts = {Config().text()};
-  for (const ConfigField &field : configFields()) {
-    Config config;
-    config.*field.member = 7;
-    texts.insert(config.text());
-    Result<Config> back = Config::parse(config.text());
-    ASSERT_TRUE(back) << back.error().message;
-    EXPECT_EQ((*back).*field.member, 7) << field.name;
-    EXPECT_EQ(back->text(), config.text());
-  }
-  EXPECT_EQ(texts.size(), configFields().size() + 1);
-}
-
-TEST(Config, ParseRefusesWhatItDoesNotKnow) {
-  EXPECT_EQ(Config::parse("")->text(), Config().text());
-  EXPECT_EQ(Config::parse("attend_warps=8, score_tokens=4")->scoreTokens, 4);
-  const struct {
-    const char *text, *message;
-  } cases[] = {{"attend_wraps=8", "no tunable is called 'attend_wraps'"},
-               {"attend_warps", "is not NAME=VALUE"},
-               {"attend_warps=x", "takes a whole number"},
-               {"attend_warps=-1", "takes a whole number"},
-               {"attend_warps=8x", "takes a whole number"},
-               {"attend_warps=99999999999", "takes a whole number"},
-               {"attend_warps=1 attend_warps=2", "is given twice"}};
-  for (const auto &[text, message] : cases) {
-    Result<Config> config = Config::parse(text);
-    ASSERT_FALSE(config) << text;
-    EXPECT_EQ(config.error().kind, ErrorKind::Usage);
-    EXPECT_NE(config.error().message.find(message), std::string::npos) << config.error().message;
-  }
-}
-
 TEST(Dtype, Names) {
   EXPECT_EQ(*parseDtype("bf16"), Dtype::BF16);
   EXPECT_EQ(*parseDtype(name(Dtype::FP16)), Dtype::FP16);

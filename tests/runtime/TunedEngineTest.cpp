@@ -27,9 +27,9 @@ ProgramImage imageOf(const ProgramRequest &request) {
   ProgramImage image = sampleImage(request.method + request.config.text());
   image.method = request.method;
   image.spec = request.spec;
-  for (const ConfigField &field : configFields())
-    if (request.config.*field.member != 0)
-      image.config.*field.member = request.config.*field.member;
+  for (const Tunable &tunable : tunables())
+    if (int asked = tunable.get(request.config))
+      tunable.set(image.config, asked);
   return image;
 }
 

@@ -173,7 +173,7 @@ TEST_F(Ladder, F13AProblemWithoutAnyKernelIsNotBlamedOnARecord) {
 }
 
 TEST_F(Ladder, F13ARecordDoesNotReachIntoTheOtherPhase) {
-  have(2, [](TuningRecord &r) { r.config.scoreFold = 2; });
+  have(2, [](TuningRecord &r) { r.config.scoreFold = YesNo::Yes; });
   EXPECT_EQ(shortText(ask().config), "attend_stages=2");
 }
 

@@ -1,6 +1,6 @@
 // Draws random items from what the compiler serves; runs items on several threads.
 #include "tools/winnow/CheckList.h"
-#include "runtime/TuningRecord.h"
+#include "runtime/Tunables.h"
 #include "tests/conformance/RandomCases.h"
 #include "tests/conformance/SmallCases.h"
 #include "tools/winnow/MethodAxes.h"
@@ -24,7 +24,7 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
   if (space.methods.empty())
     return fail(ErrorKind::Unsupported,
                 "this build has no compiler: there is nothing to draw from");
-  for (const LegalTunable &tunable : legalConfigValues())
+  for (const Tunable &tunable : tunables())
     space.tunables.push_back({tunable.name, tunable.values});
   space.serves = [arch](const std::string &method, const Spec &spec, const Config &config) {
     CompileRequest request;

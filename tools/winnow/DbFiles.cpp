@@ -84,8 +84,8 @@ public:
     request.method = record.key.method;
     request.spec = record.key.spec;
     request.arch = record.key.arch;
-    for (const ConfigField &field : phaseFields(record.key.phase))
-      request.config.*field.member = record.config.*field.member;
+    for (const Tunable *tunable : phaseTunables(record.key.phase))
+      tunable->set(request.config, tunable->get(record.config));
     std::string name = fmt::format("{} {} {} {}", request.method, request.spec.text(),
                                    request.config.text(), request.arch);
     auto it = known.find(name);
@@ -150,7 +150,7 @@ Status importTunedFiles(const Session &session, const std::vector<std::string> &
 Status verifyTunedFiles(const Session &session, const std::vector<std::string> &files) {
   std::vector<std::string> faults;
   size_t records = 0;
-  bool checked = !legalConfigValues().empty(); // empty: this build has no compiler
+  bool checked = hasCompiler();
   LegalityCheck check;
   for (const std::string &path : files) {
     Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes);

@@ -1,6 +1,7 @@
 // `winnow model`: the performance model at work. choose writes tuned configurations for a GPU that
 // is not at hand, check compares its choices with a measured sweep, explain shows what it thinks a
 // candidate waits for. Needs no GPU.
+#include "autotune/SearchSpace.h"
 #include "runtime/Files.h"
 #include "tools/winnow/BenchInputs.h"
 #include "tools/winnow/BenchReport.h"
@@ -27,15 +28,6 @@ Result<ProgramImage> lowered(const CompileRequest &request) {
   if (!program)
     return tl::unexpected(program.error());
   return std::move(program->first);
-}
-
-std::vector<TunableRange> rangesOf(const std::string &phase) {
-  std::vector<TunableRange> ranges;
-  for (const ConfigField &field : phaseFields(phase))
-    for (const TunableRange &range : tunableRanges())
-      if (range.field.member == field.member)
-        ranges.push_back(range);
-  return ranges;
 }
 
 /// Useful operations of a phase at the rate of the tensor cores, in milliseconds.
@@ -125,12 +117,12 @@ private:
     if (phase == "select" && program.selectHeads == 0)
       return {};
     SearchSpace candidates;
-    WINNOW_TRY(candidates,
-               makeSearchSpace(phase, effort, rangesOf(phase), [&](const Config &config) {
-                 CompileRequest one = request;
-                 one.config = config;
-                 return lowered(one);
-               }));
+    WINNOW_TRY(candidates, makeSearchSpace(phase, effort, phaseRanges(tunableRanges(), phase),
+                                           [&](const Config &config) {
+                                             CompileRequest one = request;
+                                             one.config = config;
+                                             return lowered(one);
+                                           }));
     for (int tokens : point.tokens)
       for (int overlap : phase == "attend" ? point.overlaps : std::vector<int>{0}) {
         TuningRecord record;

@@ -1,6 +1,7 @@
 // Serves program images from the cache and the compiler.
 #include "tools/winnow/Programs.h"
 #include "runtime/Dump.h"
+#include "runtime/Tunables.h"
 #include "tools/winnow/MethodAxes.h"
 #include "tools/winnow/Session.h"
 #include <fmt/format.h>
@@ -15,9 +16,8 @@ static std::optional<ProgramImage> findWithoutKey(const CompileRequest &request,
            image.spec.text() == request.spec.text();
   };
   auto isWanted = [&](const ProgramImage &image) {
-    for (const ConfigField &field : configFields())
-      if (int asked = request.config.*field.member;
-          asked != 0 && asked != image.config.*field.member)
+    for (const Tunable &tunable : tunables())
+      if (int asked = tunable.get(request.config); asked != 0 && asked != tunable.get(image.config))
         return false;
     return serves(image);
   };
@@ -50,7 +50,7 @@ Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cach
 }
 
 Status isServed(const CompileRequest &request) {
-  if (legalConfigValues().empty())
+  if (!hasCompiler())
     return {};
   auto lowered = lowerProgram(request);
   return lowered ? Status() : Status(tl::unexpected(lowered.error()));

@@ -171,18 +171,6 @@ Result<std::vector<GridEntry>> parseGrid(const nlohmann::json &object) {
 
 } // namespace
 
-std::vector<TunableRange> tunableRanges() {
-  // Of the tunable that takes any number, the size of the score workspace in MiB.
-  const std::vector<int> workspaces{64, 256, 1024};
-  std::vector<TunableRange> ranges;
-  for (const LegalTunable &tunable : legalConfigValues())
-    ranges.push_back({{tunable.name, tunable.member},
-                      tunable.upTo ? workspaces : tunable.values,
-                      // A limit of memory has no edge worth telling: more is never slower.
-                      !tunable.choice && !tunable.upTo});
-  return ranges;
-}
-
 void SpecGrid::addTo(CLI::App &command) {
   for (const GridFlag &flag : kFlags)
     command

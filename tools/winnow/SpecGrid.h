@@ -2,15 +2,11 @@
 // From flags
 // (--head-dim 64,128 --topk 16,96) or from a JSON file of such grids.
 #pragma once
-#include "autotune/SearchSpace.h"
 #include "compiler/Compile.h"
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 namespace winnow {
-
-/// The compiler's tunables and what of each is worth trying.
-std::vector<TunableRange> tunableRanges();
 
 /// One program of a grid and the workloads to tune it for.
 struct GridEntry {

@@ -28,10 +28,7 @@ Result<std::map<std::string, std::string>> parameterDefaults(const std::string &
 CompileHook compilerHook(const std::string &) { return {}; }
 std::string generatorIdentity() { return {}; }
 void setOutOfMemoryHandler(void (*)()) {}
-const std::vector<LegalTunable> &legalConfigValues() {
-  static const std::vector<LegalTunable> none;
-  return none;
-}
+bool hasCompiler() { return false; }
 std::vector<MethodInfo> builtinMethods() { return {}; }
 Result<MethodInfo> loadMethod(const std::string &) { return missing("knows no method texts"); }
 Result<reference::Method> axesOfText(const std::string &, const std::string &, const Spec &) {
