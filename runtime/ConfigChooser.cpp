@@ -168,7 +168,7 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
     return;
   auto phase = [](const char *what, const TunedAnswer &answer) {
     return fmt::format("{}: {}, {} [{}]", what, name(answer.rung), answer.why,
-                       shortText(answer.config));
+                       wordText(answer.config));
   };
   options.log(fmt::format("{} on {}: {}{}", request.method, device,
                           selects ? phase("select", choice.select) + "; " : "",

@@ -158,7 +158,7 @@ TunedAnswer lookUp(const TunedDatabase &database, const TuningKey &wanted, const
       if (!defaultIsLegal && !(defaultIsLegal = legal(Config()).has_value()))
         break;
       if (refused.empty() && warn)
-        warn(fmt::format("a tuned configuration is ignored: [{}] of {}: {}", shortText(config),
+        warn(fmt::format("a tuned configuration is ignored: [{}] of {}: {}", wordText(config),
                          candidate.record->key.text(), status.error().message));
       refused.insert(config.text());
       continue;

@@ -103,7 +103,7 @@ private:
     for (const auto &[text, record] : database->records()) {
       const TuningKey &key = record.key;
       table.add({key.phase, key.method, shortSpec(key.spec), std::to_string(key.tokens),
-                 std::to_string(key.overlap), key.device, shortText(record.config),
+                 std::to_string(key.overlap), key.device, wordText(record.config),
                  msText(record.ms), gainText(record), record.origin, record.effort});
       records.push_back(recordJson(record));
     }
@@ -183,7 +183,7 @@ private:
       if (session.json)
         continue;
       auto words = [](const TuningRecord *r) {
-        return fmt::format("[{}] {} ms, {}", shortText(r->config), msText(r->ms), r->origin);
+        return fmt::format("[{}] {} ms, {}", wordText(r->config), msText(r->ms), r->origin);
       };
       fmt::print("{} {}\n", from.is_null() ? "+" : to.is_null() ? "-" : "~", printable(text));
       for (const TuningRecord *record : {pair.first, pair.second})
@@ -220,7 +220,7 @@ private:
       ChosenConfig choice = tuned.fill(request, flags.workload, flags.deviceName);
       object[arch] = choiceJson(choice);
       for (auto [phase, found] : {std::pair("select", &choice.select), {"attend", &choice.attend}})
-        table.add({arch, phase, name(found->rung), shortText(found->config), found->why});
+        table.add({arch, phase, name(found->rung), wordText(found->config), found->why});
     }
     if (session.json)
       printJson(object);

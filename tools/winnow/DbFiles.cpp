@@ -165,7 +165,7 @@ Status verifyTunedFiles(const Session &session, const std::vector<std::string> &
       if (!keys.insert(key).second)
         faults.push_back(fmt::format("{}: given twice: {}", path, key));
       if (Status status = checked ? check(record) : Status(); !status)
-        faults.push_back(fmt::format("{}: [{}] of {}: {}", path, shortText(record.config), key,
+        faults.push_back(fmt::format("{}: [{}] of {}: {}", path, wordText(record.config), key,
                                      status.error().message));
     }
     records += lines.records.size();

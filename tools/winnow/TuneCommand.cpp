@@ -391,7 +391,7 @@ private:
                    r.key.overlap ? std::to_string(r.key.overlap) : "-", durationText(r.ms),
                    durationText(r.defaultMs),
                    fmt::format("{:.3f}x", r.defaultMs > 0 ? r.defaultMs / r.ms : 1),
-                   std::to_string(r.tried), shortText(r.config)});
+                   std::to_string(r.tried), wordText(r.config)});
       if (!report.records.empty())
         fmt::print("{}", table.text());
       say(fmt::format("{} tasks done, {} were in the file, {} failed, {:.1f} s; tuned over default "
