@@ -1,5 +1,6 @@
 // Commands that need neither GPU nor CPU target: compile, methods, doctor, cache, help; and the
 // NumPy files.
+#include "runtime/Tunables.h"
 #include "tests/tools/ToolRunner.h"
 #include "tools/winnow/Npy.h"
 #include <algorithm>
@@ -17,7 +18,7 @@ namespace {
 TEST(Run, helpTeaches) {
   ToolRunner tool;
   for (const char *name : {"run", "compile", "check", "bench", "report", "methods", "doctor",
-                           "cache", "prepare", "tune", "db"}) {
+                           "cache", "prepare", "tune", "tunables", "db"}) {
     Outcome outcome = tool.run({name, "--help"});
     EXPECT_EQ(outcome.exitCode, 0);
     EXPECT_NE(outcome.out.find("Examples:\n  winnow"), std::string::npos) << name;
@@ -211,6 +212,29 @@ TEST(Report, aPageOrFiguresOrAClearLine) {
     EXPECT_EQ(outcome.exitCode, 2);
     EXPECT_EQ(outcome.out, "");
   }
+}
+
+TEST(Tunables, listAndWords) {
+  ToolRunner tool;
+  Outcome text = tool.run({"tunables"});
+  ASSERT_EQ(text.exitCode, 0) << text.err;
+  auto list = nlohmann::json::parse(tool.run({"tunables", "--json"}).out, nullptr, false);
+  ASSERT_EQ(list.size(), kTunableCount);
+  for (const auto &row : list) {
+    EXPECT_NE(text.out.find(row["name"].get<std::string>()), std::string::npos);
+    EXPECT_NE(text.out.find(row["meaning"].get<std::string>()), std::string::npos);
+  }
+  auto key = [&](const std::string &config) {
+    Outcome outcome =
+        tool.run({"compile", "dense", "--arch", "sm_90a", "--config", config, "--print-key"});
+    EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+    return outcome.out;
+  };
+  EXPECT_EQ(key("attend_softmax=eager attend_split=no"), key("attend_softmax=1 attend_split=1"));
+  EXPECT_NE(key("attend_softmax=eager"), key("attend_softmax=lazy"));
+  Outcome unknown = tool.run({"compile", "dense", "--config", "attend_softmax=quick"});
+  EXPECT_EQ(unknown.exitCode, 2);
+  EXPECT_NE(unknown.err.find("takes eager (1), lazy (2)"), std::string::npos) << unknown.err;
 }
 
 TEST(Methods, listAndText) {

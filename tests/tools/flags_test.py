@@ -32,6 +32,7 @@ BASES = {
     "tune": (["dense"], {"--list": None}),
     "report": (["trials.jsonl"], {"-o": "page.html"}),
     "methods": ([], {}),
+    "tunables": ([], {}),
     "doctor": ([], {}),
     "prepare": (["dense"], {"--arch": "sm_80", **SPEC}),
     "cache ls": ([], {}),

@@ -54,7 +54,8 @@ void ProgramFlags::addTargetFlags(CLI::App &command, const std::string &defaultA
       ->group(group);
   command
       .add_option("--config", config,
-                  "Tunables, e.g. \"attend_stages=3 score_chunk_mib=64\"; unnamed ones: default")
+                  "Tunables, e.g. \"attend_stages=3 attend_softmax=lazy\" (see `winnow tunables`); "
+                  "unnamed ones: default")
       ->group(group);
   command
       .add_option("--kernel", kernelFiles,

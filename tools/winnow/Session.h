@@ -21,6 +21,7 @@ void setBody(CLI::App &command, Session &session, std::function<Status()> body);
 void addCompileCommand(CLI::App &app, Session &session);
 void addRunCommand(CLI::App &app, Session &session);
 void addMethodsCommand(CLI::App &app, Session &session);
+void addTunablesCommand(CLI::App &app, Session &session);
 void addDoctorCommand(CLI::App &app, Session &session);
 void addPrepareCommand(CLI::App &app, Session &session);
 void addCacheCommand(CLI::App &app, Session &session);

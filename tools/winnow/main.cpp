@@ -61,6 +61,7 @@ int runCommandLine(int argc, char **argv) {
   addTuneCommand(app, session);
   addReportCommand(app, session);
   addMethodsCommand(app, session);
+  addTunablesCommand(app, session);
   addDoctorCommand(app, session);
   addPrepareCommand(app, session);
   addCacheCommand(app, session);
