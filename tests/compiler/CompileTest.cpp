@@ -4,6 +4,7 @@
 #include "compiler/CubinInfo.h"
 #include "compiler/Nvrtc.h"
 #include "runtime/Formula.h"
+#include "runtime/Tunables.h"
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -203,14 +204,14 @@ TEST(Compile, F13NumbersAreTakenUpToTheirLimitsAndNoFurther) {
     r.spec.params = {{"window", std::to_string(window)}};
     EXPECT_EQ(static_cast<bool>(lowerProgram(r)), legal) << window;
   }
-  for (const LegalTunable &tunable : legalConfigValues()) {
+  for (const Tunable &tunable : tunables()) {
     std::set<int> legal(tunable.values.begin(), tunable.values.end());
     std::set<int> tried = {-1, 0, tunable.upTo, tunable.upTo + 1};
     for (int value : legal)
       tried.insert({value - 1, value, value + 1});
     for (int value : tried) {
       r = request("infllm_v2", "sm_80");
-      r.config.*tunable.member = value;
+      tunable.set(r.config, value);
       auto lowered = lowerProgram(r);
       const bool taken = lowered || lowered.error().kind != ErrorKind::Usage;
       const bool isLegal = tunable.upTo > 0 ? value >= 0 && value <= tunable.upTo

@@ -1,5 +1,6 @@
 // Lowers the programs of the compile matrix.
 #include "tests/compiler/MatrixPrograms.h"
+#include "runtime/Tunables.h"
 #include "tests/compile_matrix/MatrixRows.h"
 #include <set>
 
@@ -58,13 +59,13 @@ private:
     CompileRequest plain;
     plain.arch = arch, plain.method = method, plain.spec = spec;
     const Config chosen = lowerProgram(plain)->first.config;
-    for (const LegalTunable &tunable : legalConfigValues())
+    for (const Tunable &tunable : tunables())
       for (int value : tunable.values) {
         Config config;
-        config.*tunable.member = value;
-        if (value == chosen.*tunable.member)
+        tunable.set(config, value);
+        if (value == tunable.get(chosen))
           continue;
-        if (add(arch, method, spec, config).refusal.empty() && !tunable.choice)
+        if (add(arch, method, spec, config).refusal.empty() && tunable.words.empty())
           break;
       }
     for (const char *text : kPairsOfTunables)
@@ -83,9 +84,9 @@ std::string MatrixProgram::title() const {
     spec.erase(begin, spec.find(' ', begin + 1) - begin);
   }
   std::string title = request.arch + " " + request.method + " " + spec;
-  for (const ConfigField &field : configFields())
-    if (const int value = request.config.*field.member; value != 0)
-      title += std::string(" ") + field.name + "=" + std::to_string(value);
+  for (const Tunable &tunable : tunables())
+    if (const int value = tunable.get(request.config); value != 0)
+      title += std::string(" ") + tunable.name + "=" + std::to_string(value);
   return title;
 }
 
