@@ -70,8 +70,12 @@ public:
   void queries(std::vector<uint16_t> &q, size_t elements) const {
     reference::parallelFor((elements + kChunk - 1) / kChunk, options, [&](size_t chunk) {
       for (size_t i = chunk * kChunk; i < std::min(elements, (chunk + 1) * kChunk); ++i) {
-        double value = isPeaks ? (i % test.spec.headDim == 0 ? 64 : 0)
-                               : randomNormal(test.seed * 16 + 1, i) * queryDeviation;
+        double value = randomNormal(test.seed * 16 + 1, i) * queryDeviation;
+        const size_t channel = i % test.spec.headDim, head = i / test.spec.headDim;
+        if (isPeaks)
+          value = channel == 0 ? 64 : 0;
+        if (isValleys)
+          value = channel == head % test.spec.heads % 2 ? 64 : 0;
         q[i] = reference::toWord(value, test.spec.dtype);
       }
     });
@@ -87,6 +91,8 @@ public:
           value += (isIid ? 1 : kNoise) * randomNormal(test.seed * 16 + 3, (begin + t) * width + i);
         if (isPeaks)
           value = i % test.spec.headDim == 0 ? peakOf(t / test.spec.block) : 0;
+        if (isValleys)
+          value = valleyOf(t / test.spec.block, i % test.spec.headDim);
         k[(begin + t) * width + i] = reference::toWord(value * keyFactor, test.spec.dtype);
       }
     });
@@ -112,7 +118,14 @@ private:
   reference::Options options;
   /// What all keys of a block have in their first channel: steps of 1 from -30 to 30, in no order.
   static double peakOf(size_t block) { return static_cast<double>(block * 37 % 61) - 30; }
-  bool isIid = test.data == "iid", isPeaks = test.data == "peaks";
+  /// What they have in their first two channels, which even and odd heads look at.
+  static double valleyOf(size_t block, size_t channel) {
+    return channel == 0   ? -10.0 - static_cast<double>(block * 37 % 13)
+           : channel == 1 ? -5.0 - static_cast<double>((block + 5) * 37 % 13)
+                          : 0;
+  }
+  bool isIid = test.data == "iid", isPeaks = test.data == "peaks",
+       isValleys = test.data == "valleys";
   double queryDeviation = 1.5, keyFactor = 1;
 };
 

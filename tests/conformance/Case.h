@@ -18,8 +18,10 @@ struct ConformanceCase {
   /// (of deviation 8, 40 and 400 in the last three, whatever the scale; the last one's scores leave
   /// the range of fp32 in both directions); "peaks": blocks whose logits differ by whole numbers
   /// times 64 scale, up to 3840 scale; "iid": independent normal numbers, whose block scores are
-  /// nearly alike; "ties": all keys of a head alike, so that only the tie rule decides; "poison":
-  /// sequences of NaN and infinity without queries stand between the real ones.
+  /// nearly alike; "valleys": logits of even heads from -640 scale down, of odd ones from -320
+  /// scale, so that no normaliser is near 0; "ties": all keys of a head alike, so that only the tie
+  /// rule decides; "poison": sequences of NaN and infinity without queries stand between the real
+  /// ones.
   std::string data = "normal";
   bool givenIds = false; ///< attention alone, over adversarial ids
   bool large = false;    ///< needs many GB: only when asked for
