@@ -80,9 +80,9 @@ TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
         changes[change - 1].second(image);
       return image;
     };
-    std::vector<TunableRange> one = {{{"score_tokens", &Config::scoreTokens}, {}}};
+    std::vector<TunableRange> one = {{findTunable("score_tokens"), {}}};
     if (phase == "attend")
-      one = {{{"attend_keys", &Config::attendKeys}, {}}};
+      one = {{findTunable("attend_keys"), {}}};
     for (size_t i = 1; i <= changes.size(); ++i)
       one[0].values.push_back(static_cast<int>(i));
     auto space = makeSearchSpace(phase, Effort::Quick, one, lowerOne);

@@ -106,7 +106,7 @@ TEST_F(TunerTest, FindsTheBestAndWritesRecordAndTrials) {
 
 /// What tells programs apart: each kind of task gets candidates of its own.
 TEST_F(TunerTest, PhasesMethodsAndSpecsHaveTheirOwnCandidates) {
-  compiler.ranges.push_back({{"score_fold", &Config::scoreFold}, {1, 2}});
+  compiler.ranges.push_back({findTunable("score_fold"), {1, 2}});
   compiler.lower = [](const TuneTask &task, const Config &config) -> Result<ProgramImage> {
     ProgramImage image;
     image.config = config;

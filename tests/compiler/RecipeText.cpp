@@ -21,11 +21,11 @@ std::string text(const TensorMapRecipe &map, size_t index) {
 } // namespace
 
 std::string recipeText(const Kernel &kernel) {
-  const auto &[name, step, when, gridX, gridY, blockThreads, sharedBytes, perChunk, registers,
-               spillBytes, staticSharedBytes, compileMs, cubin, source] = kernel;
+  const auto &[name, step, when, gridX, gridY, blockThreads, sharedBytes, perChunk, facts,
+               registers, spillBytes, staticSharedBytes, compileMs, cubin, source] = kernel;
   // Facts about the code, and the code.
-  (void)registers, (void)spillBytes, (void)staticSharedBytes, (void)compileMs, (void)cubin,
-      (void)source;
+  (void)facts, (void)registers, (void)spillBytes, (void)staticSharedBytes, (void)compileMs,
+      (void)cubin, (void)source;
   return fmt::format("kernel {}: step {}, {}\n"
                      "  when {}\n"
                      "  grid ({}, {})\n"
