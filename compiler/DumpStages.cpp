@@ -22,7 +22,8 @@ static std::string disassemble(const std::string &folder, const std::string &cub
   if (auto read = llvm::MemoryBuffer::getFile(output); code == 0 && read)
     text = (*read)->getBuffer().str();
   for (const std::string &path : {input, output})
-    llvm::sys::fs::remove(path);
+    if (llvm::sys::fs::remove(path))
+      return ""; // somebody else's folder by now
   return text;
 }
 

@@ -279,7 +279,7 @@ void Specializer::splitLoop() {
 
 /// Whether an op may as well run at a later place of its block: it has no effect but reads of
 /// objects that nobody writes on the way.
-static bool canSink(Operation *op, Operation *to) {
+bool canSink(Operation *op, Operation *to) {
   if (op->getNumRegions() > 0)
     return false;
   if (isPure(op))

@@ -1,7 +1,7 @@
 /* Loaded before the C library (LD_PRELOAD): appends a line to the file SYNC_WATCH_LOG for each
  * rename, "synced NAME" where the file under the old name was the last one that fsync was called
  * for, else "lost NAME". Forwards every call. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE /* NOLINT(bugprone-reserved-identifier): the C library's switch */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
