@@ -36,6 +36,7 @@ void dumpStages(const ProgramImage &image, const std::vector<StageText> &stages,
   const std::string folder = dumpFolder(image);
   if (folder.empty())
     return;
+  dumpImage(image);
   for (const StageText &stage : stages)
     if (stage.stage != "cuda")
       dumpFile(folder, (stage.kernel.empty() ? "" : stage.kernel + ".") + stage.stage + ".mlir",

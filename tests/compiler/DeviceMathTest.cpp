@@ -10,10 +10,9 @@
 
 namespace {
 
+#include "tests/compiler/HostDevice.h"
+
 // NOLINTBEGIN(readability-identifier-naming,bugprone-reserved-identifier): CUDA's names and ours
-using std::fmaf;
-using std::max;
-using std::min;
 [[maybe_unused]] float fmaxf(float a, float b) { return std::fmax(a, b); }
 [[maybe_unused]] float fminf(float a, float b) { return std::fmin(a, b); }
 [[maybe_unused]] unsigned __float_as_uint(float x) {
@@ -26,26 +25,6 @@ using std::min;
   std::memcpy(&x, &bits, sizeof x);
   return x;
 }
-struct float2 {
-  float x, y;
-};
-struct float4 {
-  float x, y, z, w;
-};
-struct uint2 {
-  unsigned x, y;
-};
-struct uint4 {
-  unsigned x, y, z, w;
-};
-[[maybe_unused]] float2 make_float2(float x, float y) { return {x, y}; }
-[[maybe_unused]] float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-[[maybe_unused]] uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-[[maybe_unused]] uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
-  return {x, y, z, w};
-}
-[[maybe_unused]] float log2_fast(float x) { return std::log2(x); }
-[[maybe_unused]] int __float2int_rn(float x) { return static_cast<int>(std::nearbyint(x)); }
 // Of one lane; what the warp's functions do is not looked at here.
 constexpr unsigned kFullWarp = 0xffffffffu;
 [[maybe_unused]] int lane_index() { return 0; }

@@ -9,39 +9,7 @@
 
 namespace {
 
-// NOLINTBEGIN(readability-identifier-naming,bugprone-reserved-identifier): CUDA's names and ours
-// for it
-struct float2 {
-  float x, y;
-};
-struct float4 {
-  float x, y, z, w;
-};
-struct uint2 {
-  unsigned x, y;
-};
-struct uint4 {
-  unsigned x, y, z, w;
-};
-[[maybe_unused]] float2 make_float2(float x, float y) { return {x, y}; }
-[[maybe_unused]] float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-[[maybe_unused]] uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-[[maybe_unused]] uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
-  return {x, y, z, w};
-}
-using std::fmaf;
-using std::max;
-using std::min;
-float log2_fast(float x) { return std::log2(x); }
-/// cvt.rni.s32.f32: saturates, NaN becomes 0.
-int __float2int_rn(float x) {
-  if (std::isnan(x))
-    return 0;
-  return static_cast<int>(std::clamp<double>(std::nearbyint(static_cast<double>(x)),
-                                             std::numeric_limits<int>::min(),
-                                             std::numeric_limits<int>::max()));
-}
-// NOLINTEND(readability-identifier-naming,bugprone-reserved-identifier)
+#include "tests/compiler/HostDevice.h"
 
 #include "templates/score_row.cuh"
 #include "templates/summary_order.cuh"

@@ -4,6 +4,7 @@
 #include "tests/reference/Half.h"
 #include "tests/tools/ToolRunner.h"
 #include "tools/winnow/Npy.h"
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -44,6 +45,38 @@ TEST(Run, mainJobOnASmallPrompt) {
   EXPECT_GT(result["dense_ms"], 0);
   EXPECT_LT(result["touched_share"], 1);
   EXPECT_TRUE(tool.files().empty()) << "nobody asked for " << tool.files()[0];
+}
+
+// check --save and --against: the same answers agree; one output that is off is found.
+TEST(Check, ComparesWithAnswersThatWereSaved) {
+  ToolRunner tool;
+  const std::string folder = tool.path("answers");
+  const std::vector<std::string> words = {"check",   "--device", "cpu",
+                                          "--small", "--filter", "^small_05_(dense|moba)$"};
+  auto check = [&](const char *flag) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), {flag, folder});
+    return tool.run(all);
+  };
+  Outcome saved = check("--save");
+  ASSERT_EQ(saved.exitCode, 0) << saved.err;
+  EXPECT_FALSE(contentOf(folder + "/small_05_moba.ids.npy").empty());
+  Outcome same = check("--against");
+  EXPECT_EQ(same.exitCode, 0) << same.out;
+  EXPECT_NE(same.out.find("; as there: 0 of "), std::string::npos) << same.out;
+
+  const std::string path = folder + "/small_05_dense.out.npy";
+  std::string bytes = contentOf(path);
+  ASSERT_GT(bytes.size(), 2u);
+  bytes.replace(bytes.size() - 2, 2, "\x80\x41", 2); // 16.0 in bf16
+  std::ofstream(path, std::ios::binary) << bytes;
+  Outcome other = check("--against");
+  EXPECT_EQ(other.exitCode, 1);
+  EXPECT_NE(other.out.find("NOT as there"), std::string::npos) << other.out;
+  EXPECT_NE(other.out.find("1 passed, 1 failed"), std::string::npos) << other.out;
+
+  std::filesystem::remove_all(folder);
+  EXPECT_EQ(check("--against").exitCode, 1);
 }
 
 TEST(Run, ThePictureIsDrawnWhereItIsAskedForAndItsFailureIsAWarning) {

@@ -45,7 +45,8 @@ Result<ObtainedProgram> obtainProgram(const CompileRequest &request, Cache &cach
     program.cacheHit = true;
   }
   program.milliseconds = (now() - began) * 1000;
-  dumpImage(*program.image);
+  if (program.cacheHit) // the compiler leaves its own, with the stages before
+    dumpImage(*program.image);
   return program;
 }
 

@@ -160,10 +160,6 @@ private:
         if (Status status = loadIds(files, selectHeads, *input); !status)
           return status;
     }
-    // There is an emulated GPU of each architecture; the last of those that are named runs.
-    if (std::vector<std::string> named = splitList(flags.arch);
-        backendOptions.device == "emulated" && !named.empty() && named.back() != "none")
-      backendOptions.arch = named.back();
     Result<std::unique_ptr<Backend>> opened = openBackend(backendOptions, cache);
     if (!opened)
       return tl::unexpected(opened.error());
