@@ -1,13 +1,13 @@
-// The emulated GPU as a CUDA driver: the functions that runtime/DriverApi.h names, over host memory
-// and emulated launches. The runtime opens it like libcuda.so.1, so that everything between a
-// launch's arguments and its kernels (formulas, chunks, tensor maps, workspace) is what runs on a
+// The emulated GPU as a CUDA driver: the functions that runtime/device/DriverApi.h names, over host
+// memory and emulated launches. The runtime opens it like libcuda.so.1, so that everything between
+// a launch's arguments and its kernels (formulas, chunks, tensor maps, workspace) is what runs on a
 // GPU. Devices: one per architecture level that kernels are printed for, by the facts of
 // runtime/Target.
 #include "emulator/DeviceMemory.h"
 #include "emulator/Launch.h"
 #include "emulator/TensorMap.h"
-#include "runtime/CudaTypes.h"
-#include "runtime/Target.h"
+#include "runtime/device/CudaTypes.h"
+#include "runtime/device/Target.h"
 #include <chrono>
 #include <cstring>
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // A file of the source tree that travels inside a library as bytes, so that nothing has to be found
 // on the user's disk (fault F22). cmake/Embed.cmake writes the sources that define such lists: the
-// compiler's in compiler/EmbeddedFiles.h, the runtime's in runtime/TunedDatabase.h.
+// compiler's in compiler/driver/EmbeddedFiles.h, the runtime's in runtime/tuned/TunedDatabase.h.
 #pragma once
 #include <string_view>
 #include <vector>

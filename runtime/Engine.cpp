@@ -1,7 +1,7 @@
 // Ties the kernel store to the driver. Programs loaded once stay loaded: launches of other threads
 // may be using them.
 #include "runtime/Engine.h"
-#include "runtime/Target.h"
+#include "runtime/device/Target.h"
 #include <algorithm>
 #include <atomic>
 #include <exception>

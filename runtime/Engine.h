@@ -1,8 +1,8 @@
 // The library's front door: prepare programs (slow, may compile), then find and launch them (fast,
 // never compiles). The C API in winnow.h is a thin layer over this class.
 #pragma once
-#include "runtime/ConfigChooser.h"
-#include "runtime/Launcher.h"
+#include "runtime/program/Launcher.h"
+#include "runtime/tuned/ConfigChooser.h"
 #include <array>
 
 namespace winnow {

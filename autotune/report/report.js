@@ -1,5 +1,5 @@
 // Sections of the report, built from the figures in the page: summary, the table of keys with its details, regret,
-// distance to the floor, what was left out. Details are built when they are opened. See autotune/Report.h for the figures.
+// distance to the floor, what was left out. Details are built when they are opened. See autotune/report/Report.h for the figures.
 
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const { head, keys, configs, reasons, outcomes } = figures;

@@ -3,7 +3,7 @@
 // mathematics, same tie rule.
 #pragma once
 #include "runtime/Error.h"
-#include "runtime/Spec.h"
+#include "runtime/program/Spec.h"
 #include <cstdint>
 #include <functional>
 #include <memory>

@@ -1,5 +1,5 @@
 // A method's elementwise region on the CPU: a function over vectors, with the meanings of the table
-// in dialect/RegionOps.cpp.
+// in dialect/select/RegionOps.cpp.
 #pragma once
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/StringRef.h"

@@ -2,7 +2,7 @@
 // together.
 #include "compiler/select/MethodPlan.h"
 #include "compiler/select/SelectPasses.h"
-#include "dialect/RegionCheck.h"
+#include "dialect/select/RegionCheck.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;

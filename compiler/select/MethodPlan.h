@@ -2,8 +2,8 @@
 // target need to know. Made from the select dialect once, so that nobody looks at select ops twice;
 // no method's name has a meaning here.
 #pragma once
-#include "dialect/Select.h"
-#include "runtime/Spec.h"
+#include "dialect/select/Select.h"
+#include "runtime/program/Spec.h"
 #include <string>
 #include <vector>
 

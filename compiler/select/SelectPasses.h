@@ -1,8 +1,8 @@
 // The select passes (SelectPasses.td) and their function forms, which return errors for people
 // instead of diagnostics.
 #pragma once
-#include "dialect/MethodText.h"
-#include "runtime/Spec.h"
+#include "dialect/select/MethodText.h"
+#include "runtime/program/Spec.h"
 
 namespace winnow {
 #define GEN_PASS_DECL

@@ -1,13 +1,13 @@
-// A worker of the tuner that plays compiler and GPU: it answers the requests of autotune/Tuner.h
-// with times made from the configuration's text. A script (JSON) says which configurations crash,
-// hang, are wrong, or are fast:
+// A worker of the tuner that plays compiler and GPU: it answers the requests of
+// autotune/search/Tuner.h with times made from the configuration's text. A script (JSON) says which
+// configurations crash, hang, are wrong, or are fast:
 //   {"device": "...", "sleep": seconds per launch, "default_ms": 10,
 //    "compilers": file that gets the process number of each compilation, which then takes 0.1 s,
 //    "configs": {"attend_stages=3": {"ms": 9, "do": "crash", "at": "time"}}}
 // "at" is compile, load, cases, check or time; "do" is crash, hang, exhaust, wrong, or odd: an
 // answer whose fields have the wrong types.
-#include "autotune/Worker.h"
-#include "runtime/Files.h"
+#include "autotune/search/Worker.h"
+#include "runtime/cache/Files.h"
 #include <chrono>
 #include <csignal>
 #include <fmt/format.h>

@@ -1,11 +1,11 @@
 // What the performance model ships: every record parses, says that it is an estimate, and lowers to
 // kernels of its arch. And its union of lists against lists drawn as the benchmarks draw them.
-#include "autotune/DeviceProfile.h"
-#include "autotune/Overlap.h"
-#include "compiler/Compile.h"
-#include "runtime/Files.h"
-#include "runtime/TuningRecord.h"
-#include "tools/winnow/BenchInputs.h"
+#include "autotune/model/Overlap.h"
+#include "autotune/search/DeviceProfile.h"
+#include "compiler/driver/Compile.h"
+#include "runtime/cache/Files.h"
+#include "runtime/tuned/TuningRecord.h"
+#include "tools/winnow/commands/bench/BenchInputs.h"
 #include <algorithm>
 #include <filesystem>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // The union of neighbours' lists against measured ones, and its limits.
-#include "autotune/Overlap.h"
+#include "autotune/model/Overlap.h"
 #include <algorithm>
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The performance model against what was measured on an H200 running kernels of the mma.sync level,
 // and properties that any such model has. Kernels are given by their facts.
-#include "autotune/PerformanceModel.h"
+#include "autotune/model/PerformanceModel.h"
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 

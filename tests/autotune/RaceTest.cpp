@@ -1,7 +1,7 @@
 // The race on simulated timers whose true times are known: cold clocks, drift, slow neighbours and
 // noise must not change who wins (F27), and the default wins unless another one is faster beyond
 // doubt (F41).
-#include "autotune/Race.h"
+#include "autotune/search/Race.h"
 #include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // The figures of `winnow report`: speed-ups, regret of each way of choosing, groups of reasons; and
 // the page, which stays one document whatever the texts hold.
-#include "autotune/Report.h"
-#include "autotune/ReportPage.h"
-#include "runtime/TunedLadder.h"
+#include "autotune/report/Report.h"
+#include "autotune/report/ReportPage.h"
+#include "runtime/tuned/TunedLadder.h"
 #include <cmath>
 #include <gtest/gtest.h>
 

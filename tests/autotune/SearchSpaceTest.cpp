@@ -1,6 +1,6 @@
 // Search spaces on a planner made for the test: legal, without duplicates, default first, and
 // larger with more effort.
-#include "autotune/SearchSpace.h"
+#include "autotune/search/SearchSpace.h"
 #include <fmt/format.h>
 #include <functional>
 #include <gtest/gtest.h>

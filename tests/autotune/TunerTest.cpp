@@ -1,7 +1,7 @@
 // Sweeps with a worker that plays a GPU: candidates that crash, loop, exhaust memory or are wrong
 // are rejected with a reason and the sweep goes on (F19, F29); the file is resumed; all failed is
 // an error and nothing is stored (F41).
-#include "autotune/Tuner.h"
+#include "autotune/search/Tuner.h"
 #include <filesystem>
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // The file of a sweep: appended lines stay, a cut line is skipped and ended, several writers share
 // it.
-#include "autotune/TuningFile.h"
+#include "autotune/search/TuningFile.h"
 #include <algorithm>
 #include <cerrno>
 #include <csignal>

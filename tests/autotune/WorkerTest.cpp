@@ -1,7 +1,7 @@
 // Workers that crash, hang, exhaust memory or talk nonsense: each is told in one sentence, and the
 // next request finds a fresh one (F29).
-#include "autotune/Worker.h"
-#include "runtime/Files.h"
+#include "autotune/search/Worker.h"
+#include "runtime/cache/Files.h"
 #include <chrono>
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -2,9 +2,9 @@
 // what a launch would trip over: spills, shared memory beyond the block's limit, and a plan of
 // shared memory that is not what the cubin has. Entry: an NVRTC on this machine. Exit: every kernel
 // of every spec within its limits.
-#include "compiler/Compile.h"
-#include "compiler/CubinInfo.h"
-#include "compiler/Nvrtc.h"
+#include "compiler/cuda/CubinInfo.h"
+#include "compiler/cuda/Nvrtc.h"
+#include "compiler/driver/Compile.h"
 #include "tests/compile_matrix/MatrixRows.h"
 #include <algorithm>
 #include <gtest/gtest.h>

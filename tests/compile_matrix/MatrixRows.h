@@ -2,7 +2,7 @@
 // for all tests that go over programs: those that compile them, those that look at what is printed
 // and at how it is launched.
 #pragma once
-#include "runtime/Spec.h"
+#include "runtime/program/Spec.h"
 #include <map>
 #include <string>
 #include <vector>

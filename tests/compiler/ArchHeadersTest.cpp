@@ -3,8 +3,8 @@
 // goldens/arch_headers.txt with the instructions that it names and a digest of its text without
 // comments and blanks: a change shows up in review as the line of one function.
 // `compiler_tests --update-goldens` rewrites the list.
-#include "compiler/EmbeddedFiles.h"
-#include "runtime/Digest.h"
+#include "compiler/driver/EmbeddedFiles.h"
+#include "runtime/cache/Digest.h"
 #include "tests/compiler/Goldens.h"
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // The compiler behind the runtime's hook: what it refuses before building (F13), and the parameters
 // it knows.
-#include "compiler/CompileHook.h"
+#include "compiler/driver/CompileHook.h"
 #include <gtest/gtest.h>
 
 using namespace winnow;

@@ -1,10 +1,10 @@
 // From method text to cubins, without a GPU: resource facts agree with the plan, bad input gets one
 // clear error of the right kind, and a missing NVRTC says so.
-#include "compiler/Compile.h"
-#include "compiler/CubinInfo.h"
-#include "compiler/Nvrtc.h"
-#include "runtime/Formula.h"
-#include "runtime/Tunables.h"
+#include "compiler/driver/Compile.h"
+#include "compiler/cuda/CubinInfo.h"
+#include "compiler/cuda/Nvrtc.h"
+#include "runtime/program/Formula.h"
+#include "runtime/program/Tunables.h"
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>

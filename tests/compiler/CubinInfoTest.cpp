@@ -1,6 +1,6 @@
 // What is read from cubins, of files that claim more than they have: no size or offset of a file
 // leads out of it, costs memory, or makes the reader run for ever.
-#include "compiler/CubinInfo.h"
+#include "compiler/cuda/CubinInfo.h"
 #include <chrono>
 #include <cstring>
 #include <elf.h>

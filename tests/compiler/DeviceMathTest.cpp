@@ -36,11 +36,11 @@ constexpr unsigned kFullWarp = 0xffffffffu;
 }
 // NOLINTEND(readability-identifier-naming,bugprone-reserved-identifier)
 
-#include "templates/powers.cuh"
-#include "templates/score_row.cuh"
-#include "templates/top_k.cuh"
+#include "templates/core/powers.cuh"
+#include "templates/select/score_row.cuh"
+#include "templates/select/top_k.cuh"
 
-#include "templates/order_range.cuh" // builds on top_k.cuh
+#include "templates/core/order_range.cuh" // builds on top_k.cuh
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 

@@ -2,7 +2,7 @@
 // kernel and no recipe changes unseen, wherever the goldens do not look. goldens/digests.txt has a
 // line per program, and below it one per kernel: its name, the digest of its text, that of its
 // recipe.
-#include "runtime/Digest.h"
+#include "runtime/cache/Digest.h"
 #include "tests/compiler/Goldens.h"
 #include "tests/compiler/MatrixPrograms.h"
 #include "tests/compiler/RecipeText.h"

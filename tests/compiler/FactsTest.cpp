@@ -1,7 +1,7 @@
 // What builders say of their kernels, against the constants and names that are printed. Here alone
 // is printed text read.
-#include "compiler/Compile.h"
-#include "runtime/Budgets.h"
+#include "compiler/driver/Compile.h"
+#include "runtime/program/Budgets.h"
 #include <fmt/format.h>
 #include <fstream>
 #include <gtest/gtest.h>

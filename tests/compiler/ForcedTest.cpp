@@ -1,6 +1,6 @@
 // Where forced blocks fill the budget no score decides anything: the program has no kernel and no
 // workspace for scores.
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include <gtest/gtest.h>
 
 using namespace winnow;

@@ -1,7 +1,7 @@
 // Whole programs as text: how they are launched, and what the printer makes of their kernels,
 // reviewed as one would a hand-written kernel. `compiler_tests --update-goldens` rewrites the
 // files.
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include "tests/compiler/Goldens.h"
 #include "tests/compiler/RecipeText.h"
 #include <algorithm>

@@ -1,6 +1,6 @@
 // The cache key and determinism: every field that changes code changes the key (F09, F11), nothing
 // else does (F08), and the same request always gives the same key and the same text (F10).
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // Lowers the programs of the compile matrix.
 #include "tests/compiler/MatrixPrograms.h"
-#include "runtime/Tunables.h"
+#include "runtime/program/Tunables.h"
 #include "tests/compile_matrix/MatrixRows.h"
 #include <set>
 

@@ -2,7 +2,7 @@
 // built-in method, and tuned forms, for each architecture. Lowered once per process, for the tests
 // that look at texts and at recipes.
 #pragma once
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include <string>
 #include <vector>
 

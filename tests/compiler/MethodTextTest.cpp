@@ -1,6 +1,6 @@
 // What a method's author is told: the file's name as it was given, the place, and what to do; in
 // the compiler's words, not MLIR's.
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>

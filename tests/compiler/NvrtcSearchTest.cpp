@@ -1,7 +1,7 @@
 // Where NVRTC is looked for, and what is passed over: a library that another user could have put
 // there, and environments in folders above the program that are not the source tree's (F38).
-#include "compiler/Compile.h"
-#include "compiler/Nvrtc.h"
+#include "compiler/cuda/Nvrtc.h"
+#include "compiler/driver/Compile.h"
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>

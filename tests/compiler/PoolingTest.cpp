@@ -1,6 +1,6 @@
-// The device's pooling of summaries to blocks (templates/pooling.cuh), compiled for the host: each
-// thread's whole blocks and the edge that is added to the block behind, against sums over tokens
-// that a window and a block share.
+// The device's pooling of summaries to blocks (templates/select/pooling.cuh), compiled for the
+// host: each thread's whole blocks and the edge that is added to the block behind, against sums
+// over tokens that a window and a block share.
 #include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ using std::fmaf;
 float fmaxf(float a, float b) { return std::fmax(a, b); }
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-#include "templates/pooling.cuh"
+#include "templates/select/pooling.cuh"
 
 /// What block b takes from the scores of all summaries, straight from the definition.
 template <class Pool>

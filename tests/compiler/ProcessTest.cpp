@@ -1,6 +1,6 @@
 // The compiler among processes: it compiles in the child of a process that compiled before (F32),
 // and a warm prepare of the runtime with the compiler's key stays within its bound.
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include "runtime/Engine.h"
 #include <algorithm>
 #include <array>

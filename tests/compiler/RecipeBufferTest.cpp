@@ -1,6 +1,6 @@
 // The workspace, chunks and tensor maps of every program, against what the printed kernels index
-// and what the documentation says of their layout (templates/summarize.cuh, summary_images.cuh,
-// score_row.cuh, rescore.cuh, Params.h), computed a second time in plain C++.
+// and what the documentation says of their layout (templates/select/summarize.cuh,
+// summary_images.cuh, score_row.cuh, rescore.cuh, Params.h), computed a second time in plain C++.
 #include "tests/compiler/RecipeFacts.h"
 #include <regex>
 #include <set>
@@ -231,7 +231,7 @@ struct MapUse {
 };
 
 /// How a kernel copies by map `index`: the leaf that it calls says what a box holds
-/// (templates/warpgroup.cuh, scoring_warpgroup.cuh).
+/// (templates/core/warpgroup.cuh, scoring_warpgroup.cuh).
 std::vector<MapUse> usesOf(const Kernel &kernel, const RecipeFacts &facts, int index) {
   const std::string map = "params.map[" + std::to_string(index) + "]";
   const int group = constantOf(kernel, "kGroup");

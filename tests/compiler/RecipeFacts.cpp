@@ -1,6 +1,6 @@
 // Reads facts off method texts and printed kernels.
 #include "tests/compiler/RecipeFacts.h"
-#include "tools/winnow/MethodAxes.h"
+#include "reference/methods/MethodAxes.h"
 #include <algorithm>
 #include <regex>
 

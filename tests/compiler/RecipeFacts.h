@@ -2,9 +2,9 @@
 // method's text says (by the reference's reader), what the printed kernels hold, and how a ragged
 // batch is cut into tiles of tokens.
 #pragma once
-#include "runtime/Formula.h"
+#include "reference/Reference.h"
+#include "runtime/program/Formula.h"
 #include "tests/compiler/MatrixPrograms.h"
-#include "tests/reference/Reference.h"
 #include <gtest/gtest.h>
 
 namespace winnow {
@@ -77,7 +77,7 @@ struct TokenRun {
   int row, tokens; ///< 0 tokens: nothing to do
 };
 /// What lies in tile slot `slot` of rows [begin, end): sequence s owns the slots from cu[s] / tile
-/// + s on, counted in rows from `begin`, and has a slot too many (templates/sequence.cuh).
+/// + s on, counted in rows from `begin`, and has a slot too many (templates/core/sequence.cuh).
 TokenRun runOf(const std::vector<int> &cu, int begin, int end, int tile, int slot);
 /// Whether slots [0, slots) have each row of [begin, end) exactly once.
 testing::AssertionResult coverOnce(const std::vector<int> &cu, int begin, int end, int tile,

@@ -12,7 +12,7 @@ namespace {
 
 using std::max;
 using std::min;
-#include "templates/sequence.cuh"
+#include "templates/core/sequence.cuh"
 
 constexpr const char *kSteps[] = {"summarize", "score", "top_k", "rescore", "attend"};
 

@@ -1,7 +1,7 @@
 // A program's launch recipe as text for people: everything that a launch depends on besides the
 // kernels' code. Goldens show it, digests are made of it.
 #pragma once
-#include "runtime/ProgramImage.h"
+#include "runtime/program/ProgramImage.h"
 
 namespace winnow {
 

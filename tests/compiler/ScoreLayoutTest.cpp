@@ -11,8 +11,8 @@ namespace {
 
 #include "tests/compiler/HostDevice.h"
 
-#include "templates/score_row.cuh"
-#include "templates/summary_order.cuh"
+#include "templates/select/score_row.cuh"
+#include "templates/select/summary_order.cuh"
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 

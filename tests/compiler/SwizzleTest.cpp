@@ -1,7 +1,7 @@
 // The swizzle of shared tiles, every address of every row length on the host: no chunk is lost, no
 // eight lanes of ldmatrix or of a 16-byte copy meet in a bank, and skipping along a row is the same
 // as asking for the chunk. The build defines away the words that only a CUDA compiler knows.
-#include "templates/swizzle.cuh"
+#include "templates/core/swizzle.cuh"
 #include <gtest/gtest.h>
 #include <set>
 

@@ -1,6 +1,6 @@
 // Rows of the table of architectures whose kernels are the texts of another row: what is tested of
 // that one, emulated or on a GPU, holds for them too.
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include "tests/compile_matrix/MatrixRows.h"
 #include <gtest/gtest.h>
 

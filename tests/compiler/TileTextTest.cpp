@@ -1,8 +1,8 @@
 // Every kernel of the compile matrix as text of the tile dialect: it parses, and whatever -cse and
 // -canonicalize make of it is the same CUDA, since the ops' effects are true and the pipeline has
 // cleaned up.
-#include "compiler/EmitCuda.h"
-#include "compiler/KernelText.h"
+#include "compiler/cuda/EmitCuda.h"
+#include "compiler/cuda/KernelText.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "tests/compiler/MatrixPrograms.h"

@@ -1,7 +1,7 @@
 // Times of prepare with a warm cache, the real key and a driver that does nothing: the first in
 // this process, and equal requests after it. Usage: warm_prepare CACHE DRIVER; prints "first_us N
 // again_us N origin". Run in fresh processes by WarmPrepareTest.cpp and by hand.
-#include "compiler/CompileHook.h"
+#include "compiler/driver/CompileHook.h"
 #include "runtime/Engine.h"
 #include <chrono>
 #include <cstdio>

@@ -1,12 +1,12 @@
 // Faults planted in printed kernels, one at a time: the emulator, or the comparison with the
 // answers of the kernels as they are, must find each of them. What the emulator finds it names by
 // kernel, line of the printed text and lanes.
-#include "compiler/Compile.h"
-#include "compiler/EmulatedCode.h"
-#include "runtime/DeviceMemory.h"
-#include "runtime/Launcher.h"
-#include "tests/conformance/Case.h"
-#include "tests/reference/Half.h"
+#include "compiler/cuda/EmulatedCode.h"
+#include "compiler/driver/Compile.h"
+#include "reference/Half.h"
+#include "reference/conformance/Case.h"
+#include "runtime/device/DeviceMemory.h"
+#include "runtime/program/Launcher.h"
 #include <cmath>
 #include <fmt/format.h>
 #include <gtest/gtest.h>

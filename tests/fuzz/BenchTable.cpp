@@ -1,7 +1,7 @@
 // What `winnow bench table` reads: the JSON of earlier runs; and times of others as --peer takes
 // them.
 #include "tests/fuzz/Fuzz.h"
-#include "tools/winnow/BenchReport.h"
+#include "tools/winnow/commands/bench/BenchReport.h"
 
 using namespace winnow;
 using namespace winnow::fuzz;

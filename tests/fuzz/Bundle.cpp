@@ -1,9 +1,9 @@
 // Bundles, in memory and as a file: both readings agree. The digest of the index is mended first,
 // which a flipped bit would spoil.
-#include "runtime/Bundle.h"
-#include "runtime/Digest.h"
-#include "runtime/ImageFormat.h"
-#include "runtime/LittleEndian.h"
+#include "runtime/cache/Bundle.h"
+#include "runtime/cache/Digest.h"
+#include "runtime/cache/LittleEndian.h"
+#include "runtime/program/ImageFormat.h"
 #include "tests/fuzz/Fuzz.h"
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // Texts of configurations, as --config, tuned records and program images hold them.
-#include "runtime/Tunables.h"
+#include "runtime/program/Tunables.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

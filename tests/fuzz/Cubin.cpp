@@ -1,6 +1,6 @@
 // What is read from a cubin and from ptxas's log. The input: the kernel's name, a zero byte, the
 // file; the log is the whole input.
-#include "compiler/CubinInfo.h"
+#include "compiler/cuda/CubinInfo.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

@@ -1,5 +1,5 @@
 // The decisions that one rank exports and the others replay.
-#include "runtime/Decisions.h"
+#include "runtime/tuned/Decisions.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

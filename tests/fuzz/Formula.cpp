@@ -1,7 +1,7 @@
 // Formulas of launch recipes. The first byte is the last variable that is known, 8 bytes each are
 // the values of the variables, the rest is the text.
-#include "runtime/Formula.h"
-#include "runtime/LittleEndian.h"
+#include "runtime/program/Formula.h"
+#include "runtime/cache/LittleEndian.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

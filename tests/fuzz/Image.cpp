@@ -1,9 +1,9 @@
 // Program images. Three readings of the input: as an image file; as one whose digest has been
 // mended, which a flipped bit would spoil; and as metadata, a zero byte and code, packed into an
 // image file here.
-#include "runtime/Digest.h"
-#include "runtime/ImageFormat.h"
-#include "runtime/LittleEndian.h"
+#include "runtime/cache/Digest.h"
+#include "runtime/cache/LittleEndian.h"
+#include "runtime/program/ImageFormat.h"
 #include "tests/fuzz/Fuzz.h"
 #include <algorithm>
 #include <zstd.h>

@@ -1,9 +1,9 @@
 // Method texts: parsed, specialised, fused, lowered to CUDA text; and read as the fp64 reference
 // reads them. The input: a spec's text, a zero byte, the method.
-#include "compiler/Compile.h"
-#include "runtime/ImageFormat.h"
+#include "compiler/driver/Compile.h"
+#include "reference/methods/MethodAxes.h"
+#include "runtime/program/ImageFormat.h"
 #include "tests/fuzz/Fuzz.h"
-#include "tools/winnow/MethodAxes.h"
 
 using namespace winnow;
 using namespace winnow::fuzz;

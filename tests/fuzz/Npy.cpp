@@ -1,5 +1,5 @@
 // NumPy files: read, converted, written and read again.
-#include "tools/winnow/Npy.h"
+#include "reference/recorded/Npy.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

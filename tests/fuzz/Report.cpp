@@ -1,7 +1,7 @@
 // The report of a tuned file: its figures, and the page that shows them. Whatever the texts hold,
 // they add nothing that a browser takes for HTML.
-#include "autotune/Report.h"
-#include "autotune/ReportPage.h"
+#include "autotune/report/Report.h"
+#include "autotune/report/ReportPage.h"
 #include "tests/fuzz/Fuzz.h"
 #include <algorithm>
 

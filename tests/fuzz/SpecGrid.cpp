@@ -1,5 +1,5 @@
 // Grids of specs as `winnow tune` takes them from a JSON file.
-#include "tools/winnow/SpecGrid.h"
+#include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

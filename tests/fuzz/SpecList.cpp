@@ -1,5 +1,5 @@
 // Lists of programs as `winnow prepare` takes them.
-#include "tools/winnow/SpecList.h"
+#include "tools/winnow/commands/prepare/SpecList.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

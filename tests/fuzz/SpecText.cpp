@@ -1,5 +1,5 @@
 // Texts of specs, as cache keys, tuned records and workers hold them.
-#include "runtime/Spec.h"
+#include "runtime/program/Spec.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

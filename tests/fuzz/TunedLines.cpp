@@ -1,5 +1,5 @@
 // Lines of tuned files: read, collected, printed, read again, looked up.
-#include "runtime/TunedLadder.h"
+#include "runtime/tuned/TunedLadder.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

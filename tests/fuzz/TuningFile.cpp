@@ -1,5 +1,5 @@
 // The file of a sweep, whatever a killed writer left in it: what is appended can be read.
-#include "autotune/TuningFile.h"
+#include "autotune/search/TuningFile.h"
 #include "tests/fuzz/Fuzz.h"
 
 using namespace winnow;

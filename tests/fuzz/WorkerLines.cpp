@@ -1,6 +1,6 @@
 // The lines between the tuner and its workers: an answer, as the tuner reads it, and a request, as
 // a worker answers it.
-#include "autotune/Worker.h"
+#include "autotune/search/Worker.h"
 #include "runtime/JsonText.h"
 #include "tests/fuzz/Fuzz.h"
 

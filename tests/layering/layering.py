@@ -16,19 +16,20 @@ ALLOWED = {
     "templates": set(),
     "runtime": {"templates/Params.h"},
     "autotune": {"runtime"},
+    "reference": {"runtime", "dialect"},
     "emulator": {"runtime", "templates/Params.h"},
     "compiler": {"dialect", "runtime", "templates"},
     "cmake": set(),
     "examples": {"runtime"},
-    "tools": {"dialect", "compiler", "templates", "runtime", "autotune", "tests"},
-    "tests": {"dialect", "compiler", "templates", "runtime", "autotune", "tools"},
+    "tools": {"dialect", "compiler", "templates", "runtime", "autotune", "reference"},
+    "tests": {"dialect", "compiler", "templates", "runtime", "autotune", "reference", "tools"},
 }
-USES_MLIR = {"dialect", "compiler", "tools", "tests", "cmake"}
+USES_MLIR = {"dialect", "compiler", "reference", "tools", "tests", "cmake"}
 PRECOMPILED_HEADER = "cmake/MlirPch.h"  # MLIR headers and nothing else, so it counts as one
 MLIR_HEADER = re.compile(r"^(mlir|mlir-c|llvm|llvm-c|clang)/")
 # NVRTC knows the device headers by this folder, flat: "winnow/tile.cuh", "winnow/sm80.cuh".
 DEVICE_PREFIX = "winnow/"
-DEVICE_HOMES = ("templates/", "templates/arch/")
+DEVICE_HOMES = ("templates/", "templates/arch/", "templates/core/", "templates/attend/", "templates/select/")
 # The project declares the few driver and NVRTC functions itself, so that it builds where no CUDA is installed; only a test
 # may compare those declarations with the real headers.
 CUDA_HEADER = re.compile(r"^(cuda|nvrtc|cudart|cuda_runtime|cuda_runtime_api|driver_types|torch/.*|ATen/.*)(\.h)?$")
@@ -40,7 +41,7 @@ MAX_LINES = 500
 VAGUE_FOLDERS = {"util", "utils", "common", "support", "misc", "helpers"}
 
 INCLUDE = re.compile(r'^[ \t]*#?[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
-ARCH_HOMES = ("runtime/Target.cpp", "templates/arch/")
+ARCH_HOMES = ("runtime/device/Target.cpp", "templates/arch/")
 ARCH_NAME = re.compile(r"\b(?:sm|compute)_?\d{2,3}[af]?\b|__CUDA_ARCH__")
 ARCH_COMPARED = re.compile(
     r"\b(?:major|minor|sm|smVersion|computeCapability|capability)(?:\(\))?\s*(?:[<>]=?|[=!]=)\s*\d"
@@ -125,7 +126,7 @@ def architecture_violations(path, code):
         # The command line may name architectures in defaults and help, as strings.
         in_tool_text = path.startswith("tools/") and not match.group(0).startswith("__")
         if not in_tool_text:
-            yield f"{path}:{line_of(code, match.start())}: '{match.group(0)}' outside the facts table of runtime/Target.cpp"
+            yield f"{path}:{line_of(code, match.start())}: '{match.group(0)}' outside the facts table of runtime/device/Target.cpp"
     for match in ARCH_COMPARED.finditer(code):
         yield f"{path}:{line_of(code, match.start())}: compares an architecture; ask a Target for the feature"
 

@@ -10,19 +10,19 @@ from layering import violations
 CLEAN = {
     "dialect/methods/sample_select.mlir": "// A method.\n",
     "dialect/methods/dense.mlir": "// A method.\n",
-    "dialect/Select.td": '// Ops.\nlet summary = "as sample_select does";\nlet description = [{ sample_select }];\n',
-    "dialect/Select.h": '// Ops.\n#include "mlir/IR/Dialect.h"\n#include "dialect/SelectOps.h.inc"\n',
+    "dialect/select/Select.td": '// Ops.\nlet summary = "as sample_select does";\nlet description = [{ sample_select }];\n',
+    "dialect/select/Select.h": '// Ops.\n#include "mlir/IR/Dialect.h"\n#include "dialect/select/SelectOps.h.inc"\n',
     "templates/Params.h": "/* Shared. */\n",
-    "templates/tile.cuh": '// Leaves.\n#include "winnow/Params.h"\n',
+    "templates/core/tile.cuh": '// Leaves.\n#include "winnow/Params.h"\n',
     "templates/arch/sm89.cuh": '// Leaves.\n#include "winnow/sm80.cuh"\n#include "winnow/tile.cuh"\n',
     "templates/arch/sm80.cuh": "// Leaves.\n#if __CUDA_ARCH__ >= 800\n#endif\n",
-    "runtime/Target.cpp": '// Facts.\nconst char *row = "sm_80";\n',
+    "runtime/device/Target.cpp": '// Facts.\nconst char *row = "sm_80";\n',
     "runtime/Environment.cpp": '// Registry.\nchar *home = getenv("HOME");\n',
-    "runtime/Launcher.cpp": '// For sm_90a, sample_select and getenv.\n#include "templates/Params.h"\n#include <vector>\n',
-    "compiler/Compile.cpp": '// Meets.\n#include "dialect/Select.h"\n#include "runtime/Launcher.cpp"\n'
+    "runtime/program/Launcher.cpp": '// For sm_90a, sample_select and getenv.\n#include "templates/Params.h"\n#include <vector>\n',
+    "compiler/driver/Compile.cpp": '// Meets.\n#include "dialect/select/Select.h"\n#include "runtime/program/Launcher.cpp"\n'
                             'const char *url = "http://dense.example//x"; // sample_select\nbool dense_len = false;\n',
-    "tools/main.cpp": '// CLI.\n#include "compiler/Compile.cpp"\nconst char *archs = "sm_80,sm_90a";\n',
-    "tests/ATest.cpp": '// Test.\n#include "runtime/Launcher.cpp"\nconst char *arch = "sm_80";\n',
+    "tools/main.cpp": '// CLI.\n#include "compiler/driver/Compile.cpp"\nconst char *archs = "sm_80,sm_90a";\n',
+    "tests/ATest.cpp": '// Test.\n#include "runtime/program/Launcher.cpp"\nconst char *arch = "sm_80";\n',
 }
 
 
@@ -48,10 +48,10 @@ class Layering(unittest.TestCase):
 
     def test_arrows(self):
         for path, header in [
-                ("runtime/A.cpp", "compiler/Compile.cpp"), ("runtime/A.cpp", "dialect/Select.h"),
-                ("runtime/A.cpp", "../dialect/Select.h"), ("runtime/A.cpp", "templates/tile.cuh"),
-                ("dialect/A.cpp", "runtime/Launcher.cpp"), ("dialect/A.td", "templates/Params.h"),
-                ("templates/a.cuh", "runtime/Launcher.cpp"), ("autotune/A.cpp", "cmake/A.h"), ("autotune/A.cpp", "compiler/Compile.cpp"),
+                ("runtime/A.cpp", "compiler/driver/Compile.cpp"), ("runtime/A.cpp", "dialect/select/Select.h"),
+                ("runtime/A.cpp", "../dialect/select/Select.h"), ("runtime/A.cpp", "templates/core/tile.cuh"),
+                ("dialect/A.cpp", "runtime/program/Launcher.cpp"), ("dialect/A.td", "templates/Params.h"),
+                ("templates/a.cuh", "runtime/program/Launcher.cpp"), ("autotune/A.cpp", "cmake/A.h"), ("autotune/A.cpp", "compiler/driver/Compile.cpp"),
                 ("autotune/A.cpp", "templates/Params.h"), ("compiler/A.cpp", "tools/main.cpp"),
                 ("compiler/A.cpp", "tests/ATest.cpp"), ("runtime/A.cpp", "tools/main.cpp")]:
             with self.subTest(path=path, header=header):
@@ -59,7 +59,7 @@ class Layering(unittest.TestCase):
                 self.expect(path, f'// A.\n{keyword} "{header}"\n', "must not include")
 
     def test_line_is_named(self):
-        found = reports({"runtime/A.cpp": '// A.\n\n#include "dialect/Select.h"\n'})
+        found = reports({"runtime/A.cpp": '// A.\n\n#include "dialect/select/Select.h"\n'})
         self.assertTrue(found[0].startswith("runtime/A.cpp:3:"), found)
 
     def test_no_llvm_below_the_compiler(self):

@@ -1,8 +1,8 @@
 // The judge judged: the fp64 reference against hand-computed cases, its own properties, and the
 // recorded answers of the published implementation, which it must explain before it may judge
 // anything else.
-#include "tests/recorded/Recorded.h"
-#include "tests/reference/Half.h"
+#include "reference/Half.h"
+#include "reference/recorded/Recorded.h"
 #include <cmath>
 #include <gtest/gtest.h>
 

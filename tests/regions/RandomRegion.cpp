@@ -1,6 +1,6 @@
 // See RandomRegion.h.
 #include "tests/regions/RandomRegion.h"
-#include "dialect/RegionOps.h"
+#include "dialect/select/RegionOps.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <random>

@@ -1,6 +1,6 @@
 // One meaning per region op on every back end: each op of the table on its edge values, and random
 // regions. `region_tests --print SEED` prints a random method for `winnow run FILE --check`.
-#include "compiler/Nvrtc.h"
+#include "compiler/cuda/Nvrtc.h"
 #include "tests/regions/RandomRegion.h"
 #include "tests/regions/Regions.h"
 #include <cmath>

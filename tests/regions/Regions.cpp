@@ -1,9 +1,9 @@
 // See Regions.h.
 #include "tests/regions/Regions.h"
-#include "compiler/EmbeddedFiles.h"
-#include "compiler/EmitCuda.h"
 #include "compiler/cpu/CpuCode.h"
 #include "compiler/cpu/CpuRegion.h"
+#include "compiler/cuda/EmitCuda.h"
+#include "compiler/driver/EmbeddedFiles.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Parser/Parser.h"

@@ -1,7 +1,7 @@
 // Regions from text to values, on each back end that a machine without a GPU has.
 #pragma once
-#include "dialect/Select.h"
-#include "tools/winnow/RegionCode.h"
+#include "dialect/select/Select.h"
+#include "reference/methods/RegionCode.h"
 #include <string>
 #include <vector>
 

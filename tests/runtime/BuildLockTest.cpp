@@ -1,8 +1,8 @@
 // The lock of builds among processes: who waits compiles nothing, and nobody waits for ever: a
 // killed holder, a stopped one, a file system without locks, and a fork in between (F07, F31).
-#include "runtime/BuildLock.h"
+#include "runtime/cache/BuildLock.h"
 #include "TestSupport.h"
-#include "runtime/KernelStore.h"
+#include "runtime/device/KernelStore.h"
 #include <atomic>
 #include <cerrno>
 #include <csignal>

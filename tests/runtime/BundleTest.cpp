@@ -1,8 +1,8 @@
 // Bundles: many programs in one file or in memory, as trustworthy as a read-only directory, and
 // never in the way when damaged (F06, F08, F12, F23, F38).
-#include "runtime/Bundle.h"
+#include "runtime/cache/Bundle.h"
 #include "TestSupport.h"
-#include "runtime/Digest.h"
+#include "runtime/cache/Digest.h"
 #include <algorithm>
 #include <array>
 #include <cerrno>

@@ -2,7 +2,7 @@
 // of winnow.h.
 #pragma once
 #include "TestSupport.h"
-#include "runtime/winnow.h"
+#include "runtime/api/winnow.h"
 #include <atomic>
 #include <mutex>
 

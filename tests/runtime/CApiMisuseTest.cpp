@@ -1,7 +1,7 @@
 // Hosts that misuse the C API: structs of impossible sizes, functions that throw, an exit while
 // threads prepare; and a driver that refuses what lies in a shared cache (F06, F34).
 #include "CApiFixture.h"
-#include "runtime/CudaTypes.h"
+#include "runtime/device/CudaTypes.h"
 #include <cstring>
 #include <stdexcept>
 #include <sys/mman.h>

@@ -1,6 +1,6 @@
 // The C API as a process sees it: no driver, an exit with live handles, and what the shared library
 // exports (F34, F35).
-#include "runtime/winnow.h"
+#include "runtime/api/winnow.h"
 #include <cstdio>
 #include <cstring>
 #include <gtest/gtest.h>

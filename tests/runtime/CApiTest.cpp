@@ -2,8 +2,8 @@
 // versions of the structs (F06, F15, F16). CApiProcessTest.cpp has what concerns whole processes.
 #include "CApiFixture.h"
 #include "TunedSamples.h"
-#include "runtime/CudaTypes.h"
-#include "runtime/Driver.h"
+#include "runtime/device/CudaTypes.h"
+#include "runtime/device/Driver.h"
 #include <cstring>
 #include <unistd.h>
 #include <utility>

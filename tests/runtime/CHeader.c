@@ -1,6 +1,6 @@
 /* winnow.h must be plain C: this file is compiled as C99 and linked against the shared library
  * alone. */
-#include "runtime/winnow.h"
+#include "runtime/api/winnow.h"
 #include <stdio.h>
 
 int main(void) {

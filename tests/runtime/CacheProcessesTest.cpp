@@ -1,7 +1,7 @@
 // The file cache among processes: cold starts together, kills at every step of publishing, readers
 // all the while, and a stopped writer (F01, F03, F04, F07).
 #include "TestSupport.h"
-#include "runtime/KernelStore.h"
+#include "runtime/device/KernelStore.h"
 #include <csignal>
 #include <fcntl.h>
 #include <sys/wait.h>

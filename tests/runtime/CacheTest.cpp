@@ -1,7 +1,7 @@
 // The file cache within one process: hits, damage, trust, limits (F02, F06, F08, F12, F23, F24,
 // F38).
 #include "TestSupport.h"
-#include "runtime/KernelStore.h"
+#include "runtime/device/KernelStore.h"
 #include <cerrno>
 #include <csignal>
 #include <sys/mount.h>

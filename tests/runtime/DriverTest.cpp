@@ -1,8 +1,8 @@
 // Opening the driver: what it tells, and one clear sentence for each way in which it is not there.
 // Our declarations are compared with cuda.h where that exists.
-#include "runtime/Driver.h"
+#include "runtime/device/Driver.h"
 #include "TestSupport.h"
-#include "runtime/DeviceMemory.h"
+#include "runtime/device/DeviceMemory.h"
 
 // Our types by our names, before cuda.h renames some functions by macro (cuEventElapsedTime to its
 // second version).

@@ -2,7 +2,7 @@
 // TestSupport.h): 64 bytes of ELF header, then "kernel:NAME". FAKE_OLD leaves out what came with
 // CUDA 12, FAKE_STUB answers as the toolkit's stub does.
 #include "FakeDriver.h"
-#include "runtime/CudaTypes.h"
+#include "runtime/device/CudaTypes.h"
 #include <atomic>
 #include <cstdlib>
 #include <cstring>

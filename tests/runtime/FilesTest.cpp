@@ -1,6 +1,6 @@
 // Reading and publishing of files that a user names: what is there and is no regular file stays
 // what it is, sizes are limited before anything is read, killed writers leave nothing for long.
-#include "runtime/Files.h"
+#include "runtime/cache/Files.h"
 #include "TestSupport.h"
 #include <cerrno>
 #include <csignal>

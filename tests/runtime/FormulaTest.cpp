@@ -1,6 +1,6 @@
 // The expression language of launch recipes: values, and every way in which a text or a shape can
 // be wrong.
-#include "runtime/Formula.h"
+#include "runtime/program/Formula.h"
 #include <gtest/gtest.h>
 
 using namespace winnow;

@@ -1,7 +1,7 @@
 // Program images as bytes: what goes in comes out, and nothing broken gets in or out (F05, F06,
 // F12).
 #include "TestSupport.h"
-#include "runtime/LittleEndian.h"
+#include "runtime/cache/LittleEndian.h"
 #include <sys/resource.h>
 
 using namespace winnow;

@@ -1,7 +1,7 @@
 // JSON from outside: how deep it may be, and fields of any type (row "JSON nested 1,000,000 deep").
 #include "runtime/JsonText.h"
-#include "runtime/Decisions.h"
-#include "runtime/TuningRecord.h"
+#include "runtime/tuned/Decisions.h"
+#include "runtime/tuned/TuningRecord.h"
 #include <gtest/gtest.h>
 
 using namespace winnow;

@@ -1,6 +1,6 @@
 // From request to image: one build per key, no lock across a compile, failures that are not
 // remembered (F05, F31).
-#include "runtime/KernelStore.h"
+#include "runtime/device/KernelStore.h"
 #include "TestSupport.h"
 #include <atomic>
 #include <condition_variable>

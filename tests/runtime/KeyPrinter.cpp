@@ -1,7 +1,7 @@
 // Prints the canonical texts and the key of a fixed request: run many times by the tests, which
 // compare (F08, F10).
-#include "runtime/Digest.h"
-#include "runtime/Spec.h"
+#include "runtime/cache/Digest.h"
+#include "runtime/program/Spec.h"
 #include <clocale>
 #include <cstdio>
 

@@ -2,7 +2,7 @@
 // (F03, F04); nor do their locks outlive them (F07). Usage: kill_rounds [ROUNDS [SEED]]; by hand
 // with 1000, in CTest with fewer. Ends with status 1 at the first fault.
 #include "TestSupport.h"
-#include "runtime/KernelStore.h"
+#include "runtime/device/KernelStore.h"
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>

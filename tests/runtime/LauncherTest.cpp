@@ -1,6 +1,6 @@
 // Launching on the fake driver: which kernels, with which grids, chunks and parameters, and what is
 // refused beforehand.
-#include "runtime/Launcher.h"
+#include "runtime/program/Launcher.h"
 #include "TestSupport.h"
 
 using namespace winnow;

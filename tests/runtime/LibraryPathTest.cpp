@@ -1,8 +1,8 @@
 // Libraries that others could have put where they lie are not opened: planted ones are refused with
 // the folder that is at fault, those of this user and of root are taken (F38, docs/security.md).
-#include "runtime/LibraryPath.h"
+#include "runtime/device/LibraryPath.h"
 #include "TestSupport.h"
-#include "runtime/Driver.h"
+#include "runtime/device/Driver.h"
 #include <climits>
 #include <cstdlib>
 #include <unistd.h>

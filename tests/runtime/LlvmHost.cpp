@@ -1,7 +1,7 @@
 // A host process that has an LLVM of its own, with its symbols in the global scope, before it opens
 // Winnow: neither may see the other (F35). Usage: llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER
 // Exit: 0 when both work; else one line on stderr and 1.
-#include "runtime/winnow.h"
+#include "runtime/api/winnow.h"
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>

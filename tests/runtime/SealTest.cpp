@@ -1,8 +1,8 @@
 // Engines that serve requests: a list prepared beforehand, then sealed, compiles nothing whatever
 // comes (F16); prepare of what is ready costs no key (the second part of a warm start).
 #include "TestSupport.h"
-#include "runtime/CudaTypes.h"
 #include "runtime/Engine.h"
+#include "runtime/device/CudaTypes.h"
 #include <atomic>
 #include <chrono>
 #include <random>

@@ -1,7 +1,7 @@
 // Canonical texts, the table of targets, digests and keys: F08 to F11 and F20.
 #include "TestSupport.h"
-#include "runtime/Formula.h"
-#include "runtime/Target.h"
+#include "runtime/device/Target.h"
+#include "runtime/program/Formula.h"
 #include <cmath>
 #include <set>
 #include <sys/wait.h>

@@ -2,9 +2,9 @@
 // images with made-up code.
 #pragma once
 #include "FakeDriver.h"
-#include "runtime/Cache.h"
-#include "runtime/Digest.h"
-#include "runtime/ImageFormat.h"
+#include "runtime/cache/Cache.h"
+#include "runtime/cache/Digest.h"
+#include "runtime/program/ImageFormat.h"
 #include <filesystem>
 #include <functional>
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // The table of tunables: a row per field, words and numbers that mean the same, texts that old keys
 // and records were made with, and the values that were always legal.
-#include "runtime/Tunables.h"
-#include "runtime/TunedLadder.h"
-#include "runtime/TuningRecord.h"
+#include "runtime/program/Tunables.h"
+#include "runtime/tuned/TunedLadder.h"
+#include "runtime/tuned/TuningRecord.h"
 #include <cstring>
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // Made-up records of tuned configurations for the tests of the look-up: a problem on a GPU, and the
 // few fields that the tests vary.
 #pragma once
-#include "runtime/TunedLadder.h"
+#include "runtime/tuned/TunedLadder.h"
 
 namespace winnow::test {
 

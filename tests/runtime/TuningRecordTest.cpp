@@ -1,6 +1,6 @@
 // Lines of tuned configurations: what is written comes back, what is broken is skipped and told,
 // and lengths fall into few buckets.
-#include "runtime/TuningRecord.h"
+#include "runtime/tuned/TuningRecord.h"
 #include <gtest/gtest.h>
 #include <random>
 #include <set>

@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "slurm"
 NODES = ["node1", "node2"]
 NODE_TIMEOUT = 5  # seconds until a silent node counts as dead
 TORN = b'{"torn'  # what a host that dies while it writes leaves behind
-KEY = ("phase", "method", "spec", "tokens", "overlap", "arch", "device")  # TuningKey of runtime/TuningRecord.h
+KEY = ("phase", "method", "spec", "tokens", "overlap", "arch", "device")  # TuningKey of runtime/tuned/TuningRecord.h
 
 
 def parsed(line):

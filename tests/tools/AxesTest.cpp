@@ -1,6 +1,6 @@
 // What the reference makes of a method's text: settings, references, parameters, elementwise
 // regions, and refusals.
-#include "tools/winnow/MethodAxes.h"
+#include "reference/methods/MethodAxes.h"
 #include <cmath>
 #include <filesystem>
 #include <fstream>

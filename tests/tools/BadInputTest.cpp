@@ -1,7 +1,7 @@
 // Bad input: each fault gives one clear line on stderr, its documented exit code, and leaves
 // nothing half-written.
+#include "reference/recorded/Npy.h"
 #include "tests/tools/ToolRunner.h"
-#include "tools/winnow/Npy.h"
 #include <cmath>
 #include <fstream>
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // `winnow bench` without a GPU: on a driver made of host memory whose kernels do nothing, so times
 // are the driver's invention and every result is wrong. What is tested is the way: workloads,
 // JSON, the table, and that a wrong result is found before it is timed.
+#include "reference/recorded/Npy.h"
 #include "tests/tools/ToolRunner.h"
-#include "tools/winnow/Npy.h"
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -1,8 +1,8 @@
 // Commands that need neither GPU nor CPU target: compile, methods, doctor, cache, help; and the
 // NumPy files.
-#include "runtime/Tunables.h"
+#include "reference/recorded/Npy.h"
+#include "runtime/program/Tunables.h"
 #include "tests/tools/ToolRunner.h"
-#include "tools/winnow/Npy.h"
 #include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>

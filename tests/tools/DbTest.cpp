@@ -1,6 +1,6 @@
 // `winnow db` and what tuned configurations do to compile, run and bench: the whole way from a file
 // of records to the kernel that is built with one (F12, F13, F40).
-#include "runtime/TuningRecord.h"
+#include "runtime/tuned/TuningRecord.h"
 #include "tests/tools/ToolRunner.h"
 #include <algorithm>
 #include <atomic>

@@ -1,6 +1,6 @@
 // `winnow model`: choices become records, measured trials become a verdict, and what is wrong with
 // the command line is said.
-#include "runtime/TuningRecord.h"
+#include "runtime/tuned/TuningRecord.h"
 #include "tests/tools/ToolRunner.h"
 #include <fstream>
 #include <gtest/gtest.h>

@@ -1,9 +1,9 @@
 // Methods with elementwise regions through the command line, on the CPU target: every op of the
 // table has a result and the check knows it, hidden rows pass, and what is outside the table is
 // refused before anything runs.
-#include "tests/conformance/Random.h"
+#include "reference/conformance/Random.h"
+#include "reference/recorded/Npy.h"
 #include "tests/tools/ToolRunner.h"
-#include "tools/winnow/Npy.h"
 #include <cmath>
 #include <cstring>
 #include <fstream>

@@ -1,9 +1,9 @@
 // The command line end to end on the CPU target: NumPy files in and out, the main job on a small
 // prompt, JSON output.
-#include "tests/conformance/Random.h"
-#include "tests/reference/Half.h"
+#include "reference/Half.h"
+#include "reference/conformance/Random.h"
+#include "reference/recorded/Npy.h"
 #include "tests/tools/ToolRunner.h"
-#include "tools/winnow/Npy.h"
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>

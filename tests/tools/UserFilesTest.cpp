@@ -1,6 +1,6 @@
 // Files that a user names, as the tool meets them: outputs onto what is no regular file, inputs of
 // absurd size, and text in files that plays with the terminal.
-#include "runtime/TuningRecord.h"
+#include "runtime/tuned/TuningRecord.h"
 #include "tests/tools/ToolRunner.h"
 #include <fstream>
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // The dialects that text given to winnow-opt or to an editor may hold: ours, and those that regions
 // and kernels use.
 #pragma once
-#include "dialect/Select.h"
-#include "dialect/Tile.h"
+#include "dialect/select/Select.h"
+#include "dialect/tile/Tile.h"
 
 namespace winnow {
 

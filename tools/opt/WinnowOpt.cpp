@@ -1,8 +1,8 @@
 // winnow-opt: mlir-opt with Winnow's dialects and passes. Reads methods or kernels as text, runs
 // the passes named on the command line, prints the result; tests/dialect and tests/compiler are
 // written with it.
+#include "compiler/passes/TilePasses.h"
 #include "compiler/select/SelectPasses.h"
-#include "compiler/tile/TilePasses.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "mlir/Transforms/Passes.h"
 #include "tools/opt/RegisterDialects.h"

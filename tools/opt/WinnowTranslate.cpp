@@ -1,13 +1,13 @@
 // winnow-translate: kernels of the tile dialect as text, to CUDA C++. Reads what `winnow compile
 // --emit tile` and winnow-opt print, runs the passes of --passes, prints each kernel as the
 // compiler would. Exit code 1 with the place of the error.
-#include "compiler/EmitCuda.h"
-#include "compiler/KernelText.h"
-#include "compiler/tile/TilePasses.h"
+#include "compiler/cuda/EmitCuda.h"
+#include "compiler/cuda/KernelText.h"
+#include "compiler/passes/TilePasses.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
-#include "runtime/Target.h"
+#include "runtime/device/Target.h"
 #include "tools/opt/RegisterDialects.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/InitLLVM.h"

@@ -1,7 +1,7 @@
 // Parses the flags that name a program into a CompileRequest.
 #include "tools/winnow/ProgramFlags.h"
-#include "tools/winnow/Flags.h"
 #include "tools/winnow/Session.h"
+#include "tools/winnow/io/Flags.h"
 #include <algorithm>
 #include <fmt/format.h>
 

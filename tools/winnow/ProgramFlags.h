@@ -1,8 +1,8 @@
 // The flags that name a program: method, spec, method parameters, tunables, architectures. The same
 // on every command.
 #pragma once
-#include "compiler/Compile.h"
-#include "runtime/TunedLadder.h"
+#include "compiler/driver/Compile.h"
+#include "runtime/tuned/TunedLadder.h"
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>

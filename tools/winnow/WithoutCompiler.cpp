@@ -1,7 +1,7 @@
 // Compile.h for a build without the compiler: the same functions, each saying what is missing. What
 // remains works: run a program image or a cached program, doctor, cache.
-#include "compiler/CompileHook.h"
-#include "tools/winnow/MethodAxes.h"
+#include "compiler/driver/CompileHook.h"
+#include "reference/methods/MethodAxes.h"
 
 namespace winnow {
 namespace {

@@ -1,11 +1,11 @@
 // The `winnow` command: parses the command line and hands over to one command. Exit codes: 0 ok, 1
 // wrong result, 2 usage, 3 unsupported, 4 compile failed, 5 device failed or out of memory.
 // Whatever a library throws ends here, in a sentence.
-#include "compiler/Compile.h"
+#include "compiler/driver/Compile.h"
 #include "runtime/Printable.h"
-#include "tools/winnow/Flags.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/help.inc"
+#include "tools/winnow/io/Flags.h"
 #include <cerrno>
 #include <cstring>
 #include <exception>

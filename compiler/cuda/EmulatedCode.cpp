@@ -1,0 +1,162 @@
+// See EmulatedCode.h. Each kernel is compiled in a folder of its own, which holds the device
+// headers.
+#include "compiler/cuda/EmulatedCode.h"
+#include "compiler/driver/EmbeddedFiles.h"
+#include "runtime/device/Target.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Program.h"
+#include "llvm/Support/raw_ostream.h"
+#include <chrono>
+#include <deque>
+#include <mutex>
+#include <unordered_map>
+
+namespace winnow {
+
+namespace {
+
+/// The compiler that the project itself is built with, or any other clang.
+std::string clang() {
+  for (const char *name : {"clang++-22", "clang++"})
+    if (auto found = llvm::sys::findProgramByName(name))
+      return *found;
+  return "";
+}
+
+bool writeFile(const llvm::Twine &path, llvm::StringRef text) {
+  std::error_code error;
+  llvm::raw_fd_ostream file(path.str(), error);
+  file << text;
+  file.close();
+  return !error && !file.has_error();
+}
+
+/// Writes the device headers to `folder`/winnow; the names of the arch headers stand for the
+/// emulated one there.
+bool writeHeaders(const std::string &folder) {
+  bool whole = !llvm::sys::fs::create_directory(folder + "/winnow");
+  auto put = [&](llvm::StringRef name, llvm::StringRef text) {
+    whole = whole && writeFile(folder + "/winnow/" + name, text);
+  };
+  for (const EmbeddedFile &header : embeddedDeviceHeaders()) {
+    const llvm::StringRef name = header.name;
+    const llvm::StringRef text(header.text.data(), header.text.size());
+    if (name == "emulated_scalar.cuh")
+      put("scalar.cuh", text);
+    else if (name != "scalar.cuh")
+      put(name, text);
+  }
+  for (const Target &target : targets())
+    put(target.leafHeader, "#pragma once\n#include \"winnow/emulated.cuh\"\n");
+  return whole;
+}
+
+/// Runs a program; its words on failure.
+Result<std::string> execute(llvm::ArrayRef<std::string> command, const std::string &logFile) {
+  std::vector<llvm::StringRef> words(command.begin(), command.end());
+  std::string error;
+  const std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(logFile),
+                                                      llvm::StringRef(logFile)};
+  const int code = llvm::sys::ExecuteAndWait(command[0], words, std::nullopt, redirects,
+                                             /*SecondsToWait=*/120, 0, &error);
+  std::string log;
+  if (auto text = llvm::MemoryBuffer::getFile(logFile))
+    log = (*text)->getBuffer().str();
+  if (code != 0)
+    return fail(ErrorKind::CompileFailed, command[0] + " failed: " + (log.empty() ? error : log));
+  return log;
+}
+
+} // namespace
+
+Result<std::string> emulatedCompiler() {
+  const std::string path = clang();
+  if (path.empty())
+    return fail(ErrorKind::Unsupported, "the emulator needs clang++ on the PATH: install clang-22");
+  return Nvrtc::identity(path);
+}
+
+namespace {
+
+/// The code of the texts that were compiled last: programs of one spec share many of their kernels.
+class CompiledTexts {
+public:
+  std::optional<std::string> find(const std::string &text) {
+    std::lock_guard<std::mutex> lock(mutex);
+    auto found = code.find(text);
+    return found == code.end() ? std::nullopt : std::optional(found->second);
+  }
+  void add(const std::string &text, const std::string &binary) {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!code.emplace(text, binary).second)
+      return;
+    order.push_back(text);
+    if (order.size() > kMost) {
+      code.erase(order.front());
+      order.pop_front();
+    }
+  }
+
+private:
+  static constexpr size_t kMost = 256; ///< some 50 KB each
+  std::mutex mutex;
+  std::unordered_map<std::string, std::string> code; ///< by name and text
+  std::deque<std::string> order;
+};
+
+CompiledTexts &compiledTexts() {
+  static auto &texts = *new CompiledTexts; // never destroyed: threads may still compile at exit
+  return texts;
+}
+
+} // namespace
+
+Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::string &name) {
+  const std::string text = name + "\n" + source;
+  if (auto binary = compiledTexts().find(text)) {
+    Nvrtc::Output output;
+    output.binary = std::move(*binary);
+    return output;
+  }
+  auto begin = std::chrono::steady_clock::now();
+  const std::string compiler = clang();
+  llvm::SmallString<128> scratch;
+  if (llvm::sys::fs::createUniqueDirectory("winnow-kernel", scratch))
+    return fail(ErrorKind::CompileFailed,
+                "cannot make a folder among the system's temporary files");
+  const std::string folder = scratch.str().str(), file = folder + "/" + name + ".cu",
+                    object = folder + "/kernel.o", shared = folder + "/kernel.so";
+  Nvrtc::Output output;
+  Result<std::string> log = std::string();
+  if (!writeHeaders(folder) || !writeFile(file, source))
+    log = fail(ErrorKind::CompileFailed, "cannot write to " + folder);
+  if (log)
+    log = execute({compiler, "-x", "c++", "-std=c++17", "-O0", "-g1", "-fPIC", "-w",
+                   "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off",
+                   "-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0",
+                   "-I" + folder, "-c", file, "-o", object},
+                  folder + "/log");
+  if (log) // the sanitizer's own run time stays away: the emulator is in its place
+    log = execute(
+        {compiler, "-shared", "-nostdlib", "-Wl,-Bsymbolic", object, "-o", shared, "-lm", "-lgcc"},
+        folder + "/log");
+  if (log) {
+    if (auto bytes = llvm::MemoryBuffer::getFile(shared, /*IsText=*/false,
+                                                 /*RequiresNullTerminator=*/false))
+      output.binary = (*bytes)->getBuffer().str();
+    compiledTexts().add(text, output.binary);
+    output.log = *log;
+  }
+  if (llvm::sys::fs::remove_directories(folder))
+    output.log += "the temporary folder " + folder + " stays\n";
+  if (!log)
+    return tl::unexpected<Error>(log.error());
+  output.milliseconds =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  return output;
+}
+
+} // namespace winnow

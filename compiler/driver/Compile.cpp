@@ -1,0 +1,453 @@
+// The way of a kernel, start to end: method text -> select -> specialised -> kernels -> tile ->
+// CUDA C++ -> cubin -> program image. Each call owns its MLIR context, so calls may run side by
+// side.
+#include "compiler/driver/Compile.h"
+#include "compiler/cuda/CubinInfo.h"
+#include "compiler/cuda/EmitCuda.h"
+#include "compiler/cuda/EmulatedCode.h"
+#include "compiler/cuda/KernelText.h"
+#include "compiler/cuda/Nvrtc.h"
+#include "compiler/driver/DumpStages.h"
+#include "compiler/driver/EmbeddedFiles.h"
+#include "compiler/kernels/Kernels.h"
+#include "compiler/passes/TilePasses.h"
+#include "compiler/select/SelectPasses.h"
+#include "mlir/IR/Verifier.h"
+#include "runtime/Threads.h"
+#include "runtime/cache/Digest.h"
+#include "runtime/cache/Files.h"
+#include "llvm/Support/ErrorHandling.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <unistd.h>
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double millisecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+/// An MLIR context with Winnow's dialects that keeps the first error instead of printing it.
+class Session {
+public:
+  Session() : context(MLIRContext::Threading::DISABLED), complaints(context) {
+    context.loadDialect<select::SelectDialect, tile::TileDialect, arith::ArithDialect,
+                        math::MathDialect, scf::SCFDialect>();
+  }
+  tl::unexpected<Error> error(ErrorKind kind, const std::string &what) {
+    return fail(kind, complaints.first().empty() ? what : complaints.first());
+  }
+
+  MLIRContext context;
+
+private:
+  Complaints complaints;
+};
+
+std::string print(Operation *op) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  op->print(stream, OpPrintingFlags().printNameLocAsPrefix());
+  return text;
+}
+
+Result<ParsedMethod> parse(Session &session, const MethodInfo &info) {
+  ParsedMethod parsed = parseMethod(session.context, info.text, info.file);
+  if (!parsed.method)
+    return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
+  return parsed;
+}
+
+/// The kernels of the selection: one that knows its blocks, or summaries, scores and the best.
+Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const MethodPlan &plan,
+                                                const Target &target, ProgramImage &image) {
+  image.selectHeads = plan.selectHeads();
+  if (!plan.scores())
+    return std::vector<BuiltKernel>{buildForced(module, plan)};
+  ScorePlan scores = planScore(plan, target, image.config);
+  if (image.config.scoreForm == ScoreForm::Fused && !scores.fused)
+    return fail(
+        ErrorKind::Unsupported,
+        "score_form=fused needs products of warpgroups and scores that are kept as 16-bit keys");
+  describeScores(image, plan, scores);
+  std::vector<BuiltKernel> kernels = buildSummarize(module, plan, scores);
+  std::vector<TensorMapRecipe> &maps = image.tensorMaps;
+  Result<BuiltKernel> score =
+      scores.warpgroups ? buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/false)
+                        : buildScore(module, plan, scores, target, image.config);
+  if (!score)
+    return tl::unexpected<Error>(score.error());
+  kernels.push_back(std::move(*score));
+  if (scores.fused)
+    kernels.push_back(buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/true));
+  for (BuiltKernel &kernel :
+       scores.keys ? buildTopKKeys(module, plan, scores) : buildTopK(module, plan, scores))
+    kernels.push_back(kernel);
+  if (plan.normalizer >= 0)
+    kernels.push_back(buildRescore(module, plan, scores));
+  return kernels;
+}
+
+Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan &plan,
+                                              const Target &target, ProgramImage &image) {
+  std::vector<BuiltKernel> kernels;
+  Config &config = image.config;
+  std::vector<TensorMapRecipe> &maps = image.tensorMaps;
+  if (plan.selects()) {
+    Result<std::vector<BuiltKernel>> selection = buildSelection(module, plan, target, image);
+    if (!selection)
+      return selection;
+    kernels = std::move(*selection);
+  }
+  // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
+  // Where both are there, warps share less: what one of them does not want, it skips, and groups of
+  // few heads have many tokens in 64 rows.
+  bool canUseWarpgroups = target.hasWarpgroupMma && target.hasBulkCopy;
+  if (config.attendForm == AttendForm::Default)
+    config.attendForm = canUseWarpgroups ? AttendForm::Warpgroups : AttendForm::Warps;
+  if (config.attendForm == AttendForm::Warpgroups && !canUseWarpgroups)
+    return fail(
+        ErrorKind::Unsupported,
+        llvm::formatv("attend_form=warpgroups needs products of warpgroups, which {0} has not",
+                      target.arch)
+            .str());
+  Result<BuiltKernel> attend = config.attendForm == AttendForm::Warpgroups
+                                   ? buildAttendWarpgroups(module, plan, target, config, maps)
+                                   : buildAttend(module, plan, target, config);
+  if (!attend)
+    return tl::unexpected<Error>(attend.error());
+  kernels.push_back(std::move(*attend));
+  return kernels;
+}
+
+/// Puts the kernel of a file of tile text in the place of a built one.
+Result<OwningOpRef<ModuleOp>> takeKernel(Session &session, BuiltKernel &kernel,
+                                         const std::string &path, const std::string &text) {
+  OwningOpRef<ModuleOp> module = parseKernels(session.context, text, path);
+  if (!module)
+    return session.error(ErrorKind::Usage, path + " does not hold a kernel");
+  auto given = module->lookupSymbol<tile::KernelOp>(kernel.op.getSymName());
+  if (!given)
+    return fail(ErrorKind::Usage, path + " holds no kernel " + kernel.op.getSymName().str());
+  kernel.op = given;
+  return module;
+}
+
+/// Fills image.kernels with recipes and CUDA text.
+Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const CompileRequest &request,
+                   const Target &target, ProgramImage &image, std::vector<StageText> &stages) {
+  for (const auto &given : request.kernelFiles)
+    if (llvm::none_of(built, [&](BuiltKernel &one) { return one.op.getSymName() == given.first; }))
+      return fail(ErrorKind::Usage, "the program has no kernel " + given.first + " to put " +
+                                        given.second +
+                                        " in the place of: see winnow compile --emit tile");
+  for (BuiltKernel &kernel : built) {
+    std::string name = kernel.op.getSymName().str();
+    OwningOpRef<ModuleOp> given; // until its text is printed
+    std::string text;
+    auto file = request.kernelFiles.find(name);
+    const bool isGiven = file != request.kernelFiles.end();
+    if (isGiven) {
+      Result<std::string> read = readWholeFile(systemFiles(), file->second);
+      if (!read)
+        return tl::unexpected<Error>(read.error());
+      text = std::move(*read);
+    }
+    const bool isTile = isGiven && StringRef(file->second).ends_with(".mlir");
+    if (isTile) {
+      Result<OwningOpRef<ModuleOp>> taken = takeKernel(session, kernel, file->second, text);
+      if (!taken)
+        return tl::unexpected<Error>(taken.error());
+      given = std::move(*taken);
+    }
+    stages.push_back({"tile", name, print(kernel.op)});
+    FailureOr<std::string> source = std::move(text);
+    if (!isGiven || isTile)
+      source = emitCuda(kernel.op, std::string("winnow/") + target.leafHeader);
+    if (failed(source))
+      return session.error(ErrorKind::CompileFailed, "the CUDA printer failed on kernel " + name);
+    int shared = kernel.op.getSharedBytes().value_or(0);
+    if (shared > target.sharedPerBlock)
+      return fail(ErrorKind::CompileFailed,
+                  llvm::formatv("kernel {0} was planned with {1} bytes of shared memory, {2} has "
+                                "{3}: its builder's model of them is wrong",
+                                name, shared, target.arch, target.sharedPerBlock)
+                      .str());
+    Kernel recipe = kernel.recipe;
+    recipe.name = name;
+    if (recipe.when.empty())
+      recipe.when = "1";
+    recipe.blockThreads = kernel.op.getThreads();
+    recipe.sharedBytes = shared;
+    if (isGiven)
+      recipe.facts = {}; // they are the built kernel's
+    recipe.source = *source;
+    stages.push_back({"cuda", name, *source});
+    image.kernels.push_back(std::move(recipe));
+  }
+  return {};
+}
+
+} // namespace
+
+bool hasCompiler() { return true; }
+
+static MethodInfo infoOf(const EmbeddedFile &file) {
+  return {StringRef(file.name).split('.').first.str(), "", std::string(file.text),
+          std::string(file.name)};
+}
+
+void setOutOfMemoryHandler(void (*handler)()) {
+  llvm::install_bad_alloc_error_handler(
+      [](void *given, const char *, bool) { reinterpret_cast<void (*)()>(given)(); },
+      reinterpret_cast<void *>(handler));
+}
+
+std::vector<MethodInfo> builtinMethods() {
+  std::vector<MethodInfo> methods;
+  for (const EmbeddedFile &file : embeddedMethods()) {
+    MethodInfo info = infoOf(file);
+    Session session;
+    if (auto parsed = parse(session, info))
+      info.description = parsed->method.getDoc().str();
+    methods.push_back(std::move(info));
+  }
+  return methods;
+}
+
+Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
+  std::string known;
+  for (const EmbeddedFile &file : embeddedMethods()) {
+    std::string name = StringRef(file.name).split('.').first.str();
+    if (name == nameOrPath)
+      return infoOf(file);
+    known += (known.empty() ? "" : ", ") + name;
+  }
+  if (::access(nameOrPath.c_str(), R_OK) != 0)
+    return fail(ErrorKind::Usage, "method '" + nameOrPath + "' is neither a built-in (" + known +
+                                      ") nor a readable .mlir file");
+  Result<std::string> text = readWholeFile(systemFiles(), nameOrPath);
+  if (!text)
+    return tl::unexpected(text.error());
+  return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty()
+                        ? nameOrPath
+                        : StringRef(nameOrPath).rsplit('/').second.str(),
+                    "", std::move(*text), nameOrPath};
+}
+
+/// The parameters that a method declares, with their defaults.
+static std::map<std::string, std::string> declaredParameters(select::MethodOp method) {
+  std::map<std::string, std::string> defaults;
+  for (NamedAttribute param : method.getParams()) {
+    auto number = dyn_cast<IntegerAttr>(param.getValue());
+    defaults[param.getName().str()] =
+        number ? std::to_string(number.getInt()) : cast<StringAttr>(param.getValue()).str();
+  }
+  return defaults;
+}
+
+Result<std::pair<ProgramImage, std::vector<StageText>>>
+lowerProgram(const CompileRequest &request) {
+  auto begin = Clock::now();
+  Result<const Target *> target = findTarget(request.arch);
+  if (!target)
+    return tl::unexpected<Error>(target.error());
+  if (Status status = request.config.check(); !status)
+    return tl::unexpected<Error>(status.error());
+  Result<MethodInfo> text = loadMethod(request.method);
+  if (!text)
+    return tl::unexpected<Error>(text.error());
+  Session session;
+  Result<ParsedMethod> parsed = parse(session, *text);
+  if (!parsed)
+    return tl::unexpected<Error>(parsed.error());
+  select::MethodOp method = parsed->method;
+
+  ProgramImage image;
+  image.defaults = declaredParameters(method); // specialising puts other values in their place
+  std::vector<StageText> stages;
+  if (Status status = specializeMethod(method, request.spec); !status)
+    return tl::unexpected<Error>(status.error());
+  stages.push_back({"select", "", print(method)});
+  fuseKernels(method);
+  stages.push_back({"kernels", "", print(method)});
+  Result<MethodPlan> plan = planMethod(method);
+  if (!plan)
+    return tl::unexpected<Error>(plan.error());
+
+  image.method = method.getSymName().str();
+  image.arch = (*target)->arch;
+  image.spec = request.spec;
+  image.spec.valueDim = request.spec.valueWidth();
+  image.spec.scale = request.spec.softmaxScale();
+  image.config = request.config;
+  OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
+  Result<std::vector<BuiltKernel>> built = buildKernels(*kernels, *plan, **target, image);
+  if (!built)
+    return tl::unexpected<Error>(built.error());
+  PassManager passes(&session.context, ModuleOp::getOperationName());
+  addTilePasses(passes);
+  if (failed(verify(*kernels)) || failed(passes.run(*kernels)))
+    return session.error(ErrorKind::CompileFailed, "the tile passes failed");
+  if (Status status = emitKernels(session, *built, request, **target, image, stages); !status)
+    return tl::unexpected<Error>(status.error());
+  image.mlirMs = millisecondsSince(begin);
+  return std::pair(std::move(image), std::move(stages));
+}
+
+/// Looked at, not opened: a cache hit must not pay for loading NVRTC.
+static Result<std::string> nvrtcIdentity(const std::string &path) {
+  Result<std::string> library = Nvrtc::locate(path);
+  if (!library)
+    return tl::unexpected<Error>(library.error());
+  return Nvrtc::identity(*library);
+}
+
+Result<KeyIngredients> programIngredients(const CompileRequest &request) {
+  Result<const Target *> target = findTarget(request.arch);
+  if (!target)
+    return tl::unexpected<Error>(target.error());
+  Result<MethodInfo> method = loadMethod(request.method);
+  if (!method)
+    return tl::unexpected<Error>(method.error());
+  const bool emulated = request.form == CodeForm::Emulated;
+  Result<std::string> compiler = emulated ? emulatedCompiler() : nvrtcIdentity(request.nvrtcPath);
+  if (!compiler)
+    return tl::unexpected<Error>(compiler.error());
+  const char *form = emulated ? "emulated" : request.form == CodeForm::Ptx ? "ptx" : "cubin";
+  KeyIngredients ingredients{{"generator", generatorDigest()},
+                             {"method", sha256Hex(method->text)},
+                             {"spec", request.spec.text()},
+                             {"config", request.config.text()},
+                             {"arch", request.arch},
+                             {"form", form},
+                             {emulated ? "clang" : "nvrtc", *compiler},
+                             {"headers", deviceHeadersDigest()}};
+  for (const auto &[name, path] : request.kernelFiles) {
+    Result<std::string> text = readWholeFile(systemFiles(), path);
+    if (!text)
+      return tl::unexpected<Error>(text.error());
+    ingredients["kernel " + name] = sha256Hex(*text);
+  }
+  // Half a program must not be found as a whole one, nor as the other half.
+  if (!request.phase.empty())
+    ingredients["phase"] = request.phase;
+  return ingredients;
+}
+
+Result<std::string> programKey(const CompileRequest &request) {
+  return programIngredients(request).map(keyFrom);
+}
+
+/// The list behind "params(" in the plain form that built-in methods have; nothing for any other
+/// form. Parsing the whole text takes a millisecond longer, which the first prepare of a cached
+/// program would feel.
+static std::optional<std::map<std::string, std::string>> plainParameters(StringRef text) {
+  std::map<std::string, std::string> defaults;
+  size_t begin = text.find(" params(");
+  if (begin == StringRef::npos || text.count(" params(") != 1)
+    return std::nullopt;
+  StringRef list = text.substr(begin + 8);
+  list = list.take_front(list.find(')'));
+  if (list.contains("//"))
+    return std::nullopt;
+  SmallVector<StringRef> items;
+  list.split(items, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef item : items) {
+    auto [name, value] = item.split('=');
+    name = name.trim(), value = value.trim();
+    const bool word = value.consume_front("\"") && value.consume_back("\"");
+    int64_t number = 0;
+    if (name.empty() || value.contains('"') || (!word && value.getAsInteger(10, number)))
+      return std::nullopt;
+    defaults[name.str()] = value.str();
+  }
+  return defaults;
+}
+
+Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method) {
+  Result<MethodInfo> text = loadMethod(method);
+  if (!text)
+    return tl::unexpected<Error>(text.error());
+  if (auto plain = plainParameters(text->text))
+    return *plain;
+  Session session;
+  Result<ParsedMethod> parsed = parse(session, *text);
+  if (!parsed)
+    return tl::unexpected<Error>(parsed.error());
+  return declaredParameters(parsed->method);
+}
+
+std::string generatorIdentity() {
+  return keyFrom({{"generator", generatorDigest()}, {"headers", deviceHeadersDigest()}})
+      .substr(0, 12);
+}
+
+Result<ProgramImage> compileProgram(const CompileRequest &request) {
+  auto lowered = lowerProgram(request);
+  if (!lowered)
+    return tl::unexpected<Error>(lowered.error());
+  Result<KeyIngredients> ingredients = programIngredients(request);
+  if (!ingredients)
+    return tl::unexpected<Error>(ingredients.error());
+  std::shared_ptr<const Nvrtc> nvrtc;
+  if (request.form != CodeForm::Emulated) {
+    Result<std::shared_ptr<const Nvrtc>> opened = Nvrtc::open(request.nvrtcPath);
+    if (!opened)
+      return tl::unexpected<Error>(opened.error());
+    nvrtc = *opened;
+    if (!nvrtc->supports(request.arch))
+      return fail(ErrorKind::Unsupported,
+                  "NVRTC " + nvrtc->version() + " does not know " + request.arch +
+                      ": install NVRTC 12.8 or newer, or choose an older --arch");
+  }
+  ProgramImage &image = lowered->first;
+  image.key = keyFrom(*ingredients);
+  image.ingredients = std::move(*ingredients);
+  if (!request.phase.empty())
+    llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
+      return (kernel.step == "attend") != (request.phase == "attend");
+    });
+  std::string arch = request.form == CodeForm::Ptx ? virtualArch(request.arch) : request.arch;
+
+  // One NVRTC program per kernel, on as many threads as there are cores: that is where nearly all
+  // the time goes.
+  std::vector<Result<Nvrtc::Output>> outputs(image.kernels.size(),
+                                             fail(ErrorKind::CompileFailed, "not compiled"));
+  std::atomic<size_t> next{0};
+  const size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  runOnThreads(std::min(cores, outputs.size()), [&](bool) {
+    for (size_t i; (i = next++) < outputs.size();) {
+      const size_t at = outputs.size() - 1 - i; // the last ones take longest
+      const Kernel &kernel = image.kernels[at];
+      outputs[at] = nvrtc ? nvrtc->compile(kernel.source, kernel.name, arch)
+                          : compileForEmulator(kernel.source, kernel.name);
+    }
+  });
+
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i])
+      return tl::unexpected<Error>(outputs[i].error());
+    Kernel &kernel = image.kernels[i];
+    kernel.cubin = std::move(outputs[i]->binary);
+    kernel.compileMs = outputs[i]->milliseconds;
+    if (request.form != CodeForm::Cubin)
+      continue;
+    std::optional<CubinInfo> info = readCubinInfo(kernel.cubin, kernel.name);
+    if (!info)
+      return fail(ErrorKind::CompileFailed, "NVRTC's cubin does not hold kernel " + kernel.name);
+    kernel.registers = info->registers;
+    kernel.staticSharedBytes = info->staticSharedBytes;
+    kernel.spillBytes = spillBytes(outputs[i]->log);
+  }
+  dumpStages(image, lowered->second, nvrtc.get());
+  return std::move(image);
+}
+
+} // namespace winnow

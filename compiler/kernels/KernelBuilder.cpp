@@ -1,0 +1,255 @@
+// The builder's shorthand; see TileBuilder.h.
+#include "compiler/kernels/KernelBuilder.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+
+namespace winnow {
+
+Attribute TemplateArgument::attribute(Builder &builder) const {
+  if (type)
+    return TypeAttr::get(type);
+  if (text.starts_with("@"))
+    return FlatSymbolRefAttr::get(builder.getContext(), text.drop_front());
+  if (!text.empty())
+    return builder.getStringAttr(text);
+  return builder.getI32IntegerAttr(number);
+}
+
+TileBuilder::TileBuilder(ModuleOp module, StringRef name, const std::string &title, int threads,
+                         int minBlocks)
+    : builder(OpBuilder::atBlockEnd(module.getBody())) {
+  kernel = tile::KernelOp::create(builder, builder.getUnknownLoc(), name, title, threads, minBlocks,
+                                  builder.getArrayAttr({}), IntegerAttr());
+  Block &body = kernel.getBody().emplaceBlock();
+  body.addArgument(type("Params"), loc("params"));
+  builder.setInsertionPointToStart(&body);
+}
+
+tile::KernelOp TileBuilder::finish() {
+  kernel.setConstantsAttr(builder.getArrayAttr(constants));
+  return kernel;
+}
+
+Location TileBuilder::loc(StringRef hint) {
+  return hint.empty() ? builder.getUnknownLoc()
+                      : Location(NameLoc::get(builder.getStringAttr(hint)));
+}
+
+void TileBuilder::constant(StringRef name, int value, StringRef comment) {
+  constants.push_back(tile::ConstantAttr::get(builder.getContext(), name,
+                                              builder.getI32IntegerAttr(value), comment));
+}
+
+void TileBuilder::constant(StringRef name, double value, StringRef comment) {
+  constants.push_back(
+      tile::ConstantAttr::get(builder.getContext(), name, builder.getF32FloatAttr(value), comment));
+}
+
+tile::ObjectType TileBuilder::type(StringRef name, ArrayRef<TemplateArgument> arguments) {
+  SmallVector<Attribute> attributes;
+  for (const TemplateArgument &argument : arguments)
+    attributes.push_back(argument.attribute(builder));
+  return tile::ObjectType::get(builder.getContext(), name, builder.getArrayAttr(attributes));
+}
+
+Value TileBuilder::fragment(StringRef name, tile::ObjectType type) {
+  return tile::RegisterOp::create(builder, loc(name), type);
+}
+
+Value TileBuilder::shared(StringRef name, tile::ObjectType type, int bytes, bool pinned) {
+  return tile::SharedOp::create(builder, loc(name), type, bytes, IntegerAttr(), pinned);
+}
+
+Value TileBuilder::field(Value object, StringRef member, Type type) {
+  return tile::FieldOp::create(builder, loc(""), type ? type : builder.getI32Type(), object,
+                               member);
+}
+
+Operation *TileBuilder::call(StringRef hint, StringRef name, ValueRange operands,
+                             ArrayRef<TemplateArgument> arguments, TypeRange results) {
+  OperationState state(loc(hint), ("tile." + name).str(), operands, results, {});
+  ArrayRef<StringAttr> names = state.name.getRegisteredInfo()->getAttributeNames();
+  assert(arguments.size() <= names.size() && "one attribute per template argument");
+  for (auto [attribute, argument] : llvm::zip(names, arguments))
+    state.addAttribute(attribute, argument.attribute(builder));
+  return builder.create(state);
+}
+
+void TileBuilder::leaf(StringRef name, ValueRange operands, ArrayRef<TemplateArgument> arguments) {
+  call("", name, operands, arguments, {});
+}
+
+Value TileBuilder::value(StringRef hint, StringRef name, ValueRange operands,
+                         ArrayRef<TemplateArgument> arguments, Type result) {
+  return call(hint, name, operands, arguments, result ? result : builder.getI32Type())
+      ->getResult(0);
+}
+
+Value TileBuilder::hook(StringRef name, Region &region) {
+  auto op = tile::HookOp::create(builder, loc(name), type("auto"));
+  IRMapping mapping;
+  region.cloneInto(&op.getBody(), mapping);
+  Operation *yield = op.getBody().front().getTerminator();
+  OpBuilder inner(yield);
+  tile::YieldOp::create(inner, yield->getLoc(), yield->getOperand(0));
+  yield->erase();
+  return op;
+}
+
+/// The constant that `op` multiplies `value` by, if it is a positive number that a factor can be
+/// taken from; 0 if `op` does something else.
+static double factorOn(Operation *op, Value value) {
+  auto constantOf = [](Value operand) {
+    auto constant = operand.getDefiningOp<arith::ConstantOp>();
+    double factor = constant ? cast<FloatAttr>(constant.getValue()).getValueAsDouble() : 0;
+    return factor > 1e-30 && factor < 1e30 ? factor : 0; // a product with the scale stays in range
+  };
+  if (auto product = dyn_cast_or_null<arith::MulFOp>(op))
+    return constantOf(product.getLhs() == value ? product.getRhs() : product.getLhs());
+  if (auto quotient = dyn_cast_or_null<arith::DivFOp>(op); quotient && quotient.getLhs() == value)
+    if (double divisor = constantOf(quotient.getRhs()); divisor > 0)
+      return 1 / divisor;
+  return 0;
+}
+
+Value TileBuilder::hook(StringRef name, Region &region, HookScales &scales) {
+  Value function = hook(name, region);
+  Block &body = function.getDefiningOp<tile::HookOp>().getBody().front();
+  Value argument = body.getArgument(0);
+  if (argument.hasOneUse()) {
+    Operation *user = *argument.user_begin();
+    if (double factor = factorOn(user, argument); factor > 0) {
+      scales.in = factor;
+      user->getResult(0).replaceAllUsesWith(argument);
+      user->erase();
+    }
+  }
+  Operation *yield = body.getTerminator(), *last = yield->getOperand(0).getDefiningOp();
+  auto product = dyn_cast_or_null<arith::MulFOp>(last);
+  if (!product || !product->hasOneUse())
+    return function;
+  for (Value operand : {product.getLhs(), product.getRhs()})
+    if (double factor = factorOn(product, operand); factor > 0) {
+      scales.out = factor;
+      yield->setOperand(0, operand);
+      product->erase();
+      break;
+    }
+  return function;
+}
+
+Value TileBuilder::identityHook(StringRef name) {
+  auto op = tile::HookOp::create(builder, loc(name), type("auto"));
+  Block &body = op.getBody().emplaceBlock();
+  Type i32 = builder.getI32Type();
+  body.addArguments({builder.getF32Type(), i32, i32}, {loc("value"), loc("query"), loc("row")});
+  OpBuilder inner = OpBuilder::atBlockEnd(&body);
+  tile::YieldOp::create(inner, loc(""), body.getArgument(0));
+  return op;
+}
+
+Value TileBuilder::number(int value) {
+  return arith::ConstantIntOp::create(builder, loc(""), builder.getI32Type(), value);
+}
+
+Value TileBuilder::flag(bool value) {
+  return arith::ConstantIntOp::create(builder, loc(""), builder.getI1Type(), value);
+}
+
+Value TileBuilder::real(double value) {
+  return arith::ConstantOp::create(builder, loc(""), builder.getF32FloatAttr(value));
+}
+
+Value TileBuilder::named(StringRef constantName) {
+  return tile::ConstantOp::create(builder, loc(""), builder.getI32Type(), constantName);
+}
+
+Value TileBuilder::namedReal(StringRef constantName) {
+  return tile::ConstantOp::create(builder, loc(""), builder.getF32Type(), constantName);
+}
+
+Value TileBuilder::blockIndex(char dimension, StringRef hint) {
+  return tile::BlockIndexOp::create(builder, loc(hint), builder.getI32Type(),
+                                    builder.getStringAttr(StringRef(&dimension, 1)));
+}
+
+Value TileBuilder::gridDimension(char dimension) {
+  return tile::GridDimensionOp::create(builder, loc(""), builder.getI32Type(),
+                                       builder.getStringAttr(StringRef(&dimension, 1)));
+}
+
+Value TileBuilder::select(Value condition, Value a, Value b, StringRef hint) {
+  return arith::SelectOp::create(builder, loc(hint), condition, a, b);
+}
+
+Value TileBuilder::compare(arith::CmpIPredicate predicate, Value a, Value b, StringRef hint) {
+  return arith::CmpIOp::create(builder, loc(hint), predicate, a, b);
+}
+
+void TileBuilder::returnIf(Value condition) { tile::ReturnOp::create(builder, loc(""), condition); }
+
+scf::ForOp TileBuilder::loop(StringRef name, Value lower, Value upper, Value step,
+                             function_ref<void(Value)> body) {
+  auto op = scf::ForOp::create(builder, loc(name), lower, upper, step);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(op.getBody());
+  body(op.getInductionVar());
+  return op;
+}
+
+scf::ForOp TileBuilder::unrolled(StringRef name, Value upper, function_ref<void(Value)> body) {
+  scf::ForOp op = loop(name, number(0), upper, number(1), body);
+  op->setAttr("tile.unroll", builder.getUnitAttr());
+  return op;
+}
+
+ValueRange TileBuilder::whileLoop(ArrayRef<StringRef> names, ValueRange inits,
+                                  function_ref<Value(ValueRange, SmallVector<Value> &)> condition,
+                                  function_ref<SmallVector<Value>(ValueRange)> body) {
+  SmallVector<Location> locations;
+  for (StringRef name : names)
+    locations.push_back(loc(name));
+  // The types of what is passed are known only once the condition has been built.
+  Region before, after;
+  SmallVector<Value> passed;
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    Block *conditionBlock = builder.createBlock(&before, {}, inits.getTypes(), locations);
+    Value goesOn = condition(conditionBlock->getArguments(), passed);
+    scf::ConditionOp::create(builder, loc(""), goesOn, passed);
+    SmallVector<Location> unnamed(passed.size(), loc(""));
+    Block *bodyBlock = builder.createBlock(&after, {}, ValueRange(passed).getTypes(), unnamed);
+    SmallVector<Value> next = body(bodyBlock->getArguments());
+    scf::YieldOp::create(builder, loc(""), next);
+  }
+  auto op = scf::WhileOp::create(builder, loc(""), ValueRange(passed).getTypes(), inits);
+  op.getBefore().takeBody(before);
+  op.getAfter().takeBody(after);
+  return op.getResults();
+}
+
+Value TileBuilder::choose(StringRef hint, Value condition, function_ref<Value()> then,
+                          function_ref<Value()> otherwise) {
+  auto op = scf::IfOp::create(builder, loc(hint), TypeRange{builder.getI1Type()}, condition,
+                              /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(op.thenBlock());
+  scf::YieldOp::create(builder, loc(""), then());
+  builder.setInsertionPointToStart(op.elseBlock());
+  scf::YieldOp::create(builder, loc(""), otherwise());
+  return op.getResult(0);
+}
+
+void TileBuilder::when(Value condition, Body then, Body otherwise) {
+  auto op = scf::IfOp::create(builder, loc(""), condition, /*withElseRegion=*/bool(otherwise));
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(op.thenBlock());
+  then();
+  if (!otherwise)
+    return;
+  builder.setInsertionPointToStart(op.elseBlock());
+  otherwise();
+}
+
+} // namespace winnow

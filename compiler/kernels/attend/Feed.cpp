@@ -1,0 +1,185 @@
+// The producer warps of the attend kernel on warpgroups: one builds the list of the next tile of
+// tokens, one feeds key and value tiles, one feeds queries. See BuildAttendWarpgroups.h.
+#include "compiler/kernels/attend/OnWarpgroups.h"
+
+using namespace mlir;
+
+namespace winnow {
+
+void WarpgroupAttendBuilder::forOneLane(function_ref<void()> body) {
+  t.when(t.equal(t.value("", "lane_index", {}), t.number(0)), [&] { body(); });
+}
+
+void WarpgroupAttendBuilder::overWork(function_ref<void()> body) {
+  turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
+  t.whileLoop(
+      {}, {},
+      [&](ValueRange, SmallVector<Value> &passed) {
+        t.leaf("wait_full", {workBarriers, turn});
+        passed = {stage("list", work, turn)};
+        return t.value("", "has_work", passed, {}, t.builder.getI1Type());
+      },
+      [&](ValueRange passed) {
+        list = passed[0];
+        header = t.value("header", "work_header", {list}, {}, t.type("auto"));
+        body();
+        t.leaf("arrive_empty", {workBarriers, turn});
+        t.leaf("advance", {turn});
+        return SmallVector<Value>();
+      });
+}
+
+/// One warp, by its first lane: the key and value tiles of every list, into the ring.
+void WarpgroupAttendBuilder::feedKeys() {
+  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  pending = t.fragment("landed", t.type("Cursor", {1}));
+  overWork([&] {
+    Value kvHead = t.div(t.mul(about("select_head"), named("kGroup")),
+                         t.div(named("kHeads"), named("kKvHeads")), "kv_head");
+    Value end = t.add(about("tile.k_row"), about("tile.k_length"));
+    Value isLast = t.equal(end, t.field(t.params(), "total_k"));
+    Value limit = t.select(isLast, t.number(INT32_MAX), about("tile.k_length"), "row_limit");
+    t.loop("entry", t.number(0), about("length"), named("kParts"),
+           [&](Value entry) { copyStage(header, entry, list, limit, kvHead); });
+  });
+}
+
+void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Value rowLimit,
+                                       Value kvHead) {
+  SmallVector<Value> firstKeys;
+  Value end;
+  for (int part = 0; part < sizes.parts; ++part) {
+    Value at = part == 0 ? entry : t.add(entry, t.number(part));
+    Value tile = t.value("", "work_tile", {list, at});
+    firstKeys.push_back(t.mul(tile, named("kPartKeys"), "first_key"));
+    Value partEnd = t.add(firstKeys.back(), named("kPartKeys"));
+    end = part == 0 ? partEnd : t.max(end, partEnd);
+  }
+  // The copy engine knows the end of the tensor, not that of a sequence: what lies behind the
+  // latter may be anything, and a weight of 0 times NaN is NaN. Such a stage lands on a barrier of
+  // this warp's own first.
+  Value overruns = t.greater(end, rowLimit, "overruns");
+  t.leaf("wait_empty", {barriers, cursor});
+  Value keys = stage("key_tile", keyRing, cursor), values = stage("value_tile", valueRing, cursor);
+  forOneLane([&] {
+    Value barrier = t.select(overruns, t.value("", "full_barrier", {landing, pending}),
+                             t.value("", "full_barrier", {barriers, cursor}), "barrier");
+    t.leaf("arrive_expecting", {barrier, named("kStageBytes")});
+    for (int part = 0; part < sizes.parts; ++part) {
+      Value row = part == 0 ? t.number(0) : t.mul(t.number(part), named("kPartKeys"));
+      Value from = t.add(about("tile.k_row"), firstKeys[part], "from");
+      t.leaf("copy_rows", {keys, row, map(keyMap), barrier, kvHead, from}, {"@kPartKeys"});
+      t.leaf("copy_rows", {values, row, map(valueMap), barrier, kvHead, from}, {"@kPartKeys"});
+    }
+  });
+  Value others = t.greater(t.value("", "lane_index", {}), t.number(0), "other_lane");
+  t.when(overruns, [&] {
+    // Every lane arrives before it waits, so that the next use cannot pass one that still waits.
+    t.when(others, [&] { t.leaf("report_full", {landing, pending}); });
+    t.leaf("wait_full", {landing, pending});
+    t.leaf("next_turn", {pending});
+    for (int part = 0; part < sizes.parts; ++part) {
+      Value begin = t.mul(t.number(part), named("kPartKeys"));
+      Value valid = t.max(t.number(0), t.sub(about("tile.k_length"), firstKeys[part]));
+      t.leaf("clear_rows",
+             {values, t.add(begin, t.min(valid, named("kPartKeys"))),
+              t.add(begin, named("kPartKeys"))},
+             {32});
+    }
+  });
+  // One lane has arrived with the bytes of its copies, unless it was on the warp's own barrier.
+  t.when(t.either(overruns, others), [&] { t.leaf("report_full", {barriers, cursor}); });
+  t.leaf("advance", {cursor});
+}
+
+/// One warp, by its first lane: the queries of every tile, one warpgroup's after the other.
+void WarpgroupAttendBuilder::feedQueries() {
+  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kGroups"}));
+  overWork([&] {
+    t.when(about("opens", t.builder.getI1Type()), [&] {
+      Value firstHead = t.mul(about("select_head"), named("kGroup"), "first_head");
+      t.loop("receiver", t.number(0), named("kGroups"), t.number(1), [&](Value receiver) {
+        // By the lane that copies alone: nothing that follows waits for the other lanes, so one of
+        // them could be left waiting for a phase that comes and goes without it.
+        forOneLane([&] {
+          t.leaf("wait_empty", {queryBarriers, queryCursor});
+          Value tile = stage("query_tile", queryRing, queryCursor);
+          Value barrier = t.value("barrier", "full_barrier", {queryBarriers, queryCursor});
+          t.leaf("arrive_expecting", {barrier, named("kQueryBytes")});
+          Value row =
+              t.add(about("tile.row"), t.mul(t.mul(receiver, t.number(4)), named("kWarpTokens")));
+          t.leaf("copy_queries", {tile, map(queryMap), barrier, firstHead, row},
+                 {"@kGroup", "@kWarpTokens"});
+        });
+        t.leaf("advance", {queryCursor});
+      });
+    });
+  });
+}
+
+/// One warp: the lists of one tile of tokens after the other, heaviest first, one key/value head at
+/// a time so that its keys stay in the L2 cache.
+void WarpgroupAttendBuilder::buildLists() {
+  turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
+  Value slots = t.add(t.div(t.field(t.params(), "total_q"), named("kTokens")),
+                      t.field(t.params(), "batch"), "slots");
+  Value items = t.mul(slots, t.number(plan.heads / plan.group), "items");
+  t.loop("item", t.blockIndex('x'), items, t.gridDimension('x'), [&](Value item) {
+    Value slot = t.sub(t.sub(slots, t.number(1)), t.rem(item, slots), "slot");
+    Value tile = t.value("tile", "find_token_tile",
+                         {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                          t.number(0), t.field(t.params(), "total_q"), slot},
+                         {"@kTokens"}, t.type("TokenTile"));
+    t.when(t.greater(t.field(tile, "tokens"), t.number(0)),
+           [&] { buildList(tile, t.div(item, slots, "select_head")); });
+  });
+  t.leaf("wait_empty", {workBarriers, turn});
+  t.leaf("end_work", {stage("last", work, turn)});
+  t.leaf("report_full", {workBarriers, turn});
+}
+
+void WarpgroupAttendBuilder::buildList(Value tile, Value head) {
+  Value last = t.div(t.value("", "last_position", {tile}), named("kPartKeys"));
+  // A tile without keys has a list too, an empty one: its results are due as well.
+  Value keyTiles = t.max(t.number(1), t.add(last, t.number(1)), "key_tiles");
+  auto mark = [&](Value window) {
+    t.leaf("mark_selected",
+           {wanted, t.pointer("ids"), head, t.field(t.params(), "total_q"), tile, window},
+           {"@kTopK", "@kTilesPerBlock", "@kPartKeys"});
+  };
+  auto markAll = [&](Value window, Value tiles) {
+    t.leaf("mark_all", {wanted, tile, window, tiles}, {"@kPartKeys"});
+  };
+  t.loop("window", t.number(0), keyTiles, named("kWindow"), [&](Value window) {
+    Value tiles = t.min(t.sub(keyTiles, window), named("kWindow"), "tiles");
+    if (!plan.selects())
+      markAll(window, tiles);
+    else if (plan.denseLength > 0)
+      t.when(
+          t.less(t.field(tile, "k_length"), named("kDenseLength")), [&] { markAll(window, tiles); },
+          [&] { mark(window); });
+    else
+      mark(window);
+    t.whileLoop(
+        {"from"}, {t.number(0)},
+        [&](ValueRange at, SmallVector<Value> &passed) {
+          passed = {at[0]};
+          return t.less(at[0], tiles);
+        },
+        [&](ValueRange at) {
+          t.leaf("wait_empty", {workBarriers, turn});
+          Value next = stage("list", work, turn);
+          Value rest = t.value("rest", "fill_list", {next, wanted, window, at[0], tiles},
+                               {split ? "true" : "false", sizes.whole ? "true" : "false", "@kParts",
+                                "@kWarpTokens"});
+          Value begin = t.add(window, at[0]), end = t.add(window, rest);
+          t.leaf("describe_work",
+                 {next, tile, head, t.equal(begin, t.number(0)), t.atLeast(end, keyTiles)});
+          t.leaf("report_full", {workBarriers, turn});
+          t.leaf("advance", {turn});
+          return SmallVector<Value>{rest};
+        });
+  });
+}
+
+} // namespace winnow

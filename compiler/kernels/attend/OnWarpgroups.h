@@ -1,0 +1,99 @@
+// The builder of the attend kernel on warpgroups: sizes, and the parts that its files share.
+// BuildAttendWarpgroups.cpp: sizes, declarations and roles; AttendProducers.cpp: the warps that
+// build lists and feed tiles; AttendConsumers.cpp: the warpgroups that compute.
+#pragma once
+#include "compiler/kernels/KernelBuilder.h"
+#include "compiler/kernels/Kernels.h"
+
+namespace winnow {
+
+/// Sizes of one kernel; all follow from the plan, the target's shared memory and the config.
+struct WarpgroupSizes {
+  int groups = 0;              ///< consumer warpgroups
+  int warpTokens = 0;          ///< tokens of one warp
+  int tokens = 0;              ///< tokens of one tile
+  int maskBits = 0;            ///< bits of a mask of tokens
+  int keys = 0, partKeys = 0;  ///< keys of one step, and of one of its parts
+  int parts = 0;               ///< key tiles of one step
+  int tilesPerBlock = 0;       ///< key tiles of one selectable block
+  int stages = 0;              ///< of the ring of keys and values
+  int entries = 0, window = 0; ///< of one list, and key tiles of the bitmap
+  bool whole = false;          ///< whatever the bitmap can hold fits one list
+
+  /// Bytes of one entry of a list (templates/attend/work_list.cuh).
+  int entryBytes() const { return maskBits <= 16 ? 4 : 4 + maskBits / 8; }
+
+  int stageBytes(const MethodPlan &plan) const {
+    return keys * 128 * ((plan.headDim + 63) / 64 + (plan.valueDim + 63) / 64);
+  }
+};
+
+/// The sizes for a config (0 = chosen here), or Unsupported saying which tunable does not fit.
+Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target &target,
+                                            const Config &config);
+
+class WarpgroupAttendBuilder {
+public:
+  WarpgroupAttendBuilder(mlir::ModuleOp module, const MethodPlan &plan, const WarpgroupSizes &sizes,
+                         const Config &config, std::vector<TensorMapRecipe> &maps);
+  BuiltKernel build();
+
+private:
+  using Value = mlir::Value;
+  // BuildAttendWarpgroups.cpp
+  void constants();
+  KernelFacts facts() const;
+  void declareMaps();
+  void declare();
+  // AttendProducers.cpp
+  void feedKeys();
+  void copyStage(Value header, Value entry, Value list, Value rowLimit, Value kvHead);
+  void feedQueries();
+  void buildLists();
+  void buildList(Value tile, Value head);
+  // AttendConsumers.cpp
+  void consume();
+  void attendShared();
+  void attendFirst(Value entry);
+  void attendNext(Value entry);
+  void attendSingles();
+  void finishPending();
+  void storeResults();
+  Value step(Value entry);
+  Value softmaxStep(Value keyTile);
+  Value raiseMaximum();
+  void exponentiate();
+  void hideKeys();
+  void skip(Value from, Value to);
+
+  /// Runs `body` for one list after the other until there is no more work.
+  void overWork(llvm::function_ref<void()> body);
+  void forOneLane(llvm::function_ref<void()> body);
+  Value stage(llvm::StringRef name, Value ring, Value cursor) {
+    return t.value(name, "stage", {ring, cursor}, {}, t.type("auto"));
+  }
+  /// A member of the current list's header.
+  Value about(llvm::StringRef member, mlir::Type type = {}) {
+    return t.field(header, member, type);
+  }
+  Value map(llvm::StringRef name) { return t.field(t.params(), name, t.type("auto")); }
+  Value named(llvm::StringRef name) { return t.named(name); }
+
+  const MethodPlan &plan;
+  const WarpgroupSizes &sizes;
+  const bool split;        ///< tiles that single warps want have a part of the list
+  const int fmaColumns;    ///< of every 4, those whose exponentials the FMA units make
+  const bool everyMaximum; ///< a maximum of every step, not only where it is needed
+  std::vector<TensorMapRecipe> &maps;
+  TileBuilder t;
+  std::string queryMap, keyMap, valueMap;
+  // Shared objects.
+  Value keyRing, valueRing, queryRing, work, wanted, barriers, landing, workBarriers, queryBarriers;
+  // Who this thread is, and where it stands.
+  Value group, warp, warpOfGroup, turn, cursor, pending, queryCursor, list, header;
+  // Of the consumers.
+  HookScales hookScales;
+  Value rows, queries, stepKeys, sums, logits, weights, output, state, hook, scale;
+};
+
+} // namespace winnow

@@ -1,0 +1,204 @@
+// The consumers of the score kernel on warpgroups: per item the normalisers of all query rows, then
+// the scores of the tiles that were dealt to the warpgroup. See BuildScoreWarpgroups.cpp for the
+// protocol. One accumulator per warpgroup: the others' products run under this one's exponentials.
+#include "compiler/kernels/score/OnWarpgroups.h"
+#include <limits>
+
+using namespace mlir;
+
+namespace winnow {
+using namespace score_warpgroups;
+
+static constexpr int kConsumerBarrier = 1; ///< of bar.sync; 0 is that of all threads
+
+void ScoreWarpgroupsBuilder::consume() {
+  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kMmaTiles"}));
+  if (selects)
+    scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScratchItems"}));
+  deal = t.fragment("deal", t.type("Deal", {"@kConsumers"}));
+  overItems([&] {
+    countTiles();
+    fineRows = rows(plan.fine, "fine_rows");
+    overQueries([&](Value) { t.leaf("wait_full", {queryBarriers, queryCursor}); });
+    if (softmax())
+      normalize();
+    if (selects)
+      t.leaf("wait_empty", {scoreBarriers, scoreCursor});
+    score();
+    if (selects) {
+      t.leaf("publish", {scoreBarriers, scoreCursor});
+      t.leaf("advance", {scoreCursor});
+    }
+    t.leaf("deal_out", {deal, fineTiles});
+    t.leaf("next_turn", {queryCursor});
+  });
+}
+
+/// Over the ring of queries, one turn.
+void ScoreWarpgroupsBuilder::overQueries(function_ref<void(Value)> body) {
+  t.loop("mma_tile", t.number(0), t.named("kMmaTiles"), t.number(1), [&](Value mmaTile) {
+    t.leaf("move_to", {queryCursor, mmaTile});
+    body(mmaTile);
+  });
+}
+
+Value ScoreWarpgroupsBuilder::product(Value mmaTile) {
+  t.leaf("move_to", {queryCursor, mmaTile});
+  Value logits = t.fragment("logits", t.type("Accumulator", {16, "@kRows"}));
+  Value left = t.value("", "stage", {queries, queryCursor}, {}, t.type("auto"));
+  Value right = t.value("", "stage", {ring, cursor}, {}, t.type("auto"));
+  t.leaf("start_abt", {logits, left, right});
+  t.leaf("wait_products", {logits}, {0});
+  return logits;
+}
+
+/// log-sum-exp of every query row over the normaliser's summaries: each warpgroup makes those of
+/// its own mma tiles, so that nothing has to be merged.
+void ScoreWarpgroupsBuilder::normalize() {
+  Value sums = t.fragment("sums", t.type("LogSumExp", {"@kOwnTiles"}));
+  Value firstOwn = t.mul(group, t.named("kOwnTiles"), "first_own");
+  // Summaries that every token of the item sees need no mask.
+  Value all = visible(plan.normalizer, t.field(tile, "position"), t.field(tile, "first"),
+                      coarseRows, "coarse_all");
+  t.leaf("clear", {sums});
+  t.loop("coarse_tile", t.number(0), coarseTiles, t.number(1), [&](Value coarseTile) {
+    Value firstRow = t.mul(coarseTile, t.named("kRows"), "first_row");
+    t.leaf("wait_full", {barriers, cursor});
+    t.unrolled("own_tile", t.named("kOwnTiles"), [&](Value own) {
+      Value mmaTile = t.add(firstOwn, own, "mma_tile");
+      auto isLast = [&](Value index, StringRef count) {
+        return t.equal(index, t.sub(t.named(count), t.number(1)));
+      };
+      t.when(t.less(mmaTile, t.named("kMmaTiles")), [&] {
+        Value logits = product(mmaTile);
+        t.when(t.either(isLast(own, "kOwnTiles"), isLast(mmaTile, "kMmaTiles")),
+               [&] { t.leaf("release", {barriers, cursor}); });
+        t.when(t.greater(t.add(firstRow, t.named("kRows")), all), [&] {
+          for (int half = 0; half < (isPair() ? 1 : 2); ++half) {
+            Value seen = visibleTo(plan.normalizer, tokenOf(mmaTile, half), coarseRows, "visible");
+            t.leaf("mask_tile", {logits, firstRow, seen}, {half, isPair() ? 2 : 1});
+          }
+        });
+        Value scale = t.namedReal("kScale");
+        t.when(t.equal(coarseTile, t.number(0)),
+               [&] { t.leaf("raise_maxima", {sums, own, logits, scale}); });
+        t.leaf("add_tile_exponentials", {sums, own, logits, scale},
+               {scores.folded ? TemplateArgument("2 * kCubicEvery") : TemplateArgument(0)});
+      });
+    });
+    t.leaf("advance", {cursor});
+  });
+  t.leaf("finish_normalizers", {sums});
+  // The barrier: everybody is done with the item before, and with its table.
+  Value id = t.number(kConsumerBarrier), threads = t.named("kConsumerThreads");
+  large = t.flag(true);
+  if (scores.folded) {
+    Value leaves = t.value("", "leaves_weights", {sums, firstOwn, t.field(tile, "tokens")},
+                           {"@kGroup", "@kMmaTiles"}, t.builder.getI1Type());
+    large = t.value("large", "sync_any", {id, threads, leaves}, {}, t.builder.getI1Type());
+  } else {
+    t.leaf("sync_some", {id, threads});
+  }
+  t.leaf("store_normalizers", {table, sums, firstOwn, large});
+  t.leaf("sync_some", {id, threads});
+}
+
+void ScoreWarpgroupsBuilder::score() {
+  Value first = t.value("first", "first_dealt", {deal, group});
+  t.when(t.atLeast(first, fineTiles),
+         [&] { overQueries([&](Value) { t.leaf("release", {queryBarriers, queryCursor}); }); });
+  t.leaf("skip", {cursor, t.min(first, fineTiles)});
+  t.loop("fine_tile", first, fineTiles, t.named("kConsumers"), [&](Value fineTile) {
+    Value firstRow = t.mul(fineTile, t.named("kRows"), "first_row");
+    t.leaf("wait_full", {barriers, cursor});
+    if (sets == 1)
+      scoreSet(fineTile, firstRow, t.number(0));
+    else
+      t.loop("set", t.number(0), t.named("kSets"), t.number(1), [&](Value set) {
+         scoreSet(fineTile, firstRow, set);
+       })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1));
+    t.leaf("skip", {cursor, t.min(t.named("kConsumers"), t.sub(fineTiles, fineTile))});
+  });
+}
+
+Value ScoreWarpgroupsBuilder::scoreProduct(Value fineTile, Value mmaTile) {
+  Value logits = product(mmaTile);
+  t.when(t.atLeast(t.add(fineTile, t.named("kConsumers")), fineTiles),
+         [&] { t.leaf("release", {queryBarriers, queryCursor}); });
+  t.when(t.equal(mmaTile, t.sub(t.named("kMmaTiles"), t.number(1))),
+         [&] { t.leaf("release_times", {barriers, cursor, t.named("kConsumers")}); });
+  return logits;
+}
+
+Value ScoreWarpgroupsBuilder::clearedScores() {
+  Value tokenScores = t.fragment("scores", t.type("TokenScores"));
+  t.leaf("clear_scores", {tokenScores}, {t.reduction(plan.combine == Reduction::Max)});
+  return tokenScores;
+}
+
+/// Block scores of one token set from the tile's 128 summaries.
+void ScoreWarpgroupsBuilder::scoreSet(Value fineTile, Value firstRow, Value set) {
+  if (!isPair()) { // the halves of an mma tile are tokens of their own
+    Value logits = scoreProduct(fineTile, set);
+    for (int half = 0; half < 2; ++half) {
+      Value tokenScores = clearedScores(), token = tokenOf(set, half);
+      addHeads(tokenScores, logits, set, token, firstRow, half, 1);
+      storeScores(tokenScores, token, firstRow);
+    }
+    return;
+  }
+  Value tokenScores = clearedScores();
+  Value token = tokenOf(sets == 1 ? set : t.mul(set, t.named("kPairs")), 0);
+  t.loop("pair", t.number(0), t.named("kPairs"), t.number(1), [&](Value pair) {
+     Value mmaTile = sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
+     Value logits = scoreProduct(fineTile, mmaTile);
+     addHeads(tokenScores, logits, mmaTile, token, firstRow, 0, 2);
+   })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1)); // registers are short
+  storeScores(tokenScores, token, firstRow);
+}
+
+void ScoreWarpgroupsBuilder::addHeads(Value tokenScores, Value logits, Value mmaTile, Value token,
+                                      Value firstRow, int firstHalf, int halves) {
+  const char *combine = t.reduction(plan.combine == Reduction::Max);
+  Value scale = t.namedReal("kScale");
+  if (!softmax()) {
+    Value position = t.add(t.field(tile, "position"), token);
+    t.leaf("add_hooked_scores", {tokenScores, logits, position, firstRow, scale, hook},
+           {combine, firstHalf, halves});
+    return;
+  }
+  auto offsets = [&] {
+    t.leaf("add_offset_scores", {tokenScores, logits, table, mmaTile, scale},
+           {combine, firstHalf, halves});
+  };
+  auto weights = [&] {
+    t.leaf("add_weighted_scores", {tokenScores, logits, table, mmaTile},
+           {combine, "@kCubicEvery", firstHalf, halves});
+  };
+  if (scores.folded)
+    t.when(large, offsets, weights);
+  else
+    offsets();
+}
+
+void ScoreWarpgroupsBuilder::storeScores(Value tokenScores, Value token, Value firstRow) {
+  const char *pool = deviceType(plan.pool);
+  // Rarely needed: where local blocks are few, or many tokens share an item.
+  Value all = visible(plan.fine, t.field(tile, "position"), t.field(tile, "first"), fineRows, "");
+  t.when(t.greater(t.min(t.add(firstRow, t.named("kRows")), fineEnd), all), [&] {
+    Value hidden = t.real(softmax() ? 0.0 : -std::numeric_limits<double>::infinity());
+    t.leaf(
+        "mask_scores",
+        {tokenScores, firstRow, visibleTo(plan.fine, token, fineRows, "visible"), fineRows, hidden},
+        {pool});
+  });
+  Value row = scoreRow(token, "block_scores");
+  Value padded =
+      t.value("", "padded_blocks", {t.field(t.params(), "max_k")}, {"@kBlock", "@kRowsPerBlock"});
+  t.leaf("store_block_scores",
+         {row, tokenScores, firstRow, fineRows, padded, t.less(token, t.field(tile, "tokens"))},
+         {pool, "@kRowsPerBlock", "@kPad"});
+}
+
+} // namespace winnow

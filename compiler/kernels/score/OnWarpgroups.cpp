@@ -1,0 +1,376 @@
+// The score kernel on warpgroups: everything from log-sum-exp to pooling for one item of work, the
+// tokens of an mma tile's sets and one selection, after the other. Persistent blocks of threads of
+// four roles: three warpgroups compute, two threads of the fourth bring in summaries and queries.
+// Row orders and arithmetic: templates/select/scoring_warpgroup.cuh.
+//
+// Protocol. Queries stay in shared memory for the whole item, as a ring of mma tiles that is filled
+// once per item; summaries stream through a ring of stages: first those of the normaliser, which
+// every consumer multiplies with its own mma tiles, then the scored ones, dealt to the consumers in
+// turn, each multiplied with all mma tiles by one of them. A stage is free after 12 arrivals: one
+// of each warp, or three of each warp of the consumer that it was dealt to. Three rules keep
+// parities right, since a consumer does not wait for tiles that others got:
+//  - the number of stages is a multiple of the number of consumers, so that among the dealt tiles
+//  of
+//    an item a stage always belongs to the same consumer;
+//  - a consumer waits for an item's queries before it waits for any of its summaries. They are
+//    filled after every consumer has begun its last tile of the item before, when all summaries of
+//    that item have landed: no stage is then two turns behind;
+//  - a consumer that gets no tile of an item releases the queries after it has waited for them.
+//
+// The fused kernel selects too: two warps of the fourth group, while the consumers score the next
+// item. A block of threads has scratch for the scores of two items in device memory, which is a
+// ring of its own: full when every consumer is done with the item, empty when both selectors are.
+#include "compiler/kernels/score/OnWarpgroups.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow {
+using namespace score_warpgroups;
+
+ScoreWarpgroupsBuilder::ScoreWarpgroupsBuilder(ModuleOp module, const MethodPlan &plan,
+                                               const ScorePlan &scores,
+                                               std::vector<TensorMapRecipe> &maps, bool selects)
+    : plan(plan), scores(scores), selects(selects), pairs((plan.group + 1) / 2),
+      sets(kMostMmaTiles / pairs), mmaTiles(sets * pairs),
+      ownTiles((mmaTiles + kConsumers - 1) / kConsumers),
+      stages(plan.headDim <= 64 ? 2 * kConsumers : kConsumers),
+      t(module, selects ? "score_top_k" : "score",
+        llvm::formatv("{0} of {1}: block scores of every token, heads combined and summaries "
+                      "pooled in registers{2}; blocks of threads stay and take one tile of {3} "
+                      "tokens after the other.",
+                      selects ? "score and top_k" : "score", plan.method,
+                      selects ? ", and the best blocks of each token" : "", scores.tileTokens)
+            .str(),
+        128 * (kConsumers + 1), 1),
+      selection(t, plan, scores, 1) {
+  declareMap(maps);
+}
+
+/// Queries as [heads, total_q, dim]: a box lands as 8 tokens of one head, then of the next one. The
+/// kernels of one program share the map.
+void ScoreWarpgroupsBuilder::declareMap(std::vector<TensorMapRecipe> &maps) {
+  TensorMapRecipe recipe;
+  recipe.tensor = "q";
+  recipe.extents = {std::to_string(plan.headDim), "total_q", std::to_string(plan.heads)};
+  recipe.strides = {int64_t(2) * plan.headDim * plan.heads, int64_t(2) * plan.headDim};
+  recipe.box = {64, 8, isPair() ? 2 : 1};
+  auto same = llvm::find_if(maps, [&](const TensorMapRecipe &other) {
+    return other.tensor == recipe.tensor && other.box == recipe.box;
+  });
+  map = llvm::formatv("map[{0}]", same - maps.begin()).str();
+  if (same == maps.end())
+    maps.push_back(recipe);
+}
+
+void ScoreWarpgroupsBuilder::constants() {
+  const int tileBytes = kTileRows * 128 * ((plan.headDim + 63) / 64);
+  t.constant("kHeads", plan.heads, "query heads");
+  t.constant("kKvHeads", plan.kvHeads, "key/value heads");
+  t.constant("kGroup", plan.group, "query heads that share one selection");
+  t.constant("kSelectHeads", plan.selectHeads(), "selections per token");
+  t.constant("kDim", plan.headDim, "elements of one query or summary row");
+  t.constant("kBlock", plan.block, "keys of one selectable block");
+  t.constant("kTopK", plan.topk, "selected blocks per token, at most");
+  t.constant("kLocal", plan.local, "blocks up to the query's own that are always selected");
+  if (plan.denseLength > 0)
+    t.constant("kDenseLength", plan.denseLength, "shorter sequences are not selected from");
+  t.constant("kWindow", plan.summaries[plan.fine].window, "keys of one summary");
+  t.constant("kStride", plan.summaries[plan.fine].stride, "keys from one summary to the next");
+  if (softmax() && plan.normalizer != plan.fine) {
+    t.constant("kCoarseWindow", plan.summaries[plan.normalizer].window,
+               "the same for the normaliser's summaries");
+    t.constant("kCoarseStride", plan.summaries[plan.normalizer].stride);
+  }
+  t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
+  t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
+  t.constant("kConsumers", kConsumers, "warpgroups that compute");
+  t.constant("kConsumerThreads", 128 * kConsumers);
+  t.constant("kPairs", pairs, "pairs of heads of one token");
+  if (sets > 1)
+    t.constant("kSets", sets, isPair() ? "sets of 32 tokens" : "sets of 64 tokens");
+  t.constant("kMmaTiles", mmaTiles, "mma tiles of 64 query rows: sets x pairs");
+  if (softmax())
+    t.constant("kOwnTiles", ownTiles, "mma tiles whose normalisers a warpgroup makes");
+  t.constant("kTokens", scores.tileTokens, "tokens of one item of work");
+  t.constant("kRows", kTileRows, "summaries of one tile");
+  t.constant("kStages", stages, "stages of the ring of summaries; a multiple of kConsumers");
+  t.constant("kTileBytes", tileBytes, "bytes of one tile of summaries");
+  t.constant("kQueryBytes", tileBytes / 2, "bytes of one mma tile of queries");
+  if (scores.folded)
+    t.constant("kCubicEvery", scores.cubicEvery,
+               "of a thread's columns, every so many take 2^x by a cubic; 0: none");
+  if (selects) {
+    t.constant("kScratchItems", ScorePlan::kScratchItems, "items whose scores have room");
+    t.constant("kSelectors", kSelectors, "warps that select");
+    selection.constants();
+  }
+  // After a hook the scale is part of what it sees; after a softmax everything is base 2.
+  const double scale = softmax() ? plan.scale * 1.4426950408889634 : plan.scale;
+  t.constant("kScale", scores.folded ? 1.0 : scale,
+             scores.folded ? "summaries hold the softmax scale times log2 e"
+             : softmax()   ? "softmax scale times log2 e"
+                           : "scale of a score");
+}
+
+Value ScoreWarpgroupsBuilder::rows(int index, StringRef hint) {
+  return t.value(hint, "summary_rows", {t.field(tile, "k_length")}, {window(index), stride(index)});
+}
+
+Value ScoreWarpgroupsBuilder::visible(int index, Value position, Value indexInSegment, Value rows,
+                                      StringRef hint) {
+  if (plan.visibleBySegment)
+    return t.value(hint, "visible_by_segment", {indexInSegment, t.field(tile, "q_length"), rows},
+                   {stride(index)});
+  return t.value(hint, "visible_absolute", {position, rows}, {window(index), stride(index)});
+}
+
+Value ScoreWarpgroupsBuilder::images(int index, StringRef hint) {
+  Value kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
+  return t.value(hint, "images_of",
+                 {t.pointer(t.bufferMember(index)), kvHead, t.field(t.params(), "total_k"),
+                  t.field(t.params(), "batch"), tile},
+                 {plan.element, "@kDim", stride(index)}, t.type("auto"));
+}
+
+/// Shared objects and barriers, by all threads.
+void ScoreWarpgroupsBuilder::declare() {
+  const int tileBytes = kTileRows * 128 * ((plan.headDim + 63) / 64);
+  auto makeRing = [&](StringRef name, StringRef count, tile::ObjectType tile, int bytes) {
+    MLIRContext *context = t.builder.getContext();
+    auto arguments =
+        t.builder.getArrayAttr({FlatSymbolRefAttr::get(context, count), TypeAttr::get(tile)});
+    return t.shared(name, tile::ObjectType::get(context, "Ring", arguments), bytes, true);
+  };
+  queries = makeRing("queries", "kMmaTiles", t.type("PanelTile", {64, "@kDim", plan.element}),
+                     mmaTiles * tileBytes / 2);
+  ring = makeRing("summaries", "kStages", t.type("PanelTile", {"@kRows", "@kDim", plan.element}),
+                  stages * tileBytes);
+  if (softmax())
+    table = t.shared("table", t.type("NormalizerTable", {"kMmaTiles * 64"}), 256 * mmaTiles, true);
+  barriers = t.shared("barriers", t.type("RingBarriers", {"@kStages"}), 16 * stages, true);
+  queryBarriers =
+      t.shared("query_barriers", t.type("RingBarriers", {"@kMmaTiles"}), 16 * mmaTiles, true);
+  if (selects)
+    scoreBarriers = t.shared("score_barriers", t.type("RingBarriers", {"@kScratchItems"}),
+                             16 * ScorePlan::kScratchItems, true);
+  t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] {
+    Value releases = t.mul(t.number(4), t.named("kConsumers"), "releases");
+    t.leaf("init_barriers", {barriers, t.number(1), releases});
+    t.leaf("init_barriers", {queryBarriers, t.number(1), releases});
+    if (selects)
+      t.leaf("init_barriers", {scoreBarriers, releases, t.named("kSelectors")});
+    t.leaf("fence_barriers", {});
+  });
+  t.leaf("sync_threads", {});
+  group = t.value("group", "warpgroup_index", {});
+  Value tokens =
+      t.sub(t.field(t.params(), "token_end"), t.field(t.params(), "token_begin"), "chunk");
+  slots = t.add(t.div(tokens, t.named("kTokens")), t.field(t.params(), "batch"), "slots");
+  items = t.mul(slots, t.named("kSelectHeads"), "items");
+}
+
+/// The items of the block of threads, heaviest first: late tokens see the most summaries. Every
+/// other round runs backwards, so that nobody gets the heavier item each time.
+void ScoreWarpgroupsBuilder::overItems(function_ref<void()> body) {
+  overItems(false, [&](Value) { body(); });
+}
+
+void ScoreWarpgroupsBuilder::overItems(bool all, function_ref<void(Value)> body) {
+  Value grid = t.gridDimension('x'), block = t.blockIndex('x');
+  Value rounds = t.div(t.sub(t.add(items, grid), t.number(1)), grid, "rounds");
+  t.loop("round", t.number(0), rounds, t.number(1), [&](Value round) {
+    Value back = t.sub(t.sub(grid, t.number(1)), block);
+    Value place = t.select(t.equal(t.rem(round, t.number(2)), t.number(0)), block, back, "place");
+    Value item = t.add(t.mul(round, grid), place, "item");
+    selectHead = t.rem(item, t.named("kSelectHeads"), "select_head");
+    Value slot =
+        t.max(t.number(0), t.sub(t.sub(slots, t.number(1)), t.div(item, t.named("kSelectHeads"))),
+              "slot");
+    tile = t.value("tile", "find_token_tile",
+                   {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                    t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), slot},
+                   {"@kTokens"}, t.type("TokenTile"));
+    own = t.div(t.value("", "last_position", {tile}), t.named("kBlock"), "own");
+    auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
+    // Where every block is selected anyway, scores are not needed.
+    Value valid = both(t.less(item, items), t.greater(t.field(tile, "tokens"), t.number(0)));
+    Value scored = t.atLeast(own, t.named("kTopK"));
+    if (!all)
+      scored = both(valid, scored);
+    if (plan.denseLength > 0)
+      scored = both(scored, t.atLeast(t.field(tile, "k_length"), t.named("kDenseLength")));
+    t.when(all ? valid : scored, [&] { body(scored); });
+  });
+}
+
+Value ScoreWarpgroupsBuilder::scoreRow(Value token, StringRef hint) {
+  Value head = selectHead, row, rows;
+  if (selects) {
+    Value item =
+        t.add(t.mul(t.blockIndex('x'), t.named("kScratchItems")), t.field(scoreCursor, "stage"));
+    head = rows = t.number(0);
+    row = t.add(t.mul(item, t.named("kTokens")), token);
+  } else {
+    Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
+    row = t.sub(t.add(t.field(tile, "row"), token), begin);
+    rows = t.sub(end, begin);
+  }
+  return t.value(hint, "score_row",
+                 {t.pointer(t.bufferMember(plan.scoreBuffer())), head, row, rows,
+                  t.field(t.params(), "score_stride")},
+                 {scores.element()}, t.type("pointer"));
+}
+
+/// A warp of the fused kernel: every so many tokens of each item, those without scores too.
+void ScoreWarpgroupsBuilder::selectRows() {
+  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScratchItems"}));
+  Value selector = t.rem(t.value("", "warp_index", {}), t.named("kSelectors"), "selector");
+  overItems(true, [&](Value scored) {
+    t.when(scored, [&] { t.leaf("wait_full", {scoreBarriers, scoreCursor}); });
+    t.loop("token", selector, t.field(tile, "tokens"), t.named("kSelectors"), [&](Value token) {
+       Value ownBlock =
+           t.div(t.add(t.field(tile, "position"), token), t.named("kBlock"), "own_block");
+       Value ids = t.value("ids", "id_row",
+                           {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"),
+                            t.add(t.field(tile, "row"), token)},
+                           {"@kTopK"}, t.type("pointer"));
+       // Places are made anew for each token: all of them would not fit the registers.
+       selection.select(
+           tile, ownBlock, ids, selector, [&] { return scoreRow(token, "key_row"); },
+           t.value("start", "varying_zero", {}));
+     })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1));
+    t.when(scored, [&] {
+      t.leaf("release", {scoreBarriers, scoreCursor});
+      t.leaf("advance", {scoreCursor});
+    });
+  });
+}
+
+void ScoreWarpgroupsBuilder::countTiles() {
+  if (softmax()) {
+    coarseRows = rows(plan.normalizer, "coarse_rows");
+    Value lastIndex = t.sub(t.add(t.field(tile, "first"), t.field(tile, "tokens")), t.number(1));
+    Value end =
+        visible(plan.normalizer, t.value("", "last_position", {tile}), lastIndex, coarseRows, "");
+    coarseTiles = tiles(t.max(t.number(1), end), "coarse_tiles");
+  }
+  // Blocks from own - kLocal + 1 on are forced for the last token: no token needs scores behind
+  // them.
+  fineEnd = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"),
+                  "fine_end");
+  fineTiles = tiles(fineEnd, "fine_tiles");
+}
+
+/// One thread: the item's summaries, tile after tile.
+void ScoreWarpgroupsBuilder::feedSummaries() {
+  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  auto feed = [&](Value source, Value count) {
+    t.loop("index", t.number(0), count, t.number(1), [&](Value index) {
+      t.leaf("wait_empty", {barriers, cursor});
+      Value landed = t.value("landed", "full_barrier", {barriers, cursor});
+      t.leaf("arrive_expecting", {landed, t.named("kTileBytes")});
+      Value stage = t.value("", "stage", {ring, cursor}, {}, t.type("auto"));
+      t.leaf("copy_image", {stage, source, index, landed});
+      t.leaf("advance", {cursor});
+    });
+  };
+  overItems([&] {
+    countTiles();
+    firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
+    if (softmax())
+      feed(images(plan.normalizer, "coarse"), coarseTiles);
+    feed(images(plan.fine, "fine"), fineTiles);
+  });
+}
+
+/// One thread: the item's queries, once every consumer is done with the item before.
+void ScoreWarpgroupsBuilder::feedQueries() {
+  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kMmaTiles"}));
+  overItems([&] {
+    firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
+    overQueries([&](Value mmaTile) {
+      t.leaf("wait_empty", {queryBarriers, queryCursor});
+      Value landed = t.value("landed", "full_barrier", {queryBarriers, queryCursor});
+      t.leaf("arrive_expecting", {landed, t.named("kQueryBytes")});
+      Value head = firstHead, row;
+      if (isPair()) {
+        head = t.add(firstHead, t.mul(t.rem(mmaTile, t.named("kPairs")), t.number(2)), "head");
+        row = t.mul(t.div(mmaTile, t.named("kPairs")), t.number(32));
+      } else {
+        row = t.mul(mmaTile, t.number(64));
+      }
+      Value tile64 = t.value("", "stage", {queries, queryCursor}, {}, t.type("auto"));
+      t.leaf("copy_query_tile",
+             {tile64, t.field(t.params(), map, t.type("TensorMap")), landed, head,
+              t.add(t.field(tile, "row"), row)},
+             {"@kGroup"});
+    });
+    t.leaf("next_turn", {queryCursor});
+  });
+}
+
+KernelFacts ScoreWarpgroupsBuilder::facts() const {
+  KernelFacts facts = scoreFacts(plan, scores);
+  facts.warps = 4 * kConsumers;
+  facts.producers = 2;
+  facts.mmaWarps = 4;
+  facts.stages = stages;
+  facts.tokens = scores.tileTokens;
+  facts.rowTiles = mmaTiles;
+  facts.queryRows = 64 * mmaTiles;
+  facts.headPairs = pairs;
+  facts.scoreBytes = scores.elementBytes();
+  facts.tileSummaries = kTileRows;
+  if (selects)
+    selection.describe(facts);
+  return facts;
+}
+
+BuiltKernel ScoreWarpgroupsBuilder::build() {
+  constants();
+  if (!softmax())
+    hook = plan.scoreHook ? t.hook("rewrite", *plan.scoreHook) : t.identityHook("rewrite");
+  declare();
+  // 65,536 registers for the block: three warpgroups of 160, one of 32; of 144 and 80 where that
+  // one selects.
+  t.when(
+      t.less(group, t.named("kConsumers")),
+      [&] {
+        t.leaf("claim_registers", {}, {selects ? 144 : 160});
+        consume();
+      },
+      [&] {
+        t.leaf("release_registers", {}, {selects ? 80 : 32});
+        // Two threads, so that neither stream waits for the other.
+        Value thread =
+            t.sub(t.value("", "thread_index", {}), t.named("kConsumerThreads"), "producer");
+        t.when(t.equal(thread, t.number(0)), [&] { feedSummaries(); });
+        t.when(t.equal(thread, t.number(32)), [&] { feedQueries(); });
+        if (selects)
+          t.when(t.atLeast(thread, t.number(128 - 32 * kSelectors)), [&] { selectRows(); });
+      });
+  BuiltKernel built{t.finish(), {}};
+  built.recipe.step = selects ? "top_k" : "score";
+  built.recipe.facts = facts();
+  built.recipe.perChunk = true;
+  // Where every block of the longest sequence is selected, no score is needed at all.
+  built.recipe.when =
+      llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block,
+                    scores.fused ? std::max(plan.topk, ScorePlan::kFusedBlocks) : plan.topk)
+          .str();
+  if (selects)
+    built.recipe.when = scores.fits(plan.block);
+  built.recipe.gridX = llvm::formatv("min(sm_count, (token_count / {0} + batch) * {1})",
+                                     scores.tileTokens, plan.selectHeads())
+                           .str();
+  built.recipe.gridY = "1";
+  return built;
+}
+
+BuiltKernel buildScoreWarpgroups(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+                                 std::vector<TensorMapRecipe> &maps, bool selects) {
+  return ScoreWarpgroupsBuilder(module, plan, scores, maps, selects).build();
+}
+
+} // namespace winnow

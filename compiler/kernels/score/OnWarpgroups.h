@@ -1,0 +1,85 @@
+// The builder of the score kernel on warpgroups, shared by the files that hold its parts: the frame
+// and the producers (BuildScoreWarpgroups.cpp, with the protocol) and the consumers
+// (ScoreConsumers.cpp).
+#pragma once
+#include "compiler/kernels/top_k/SelectRow.h"
+
+namespace winnow {
+
+namespace score_warpgroups {
+constexpr int kConsumers = 3;    ///< warpgroups that compute
+constexpr int kTileRows = 128;   ///< summaries of one tile
+constexpr int kMostMmaTiles = 8; ///< mma tiles of 64 query rows
+constexpr int kSelectors = 2;    ///< warps that select, of the fused kernel
+} // namespace score_warpgroups
+
+class ScoreWarpgroupsBuilder {
+public:
+  ScoreWarpgroupsBuilder(mlir::ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+                         std::vector<TensorMapRecipe> &maps, bool selects);
+  BuiltKernel build();
+
+private:
+  bool softmax() const { return plan.normalizer >= 0; }
+  bool isPair() const { return plan.group > 1; } ///< an mma tile holds two heads
+  KernelFacts facts() const;
+  void declareMap(std::vector<TensorMapRecipe> &maps);
+  void constants();
+  void declare();
+  /// Over the items of the block of threads that need scores; with `all`, over those with tokens,
+  /// and the body is told which are scored.
+  void overItems(llvm::function_ref<void()> body);
+  void overItems(bool all, llvm::function_ref<void(mlir::Value scored)> body);
+  void feedSummaries();
+  void feedQueries();
+  void consume();
+  void selectRows();
+  /// The row of scores of an item's token.
+  mlir::Value scoreRow(mlir::Value token, llvm::StringRef hint);
+  void overQueries(llvm::function_ref<void(mlir::Value)> body);
+  /// How many tiles of summaries the item has, of the normaliser and to be scored.
+  void countTiles();
+  void normalize();
+  void score();
+  void scoreSet(mlir::Value fineTile, mlir::Value firstRow, mlir::Value set);
+  /// Adds the heads in halves [firstHalf, firstHalf + halves) of an mma tile to the scores.
+  void addHeads(mlir::Value tokenScores, mlir::Value logits, mlir::Value mmaTile, mlir::Value token,
+                mlir::Value firstRow, int firstHalf, int halves);
+  /// Logits of a mma tile against the cursor's stage.
+  mlir::Value product(mlir::Value mmaTile);
+  /// The mma tile's logits, then its release where this is its last use.
+  mlir::Value scoreProduct(mlir::Value fineTile, mlir::Value mmaTile);
+  mlir::Value clearedScores();
+  void storeScores(mlir::Value tokenScores, mlir::Value token, mlir::Value firstRow);
+  mlir::Value tokenOf(mlir::Value mmaTile, int half) {
+    return t.value("token", "tile_token", {mmaTile, t.number(half)}, {"@kGroup"});
+  }
+  mlir::Value visibleTo(int index, mlir::Value token, mlir::Value rows, llvm::StringRef hint) {
+    return visible(index, t.add(t.field(tile, "position"), token),
+                   t.add(t.field(tile, "first"), token), rows, hint);
+  }
+  mlir::Value rows(int index, llvm::StringRef hint);
+  mlir::Value visible(int index, mlir::Value position, mlir::Value indexInSegment, mlir::Value rows,
+                      llvm::StringRef hint);
+  mlir::Value images(int index, llvm::StringRef hint);
+  mlir::Value tiles(mlir::Value end, llvm::StringRef hint) {
+    return t.div(t.add(end, t.sub(t.named("kRows"), t.number(1))), t.named("kRows"), hint);
+  }
+  TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
+  TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
+
+  const MethodPlan &plan;
+  const ScorePlan &scores;
+  const bool selects;
+  const int pairs, sets, mmaTiles, ownTiles, stages;
+  std::string map;
+  TileBuilder t;
+  RowSelection selection;
+  mlir::Value queries, ring, table, barriers, queryBarriers, scoreBarriers, group, slots, items;
+  // Of the role: its places in the rings, and the item in work.
+  mlir::Value cursor, queryCursor, scoreCursor, deal, hook, large;
+  mlir::Value tile, selectHead, firstHead, own, coarseRows, coarseTiles, fineRows, fineEnd,
+      fineTiles;
+};
+
+} // namespace winnow

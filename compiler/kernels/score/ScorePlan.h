@@ -1,0 +1,44 @@
+// How the kernels of a selection fit together: what summarize writes, what score reads and writes,
+// what top_k reads. Chosen once per program, by the target's features and the config; the builders
+// and the workspace formulas follow it.
+#pragma once
+#include "compiler/select/MethodPlan.h"
+#include "runtime/device/Target.h"
+#include "runtime/program/ProgramImage.h"
+
+namespace winnow {
+
+struct ScorePlan {
+  bool warpgroups = false; ///< the score kernel multiplies by wgmma, summaries are tile images
+  bool keys = false;       ///< block scores are 16-bit keys, not fp32
+  bool folded = false;     ///< summaries hold scale * log2 e
+  int cubicEvery = 0;      ///< of a thread's columns, every so many take 2^x by a cubic; 0: none
+  int blocksPerEdge = 0;   ///< blocks from one edge to the next
+  int tileTokens = 0;      ///< warpgroups: tokens of one item of work
+  bool fused =
+      false; ///< sequences of up to kFusedBlocks are scored and selected from by one kernel
+  static constexpr int kFusedBlocks = 2048; ///< of one row: what a warp's registers hold
+  static constexpr int kScratchItems = 2;   ///< items of a fused block of threads that are in work
+
+  /// Formula: whether the longest sequence is one for the fused kernel.
+  std::string fits(int block) const;
+
+  /// The device type of an element of a row of block scores.
+  const char *element() const { return keys ? "ScoreKey" : "float"; }
+  int elementBytes() const { return keys ? 2 : 4; }
+};
+
+/// The device type of a pooling (templates/select/pooling.cuh).
+const char *deviceType(Pooling pooling);
+
+/// The facts of a kernel that scores summaries, as far as they follow from the plans.
+KernelFacts scoreFacts(const MethodPlan &plan, const ScorePlan &scores);
+
+/// Fills the score_* tunables of `config` with what was chosen.
+ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config);
+
+/// Adds the workspace buffers of a selecting method, its chunks and the score layout to `image`, as
+/// formulas of the shape.
+void describeScores(ProgramImage &image, const MethodPlan &plan, const ScorePlan &scores);
+
+} // namespace winnow

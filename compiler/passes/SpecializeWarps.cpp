@@ -1,0 +1,344 @@
+// Pass winnow-specialize-warps: producer and consumer warps around a ring of shared tiles. The
+// protocol: a consumer waits for a stage to be full, reads it, and releases it whether it used it
+// or not; a producer waits for a stage to be empty, fills it, and reports it full when its copies
+// have landed. mbarriers: PTX ISA 9.7.13.15.
+#include "compiler/passes/TilePasses.h"
+#include "mlir/Analysis/SliceAnalysis.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace mlir;
+
+namespace winnow {
+#define GEN_PASS_DEF_SPECIALIZEWARPS
+#include "compiler/passes/TilePasses.h.inc"
+
+namespace {
+
+Value constantI32(OpBuilder &b, int value) {
+  return arith::ConstantIntOp::create(b, b.getUnknownLoc(), b.getI32Type(), value);
+}
+
+Value namedI32(OpBuilder &b, StringRef name) {
+  return tile::ConstantOp::create(b, b.getUnknownLoc(), b.getI32Type(), name);
+}
+
+NameLoc nameLoc(OpBuilder &b, StringRef name) { return NameLoc::get(b.getStringAttr(name)); }
+
+class Specializer {
+public:
+  Specializer(tile::KernelOp kernel, scf::ForOp loop)
+      : kernel(kernel), loop(loop), consumerThreads(kernel.getThreads()),
+        producerWarps(loop->getAttrOfType<IntegerAttr>("tile.producer_warps").getInt()),
+        stages(loop->getAttrOfType<IntegerAttr>("tile.stages").getInt()) {}
+
+  void run() {
+    findLoads();
+    addConstants();
+    guardConsumerStatements();
+    declareRing();
+    splitLoop();
+  }
+
+private:
+  void findLoads();
+  void addConstants();
+  void declareRing();
+  void guardConsumerStatements();
+  void splitLoop();
+  void sinkInto(scf::IfOp branch);
+  scf::ForOp cloneHeader(OpBuilder &b, IRMapping &mapping);
+  void consumer(OpBuilder b);
+  void producer(OpBuilder b);
+  Value isConsumer(OpBuilder &b);
+  tile::ObjectType objectType(StringRef name, ArrayRef<Attribute> arguments) {
+    return tile::ObjectType::get(kernel.getContext(), name,
+                                 ArrayAttr::get(kernel.getContext(), arguments));
+  }
+
+  tile::KernelOp kernel;
+  scf::ForOp loop;
+  int consumerThreads, producerWarps, stages;
+  SmallVector<Operation *> loads;
+  SetVector<Operation *> addresses;    ///< what the loads' operands need inside the loop
+  llvm::MapVector<Value, Value> rings; ///< shared tile -> its ring
+  Value barriers, cursor;
+};
+
+void Specializer::findLoads() {
+  for (Operation &op : *loop.getBody())
+    if (op.hasTrait<tile::AsyncLoad>())
+      loads.push_back(&op);
+  BackwardSliceOptions options;
+  options.filter = [&](Operation *op) { return op->getParentOp() == loop; };
+  options.omitBlockArguments = true;
+  for (Operation *load : loads)
+    for (Value operand : load->getOperands().drop_front())
+      if (Operation *definition = operand.getDefiningOp();
+          definition && definition->getParentOp() == loop) {
+        (void)getBackwardSlice(operand, &addresses, options);
+        addresses.insert(definition);
+      }
+}
+
+void Specializer::addConstants() {
+  SmallVector<Attribute> constants(kernel.getConstants().begin(), kernel.getConstants().end());
+  Builder b(kernel.getContext());
+  auto add = [&](StringRef name, int value, StringRef comment) {
+    constants.push_back(
+        tile::ConstantAttr::get(b.getContext(), name, b.getI32IntegerAttr(value), comment));
+  };
+  add("kStages", stages, "stages of the ring");
+  add("kConsumerWarps", consumerThreads / 32, "warps that compute");
+  add("kProducerThreads", 32 * producerWarps, "threads that load");
+  kernel.setConstantsAttr(b.getArrayAttr(constants));
+  kernel.setThreads(consumerThreads + 32 * producerWarps);
+}
+
+Value Specializer::isConsumer(OpBuilder &b) {
+  Value warp;
+  for (Operation &op : kernel.getBody().front())
+    if (isa<tile::WarpIndexOp>(op)) {
+      warp = op.getResult(0);
+      break;
+    }
+  if (!warp) {
+    OpBuilder top = OpBuilder::atBlockBegin(&kernel.getBody().front());
+    warp = tile::WarpIndexOp::create(top, nameLoc(top, "warp"), top.getI32Type());
+  }
+  return arith::CmpIOp::create(b, b.getUnknownLoc(), arith::CmpIPredicate::slt, warp,
+                               namedI32(b, "kConsumerWarps"));
+}
+
+/// The ring objects take the place of the shared tiles' declarations; barriers and cursor stand
+/// behind the last one.
+void Specializer::declareRing() {
+  MLIRContext *context = kernel.getContext();
+  auto stagesRef = FlatSymbolRefAttr::get(context, "kStages");
+  Operation *last = nullptr;
+  for (Operation *load : loads) {
+    auto tile = load->getOperand(0).getDefiningOp<tile::SharedOp>();
+    OpBuilder b(tile);
+    std::string name = "ring";
+    if (auto named = dyn_cast<NameLoc>(tile.getLoc()))
+      name = (named.getName().strref().split("_tile").first + "_ring").str();
+    auto ring = tile::SharedOp::create(
+        b, nameLoc(b, name), objectType("Ring", {stagesRef, TypeAttr::get(tile.getType())}),
+        tile.getBytes() * stages, IntegerAttr(), false);
+    rings[tile] = ring;
+    last = last && tile->isBeforeInBlock(last) ? last : ring.getOperation();
+  }
+  OpBuilder b(context);
+  b.setInsertionPointAfter(last);
+  barriers =
+      tile::SharedOp::create(b, nameLoc(b, "barriers"), objectType("RingBarriers", {stagesRef}),
+                             16 * stages, IntegerAttr(), /*pinned=*/true);
+  // One thread sets the barriers up, once it is known that the block has work.
+  Operation *top = loop;
+  while (top->getParentOp() != kernel)
+    top = top->getParentOp();
+  b.setInsertionPoint(top);
+  cursor = tile::RegisterOp::create(b, nameLoc(b, "cursor"), objectType("Cursor", {stagesRef}));
+  Location loc = b.getUnknownLoc();
+  Value thread = tile::ThreadIndexOp::create(b, loc, b.getI32Type());
+  Value first = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, thread, constantI32(b, 0));
+  auto once = scf::IfOp::create(b, loc, first);
+  OpBuilder inner = once.getThenBodyBuilder();
+  tile::InitRingOp::create(inner, loc, barriers, namedI32(inner, "kProducerThreads"),
+                           namedI32(inner, "kConsumerWarps"));
+}
+
+/// Statements outside the loop that touch registers which the consumers' part of the loop uses:
+/// only consumers have something there. Runs of such statements share one `if`.
+void Specializer::guardConsumerStatements() {
+  DenseSet<Value> registers;
+  loop.walk([&](Operation *op) {
+    for (Value operand : op->getOperands())
+      if (auto reg = operand.getDefiningOp<tile::RegisterOp>(); reg && !loop->isAncestor(reg))
+        registers.insert(operand);
+  });
+  Operation *top = loop;
+  while (top->getParentOp() != kernel)
+    top = top->getParentOp();
+  auto touches = [&](Operation *op) {
+    return op->hasTrait<tile::LeafCall>() && llvm::any_of(op->getOperands(), [&](Value operand) {
+             return registers.contains(operand);
+           });
+  };
+  SmallVector<SmallVector<Operation *>> runs;
+  bool open = false;
+  for (Operation &op : *top->getBlock()) {
+    if (touches(&op)) {
+      if (!open)
+        runs.emplace_back();
+      runs.back().push_back(&op);
+      open = true;
+    } else if (!isPure(&op) || !open) {
+      open = false;
+    }
+  }
+  for (ArrayRef<Operation *> run : runs) {
+    // Pure scalars between the statements move before the `if`: operands stay defined before their
+    // uses.
+    OpBuilder b(run.front());
+    for (Operation *op = run.front(); op != run.back();) {
+      Operation *next = op->getNextNode();
+      if (!touches(op))
+        op->moveBefore(run.front());
+      op = next;
+    }
+    b.setInsertionPoint(run.front());
+    auto guard = scf::IfOp::create(b, b.getUnknownLoc(), isConsumer(b));
+    for (Operation *op : run)
+      op->moveBefore(guard.thenBlock()->getTerminator());
+    sinkInto(guard);
+  }
+}
+
+scf::ForOp Specializer::cloneHeader(OpBuilder &b, IRMapping &mapping) {
+  auto copy = scf::ForOp::create(b, loop.getLoc(), loop.getLowerBound(), loop.getUpperBound(),
+                                 loop.getStep());
+  mapping.map(loop.getInductionVar(), copy.getInductionVar());
+  return copy;
+}
+
+void Specializer::consumer(OpBuilder b) {
+  IRMapping mapping;
+  scf::ForOp copy = cloneHeader(b, mapping);
+  b.setInsertionPointToStart(copy.getBody());
+  Location loc = b.getUnknownLoc();
+  auto readsRing = [&](Operation *op) {
+    return op
+        ->walk([&](Operation *inner) {
+          for (Value operand : inner->getOperands())
+            if (rings.contains(operand))
+              return WalkResult::interrupt();
+          return WalkResult::advance();
+        })
+        .wasInterrupted();
+  };
+  bool waited = false;
+  for (Operation &op : loop.getBody()->without_terminator()) {
+    if (op.hasTrait<tile::AsyncLoad>())
+      continue;
+    if (!waited && readsRing(&op)) {
+      tile::WaitFullOp::create(b, loc, barriers, cursor);
+      for (auto [tile, ring] : rings) {
+        Location name = tile.getLoc();
+        mapping.map(tile, tile::StageOp::create(b, name, tile.getType(), ring, cursor));
+      }
+      waited = true;
+    }
+    b.clone(op, mapping);
+  }
+  tile::ArriveEmptyOp::create(b, loc, barriers, cursor);
+  tile::AdvanceOp::create(b, loc, cursor);
+  // What only the loads needed has no use here.
+  for (Operation *op = copy.getBody()->getTerminator()->getPrevNode(); op;) {
+    Operation *previous = op->getPrevNode();
+    if (isOpTriviallyDead(op))
+      op->erase();
+    op = previous;
+  }
+}
+
+void Specializer::producer(OpBuilder b) {
+  IRMapping mapping;
+  Location loc = b.getUnknownLoc();
+  Value thread = tile::ThreadIndexOp::create(b, loc, b.getI32Type());
+  Value mine =
+      arith::SubIOp::create(b, nameLoc(b, "producer"), thread, constantI32(b, consumerThreads));
+  scf::ForOp copy = cloneHeader(b, mapping);
+  b.setInsertionPointToStart(copy.getBody());
+  for (Operation &op : loop.getBody()->without_terminator())
+    if (addresses.contains(&op) && !isa<tile::ThreadIndexOp>(op))
+      b.clone(op, mapping);
+  tile::WaitEmptyOp::create(b, loc, barriers, cursor);
+  for (Operation *load : loads) {
+    auto rows = cast<tile::LoadRowsOp>(load);
+    Value stage = tile::StageOp::create(b, rows.getTile().getLoc(), rows.getTile().getType(),
+                                        rings[rows.getTile()], cursor);
+    tile::LoadRowsOp::create(b, loc, FlatSymbolRefAttr::get(b.getContext(), "kProducerThreads"),
+                             stage, rows.getSource(), mapping.lookupOrDefault(rows.getFirstRow()),
+                             mapping.lookupOrDefault(rows.getRowLimit()), mine);
+  }
+  tile::ArriveFullOp::create(b, loc, barriers, cursor);
+  tile::AdvanceOp::create(b, loc, cursor);
+}
+
+void Specializer::splitLoop() {
+  OpBuilder b(loop);
+  auto roles = scf::IfOp::create(b, b.getUnknownLoc(), isConsumer(b), /*withElseRegion=*/true);
+  consumer(roles.getThenBodyBuilder());
+  producer(roles.getElseBodyBuilder());
+  loop.erase();
+  for (auto [tile, ring] : rings)
+    tile.getDefiningOp()->erase();
+  sinkInto(roles);
+}
+
+/// Whether an op may as well run at a later place of its block: it has no effect but reads of
+/// objects that nobody writes on the way.
+bool canSink(Operation *op, Operation *to) {
+  if (op->getNumRegions() > 0)
+    return false;
+  if (isPure(op))
+    return true;
+  auto effects = dyn_cast<MemoryEffectOpInterface>(op);
+  if (!effects || !effects.onlyHasEffect<MemoryEffects::Read>())
+    return false;
+  for (Operation *between = op->getNextNode(); between && between != to;
+       between = between->getNextNode()) {
+    const WalkResult result = between->walk([&](MemoryEffectOpInterface other) {
+      return llvm::any_of(op->getOperands(),
+                          [&](Value object) {
+                            return effects.getEffectOnValue<MemoryEffects::Read>(object) &&
+                                   other.getEffectOnValue<MemoryEffects::Write>(object);
+                          })
+                 ? WalkResult::interrupt()
+                 : WalkResult::advance();
+    });
+    if (result.wasInterrupted())
+      return false;
+  }
+  return true;
+}
+
+/// What only one role uses is computed there: registers are not spent on it in the other.
+void Specializer::sinkInto(scf::IfOp branch) {
+  for (Operation *op = branch->getPrevNode(); op;) {
+    Operation *previous = op->getPrevNode();
+    if (canSink(op, branch) && !op->use_empty())
+      for (Block *role : {branch.thenBlock(), branch.elseBlock()})
+        if (role && llvm::all_of(op->getUsers(), [&](Operation *user) {
+              return role->findAncestorOpInBlock(*user) != nullptr;
+            })) {
+          op->moveBefore(role, role->begin());
+          break;
+        }
+    op = previous;
+  }
+}
+
+struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
+  void runOnOperation() override {
+    SmallVector<scf::ForOp> loops;
+    getOperation().walk([&](scf::ForOp loop) {
+      if (auto kind = loop->getAttrOfType<StringAttr>("tile.pipeline");
+          kind && kind.getValue() == "specialize_warps")
+        loops.push_back(loop);
+    });
+    for (scf::ForOp loop : loops) {
+      if (loops.size() > 1 ||
+          llvm::none_of(*loop.getBody(), [](Operation &op) { return isa<tile::LoadRowsOp>(op); })) {
+        loop.emitError("warps are specialised for one loop per kernel, whose body loads rows into "
+                       "shared tiles");
+        return signalPassFailure();
+      }
+      Specializer(getOperation(), loop).run();
+    }
+  }
+};
+
+} // namespace
+} // namespace winnow

@@ -1,0 +1,43 @@
+// C++ face of the tile dialect (see Tile.td): the step "how" of the way of a kernel.
+#pragma once
+#include "cmake/MlirPch.h"
+#include "mlir/IR/SymbolTable.h"
+
+namespace winnow::tile {
+/// The order of threads and copies: barriers, waits, arrivals, fences.
+struct OrderResource : mlir::SideEffects::Resource::Base<OrderResource> {
+  mlir::StringRef getName() final { return "order"; }
+};
+/// Global memory that a kernel writes.
+struct GlobalResource : mlir::SideEffects::Resource::Base<GlobalResource> {
+  mlir::StringRef getName() final { return "global memory"; }
+};
+
+/// What device code calls an element type; nothing for one that it does not have.
+std::optional<mlir::StringRef> elementName(mlir::Type type);
+
+/// Refuses a leaf whose declared effects cannot be true: one that takes a register object, which
+/// changes, as if it were a value; one that does nothing.
+mlir::LogicalResult verifyEffects(mlir::Operation *leaf);
+
+/// Prints as a call to the device function of the same name.
+template <typename ConcreteOp>
+class LeafCall : public mlir::OpTrait::TraitBase<ConcreteOp, LeafCall> {
+public:
+  static mlir::LogicalResult verifyTrait(mlir::Operation *op) { return verifyEffects(op); }
+};
+/// Is printed where its result is used, as long as nothing it reads has changed by then.
+template <typename ConcreteOp>
+class Inline : public mlir::OpTrait::TraitBase<ConcreteOp, Inline> {};
+/// Fills its first operand, a shared tile, by asynchronous copies.
+template <typename ConcreteOp>
+class AsyncLoad : public mlir::OpTrait::TraitBase<ConcreteOp, AsyncLoad> {};
+} // namespace winnow::tile
+
+#include "dialect/tile/TileDialect.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialect/tile/TileAttrs.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialect/tile/TileTypes.h.inc"
+#define GET_OP_CLASSES
+#include "dialect/tile/TileOps.h.inc"

@@ -1,0 +1,424 @@
+// The C API over Engine: checks arguments, converts structs of any version, and keeps every C++
+// exception and type on this side. Handles own what they need, so the order in which a caller
+// destroys them does not matter.
+#include "runtime/api/winnow.h"
+#include "runtime/Engine.h"
+#include "runtime/Environment.h"
+#include "runtime/api/HostBoundary.h"
+#include <cstring>
+#include <fmt/format.h>
+
+using namespace winnow;
+
+struct winnow_engine {
+  std::unique_ptr<Engine> engine;
+};
+
+struct winnow_program {
+  std::shared_ptr<const LoadedProgram> program;
+  std::shared_ptr<const ChosenConfig> choice;
+};
+
+namespace {
+
+const char *orEmpty(const char *text) { return text ? text : ""; }
+std::string paramsText(const Spec &spec) {
+  std::string text;
+  for (const auto &[param, value] : spec.params)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", param, value);
+  return text;
+}
+
+Result<ProgramRequest> toRequest(const winnow_spec *given) {
+  Result<winnow_spec> c = adopt(given, "spec");
+  if (!c)
+    return tl::unexpected(c.error());
+  if (!c->method || !*c->method)
+    return fail(ErrorKind::Usage, "spec: method is null or empty");
+  ProgramRequest request;
+  request.method = c->method;
+  request.arch = orEmpty(c->arch);
+  Spec &spec = request.spec;
+  spec.heads = c->heads;
+  spec.kvHeads = c->kv_heads;
+  spec.headDim = c->head_dim ? c->head_dim : spec.headDim;
+  spec.valueDim = c->value_dim;
+  spec.block = c->block ? c->block : spec.block;
+  spec.topk = c->topk ? c->topk : spec.topk;
+  spec.scale = c->scale;
+  if (Status status = spec.check(); !status)
+    return fail(status.error().kind, "spec: " + status.error().message);
+  if (c->expected_tokens < 0 || c->expected_overlap < 0)
+    return fail(ErrorKind::Usage,
+                "spec: expected_tokens and expected_overlap must not be negative");
+  request.workload = {c->expected_tokens, c->expected_overlap};
+  if (c->dtype != WINNOW_BF16 && c->dtype != WINNOW_FP16)
+    return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c->dtype));
+  spec.dtype = c->dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
+  std::string params = orEmpty(c->params);
+  for (size_t begin = 0; begin < params.size();) {
+    size_t end = std::min(params.find(',', begin), params.size());
+    std::string item = params.substr(begin, end - begin);
+    size_t equals = item.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return fail(ErrorKind::Usage, fmt::format("spec: params: '{}' is not NAME=VALUE", item));
+    if (!spec.params.emplace(item.substr(0, equals), item.substr(equals + 1)).second)
+      return fail(ErrorKind::Usage,
+                  fmt::format("spec: params: '{}' is given twice", item.substr(0, equals)));
+    begin = end + 1;
+  }
+  Result<Config> config = Config::parse(orEmpty(c->config));
+  if (!config)
+    return tl::unexpected(config.error());
+  request.config = *config;
+  return request;
+}
+
+using CompileFunction = int (*)(void *, const winnow_spec *, winnow_sink, void *);
+
+/// Calls one function of the caller's compiler; its bytes, or its error.
+Result<std::string> callCompiler(const char *what, CompileFunction function, void *user,
+                                 const ProgramRequest &request) {
+  std::string params = paramsText(request.spec), config = request.config.text(), bytes;
+  winnow_spec c{};
+  c.struct_size = sizeof(c);
+  c.method = request.method.c_str();
+  c.heads = request.spec.heads;
+  c.kv_heads = request.spec.kvHeads;
+  c.head_dim = request.spec.headDim;
+  c.value_dim = request.spec.valueWidth();
+  c.block = request.spec.block;
+  c.topk = request.spec.topk;
+  c.dtype = request.spec.dtype == Dtype::BF16 ? WINNOW_BF16 : WINNOW_FP16;
+  c.scale = request.spec.scale;
+  c.params = params.c_str();
+  c.config = config.c_str();
+  c.arch = request.arch.c_str();
+  c.expected_tokens = request.workload.tokens;
+  c.expected_overlap = request.workload.overlap;
+  winnow_sink sink = [](void *context, const void *data, size_t size) {
+    static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
+  };
+  const int status = callHost(what, [&] { return function(user, &c, sink, &bytes); });
+  if (status == WINNOW_OK)
+    return bytes;
+  bool known = status >= WINNOW_INVALID && status <= WINNOW_DEVICE_FAILED;
+  return fail(known ? static_cast<ErrorKind>(status) : ErrorKind::CompileFailed,
+              bytes.empty() ? "the compiler failed without a reason" : bytes);
+}
+
+Result<CompileHook> toHook(const winnow_compiler *given) {
+  Result<winnow_compiler> compiler = adopt(given, "compiler");
+  if (!compiler)
+    return tl::unexpected(compiler.error());
+  if (!compiler->key || !compiler->build)
+    return fail(ErrorKind::Usage, "compiler: key or build is null");
+  CompileHook hook;
+  hook.key = [c = *compiler](const ProgramRequest &request) {
+    return callCompiler("winnow_compiler.key", c.key, c.user, request);
+  };
+  hook.build = [c = *compiler](const ProgramRequest &request) -> Result<ProgramImage> {
+    Result<std::string> bytes = callCompiler("winnow_compiler.build", c.build, c.user, request);
+    if (!bytes)
+      return tl::unexpected(bytes.error());
+    Result<ProgramImage> image = deserializeImage(*bytes);
+    if (!image)
+      return fail(ErrorKind::CompileFailed,
+                  "the compiler gave an unusable image: " + image.error().message);
+    return image;
+  };
+  if (compiler->check)
+    hook.check = [c = *compiler](const ProgramRequest &request) -> Status {
+      Result<std::string> answer = callCompiler("winnow_compiler.check", c.check, c.user, request);
+      return answer ? Status() : tl::unexpected(answer.error());
+    };
+  return hook;
+}
+
+Result<Shape> toShape(const winnow_shape *given) {
+  return adopt(given, "shape").map([](const winnow_shape &c) {
+    return Shape{c.batch, c.total_q, c.total_k, c.max_q, c.max_k};
+  });
+}
+
+Status needs(const void *pointer, const char *what) {
+  return pointer ? Status() : Status(fail(ErrorKind::Usage, fmt::format("{} is null", what)));
+}
+
+/// Gives the caller a handle of its own.
+void hand(const Engine::Prepared &prepared, winnow_program **out) {
+  *out = new winnow_program{prepared.program, prepared.choice};
+}
+
+TuningOptions toTuning(const winnow_engine_options &c) {
+  TuningOptions tuning;
+  tuning.on = c.no_tuning == 0;
+  if (c.tuned_files)
+    tuning.files = splitPaths(c.tuned_files);
+  tuning.decisions = orEmpty(c.decisions);
+  tuning.replayOnly = c.replay_only != 0;
+  if (c.log)
+    tuning.log = [log = c.log, user = c.log_user](const std::string &line) {
+      callHost("winnow_log", [&] { log(user, line.c_str()); });
+    };
+  return tuning;
+}
+
+} // namespace
+
+const char *winnow_version(void) { return WINNOW_VERSION; }
+
+const char *winnow_last_error(void) { return LastError::text(); }
+
+winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_engine **engine) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    *engine = nullptr;
+    EngineOptions own;
+    if (options) {
+      Result<winnow_engine_options> c = adopt(options, "options");
+      if (!c)
+        return tl::unexpected(c.error());
+      if (c->cache_dir)
+        own.cache.directory = c->cache_dir;
+      if (c->compiler) {
+        Result<CompileHook> hook = toHook(c->compiler);
+        if (!hook)
+          return tl::unexpected(hook.error());
+        own.hook = *hook;
+      }
+      own.driverPath = orEmpty(c->driver_path);
+      own.allowPtx = c->allow_ptx != 0;
+      own.tuning = toTuning(*c);
+      own.cache.warn = own.tuning.log; // empty: stderr
+      if (c->bundle)
+        own.cache.bundleMemory.emplace_back(static_cast<const char *>(c->bundle), c->bundle_bytes);
+    }
+    Result<std::unique_ptr<Engine>> made = Engine::create(std::move(own));
+    if (!made)
+      return tl::unexpected(made.error());
+    *engine = new winnow_engine{std::move(*made)};
+    return {};
+  });
+}
+
+void winnow_engine_destroy(winnow_engine *engine) { delete engine; }
+
+winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec, int32_t device,
+                             winnow_program **program, winnow_origin *origin) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    *program = nullptr;
+    Result<ProgramRequest> request = toRequest(spec);
+    if (!request)
+      return tl::unexpected(request.error());
+    Result<Engine::Prepared> prepared = engine->engine->prepare(std::move(*request), device);
+    if (!prepared)
+      return tl::unexpected(prepared.error());
+    if (origin)
+      *origin = static_cast<winnow_origin>(prepared->origin);
+    hand(*prepared, program);
+    return {};
+  });
+}
+
+winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *specs, size_t count,
+                                  int32_t device, winnow_program **programs) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = count == 0 ? Status() : needs(specs, "specs"); !status)
+      return status;
+    if (programs)
+      std::fill(programs, programs + count, nullptr);
+    // The caller's array has the steps of the caller's struct.
+    if (Status status = count == 0 ? Status() : hasSize(specs, "specs[0]"); !status)
+      return status;
+    const size_t step = count == 0 ? 0 : specs->struct_size;
+    auto named = [](size_t i, const Error &error) {
+      return fail(error.kind, fmt::format("specs[{}]: {}", i, error.message));
+    };
+    std::vector<ProgramRequest> requests;
+    std::vector<size_t> places; // of the requests among the specs: a broken one makes none
+    Status first;
+    size_t firstAt = count;
+    for (size_t i = 0; i < count; ++i) {
+      const auto *spec =
+          reinterpret_cast<const winnow_spec *>(reinterpret_cast<const char *>(specs) + i * step);
+      Result<ProgramRequest> request =
+          spec->struct_size == step
+              ? toRequest(spec)
+              : fail(ErrorKind::Usage, fmt::format("struct_size is {}, that of specs[0] is {}",
+                                                   spec->struct_size, step));
+      if (request) {
+        requests.push_back(std::move(*request));
+        places.push_back(i);
+      } else if (first) {
+        first = named(firstAt = i, request.error());
+      }
+    }
+    std::vector<Result<Engine::Prepared>> prepared = engine->engine->prepareAll(requests, device);
+    for (size_t i = 0; i < prepared.size(); ++i) {
+      if (prepared[i] && programs)
+        hand(*prepared[i], &programs[places[i]]);
+      if (!prepared[i] && places[i] < firstAt)
+        first = named(firstAt = places[i], prepared[i].error());
+    }
+    return first;
+  });
+}
+
+winnow_status winnow_engine_seal(winnow_engine *engine) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    engine->engine->seal();
+    return {};
+  });
+}
+
+winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counters *counters) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = hasSize(counters, "counters"); !status)
+      return status;
+    const KernelStore::Counters counts = engine->engine->counters();
+    const size_t size = counters->struct_size;
+    const winnow_counters own{size, counts.builds, counts.diskHits, counts.memoryHits,
+                              counts.refused};
+    std::memset(static_cast<void *>(counters), 0, size); // counters of a newer caller: not counted
+    std::memcpy(counters, &own, std::min(sizeof(own), size));
+    return {};
+  });
+}
+
+winnow_status winnow_prepare_image(winnow_engine *engine, const char *path, int32_t device,
+                                   winnow_program **program) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = needs(path, "path"); !status)
+      return status;
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    *program = nullptr;
+    Result<Engine::Prepared> prepared = engine->engine->prepareImage(path, device);
+    if (!prepared)
+      return tl::unexpected(prepared.error());
+    hand(*prepared, program);
+    return {};
+  });
+}
+
+winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_t device,
+                          winnow_program **program) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    *program = nullptr;
+    Result<ProgramRequest> request = toRequest(spec);
+    if (!request)
+      return tl::unexpected(request.error());
+    Result<Engine::Prepared> found = engine->engine->find(std::move(*request), device);
+    if (!found)
+      return tl::unexpected(found.error());
+    hand(*found, program);
+    return {};
+  });
+}
+
+winnow_status winnow_engine_export_decisions(winnow_engine *engine, winnow_sink sink,
+                                             void *context) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(engine, "engine"); !status)
+      return status;
+    if (!sink)
+      return fail(ErrorKind::Usage, "sink is null");
+    std::string lines = engine->engine->decisions();
+    callHost("winnow_sink", [&] { sink(context, lines.data(), lines.size()); });
+    return {};
+  });
+}
+
+void winnow_program_destroy(winnow_program *program) { delete program; }
+
+int32_t winnow_program_select_heads(const winnow_program *program) {
+  return program ? program->program->image().selectHeads : 0;
+}
+
+const char *winnow_program_key(const winnow_program *program) {
+  return program ? program->program->image().key.c_str() : "";
+}
+
+const char *winnow_program_config(const winnow_program *program) {
+  return program ? program->choice->built.c_str() : "";
+}
+
+winnow_status winnow_program_rung(const winnow_program *program, int32_t phase, winnow_rung *rung) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    if (Status status = needs(rung, "rung"); !status)
+      return status;
+    if (phase != WINNOW_SELECT && phase != WINNOW_ATTEND)
+      return fail(ErrorKind::Usage,
+                  fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND", phase));
+    const ChosenConfig &choice = *program->choice;
+    *rung = static_cast<winnow_rung>((phase == WINNOW_SELECT ? choice.select : choice.attend).rung);
+    return {};
+  });
+}
+
+winnow_status winnow_workspace_size(const winnow_program *program, const winnow_shape *shape,
+                                    size_t *bytes) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    if (Status status = needs(bytes, "bytes"); !status)
+      return status;
+    Result<Shape> own = toShape(shape);
+    if (!own)
+      return tl::unexpected(own.error());
+    Result<size_t> size = program->program->workspaceSize(*own);
+    if (!size)
+      return tl::unexpected(size.error());
+    *bytes = *size;
+    return {};
+  });
+}
+
+winnow_status winnow_launch(const winnow_program *program, const winnow_launch_args *args,
+                            void *stream) {
+  return guarded([&]() -> Status {
+    if (Status status = needs(program, "program"); !status)
+      return status;
+    Result<winnow_launch_args> c = adopt(args, "args");
+    if (!c)
+      return tl::unexpected(c.error());
+    Result<Shape> shape = toShape(c->shape);
+    if (!shape)
+      return tl::unexpected(shape.error());
+    if (c->phase < WINNOW_ALL || c->phase > WINNOW_ATTEND)
+      return fail(ErrorKind::Usage, fmt::format("args: {} is not a winnow_phase", c->phase));
+    LaunchArgs own;
+    own.q = c->q;
+    own.k = c->k;
+    own.v = c->v;
+    own.out = c->out;
+    own.lse = c->lse;
+    own.ids = c->ids;
+    own.cuQ = c->cu_q;
+    own.cuK = c->cu_k;
+    own.shape = *shape;
+    own.phase = static_cast<Phase>(c->phase);
+    return program->program->launch(own, static_cast<CUstream>(stream), c->workspace,
+                                    c->workspace_bytes);
+  });
+}

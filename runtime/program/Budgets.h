@@ -1,0 +1,48 @@
+// What a kernel's threads and blocks of threads take of a multiprocessor, and how many of them it
+// holds: one model for the builders, which choose sizes by it and refuse what does not fit, and for
+// the performance model.
+#pragma once
+#include "runtime/program/ProgramImage.h"
+
+namespace winnow {
+
+constexpr int kWarpThreads = 32;
+/// Quarters of a multiprocessor: each has a scheduler, a quarter of the registers, and the warps of
+/// every fourth place.
+constexpr int kSchedulers = 4;
+constexpr int kMostThreadRegisters = 255;
+
+/// Registers of a thread beside KernelFacts::laneRegisters, as ptxas 13.0 needs them without a
+/// spill: addresses, loop counters, maxima.
+constexpr int kOtherRegisters = 31;
+
+/// KernelFacts::laneRegisters of attend on mma.sync: `rowTiles` tiles of 16 rows of queries,
+/// outputs and logits, a lane's share of each.
+constexpr int attendLaneRegisters(int rowTiles, int headDim, int valueDim, int keys) {
+  return rowTiles * (headDim / 4 + valueDim / 2 + keys / 2);
+}
+/// The same of score on mma.sync: the operand of 32 summaries, sums of `rowTiles` row tiles, logits
+/// of the `headPairs` row tiles of one set of tokens, and two query loads in flight.
+constexpr int scoreLaneRegisters(int rowTiles, int headPairs, int headDim) {
+  constexpr int kSums = 4, kLogits = 16, kQueryLoads = 8;
+  return headDim / 2 + kSums * rowTiles + kLogits * headPairs + kQueryLoads;
+}
+
+/// Threads, rounded up to as many warps in each quarter as in the fullest one.
+int wholeQuarters(int threads);
+/// Registers that a thread may have in a block of `threads` that is alone on a multiprocessor of
+/// `registers`, as ptxas 13.0 limits them: the fullest quarter's share, in steps of 8.
+int threadRegisters(int registers, int threads);
+
+/// What a multiprocessor has for the blocks of threads that it holds at a time.
+struct Multiprocessor {
+  int registers;
+  int sharedBytes;   ///< shared memory, the reserve of each block included
+  int sharedReserve; ///< bytes that the system takes per block
+  int threads, blocks;
+};
+/// Blocks of threads of the kernel that it holds, by shared memory, threads and registers; 1 at
+/// least. `registers` per thread.
+int residentBlocks(const Kernel &kernel, int registers, const Multiprocessor &multiprocessor);
+
+} // namespace winnow

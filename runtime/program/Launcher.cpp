@@ -1,0 +1,401 @@
+// Loads program images and enqueues their kernels. A launch is a plan (workspace offsets and chunk
+// size for the shape), then one pass over the steps; consecutive per-chunk steps run together,
+// chunk after chunk: score, top_k, score, ...
+#include "runtime/program/Launcher.h"
+#include "runtime/device/Target.h"
+#include "runtime/program/ImageFormat.h"
+#include "templates/Params.h"
+#include <algorithm>
+#include <climits>
+#include <fmt/format.h>
+
+namespace winnow {
+
+namespace {
+
+constexpr int64_t kAlignment = 256; // of the workspace and of every buffer in it
+constexpr int64_t kMaxGridX = INT_MAX,
+                  kMaxGridY = 65535; // CUDA C++ Programming Guide, technical specifications
+
+bool isAligned(const void *pointer, size_t alignment) {
+  return reinterpret_cast<uintptr_t>(pointer) % alignment == 0;
+}
+
+/// The recipe's text with the defaults that an empty field stands for.
+Result<Formula> parseField(const std::string &text, const char *otherwise, Variable lastKnown) {
+  return Formula::parse(text.empty() ? otherwise : text, lastKnown);
+}
+
+/// Whether the code is what is wrong. Anything else (no memory left, a context that an earlier
+/// kernel broke) would be the same with new code.
+bool blamesTheImage(CudaResult result) {
+  constexpr std::array<CudaResult, 6> codes = {cuda::kInvalidImage,  cuda::kNoBinaryForGpu,
+                                               cuda::kInvalidPtx,    cuda::kUnsupportedPtxVersion,
+                                               cuda::kInvalidSource, cuda::kNotFound};
+  return std::find(codes.begin(), codes.end(), result) != codes.end();
+}
+
+} // namespace
+
+struct LoadedProgram::Step {
+  const Kernel *kernel = nullptr;
+  CUlibrary library = nullptr;
+  CUkernel handle = nullptr;
+  Formula when, gridX, gridY;
+  bool attends = false;
+  std::string what; ///< for error messages: "launching attend"
+};
+
+/// What a shape decides before the first kernel: computed anew per launch, on the stack.
+struct LoadedProgram::Plan {
+  Variables variables;
+  std::array<int64_t, WINNOW_MAX_BUFFERS> offset{};
+  int64_t workspaceBytes = 0;
+};
+
+LoadedProgram::LoadedProgram() = default;
+
+LoadedProgram::~LoadedProgram() {
+  for (Step &step : steps)
+    if (step.library)
+      (void)driver->api().cuLibraryUnload(step.library);
+}
+
+Result<std::unique_ptr<LoadedProgram>>
+LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<Driver> driver,
+                    LoadOptions options, bool *refused) {
+  if (Status status = checkImage(*image); !status)
+    return tl::unexpected(status.error());
+  Result<DeviceInfo> info = driver->device(options.device);
+  if (!info)
+    return tl::unexpected(info.error());
+  Result<const Target *> target = findTarget(image->arch);
+  if (!target)
+    return tl::unexpected(target.error());
+  bool ptx = std::any_of(image->kernels.begin(), image->kernels.end(), isPtx);
+  if (ptx && !options.allowPtx)
+    return fail(ErrorKind::Unsupported,
+                "this image holds PTX, which is loaded only when asked for; "
+                "compile it to cubins for this GPU");
+  if (ptx ? !ptxRunsOn(**target, info->major, info->minor)
+          : !runsOn(**target, info->major, info->minor))
+    return fail(
+        ErrorKind::Unsupported,
+        fmt::format(
+            "this image is for {}, but GPU {} ({}) has compute capability {}.{}; compile it "
+            "for that GPU",
+            image->arch, info->index, info->name, info->major, info->minor));
+  if (Status status = driver->makeCurrent(options.device); !status)
+    return tl::unexpected(status.error());
+
+  std::unique_ptr<LoadedProgram> loaded(new LoadedProgram);
+  loaded->program = std::move(image);
+  loaded->driver = std::move(driver);
+  loaded->deviceIndex = options.device;
+  loaded->smCount = info->smCount;
+  const ProgramImage &program = *loaded->program;
+  // checkImage has parsed every formula once, so the values are there.
+  loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
+  loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
+  for (const Buffer &buffer : program.buffers)
+    loaded->bufferBytes.push_back(*Formula::parse(buffer.bytes, Variable::ChunkTokens));
+  for (const TensorMapRecipe &map : program.tensorMaps) {
+    std::vector<Formula> &extents = loaded->mapExtents.emplace_back();
+    for (const std::string &extent : map.extents)
+      extents.push_back(*Formula::parse(extent, Variable::MaxK));
+  }
+  if (!program.tensorMaps.empty() && !loaded->driver->api().cuTensorMapEncodeTiled)
+    return fail(ErrorKind::Unsupported,
+                "this program's kernels need tensor maps, which this CUDA "
+                "driver cannot encode; install a driver of CUDA 12 or newer");
+  for (const Kernel &kernel : program.kernels)
+    if (Status status = loaded->loadKernel(kernel, *info, refused); !status)
+      return tl::unexpected(status.error());
+  return loaded;
+}
+
+Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused) {
+  int reserved = (*findTarget(program->arch))->sharedReserved;
+  int shared = kernel.sharedBytes + std::max(0, kernel.staticSharedBytes - reserved);
+  if (shared > info.sharedPerBlock)
+    return fail(
+        ErrorKind::Unsupported,
+        fmt::format(
+            "kernel {} needs {} bytes of shared memory per block, GPU {} ({}) has {}; compile "
+            "with a smaller config",
+            kernel.name, shared, info.index, info.name, info.sharedPerBlock));
+  Step &step = steps.emplace_back();
+  step.kernel = &kernel;
+  step.attends = kernel.step == "attend";
+  step.what = fmt::format("launching {}", kernel.name);
+  step.when = *parseField(kernel.when, "1", Variable::TokenCount);
+  step.gridX = *parseField(kernel.gridX, "1", Variable::TokenCount);
+  step.gridY = *parseField(kernel.gridY, "1", Variable::TokenCount);
+
+  const DriverApi &api = driver->api();
+  std::string what = fmt::format("loading kernel {} for {}", kernel.name, program->arch);
+  CudaResult result = api.cuLibraryLoadData(&step.library, kernel.cubin.c_str(), nullptr, nullptr,
+                                            0, nullptr, nullptr, 0);
+  if (result == cuda::kSuccess)
+    result = api.cuLibraryGetKernel(&step.handle, step.library, kernel.name.c_str());
+  CUdevice device = 0;
+  if (result == cuda::kSuccess)
+    result = api.cuDeviceGet(&device, info.index);
+  if (result == cuda::kSuccess)
+    result = api.cuKernelSetAttribute(cuda::kFuncMaxDynamicSharedBytes, kernel.sharedBytes,
+                                      step.handle, device);
+  // Drivers load code lazily, at the first launch, which would synchronise and break a graph
+  // capture (F15).
+  CUfunction function = nullptr;
+  if (result == cuda::kSuccess)
+    result = api.cuKernelGetFunction(&function, step.handle);
+  if (result == cuda::kSuccess && api.cuFuncLoad)
+    result = api.cuFuncLoad(function);
+  if (refused)
+    *refused = blamesTheImage(result);
+  return driver->check(result, what.c_str());
+}
+
+Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
+  if (shape.batch < 1 || shape.totalQ < 0 || shape.totalK < 0 || shape.maxQ < 0 || shape.maxK < 0)
+    return fail(ErrorKind::Usage,
+                fmt::format("impossible shape: batch {}, total_q {}, total_k {}, max_q {}, "
+                            "max_k {}",
+                            shape.batch, shape.totalQ, shape.totalK, shape.maxQ, shape.maxK));
+  Plan plan;
+  Variables &v = plan.variables;
+  v[Variable::SmCount] = smCount;
+  v[Variable::Batch] = shape.batch;
+  v[Variable::TotalQ] = shape.totalQ;
+  v[Variable::TotalK] = shape.totalK;
+  v[Variable::MaxQ] = shape.maxQ;
+  v[Variable::MaxK] = shape.maxK;
+
+  Result<int64_t> stride = scoreStride.evaluate(v);
+  if (!stride)
+    return tl::unexpected(stride.error());
+  if (*stride < 0 || *stride > INT_MAX)
+    return fail(ErrorKind::Usage,
+                fmt::format("a row of block scores would have {} elements (formula '{}')", *stride,
+                            scoreStride.text()));
+  v[Variable::ScoreStride] = *stride;
+  Result<int64_t> chunk = chunkTokens.evaluate(v);
+  if (!chunk)
+    return tl::unexpected(chunk.error());
+  // Progress needs one token per chunk, however small the workspace was meant to be.
+  v[Variable::ChunkTokens] = std::min<int64_t>(std::max<int64_t>(*chunk, 1), shape.totalQ);
+
+  for (size_t i = 0; i < bufferBytes.size(); ++i) {
+    Result<int64_t> bytes = bufferBytes[i].evaluate(v);
+    if (!bytes)
+      return tl::unexpected(bytes.error());
+    plan.offset[i] = plan.workspaceBytes;
+    int64_t padded = 0;
+    if (*bytes < 0 || __builtin_add_overflow(*bytes, kAlignment - 1, &padded) ||
+        __builtin_add_overflow(plan.workspaceBytes, padded / kAlignment * kAlignment,
+                               &plan.workspaceBytes))
+      return fail(ErrorKind::Usage,
+                  fmt::format("workspace buffer {} would have {} bytes (formula '{}')",
+                              program->buffers[i].name, *bytes, bufferBytes[i].text()));
+  }
+  return plan;
+}
+
+Result<size_t> LoadedProgram::workspaceSize(const Shape &shape) const {
+  return plan(shape).map([](const Plan &plan) { return static_cast<size_t>(plan.workspaceBytes); });
+}
+
+Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
+  const bool selects = args.phase != Phase::Attend, attends = args.phase != Phase::Select;
+  const bool hasQueries = args.shape.totalQ > 0, hasKeys = args.shape.totalK > 0;
+  const struct {
+    const char *name;
+    const void *pointer;
+    bool needed;
+    size_t alignment; ///< 16: rows are moved 16 bytes at a time
+  } tensors[] = {
+      {"q", args.q, hasQueries, 16},
+      {"k", args.k, hasKeys, 16},
+      {"v", args.v, attends && hasKeys, 16},
+      {"out", args.out, attends && hasQueries, 16},
+      {"lse", args.lse, false, 4},
+      {"ids", args.ids, program->selectHeads > 0 && hasQueries, 4},
+      {"cu_q", args.cuQ, true, 4},
+      {"cu_k", args.cuK, true, 4},
+  };
+  for (const auto &tensor : tensors) {
+    if (tensor.needed && !tensor.pointer)
+      return fail(ErrorKind::Usage, fmt::format("launch: {} is null", tensor.name));
+    if (!isAligned(tensor.pointer, tensor.alignment))
+      return fail(ErrorKind::Usage, fmt::format("launch: {} is not aligned to {} bytes",
+                                                tensor.name, tensor.alignment));
+  }
+  if (selects && !attends && program->selectHeads == 0)
+    return fail(ErrorKind::Usage,
+                fmt::format("launch: method {} selects nothing", program->method));
+  return {};
+}
+
+/// Describes the call's tensors to the bulk tensor copies: host work only, nothing is enqueued.
+/// (CUDA Driver API, "Tensor Map Object Management".)
+Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
+                                       Params &params) const {
+  for (size_t i = 0; i < program->tensorMaps.size(); ++i) {
+    const TensorMapRecipe &map = program->tensorMaps[i];
+    const void *tensor = map.tensor == "q" ? args.q : map.tensor == "k" ? args.k : args.v;
+    if (!tensor)
+      continue; // not read in this phase, or empty
+    constexpr size_t kMaxRank = 5;
+    uint64_t extents[kMaxRank] = {}, strides[kMaxRank] = {};
+    uint32_t box[kMaxRank] = {}, steps[kMaxRank] = {};
+    const size_t rank = map.extents.size();
+    for (size_t d = 0; d < rank; ++d) {
+      Result<int64_t> extent = mapExtents[i][d].evaluate(plan.variables);
+      if (!extent)
+        return tl::unexpected(extent.error());
+      extents[d] = static_cast<uint64_t>(std::max<int64_t>(*extent, 1));
+      box[d] = static_cast<uint32_t>(map.box[d]);
+      steps[d] = 1;
+      if (d > 0)
+        strides[d - 1] = static_cast<uint64_t>(map.strides[d - 1]);
+    }
+    const int type =
+        program->spec.dtype == Dtype::BF16 ? cuda::kTensorBfloat16 : cuda::kTensorFloat16;
+    CudaResult result = driver->api().cuTensorMapEncodeTiled(
+        &params.map[i], type, static_cast<uint32_t>(rank), const_cast<void *>(tensor), extents,
+        strides, box, steps, cuda::kTensorNoInterleave, cuda::kTensorSwizzle128,
+        cuda::kTensorPromote256, cuda::kTensorFillZero);
+    if (result != cuda::kSuccess)
+      return driver->check(result, fmt::format("describing tensor {}", map.tensor).c_str());
+  }
+  return {};
+}
+
+/// Refuses sequences whose rows no top_k kernel holds: nothing would write their ids.
+Status LoadedProgram::checkReach(const Variables &variables) const {
+  bool selects = false, served = false;
+  for (const Step &step : steps)
+    if (step.kernel->step == "top_k") {
+      Result<int64_t> wanted = step.when.evaluate(variables);
+      if (!wanted)
+        return tl::unexpected(wanted.error());
+      selects = true;
+      served = served || *wanted != 0;
+    }
+  if (selects && !served && variables[Variable::MaxK] > 0)
+    return fail(
+        ErrorKind::Unsupported,
+        fmt::format("launch: sequences of {} keys have more blocks of {} than the selection "
+                    "kernels hold: take larger blocks",
+                    variables[Variable::MaxK], program->spec.block));
+  return {};
+}
+
+Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *workspace,
+                             size_t workspaceBytes, LaunchObserver observer, void *user) const {
+  Result<Plan> planned = plan(args.shape);
+  if (!planned)
+    return tl::unexpected(planned.error());
+  if (Status status = checkArgs(args); !status)
+    return status;
+  if (workspaceBytes < static_cast<size_t>(planned->workspaceBytes))
+    return fail(ErrorKind::Usage,
+                fmt::format("launch: the workspace has {} bytes, this shape needs {}",
+                            workspaceBytes, planned->workspaceBytes));
+  if (planned->workspaceBytes > 0 && (!workspace || !isAligned(workspace, kAlignment)))
+    return fail(
+        ErrorKind::Usage,
+        fmt::format("launch: the workspace is null or not aligned to {} bytes", kAlignment));
+  Result<int> current = driver->currentDevice();
+  if (!current)
+    return tl::unexpected(current.error());
+  if (*current != deviceIndex)
+    return fail(ErrorKind::Usage,
+                fmt::format("launch: this program is loaded on GPU {}, but the current context "
+                            "is that of GPU {}",
+                            deviceIndex, *current));
+  if (args.shape.totalQ == 0)
+    return {};
+  if (args.phase != Phase::Attend)
+    if (Status status = checkReach(planned->variables); !status)
+      return status;
+
+  Params params{};
+  params.q = args.q;
+  params.k = args.k;
+  params.v = args.v;
+  params.out = args.out;
+  params.lse = args.lse;
+  params.ids = args.ids;
+  params.cu_q = args.cuQ;
+  params.cu_k = args.cuK;
+  for (size_t i = 0; i < bufferBytes.size(); ++i)
+    params.buffer[i] = static_cast<char *>(workspace) + planned->offset[i];
+  params.batch = args.shape.batch;
+  params.total_q = args.shape.totalQ;
+  params.total_k = args.shape.totalK;
+  params.max_q = args.shape.maxQ;
+  params.max_k = args.shape.maxK;
+  params.score_stride = static_cast<int>(planned->variables[Variable::ScoreStride]);
+
+  if (Status status = encodeTensorMaps(args, *planned, params); !status)
+    return status;
+
+  auto enqueue = [&](const Step &step, int begin, int end, int chunk) -> Status {
+    Variables variables = planned->variables;
+    variables[Variable::TokenCount] = end - begin;
+    Result<int64_t> wanted = step.when.evaluate(variables);
+    if (!wanted)
+      return tl::unexpected(wanted.error());
+    if (*wanted == 0)
+      return {};
+    Result<int64_t> x = step.gridX.evaluate(variables), y = step.gridY.evaluate(variables);
+    if (!x || !y)
+      return tl::unexpected(x ? y.error() : x.error());
+    if (*x < 0 || *y < 0 || *x > kMaxGridX || *y > kMaxGridY)
+      return fail(ErrorKind::Unsupported,
+                  fmt::format("{}: a grid of {} x {} blocks is out of range for this shape",
+                              step.what, *x, *y));
+    if (*x == 0 || *y == 0)
+      return {}; // nothing to do, and CUDA refuses empty grids
+    params.token_begin = begin;
+    params.token_end = end;
+    void *arguments[] = {&params};
+    // The driver takes a CUkernel wherever it takes a CUfunction, and finds the function of the
+    // current context.
+    CudaResult result = driver->api().cuLaunchKernel(
+        reinterpret_cast<CUfunction>(step.handle), static_cast<unsigned>(*x),
+        static_cast<unsigned>(*y), 1, static_cast<unsigned>(step.kernel->blockThreads), 1, 1,
+        static_cast<unsigned>(step.kernel->sharedBytes), stream, arguments, nullptr);
+    if (result == cuda::kSuccess && observer)
+      observer(user, *step.kernel, chunk, stream);
+    return driver->check(result, step.what.c_str());
+  };
+  auto inPhase = [&](const Step &step) {
+    return args.phase == Phase::All || (args.phase == Phase::Attend) == step.attends;
+  };
+
+  const int total = args.shape.totalQ,
+            chunkSize = static_cast<int>(planned->variables[Variable::ChunkTokens]);
+  for (size_t first = 0; first < steps.size();) {
+    // The steps that share this loop over chunks: a run of per-chunk steps, or one step over all
+    // tokens.
+    const bool perChunk = steps[first].kernel->perChunk;
+    size_t last = first + 1;
+    while (perChunk && last < steps.size() && steps[last].kernel->perChunk)
+      ++last;
+    const int64_t tokens = perChunk ? chunkSize : total;
+    int chunk = 0;
+    for (int64_t begin = 0; begin < total; begin += tokens, ++chunk)
+      for (size_t i = first; i < last; ++i)
+        if (inPhase(steps[i])) {
+          int end = static_cast<int>(std::min<int64_t>(begin + tokens, total));
+          if (Status status = enqueue(steps[i], static_cast<int>(begin), end, chunk); !status)
+            return status;
+        }
+    first = last;
+  }
+  return {};
+}
+
+} // namespace winnow

@@ -1,0 +1,66 @@
+// A compiled program: cubins, launch recipe and metadata; all that running needs. The compiler
+// makes it, the cache stores it, the launcher runs it. Serialised form: see Cache.h.
+#pragma once
+#include "runtime/cache/Digest.h"
+#include "runtime/program/KernelFacts.h"
+#include "runtime/program/Spec.h"
+#include <map>
+#include <string>
+#include <vector>
+
+namespace winnow {
+
+/// One kernel of a program. Formulas (see Formula.h) are evaluated per launch over the shape
+/// variables sm_count (of the GPU), batch, total_q, total_k, max_q, max_k, token_count (tokens of
+/// the current chunk).
+struct Kernel {
+  std::string name; ///< entry point in the cubin, e.g. "attend"
+  std::string step; ///< "summarize", "score", "top_k", "rescore" or "attend"
+  std::string when; ///< formula; launched only where it is nonzero ("1" = always)
+  std::string gridX, gridY;
+  int blockThreads = 0;
+  int sharedBytes = 0;   ///< dynamic shared memory, as planned by the compiler
+  bool perChunk = false; ///< launched once per chunk of tokens (score and top_k)
+  KernelFacts facts;     ///< of the builder; no launch depends on them
+  // Read back from the cubin by the compiler:
+  int registers = 0, spillBytes = 0, staticSharedBytes = 0;
+  double compileMs = 0;
+  std::string cubin;  ///< ELF bytes
+  std::string source; ///< the CUDA C++ text it was compiled from
+};
+
+/// A workspace buffer, Params::buffer[i] for the i-th entry.
+struct Buffer {
+  std::string name;
+  std::string bytes; ///< formula; may use chunk_tokens
+};
+
+/// A tensor map, Params::map[i] for the i-th entry: a view of a tensor as the bulk tensor copies of
+/// Hopper see it. Elements are the program's 16-bit type, boxes land in shared memory with the
+/// 128-byte swizzle, and what lies outside the extents arrives as zero.
+struct TensorMapRecipe {
+  std::string tensor;               ///< "q", "k" or "v"
+  std::vector<std::string> extents; ///< formulas, innermost dimension first: 2 to 5
+  std::vector<int64_t> strides;     ///< bytes between elements of dimension 1, 2, ...
+  std::vector<int> box;             ///< elements of one copy, per dimension
+};
+
+struct ProgramImage {
+  std::string method;         ///< the method's symbol, for people
+  std::string key;            ///< digest that names this image in the cache
+  KeyIngredients ingredients; ///< what the key was made of; empty where that was not written down
+  std::string arch;           ///< Target::arch
+  Spec spec;                  ///< with every default filled in, but for params: those that were set
+  std::map<std::string, std::string>
+      defaults;  ///< what the method declares of its parameters; empty in files of older builds
+  Config config; ///< with every default filled in
+  int selectHeads = 0;     ///< heads of the ids tensor; 0 = the method selects nothing (dense)
+  std::string scoreStride; ///< formula of Params::score_stride
+  std::string chunkTokens; ///< formula: tokens per selection chunk
+  std::vector<Buffer> buffers;
+  std::vector<TensorMapRecipe> tensorMaps;
+  std::vector<Kernel> kernels; ///< in launch order
+  double mlirMs = 0;           ///< time spent in MLIR when this image was built
+};
+
+} // namespace winnow

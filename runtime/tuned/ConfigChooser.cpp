@@ -1,0 +1,286 @@
+// One look-up per request, remembered: the second prepare of a program costs a search in a map.
+#include "runtime/tuned/ConfigChooser.h"
+#include "runtime/Printable.h"
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace winnow {
+
+namespace {
+
+constexpr const char *kPhases[] = {"select", "attend"};
+/// How recordLine and trialLine begin.
+constexpr std::string_view kLineBegin = "{\"schema\":1,\"kind\":\"";
+static_assert(kTuningSchema == 1, "kLineBegin has it in words");
+
+std::string quoted(const std::string &text) { return "\"" + text + "\""; }
+
+/// Lines of a tuned file by their text, without parsing them.
+struct LineFilter {
+  std::vector<std::string> words;
+  bool matches(std::string_view line) const {
+    return std::all_of(words.begin(), words.end(), [&](const std::string &word) {
+      return ::memmem(line.data(), line.size(), word.data(), word.size()) != nullptr;
+    });
+  }
+};
+
+/// What every record has in its line that tuningDistance can compare with `key`.
+LineFilter tilesOf(const TuningKey &key) {
+  const std::string tiles = fmt::format(" head_dim={} value_dim={} block={} ", key.spec.headDim,
+                                        key.spec.valueWidth(), key.spec.block);
+  return {{tiles, quoted(key.arch), quoted(key.phase), quoted(key.method)}};
+}
+
+TunedAnswer &answerOf(ChosenConfig &choice, const std::string &phase) {
+  return phase == "select" ? choice.select : choice.attend;
+}
+
+/// The caller's configuration, with the same words for every phase that it leaves open.
+ChosenConfig untuned(const Config &config, const std::string &why) {
+  ChosenConfig choice;
+  choice.config = config;
+  for (const char *phase : kPhases) {
+    bool open = isOpen(config, phase);
+    answerOf(choice, phase).rung = open ? Rung::Default : Rung::Given;
+    answerOf(choice, phase).why = open ? why : "set by the caller";
+  }
+  return choice;
+}
+
+ChosenConfig replayed(const Decision &decision) {
+  ChosenConfig choice;
+  choice.config = decision.config;
+  choice.select.rung = decision.select, choice.attend.rung = decision.attend;
+  for (const char *phase : kPhases) {
+    for (const Tunable *tunable : phaseTunables(phase))
+      tunable->set(answerOf(choice, phase).config, tunable->get(decision.config));
+    answerOf(choice, phase).why = "as decided elsewhere";
+  }
+  return choice;
+}
+
+} // namespace
+
+bool ChosenConfig::isTuned() const {
+  auto found = [](const TunedAnswer &answer) { return answer.rung < Rung::Default; };
+  return found(select) || found(attend);
+}
+
+ConfigChooser::ConfigChooser(TuningOptions given, const CompileHook &hook)
+    : options(std::move(given)), check(hook.check), parameters(hook.parameters) {}
+
+Result<std::unique_ptr<ConfigChooser>> ConfigChooser::create(TuningOptions options,
+                                                             const CompileHook &hook) {
+  Result<std::vector<Decision>> decisions = parseDecisions(options.decisions);
+  if (!decisions)
+    return tl::unexpected(decisions.error());
+  std::unique_ptr<ConfigChooser> chooser(new ConfigChooser(std::move(options), hook));
+  for (const Decision &decision : *decisions)
+    chooser->choices[{decision.request, decision.device}] = replayed(decision);
+  return chooser;
+}
+
+Result<ChosenConfig> ConfigChooser::choose(const ProgramRequest &request,
+                                           const std::string &device) {
+  if (!options.on)
+    return untuned(request.config, "tuned configurations are turned off");
+  if (!isOpen(request.config, kPhases[0]) && !isOpen(request.config, kPhases[1]))
+    return untuned(request.config, {});
+  const std::pair<std::string, std::string> name(request.text(), device);
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (auto it = choices.find(name); it != choices.end())
+      return it->second;
+  }
+  if (options.replayOnly)
+    return fail(ErrorKind::NotReady,
+                fmt::format("no decision for {} on {}: replay-only mode runs nothing that was not "
+                            "decided before; export decisions that include it",
+                            name.first, device));
+  ChosenConfig choice = answer(request, device);
+  std::lock_guard<std::mutex> lock(mutex);
+  // Another thread's answer is the same, unless it has been overruled meanwhile: that one stands.
+  return choices.emplace(name, std::move(choice)).first->second;
+}
+
+ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::string &device) {
+  ChosenConfig choice = untuned(request.config, {});
+  TuningKey key;
+  key.method = request.method;
+  key.spec = request.spec;
+  fillIn(key);
+  const Workload workload = request.workload.bucket();
+  key.tokens = static_cast<int>(workload.tokens);
+  key.arch = request.arch;
+  key.device = device;
+  for (const char *phase : kPhases) {
+    if (!isOpen(request.config, phase))
+      continue;
+    key.phase = phase;
+    key.overlap = key.phase == "attend" ? workload.overlap : 0; // selection does not depend on it
+    auto merged = [&](const Config &config) {
+      ProgramRequest whole = request;
+      whole.config = choice.config;
+      for (const Tunable *tunable : phaseTunables(phase))
+        tunable->set(whole.config, tunable->get(config));
+      return whole;
+    };
+    LegalConfig legal;
+    if (check)
+      legal = [&](const Config &config) { return check(merged(config)); };
+    TunedAnswer found = search(key, legal);
+    choice.config = merged(found.config).config;
+    answerOf(choice, phase) = std::move(found);
+  }
+  return choice;
+}
+
+ChosenConfig ConfigChooser::overrule(const ProgramRequest &request, const std::string &device,
+                                     const std::string &why) {
+  warn(fmt::format("{} runs with its default configuration, the tuned one failed: {}",
+                   request.method, why));
+  ChosenConfig choice = untuned(request.config, "the tuned configuration failed: " + why);
+  std::lock_guard<std::mutex> lock(mutex);
+  choices[{request.text(), device}] = choice;
+  return choice;
+}
+
+std::string ConfigChooser::decisions() const {
+  std::lock_guard<std::mutex> lock(mutex);
+  std::string lines;
+  for (const auto &[name, choice] : choices)
+    lines += decisionLine(
+                 {name.first, name.second, choice.config, choice.select.rung, choice.attend.rung}) +
+             "\n";
+  return lines;
+}
+
+void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &device,
+                              const ChosenConfig &choice, bool selects) const {
+  auto isSure = [](const TunedAnswer &answer) {
+    return answer.rung == Rung::Exact || answer.rung == Rung::Given;
+  };
+  if (!options.log || !options.on || (isSure(choice.attend) && (!selects || isSure(choice.select))))
+    return;
+  auto phase = [](const char *what, const TunedAnswer &answer) {
+    return fmt::format("{}: {}, {} [{}]", what, name(answer.rung), answer.why,
+                       wordText(answer.config));
+  };
+  options.log(fmt::format("{} on {}: {}{}", request.method, device,
+                          selects ? phase("select", choice.select) + "; " : "",
+                          phase("attend", choice.attend)));
+}
+
+TunedDatabase ConfigChooser::load(const std::function<bool(std::string_view)> &wanted) {
+  TunedDatabase database = TunedDatabase::load(
+      options.files, options.shipped, wanted, [this](TuningRecord &record) { fillIn(record.key); });
+  for (const std::string &fault : database.faults())
+    warn("tuned configurations: " + fault);
+  return database;
+}
+
+TunedAnswer ConfigChooser::search(const TuningKey &key, const LegalConfig &legal) {
+  std::map<std::string, Status> verdicts; // a check takes milliseconds: once for each configuration
+  LegalConfig once;
+  if (legal)
+    once = [&](const Config &config) {
+      auto it = verdicts.find(config.text());
+      return it != verdicts.end() ? it->second
+                                  : verdicts.emplace(config.text(), legal(config)).first->second;
+    };
+  if (std::optional<TunedAnswer> same = searchSame(key, once))
+    return *same;
+  return lookUp(recordsFor(key), key, once, [this](const std::string &message) { warn(message); });
+}
+
+/// The usual case at a fraction of the time: only lines about this very problem are parsed. Nothing
+/// where a record of another problem may come before them, by the order of lookUp().
+std::optional<TunedAnswer> ConfigChooser::searchSame(const TuningKey &key,
+                                                     const LegalConfig &legal) {
+  const Spec &spec = key.spec;
+  const LineFilter tiles = tilesOf(key);
+  const LineFilter same{
+      {fmt::format("\"spec\":\"heads={} kv_heads={} head_dim={} value_dim={} block={} "
+                   "topk={} dtype={} ",
+                   spec.heads, spec.kvHeads, spec.headDim, spec.valueWidth(), spec.block, spec.topk,
+                   winnow::name(spec.dtype)),
+       fmt::format("\"tokens\":{},\"overlap\":{},", key.tokens, key.overlap)}};
+  const LineFilter measured{{"\"origin\":\"measured\""}}, own{{quoted(key.device)}};
+  // Of lines about other problems.
+  bool hasMeasured = false, hasOwnMeasured = false, hasOwn = false, hasStrange = false;
+  const TunedDatabase database = load([&](std::string_view line) {
+    if (!tiles.matches(line))
+      return false;
+    // Written by hand: its words may lie otherwise.
+    hasStrange |= line.substr(0, kLineBegin.size()) != kLineBegin;
+    if (same.matches(line))
+      return true;
+    const bool isMeasured = measured.matches(line), isOwn = own.matches(line);
+    hasMeasured |= isMeasured, hasOwn |= isOwn, hasOwnMeasured |= isMeasured && isOwn;
+    return false;
+  });
+  if (hasStrange)
+    return std::nullopt;
+  TunedAnswer found =
+      lookUp(database, key, legal, [this](const std::string &message) { warn(message); });
+  if (found.rung == Rung::Exact)
+    return found;
+  if (!found.record || tuningDistance(key, found.record->key) != 0.0)
+    return std::nullopt;
+  const bool isOwn = found.record->key.device == key.device;
+  const bool stands =
+      found.rung == Rung::OtherDevice ? !hasOwnMeasured : !hasMeasured && (isOwn || !hasOwn);
+  return stands ? std::optional(found) : std::nullopt;
+}
+
+/// The records that could answer: those of the same tiles (tuningDistance knows no others). Most
+/// lines of the files are about others and are not even parsed.
+const TunedDatabase &ConfigChooser::recordsFor(const TuningKey &key) {
+  const LineFilter tiles = tilesOf(key);
+  const std::string name = fmt::format("{}", fmt::join(tiles.words, ""));
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (auto it = records.find(name); it != records.end())
+      return *it->second;
+  }
+  auto whole = std::make_unique<const TunedDatabase>(
+      load([&](std::string_view line) { return tiles.matches(line); }));
+  std::lock_guard<std::mutex> lock(mutex);
+  return *records.emplace(name, std::move(whole)).first->second; // another thread's is the same
+}
+
+/// Names every parameter of the method, so that "local=33" and leaving it at 33 are the same.
+void ConfigChooser::fillIn(TuningKey &key) {
+  if (!parameters)
+    return;
+  std::map<std::string, std::string> known;
+  std::unique_lock<std::mutex> lock(mutex);
+  if (auto it = defaults.find(key.method); it != defaults.end()) {
+    known = it->second;
+  } else {
+    lock.unlock();
+    if (auto declared = parameters(key.method)) // an unknown method has none
+      known = std::move(*declared);
+    lock.lock();
+    defaults[key.method] = known;
+  }
+  key.spec.params.insert(known.begin(), known.end());
+}
+
+void ConfigChooser::warn(const std::string &message) {
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!warned.insert(message).second)
+      return;
+  }
+  if (options.log)
+    options.log(printable(message));
+  else
+    std::fprintf(stderr, "winnow: %s\n", printable(message).c_str());
+}
+
+} // namespace winnow

@@ -1,0 +1,25 @@
+// The configurations that a process decided on, as text: made by one rank of a multi-GPU host and
+// replayed by all of them, so that no two ranks run different kernels (fault F14).
+#pragma once
+#include "runtime/tuned/TunedLadder.h"
+
+namespace winnow {
+
+/// Raised whenever the meaning of a line changes.
+inline constexpr int kDecisionSchema = 1;
+
+/// What was decided for one request on one kind of GPU. The request's text names method, arch,
+/// spec, the caller's tunables and the bucketed workload.
+struct Decision {
+  std::string request, device;
+  Config config; ///< with the caller's tunables
+  Rung select = Rung::Default, attend = Rung::Default;
+};
+
+/// One JSON object without line breaks, fields in a fixed order.
+std::string decisionLine(const Decision &decision);
+/// Reads lines of decisionLine. Unlike a tuned file, this must be whole: a process that skipped a
+/// line would decide for itself. Error: Usage with the number of the first bad line.
+Result<std::vector<Decision>> parseDecisions(std::string_view text);
+
+} // namespace winnow

@@ -1,0 +1,100 @@
+// The CPU target as a backend.
+#include "tools/winnow/Session.h"
+#include "tools/winnow/backends/Backend.h"
+#include <fmt/format.h>
+#include <limits>
+#include <thread>
+#if WINNOW_CPU
+#include "compiler/cpu/CpuProgram.h"
+#endif
+
+namespace winnow {
+
+#if WINNOW_CPU
+namespace {
+
+class CpuBackend : public Backend {
+public:
+  explicit CpuBackend(int threads)
+      : threads(threads ? threads
+                        : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
+
+  bool isGpu() const override { return false; }
+  std::string description() const override {
+    return fmt::format("CPU, {} thread{}", threads, threads == 1 ? "" : "s");
+  }
+
+  Result<BackendAnswer> run(const BackendCall &call) override {
+    if (call.image)
+      return fail(ErrorKind::Usage,
+                  "a program image holds GPU code; give the method and its spec to run on the CPU");
+    double began = now();
+    Result<MethodInfo> method = loadMethod(call.request.method);
+    if (!method)
+      return tl::unexpected(method.error());
+    auto program = CpuProgram::compile(method->text, call.request.spec, method->file);
+    if (!program)
+      return tl::unexpected(program.error());
+    BackendAnswer answer;
+    answer.prepareMs = (now() - began) * 1000;
+    answer.selectHeads = (*program)->selectHeads();
+
+    // Results start out as NaN and absurd ids, so that an element that was never written is seen.
+    const reference::Problem &problem = *call.problem;
+    auto tokens = static_cast<size_t>(problem.totalQ());
+    CaseAnswer &tensors = answer.tensors;
+    tensors.out.assign(tokens * problem.heads * problem.valueWidth(), 0xffff);
+    tensors.lse.assign(tokens * problem.heads, std::numeric_limits<float>::quiet_NaN());
+    tensors.ids.assign(tokens * answer.selectHeads * problem.topk, 0x7f7f7f7f);
+    if (call.ids)
+      std::copy(call.ids, call.ids + tensors.ids.size(), tensors.ids.begin());
+
+    CpuTensors args{problem.q, problem.k,          problem.v,          nullptr,
+                    nullptr,   tensors.ids.data(), problem.cuQ.data(), problem.cuK.data()};
+    args.batch = static_cast<int>(problem.cuQ.size()) - 1;
+    // Two calls, so that each part has its time: selection, then attention over its ids.
+    bool selects = answer.selectHeads > 0 && !call.ids;
+    if (selects) {
+      began = now();
+      if (Status status = (*program)->run(args, threads, half(call.progress, 0)); !status)
+        return tl::unexpected(status.error());
+      answer.selectMs = (now() - began) * 1000;
+    }
+    args.out = tensors.out.data();
+    args.lse = tensors.lse.data();
+    args.idsGiven = answer.selectHeads > 0;
+    began = now();
+    if (Status status =
+            (*program)->run(args, threads, selects ? half(call.progress, 0.5) : call.progress);
+        !status)
+      return tl::unexpected(status.error());
+    answer.attendMs = (now() - began) * 1000;
+    return answer;
+  }
+
+private:
+  static std::function<void(double)> half(const std::function<void(double)> &progress,
+                                          double begin) {
+    if (!progress)
+      return {};
+    return [progress, begin](double done) { progress(begin + done / 2); };
+  }
+
+  int threads;
+};
+
+} // namespace
+
+Result<std::unique_ptr<Backend>> openCpuBackend(const BackendOptions &options) {
+  if (options.ptx || !options.arch.empty())
+    return fail(ErrorKind::Usage, "--ptx and a GPU architecture do not go with --device cpu");
+  return std::make_unique<CpuBackend>(options.threads);
+}
+#else
+Result<std::unique_ptr<Backend>> openCpuBackend(const BackendOptions &) {
+  return fail(ErrorKind::Unsupported,
+              "this build has no CPU target (WINNOW_CPU=OFF); use --device cuda");
+}
+#endif
+
+} // namespace winnow

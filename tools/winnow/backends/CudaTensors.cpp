@@ -1,0 +1,126 @@
+// Uploads, downloads and event timing.
+#include "tools/winnow/backends/CudaTensors.h"
+#include <algorithm>
+
+namespace winnow {
+namespace {
+
+Result<DeviceBuffer> uploadedBuffer(const std::shared_ptr<Driver> &driver, const void *host,
+                                    size_t bytes) {
+  DeviceBuffer buffer;
+  WINNOW_TRY(buffer, DeviceBuffer::allocate(driver, std::max<size_t>(bytes, 256)));
+  WINNOW_CHECK(buffer.upload(host, bytes));
+  return buffer;
+}
+
+} // namespace
+
+double median(std::vector<double> values) {
+  if (values.empty())
+    return 0;
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+Result<DeviceBuffer> poisonedBuffer(const std::shared_ptr<Driver> &driver, size_t bytes) {
+  DeviceBuffer buffer;
+  WINNOW_TRY(buffer, DeviceBuffer::allocate(driver, std::max<size_t>(bytes, 256)));
+  WINNOW_CHECK(buffer.fill(0xff));
+  return buffer;
+}
+
+Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
+                                          const reference::Problem &problem, int selectHeads,
+                                          const int32_t *givenIds) {
+  auto tokens = static_cast<size_t>(problem.totalQ());
+  size_t queryBytes = tokens * problem.heads * problem.headDim * 2;
+  size_t keyTokens = static_cast<size_t>(problem.cuK.back()) + problem.spareKeys;
+  size_t keyBytes = keyTokens * problem.kvHeads * problem.headDim * 2;
+  size_t outBytes = tokens * problem.heads * problem.valueWidth() * 2;
+  size_t valueBytes = keyTokens * problem.kvHeads * problem.valueWidth() * 2;
+  size_t idBytes = tokens * selectHeads * problem.topk * sizeof(int32_t);
+  DeviceTensors tensors;
+  WINNOW_TRY(tensors.q, uploadedBuffer(driver, problem.q, queryBytes));
+  WINNOW_TRY(tensors.k, uploadedBuffer(driver, problem.k, keyBytes));
+  WINNOW_TRY(tensors.v, uploadedBuffer(driver, problem.v, valueBytes));
+  WINNOW_TRY(tensors.cuQ,
+             uploadedBuffer(driver, problem.cuQ.data(), problem.cuQ.size() * sizeof(int32_t)));
+  WINNOW_TRY(tensors.cuK,
+             uploadedBuffer(driver, problem.cuK.data(), problem.cuK.size() * sizeof(int32_t)));
+  WINNOW_TRY(tensors.out, poisonedBuffer(driver, outBytes));
+  WINNOW_TRY(tensors.lse, poisonedBuffer(driver, tokens * problem.heads * sizeof(float)));
+  if (givenIds)
+    WINNOW_TRY(tensors.ids, uploadedBuffer(driver, givenIds, idBytes));
+  else
+    WINNOW_TRY(tensors.ids, poisonedBuffer(driver, idBytes));
+  return tensors;
+}
+
+LaunchArgs DeviceTensors::args(const reference::Problem &problem) const {
+  LaunchArgs args;
+  args.q = q.data();
+  args.k = k.data();
+  args.v = v.data();
+  args.out = out.data();
+  args.lse = lse.data<float>();
+  args.ids = ids.data<int>();
+  args.cuQ = cuQ.data<int>();
+  args.cuK = cuK.data<int>();
+  args.shape.batch = static_cast<int>(problem.cuQ.size()) - 1;
+  args.shape.totalQ = problem.totalQ();
+  args.shape.totalK = problem.cuK.back();
+  for (size_t s = 0; s + 1 < problem.cuQ.size(); ++s) {
+    args.shape.maxQ = std::max(args.shape.maxQ, problem.cuQ[s + 1] - problem.cuQ[s]);
+    args.shape.maxK = std::max(args.shape.maxK, problem.cuK[s + 1] - problem.cuK[s]);
+  }
+  return args;
+}
+
+Result<CaseAnswer> DeviceTensors::download(const reference::Problem &problem,
+                                           int selectHeads) const {
+  auto tokens = static_cast<size_t>(problem.totalQ());
+  CaseAnswer answer;
+  answer.out.resize(tokens * problem.heads * problem.valueWidth());
+  answer.lse.resize(tokens * problem.heads);
+  answer.ids.resize(tokens * selectHeads * problem.topk);
+  WINNOW_CHECK(out.download(answer.out.data(), answer.out.size() * sizeof(uint16_t)));
+  WINNOW_CHECK(lse.download(answer.lse.data(), answer.lse.size() * sizeof(float)));
+  WINNOW_CHECK(ids.download(answer.ids.data(), answer.ids.size() * sizeof(int32_t)));
+  return answer;
+}
+
+Status KernelTimer::begin(CUstream stream) {
+  events.clear();
+  names.clear();
+  return mark(stream);
+}
+
+void KernelTimer::observe(void *user, const Kernel &kernel, int, CUstream stream) {
+  auto *timer = static_cast<KernelTimer *>(user);
+  timer->names.emplace_back(kernel.name, kernel.step);
+  if (Status status = timer->mark(stream); !status)
+    timer->failed = status;
+}
+
+Result<KernelTimes> KernelTimer::finish() {
+  WINNOW_CHECK(failed);
+  WINNOW_CHECK(events.back().synchronize());
+  KernelTimes times;
+  for (size_t i = 0; i < names.size(); ++i) {
+    float milliseconds = 0;
+    WINNOW_TRY(milliseconds, events[i + 1].millisecondsSince(events[i]));
+    times.kernels[names[i].first] += milliseconds;
+    (names[i].second == "attend" ? times.attend : times.select) += milliseconds;
+  }
+  return times;
+}
+
+Status KernelTimer::mark(CUstream stream) {
+  Result<Event> event = Event::create(driver);
+  if (!event)
+    return tl::unexpected(event.error());
+  events.push_back(std::move(*event));
+  return events.back().record(stream);
+}
+
+} // namespace winnow

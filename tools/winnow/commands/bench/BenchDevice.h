@@ -1,0 +1,82 @@
+// The GPU side of `winnow bench`: ways of compiling a program loaded side by side, one workload in
+// device memory, launches that are timed, and a comparison of sampled rows with the fp64 reference.
+#pragma once
+#include "tools/winnow/backends/CudaTensors.h"
+#include "tools/winnow/backends/DeviceClock.h"
+#include "tools/winnow/backends/LaunchGraph.h"
+#include "tools/winnow/commands/bench/BenchInputs.h"
+#include "tools/winnow/commands/prepare/Programs.h"
+#include <optional>
+
+namespace winnow {
+
+/// One way of compiling the program.
+struct Variant {
+  std::string name;
+  std::shared_ptr<const ProgramImage> image;
+  std::shared_ptr<const LoadedProgram> program;
+};
+
+/// What one variant showed in one phase.
+struct Timing {
+  double medianMs = 0, lowerMs = 0, upperMs = 0; ///< median and quartiles
+  double fastestMs = 0;
+  int clock = 0;                                       ///< MHz while it ran, the median; 0: unknown
+  std::vector<std::pair<std::string, double>> kernels; ///< medians, where there are several
+  std::string fault; ///< of the comparison with the reference; empty: none
+};
+
+class BenchDevice {
+public:
+  /// Errors: DeviceFailed without a driver or this device.
+  static Result<std::unique_ptr<BenchDevice>> open(int index);
+
+  const DeviceInfo &info() const { return device; }
+  std::string driverText() const; ///< "driver 580.159.04, CUDA 13.0"
+  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image, bool ptx) const;
+
+  /// Brings one workload into device memory, the queries a piece at a time. The inputs must outlive
+  /// their use here.
+  Status place(BenchInputs &inputs, int selectHeads, int checkedRows);
+  Status placeIds(const HostArray<int32_t> &ids);
+  /// Makes the workspace large enough for a variant on the present workload.
+  Status reserve(const Variant &variant);
+  /// Launches once and compares the sampled rows with the reference: the first fault, or empty.
+  Result<std::string> check(const reference::Method &method, const Variant &variant, Phase phase);
+  /// A launch as a graph, to be replayed on `queue()` while the workload and the workspace stay.
+  Result<LaunchGraph> capture(const Variant &variant, Phase phase);
+  const std::shared_ptr<Driver> &cuda() const { return driver; }
+  const Stream &queue() const { return *stream; }
+  const DeviceClock &gauge() const { return *clock; }
+  /// Checks every variant, then times all of them in interleaved rounds.
+  Result<std::vector<Timing>> measure(const reference::Method &method,
+                                      std::vector<Variant> &variants, Phase phase, int rounds,
+                                      const std::string &label);
+
+private:
+  Status launch(const Variant &variant, const LaunchArgs &args, KernelTimer *timer);
+  Result<double> timedLaunch(const Variant &variant, const LaunchArgs &args, Timing &timing);
+  Status kernelTimes(const Variant &variant, const LaunchArgs &args, int rounds, Timing &timing);
+  /// The first fault of the sampled rows, or empty.
+  Result<std::string> verify(const reference::Method &method, Phase phase);
+  Status downloadRows(const reference::Method &method);
+  Status copyOut(void *host, const DeviceBuffer &from, size_t offset, size_t bytes) const;
+
+  std::shared_ptr<Driver> driver;
+  DeviceInfo device;
+  std::optional<DeviceClock> clock;
+  std::optional<Stream> stream;
+  DeviceTensors tensors;
+  const BenchInputs *inputs = nullptr;
+  std::vector<int> rows; ///< compared with the reference
+  // What the reference says of them, as long as the workload stays. Attention: only over given ids,
+  // which are the same for every variant.
+  std::optional<reference::Selection> expectedSelection;
+  std::optional<reference::Attention> expectedAttention;
+  HostArray<uint16_t> out;
+  HostArray<float> lse;
+  HostArray<int32_t> ids;
+  std::vector<int> clocks;
+};
+
+} // namespace winnow

@@ -1,0 +1,40 @@
+// Lists of specs, as `winnow tune` takes them: every field a list, and the grid is their product.
+// From flags
+// (--head-dim 64,128 --topk 16,96) or from a JSON file of such grids.
+#pragma once
+#include "compiler/driver/Compile.h"
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+namespace winnow {
+
+/// One program of a grid and the workloads to tune it for.
+struct GridEntry {
+  std::string method;
+  Spec spec;
+  std::vector<int> tokens, overlaps;
+  std::vector<std::string> phases; ///< "select", "attend"
+};
+
+class SpecGrid {
+public:
+  /// Flags: --heads, --kv-heads, --group, --head-dim, --value-dim, --block, --topk, --dtype, --set,
+  /// --seq, --overlap,
+  /// --phase; lists separated by commas.
+  void addTo(CLI::App &command);
+  /// The grid of the flags for a method.
+  Result<std::vector<GridEntry>> entries(const std::string &method) const;
+  /// The first of the flags that was given, as "--topk"; empty: none. A file of grids has no use
+  /// for them.
+  std::string firstGiven() const;
+  /// The grids of a JSON text: a list of objects whose members are the flags' names with '_',
+  /// "method" and "set"; each a value or a list of values. `name` stands in errors. Error: Usage,
+  /// naming the entry and the member.
+  static Result<std::vector<GridEntry>> parse(const std::string &text, const std::string &name);
+
+private:
+  std::map<std::string, std::string> given; ///< flag without dashes -> list
+  std::vector<std::string> assignments;
+};
+
+} // namespace winnow

@@ -1,0 +1,138 @@
+// Text and JSON of `winnow run`.
+#include "tools/winnow/commands/run/RunReport.h"
+#include "tools/winnow/Session.h"
+#include "tools/winnow/io/Json.h"
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace winnow {
+
+void RunReport::section(const std::string &title, const std::string &text) {
+  if (json)
+    return;
+  fmt::print("{}{}. {}\n{}", number ? "\n" : "", number + 1, title, text);
+  std::fflush(stdout);
+  number++;
+}
+
+void RunReport::begin(bool asJson, const std::string &device) {
+  json = asJson;
+  object["device"] = device;
+}
+
+void RunReport::compiled(const std::vector<ObtainedProgram> &programs) {
+  double total = 0;
+  for (const ObtainedProgram &program : programs) {
+    total += program.milliseconds;
+    for (const Kernel &kernel : program.image->kernels)
+      object["kernels"].push_back({{"kernel", kernel.name},
+                                   {"arch", program.image->arch},
+                                   {"registers", kernel.registers},
+                                   {"spill_bytes", kernel.spillBytes},
+                                   {"shared_bytes", kernel.sharedBytes + kernel.staticSharedBytes},
+                                   {"facts", factsJson(kernel.facts)},
+                                   {"compile_ms", kernel.compileMs},
+                                   {"cache", program.cacheHit ? "hit" : "miss"}});
+  }
+  object["compile_ms"] = total;
+  section("Kernels",
+          programTable(programs) + fmt::format("all of them in {}\n", durationText(total)));
+}
+
+void RunReport::prompt(const Prompt &prompt) {
+  std::vector<int> lengths;
+  for (size_t s = 0; s + 1 < prompt.problem.cuQ.size(); ++s)
+    lengths.push_back(prompt.problem.cuQ[s + 1] - prompt.problem.cuQ[s]);
+  object["sequences"] = lengths;
+  object["needles"] = prompt.needles.size();
+}
+
+void RunReport::ran(const reference::Problem &problem, const BackendAnswer &answer) {
+  sparseMs = answer.totalMs();
+  object["prepare_ms"] = answer.prepareMs;
+  object["select_ms"] = answer.selectMs;
+  object["attend_ms"] = answer.attendMs;
+  object["total_ms"] = sparseMs;
+  std::string lines = fmt::format(
+      "{} query tokens in {} sequence{}; ready after {}\n", problem.totalQ(),
+      problem.cuQ.size() - 1, problem.cuQ.size() == 2 ? "" : "s", durationText(answer.prepareMs));
+  if (answer.selectMs > 0)
+    lines += fmt::format("select  {}\n", durationText(answer.selectMs));
+  lines += fmt::format("attend  {}\n", durationText(answer.attendMs));
+  for (const auto &[name, time] : answer.kernels) {
+    object["kernel_ms"][name] = time;
+    lines += fmt::format("  {:<20} {}\n", name, durationText(time));
+  }
+  section("Run on " + object["device"].get<std::string>(), lines);
+}
+
+void RunReport::tuned(const ChosenConfig &choice, bool selects) {
+  object["tuned"] = choiceJson(choice);
+  if (!json)
+    fmt::print("tunables: {}\n", choiceText(choice, selects));
+}
+
+void RunReport::notChecked(const std::string &why) {
+  object["check"]["not_checked"] = why;
+  section("Check against the fp64 reference", "not checked: " + why + "\n");
+}
+
+void RunReport::checked(size_t rows, const std::optional<reference::SelectionReport> &selection,
+                        const reference::OutputReport &output,
+                        const std::optional<Recall> &recall) {
+  std::string lines;
+  if (selection) {
+    object["check"]["wrong_picks"] = selection->wrong;
+    object["check"]["ties"] = selection->ties;
+    object["check"]["picks"] = selection->picks;
+    lines += fmt::format("selection: {} wrong of {} picks ({} ties within rounding)\n",
+                         selection->wrong, selection->picks, selection->ties);
+    if (selection->wrong)
+      failure = "the selection differs from the reference: " + selection->first;
+  }
+  object["check"]["rows"] = rows;
+  object["check"]["max_error"] = output.maxError;
+  object["check"]["plain_error"] = output.plainError;
+  object["check"]["lse_error"] = output.lseError;
+  object["check"]["bad_elements"] = output.bad;
+  lines += "output:    " + output.text() + "\n";
+  if (!output.withinBars() && failure.empty())
+    failure = "the output differs from the reference: " + output.text();
+  object["check"]["passed"] = failure.empty();
+  if (recall && recall->asked) {
+    double share = static_cast<double>(recall->found) / static_cast<double>(recall->asked);
+    object["recall"] = {
+        {"asked", recall->asked}, {"found", recall->found}, {"chance", recall->chance}};
+    lines += fmt::format(
+        "needles:   {} of {} questions found theirs ({:.1f} %; random blocks: {:.1f} %)\n",
+        recall->found, recall->asked, share * 100, recall->chance * 100);
+  }
+  section(fmt::format("Check against the fp64 reference, {} tokens: {}", rows,
+                      failure.empty() ? "passed" : "FAILED"),
+          lines);
+}
+
+void RunReport::dense(double denseMs, double touchedShare) {
+  object["dense_ms"] = denseMs;
+  object["touched_share"] = touchedShare;
+  section("Against dense attention on the same device",
+          fmt::format("dense   {}\nsparse  {} ({:.2f} times as fast)\nkey blocks touched: {:.1f} % "
+                      "of the causal ones\n",
+                      durationText(denseMs), durationText(sparseMs), denseMs / sparseMs,
+                      touchedShare * 100));
+}
+
+void RunReport::drawn(const std::string &path, size_t bytes) {
+  object["picture"] = path;
+  section("Picture", fmt::format("{} ({} KiB)\n", path, (bytes + 1023) / 1024));
+}
+
+Status RunReport::finish() {
+  if (json)
+    printJson(object);
+  if (!failure.empty())
+    return fail(ErrorKind::WrongResult, failure);
+  return {};
+}
+
+} // namespace winnow

@@ -1,0 +1,53 @@
+// Joins the compiler's requests to the runtime's look-up.
+#include "tools/winnow/commands/tune/TunedConfigs.h"
+#include "compiler/driver/CompileHook.h"
+#include "tools/winnow/Session.h"
+#include <fmt/format.h>
+
+namespace winnow {
+
+static TuningOptions turned(bool on) {
+  TuningOptions options;
+  options.on = on;
+  return options;
+}
+
+TunedConfigs::TunedConfigs(bool on, const Cache *cache) : TunedConfigs(turned(on), cache) {}
+
+TunedConfigs::TunedConfigs(TuningOptions options, const Cache *cache) {
+  options.log = [](const std::string &line) { say("winnow: " + line); };
+  CompileHook hook = compilerHook();
+  if (cache)
+    hook.check = [cache, key = hook.key, check = hook.check](const ProgramRequest &request) {
+      Result<std::string> name = key(request);
+      return name && cache->contains(*name) ? Status() : check(request);
+    };
+  // Only a text of decisions can be wrong, and there is none.
+  chooser = std::move(*ConfigChooser::create(std::move(options), hook));
+}
+
+ChosenConfig TunedConfigs::fill(CompileRequest &request, const Workload &workload,
+                                const std::string &device) {
+  ProgramRequest open{request.method, request.spec, request.config, request.arch, workload};
+  ChosenConfig choice = *chooser->choose(open, device); // fails in replay-only mode alone
+  request.config = choice.config;
+  return choice;
+}
+
+std::string choiceText(const ChosenConfig &choice, bool selects) {
+  auto words = [](const char *phase, const TunedAnswer &answer) {
+    bool plain = answer.rung == Rung::Exact || answer.rung >= Rung::Default;
+    return fmt::format("{} {}{}", phase, name(answer.rung), plain ? "" : ", " + answer.why);
+  };
+  return (selects ? words("select", choice.select) + "; " : "") + words("attend", choice.attend);
+}
+
+nlohmann::json choiceJson(const ChosenConfig &choice) {
+  auto object = [](const TunedAnswer &answer) {
+    return nlohmann::json{
+        {"rung", name(answer.rung)}, {"config", shortText(answer.config)}, {"why", answer.why}};
+  };
+  return {{"select", object(choice.select)}, {"attend", object(choice.attend)}};
+}
+
+} // namespace winnow
