@@ -54,7 +54,7 @@ public:
 private:
   LogicalResult block(Block &body);
   LogicalResult operation(Operation *op);
-  LogicalResult leaf(Operation *op);
+  LogicalResult leaf(tile::Leaf op);
   LogicalResult loop(scf::ForOp op);
   LogicalResult branch(scf::IfOp op);
   LogicalResult whileLoop(scf::WhileOp op);
@@ -188,8 +188,8 @@ void Printer::leaveScope(size_t outer) {
 }
 
 LogicalResult Printer::operation(Operation *op) {
-  if (op->hasTrait<tile::LeafCall>())
-    return leaf(op);
+  if (auto call = dyn_cast<tile::Leaf>(op))
+    return leaf(call);
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](tile::RegisterOp reg) {
         std::string type = reg.getType().cppName();
@@ -225,11 +225,11 @@ LogicalResult Printer::operation(Operation *op) {
 }
 
 // name<attributes>(operands); with a result: const auto hint = name<...>(...);
-LogicalResult Printer::leaf(Operation *op) {
+LogicalResult Printer::leaf(tile::Leaf op) {
   std::string call = op->getName().stripDialect().str();
   std::string templates;
   llvm::ListSeparator comma;
-  for (StringAttr name : op->getName().getAttributeNames()) {
+  for (StringRef name : op.templateArguments()) {
     Attribute value = op->getAttr(name);
     if (!value)
       continue;
@@ -247,7 +247,7 @@ LogicalResult Printer::leaf(Operation *op) {
     else if (auto element = elementOf(value))
       templates += *element;
     else
-      return op->emitError("attribute '") << name.getValue() << "' has no C++ spelling";
+      return op->emitError("attribute '") << name << "' has no C++ spelling";
   }
   if (!templates.empty())
     call += "<" + templates + ">";

@@ -69,7 +69,7 @@ Value TileBuilder::field(Value object, StringRef member, Type type) {
 Operation *TileBuilder::call(StringRef hint, StringRef name, ValueRange operands,
                              ArrayRef<TemplateArgument> arguments, TypeRange results) {
   OperationState state(loc(hint), ("tile." + name).str(), operands, results, {});
-  ArrayRef<StringAttr> names = state.name.getRegisteredInfo()->getAttributeNames();
+  ArrayRef<StringLiteral> names = state.name.getInterface<tile::Leaf>()->templateArguments();
   assert(arguments.size() <= names.size() && "one attribute per template argument");
   for (auto [attribute, argument] : llvm::zip(names, arguments))
     state.addAttribute(attribute, argument.attribute(builder));

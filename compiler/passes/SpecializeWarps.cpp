@@ -161,7 +161,7 @@ void Specializer::guardConsumerStatements() {
   while (top->getParentOp() != kernel)
     top = top->getParentOp();
   auto touches = [&](Operation *op) {
-    return op->hasTrait<tile::LeafCall>() && llvm::any_of(op->getOperands(), [&](Value operand) {
+    return isa<tile::Leaf>(op) && llvm::any_of(op->getOperands(), [&](Value operand) {
              return registers.contains(operand);
            });
   };

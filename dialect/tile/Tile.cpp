@@ -10,6 +10,7 @@ using namespace winnow::tile;
 #include "dialect/tile/TileAttrs.cpp.inc"
 #define GET_TYPEDEF_CLASSES
 #include "dialect/tile/TileTypes.cpp.inc"
+#include "dialect/tile/TileInterfaces.cpp.inc"
 #define GET_OP_CLASSES
 #include "dialect/tile/TileOps.cpp.inc"
 

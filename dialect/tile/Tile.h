@@ -20,12 +20,6 @@ std::optional<mlir::StringRef> elementName(mlir::Type type);
 /// changes, as if it were a value; one that does nothing.
 mlir::LogicalResult verifyEffects(mlir::Operation *leaf);
 
-/// Prints as a call to the device function of the same name.
-template <typename ConcreteOp>
-class LeafCall : public mlir::OpTrait::TraitBase<ConcreteOp, LeafCall> {
-public:
-  static mlir::LogicalResult verifyTrait(mlir::Operation *op) { return verifyEffects(op); }
-};
 /// Is printed where its result is used, as long as nothing it reads has changed by then.
 template <typename ConcreteOp>
 class Inline : public mlir::OpTrait::TraitBase<ConcreteOp, Inline> {};
@@ -39,5 +33,6 @@ class AsyncLoad : public mlir::OpTrait::TraitBase<ConcreteOp, AsyncLoad> {};
 #include "dialect/tile/TileAttrs.h.inc"
 #define GET_TYPEDEF_CLASSES
 #include "dialect/tile/TileTypes.h.inc"
+#include "dialect/tile/TileInterfaces.h.inc"
 #define GET_OP_CLASSES
 #include "dialect/tile/TileOps.h.inc"

@@ -11,6 +11,7 @@
 #define WINNOW_DIALECT_TILE
 
 include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/Interfaces.td"
 include "mlir/IR/OpBase.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -167,14 +168,31 @@ def Tile_ReturnOp : Tile_Op<"return_if"> {
 
 //===-- Leaf ops ---------------------------------------------------------------------------------------------------===//
 
-def LeafCall : NativeOpTrait<"LeafCall"> { let cppNamespace = "::winnow::tile"; }
+def Tile_LeafInterface : OpInterface<"Leaf"> {
+  let cppNamespace = "::winnow::tile";
+  let description = "Prints as a call to the device function of the same name.";
+  let methods = [
+    StaticInterfaceMethod<"Names of the template arguments that operands do not determine, in the function's order.",
+                          "::llvm::ArrayRef<::llvm::StringLiteral>", "templateArguments">
+  ];
+  let verify = "return ::winnow::tile::verifyEffects($_op);";
+}
 // Fills its first operand, a shared tile, by asynchronous copies.
 def AsyncLoad : NativeOpTrait<"AsyncLoad"> { let cppNamespace = "::winnow::tile"; }
 
 // An op that prints as a call to the device function of the same name: attributes become template arguments in the
 // order of definition, operands arguments, destination first; a result becomes `const auto name = leaf(...)`.
-class Tile_Leaf<string mnemonic, list<Trait> traits = []> : Tile_Op<mnemonic, !listconcat([LeafCall], traits)> {
+class Tile_Leaf<string mnemonic, list<Trait> traits = []>
+    : Tile_Op<mnemonic, !listconcat([Tile_LeafInterface], traits)> {
+  // MLIR sorts attributes by name; a call has them as they are declared.
+  list<string> templates =
+      !foreach(i, !filter(j, !range(!size(arguments)), !initialized(!getdagarg<AttrConstraint>(arguments, j))),
+               !getdagname(arguments, i));
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let extraClassDeclaration = "static ::llvm::ArrayRef<::llvm::StringLiteral> templateArguments() { " #
+                              !if(!empty(templates), "return {};",
+                                  "static constexpr ::llvm::StringLiteral names[] = {\"" #
+                                      !interleave(templates, "\", \"") # "\"}; return names;") # " }";
 }
 
 class Writes<string description = ""> : Arg<Tile_Object, description, [MemWrite]>;
