@@ -19,8 +19,8 @@ struct KeyValues {
   int width = kKeys;
 };
 
-KeyValues pack(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment, int kvHead,
-               int width, int threads) {
+KeyValues pack(const AttendPlan &plan, const CpuTensors &tensors, const Segment &segment,
+               int kvHead, int width, int threads) {
   const int tiles = (segment.kCount + width - 1) / width, dim = plan.headDim,
             valueDim = plan.valueDim;
   KeyValues packed;
@@ -46,7 +46,7 @@ KeyValues pack(const CpuPlan &plan, const CpuTensors &tensors, const Segment &se
 /// The state of one tile of query rows: `tokens` tokens x group heads.
 class RowTile {
 public:
-  RowTile(const CpuPlan &plan, AttendFunction step, int rows)
+  RowTile(const AttendPlan &plan, AttendFunction step, int rows)
       : plan(plan), step(step), rows(rows), q(rows * plan.headDim), acc(rows * plan.valueDim),
         scratch(rows * kKeys), max(rows), sum(rows), limit(rows), position(rows) {}
 
@@ -86,7 +86,7 @@ public:
   }
 
 private:
-  const CpuPlan &plan;
+  const AttendPlan &plan;
   AttendFunction step;
   int rows;
   std::vector<float> q, acc, scratch, max, sum;
@@ -94,7 +94,7 @@ private:
 };
 
 /// The blocks that a token attends to: valid, in its past, each once, ascending.
-void wantedBlocks(const CpuPlan &plan, const int32_t *ids, int position,
+void wantedBlocks(const AttendPlan &plan, const int32_t *ids, int position,
                   std::vector<int32_t> &blocks) {
   blocks.clear();
   for (int i = 0; i < plan.topk; ++i)
@@ -106,10 +106,10 @@ void wantedBlocks(const CpuPlan &plan, const int32_t *ids, int position,
 
 } // namespace
 
-void attendSegment(const CpuPlan &plan, const TileFunctions &functions, const CpuTensors &tensors,
-                   const Segment &segment, int totalQ, int threads,
+void attendSegment(const AttendPlan &plan, const TileFunctions &functions,
+                   const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,
                    const std::function<void(size_t)> &progress) {
-  const bool sparse = plan.selectHeads > 0 && segment.kCount >= plan.denseLength;
+  const bool sparse = plan.selects() && segment.kCount >= plan.denseLength;
   const int tokens = sparse ? 1 : kTileRows / plan.group, rows = tokens * plan.group;
   const int tokenTiles = (segment.qCount + tokens - 1) / tokens,
             perKvHead = plan.heads / plan.kvHeads / plan.group;

@@ -23,19 +23,6 @@ struct TileFunctions {
   ScoresFunction scores = nullptr;
 };
 
-/// Plain numbers of a plan, free of MLIR objects: what the drivers read while they run.
-struct CpuPlan {
-  int heads, kvHeads, headDim, valueDim, block, topk, group, selectHeads, denseLength;
-  bool isBf16;
-  std::vector<MethodPlan::Summary> summaries;
-  int fine, normalizer;
-  bool visibleBySegment;
-  Reduction combine;
-  Pooling pool;
-  float scale; ///< of the softmax
-  int init, local;
-};
-
 /// One sequence of a ragged batch.
 struct Segment {
   int qBegin, qCount, kBegin, kCount; ///< rows in q and k
@@ -62,17 +49,17 @@ void parallelFor(size_t count, int threads, const std::function<void(size_t)> &b
 
 /// Queries of `tokens` consecutive tokens from index `first` of the segment, heads [firstHead,
 /// firstHead + group), as rows token-major; rows beyond the segment are zero.
-void gatherQueries(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment,
+void gatherQueries(const KernelPlan &plan, const CpuTensors &tensors, const Segment &segment,
                    int first, int tokens, int firstHead, float *rows);
 
 /// Selection of one segment: writes ids rows. `progress` is advanced by the number of finished
 /// (head, token) pairs.
-void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const CpuTensors &tensors,
-                   const Segment &segment, int totalQ, int threads,
+void selectSegment(const SelectionPlan &plan, const TileFunctions &functions,
+                   const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,
                    const std::function<void(size_t)> &progress);
 /// Attention of one segment over ids (or densely).
-void attendSegment(const CpuPlan &plan, const TileFunctions &functions, const CpuTensors &tensors,
-                   const Segment &segment, int totalQ, int threads,
+void attendSegment(const AttendPlan &plan, const TileFunctions &functions,
+                   const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,
                    const std::function<void(size_t)> &progress);
 
 } // namespace winnow::cpu

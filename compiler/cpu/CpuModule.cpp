@@ -213,19 +213,22 @@ func.func @scores(%s: memref<64x64xf32>, %lse: memref<64xf32>, %limit: memref<64
 
 } // namespace
 
-OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan &plan) {
+OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlans &plans) {
+  const AttendPlan &attend = plans.attend;
   auto number = [](int value) { return std::to_string(value); };
   auto real = [](double value) { return llvm::formatv("{0:e9}", value).str(); };
-  const bool softmax = plan.normalizer >= 0;
   std::string text;
-  for (auto [name, rows] : {std::pair<const char *, int>{"attend_one", plan.group},
-                            {"attend_many", kTileRows / plan.group * plan.group}}) // whole tokens
+  for (auto [name, rows] :
+       {std::pair<const char *, int>{"attend_one", attend.group},
+        {"attend_many", kTileRows / attend.group * attend.group}}) // whole tokens
     text += fill(kAttend, {{"NAME", name},
                            {"R", number(rows)},
-                           {"D", number(plan.headDim)},
-                           {"E", number(plan.valueDim)},
-                           {"SCALE", real(plan.scale)}});
-  if (plan.scores()) {
+                           {"D", number(attend.headDim)},
+                           {"E", number(attend.valueDim)},
+                           {"SCALE", real(attend.scale)}});
+  if (plans.selection && plans.selection->scores()) {
+    const SelectionPlan &plan = *plans.selection;
+    const bool softmax = plan.normalizer >= 0;
     const bool isMax = plan.combine == Reduction::Max;
     text +=
         fill(kScore,
@@ -243,8 +246,8 @@ OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlan 
   }
   // The functions call the hooks, so the hooks' declarations stand in the same text's module.
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
-  addRegionFunction(*module, "logit_hook", plan.logitHook);
-  addRegionFunction(*module, "score_hook", plan.scoreHook);
+  addRegionFunction(*module, "logit_hook", attend.logitHook);
+  addRegionFunction(*module, "score_hook", plans.selection ? plans.selection->scoreHook : nullptr);
   ParserConfig config(&context, /*verifyAfterParse=*/false);
   Block parsed;
   if (failed(parseSourceString(text, &parsed, config)))

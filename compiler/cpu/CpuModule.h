@@ -2,7 +2,7 @@
 // static tiles. The host (CpuSelect.cpp, CpuAttend.cpp) walks tokens and blocks and calls them; the
 // method's regions are cloned into them.
 #pragma once
-#include "compiler/select/MethodPlan.h"
+#include "compiler/select/plans/MethodPlans.h"
 
 namespace winnow::cpu {
 
@@ -21,8 +21,8 @@ constexpr int kTileRows = 64; ///< query rows of a tile of several whole tokens,
 ///   scaled logits scores      (logits [64,64], lse [64], limit [64] i32, position [64] i32,
 ///   first_row [1] i32,
 ///                out [64 / group, 64])                                   scores, heads combined
-/// Adds the functions for `plan` to a new module in `context`.
+/// Adds the functions for `plans` to a new module in `context`.
 mlir::OwningOpRef<mlir::ModuleOp> buildTileFunctions(mlir::MLIRContext &context,
-                                                     const MethodPlan &plan);
+                                                     const MethodPlans &plans);
 
 } // namespace winnow::cpu

@@ -48,7 +48,7 @@ void parallelFor(size_t count, int threads, const std::function<void(size_t)> &b
   });
 }
 
-void gatherQueries(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment,
+void gatherQueries(const KernelPlan &plan, const CpuTensors &tensors, const Segment &segment,
                    int first, int tokens, int firstHead, float *rows) {
   for (int row = 0; row < tokens * plan.group; ++row) {
     int index = first + row / plan.group;
@@ -67,42 +67,24 @@ void gatherQueries(const CpuPlan &plan, const CpuTensors &tensors, const Segment
 
 namespace {
 
-CpuPlan plainPlan(const MethodPlan &plan) {
-  CpuPlan plain{};
-  plain.heads = plan.heads, plain.kvHeads = plan.kvHeads, plain.headDim = plan.headDim;
-  plain.valueDim = plan.valueDim;
-  plain.block = plan.block, plain.topk = plan.topk, plain.group = plan.group;
-  plain.selectHeads = plan.selects() ? plan.selectHeads() : 0;
-  plain.denseLength = plan.denseLength;
-  plain.isBf16 = plan.element.isBF16();
-  plain.summaries = plan.summaries;
-  plain.fine = plan.fine, plain.normalizer = plan.normalizer;
-  plain.visibleBySegment = plan.visibleBySegment;
-  plain.combine = plan.combine, plain.pool = plan.pool;
-  plain.scale = static_cast<float>(plan.scale);
-  plain.init = plan.init, plain.local = plan.local;
-  return plain;
-}
-
 class CompiledProgram : public CpuProgram {
 public:
-  CpuPlan plan;
   std::unique_ptr<MLIRContext> context;
+  MethodPlans plans; ///< without their regions, which have gone into the code
   std::unique_ptr<CpuCode> code;
   TileFunctions functions;
 
-  int selectHeads() const override { return plan.selectHeads; }
+  int selectHeads() const override { return plans.selection ? plans.selection->selectHeads() : 0; }
 
   Status run(const CpuTensors &tensors, int threads,
              const std::function<void(double)> &progress) const override {
     if (threads <= 0)
       threads = std::max(1u, std::thread::hardware_concurrency());
     const int totalQ = tensors.cuQ[tensors.batch];
-    const bool selects = plan.selectHeads > 0 && !tensors.idsGiven,
-               attends = tensors.out || tensors.lse;
-    if (plan.selectHeads > 0 && !tensors.ids && totalQ > 0)
+    const bool selects = plans.selection && !tensors.idsGiven, attends = tensors.out || tensors.lse;
+    if (plans.selection && !tensors.ids && totalQ > 0)
       return fail(ErrorKind::Usage, "the CPU target needs an ids tensor for a method that selects");
-    const int sets = plan.heads / plan.group;
+    const int sets = plans.attend.selectHeads();
     const double all = static_cast<double>(totalQ) * ((selects ? sets : 0) + (attends ? sets : 0));
     const auto caller = std::this_thread::get_id();
     std::atomic<size_t> done{0};
@@ -115,9 +97,9 @@ public:
       Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s], tensors.cuK[s],
                       tensors.cuK[s + 1] - tensors.cuK[s]};
       if (selects)
-        selectSegment(plan, functions, tensors, segment, totalQ, threads, advance);
+        selectSegment(*plans.selection, functions, tensors, segment, totalQ, threads, advance);
       if (attends)
-        attendSegment(plan, functions, tensors, segment, totalQ, threads, advance);
+        attendSegment(plans.attend, functions, tensors, segment, totalQ, threads, advance);
     }
     if (progress)
       progress(1);
@@ -149,11 +131,11 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   if (Status status = specializeMethod(method, spec); !status)
     return tl::unexpected<Error>(status.error());
   fuseKernels(method);
-  Result<MethodPlan> plan = planMethod(method);
-  if (!plan)
-    return tl::unexpected<Error>(plan.error());
+  Result<MethodPlans> plans = planMethod(method);
+  if (!plans)
+    return tl::unexpected<Error>(plans.error());
 
-  OwningOpRef<ModuleOp> functions = buildTileFunctions(*program->context, *plan);
+  OwningOpRef<ModuleOp> functions = buildTileFunctions(*program->context, *plans);
   if (!functions)
     return fail(ErrorKind::CompileFailed,
                 "the CPU tile functions could not be built: " + complaints.first());
@@ -161,16 +143,17 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   if (!code)
     return tl::unexpected<Error>(code.error());
   program->code = std::move(*code);
-  program->plan = plainPlan(*plan);
+  program->plans = std::move(*plans);
+  const bool scores = program->plans.selection && program->plans.selection->scores();
   bind(*program->code, "attend_one", program->functions.attendOne);
   bind(*program->code, "attend_many", program->functions.attendMany);
-  if (plan->scores()) {
+  if (scores) {
     bind(*program->code, "logits", program->functions.logits);
     bind(*program->code, "add_lse", program->functions.addLse);
     bind(*program->code, "scores", program->functions.scores);
   }
   if (!program->functions.attendOne || !program->functions.attendMany ||
-      (plan->scores() && !program->functions.scores))
+      (scores && !program->functions.scores))
     return fail(ErrorKind::CompileFailed, "the JIT gave no code for the CPU tile functions");
   return std::unique_ptr<CpuProgram>(std::move(program));
 }

@@ -34,14 +34,15 @@ struct Logarithms {
   }
 };
 
-int summaryRows(const MethodPlan::Summary &summary, int length) {
+int summaryRows(const SelectionPlan::Summary &summary, int length) {
   return length < summary.window ? 0 : (length - summary.window) / summary.stride + 1;
 }
 
 /// Means over whole windows, rounded to the element type like the keys they stand for, as
 /// transposed tiles.
-TransposedTiles summarize(const CpuPlan &plan, const CpuTensors &tensors, const Segment &segment,
-                          int kvHead, const MethodPlan::Summary &summary, int threads) {
+TransposedTiles summarize(const SelectionPlan &plan, const CpuTensors &tensors,
+                          const Segment &segment, int kvHead, const SelectionPlan::Summary &summary,
+                          int threads) {
   const int rows = summaryRows(summary, segment.kCount), dim = plan.headDim;
   TransposedTiles tiles;
   tiles.dim = dim;
@@ -62,8 +63,8 @@ TransposedTiles summarize(const CpuPlan &plan, const CpuTensors &tensors, const 
 }
 
 /// Summary rows that query `index` of the segment may see.
-int visibleRows(const CpuPlan &plan, const MethodPlan::Summary &summary, const Segment &segment,
-                int index, int rows) {
+int visibleRows(const SelectionPlan &plan, const SelectionPlan::Summary &summary,
+                const Segment &segment, int index, int rows) {
   if (plan.visibleBySegment) { // the published kernel's rule; C division, truncating toward zero
     int stride = summary.stride;
     return std::min(rows, std::max(0, (index + 1) / stride - 1 + rows -
@@ -76,7 +77,7 @@ int visibleRows(const CpuPlan &plan, const MethodPlan::Summary &summary, const S
 /// Scores of one tile of tokens against all summary rows of a KV head.
 class ScoreTile {
 public:
-  ScoreTile(const CpuPlan &plan, const TileFunctions &functions)
+  ScoreTile(const SelectionPlan &plan, const TileFunctions &functions)
       : plan(plan), functions(functions), tokens(kTileRows / plan.group),
         q(kTileRows * plan.headDim), logits(kTileRows * kKeys), max(kTileRows), sum(kTileRows),
         lse(kTileRows), out(tokens * kKeys), limit(kTileRows), position(kTileRows) {}
@@ -118,7 +119,8 @@ public:
         float product = 0;
         for (int d = 0; d < plan.headDim; ++d)
           product += query[d] * column[static_cast<size_t>(d) * kKeys];
-        const float score = product * plan.scale - lse[token * plan.group + head];
+        const float score =
+            product * static_cast<float>(plan.scale) - lse[token * plan.group + head];
         combined = plan.combine == Reduction::Max ? std::max(combined, score)
                                                   : Logarithms::add(combined, score, 1);
       }
@@ -133,7 +135,7 @@ public:
   int rowCount() const { return rows; }
 
 private:
-  void setLimits(const MethodPlan::Summary &summary, const Segment &segment, int first, int tile,
+  void setLimits(const SelectionPlan::Summary &summary, const Segment &segment, int first, int tile,
                  int count) {
     for (int row = 0; row < kTileRows; ++row) {
       int index = std::min(first + row / plan.group, segment.qCount - 1);
@@ -160,7 +162,7 @@ private:
           sum[row] == 0 ? std::numeric_limits<float>::infinity() : max[row] + std::log(sum[row]);
   }
 
-  const CpuPlan &plan;
+  const SelectionPlan &plan;
   const TileFunctions &functions;
   const int tokens;
   std::vector<float> q, logits, max, sum, lse, out, rowScores;
@@ -170,7 +172,8 @@ private:
 
 /// One score per block, pooled over the rows that overlap it; -inf without any.
 template <class Arithmetic>
-void poolBlocks(const CpuPlan &plan, const float *scores, int rows, std::vector<float> &blocks) {
+void poolBlocks(const SelectionPlan &plan, const float *scores, int rows,
+                std::vector<float> &blocks) {
   const auto &summary = plan.summaries[plan.fine];
   const int perBlock = plan.block / summary.stride, pad = summary.window / summary.stride - 1;
   for (int b = 0; b < static_cast<int>(blocks.size()); ++b) {
@@ -190,7 +193,8 @@ void poolBlocks(const CpuPlan &plan, const float *scores, int rows, std::vector<
 
 /// ids of one row: forced blocks and the best of the others, ascending, then -1. Returns the lowest
 /// score that was chosen; +inf where all chosen blocks are forced.
-float chooseBlocks(const CpuPlan &plan, const std::vector<float> &scores, int own, int32_t *ids) {
+float chooseBlocks(const SelectionPlan &plan, const std::vector<float> &scores, int own,
+                   int32_t *ids) {
   const int blocks = own + 1, count = std::min(plan.topk, blocks);
   thread_local std::vector<int32_t> order;
   order.resize(std::max(blocks, 0));
@@ -217,7 +221,7 @@ float chooseBlocks(const CpuPlan &plan, const std::vector<float> &scores, int ow
 }
 
 /// ids of one row where forced blocks fill the budget.
-void writeForced(const CpuPlan &plan, int own, int32_t *ids) {
+void writeForced(const SelectionPlan &plan, int own, int32_t *ids) {
   for (int i = 0; i < plan.topk; ++i)
     if (own < plan.topk)
       ids[i] = i <= own ? i : -1;
@@ -227,28 +231,28 @@ void writeForced(const CpuPlan &plan, int own, int32_t *ids) {
 
 } // namespace
 
-void selectSegment(const CpuPlan &plan, const TileFunctions &functions, const CpuTensors &tensors,
-                   const Segment &segment, int totalQ, int threads,
+void selectSegment(const SelectionPlan &plan, const TileFunctions &functions,
+                   const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,
                    const std::function<void(size_t)> &progress) {
   const int tokens = kTileRows / plan.group, perKvHead = plan.heads / plan.kvHeads / plan.group;
   auto idsOf = [&](int set, int index) {
     return tensors.ids + (static_cast<size_t>(set) * totalQ + segment.qBegin + index) * plan.topk;
   };
   if (segment.kCount < plan.denseLength) { // attends to everything: nothing is selected
-    for (int set = 0; set < plan.selectHeads; ++set)
+    for (int set = 0; set < plan.selectHeads(); ++set)
       std::fill_n(idsOf(set, 0), static_cast<size_t>(segment.qCount) * plan.topk, -1);
-    progress(static_cast<size_t>(segment.qCount) * plan.selectHeads);
+    progress(static_cast<size_t>(segment.qCount) * plan.selectHeads());
     return;
   }
   auto ownBlock = [&](int index) {
     const int position = segment.position(index);
     return position < 0 ? -1 : position / plan.block;
   };
-  if (plan.fine < 0) { // no score decides anything
-    for (int set = 0; set < plan.selectHeads; ++set)
+  if (!plan.scores()) { // no score decides anything
+    for (int set = 0; set < plan.selectHeads(); ++set)
       for (int index = 0; index < segment.qCount; ++index)
         writeForced(plan, ownBlock(index), idsOf(set, index));
-    progress(static_cast<size_t>(segment.qCount) * plan.selectHeads);
+    progress(static_cast<size_t>(segment.qCount) * plan.selectHeads());
     return;
   }
   const int tokenTiles = (segment.qCount + tokens - 1) / tokens;

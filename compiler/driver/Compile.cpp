@@ -12,6 +12,7 @@
 #include "compiler/kernels/Kernels.h"
 #include "compiler/passes/TilePasses.h"
 #include "compiler/select/SelectPasses.h"
+#include "compiler/select/plans/MethodPlans.h"
 #include "mlir/IR/Verifier.h"
 #include "runtime/Threads.h"
 #include "runtime/cache/Digest.h"
@@ -65,7 +66,7 @@ Result<ParsedMethod> parse(Session &session, const MethodInfo &info) {
 }
 
 /// The kernels of the selection: one that knows its blocks, or summaries, scores and the best.
-Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const MethodPlan &plan,
+Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const SelectionPlan &plan,
                                                 const Target &target, ProgramImage &image) {
   image.selectHeads = plan.selectHeads();
   if (!plan.scores())
@@ -94,13 +95,14 @@ Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const MethodPla
   return kernels;
 }
 
-Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan &plan,
+Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlans &plans,
                                               const Target &target, ProgramImage &image) {
   std::vector<BuiltKernel> kernels;
   Config &config = image.config;
   std::vector<TensorMapRecipe> &maps = image.tensorMaps;
-  if (plan.selects()) {
-    Result<std::vector<BuiltKernel>> selection = buildSelection(module, plan, target, image);
+  if (plans.selection) {
+    Result<std::vector<BuiltKernel>> selection =
+        buildSelection(module, *plans.selection, target, image);
     if (!selection)
       return selection;
     kernels = std::move(*selection);
@@ -117,9 +119,10 @@ Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlan 
         llvm::formatv("attend_form=warpgroups needs products of warpgroups, which {0} has not",
                       target.arch)
             .str());
-  Result<BuiltKernel> attend = config.attendForm == AttendForm::Warpgroups
-                                   ? buildAttendWarpgroups(module, plan, target, config, maps)
-                                   : buildAttend(module, plan, target, config);
+  Result<BuiltKernel> attend =
+      config.attendForm == AttendForm::Warpgroups
+          ? buildAttendWarpgroups(module, plans.attend, target, config, maps)
+          : buildAttend(module, plans.attend, target, config);
   if (!attend)
     return tl::unexpected<Error>(attend.error());
   kernels.push_back(std::move(*attend));
@@ -277,9 +280,9 @@ lowerProgram(const CompileRequest &request) {
   stages.push_back({"select", "", print(method)});
   fuseKernels(method);
   stages.push_back({"kernels", "", print(method)});
-  Result<MethodPlan> plan = planMethod(method);
-  if (!plan)
-    return tl::unexpected<Error>(plan.error());
+  Result<MethodPlans> plans = planMethod(method);
+  if (!plans)
+    return tl::unexpected<Error>(plans.error());
 
   image.method = method.getSymName().str();
   image.arch = (*target)->arch;
@@ -288,7 +291,7 @@ lowerProgram(const CompileRequest &request) {
   image.spec.scale = request.spec.softmaxScale();
   image.config = request.config;
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
-  Result<std::vector<BuiltKernel>> built = buildKernels(*kernels, *plan, **target, image);
+  Result<std::vector<BuiltKernel>> built = buildKernels(*kernels, *plans, **target, image);
   if (!built)
     return tl::unexpected<Error>(built.error());
   PassManager passes(&session.context, ModuleOp::getOperationName());

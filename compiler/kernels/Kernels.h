@@ -2,6 +2,7 @@
 // no barriers, no stages, no offsets: those come from the tile passes.
 #pragma once
 #include "compiler/kernels/score/ScorePlan.h"
+#include "compiler/select/plans/AttendPlan.h"
 #include "dialect/tile/Tile.h"
 #include "runtime/device/Target.h"
 #include "runtime/program/ProgramImage.h"
@@ -16,37 +17,37 @@ struct BuiltKernel {
 
 /// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages,
 /// no offsets.
-std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const MethodPlan &plan,
+std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores);
 /// Chooses the tokens of a block of threads that fit the target. Error: Unsupported, where `config`
 /// asks for more.
-Result<BuiltKernel> buildScore(mlir::ModuleOp module, const MethodPlan &plan,
+Result<BuiltKernel> buildScore(mlir::ModuleOp module, const SelectionPlan &plan,
                                const ScorePlan &scores, const Target &target, const Config &config);
 /// The same on warpgroups: persistent, with a producer and three consumers. Appends the tensor map
 /// of the queries to `maps`. `selects`: the fused kernel, which selects from the scores too.
-BuiltKernel buildScoreWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,
+BuiltKernel buildScoreWarpgroups(mlir::ModuleOp module, const SelectionPlan &plan,
                                  const ScorePlan &scores, std::vector<TensorMapRecipe> &maps,
                                  bool selects);
 /// Top-k over fp32 scores, and over 16-bit keys.
-std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const MethodPlan &plan,
+std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const SelectionPlan &plan,
                                    const ScorePlan &scores);
-std::vector<BuiltKernel> buildTopKKeys(mlir::ModuleOp module, const MethodPlan &plan,
+std::vector<BuiltKernel> buildTopKKeys(mlir::ModuleOp module, const SelectionPlan &plan,
                                        const ScorePlan &scores);
 /// Selection by the logarithms of scores, for the rows that the top-k kernels mark; of methods with
 /// softmax scores.
-BuiltKernel buildRescore(mlir::ModuleOp module, const MethodPlan &plan, const ScorePlan &scores);
+BuiltKernel buildRescore(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores);
 /// Its blocks of threads, a formula; each has room for the octaves of one row.
-std::string rescoreBlocks(const MethodPlan &plan);
+std::string rescoreBlocks(const SelectionPlan &plan);
 /// The selection where forced blocks fill the budget, of rows of any length.
-BuiltKernel buildForced(mlir::ModuleOp module, const MethodPlan &plan);
+BuiltKernel buildForced(mlir::ModuleOp module, const SelectionPlan &plan);
 /// Attention on warpgroups; chosen where the target has their products and bulk copies. Appends the
 /// tensor maps that the kernel reads to `maps`. `config` holds the choices on exit.
-Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const MethodPlan &plan,
+Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const AttendPlan &plan,
                                           const Target &target, Config &config,
                                           std::vector<TensorMapRecipe> &maps);
 /// Chooses warps, ring stages, key tiles and list sizes that fit the target; `config` holds the
 /// choices on exit. Error: Unsupported, where what `config` asks for does not fit.
-Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const MethodPlan &plan, const Target &target,
+Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, const Target &target,
                                 Config &config);
 
 } // namespace winnow

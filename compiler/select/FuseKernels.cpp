@@ -2,6 +2,7 @@
 // everything between summaries and block scores is one kernel, because its intermediate [heads,
 // tokens, rows] must never exist in memory.
 #include "compiler/select/SelectPasses.h"
+#include "compiler/select/plans/MethodPlans.h"
 
 using namespace mlir;
 
@@ -54,8 +55,14 @@ void fuseKernels(select::MethodOp method) {
 namespace {
 struct FuseKernelsPass : impl::FuseKernelsBase<FuseKernelsPass> {
   void runOnOperation() override {
-    for (auto method : getOperation().getOps<select::MethodOp>())
+    for (auto method : getOperation().getOps<select::MethodOp>()) {
       fuseKernels(method);
+      // Nobody builds from these plans; what they refuse is said here, too.
+      if (Result<MethodPlans> plans = planMethod(method); !plans) {
+        method.emitError(plans.error().message);
+        return signalPassFailure();
+      }
+    }
   }
 };
 } // namespace

@@ -1,7 +1,6 @@
-// Pass winnow-specialize: a method and a spec become a method with numbers in it. Everything that
-// can be refused is refused here, with its reason and the nearest spec that is served, before any
-// kernel is built.
-#include "compiler/select/MethodPlan.h"
+// Pass winnow-specialize: a method and a spec become a method with numbers in it. What the spec and
+// each step alone decide is refused here, with its reason and the nearest spec that is served; what
+// the steps of a kernel decide together is refused by its plan (compiler/select/plans).
 #include "compiler/select/SelectPasses.h"
 #include "mlir/IR/Verifier.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -158,9 +157,6 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
   }
   resolveNormalizers(method);
   eraseUnused(method);
-  Result<MethodPlan> plan = planMethod(method);
-  if (!plan)
-    return tl::unexpected<Error>(plan.error());
   return {};
 }
 

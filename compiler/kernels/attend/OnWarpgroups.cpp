@@ -23,7 +23,7 @@ int panels(int columns) { return llvm::divideCeil(columns, 64); }
 
 /// The first sizes that fit: as many ring stages as possible, at the cost of lists that cover fewer
 /// key tiles at a time.
-Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target &target,
+Result<WarpgroupSizes> chooseWarpgroupSizes(const AttendPlan &plan, const Target &target,
                                             const Config &config) {
   WarpgroupSizes s;
   // A consumer thread holds output, logits and weights: three warpgroups have 160 registers each.
@@ -93,7 +93,7 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target
                   .str());
 }
 
-WarpgroupAttendBuilder::WarpgroupAttendBuilder(ModuleOp module, const MethodPlan &plan,
+WarpgroupAttendBuilder::WarpgroupAttendBuilder(ModuleOp module, const AttendPlan &plan,
                                                const WarpgroupSizes &sizes, const Config &config,
                                                std::vector<TensorMapRecipe> &maps)
     : plan(plan), sizes(sizes), split(config.attendSplit == YesNo::Yes && sizes.parts == 1),
@@ -271,7 +271,7 @@ BuiltKernel WarpgroupAttendBuilder::build() {
   return built;
 }
 
-Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const MethodPlan &plan,
+Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const AttendPlan &plan,
                                           const Target &target, Config &config,
                                           std::vector<TensorMapRecipe> &maps) {
   Result<WarpgroupSizes> sizes = chooseWarpgroupSizes(plan, target, config);

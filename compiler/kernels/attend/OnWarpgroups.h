@@ -23,18 +23,18 @@ struct WarpgroupSizes {
   /// Bytes of one entry of a list (templates/attend/work_list.cuh).
   int entryBytes() const { return maskBits <= 16 ? 4 : 4 + maskBits / 8; }
 
-  int stageBytes(const MethodPlan &plan) const {
+  int stageBytes(const AttendPlan &plan) const {
     return keys * 128 * ((plan.headDim + 63) / 64 + (plan.valueDim + 63) / 64);
   }
 };
 
 /// The sizes for a config (0 = chosen here), or Unsupported saying which tunable does not fit.
-Result<WarpgroupSizes> chooseWarpgroupSizes(const MethodPlan &plan, const Target &target,
+Result<WarpgroupSizes> chooseWarpgroupSizes(const AttendPlan &plan, const Target &target,
                                             const Config &config);
 
 class WarpgroupAttendBuilder {
 public:
-  WarpgroupAttendBuilder(mlir::ModuleOp module, const MethodPlan &plan, const WarpgroupSizes &sizes,
+  WarpgroupAttendBuilder(mlir::ModuleOp module, const AttendPlan &plan, const WarpgroupSizes &sizes,
                          const Config &config, std::vector<TensorMapRecipe> &maps);
   BuiltKernel build();
 
@@ -79,7 +79,7 @@ private:
   Value map(llvm::StringRef name) { return t.field(t.params(), name, t.type("auto")); }
   Value named(llvm::StringRef name) { return t.named(name); }
 
-  const MethodPlan &plan;
+  const AttendPlan &plan;
   const WarpgroupSizes &sizes;
   const bool split;        ///< tiles that single warps want have a part of the list
   const int fmaColumns;    ///< of every 4, those whose exponentials the FMA units make

@@ -50,12 +50,12 @@ struct SharedModel {
   }
 };
 
-int laneRegisters(const MethodPlan &plan, const Sizes &s) {
+int laneRegisters(const AttendPlan &plan, const Sizes &s) {
   return attendLaneRegisters(s.rowTiles, plan.headDim, plan.valueDim, s.keys);
 }
 
 /// Warps where the config leaves them open: 12 warps leave a thread 168 registers, 8 warps 255.
-void chooseWarps(const MethodPlan &plan, const Sizes &s, Config &config) {
+void chooseWarps(const AttendPlan &plan, const Sizes &s, Config &config) {
   const bool wide = laneRegisters(plan, s) > kMostLaneRegisters12;
   if (s.rowTiles == 1) {
     if (config.attendProducers == 0)
@@ -77,7 +77,7 @@ void chooseWarps(const MethodPlan &plan, const Sizes &s, Config &config) {
 }
 
 /// Pairs of row tiles exist to be fast, so they are refused where they would spill.
-Status checkRegisters(const MethodPlan &plan, const Target &target, const Sizes &s,
+Status checkRegisters(const AttendPlan &plan, const Target &target, const Sizes &s,
                       const Config &config) {
   const int warps = config.attendWarps + config.attendProducers;
   const int need = laneRegisters(plan, s) + kOtherRegisters;
@@ -94,7 +94,7 @@ Status checkRegisters(const MethodPlan &plan, const Target &target, const Sizes 
 
 /// Key tiles as large as registers and two ring stages allow, then the longest list that leaves
 /// room for the stages, then as many stages as fit.
-Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, Config &config) {
+Result<Sizes> chooseSizes(const AttendPlan &plan, const Target &target, Config &config) {
   Sizes s;
   if (config.attendRows == 0)
     config.attendRows = 16;
@@ -151,7 +151,7 @@ Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, Config &
 
 class AttendBuilder {
 public:
-  AttendBuilder(ModuleOp module, const MethodPlan &plan, const Sizes &sizes, const Config &config)
+  AttendBuilder(ModuleOp module, const AttendPlan &plan, const Sizes &sizes, const Config &config)
       : plan(plan), sizes(sizes), config(config),
         t(module, "attend",
           llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
@@ -181,7 +181,7 @@ private:
   void attendTile(Value firstKey);
   KernelFacts facts() const;
 
-  const MethodPlan &plan;
+  const AttendPlan &plan;
   const Sizes &sizes;
   const Config &config;
   TileBuilder t;
@@ -424,7 +424,7 @@ BuiltKernel AttendBuilder::build() {
 
 } // namespace
 
-Result<BuiltKernel> buildAttend(ModuleOp module, const MethodPlan &plan, const Target &target,
+Result<BuiltKernel> buildAttend(ModuleOp module, const AttendPlan &plan, const Target &target,
                                 Config &config) {
   Result<Sizes> sizes = chooseSizes(plan, target, config);
   if (!sizes)

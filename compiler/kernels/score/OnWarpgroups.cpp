@@ -28,7 +28,7 @@ using namespace mlir;
 namespace winnow {
 using namespace score_warpgroups;
 
-ScoreWarpgroupsBuilder::ScoreWarpgroupsBuilder(ModuleOp module, const MethodPlan &plan,
+ScoreWarpgroupsBuilder::ScoreWarpgroupsBuilder(ModuleOp module, const SelectionPlan &plan,
                                                const ScorePlan &scores,
                                                std::vector<TensorMapRecipe> &maps, bool selects)
     : plan(plan), scores(scores), selects(selects), pairs((plan.group + 1) / 2),
@@ -368,8 +368,9 @@ BuiltKernel ScoreWarpgroupsBuilder::build() {
   return built;
 }
 
-BuiltKernel buildScoreWarpgroups(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
-                                 std::vector<TensorMapRecipe> &maps, bool selects) {
+BuiltKernel buildScoreWarpgroups(ModuleOp module, const SelectionPlan &plan,
+                                 const ScorePlan &scores, std::vector<TensorMapRecipe> &maps,
+                                 bool selects) {
   return ScoreWarpgroupsBuilder(module, plan, scores, maps, selects).build();
 }
 

@@ -15,7 +15,7 @@ constexpr int kSelectors = 2;    ///< warps that select, of the fused kernel
 
 class ScoreWarpgroupsBuilder {
 public:
-  ScoreWarpgroupsBuilder(mlir::ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+  ScoreWarpgroupsBuilder(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
                          std::vector<TensorMapRecipe> &maps, bool selects);
   BuiltKernel build();
 
@@ -68,7 +68,7 @@ private:
   TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
   TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
-  const MethodPlan &plan;
+  const SelectionPlan &plan;
   const ScorePlan &scores;
   const bool selects;
   const int pairs, sets, mmaTiles, ownTiles, stages;

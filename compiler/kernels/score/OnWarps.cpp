@@ -26,14 +26,14 @@ struct Sizes {
 constexpr int kMostWarpTiles = 8; ///< what a lane's registers hold normalisers for
 
 /// Exact: every object but the table is a multiple of 1024 bytes, and all live at once.
-int sharedBytes(const MethodPlan &plan, const Sizes &s) {
+int sharedBytes(const SelectionPlan &plan, const Sizes &s) {
   const int table = plan.normalizer >= 0 ? s.queryRows() * 4 : 0;
   return (s.queryRows() + s.tileRows()) * plan.headDim * 2 + table;
 }
 
 /// As many warps as fit the target, then as many query rows: 256 rows of queries and 128 summaries
 /// where the shared memory holds them.
-Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, const Config &config) {
+Result<Sizes> chooseSizes(const SelectionPlan &plan, const Target &target, const Config &config) {
   const int pairs = (plan.group + 1) / 2, sets = kMostWarpTiles / pairs;
   const Sizes full{2, 4, sets, pairs};
   Sizes best{0, 0, 0, pairs};
@@ -58,7 +58,8 @@ Result<Sizes> chooseSizes(const MethodPlan &plan, const Target &target, const Co
 
 class ScoreBuilder {
 public:
-  ScoreBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores, const Sizes &sizes)
+  ScoreBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
+               const Sizes &sizes)
       : plan(plan), scores(scores), sizes(sizes), sets(sizes.sets),
         t(module, "score",
           llvm::formatv("score of {0}: block scores of every token, heads combined and summaries "
@@ -91,7 +92,7 @@ private:
   TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
   TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
-  const MethodPlan &plan;
+  const SelectionPlan &plan;
   const ScorePlan &scores;
   const Sizes sizes;
   const int sets;
@@ -380,7 +381,7 @@ BuiltKernel ScoreBuilder::build() {
 
 } // namespace
 
-Result<BuiltKernel> buildScore(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+Result<BuiltKernel> buildScore(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
                                const Target &target, const Config &config) {
   Result<Sizes> sizes = chooseSizes(plan, target, config);
   if (!sizes)

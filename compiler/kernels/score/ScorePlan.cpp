@@ -14,7 +14,7 @@ constexpr int kTileRows = 128; ///< summaries that the score layout counts in
 constexpr int kDefaultMiB = 1152;
 
 /// The score kernel on warpgroups keeps 512 query rows and a ring of summaries in shared memory.
-bool fitsWarpgroups(const MethodPlan &plan, const Target &target) {
+bool fitsWarpgroups(const SelectionPlan &plan, const Target &target) {
   return target.hasWarpgroupMma && target.hasBulkCopy && plan.headDim <= 128 && plan.group <= 16 &&
          (plan.group == 1 || plan.group % 2 == 0);
 }
@@ -37,7 +37,7 @@ const char *deviceType(Pooling pooling) {
   llvm_unreachable("no other pooling");
 }
 
-KernelFacts scoreFacts(const MethodPlan &plan, const ScorePlan &scores) {
+KernelFacts scoreFacts(const SelectionPlan &plan, const ScorePlan &scores) {
   KernelFacts facts;
   facts.headDim = plan.headDim;
   facts.group = plan.group;
@@ -53,7 +53,7 @@ KernelFacts scoreFacts(const MethodPlan &plan, const ScorePlan &scores) {
   return facts;
 }
 
-ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config) {
+ScorePlan planScore(const SelectionPlan &plan, const Target &target, Config &config) {
   ScorePlan scores;
   const bool softmax = plan.normalizer >= 0;
   scores.warpgroups = fitsWarpgroups(plan, target);
@@ -89,7 +89,7 @@ ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config
   return scores;
 }
 
-void describeScores(ProgramImage &image, const MethodPlan &plan, const ScorePlan &scores) {
+void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScorePlan &scores) {
   for (size_t i = 0; i < plan.summaries.size(); ++i) {
     const int stride = plan.summaries[i].stride, rowBytes = plan.headDim * 2;
     std::string bytes =

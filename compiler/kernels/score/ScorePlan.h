@@ -2,7 +2,7 @@
 // what top_k reads. Chosen once per program, by the target's features and the config; the builders
 // and the workspace formulas follow it.
 #pragma once
-#include "compiler/select/MethodPlan.h"
+#include "compiler/select/plans/SelectionPlan.h"
 #include "runtime/device/Target.h"
 #include "runtime/program/ProgramImage.h"
 
@@ -32,13 +32,13 @@ struct ScorePlan {
 const char *deviceType(Pooling pooling);
 
 /// The facts of a kernel that scores summaries, as far as they follow from the plans.
-KernelFacts scoreFacts(const MethodPlan &plan, const ScorePlan &scores);
+KernelFacts scoreFacts(const SelectionPlan &plan, const ScorePlan &scores);
 
 /// Fills the score_* tunables of `config` with what was chosen.
-ScorePlan planScore(const MethodPlan &plan, const Target &target, Config &config);
+ScorePlan planScore(const SelectionPlan &plan, const Target &target, Config &config);
 
 /// Adds the workspace buffers of a selecting method, its chunks and the score layout to `image`, as
 /// formulas of the shape.
-void describeScores(ProgramImage &image, const MethodPlan &plan, const ScorePlan &scores);
+void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScorePlan &scores);
 
 } // namespace winnow

@@ -12,7 +12,7 @@ namespace winnow {
 /// Most threads of a block of threads of these kernels.
 static constexpr int kMostThreads = 256;
 
-static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
                             int index) {
   auto [window, stride] = plan.summaries[index];
   // Rows are a power of two: whole warps for every row length.
@@ -100,7 +100,7 @@ static BuiltKernel buildOne(ModuleOp module, const MethodPlan &plan, const Score
   return built;
 }
 
-std::vector<BuiltKernel> buildSummarize(ModuleOp module, const MethodPlan &plan,
+std::vector<BuiltKernel> buildSummarize(ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores) {
   std::vector<BuiltKernel> kernels;
   for (size_t i = 0; i < plan.summaries.size(); ++i)

@@ -16,7 +16,7 @@ constexpr int kLongestSequence = 1 << 20; ///< keys
 
 class TopKKeysBuilder {
 public:
-  TopKKeysBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores, int warps,
+  TopKKeysBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores, int warps,
                   int shorter)
       : plan(plan), scores(scores), wide(warps > 1), warps(warps), shorter(shorter),
         t(module, plan.scores() ? llvm::formatv("top_k_{0}", blocks()).str() : "top_k", title(),
@@ -30,7 +30,7 @@ private:
   void constants();
   void select();
 
-  const MethodPlan &plan;
+  const SelectionPlan &plan;
   const ScorePlan &scores;
   const bool wide;
   const int warps, shorter; ///< shorter rows go to another kernel
@@ -109,11 +109,11 @@ BuiltKernel TopKKeysBuilder::build() {
 
 } // namespace
 
-BuiltKernel buildForced(ModuleOp module, const MethodPlan &plan) {
+BuiltKernel buildForced(ModuleOp module, const SelectionPlan &plan) {
   return TopKKeysBuilder(module, plan, ScorePlan(), 1, 0).build();
 }
 
-std::vector<BuiltKernel> buildTopKKeys(ModuleOp module, const MethodPlan &plan,
+std::vector<BuiltKernel> buildTopKKeys(ModuleOp module, const SelectionPlan &plan,
                                        const ScorePlan &scores) {
   std::vector<BuiltKernel> kernels;
   if (!scores.fused) // which holds the same rows

@@ -24,7 +24,7 @@ constexpr int kRowsPerBlockOfThreads = 8; // with one warp per row
 
 class TopKBuilder {
 public:
-  TopKBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores,
+  TopKBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
               const Variant &variant)
       : plan(plan), scores(scores), variant(variant), wide(variant.warpsPerRow > 1),
         tokens(wide ? 1 : kRowsPerBlockOfThreads),
@@ -42,7 +42,7 @@ private:
   /// Over the row's warps: the sum of `count`; itself where one warp holds the row.
   Value total(Value count, StringRef hint);
 
-  const MethodPlan &plan;
+  const SelectionPlan &plan;
   const ScorePlan &scores;
   const Variant variant;
   const bool wide;
@@ -205,7 +205,7 @@ BuiltKernel TopKBuilder::build() {
 
 } // namespace
 
-std::vector<BuiltKernel> buildTopK(ModuleOp module, const MethodPlan &plan,
+std::vector<BuiltKernel> buildTopK(ModuleOp module, const SelectionPlan &plan,
                                    const ScorePlan &scores) {
   std::vector<BuiltKernel> kernels;
   for (const Variant &variant : kVariants)

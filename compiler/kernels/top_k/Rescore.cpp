@@ -14,7 +14,7 @@ constexpr int kThreads = 256; ///< also the rows of ids that a block of threads 
 
 class RescoreBuilder {
 public:
-  RescoreBuilder(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores)
+  RescoreBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores)
       : plan(plan), scores(scores),
         t(module, "rescore",
           llvm::formatv("rescore of {0}: tokens whose scores leave the range of fp32 are selected "
@@ -42,7 +42,7 @@ private:
     return t.value(hint, "total_count", {counts});
   }
 
-  const MethodPlan &plan;
+  const SelectionPlan &plan;
   const ScorePlan &scores;
   TileBuilder t;
   Value marks, queries, normalizers, counts, warp;
@@ -211,12 +211,12 @@ BuiltKernel RescoreBuilder::build() {
 
 } // namespace
 
-std::string rescoreBlocks(const MethodPlan &plan) {
+std::string rescoreBlocks(const SelectionPlan &plan) {
   return llvm::formatv("min(sm_count, ceil_div({0} * total_q, {1}))", plan.selectHeads(), kThreads)
       .str();
 }
 
-BuiltKernel buildRescore(ModuleOp module, const MethodPlan &plan, const ScorePlan &scores) {
+BuiltKernel buildRescore(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores) {
   return RescoreBuilder(module, plan, scores).build();
 }
 

@@ -14,7 +14,7 @@ public:
   static constexpr int kWarpBlocks = kMostChunks * kChunkBlocks;
 
   /// `warps` of one row; rows of several need declare().
-  RowSelection(TileBuilder &t, const MethodPlan &plan, const ScorePlan &scores, int warps)
+  RowSelection(TileBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps)
       : t(t), plan(plan), scores(scores), wide(warps > 1), warps(warps),
         searched(plan.topk - plan.init - plan.local) {}
 
@@ -43,7 +43,7 @@ private:
   mlir::Value total(mlir::Value count, llvm::StringRef hint);
 
   TileBuilder &t;
-  const MethodPlan &plan;
+  const SelectionPlan &plan;
   const ScorePlan &scores;
   const bool wide;
   const int warps, searched;

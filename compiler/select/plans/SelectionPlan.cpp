@@ -1,8 +1,7 @@
-// Reads a MethodPlan off a specialised method, and checks the numbers that only make sense
+// Reads a SelectionPlan off the steps of its kernels, and checks the numbers that only make sense
 // together.
-#include "compiler/select/MethodPlan.h"
-#include "compiler/select/SelectPasses.h"
-#include "dialect/select/RegionCheck.h"
+#include "compiler/select/plans/SelectionPlan.h"
+#include "dialect/select/MethodText.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -10,7 +9,6 @@ using namespace mlir;
 namespace winnow {
 namespace {
 
-int number(Attribute setting) { return static_cast<int>(cast<IntegerAttr>(setting).getInt()); }
 constexpr int kLongestSequence = 1 << 20; ///< keys
 constexpr int kMostBlocks = 256;          ///< --topk at most
 
@@ -19,36 +17,20 @@ Pooling pooling(StringRef kind) {
   return isMax(kind) ? Pooling::Max : kind == "sum" ? Pooling::Sum : Pooling::Overlap;
 }
 
-/// The step that made a value, looking through the boundary of a kernel.
-Operation *origin(Value value) {
-  auto result = cast<OpResult>(value);
-  if (auto kernel = dyn_cast<select::KernelOp>(result.getOwner()))
-    return kernel.getBody()
-        .front()
-        .getTerminator()
-        ->getOperand(result.getResultNumber())
-        .getDefiningOp();
-  return result.getOwner();
-}
-
-class Planner {
+class SelectionPlanner {
 public:
-  explicit Planner(select::MethodOp method) : method(method) {}
-  Result<MethodPlan> run();
+  explicit SelectionPlanner(select::AttendOp attend) : attend(attend), plan(attend) {}
+  Result<SelectionPlan> run();
 
 private:
-  Status readSelection(select::TopKOp topK);
-  Status checkSelection();
-  Status checkRegions();
-  Status refuse(Operation *op, ErrorKind kind, const std::string &why) {
-    return fail(kind, place(op) + ": " + why);
-  }
+  Status readSteps(select::TopKOp topK);
+  Status checkNumbers();
   int summaryIndex(Value rows) {
     return static_cast<int>(std::distance(summaries.begin(), llvm::find(summaries, origin(rows))));
   }
 
-  select::MethodOp method;
-  MethodPlan plan;
+  select::AttendOp attend;
+  SelectionPlan plan;
   SmallVector<Operation *> summaries;
   select::ScoreOp score;
   select::ForceOp force;
@@ -57,7 +39,7 @@ private:
 
 /// Walks the chain top_k <- force <- pool <- combine_heads <- score <- logsumexp, each of force and
 /// combine optional.
-Status Planner::readSelection(select::TopKOp topK) {
+Status SelectionPlanner::readSteps(select::TopKOp topK) {
   Operation *step = origin(topK.getScores());
   if ((force = dyn_cast<select::ForceOp>(step))) {
     plan.init = number(force.getInit());
@@ -76,7 +58,6 @@ Status Planner::readSelection(select::TopKOp topK) {
   } else {
     plan.group = 1; // one selection per query head
   }
-  plan.selective = true;
   score = cast<select::ScoreOp>(step);
   plan.fine = summaryIndex(score.getRows());
   plan.visibleBySegment = cast<StringAttr>(score.getVisible()).getValue() == "infllmv2";
@@ -89,10 +70,10 @@ Status Planner::readSelection(select::TopKOp topK) {
                     "its rule of visibility differs from that of the score at " + place(score) +
                         ": give both the same");
   }
-  return checkSelection();
+  return checkNumbers();
 }
 
-Status Planner::checkSelection() {
+Status SelectionPlanner::checkNumbers() {
   const int64_t forced = int64_t(plan.init) + plan.local;
   if (forced > plan.topk)
     return refuse(force, ErrorKind::Usage,
@@ -148,45 +129,20 @@ Status Planner::checkSelection() {
   return {};
 }
 
-/// What the regions hold must mean the same on every back end.
-Status Planner::checkRegions() {
-  for (Region *region : {plan.scoreHook, plan.logitHook})
-    if (region)
-      if (std::optional<RegionFault> fault = findRegionFault(*region))
-        return refuse(fault->op, ErrorKind::Unsupported, fault->why);
-  return {};
-}
-
-Result<MethodPlan> Planner::run() {
-  DictionaryAttr spec = method.getSpecAttr();
-  auto entry = [&](const char *name) { return number(spec.get(name)); };
-  plan.method = method.getSymName().str();
-  plan.heads = entry("heads"), plan.kvHeads = entry("kv_heads"), plan.headDim = entry("head_dim");
-  plan.valueDim = entry("value_dim"), plan.block = entry("block"), plan.topk = entry("topk");
-  plan.group = plan.heads / plan.kvHeads;
-  bool isBf16 = cast<StringAttr>(spec.get("dtype")).getValue() == "bf16";
-  plan.element = isBf16 ? Type(BFloat16Type::get(method.getContext()))
-                        : Type(Float16Type::get(method.getContext()));
-  plan.scale = cast<FloatAttr>(spec.get("scale")).getValueAsDouble();
-
-  method.walk([&](select::SummarizeOp op) {
+Result<SelectionPlan> SelectionPlanner::run() {
+  attend->getParentOfType<select::MethodOp>().walk([&](select::SummarizeOp op) {
     summaries.push_back(op);
     plan.summaries.push_back({number(op.getWindow()), number(op.getStride())});
   });
-  auto output = cast<select::ReturnOp>(method.getBody().front().getTerminator()).getOutput();
-  auto attend = cast<select::AttendOp>(origin(output));
-  plan.logitHook = attend.getRewrite().empty() ? nullptr : &attend.getRewrite();
-  plan.denseLength = attend.getDenseLen() ? number(*attend.getDenseLen()) : -1;
-  if (attend.getIds())
-    if (Status s = readSelection(cast<select::TopKOp>(origin(attend.getIds()))); !s)
-      return tl::unexpected<Error>(s.error());
-  if (Status s = checkRegions(); !s)
+  if (Status s = readSteps(cast<select::TopKOp>(origin(attend.getIds()))); !s)
     return tl::unexpected<Error>(s.error());
-  return plan;
+  return checkHook(plan.scoreHook).map([&] { return plan; });
 }
 
 } // namespace
 
-Result<MethodPlan> planMethod(select::MethodOp method) { return Planner(method).run(); }
+Result<SelectionPlan> planSelection(select::AttendOp attend) {
+  return SelectionPlanner(attend).run();
+}
 
 } // namespace winnow

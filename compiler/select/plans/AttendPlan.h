@@ -1,0 +1,20 @@
+// The plan of an attend kernel, whose only step is select.attend.
+#pragma once
+#include "compiler/select/plans/SelectionPlan.h"
+
+namespace winnow {
+
+struct AttendPlan : KernelPlan {
+  using KernelPlan::KernelPlan;
+  int valueDim = 0;
+  bool selective = false; ///< attention to some blocks, not to all keys
+  mlir::Region *logitHook = nullptr;
+
+  bool selects() const { return selective; }
+};
+
+/// `selection`: where its ids come from; null for attention to all keys. Error: Unsupported, for a
+/// region that has not one meaning on every target.
+Result<AttendPlan> planAttend(select::AttendOp attend, const SelectionPlan *selection);
+
+} // namespace winnow
