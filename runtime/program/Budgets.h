@@ -28,6 +28,14 @@ constexpr int scoreLaneRegisters(int rowTiles, int headPairs, int headDim) {
   return headDim / 2 + kSums * rowTiles + kLogits * headPairs + kQueryLoads;
 }
 
+/// Bytes of a tile of 16-bit elements in shared memory: SharedTile (templates/core/tile.cuh), and
+/// PanelTile (core/warpgroup.cuh), whose columns are padded to panels of 64.
+constexpr int sharedTileBytes(int rows, int columns) { return rows * columns * 2; }
+constexpr int panelTileBytes(int rows, int columns) { return (columns + 63) / 64 * 128 * rows; }
+/// Bytes of the barriers of one ring stage (RingBarriers), and of a parked tile of tokens
+/// (TileSlot).
+constexpr int kBarrierBytes = 16, kTileSlotBytes = 32;
+
 /// Threads, rounded up to as many warps in each quarter as in the fullest one.
 int wholeQuarters(int threads);
 /// Registers that a thread may have in a block of `threads` that is alone on a multiprocessor of

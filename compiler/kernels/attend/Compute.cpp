@@ -8,24 +8,22 @@ using namespace mlir;
 
 namespace winnow {
 
-void WarpgroupAttendBuilder::consume() {
+void AttendOnWarpgroups::consume() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   pending = t.fragment("pending", t.type("Cursor", {"@kStages"}));
   queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kGroups"}));
   t.leaf("move_to", {queryCursor, group});
   warpOfGroup = t.rem(warp, t.number(4), "warp_of_group");
-  output = t.fragment("output", t.type("Accumulator", {16, "@kValueDim"}));
-  weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
-  state = t.fragment("state", t.type("SoftmaxState"));
-  scale = t.namedReal("kScale");
+  epilogue.declare(rows);
+  rows.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
+  softmax.declare(rows);
   overWork([&] {
-    rows = t.value("rows", "query_rows", {about("tile", t.type("TokenTile")), warp}, {"@kGroup"},
-                   t.type("QueryRows"));
-    queries = stage("queries", queryRing, queryCursor);
+    rows.rows = tokens.rows("rows", about("tile", tokens.type()), warp);
+    rows.query = stage("queries", queryRing, queryCursor);
     t.when(about("opens", t.builder.getI1Type()), [&] {
       t.leaf("wait_full", {queryBarriers, queryCursor});
-      t.leaf("clear", {output});
-      t.leaf("clear", {state});
+      t.leaf("clear", {rows.output});
+      t.leaf("clear", {rows.state});
     });
     attendShared();
     if (split)
@@ -36,7 +34,7 @@ void WarpgroupAttendBuilder::consume() {
 
 /// The entries that whole warpgroups take. Outer loop: a step that follows nothing; inner loop:
 /// steps whose predecessor's values are still pending.
-void WarpgroupAttendBuilder::attendShared() {
+void AttendOnWarpgroups::attendShared() {
   Value end = about("shared");
   auto next = [&](Value from, Value limit) {
     return t.value("wanted_entry", "next_wanted", {list, from, limit, group},
@@ -74,7 +72,7 @@ void WarpgroupAttendBuilder::attendShared() {
 
 /// Passes stages that the warpgroup does not want. Waiting first keeps every warp within one turn
 /// of the ring: parities repeat after two.
-void WarpgroupAttendBuilder::skip(Value from, Value to) {
+void AttendOnWarpgroups::skip(Value from, Value to) {
   t.loop("skipped", from, to, named("kParts"), [&](Value) {
     t.leaf("wait_full", {barriers, cursor});
     t.leaf("arrive_empty", {barriers, cursor});
@@ -83,127 +81,87 @@ void WarpgroupAttendBuilder::skip(Value from, Value to) {
 }
 
 /// Where the step's keys lie and who wants them; waits for its stage. Returns the key tile.
-WarpgroupAttendBuilder::Value WarpgroupAttendBuilder::step(Value entry) {
-  stepKeys = t.fragment("step", t.type("StepKeys", {"@kParts"}));
-  t.leaf("read_step", {stepKeys, list, entry, warp}, {"@kPartKeys", "@kWarpTokens"});
-  logits = t.fragment("logits", t.type("Accumulator", {16, "@kKeys"}));
-  sums = t.fragment("sums", t.type("StepSums"));
+AttendOnWarpgroups::Value AttendOnWarpgroups::step(Value entry) {
+  keys.step = t.fragment("step", t.type("StepKeys", {"@kParts"}));
+  t.leaf("read_step", {keys.step, list, entry, warp}, {"@kPartKeys", "@kWarpTokens"});
+  logits.declare(rows);
+  keys.sums = t.fragment("sums", t.type("StepSums"));
   t.leaf("wait_full", {barriers, cursor});
   return stage("key_tile", keyRing, cursor);
 }
 
-/// What happens to logits before the softmax: the method's rewriting, then the mask.
-void WarpgroupAttendBuilder::hideKeys() {
-  if (hook)
-    t.leaf("map_step", {logits, rows, stepKeys, t.namedReal("kLogitScale"), hook});
-  t.leaf("mask_step", {logits, rows, stepKeys});
-}
-
-WarpgroupAttendBuilder::Value WarpgroupAttendBuilder::raiseMaximum() {
-  return t.value("raised", "raise_step_maximum", {state, logits, rows, stepKeys, scale}, {},
-                 t.builder.getI1Type());
-}
-
-void WarpgroupAttendBuilder::exponentiate() {
-  t.leaf("exponentiate_step", {sums, logits, state, rows, stepKeys, scale}, {fmaColumns});
-}
-
-void WarpgroupAttendBuilder::attendFirst(Value entry) {
-  Value keyTile = step(entry);
-  t.leaf("start_abt", {logits, queries, keyTile});
-  t.leaf("wait_products", {logits}, {0});
+/// The logits of one warp, by itself; `unroll` steps of the depth at a time.
+void AttendOnWarpgroups::makeLogits(Value keyTile, TemplateArgument unroll) {
+  Value row = t.mul(warpOfGroup, t.number(16));
+  t.leaf("warp_abt", {rows.logits, rows.query, row, keyTile}, {unroll});
   hideKeys();
-  t.when(raiseMaximum(), [&] { t.leaf("rescale_rows", {output, state}); });
-  exponentiate();
-  t.leaf("add_step", {state, sums});
-  t.leaf("round_to_operand", {weights, logits});
+}
+
+/// What happens to logits before the softmax.
+void AttendOnWarpgroups::hideKeys() {
+  logits.rewrite(rows, keys);
+  mask.hide(rows, keys);
+}
+
+void AttendOnWarpgroups::attendFirst(Value entry) {
+  Value keyTile = step(entry);
+  t.leaf("start_abt", {rows.logits, rows.query, keyTile});
+  t.leaf("wait_products", {rows.logits}, {0});
+  hideKeys();
+  softmax.step(rows, keys);
+  t.leaf("round_to_operand", {rows.weights, rows.logits});
   t.leaf("follow", {pending, cursor});
   t.leaf("advance", {cursor});
 }
 
-/// Turns logits into weights; true if the maximum was raised, so that the output must follow.
-WarpgroupAttendBuilder::Value WarpgroupAttendBuilder::softmaxStep(Value keyTile) {
-  hideKeys();
-  Value raised;
-  if (everyMaximum) {
-    raised = raiseMaximum();
-    exponentiate();
-  } else {
-    exponentiate();
-    // wgmma cannot be repeated by one warp, mma.sync can.
-    Value leaves = t.value("", "leaves_range", {sums}, {plan.element}, t.builder.getI1Type());
-    raised = t.choose(
-        "raised", leaves,
-        [&] {
-          Value row = t.mul(warpOfGroup, t.number(16));
-          t.leaf("warp_abt", {logits, queries, row, keyTile}, {1});
-          hideKeys();
-          Value raised = raiseMaximum();
-          exponentiate();
-          return raised;
-        },
-        [&] { return t.flag(false); });
-  }
-  t.leaf("add_step", {state, sums});
-  return raised;
-}
-
-void WarpgroupAttendBuilder::attendNext(Value entry) {
+void AttendOnWarpgroups::attendNext(Value entry) {
   Value keyTile = step(entry);
   Value valueTile = stage("pending_values", valueRing, pending);
-  t.leaf("start_abt", {logits, queries, keyTile});
-  t.leaf("start_ab", {output, weights, valueTile});
-  t.leaf("wait_products", {logits}, {1});
-  Value raised = softmaxStep(keyTile);
-  t.leaf("wait_products", {output}, {0});
+  t.leaf("start_abt", {rows.logits, rows.query, keyTile});
+  t.leaf("start_ab", {rows.output, rows.weights, valueTile});
+  t.leaf("wait_products", {rows.logits}, {1});
+  hideKeys();
+  // wgmma cannot be repeated by one warp, mma.sync can.
+  Value raised = softmax.stepBesideProduct(rows, keys, [&] { makeLogits(keyTile, 1); });
+  t.leaf("wait_products", {rows.output}, {0});
   t.leaf("arrive_empty", {barriers, pending});
-  t.when(raised, [&] { t.leaf("rescale_rows", {output, state}); });
-  t.leaf("round_to_operand", {weights, logits});
+  softmax.rescale(rows, raised);
+  t.leaf("round_to_operand", {rows.weights, rows.logits});
   t.leaf("follow", {pending, cursor});
   t.leaf("advance", {cursor});
 }
 
-void WarpgroupAttendBuilder::finishPending() {
+void AttendOnWarpgroups::finishPending() {
   Value valueTile = stage("pending_values", valueRing, pending);
-  t.leaf("start_ab", {output, weights, valueTile});
-  t.leaf("wait_products", {output}, {0});
+  t.leaf("start_ab", {rows.output, rows.weights, valueTile});
+  t.leaf("wait_products", {rows.output}, {0});
   t.leaf("arrive_empty", {barriers, pending});
 }
 
 /// The entries that only single warps want: each by its warp alone, on the same accumulators.
-void WarpgroupAttendBuilder::attendSingles() {
+void AttendOnWarpgroups::attendSingles() {
   t.loop("single", about("shared"), about("length"), named("kParts"), [&](Value entry) {
     Value keyTile = step(entry);
     Value valueTile = stage("value_tile", valueRing, cursor);
-    t.when(t.value("", "is_wanted", {stepKeys}, {}, t.builder.getI1Type()), [&] {
-      Value row = t.mul(warpOfGroup, t.number(16));
-      t.leaf("warp_abt", {logits, queries, row, keyTile}, {"kDim / 16"});
-      hideKeys();
-      t.when(raiseMaximum(), [&] { t.leaf("rescale_rows", {output, state}); });
-      exponentiate();
-      t.leaf("add_step", {state, sums});
-      t.leaf("round_to_operand", {weights, logits});
-      t.leaf("warp_ab", {output, weights, valueTile});
+    t.when(t.value("", "is_wanted", {keys.step}, {}, t.builder.getI1Type()), [&] {
+      makeLogits(keyTile, "kDim / 16");
+      softmax.step(rows, keys);
+      t.leaf("round_to_operand", {rows.weights, rows.logits});
+      t.leaf("warp_ab", {rows.output, rows.weights, valueTile});
     });
     t.leaf("arrive_empty", {barriers, cursor});
     t.leaf("advance", {cursor});
   });
 }
 
-void WarpgroupAttendBuilder::storeResults() {
+void AttendOnWarpgroups::storeResults() {
   t.leaf("arrive_empty", {queryBarriers, queryCursor});
   t.leaf("next_turn", {queryCursor});
   // Read again: what only the results need was not worth registers in the loop.
   Value done = t.value("done", "work_header", {list}, {}, t.type("auto"));
-  Value doneRows =
-      t.value("result_rows", "query_rows", {t.field(done, "tile", t.type("TokenTile")), warp},
-              {"@kGroup"}, t.type("QueryRows"));
-  Value firstHead = t.mul(t.field(done, "select_head"), named("kGroup"), "first_head");
-  t.leaf("reduce_sum", {state});
-  t.leaf("store_output", {t.pointer("out"), output, state, doneRows, firstHead},
-         {"@kHeads", plan.element});
-  t.leaf("store_lse",
-         {t.pointer("lse"), state, doneRows, firstHead, t.field(t.params(), "total_q"), scale});
+  RowTile results = rows;
+  results.rows = tokens.rows("result_rows", t.field(done, "tile", tokens.type()), warp);
+  epilogue.store(results, tokens.firstHead(t.field(done, "select_head"), "first_head"));
 }
 
 } // namespace winnow

@@ -6,11 +6,11 @@ using namespace mlir;
 
 namespace winnow {
 
-void WarpgroupAttendBuilder::forOneLane(function_ref<void()> body) {
+void AttendOnWarpgroups::forOneLane(function_ref<void()> body) {
   t.when(t.equal(t.value("", "lane_index", {}), t.number(0)), [&] { body(); });
 }
 
-void WarpgroupAttendBuilder::overWork(function_ref<void()> body) {
+void AttendOnWarpgroups::overWork(function_ref<void()> body) {
   turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
   t.whileLoop(
       {}, {},
@@ -30,22 +30,19 @@ void WarpgroupAttendBuilder::overWork(function_ref<void()> body) {
 }
 
 /// One warp, by its first lane: the key and value tiles of every list, into the ring.
-void WarpgroupAttendBuilder::feedKeys() {
+void AttendOnWarpgroups::feedKeys() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   pending = t.fragment("landed", t.type("Cursor", {1}));
   overWork([&] {
-    Value kvHead = t.div(t.mul(about("select_head"), named("kGroup")),
-                         t.div(named("kHeads"), named("kKvHeads")), "kv_head");
-    Value end = t.add(about("tile.k_row"), about("tile.k_length"));
-    Value isLast = t.equal(end, t.field(t.params(), "total_k"));
-    Value limit = t.select(isLast, t.number(INT32_MAX), about("tile.k_length"), "row_limit");
+    source.locate(about("tile", tokens.type()),
+                  tokens.kvHead(tokens.firstHead(about("select_head"))));
+    Value overrun = source.overrun();
     t.loop("entry", t.number(0), about("length"), named("kParts"),
-           [&](Value entry) { copyStage(header, entry, list, limit, kvHead); });
+           [&](Value entry) { copyStage(entry, overrun); });
   });
 }
 
-void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Value rowLimit,
-                                       Value kvHead) {
+void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
   SmallVector<Value> firstKeys;
   Value end;
   for (int part = 0; part < sizes.parts; ++part) {
@@ -55,21 +52,18 @@ void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Va
     Value partEnd = t.add(firstKeys.back(), named("kPartKeys"));
     end = part == 0 ? partEnd : t.max(end, partEnd);
   }
-  // The copy engine knows the end of the tensor, not that of a sequence: what lies behind the
-  // latter may be anything, and a weight of 0 times NaN is NaN. Such a stage lands on a barrier of
-  // this warp's own first.
-  Value overruns = t.greater(end, rowLimit, "overruns");
+  // A stage with anything from behind the sequence lands on a barrier of this warp's own first.
+  Value overruns = t.greater(end, overrun, "overruns");
   t.leaf("wait_empty", {barriers, cursor});
-  Value keys = stage("key_tile", keyRing, cursor), values = stage("value_tile", valueRing, cursor);
+  Value keyTile = stage("key_tile", keyRing, cursor);
+  Value valueTile = stage("value_tile", valueRing, cursor);
   forOneLane([&] {
     Value barrier = t.select(overruns, t.value("", "full_barrier", {landing, pending}),
                              t.value("", "full_barrier", {barriers, cursor}), "barrier");
     t.leaf("arrive_expecting", {barrier, named("kStageBytes")});
     for (int part = 0; part < sizes.parts; ++part) {
       Value row = part == 0 ? t.number(0) : t.mul(t.number(part), named("kPartKeys"));
-      Value from = t.add(about("tile.k_row"), firstKeys[part], "from");
-      t.leaf("copy_rows", {keys, row, map(keyMap), barrier, kvHead, from}, {"@kPartKeys"});
-      t.leaf("copy_rows", {values, row, map(valueMap), barrier, kvHead, from}, {"@kPartKeys"});
+      source.copy(keyTile, valueTile, row, barrier, firstKeys[part]);
     }
   });
   Value others = t.greater(t.value("", "lane_index", {}), t.number(0), "other_lane");
@@ -78,14 +72,8 @@ void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Va
     t.when(others, [&] { t.leaf("report_full", {landing, pending}); });
     t.leaf("wait_full", {landing, pending});
     t.leaf("next_turn", {pending});
-    for (int part = 0; part < sizes.parts; ++part) {
-      Value begin = t.mul(t.number(part), named("kPartKeys"));
-      Value valid = t.max(t.number(0), t.sub(about("tile.k_length"), firstKeys[part]));
-      t.leaf("clear_rows",
-             {values, t.add(begin, t.min(valid, named("kPartKeys"))),
-              t.add(begin, named("kPartKeys"))},
-             {32});
-    }
+    for (int part = 0; part < sizes.parts; ++part)
+      source.clearOverrun(valueTile, t.mul(t.number(part), named("kPartKeys")), firstKeys[part]);
   });
   // One lane has arrived with the bytes of its copies, unless it was on the warp's own barrier.
   t.when(t.either(overruns, others), [&] { t.leaf("report_full", {barriers, cursor}); });
@@ -93,11 +81,11 @@ void WarpgroupAttendBuilder::copyStage(Value header, Value entry, Value list, Va
 }
 
 /// One warp, by its first lane: the queries of every tile, one warpgroup's after the other.
-void WarpgroupAttendBuilder::feedQueries() {
+void AttendOnWarpgroups::feedQueries() {
   queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kGroups"}));
   overWork([&] {
     t.when(about("opens", t.builder.getI1Type()), [&] {
-      Value firstHead = t.mul(about("select_head"), named("kGroup"), "first_head");
+      Value firstHead = tokens.firstHead(about("select_head"), "first_head");
       t.loop("receiver", t.number(0), named("kGroups"), t.number(1), [&](Value receiver) {
         // By the lane that copies alone: nothing that follows waits for the other lanes, so one of
         // them could be left waiting for a phase that comes and goes without it.
@@ -108,8 +96,7 @@ void WarpgroupAttendBuilder::feedQueries() {
           t.leaf("arrive_expecting", {barrier, named("kQueryBytes")});
           Value row =
               t.add(about("tile.row"), t.mul(t.mul(receiver, t.number(4)), named("kWarpTokens")));
-          t.leaf("copy_queries", {tile, map(queryMap), barrier, firstHead, row},
-                 {"@kGroup", "@kWarpTokens"});
+          tokens.copy(tile, barrier, firstHead, row);
         });
         t.leaf("advance", {queryCursor});
       });
@@ -119,17 +106,14 @@ void WarpgroupAttendBuilder::feedQueries() {
 
 /// One warp: the lists of one tile of tokens after the other, heaviest first, one key/value head at
 /// a time so that its keys stay in the L2 cache.
-void WarpgroupAttendBuilder::buildLists() {
+void AttendOnWarpgroups::buildLists() {
   turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
   Value slots = t.add(t.div(t.field(t.params(), "total_q"), named("kTokens")),
                       t.field(t.params(), "batch"), "slots");
   Value items = t.mul(slots, t.number(plan.heads / plan.group), "items");
   t.loop("item", t.blockIndex('x'), items, t.gridDimension('x'), [&](Value item) {
     Value slot = t.sub(t.sub(slots, t.number(1)), t.rem(item, slots), "slot");
-    Value tile = t.value("tile", "find_token_tile",
-                         {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
-                          t.number(0), t.field(t.params(), "total_q"), slot},
-                         {"@kTokens"}, t.type("TokenTile"));
+    Value tile = tokens.find(slot);
     t.when(t.greater(t.field(tile, "tokens"), t.number(0)),
            [&] { buildList(tile, t.div(item, slots, "select_head")); });
   });
@@ -138,28 +122,12 @@ void WarpgroupAttendBuilder::buildLists() {
   t.leaf("report_full", {workBarriers, turn});
 }
 
-void WarpgroupAttendBuilder::buildList(Value tile, Value head) {
-  Value last = t.div(t.value("", "last_position", {tile}), named("kPartKeys"));
+void AttendOnWarpgroups::buildList(Value tile, Value head) {
   // A tile without keys has a list too, an empty one: its results are due as well.
-  Value keyTiles = t.max(t.number(1), t.add(last, t.number(1)), "key_tiles");
-  auto mark = [&](Value window) {
-    t.leaf("mark_selected",
-           {wanted, t.pointer("ids"), head, t.field(t.params(), "total_q"), tile, window},
-           {"@kTopK", "@kTilesPerBlock", "@kPartKeys"});
-  };
-  auto markAll = [&](Value window, Value tiles) {
-    t.leaf("mark_all", {wanted, tile, window, tiles}, {"@kPartKeys"});
-  };
+  Value keyTiles = t.max(t.number(1), mask.visibleTiles(tile), "key_tiles");
   t.loop("window", t.number(0), keyTiles, named("kWindow"), [&](Value window) {
     Value tiles = t.min(t.sub(keyTiles, window), named("kWindow"), "tiles");
-    if (!plan.selects())
-      markAll(window, tiles);
-    else if (plan.denseLength > 0)
-      t.when(
-          t.less(t.field(tile, "k_length"), named("kDenseLength")), [&] { markAll(window, tiles); },
-          [&] { mark(window); });
-    else
-      mark(window);
+    tileList.mark(tile, head, window, tiles);
     t.whileLoop(
         {"from"}, {t.number(0)},
         [&](ValueRange at, SmallVector<Value> &passed) {
@@ -169,7 +137,7 @@ void WarpgroupAttendBuilder::buildList(Value tile, Value head) {
         [&](ValueRange at) {
           t.leaf("wait_empty", {workBarriers, turn});
           Value next = stage("list", work, turn);
-          Value rest = t.value("rest", "fill_list", {next, wanted, window, at[0], tiles},
+          Value rest = t.value("rest", "fill_list", {next, tileList.bitmap(), window, at[0], tiles},
                                {split ? "true" : "false", sizes.whole ? "true" : "false", "@kParts",
                                 "@kWarpTokens"});
           Value begin = t.add(window, at[0]), end = t.add(window, rest);

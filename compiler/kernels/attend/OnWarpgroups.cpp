@@ -5,6 +5,7 @@
 // key tiles and one feeds queries, and a consumer's product of weights and values stays in flight
 // while the next logits are made, which bounds how far it may look ahead in the ring.
 #include "compiler/kernels/attend/OnWarpgroups.h"
+#include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -12,8 +13,6 @@ using namespace mlir;
 
 namespace winnow {
 namespace {
-
-constexpr double kLog2E = 1.4426950408889634;
 
 constexpr int kWorkStages = 2; // lists: the one in work and the next one
 
@@ -93,32 +92,30 @@ Result<WarpgroupSizes> chooseWarpgroupSizes(const AttendPlan &plan, const Target
                   .str());
 }
 
-WarpgroupAttendBuilder::WarpgroupAttendBuilder(ModuleOp module, const AttendPlan &plan,
-                                               const WarpgroupSizes &sizes, const Config &config,
-                                               std::vector<TensorMapRecipe> &maps)
+AttendOnWarpgroups::AttendOnWarpgroups(ModuleOp module, const AttendPlan &plan,
+                                       const WarpgroupSizes &sizes, const Config &config,
+                                       std::vector<TensorMapRecipe> &maps)
     : plan(plan), sizes(sizes), split(config.attendSplit == YesNo::Yes && sizes.parts == 1),
-      fmaColumns(config.attendFma == AttendFma::None ? 0 : static_cast<int>(config.attendFma)),
-      everyMaximum(config.attendSoftmax == AttendSoftmax::Eager), maps(maps),
       t(module, "attend",
         llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
                       "selected blocks; blocks of threads stay and take one tile of {1} tokens of "
                       "{2} query heads after the other.",
                       plan.method, sizes.tokens, plan.group)
             .str(),
-        128 * (sizes.groups + 1), 1) {}
+        128 * (sizes.groups + 1), 1),
+      tokens(t, plan), tileList(t, plan, TileList::By::Warp, "@kPartKeys"),
+      source(t, plan, KeySource::Tiles::Panels), logits(t, plan), mask(t, "kPartKeys"),
+      softmax(t, plan,
+              {/*someWant=*/true, /*lazy=*/config.attendSoftmax == AttendSoftmax::Lazy,
+               config.attendFma == AttendFma::None ? 0 : static_cast<int>(config.attendFma)}),
+      epilogue(t, plan) {
+  tokens.describe(maps, sizes.warpTokens);
+  source.describe(maps, sizes.partKeys);
+}
 
-void WarpgroupAttendBuilder::constants() {
-  t.constant("kHeads", plan.heads, "query heads");
-  t.constant("kKvHeads", plan.kvHeads, "key/value heads");
-  t.constant("kGroup", plan.group, "query heads that share a tile");
-  t.constant("kDim", plan.headDim, "elements of one query or key row");
-  t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
-  if (plan.selects()) {
-    t.constant("kTopK", plan.topk, "selected blocks per token, at most");
-    if (plan.denseLength > 0)
-      t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
-    t.constant("kTilesPerBlock", sizes.tilesPerBlock, "key tiles of one selectable block");
-  }
+void AttendOnWarpgroups::constants() {
+  tokens.constants("query heads that share a tile");
+  tileList.constants(sizes.tilesPerBlock);
   t.constant("kPartKeys", sizes.partKeys, "keys of one key tile");
   t.constant("kParts", sizes.parts, "key tiles of one step");
   t.constant("kKeys", sizes.keys, "keys of one step, and of one ring stage");
@@ -126,49 +123,16 @@ void WarpgroupAttendBuilder::constants() {
   t.constant("kGroups", sizes.groups, "warpgroups that compute, 64 rows of queries each");
   t.constant("kWarpTokens", sizes.warpTokens, "tokens of one warp: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one tile");
-  t.constant("kQueryBytes", 4 * sizes.warpTokens * plan.group * 128 * panels(plan.headDim),
+  t.constant("kQueryBytes", panelTileBytes(4 * sizes.warpTokens * plan.group, plan.headDim),
              "bytes of a warpgroup's queries");
   t.constant("kWindow", sizes.window, "key tiles that the bitmap covers at a time");
   t.constant("kEntries", sizes.entries, "entries of one list");
   t.constant("kStages", sizes.stages, "stages of the ring of keys and values");
   t.constant("kWorkStages", kWorkStages, "lists: the one in work and the next one");
-  if (plan.logitHook) {
-    t.constant("kLogitScale", plan.scale * hookScales.in,
-               "softmax scale, and the method's own factor on logits");
-    t.constant("kScale", hookScales.out * kLog2E,
-               "the method's factor on rewritten logits times log2 e: weights are powers of 2");
-  } else {
-    t.constant("kScale", plan.scale * kLog2E,
-               "softmax scale times log2 e: weights are powers of 2");
-  }
+  logits.constants();
 }
 
-/// A map of [total, heads, dim] whose box is 64 columns of `boxHeads` heads of `boxRows` rows.
-static TensorMapRecipe describeRows(const char *tensor, int heads, int dim, int boxHeads,
-                                    int boxRows, const char *total) {
-  TensorMapRecipe recipe;
-  recipe.tensor = tensor;
-  recipe.extents = {std::to_string(dim), std::to_string(heads), total};
-  recipe.strides = {2 * dim, int64_t(2) * dim * heads};
-  recipe.box = {64, boxHeads, boxRows};
-  return recipe;
-}
-
-void WarpgroupAttendBuilder::declareMaps() {
-  auto add = [&](TensorMapRecipe recipe) {
-    maps.push_back(std::move(recipe));
-    return llvm::formatv("map[{0}]", maps.size() - 1).str();
-  };
-  queryMap =
-      add(describeRows("q", plan.heads, plan.headDim, plan.group, sizes.warpTokens, "total_q"));
-  keyMap = add(describeRows("k", plan.kvHeads, plan.headDim, 1, sizes.partKeys, "total_k"));
-  valueMap = add(describeRows("v", plan.kvHeads, plan.valueDim, 1, sizes.partKeys, "total_k"));
-}
-
-void WarpgroupAttendBuilder::declare() {
-  const int keyBytes = sizes.keys * 128 * panels(plan.headDim),
-            valueBytes = sizes.keys * 128 * panels(plan.valueDim),
-            queryBytes = 64 * 128 * panels(plan.headDim);
+void AttendOnWarpgroups::declare() {
   auto ring = [&](StringRef name, const char *stages, tile::ObjectType tile, int bytes) {
     return t.shared(
         name,
@@ -179,16 +143,15 @@ void WarpgroupAttendBuilder::declare() {
         bytes, true);
   };
   queryRing = ring("query_ring", "kGroups", t.type("PanelTile", {64, "@kDim", plan.element}),
-                   sizes.groups * queryBytes);
-  keyRing = ring("key_ring", "kStages", t.type("PanelTile", {"@kKeys", "@kDim", plan.element}),
-                 sizes.stages * keyBytes);
+                   sizes.groups * panelTileBytes(64, plan.headDim));
+  keyRing = ring("key_ring", "kStages", source.keyTile(),
+                 sizes.stages * KeySource::keyBytes(plan, KeySource::Tiles::Panels, sizes.keys));
   valueRing =
-      ring("value_ring", "kStages", t.type("PanelTile", {"@kKeys", "@kValueDim", plan.element}),
-           sizes.stages * valueBytes);
+      ring("value_ring", "kStages", source.valueTile(),
+           sizes.stages * KeySource::valueBytes(plan, KeySource::Tiles::Panels, sizes.keys));
   work = t.shared("work", t.type("WorkRing", {"@kWorkStages", "@kEntries", "@kTokens"}),
-                  kWorkStages * (64 + sizes.entries * sizes.entryBytes()), true);
-  wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}),
-                    sizes.window * sizes.maskBits / 8, true);
+                  kWorkStages * workListBytes(sizes.entries, sizes.maskBits), true);
+  tileList.declare(bitmapBytes(sizes.window, sizes.maskBits), /*pinned=*/true);
   auto barrierRing = [&](StringRef name, const char *stages, int count) {
     return t.shared(name, t.type("RingBarriers", {stages}), 16 * count, true);
   };
@@ -206,7 +169,7 @@ void WarpgroupAttendBuilder::declare() {
     t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(128)});
     t.leaf("fence_barriers", {});
   });
-  t.leaf("clear_bitmap", {wanted});
+  t.leaf("clear_bitmap", {tileList.bitmap()});
   warp = t.value("warp", "warp_index", {});
   group = t.div(warp, t.number(4), "group");
   if (16 % plan.group != 0) // rows that no query fills must hold numbers
@@ -219,7 +182,7 @@ void WarpgroupAttendBuilder::declare() {
   t.leaf("sync_threads", {});
 }
 
-KernelFacts WarpgroupAttendBuilder::facts() const {
+KernelFacts AttendOnWarpgroups::facts() const {
   KernelFacts facts;
   facts.warps = 4 * sizes.groups;
   facts.producers = 3; // of keys, of queries, of lists
@@ -240,10 +203,8 @@ KernelFacts WarpgroupAttendBuilder::facts() const {
   return facts;
 }
 
-BuiltKernel WarpgroupAttendBuilder::build() {
-  declareMaps();
-  if (plan.logitHook)
-    hook = t.hook("rewrite", *plan.logitHook, hookScales);
+BuiltKernel AttendOnWarpgroups::build() {
+  logits.declareRegion(/*takesFactors=*/true);
   constants();
   declare();
   // 65,536 registers for the block: three warpgroups of 160 and one of 32, or two of 232 and
@@ -291,7 +252,7 @@ Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const AttendPlan &pla
   // more than they save.
   if (config.attendFma == AttendFma::Default)
     config.attendFma = AttendFma::None;
-  return WarpgroupAttendBuilder(module, plan, *sizes, config, maps).build();
+  return AttendOnWarpgroups(module, plan, *sizes, config, maps).build();
 }
 
 } // namespace winnow

@@ -2,8 +2,13 @@
 // BuildAttendWarpgroups.cpp: sizes, declarations and roles; AttendProducers.cpp: the warps that
 // build lists and feed tiles; AttendConsumers.cpp: the warpgroups that compute.
 #pragma once
-#include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/Epilogue.h"
+#include "compiler/kernels/parts/KeySource.h"
+#include "compiler/kernels/parts/Logits.h"
+#include "compiler/kernels/parts/Mask.h"
+#include "compiler/kernels/parts/Softmax.h"
+#include "compiler/kernels/parts/TileList.h"
 
 namespace winnow {
 
@@ -32,26 +37,25 @@ struct WarpgroupSizes {
 Result<WarpgroupSizes> chooseWarpgroupSizes(const AttendPlan &plan, const Target &target,
                                             const Config &config);
 
-class WarpgroupAttendBuilder {
+class AttendOnWarpgroups {
 public:
-  WarpgroupAttendBuilder(mlir::ModuleOp module, const AttendPlan &plan, const WarpgroupSizes &sizes,
-                         const Config &config, std::vector<TensorMapRecipe> &maps);
+  AttendOnWarpgroups(mlir::ModuleOp module, const AttendPlan &plan, const WarpgroupSizes &sizes,
+                     const Config &config, std::vector<TensorMapRecipe> &maps);
   BuiltKernel build();
 
 private:
   using Value = mlir::Value;
-  // BuildAttendWarpgroups.cpp
+  // OnWarpgroups.cpp
   void constants();
   KernelFacts facts() const;
-  void declareMaps();
   void declare();
-  // AttendProducers.cpp
+  // Feed.cpp
   void feedKeys();
-  void copyStage(Value header, Value entry, Value list, Value rowLimit, Value kvHead);
+  void copyStage(Value entry, Value overrun);
   void feedQueries();
   void buildLists();
   void buildList(Value tile, Value head);
-  // AttendConsumers.cpp
+  // Compute.cpp
   void consume();
   void attendShared();
   void attendFirst(Value entry);
@@ -60,9 +64,7 @@ private:
   void finishPending();
   void storeResults();
   Value step(Value entry);
-  Value softmaxStep(Value keyTile);
-  Value raiseMaximum();
-  void exponentiate();
+  void makeLogits(Value keyTile, TemplateArgument unroll);
   void hideKeys();
   void skip(Value from, Value to);
 
@@ -76,24 +78,26 @@ private:
   Value about(llvm::StringRef member, mlir::Type type = {}) {
     return t.field(header, member, type);
   }
-  Value map(llvm::StringRef name) { return t.field(t.params(), name, t.type("auto")); }
   Value named(llvm::StringRef name) { return t.named(name); }
 
   const AttendPlan &plan;
   const WarpgroupSizes &sizes;
-  const bool split;        ///< tiles that single warps want have a part of the list
-  const int fmaColumns;    ///< of every 4, those whose exponentials the FMA units make
-  const bool everyMaximum; ///< a maximum of every step, not only where it is needed
-  std::vector<TensorMapRecipe> &maps;
+  const bool split; ///< tiles that single warps want have a part of the list
   TileBuilder t;
-  std::string queryMap, keyMap, valueMap;
+  Tokens tokens;
+  TileList tileList;
+  KeySource source;
+  Logits logits;
+  Mask mask;
+  Softmax softmax;
+  Epilogue epilogue;
   // Shared objects.
-  Value keyRing, valueRing, queryRing, work, wanted, barriers, landing, workBarriers, queryBarriers;
+  Value keyRing, valueRing, queryRing, work, barriers, landing, workBarriers, queryBarriers;
   // Who this thread is, and where it stands.
   Value group, warp, warpOfGroup, turn, cursor, pending, queryCursor, list, header;
   // Of the consumers.
-  HookScales hookScales;
-  Value rows, queries, stepKeys, sums, logits, weights, output, state, hook, scale;
+  RowTile rows;
+  KeysAtHand keys;
 };
 
 } // namespace winnow

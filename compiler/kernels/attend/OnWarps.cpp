@@ -2,8 +2,13 @@
 // blocks where nothing is selected). Written as one thread of control per warp of queries; the
 // warp-specialisation pass splits off producers. Idea: load the union of neighbouring tokens'
 // blocks once, and let each warp skip what its tokens did not select.
-#include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/Epilogue.h"
+#include "compiler/kernels/parts/KeySource.h"
+#include "compiler/kernels/parts/Logits.h"
+#include "compiler/kernels/parts/Mask.h"
+#include "compiler/kernels/parts/Softmax.h"
+#include "compiler/kernels/parts/TileList.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -13,8 +18,6 @@ using namespace mlir;
 
 namespace winnow {
 namespace {
-
-constexpr double kLog2E = 1.4426950408889634;
 
 /// Most fp32 registers of queries, output and logits (see laneRegisters) that leave ptxas enough
 /// for the rest, in blocks of 12 and of 8 warps.
@@ -44,9 +47,8 @@ struct SharedModel {
            listBytes(entries) <= stages * std::min(keyBytes, valueBytes);
   }
   int bytes(int stages, int entries) const {
-    constexpr int kSlotBytes = 32, kBarrierBytes = 16;
     return stages * (keyBytes + valueBytes + kBarrierBytes) +
-           static_cast<int>(llvm::alignTo(listBytes(entries), 16)) + kSlotBytes;
+           static_cast<int>(llvm::alignTo(listBytes(entries), 16)) + kTileSlotBytes;
   }
 };
 
@@ -149,9 +151,9 @@ Result<Sizes> chooseSizes(const AttendPlan &plan, const Target &target, Config &
   return s;
 }
 
-class AttendBuilder {
+class AttendOnWarps {
 public:
-  AttendBuilder(ModuleOp module, const AttendPlan &plan, const Sizes &sizes, const Config &config)
+  AttendOnWarps(ModuleOp module, const AttendPlan &plan, const Sizes &sizes, const Config &config)
       : plan(plan), sizes(sizes), config(config),
         t(module, "attend",
           llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
@@ -159,84 +161,69 @@ public:
                         "threads owns {1} tokens of {2} query heads.",
                         plan.method, sizes.tokens, plan.group)
               .str(),
-          32 * config.attendWarps, 1) {}
+          32 * config.attendWarps, 1),
+        tokens(t, plan), tileList(t, plan, TileList::By::Block, "@kKeys"),
+        source(t, plan, KeySource::Tiles::Shared), logits(t, plan), mask(t, "kKeys"),
+        softmax(t, plan, {/*someWant=*/sizes.rowTokens * sizes.rowTiles > 1}), epilogue(t, plan) {}
   BuiltKernel build();
 
 private:
-  /// What a warp holds of 16 rows of queries.
-  struct RowTile {
-    std::string suffix; ///< of names: "" where a warp has one row tile, else "0" or "1"
-    Value index;        ///< number in the block
-    Value rows, query, output, state, wants, logits, weights;
-  };
-
   void constants();
   void locate();
   void findRows();
-  void softmax(RowTile &r);
-  void product(StringRef name, Value RowTile::*sums, Value RowTile::*left, Value right);
+  void declareRows();
   void relocate();
   void collect(Value window, Value tiles);
   void visit(Value window, Value entry);
-  void attendTile(Value firstKey);
+  void attendTile(const KeysAtHand &keys);
   KernelFacts facts() const;
 
   const AttendPlan &plan;
   const Sizes &sizes;
   const Config &config;
   TileBuilder t;
+  Tokens tokens;
+  TileList tileList;
+  KeySource source;
+  Logits logits;
+  Mask mask;
+  Softmax softmax;
+  Epilogue epilogue;
   SmallVector<RowTile> rowTiles;
-  Value tile, slot, warp, selectHead, firstHead, keyRows, valueRows, keyTile, valueTile, wanted,
-      list, hook;
+  Value tile, slot, warp, selectHead, firstHead, keyTile, valueTile, list;
 };
 
-void AttendBuilder::constants() {
-  t.constant("kHeads", plan.heads, "query heads");
-  t.constant("kKvHeads", plan.kvHeads, "key/value heads");
-  t.constant("kGroup", plan.group, "query heads of one block of threads");
-  t.constant("kDim", plan.headDim, "elements of one query or key row");
-  t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
-  if (plan.selects()) {
-    t.constant("kTopK", plan.topk, "selected blocks per token, at most");
-    if (plan.denseLength > 0)
-      t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
-    t.constant("kTilesPerBlock", sizes.tilesPerBlock, "key tiles of one selectable block");
-  }
+void AttendOnWarps::constants() {
+  tokens.constants("query heads of one block of threads");
+  tileList.constants(sizes.tilesPerBlock);
   t.constant("kKeys", sizes.keys, "keys of one tile");
   t.constant("kRowTokens", sizes.rowTokens, "tokens of a row tile: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one block of threads");
   t.constant("kWindow", sizes.window, "key tiles that the bitmap covers at a time");
   t.constant("kEntries", sizes.entries, "wanted key tiles at a time");
-  if (plan.logitHook) {
-    t.constant("kLogitScale", plan.scale, "softmax scale, before the method's rewriting of logits");
-    t.constant("kScale", kLog2E, "log2 e: weights are powers of 2");
-  } else {
-    t.constant("kScale", plan.scale * kLog2E,
-               "softmax scale times log2 e: weights are powers of 2");
-  }
+  logits.constants();
 }
 
-void AttendBuilder::locate() {
-  keyTile = t.shared("key_tile", t.type("SharedTile", {"@kKeys", "@kDim", plan.element}),
-                     sizes.keys * plan.headDim * 2);
-  valueTile = t.shared("value_tile", t.type("SharedTile", {"@kKeys", "@kValueDim", plan.element}),
-                       sizes.keys * plan.valueDim * 2);
-  wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}),
-                    sizes.window * sizes.maskBits / 8);
+void AttendOnWarps::locate() {
+  keyTile = t.shared("key_tile", source.keyTile(),
+                     KeySource::keyBytes(plan, KeySource::Tiles::Shared, sizes.keys));
+  valueTile = t.shared("value_tile", source.valueTile(),
+                       KeySource::valueBytes(plan, KeySource::Tiles::Shared, sizes.keys));
+  tileList.declare(bitmapBytes(sizes.window, maskBits(sizes.tokens)), /*pinned=*/false);
   list = t.shared("list", t.type("WantedList", {"@kEntries", "@kTokens"}),
-                  16 + sizes.entries * (2 + sizes.maskBits / 8));
-  tile = t.value("tile", "find_token_tile",
-                 {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"), t.number(0),
-                  t.field(t.params(), "total_q"), t.blockIndex('x')},
-                 {"@kTokens"}, t.type("TokenTile"));
+                  wantedListBytes(sizes.entries, maskBits(sizes.tokens)));
+  tile = tokens.find(t.blockIndex('x'));
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   warp = t.value("warp", "warp_index", {});
   selectHead = t.blockIndex('y', "select_head");
-  firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
+  firstHead = tokens.firstHead(selectHead, "first_head");
   // The inner loop needs nearly every register: what describes the tile waits in shared memory.
-  slot = t.shared("slot", t.type("TileSlot"), 32);
+  slot = t.shared("slot", t.type("TileSlot"), kTileSlotBytes);
   t.when(t.equal(t.value("", "thread_index", {}), t.number(0)),
          [&] { t.leaf("park", {slot, tile}); });
+}
+
+void AttendOnWarps::declareRows() {
   for (int i = 0; i < sizes.rowTiles; ++i) {
     RowTile r;
     r.suffix = sizes.rowTiles == 1 ? "" : std::to_string(i);
@@ -245,123 +232,80 @@ void AttendBuilder::locate() {
       r.index = i == 0 ? t.mul(warp, t.number(2), "row_tile0")
                        : t.add(rowTiles[0].index, t.number(1), "row_tile1");
     r.query = t.fragment("query" + r.suffix, t.type("LeftOperand", {16, "@kDim", plan.element}));
-    r.output = t.fragment("output" + r.suffix, t.type("Accumulator", {16, "@kValueDim"}));
-    r.state = t.fragment("state" + r.suffix, t.type("SoftmaxState"));
+    epilogue.declare(r);
+    softmax.declare(r);
     rowTiles.push_back(r);
   }
   findRows();
-  if (plan.logitHook)
-    hook = t.hook("rewrite", *plan.logitHook);
-  for (RowTile &r : rowTiles)
-    t.leaf("load_query", {r.query, t.pointer("q"), r.rows, firstHead}, {"@kHeads"});
-  for (RowTile &r : rowTiles)
+  logits.declareRegion(/*takesFactors=*/false);
+  for (const RowTile &r : rowTiles)
+    tokens.load(r, firstHead);
+  for (const RowTile &r : rowTiles)
     t.leaf("clear", {r.output});
 }
 
 /// The tokens, heads and positions of the warp's rows, from `tile`.
-void AttendBuilder::findRows() {
+void AttendOnWarps::findRows() {
   for (RowTile &r : rowTiles)
-    r.rows =
-        t.value("rows" + r.suffix, "query_rows", {tile, r.index}, {"@kGroup"}, t.type("QueryRows"));
+    r.rows = tokens.rows("rows" + r.suffix, tile, r.index);
 }
 
 /// Takes the tile out of shared memory again and derives what the loops need from it.
-void AttendBuilder::relocate() {
-  tile = t.value("here", "parked", {slot}, {}, t.type("TokenTile"));
-  Value kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
-  auto matrix = [&](StringRef name, StringRef member, StringRef dim, const char *stride) {
-    return t.value(name, "global_rows",
-                   {t.pointer(member), t.field(tile, "k_row"), t.mul(kvHead, t.named(dim))},
-                   {plan.element, stride}, t.type("auto"));
-  };
-  keyRows = matrix("keys", "k", "kDim", "kKvHeads * kDim");
-  valueRows = matrix("values", "v", "kValueDim", "kKvHeads * kValueDim");
+void AttendOnWarps::relocate() {
+  tile = t.value("here", "parked", {slot}, {}, tokens.type());
+  source.locate(tile, tokens.kvHead(firstHead));
   findRows();
 }
 
 /// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `window`
 /// on.
-void AttendBuilder::collect(Value window, Value tiles) {
-  t.leaf("clear_wanted", {wanted, tiles});
-  auto causal = [&] { t.leaf("mark_causal", {wanted, tile, window, tiles}, {"@kKeys"}); };
-  auto selected = [&] {
-    t.leaf("mark_wanted",
-           {wanted, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, window},
-           {"@kTopK", "@kTilesPerBlock", "@kKeys"});
-  };
-  if (!plan.selects())
-    causal();
-  else if (plan.denseLength <= 0)
-    selected();
-  else
-    t.when(t.less(t.field(tile, "k_length"), t.named("kDenseLength")), causal, selected);
-  t.when(t.equal(warp, t.number(0)), [&] { t.leaf("compact_list", {list, wanted, tiles}); });
+void AttendOnWarps::collect(Value window, Value tiles) {
+  t.leaf("clear_wanted", {tileList.bitmap(), tiles});
+  tileList.mark(tile, selectHead, window, tiles);
+  t.when(t.equal(warp, t.number(0)),
+         [&] { t.leaf("compact_list", {list, tileList.bitmap(), tiles}); });
 }
 
-/// sums += left right, of one row tile or of both at once.
-void AttendBuilder::product(StringRef name, Value RowTile::*sums, Value RowTile::*left,
-                            Value right) {
-  if (rowTiles.size() == 1)
-    return t.leaf(name, {rowTiles[0].*sums, rowTiles[0].*left, right});
-  t.leaf((name + "_pair").str(),
-         {rowTiles[0].*sums, rowTiles[1].*sums, rowTiles[0].*left, rowTiles[1].*left, right});
-}
-
-/// A row tile's logits become weights.
-void AttendBuilder::softmax(RowTile &r) {
-  Value scale = t.namedReal("kScale");
-  // Where a row tile may be here without all its tokens wanting the key tile, the leaves know who
-  // does.
-  const bool someWant = sizes.rowTokens > 1 || sizes.rowTiles > 1;
-  SmallVector<Value> raise = {r.state, r.logits}, weigh = {r.logits, r.state};
-  for (SmallVector<Value> *operands : {&raise, &weigh}) {
-    if (someWant)
-      operands->append({r.rows, r.wants});
-    operands->push_back(scale);
-  }
-  Value raised = t.value("", someWant ? "raise_wanted_maximum" : "raise_maximum", raise, {},
-                         t.builder.getI1Type());
-  t.when(raised, [&] { t.leaf("rescale_rows", {r.output, r.state}); });
-  t.leaf(someWant ? "exponentiate_wanted" : "exponentiate", weigh);
-  r.weights = t.fragment("weights" + r.suffix, t.type("LeftOperand", {16, "@kKeys", plan.element}));
-  t.leaf("round_to_operand", {r.weights, r.logits});
-}
-
-/// One key tile for the tokens of this warp that want it.
-void AttendBuilder::attendTile(Value firstKey) {
+/// One key tile for the tokens of this warp that want it; two row tiles share the loads of their
+/// products.
+void AttendOnWarps::attendTile(const KeysAtHand &keys) {
   for (RowTile &r : rowTiles) {
-    r.logits = t.fragment("logits" + r.suffix, t.type("Accumulator", {16, "@kKeys"}));
+    logits.declare(r);
     t.leaf("clear", {r.logits});
   }
-  product("mma_abt", &RowTile::logits, &RowTile::query, keyTile);
-  if (hook)
-    for (RowTile &r : rowTiles)
-      t.leaf("map_logits", {r.logits, r.rows, firstKey, t.namedReal("kLogitScale"), hook});
-  Value lastKey = t.sub(t.add(firstKey, t.named("kKeys")), t.number(1));
-  t.when(t.greater(lastKey, t.field(rowTiles[0].rows, "first_position")), [&] {
-    for (RowTile &r : rowTiles)
-      t.leaf("mask_causal", {r.logits, r.rows, firstKey});
-  });
-  for (RowTile &r : rowTiles)
-    softmax(r);
-  product("mma_ab", &RowTile::output, &RowTile::weights, valueTile);
+  RowTile &one = rowTiles.front(), &other = rowTiles.back();
+  if (rowTiles.size() == 1)
+    t.leaf("mma_abt", {one.logits, one.query, keyTile});
+  else
+    t.leaf("mma_abt_pair", {one.logits, other.logits, one.query, other.query, keyTile});
+  logits.rewrite(rowTiles, keys);
+  mask.hide(rowTiles, keys);
+  for (RowTile &r : rowTiles) {
+    softmax.step(r, keys);
+    r.weights =
+        t.fragment("weights" + r.suffix, t.type("LeftOperand", {16, "@kKeys", plan.element}));
+    t.leaf("round_to_operand", {r.weights, r.logits});
+  }
+  if (rowTiles.size() == 1)
+    t.leaf("mma_ab", {one.output, one.weights, valueTile});
+  else
+    t.leaf("mma_ab_pair", {one.output, other.output, one.weights, other.weights, valueTile});
 }
 
-void AttendBuilder::visit(Value window, Value entry) {
+void AttendOnWarps::visit(Value window, Value entry) {
   Value any;
   for (RowTile &r : rowTiles) {
     r.wants = t.value("wants" + r.suffix, "list_wants", {list, entry, r.index}, {"@kRowTokens"});
     any = any ? t.either(any, r.wants) : r.wants;
   }
   Value listed = t.value("", "list_tile", {list, entry});
-  Value firstKey = t.mul(t.add(window, listed), t.named("kKeys"), "first_key");
-  Value limit = t.field(tile, "k_length"), thread = t.value("thread", "thread_index", {});
-  t.leaf("load_rows", {keyTile, keyRows, firstKey, limit, thread}, {32 * config.attendWarps});
-  t.leaf("load_rows", {valueTile, valueRows, firstKey, limit, thread}, {32 * config.attendWarps});
-  t.when(t.differ(any, t.number(0)), [&] { attendTile(firstKey); });
+  KeysAtHand keys;
+  keys.first = t.mul(t.add(window, listed), t.named("kKeys"), "first_key");
+  source.load(keyTile, valueTile, keys.first, 32 * config.attendWarps);
+  t.when(t.differ(any, t.number(0)), [&] { attendTile(keys); });
 }
 
-KernelFacts AttendBuilder::facts() const {
+KernelFacts AttendOnWarps::facts() const {
   KernelFacts facts;
   facts.warps = config.attendWarps;
   facts.producers = config.attendProducers;
@@ -382,17 +326,11 @@ KernelFacts AttendBuilder::facts() const {
   return facts;
 }
 
-BuiltKernel AttendBuilder::build() {
+BuiltKernel AttendOnWarps::build() {
   constants();
   locate();
-  Value keyTiles = t.add(t.div(t.value("", "last_position", {tile}), t.named("kKeys")), t.number(1),
-                         "key_tiles");
-  Value step = t.named("kWindow");
-  if (!plan.selects())
-    step = t.named("kEntries");
-  else if (plan.denseLength > 0)
-    step = t.select(t.less(t.field(tile, "k_length"), t.named("kDenseLength")), t.named("kEntries"),
-                    t.named("kWindow"), "step");
+  declareRows();
+  Value keyTiles = mask.visibleTiles(tile, "key_tiles"), step = tileList.tilesAtOnce(tile);
   t.loop("window", t.number(0), keyTiles, step, [&](Value window) {
     relocate();
     Value tiles = t.min(t.sub(keyTiles, window), step, "tiles");
@@ -404,15 +342,10 @@ BuiltKernel AttendBuilder::build() {
     loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
     loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(config.attendProducers));
   });
-  tile = t.value("done", "parked", {slot}, {}, t.type("TokenTile"));
+  tile = t.value("done", "parked", {slot}, {}, tokens.type());
   findRows();
-  for (RowTile &r : rowTiles) {
-    t.leaf("reduce_sum", {r.state});
-    t.leaf("store_output", {t.pointer("out"), r.output, r.state, r.rows, firstHead},
-           {"@kHeads", plan.element});
-    t.leaf("store_lse", {t.pointer("lse"), r.state, r.rows, firstHead,
-                         t.field(t.params(), "total_q"), t.namedReal("kScale")});
-  }
+  for (const RowTile &r : rowTiles)
+    epilogue.store(r, firstHead);
 
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "attend";
@@ -429,7 +362,7 @@ Result<BuiltKernel> buildAttend(ModuleOp module, const AttendPlan &plan, const T
   Result<Sizes> sizes = chooseSizes(plan, target, config);
   if (!sizes)
     return tl::unexpected<Error>(sizes.error());
-  return AttendBuilder(module, plan, *sizes, config).build();
+  return AttendOnWarps(module, plan, *sizes, config).build();
 }
 
 } // namespace winnow
