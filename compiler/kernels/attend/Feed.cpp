@@ -137,7 +137,7 @@ void AttendOnWarpgroups::buildList(Value tile, Value head) {
         [&](ValueRange at) {
           t.leaf("wait_empty", {workBarriers, turn});
           Value next = stage("list", work, turn);
-          Value rest = t.value("rest", "fill_list", {next, tileList.bitmap(), window, at[0], tiles},
+          Value rest = t.value("rest", "fill_list", {next, tileList.bitmap, window, at[0], tiles},
                                {split ? "true" : "false", sizes.whole ? "true" : "false", "@kParts",
                                 "@kWarpTokens"});
           Value begin = t.add(window, at[0]), end = t.add(window, rest);

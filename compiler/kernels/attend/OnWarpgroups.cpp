@@ -104,7 +104,7 @@ AttendOnWarpgroups::AttendOnWarpgroups(ModuleOp module, const AttendPlan &plan,
             .str(),
         128 * (sizes.groups + 1), 1),
       tokens(t, plan), tileList(t, plan, TileList::By::Warp, "@kPartKeys"),
-      source(t, plan, KeySource::Tiles::Panels), logits(t, plan), mask(t, "kPartKeys"),
+      source(t, plan, KeySource::Tiles::Panels), logits(t, plan), mask(t, plan, "kPartKeys"),
       softmax(t, plan,
               {/*someWant=*/true, /*lazy=*/config.attendSoftmax == AttendSoftmax::Lazy,
                config.attendFma == AttendFma::None ? 0 : static_cast<int>(config.attendFma)}),
@@ -169,7 +169,7 @@ void AttendOnWarpgroups::declare() {
     t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(128)});
     t.leaf("fence_barriers", {});
   });
-  t.leaf("clear_bitmap", {tileList.bitmap()});
+  t.leaf("clear_bitmap", {tileList.bitmap});
   warp = t.value("warp", "warp_index", {});
   group = t.div(warp, t.number(4), "group");
   if (16 % plan.group != 0) // rows that no query fills must hold numbers

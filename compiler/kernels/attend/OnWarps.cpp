@@ -163,7 +163,7 @@ public:
               .str(),
           32 * config.attendWarps, 1),
         tokens(t, plan), tileList(t, plan, TileList::By::Block, "@kKeys"),
-        source(t, plan, KeySource::Tiles::Shared), logits(t, plan), mask(t, "kKeys"),
+        source(t, plan, KeySource::Tiles::Shared), logits(t, plan), mask(t, plan, "kKeys"),
         softmax(t, plan, {/*someWant=*/sizes.rowTokens * sizes.rowTiles > 1}), epilogue(t, plan) {}
   BuiltKernel build();
 
@@ -260,10 +260,10 @@ void AttendOnWarps::relocate() {
 /// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `window`
 /// on.
 void AttendOnWarps::collect(Value window, Value tiles) {
-  t.leaf("clear_wanted", {tileList.bitmap(), tiles});
+  t.leaf("clear_wanted", {tileList.bitmap, tiles});
   tileList.mark(tile, selectHead, window, tiles);
   t.when(t.equal(warp, t.number(0)),
-         [&] { t.leaf("compact_list", {list, tileList.bitmap(), tiles}); });
+         [&] { t.leaf("compact_list", {list, tileList.bitmap, tiles}); });
 }
 
 /// One key tile for the tokens of this warp that want it; two row tiles share the loads of their

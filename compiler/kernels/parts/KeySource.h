@@ -1,55 +1,98 @@
-// Part: where keys and values lie in global memory, and how a tile of them comes to shared memory;
-// no skeleton and no other part knows. Here: packed rows [total_k, kv_heads, dim] of a ragged
-// batch, 16 bits per element. Serves attend. Two ways: many threads by cp.async (load), or one lane
-// by the copy engine (describe, copy). Waiting for room and saying that a tile is full is the
-// skeleton's.
+// Part: where keys and values lie in global memory, and how a key tile comes to shared memory; no
+// skeleton and no other part knows. Here: packed rows [total_k, kv_heads, dim] of a ragged batch,
+// 16 bits per element. Two ways: many threads by cp.async (load), or one lane by the copy engine
+// (describe, copy). Waiting for room, and saying that a tile is full, is the skeleton's.
 #pragma once
 #include "compiler/kernels/parts/Tokens.h"
+#include "runtime/program/Budgets.h"
 
 namespace winnow {
 
-class KeySource {
+class KeySource : public Part {
 public:
   /// SharedTile for mma.sync, filled by load; PanelTile for wgmma, filled by copy.
   enum class Tiles { Shared, Panels };
-  KeySource(TileBuilder &t, const AttendPlan &plan, Tiles tiles) : t(t), plan(plan), tiles(tiles) {}
+  KeySource(TileBuilder &t, const AttendPlan &plan, Tiles tiles) : Part(t, plan), tiles(tiles) {}
 
-  /// Bytes of a tile of keys and of one of values in shared memory.
-  static int keyBytes(const AttendPlan &plan, Tiles tiles, int keys);
-  static int valueBytes(const AttendPlan &plan, Tiles tiles, int keys);
+  /// A tile of `keys` keys and one of their values: bytes in shared memory, and device types.
+  static int keyBytes(const AttendPlan &plan, Tiles tiles, int keys) {
+    return tileBytes(tiles, keys, plan.headDim);
+  }
+  static int valueBytes(const AttendPlan &plan, Tiles tiles, int keys) {
+    return tileBytes(tiles, keys, plan.valueDim);
+  }
   tile::ObjectType keyTile() { return tileType("@kDim"); }
   tile::ObjectType valueTile() { return tileType("@kValueDim"); }
 
   /// Turns to the sequence of a tile of tokens and to one head of it.
-  void locate(mlir::Value tile, mlir::Value kvHead);
-  /// Starts loading one key tile and its values by `threads` threads; rows behind the sequence's
-  /// end become zero.
-  void load(mlir::Value keyTile, mlir::Value valueTile, mlir::Value firstKey, int threads);
+  void locate(Value tile, Value head) {
+    sequence = tile;
+    kvHead = head;
+    if (tiles == Tiles::Panels)
+      return;
+    auto rows = [&](const char *name, const char *tensor, const char *dim, const char *stride) {
+      return t.value(name, "global_rows",
+                     {t.pointer(tensor), t.field(tile, "k_row"), t.mul(head, t.named(dim))},
+                     {plan.element, stride}, t.type("auto"));
+    };
+    keys = rows("keys", "k", "kDim", "kKvHeads * kDim");
+    values = rows("values", "v", "kValueDim", "kKvHeads * kValueDim");
+  }
 
-  /// Adds the maps that copy reads; a box is `tileKeys` rows.
-  void describe(std::vector<TensorMapRecipe> &maps, int tileKeys);
+  /// Starts loading a key tile and its values by `threads` threads; rows behind the sequence's end
+  /// become zero.
+  void load(Value keyTile, Value valueTile, Value firstKey, int threads) {
+    Value limit = t.field(sequence, "k_length"), thread = t.value("thread", "thread_index", {});
+    t.leaf("load_rows", {keyTile, keys, firstKey, limit, thread}, {threads});
+    t.leaf("load_rows", {valueTile, values, firstKey, limit, thread}, {threads});
+  }
+
+  /// Adds the maps that copy reads; a box is the rows of a key tile.
+  void describe(std::vector<TensorMapRecipe> &maps, int tileKeys) {
+    keyMap = describeRows(maps, "k", plan.kvHeads, plan.headDim, 1, tileKeys);
+    valueMap = describeRows(maps, "v", plan.kvHeads, plan.valueDim, 1, tileKeys);
+  }
   /// Starts copying kPartKeys keys and values from `firstKey` on into rows of the tiles from `row`
   /// on; the barrier counts their bytes. By one lane.
-  void copy(mlir::Value keyTile, mlir::Value valueTile, mlir::Value row, mlir::Value barrier,
-            mlir::Value firstKey);
-  /// The first key that the copy engine may take from behind the sequence's end: it knows the end
-  /// of the tensor, not that of a sequence. What lies there may be anything, and a weight of 0
-  /// times NaN is NaN, so values that overrun must be cleared before anyone reads them.
-  mlir::Value overrun();
-  /// Clears the copied values that lie behind the sequence's end. By one warp.
-  void clearOverrun(mlir::Value valueTile, mlir::Value row, mlir::Value firstKey);
+  void copy(Value keyTile, Value valueTile, Value row, Value barrier, Value firstKey) {
+    Value from = t.add(t.field(sequence, "k_row"), firstKey, "from");
+    auto start = [&](Value into, llvm::StringRef map) {
+      t.leaf("copy_rows",
+             {into, row, t.field(t.params(), map, t.type("auto")), barrier, kvHead, from},
+             {"@kPartKeys"});
+    };
+    start(keyTile, keyMap);
+    start(valueTile, valueMap);
+  }
+  /// From which key on copy may deliver what lies behind the sequence: the copy engine knows the
+  /// end of the tensor, not that of a sequence. It may be anything there, and a weight of 0 times
+  /// NaN is NaN, so such values must be cleared before anyone reads them.
+  Value overrun() {
+    Value length = t.field(sequence, "k_length");
+    Value isLast =
+        t.equal(t.add(t.field(sequence, "k_row"), length), t.field(t.params(), "total_k"));
+    return t.select(isLast, t.number(INT32_MAX), length, "row_limit");
+  }
+  /// Clears the copied values that lie behind the sequence. By one warp.
+  void clearOverrun(Value valueTile, Value row, Value firstKey) {
+    Value valid = t.max(t.number(0), t.sub(t.field(sequence, "k_length"), firstKey));
+    Value tileKeys = t.named("kPartKeys");
+    t.leaf("clear_rows", {valueTile, t.add(row, t.min(valid, tileKeys)), t.add(row, tileKeys)},
+           {32});
+  }
 
 private:
+  static int tileBytes(Tiles tiles, int rows, int columns) {
+    return tiles == Tiles::Shared ? sharedTileBytes(rows, columns) : panelTileBytes(rows, columns);
+  }
   tile::ObjectType tileType(const char *columns) {
     return t.type(tiles == Tiles::Shared ? "SharedTile" : "PanelTile",
                   {"@kKeys", columns, plan.element});
   }
 
-  TileBuilder &t;
-  const AttendPlan &plan;
   const Tiles tiles;
   std::string keyMap, valueMap; ///< members of params
-  mlir::Value tile, kvHead, keys, values;
+  Value sequence, kvHead, keys, values;
 };
 
 } // namespace winnow

@@ -1,14 +1,14 @@
 // Part: logits, and what becomes of them before the mask: the method's rewriting region, with the
-// scales before and behind it. Serves attend.
+// scales before and behind it.
 #pragma once
-#include "compiler/kernels/parts/Tokens.h"
+#include "compiler/kernels/parts/Part.h"
 #include "llvm/ADT/STLExtras.h"
 
 namespace winnow {
 
-class Logits {
+class Logits : public Part {
 public:
-  Logits(TileBuilder &t, const AttendPlan &plan) : t(t), plan(plan) {}
+  using Part::Part;
 
   /// The region as a function of the kernel. `takesFactors`: its constant factors become part of
   /// the scales, which multiply anyway; constants() then has to come later.
@@ -20,13 +20,12 @@ public:
                           : t.hook("rewrite", *plan.logitHook);
   }
 
+  /// kScale is what turns a logit, rewritten if the method says so, into an exponent of 2.
   void constants() {
     constexpr double kLog2E = llvm::numbers::log2e;
-    if (!plan.logitHook) {
-      t.constant("kScale", plan.scale * kLog2E,
-                 "softmax scale times log2 e: weights are powers of 2");
-      return;
-    }
+    if (!plan.logitHook)
+      return t.constant("kScale", plan.scale * kLog2E,
+                        "softmax scale times log2 e: weights are powers of 2");
     t.constant("kLogitScale", plan.scale * factors.in,
                keepsFactors ? "softmax scale, before the method's rewriting of logits"
                             : "softmax scale, and the method's own factor on logits");
@@ -35,9 +34,6 @@ public:
                             : "the method's factor on rewritten logits times log2 e: weights are "
                               "powers of 2");
   }
-
-  /// What turns a logit, rewritten if the method says so, into an exponent of 2.
-  mlir::Value scale() { return t.namedReal("kScale"); }
 
   void declare(RowTile &r) {
     r.logits = t.fragment("logits" + r.suffix, t.type("Accumulator", {16, "@kKeys"}));
@@ -53,11 +49,9 @@ public:
   }
 
 private:
-  TileBuilder &t;
-  const AttendPlan &plan;
   HookScales factors;
   bool keepsFactors = true;
-  mlir::Value region;
+  Value region;
 };
 
 } // namespace winnow

@@ -1,51 +1,79 @@
 // Part: which key tiles a tile of tokens wants: those of the blocks that any of its tokens
 // selected, or all up to the last token, where the method selects nothing or a sequence is shorter
-// than dense_len. Serves attend. A bitmap of kWindow key tiles holds a mask of tokens each; a list
-// of its marked tiles is what the skeleton walks.
+// than dense_len. A bitmap of kWindow key tiles holds a mask of tokens for each; the skeleton turns
+// what is marked into the list that it walks.
 #pragma once
-#include "compiler/kernels/parts/Tokens.h"
+#include "compiler/kernels/parts/Part.h"
+#include "llvm/Support/MathExtras.h"
 
 namespace winnow {
 
-/// Bits of a mask of tokens, and bytes of what holds them, as templates/wanted.cuh and
+/// Bits of a mask of tokens, and bytes of what holds masks, as templates/attend/wanted.cuh and
 /// work_list.cuh lay them out.
-int maskBits(int tokens);
+inline int maskBits(int tokens) { return std::max<int>(8, llvm::PowerOf2Ceil(tokens)); }
 inline int bitmapBytes(int window, int maskBits) { return window * maskBits / 8; }
 inline int wantedListBytes(int entries, int maskBits) { return 16 + entries * (2 + maskBits / 8); }
 inline int workListBytes(int entries, int maskBits) {
   return 64 + entries * (maskBits <= 16 ? 4 : 4 + maskBits / 8);
 }
 
-class TileList {
+class TileList : public Part {
 public:
   /// Who marks: all threads of the block, in a bitmap that was cleared before, or one warp while
-  /// the others compute, in a bitmap that the list's maker leaves clear.
+  /// the others compute, in a bitmap that is left clear by whoever makes a list of it.
   enum class By { Block, Warp };
+  /// `tileKeys`: the constant that counts the keys of one key tile, as a template argument.
   TileList(TileBuilder &t, const AttendPlan &plan, By by, const char *tileKeys)
-      : t(t), plan(plan), by(by), tileKeys(tileKeys) {}
+      : Part(t, plan), by(by), tileKeys(tileKeys) {}
 
-  void constants(int tilesPerBlock);
-  void declare(int bytes, bool pinned) {
-    wanted = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}), bytes, pinned);
+  void constants(int tilesPerBlock) {
+    if (!plan.selects())
+      return;
+    t.constant("kTopK", plan.topk, "selected blocks per token, at most");
+    if (plan.denseLength > 0)
+      t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
+    t.constant("kTilesPerBlock", tilesPerBlock, "key tiles of one selectable block");
   }
-  mlir::Value bitmap() const { return wanted; }
+  void declare(int bytes, bool pinned) {
+    bitmap = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}), bytes, pinned);
+  }
 
   /// Marks the wanted ones among the `tiles` key tiles from `window` on.
-  void mark(mlir::Value tile, mlir::Value selectHead, mlir::Value window, mlir::Value tiles);
-  /// How many key tiles of the sequence are listed at a time: kEntries where all are wanted, since
-  /// each then takes an entry, else kWindow.
-  mlir::Value tilesAtOnce(mlir::Value tile);
-
-private:
-  mlir::Value isDense(mlir::Value tile) {
-    return t.less(t.field(tile, "k_length"), t.named("kDenseLength"));
+  void mark(Value tile, Value selectHead, Value window, Value tiles) {
+    auto all = [&] {
+      t.leaf(by == By::Block ? "mark_causal" : "mark_all", {bitmap, tile, window, tiles},
+             {tileKeys});
+    };
+    auto selected = [&] {
+      t.leaf(by == By::Block ? "mark_wanted" : "mark_selected",
+             {bitmap, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, window},
+             {"@kTopK", "@kTilesPerBlock", tileKeys});
+    };
+    if (!plan.selects())
+      all();
+    else if (plan.denseLength <= 0)
+      selected();
+    else
+      t.when(isDense(tile), all, selected);
   }
 
-  TileBuilder &t;
-  const AttendPlan &plan;
+  /// How many key tiles of the sequence are listed at a time: kEntries where all are wanted, since
+  /// each then takes an entry, else kWindow.
+  Value tilesAtOnce(Value tile) {
+    if (!plan.selects())
+      return t.named("kEntries");
+    if (plan.denseLength <= 0)
+      return t.named("kWindow");
+    return t.select(isDense(tile), t.named("kEntries"), t.named("kWindow"), "step");
+  }
+
+  Value bitmap;
+
+private:
+  Value isDense(Value tile) { return t.less(t.field(tile, "k_length"), t.named("kDenseLength")); }
+
   const By by;
   const char *tileKeys;
-  mlir::Value wanted;
 };
 
 } // namespace winnow
