@@ -2,7 +2,7 @@
 // BuildAttendWarpgroups.cpp: sizes, declarations and roles; AttendProducers.cpp: the warps that
 // build lists and feed tiles; AttendConsumers.cpp: the warpgroups that compute.
 #pragma once
-#include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/attend/Sizes.h"
 #include "compiler/kernels/parts/Epilogue.h"
 #include "compiler/kernels/parts/KeySource.h"
 #include "compiler/kernels/parts/Logits.h"
@@ -12,34 +12,9 @@
 
 namespace winnow {
 
-/// Sizes of one kernel; all follow from the plan, the target's shared memory and the config.
-struct WarpgroupSizes {
-  int groups = 0;              ///< consumer warpgroups
-  int warpTokens = 0;          ///< tokens of one warp
-  int tokens = 0;              ///< tokens of one tile
-  int maskBits = 0;            ///< bits of a mask of tokens
-  int keys = 0, partKeys = 0;  ///< keys of one step, and of one of its parts
-  int parts = 0;               ///< key tiles of one step
-  int tilesPerBlock = 0;       ///< key tiles of one selectable block
-  int stages = 0;              ///< of the ring of keys and values
-  int entries = 0, window = 0; ///< of one list, and key tiles of the bitmap
-  bool whole = false;          ///< whatever the bitmap can hold fits one list
-
-  /// Bytes of one entry of a list (templates/attend/work_list.cuh).
-  int entryBytes() const { return maskBits <= 16 ? 4 : 4 + maskBits / 8; }
-
-  int stageBytes(const AttendPlan &plan) const {
-    return keys * 128 * ((plan.headDim + 63) / 64 + (plan.valueDim + 63) / 64);
-  }
-};
-
-/// The sizes for a config (0 = chosen here), or Unsupported saying which tunable does not fit.
-Result<WarpgroupSizes> chooseWarpgroupSizes(const AttendPlan &plan, const Target &target,
-                                            const Config &config);
-
 class AttendOnWarpgroups {
 public:
-  AttendOnWarpgroups(mlir::ModuleOp module, const AttendPlan &plan, const WarpgroupSizes &sizes,
+  AttendOnWarpgroups(mlir::ModuleOp module, const AttendPlan &plan, const AttendSizes &sizes,
                      const Config &config, std::vector<TensorMapRecipe> &maps);
   BuiltKernel build();
 
@@ -47,7 +22,6 @@ private:
   using Value = mlir::Value;
   // OnWarpgroups.cpp
   void constants();
-  KernelFacts facts() const;
   void declare();
   // Feed.cpp
   void feedKeys();
@@ -81,7 +55,7 @@ private:
   Value named(llvm::StringRef name) { return t.named(name); }
 
   const AttendPlan &plan;
-  const WarpgroupSizes &sizes;
+  const AttendSizes &sizes;
   const bool split; ///< tiles that single warps want have a part of the list
   TileBuilder t;
   Tokens tokens;

@@ -1,0 +1,47 @@
+// Sizes of the attend kernels: what fits the target's shared memory and registers, chosen before
+// anything is built. Serves both skeletons. A choice goes by candidates in the order of preference,
+// what a candidate stores, and the first that fits; what was asked for and does not fit is refused.
+#pragma once
+#include "compiler/kernels/Kernels.h"
+
+namespace winnow {
+
+/// Sizes of one kernel; all follow from the plan, the target and the config.
+struct AttendSizes {
+  int warps = 0;         ///< that compute
+  int producers = 0;     ///< warps that load for them or build their lists
+  int mmaWarps = 1;      ///< that make one product together: 1, or the 4 of a warpgroup
+  int rowTiles = 1;      ///< of 16 rows of queries, per warp
+  int rowTokens = 0;     ///< tokens of a row tile
+  int tokens = 0;        ///< of one tile of tokens
+  int keys = 0;          ///< of one ring stage
+  int parts = 1;         ///< key tiles of one ring stage
+  int tilesPerBlock = 1; ///< key tiles of one selectable block
+  int stages = 0;        ///< of the ring of keys and values
+  int entries = 0;       ///< of one list of key tiles
+  int window = 0;        ///< key tiles that the bitmap covers at a time
+  bool whole = false;    ///< whatever the bitmap can hold fits one list
+
+  int tileKeys() const { return keys / parts; }
+  int groups() const { return warps / 4; } ///< warpgroups that compute
+};
+
+/// On warps, by mma.sync: key tiles as large as registers and two ring stages allow, then the
+/// longest list that leaves room for the stages, then as many stages as fit. `config` holds the
+/// choices on exit. Error: Unsupported, with the tunable that does not fit.
+Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &target,
+                                        Config &config);
+/// The same on warpgroups: as many ring stages as possible, at the cost of lists that cover fewer
+/// key tiles at a time.
+Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Target &target,
+                                             Config &config);
+
+/// The lists in work at a time on warpgroups: the present one and the next.
+constexpr int kWorkStages = 2;
+
+/// Bytes of a stage of the ring on warpgroups.
+int stageBytes(const AttendPlan &plan, const AttendSizes &sizes);
+
+KernelFacts attendFacts(const AttendPlan &plan, const AttendSizes &sizes);
+
+} // namespace winnow
