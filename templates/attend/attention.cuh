@@ -67,34 +67,44 @@ __device__ __forceinline__ void load_query(LeftOperand<16, kDim, T> &query, cons
 
 //===-- Logits --------------------------------------------------------------------------------===//
 
-// Hides keys behind each row's position: logit = -inf where first_key + column > position.
+// Hides keys behind each row's position: logit = -inf where first_key + column > position. Of
+// `columns` columns from `first_column` on (multiples of 8), where key tiles stand side by side.
 template <int kKeys>
 __device__ __forceinline__ void mask_causal(Accumulator<16, kKeys> &logits, const QueryRows &rows,
-                                            int first_key) {
-  const int column = first_key + 2 * (lane_index() & 3);
+                                            int first_key, int first_column = 0,
+                                            int columns = kKeys) {
+  const int key = first_key + 2 * (lane_index() & 3);
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; ++j)
+  for (int j = 0; j < columns / 8; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      if (column + 8 * j + (e & 1) > rows.position[e >> 1])
-        logits.value[j][e] = -kInfinity;
+      if (key + 8 * j + (e & 1) > rows.position[e >> 1])
+        logits.value[first_column / 8 + j][e] = -kInfinity;
 }
 
-// logit = hook(scale * logit, query position, key position): softcap, bias by distance. Before the
-// masks; what follows takes log2 e as its scale.
+// logit = hook(scale * logit, query position, key position), in columns as of mask_causal: softcap,
+// bias by distance. Before the masks; what follows takes log2 e as its scale.
 template <int kKeys, class Hook>
 __device__ __forceinline__ void map_logits(Accumulator<16, kKeys> &logits, const QueryRows &rows,
-                                           int first_key, float scale, const Hook &hook) {
-  const int column = first_key + 2 * (lane_index() & 3);
+                                           int first_key, float scale, const Hook &hook,
+                                           int first_column = 0, int columns = kKeys) {
+  const int key = first_key + 2 * (lane_index() & 3);
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; ++j)
+  for (int j = 0; j < columns / 8; ++j)
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      logits.value[j][e] =
-          hook(logits.value[j][e] * scale, rows.position[e >> 1], column + 8 * j + (e & 1));
+    for (int e = 0; e < 4; ++e) {
+      float &logit = logits.value[first_column / 8 + j][e];
+      logit = hook(logit * scale, rows.position[e >> 1], key + 8 * j + (e & 1));
+    }
 }
 
 //===-- Softmax -------------------------------------------------------------------------------===//
+
+// The largest of the quad's four lanes, which share a row.
+__device__ __forceinline__ float quad_maximum(float value) {
+  value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, 1));
+  return fmaxf(value, __shfl_xor_sync(kFullWarp, value, 2));
+}
 
 // The largest logit of each of the lane's two rows, over its quad.
 template <int kKeys>
@@ -105,18 +115,15 @@ __device__ __forceinline__ void row_maximum(float (&top)[2], const Accumulator<1
 #pragma unroll
     for (int j = 1; j < kKeys / 8; ++j)
       top[half] = fmaxf(top[half], fmaxf(logits.value[j][2 * half], logits.value[j][2 * half + 1]));
-    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 1));
-    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 2));
+    top[half] = quad_maximum(top[half]);
   }
 }
 
 // Raises the maximum to `top` where that exceeds it by more than 2^8 (a smaller excess cannot
 // overflow and costs no accuracy: FlashAttention-4's lazy rescale). True, for the whole warp, if
-// any row's did.
+// any row's did; else the state stays as it is.
 __device__ __forceinline__ bool raise_to(SoftmaxState &state, const float (&top)[2], float scale) {
   const float slack = 8.f / scale;
-  // Written on both ways: else the last raise's factors would occupy registers until the next one.
-  state.rescale[0] = state.rescale[1] = 1.f;
   if (!__any_sync(kFullWarp,
                   top[0] > state.maximum[0] + slack || top[1] > state.maximum[1] + slack))
     return false;
@@ -130,6 +137,14 @@ __device__ __forceinline__ bool raise_to(SoftmaxState &state, const float (&top)
   return true;
 }
 
+// The same, with factors of 1 where nothing is raised: else the last raise's would occupy registers
+// until the next one.
+__device__ __forceinline__ bool raise_or_keep(SoftmaxState &state, const float (&top)[2],
+                                              float scale) {
+  state.rescale[0] = state.rescale[1] = 1.f;
+  return raise_to(state, top, scale);
+}
+
 // Raises the maximum where the logits ask for it. True, for the whole warp, if any row's was: then
 // rescale_rows must follow.
 template <int kKeys>
@@ -137,7 +152,7 @@ __device__ __forceinline__ bool raise_maximum(SoftmaxState &state,
                                               const Accumulator<16, kKeys> &logits, float scale) {
   float top[2];
   row_maximum(top, logits);
-  return raise_to(state, top, scale);
+  return raise_or_keep(state, top, scale);
 }
 
 // The same where only some of the row tile's tokens want the key tile: bit i of `wants` = token i.
@@ -150,7 +165,7 @@ raise_wanted_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits,
 #pragma unroll
   for (int half = 0; half < 2; ++half)
     top[half] = wants >> rows.token[half] & 1 ? top[half] : -kInfinity;
-  return raise_to(state, top, scale);
+  return raise_or_keep(state, top, scale);
 }
 
 // output *= what the last raise of the maximum asks for.

@@ -46,15 +46,8 @@ __device__ __forceinline__ void mask_step(Accumulator<16, kKeys> &logits, const 
   constexpr int kPartKeys = kKeys / kParts;
 #pragma unroll
   for (int part = 0; part < kParts; ++part)
-    if (step.first[part] + kPartKeys - 1 > rows.first_position) {
-      const int column = step.first[part] + 2 * (lane_index() & 3);
-#pragma unroll
-      for (int j = 0; j < kPartKeys / 8; ++j)
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          if (column + 8 * j + (e & 1) > rows.position[e >> 1])
-            logits.value[part * kPartKeys / 8 + j][e] = -kInfinity;
-    }
+    if (step.first[part] + kPartKeys - 1 > rows.first_position)
+      mask_causal(logits, rows, step.first[part], part * kPartKeys, kPartKeys);
 }
 
 // logit = hook(scale * logit, query position, key position): softcap, bias by distance.
@@ -64,16 +57,8 @@ __device__ __forceinline__ void map_step(Accumulator<16, kKeys> &logits, const Q
                                          const Hook &hook) {
   constexpr int kPartKeys = kKeys / kParts;
 #pragma unroll
-  for (int part = 0; part < kParts; ++part) {
-    const int column = step.first[part] + 2 * (lane_index() & 3);
-#pragma unroll
-    for (int j = 0; j < kPartKeys / 8; ++j)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        float &logit = logits.value[part * kPartKeys / 8 + j][e];
-        logit = hook(logit * scale, rows.position[e >> 1], column + 8 * j + (e & 1));
-      }
-  }
+  for (int part = 0; part < kParts; ++part)
+    map_logits(logits, rows, step.first[part], scale, hook, part * kPartKeys, kPartKeys);
 }
 
 // Raises the rows' maxima where a wanted logit exceeds them by more than 2^8. True, for the whole
@@ -83,7 +68,6 @@ __device__ __forceinline__ bool
 raise_step_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits, const QueryRows &rows,
                    const StepKeys<kParts> &step, float scale) {
   constexpr int kPartKeys = kKeys / kParts;
-  const float slack = 8.f / scale;
   float top[2] = {-kInfinity, -kInfinity};
 #pragma unroll
   for (int part = 0; part < kParts; ++part)
@@ -97,21 +81,9 @@ raise_step_maximum(SoftmaxState &state, const Accumulator<16, kKeys> &logits, co
         top[half] = fmaxf(top[half], most);
     }
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 1));
-    top[half] = fmaxf(top[half], __shfl_xor_sync(kFullWarp, top[half], 2));
-  }
-  if (!__any_sync(kFullWarp,
-                  top[0] > state.maximum[0] + slack || top[1] > state.maximum[1] + slack))
-    return false;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float raised = fmaxf(state.maximum[half], top[half]);
-    state.rescale[half] = exp2_fast((state.maximum[half] - raised) * scale);
-    state.maximum[half] = raised;
-    state.sum[half] *= state.rescale[half];
-  }
-  return true;
+  for (int half = 0; half < 2; ++half)
+    top[half] = quad_maximum(top[half]);
+  return raise_to(state, top, scale);
 }
 
 // logits become weights 2^(scale * (logit - maximum)), 0 where the row's token does not want the

@@ -50,13 +50,27 @@ __device__ __forceinline__ void clear_wanted(const WantedBitmap<kWindow, kTokens
     wanted.words[i] = 0;
 }
 
+// Marks the key tiles of block `id` for token `token` of the tile, which is at `position`, as far
+// as they lie in the window of key tiles [window, window + kWindow) and not in the token's future.
+template <int kTilesPerBlock, int kKeys, int kWindow, int kTokens>
+__device__ __forceinline__ void mark_block(const WantedBitmap<kWindow, kTokens> &wanted, int id,
+                                           int token, int position, int window) {
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+#pragma unroll
+  for (int part = 0; part < kTilesPerBlock; ++part) {
+    const int key_tile = id * kTilesPerBlock + part;
+    const unsigned bit = (key_tile - window) * kMaskBits + token;
+    if (key_tile >= window && key_tile < window + kWindow && key_tile <= position / kKeys)
+      atomicOr(&wanted.words[bit / 32], 1u << (bit % 32));
+  }
+}
+
 // Marks what the tile's tokens selected, as far as it lies in the window of key tiles [window,
 // window + kWindow). `ids` [select_heads, total_q, kTopK] is the whole selection.
 template <int kTopK, int kTilesPerBlock, int kKeys, int kWindow, int kTokens>
 __device__ __forceinline__ void mark_wanted(const WantedBitmap<kWindow, kTokens> &wanted,
                                             const int *ids, int select_head, int total_q,
                                             const TokenTile &tile, int window) {
-  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
   const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
   for (int i = threadIdx.x; i < tile.tokens * kTopK; i += blockDim.x) {
     const int token = i / kTopK;
@@ -64,13 +78,7 @@ __device__ __forceinline__ void mark_wanted(const WantedBitmap<kWindow, kTokens>
     const int position = tile.position + token;
     if (id < 0 || id > position / (kKeys * kTilesPerBlock) || position < 0)
       continue;
-#pragma unroll
-    for (int part = 0; part < kTilesPerBlock; ++part) {
-      const int key_tile = id * kTilesPerBlock + part;
-      const unsigned bit = (key_tile - window) * kMaskBits + token;
-      if (key_tile >= window && key_tile < window + kWindow && key_tile <= position / kKeys)
-        atomicOr(&wanted.words[bit / 32], 1u << (bit % 32));
-    }
+    mark_block<kTilesPerBlock, kKeys>(wanted, id, token, position, window);
   }
 }
 
@@ -86,6 +94,18 @@ __device__ __forceinline__ void mark_causal(const WantedBitmap<kWindow, kTokens>
     if (token < tile.tokens && (window + key_tile) * kKeys <= tile.position + token)
       atomicOr(&wanted.words[bit / 32], 1u << (bit % 32));
   }
+}
+
+// Word `index` of the mask of a key tile of the window; 0 from tile `end` on.
+template <int kWindow, int kTokens>
+__device__ __forceinline__ unsigned mask_word(const WantedBitmap<kWindow, kTokens> &wanted,
+                                              int key_tile, int index, int end) {
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+  const unsigned word = key_tile < end ? wanted.words[key_tile * kMaskBits / 32 + index] : 0u;
+  if constexpr (kMaskBits < 32)
+    return word >> (key_tile * kMaskBits % 32) & ((1u << kMaskBits) - 1);
+  else
+    return word;
 }
 
 // By one warp: list = the marked tiles among the window's first `tiles` ones, ascending. At most
@@ -105,9 +125,7 @@ __device__ __forceinline__ void compact_list(const WantedList<kEntries, kTokens>
     bool any = false;
 #pragma unroll
     for (int w = 0; w < kMaskWords; ++w) {
-      mask[w] = key_tile < min(tiles, kWindow) ? wanted.words[key_tile * kMaskBits / 32 + w] : 0u;
-      if constexpr (kMaskBits < 32)
-        mask[w] = mask[w] >> (key_tile * kMaskBits % 32) & ((1u << kMaskBits) - 1);
+      mask[w] = mask_word(wanted, key_tile, w, min(tiles, kWindow));
       any |= mask[w] != 0;
     }
     const unsigned found = __ballot_sync(kFullWarp, any);

@@ -73,7 +73,7 @@ template <int kTopK, int kTilesPerBlock, int kKeys, int kWindow, int kTokens>
 __device__ __forceinline__ void mark_selected(const WantedBitmap<kWindow, kTokens> &wanted,
                                               const int *ids, int select_head, int total_q,
                                               const TokenTile &tile, int window) {
-  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits, kAtOnce = 8;
+  constexpr int kAtOnce = 8;
   const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
   const int all = tile.tokens * kTopK;
   for (int first = lane_index(); first < all; first += 32 * kAtOnce) {
@@ -86,13 +86,7 @@ __device__ __forceinline__ void mark_selected(const WantedBitmap<kWindow, kToken
       const int token = (first + 32 * j) / kTopK, position = tile.position + token;
       if (id[j] < 0 || position < 0 || id[j] > position / (kKeys * kTilesPerBlock))
         continue;
-#pragma unroll
-      for (int part = 0; part < kTilesPerBlock; ++part) {
-        const int key_tile = id[j] * kTilesPerBlock + part;
-        const unsigned bit = (key_tile - window) * kMaskBits + token;
-        if (key_tile >= window && key_tile < window + kWindow && key_tile <= position / kKeys)
-          atomicOr(&wanted.words[bit / 32], 1u << (bit % 32));
-      }
+      mark_block<kTilesPerBlock, kKeys>(wanted, id[j], token, position, window);
     }
   }
   __syncwarp();
@@ -188,9 +182,7 @@ __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &
     bool any = false;
 #pragma unroll
     for (int w = 0; w < kMaskWords; ++w) {
-      mask[w] = key_tile < to ? wanted.words[key_tile * kMaskBits / 32 + w] : 0u;
-      if constexpr (kMaskBits < 32)
-        mask[w] = mask[w] >> (key_tile * kMaskBits % 32) & ((1u << kMaskBits) - 1);
+      mask[w] = mask_word(wanted, key_tile, w, to);
       any |= mask[w] != 0;
     }
     if constexpr (kKind == 1 || kKind == 2)
