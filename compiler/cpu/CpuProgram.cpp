@@ -2,6 +2,7 @@
 // segments of its batch.
 #include "compiler/cpu/CpuProgram.h"
 #include "compiler/cpu/CpuKernels.h"
+#include "compiler/select/Features.h"
 #include "compiler/select/SelectPasses.h"
 #include "mlir/Parser/Parser.h"
 #include "runtime/Threads.h"
@@ -128,7 +129,13 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   select::MethodOp method = parsed.method;
   if (!method)
     return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
-  if (Status status = specializeMethod(method, spec); !status)
+  static const std::vector<int> dims{64, 96, 128, 192, 256};
+  static const Features served{{Dtype::BF16, Dtype::FP16}, dims, dims, {1, 2, 4, 6, 8, 12, 16},
+                               {16, 32, 64, 128},          256};
+  Status status = specializeMethod(method, spec).and_then([&] {
+    return checkServed("the CPU target", served, spec);
+  });
+  if (!status)
     return tl::unexpected<Error>(status.error());
   fuseKernels(method);
   Result<MethodPlans> plans = planMethod(method);

@@ -9,10 +9,9 @@
 #include "compiler/cuda/Nvrtc.h"
 #include "compiler/driver/DumpStages.h"
 #include "compiler/driver/EmbeddedFiles.h"
-#include "compiler/kernels/Kernels.h"
+#include "compiler/driver/KernelRegistry.h"
 #include "compiler/passes/TilePasses.h"
 #include "compiler/select/SelectPasses.h"
-#include "compiler/select/plans/MethodPlans.h"
 #include "mlir/IR/Verifier.h"
 #include "runtime/Threads.h"
 #include "runtime/cache/Digest.h"
@@ -63,70 +62,6 @@ Result<ParsedMethod> parse(Session &session, const MethodInfo &info) {
   if (!parsed.method)
     return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
   return parsed;
-}
-
-/// The kernels of the selection: one that knows its blocks, or summaries, scores and the best.
-Result<std::vector<BuiltKernel>> buildSelection(ModuleOp module, const SelectionPlan &plan,
-                                                const Target &target, ProgramImage &image) {
-  image.selectHeads = plan.selectHeads();
-  if (!plan.scores())
-    return std::vector<BuiltKernel>{buildForced(module, plan)};
-  ScorePlan scores = planScore(plan, target, image.config);
-  if (image.config.scoreForm == ScoreForm::Fused && !scores.fused)
-    return fail(
-        ErrorKind::Unsupported,
-        "score_form=fused needs products of warpgroups and scores that are kept as 16-bit keys");
-  describeScores(image, plan, scores);
-  std::vector<BuiltKernel> kernels = buildSummarize(module, plan, scores);
-  std::vector<TensorMapRecipe> &maps = image.tensorMaps;
-  Result<BuiltKernel> score =
-      scores.warpgroups ? buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/false)
-                        : buildScore(module, plan, scores, target, image.config);
-  if (!score)
-    return tl::unexpected<Error>(score.error());
-  kernels.push_back(std::move(*score));
-  if (scores.fused)
-    kernels.push_back(buildScoreWarpgroups(module, plan, scores, maps, /*selects=*/true));
-  for (BuiltKernel &kernel :
-       scores.keys ? buildTopKKeys(module, plan, scores) : buildTopK(module, plan, scores))
-    kernels.push_back(kernel);
-  if (plan.normalizer >= 0)
-    kernels.push_back(buildRescore(module, plan, scores));
-  return kernels;
-}
-
-Result<std::vector<BuiltKernel>> buildKernels(ModuleOp module, const MethodPlans &plans,
-                                              const Target &target, ProgramImage &image) {
-  std::vector<BuiltKernel> kernels;
-  Config &config = image.config;
-  std::vector<TensorMapRecipe> &maps = image.tensorMaps;
-  if (plans.selection) {
-    Result<std::vector<BuiltKernel>> selection =
-        buildSelection(module, *plans.selection, target, image);
-    if (!selection)
-      return selection;
-    kernels = std::move(*selection);
-  }
-  // By feature: products of warpgroups fed by bulk copies, or products of warps fed by cp.async.
-  // Where both are there, warps share less: what one of them does not want, it skips, and groups of
-  // few heads have many tokens in 64 rows.
-  bool canUseWarpgroups = target.hasWarpgroupMma && target.hasBulkCopy;
-  if (config.attendForm == AttendForm::Default)
-    config.attendForm = canUseWarpgroups ? AttendForm::Warpgroups : AttendForm::Warps;
-  if (config.attendForm == AttendForm::Warpgroups && !canUseWarpgroups)
-    return fail(
-        ErrorKind::Unsupported,
-        llvm::formatv("attend_form=warpgroups needs products of warpgroups, which {0} has not",
-                      target.arch)
-            .str());
-  Result<BuiltKernel> attend =
-      config.attendForm == AttendForm::Warpgroups
-          ? buildAttendWarpgroups(module, plans.attend, target, config, maps)
-          : buildAttend(module, plans.attend, target, config);
-  if (!attend)
-    return tl::unexpected<Error>(attend.error());
-  kernels.push_back(std::move(*attend));
-  return kernels;
 }
 
 /// Puts the kernel of a file of tile text in the place of a built one.
@@ -280,10 +215,6 @@ lowerProgram(const CompileRequest &request) {
   stages.push_back({"select", "", print(method)});
   fuseKernels(method);
   stages.push_back({"kernels", "", print(method)});
-  Result<MethodPlans> plans = planMethod(method);
-  if (!plans)
-    return tl::unexpected<Error>(plans.error());
-
   image.method = method.getSymName().str();
   image.arch = (*target)->arch;
   image.spec = request.spec;
@@ -291,7 +222,7 @@ lowerProgram(const CompileRequest &request) {
   image.spec.scale = request.spec.softmaxScale();
   image.config = request.config;
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
-  Result<std::vector<BuiltKernel>> built = buildKernels(*kernels, *plans, **target, image);
+  Result<std::vector<BuiltKernel>> built = buildKernels(method, **target, *kernels, image);
   if (!built)
     return tl::unexpected<Error>(built.error());
   PassManager passes(&session.context, ModuleOp::getOperationName());

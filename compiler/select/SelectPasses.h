@@ -10,8 +10,8 @@ namespace winnow {
 #define GEN_PASS_REGISTRATION
 #include "compiler/select/SelectPasses.h.inc"
 
-/// Specialises a method in place. Errors: Usage (unknown parameter, heads that do not divide),
-/// Unsupported (a number outside what Winnow serves, with the nearest one it does).
+/// Specialises a method in place. Error: Usage (unknown parameter, heads that do not divide,
+/// numbers that a step cannot have).
 Status specializeMethod(select::MethodOp method, const Spec &spec);
 /// Wraps the steps of a specialised method into select.kernel ops.
 void fuseKernels(select::MethodOp method);

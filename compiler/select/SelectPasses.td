@@ -4,7 +4,7 @@
 include "mlir/Pass/PassBase.td"
 
 def Specialize : Pass<"winnow-specialize", "::mlir::ModuleOp"> {
-  let summary = "Replace parameters by numbers, resolve modes, check the spec";
+  let summary = "Replace parameters by numbers, resolve modes";
   let description = [{
     References become the numbers of the spec and of the method's parameters (defaults, or what
     `set` says); the log-sum-exp's mode picks the rows it sums over; steps that nothing needs any

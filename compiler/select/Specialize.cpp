@@ -1,6 +1,7 @@
-// Pass winnow-specialize: a method and a spec become a method with numbers in it. What the spec and
-// each step alone decide is refused here, with its reason and the nearest spec that is served; what
-// the steps of a kernel decide together is refused by its plan (compiler/select/plans).
+// Pass winnow-specialize: a method and a spec become a method with numbers in it. Numbers that no
+// method can have, or a step not, are refused here; what steps decide together is refused by their
+// kernel's plan (compiler/select/plans), and what nobody serves by whoever would build it
+// (Features.h).
 #include "compiler/select/SelectPasses.h"
 #include "mlir/IR/Verifier.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -14,45 +15,6 @@ namespace winnow {
 namespace {
 
 using ParameterValues = llvm::StringMap<Attribute>;
-
-/// Refuses `value` unless it is one of `served`, naming the nearest.
-Status checkServed(const char *what, int value, ArrayRef<int> served) {
-  if (llvm::is_contained(served, value))
-    return {};
-  int nearest = *llvm::min_element(
-      served, [&](int a, int b) { return std::abs(a - value) < std::abs(b - value); });
-  std::string list =
-      llvm::join(llvm::map_range(served, [](int v) { return std::to_string(v); }), ", ");
-  return fail(ErrorKind::Unsupported,
-              llvm::formatv("{0} {1} is not served: kernels exist for {2}; the nearest is {3}",
-                            what, value, list, nearest)
-                  .str());
-}
-
-/// Whether kernels exist for a spec.
-Status checkSpec(const Spec &spec) {
-  if (Status s = spec.check(); !s)
-    return s;
-  if (Status s = checkServed("a head dimension of", spec.headDim, {64, 96, 128, 192, 256}); !s)
-    return s;
-  if (Status s =
-          checkServed("a value head dimension of", spec.valueWidth(), {64, 96, 128, 192, 256});
-      !s)
-    return s;
-  if (Status s = checkServed("a group of query heads per key/value head of", spec.group(),
-                             {1, 2, 4, 6, 8, 12, 16});
-      !s)
-    return s;
-  if (Status s = checkServed("a block size of", spec.block, {16, 32, 64, 128}); !s)
-    return s;
-  if (spec.topk < 1 || spec.topk > 256)
-    return fail(
-        ErrorKind::Unsupported,
-        llvm::formatv("a top-k of {0} is not served: it must lie in 1..256; the nearest is {1}",
-                      spec.topk, spec.topk < 1 ? 1 : 256)
-            .str());
-  return {};
-}
 
 /// The values of the method's parameters: defaults, overridden by the spec's settings.
 Result<ParameterValues> parameterValues(select::MethodOp method, const Spec &spec) {
@@ -132,7 +94,7 @@ void eraseUnused(select::MethodOp method) {
 } // namespace
 
 Status specializeMethod(select::MethodOp method, const Spec &spec) {
-  if (Status s = checkSpec(spec); !s)
+  if (Status s = spec.check(); !s)
     return s;
   Result<ParameterValues> values = parameterValues(method, spec);
   if (!values)

@@ -54,9 +54,27 @@ TEST(Compile, PtxIsTextForTheVirtualArchitecture) {
 }
 
 TEST(Compile, RefusalsNameReasonAndNearest) {
-  CompileRequest r = request("infllm_v2");
-  r.spec.headDim = 80;
-  expectError(r, ErrorKind::Unsupported, "the nearest is 64");
+  CompileRequest r;
+  for (auto [number, value, why] :
+       {std::tuple(&Spec::headDim, 112,
+                   "kernel summarize: a head dimension of 112 is not served: kernels exist for 64, "
+                   "96, 128, 192, 256; the nearest is 96"),
+        {&Spec::valueDim, 512,
+         "kernel attend: a value head dimension of 512 is not served: kernels exist for 64, 96, "
+         "128, 192, 256; the nearest is 256"},
+        {&Spec::heads, 22,
+         "kernel score: a group of query heads per key/value head of 11 is not served: kernels "
+         "exist for 1, 2, 4, 6, 8, 12, 16; the nearest is 12"},
+        {&Spec::block, 8,
+         "kernel score: a block size of 8 is not served: kernels exist for 16, 32, 64, 128; the "
+         "nearest is 16"},
+        {&Spec::topk, 300,
+         "kernel top_k: a top-k of 300 is not served: it must lie in 1..256; the nearest is "
+         "256"}}) {
+    r = request("infllm_v2");
+    r.spec.*number = value;
+    expectError(r, ErrorKind::Unsupported, why);
+  }
   r = request("infllm_v2");
   r.spec.topk = 20;
   expectError(r, ErrorKind::Usage, "raise --topk to 34");

@@ -60,6 +60,29 @@ select.method @late_summary params() (%q, %k, %v) {
   select.return %output
 }
 
+// Forced blocks fill the budget: no score is looked at, so nothing of the selection is kept but its ids.
+// CHECK-LABEL: select.method @forced
+// CHECK-NEXT:  %{{.*}} = select.kernel "top_k" -> !select.ids {
+// CHECK-NEXT:    %{{.*}} = select.summarize
+// CHECK-NEXT:    %{{.*}} = select.score
+// CHECK-NEXT:    %{{.*}} = select.pool
+// CHECK-NEXT:    %{{.*}} = select.force %{{.*}} init 1 local 15
+// CHECK-NEXT:    %{{.*}} = select.top_k
+// CHECK-NEXT:    select.yield
+// CHECK-NEXT:  }
+// CHECK-NEXT:  %{{.*}} = select.kernel "attend"
+// CHECK-NOT:   select.kernel
+// CHECK:       select.return
+select.method @forced params() (%q, %k, %v) {
+  %mean = select.summarize mean %k window @block stride @block
+  %scores = select.score %q, %mean visible none
+  %pooled = select.pool max %scores
+  %forced = select.force %pooled init 1 local 15
+  %ids = select.top_k %forced
+  %output = select.attend %q, %k, %v, %ids
+  select.return %output
+}
+
 // Nothing to select: one kernel.
 // CHECK-LABEL: select.method @all
 // CHECK-NEXT:  select.kernel "attend"

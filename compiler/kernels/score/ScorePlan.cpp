@@ -13,12 +13,6 @@ constexpr int kTileRows = 128; ///< summaries that the score layout counts in
 /// one chunk for 131,072 tokens of two selections.
 constexpr int kDefaultMiB = 1152;
 
-/// The score kernel on warpgroups keeps 512 query rows and a ring of summaries in shared memory.
-bool fitsWarpgroups(const SelectionPlan &plan, const Target &target) {
-  return target.hasWarpgroupMma && target.hasBulkCopy && plan.headDim <= 128 && plan.group <= 16 &&
-         (plan.group == 1 || plan.group % 2 == 0);
-}
-
 } // namespace
 
 std::string ScorePlan::fits(int block) const {
@@ -53,10 +47,10 @@ KernelFacts scoreFacts(const SelectionPlan &plan, const ScorePlan &scores) {
   return facts;
 }
 
-ScorePlan planScore(const SelectionPlan &plan, const Target &target, Config &config) {
+ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, Config &config) {
   ScorePlan scores;
   const bool softmax = plan.normalizer >= 0;
-  scores.warpgroups = fitsWarpgroups(plan, target);
+  scores.warpgroups = warpgroups;
   // Keys order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores
   // have a sign and any size: so do they.
   scores.keys = softmax && (plan.pool == Pooling::Max || plan.pad() == 0);

@@ -34,8 +34,9 @@ const char *deviceType(Pooling pooling);
 /// The facts of a kernel that scores summaries, as far as they follow from the plans.
 KernelFacts scoreFacts(const SelectionPlan &plan, const ScorePlan &scores);
 
-/// Fills the score_* tunables of `config` with what was chosen.
-ScorePlan planScore(const SelectionPlan &plan, const Target &target, Config &config);
+/// `warpgroups`: the score kernel is the one on warpgroups. Fills the score_* tunables of `config`
+/// with what was chosen.
+ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, Config &config);
 
 /// Adds the workspace buffers of a selecting method, its chunks and the score layout to `image`, as
 /// formulas of the shape.

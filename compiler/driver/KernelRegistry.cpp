@@ -1,0 +1,147 @@
+// The rows of the registry, and how a program's kernels are built by them.
+#include "compiler/driver/KernelRegistry.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+using Kernels = Result<std::vector<BuiltKernel>>;
+
+Kernels one(Result<BuiltKernel> kernel) {
+  return std::move(kernel).map([](BuiltKernel built) { return std::vector{std::move(built)}; });
+}
+
+Kernels summarize(KernelContext &c) {
+  return buildSummarize(c.module, *c.plans.selection, c.scores);
+}
+
+Kernels scoreOnWarpgroups(KernelContext &c) {
+  auto build = [&](bool selects) {
+    return buildScoreWarpgroups(c.module, *c.plans.selection, c.scores, c.image.tensorMaps,
+                                selects);
+  };
+  std::vector<BuiltKernel> kernels{build(/*selects=*/false)};
+  if (c.scores.fused)
+    kernels.push_back(build(/*selects=*/true));
+  return kernels;
+}
+
+Kernels scoreOnWarps(KernelContext &c) {
+  return one(buildScore(c.module, *c.plans.selection, c.scores, c.target, c.image.config));
+}
+
+Kernels topK(KernelContext &c) {
+  const SelectionPlan &plan = *c.plans.selection;
+  if (!plan.scores())
+    return one(buildForced(c.module, plan));
+  std::vector<BuiltKernel> kernels =
+      c.scores.keys ? buildTopKKeys(c.module, plan, c.scores) : buildTopK(c.module, plan, c.scores);
+  if (plan.normalizer >= 0)
+    kernels.push_back(buildRescore(c.module, plan, c.scores));
+  return kernels;
+}
+
+Kernels attendOnWarpgroups(KernelContext &c) {
+  c.image.config.attendForm = AttendForm::Warpgroups;
+  return one(buildAttendWarpgroups(c.module, c.plans.attend, c.target, c.image.config,
+                                   c.image.tensorMaps));
+}
+
+Kernels attendOnWarps(KernelContext &c) {
+  c.image.config.attendForm = AttendForm::Warps;
+  return one(buildAttend(c.module, c.plans.attend, c.target, c.image.config));
+}
+
+/// What the kernels of a selection must agree on, chosen before the first of them is built.
+Status planScores(KernelContext &c) {
+  const SelectionPlan &plan = *c.plans.selection;
+  c.image.selectHeads = plan.selectHeads();
+  if (!plan.scores())
+    return {};
+  Result<const KernelEntry *> score = findKernel("score", c.image.spec, c.target, c.image.config);
+  if (!score)
+    return tl::unexpected<Error>(score.error());
+  c.scores = planScore(plan, (*score)->warpgroups, c.image.config);
+  if (c.image.config.scoreForm == ScoreForm::Fused && !c.scores.fused)
+    return fail(
+        ErrorKind::Unsupported,
+        "score_form=fused needs products of warpgroups and scores that are kept as 16-bit keys");
+  describeScores(c.image, plan, c.scores);
+  return {};
+}
+
+} // namespace
+
+const std::vector<KernelEntry> &kernelEntries() {
+  using Numbers = std::vector<int>;
+  static const std::vector<Dtype> types{Dtype::BF16, Dtype::FP16};
+  static const Numbers dims{64, 96, 128, 192, 256}, groups{1, 2, 4, 6, 8, 12, 16},
+      blocks{16, 32, 64, 128}, any;
+  constexpr int kMostTopk = 256;
+  // Scores on warpgroups keep 512 query rows and a ring of summaries in shared memory, which longer
+  // rows do not leave room for. Attention may be asked for on warps where both are there: a warp
+  // skips what its own few tokens do not want, while the 64 rows of a warpgroup hold many tokens of
+  // a small group.
+  static const std::vector<KernelEntry> entries{
+      {"summarize", false, {types, dims, any, any, any}, summarize},
+      {"score", true, {types, {64, 96, 128}, any, groups, blocks}, scoreOnWarpgroups},
+      {"score", false, {types, dims, any, groups, blocks}, scoreOnWarps},
+      {"top_k", false, {types, any, any, groups, blocks, kMostTopk}, topK},
+      {"attend", true, {types, dims, dims, groups, blocks, kMostTopk}, attendOnWarpgroups},
+      {"attend", false, {types, dims, dims, groups, blocks, kMostTopk}, attendOnWarps},
+  };
+  return entries;
+}
+
+Result<const KernelEntry *> findKernel(StringRef kernel, const Spec &spec, const Target &target,
+                                       const Config &config) {
+  const AttendForm asked = kernel == "attend" ? config.attendForm : AttendForm::Default;
+  Status served = fail(ErrorKind::Unsupported, "nothing builds a kernel " + kernel.str());
+  for (const KernelEntry &entry : kernelEntries()) {
+    if (kernel != entry.kernel ||
+        asked == (entry.warpgroups ? AttendForm::Warps : AttendForm::Warpgroups))
+      continue;
+    if (entry.warpgroups && !(target.hasWarpgroupMma && target.hasBulkCopy))
+      served =
+          fail(ErrorKind::Unsupported,
+               llvm::formatv("{0}_form=warpgroups needs products of warpgroups, which {1} has not",
+                             kernel, target.arch)
+                   .str());
+    else
+      served = checkServed("kernel " + kernel.str(), entry.features, spec);
+    if (served)
+      return &entry;
+  }
+  return tl::unexpected<Error>(served.error());
+}
+
+Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp module,
+                     ProgramImage &image) {
+  std::vector<const KernelEntry *> entries;
+  for (auto kernel : method.getOps<select::KernelOp>()) {
+    Result<const KernelEntry *> entry =
+        findKernel(kernel.getName(), image.spec, target, image.config);
+    if (!entry)
+      return tl::unexpected<Error>(entry.error());
+    entries.push_back(*entry);
+  }
+  Result<MethodPlans> plans = planMethod(method);
+  if (!plans)
+    return tl::unexpected<Error>(plans.error());
+  KernelContext context{module, *plans, target, image, {}};
+  if (plans->selection)
+    if (Status status = planScores(context); !status)
+      return tl::unexpected<Error>(status.error());
+  std::vector<BuiltKernel> built;
+  for (const KernelEntry *entry : entries) {
+    Kernels kernels = entry->build(context);
+    if (!kernels)
+      return kernels;
+    llvm::append_range(built, *kernels);
+  }
+  return built;
+}
+
+} // namespace winnow
