@@ -8,8 +8,8 @@
 #include "compiler/cuda/KernelText.h"
 #include "compiler/cuda/Nvrtc.h"
 #include "compiler/driver/DumpStages.h"
-#include "compiler/driver/EmbeddedFiles.h"
 #include "compiler/driver/KernelRegistry.h"
+#include "compiler/driver/MlirSession.h"
 #include "compiler/passes/TilePasses.h"
 #include "compiler/select/SelectPasses.h"
 #include "mlir/IR/Verifier.h"
@@ -21,7 +21,6 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
-#include <unistd.h>
 
 using namespace mlir;
 
@@ -33,39 +32,8 @@ double millisecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
-/// An MLIR context with Winnow's dialects that keeps the first error instead of printing it.
-class Session {
-public:
-  Session() : context(MLIRContext::Threading::DISABLED), complaints(context) {
-    context.loadDialect<select::SelectDialect, tile::TileDialect, arith::ArithDialect,
-                        math::MathDialect, scf::SCFDialect>();
-  }
-  tl::unexpected<Error> error(ErrorKind kind, const std::string &what) {
-    return fail(kind, complaints.first().empty() ? what : complaints.first());
-  }
-
-  MLIRContext context;
-
-private:
-  Complaints complaints;
-};
-
-std::string print(Operation *op) {
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  op->print(stream, OpPrintingFlags().printNameLocAsPrefix());
-  return text;
-}
-
-Result<ParsedMethod> parse(Session &session, const MethodInfo &info) {
-  ParsedMethod parsed = parseMethod(session.context, info.text, info.file);
-  if (!parsed.method)
-    return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
-  return parsed;
-}
-
 /// Puts the kernel of a file of tile text in the place of a built one.
-Result<OwningOpRef<ModuleOp>> takeKernel(Session &session, BuiltKernel &kernel,
+Result<OwningOpRef<ModuleOp>> takeKernel(MlirSession &session, BuiltKernel &kernel,
                                          const std::string &path, const std::string &text) {
   OwningOpRef<ModuleOp> module = parseKernels(session.context, text, path);
   if (!module)
@@ -78,8 +46,9 @@ Result<OwningOpRef<ModuleOp>> takeKernel(Session &session, BuiltKernel &kernel,
 }
 
 /// Fills image.kernels with recipes and CUDA text.
-Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const CompileRequest &request,
-                   const Target &target, ProgramImage &image, std::vector<StageText> &stages) {
+Status emitKernels(MlirSession &session, std::vector<BuiltKernel> &built,
+                   const CompileRequest &request, const Target &target, ProgramImage &image,
+                   std::vector<StageText> &stages) {
   for (const auto &given : request.kernelFiles)
     if (llvm::none_of(built, [&](BuiltKernel &one) { return one.op.getSymName() == given.first; }))
       return fail(ErrorKind::Usage, "the program has no kernel " + given.first + " to put " +
@@ -136,58 +105,10 @@ Status emitKernels(Session &session, std::vector<BuiltKernel> &built, const Comp
 
 bool hasCompiler() { return true; }
 
-static MethodInfo infoOf(const EmbeddedFile &file) {
-  return {StringRef(file.name).split('.').first.str(), "", std::string(file.text),
-          std::string(file.name)};
-}
-
 void setOutOfMemoryHandler(void (*handler)()) {
   llvm::install_bad_alloc_error_handler(
       [](void *given, const char *, bool) { reinterpret_cast<void (*)()>(given)(); },
       reinterpret_cast<void *>(handler));
-}
-
-std::vector<MethodInfo> builtinMethods() {
-  std::vector<MethodInfo> methods;
-  for (const EmbeddedFile &file : embeddedMethods()) {
-    MethodInfo info = infoOf(file);
-    Session session;
-    if (auto parsed = parse(session, info))
-      info.description = parsed->method.getDoc().str();
-    methods.push_back(std::move(info));
-  }
-  return methods;
-}
-
-Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
-  std::string known;
-  for (const EmbeddedFile &file : embeddedMethods()) {
-    std::string name = StringRef(file.name).split('.').first.str();
-    if (name == nameOrPath)
-      return infoOf(file);
-    known += (known.empty() ? "" : ", ") + name;
-  }
-  if (::access(nameOrPath.c_str(), R_OK) != 0)
-    return fail(ErrorKind::Usage, "method '" + nameOrPath + "' is neither a built-in (" + known +
-                                      ") nor a readable .mlir file");
-  Result<std::string> text = readWholeFile(systemFiles(), nameOrPath);
-  if (!text)
-    return tl::unexpected(text.error());
-  return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty()
-                        ? nameOrPath
-                        : StringRef(nameOrPath).rsplit('/').second.str(),
-                    "", std::move(*text), nameOrPath};
-}
-
-/// The parameters that a method declares, with their defaults.
-static std::map<std::string, std::string> declaredParameters(select::MethodOp method) {
-  std::map<std::string, std::string> defaults;
-  for (NamedAttribute param : method.getParams()) {
-    auto number = dyn_cast<IntegerAttr>(param.getValue());
-    defaults[param.getName().str()] =
-        number ? std::to_string(number.getInt()) : cast<StringAttr>(param.getValue()).str();
-  }
-  return defaults;
 }
 
 Result<std::pair<ProgramImage, std::vector<StageText>>>
@@ -201,8 +122,8 @@ lowerProgram(const CompileRequest &request) {
   Result<MethodInfo> text = loadMethod(request.method);
   if (!text)
     return tl::unexpected<Error>(text.error());
-  Session session;
-  Result<ParsedMethod> parsed = parse(session, *text);
+  MlirSession session;
+  Result<ParsedMethod> parsed = session.parse(*text);
   if (!parsed)
     return tl::unexpected<Error>(parsed.error());
   select::MethodOp method = parsed->method;
@@ -233,94 +154,6 @@ lowerProgram(const CompileRequest &request) {
     return tl::unexpected<Error>(status.error());
   image.mlirMs = millisecondsSince(begin);
   return std::pair(std::move(image), std::move(stages));
-}
-
-/// Looked at, not opened: a cache hit must not pay for loading NVRTC.
-static Result<std::string> nvrtcIdentity(const std::string &path) {
-  Result<std::string> library = Nvrtc::locate(path);
-  if (!library)
-    return tl::unexpected<Error>(library.error());
-  return Nvrtc::identity(*library);
-}
-
-Result<KeyIngredients> programIngredients(const CompileRequest &request) {
-  Result<const Target *> target = findTarget(request.arch);
-  if (!target)
-    return tl::unexpected<Error>(target.error());
-  Result<MethodInfo> method = loadMethod(request.method);
-  if (!method)
-    return tl::unexpected<Error>(method.error());
-  const bool emulated = request.form == CodeForm::Emulated;
-  Result<std::string> compiler = emulated ? emulatedCompiler() : nvrtcIdentity(request.nvrtcPath);
-  if (!compiler)
-    return tl::unexpected<Error>(compiler.error());
-  const char *form = emulated ? "emulated" : request.form == CodeForm::Ptx ? "ptx" : "cubin";
-  KeyIngredients ingredients{{"generator", generatorDigest()},
-                             {"method", sha256Hex(method->text)},
-                             {"spec", request.spec.text()},
-                             {"config", request.config.text()},
-                             {"arch", request.arch},
-                             {"form", form},
-                             {emulated ? "clang" : "nvrtc", *compiler},
-                             {"headers", deviceHeadersDigest()}};
-  for (const auto &[name, path] : request.kernelFiles) {
-    Result<std::string> text = readWholeFile(systemFiles(), path);
-    if (!text)
-      return tl::unexpected<Error>(text.error());
-    ingredients["kernel " + name] = sha256Hex(*text);
-  }
-  // Half a program must not be found as a whole one, nor as the other half.
-  if (!request.phase.empty())
-    ingredients["phase"] = request.phase;
-  return ingredients;
-}
-
-Result<std::string> programKey(const CompileRequest &request) {
-  return programIngredients(request).map(keyFrom);
-}
-
-/// The list behind "params(" in the plain form that built-in methods have; nothing for any other
-/// form. Parsing the whole text takes a millisecond longer, which the first prepare of a cached
-/// program would feel.
-static std::optional<std::map<std::string, std::string>> plainParameters(StringRef text) {
-  std::map<std::string, std::string> defaults;
-  size_t begin = text.find(" params(");
-  if (begin == StringRef::npos || text.count(" params(") != 1)
-    return std::nullopt;
-  StringRef list = text.substr(begin + 8);
-  list = list.take_front(list.find(')'));
-  if (list.contains("//"))
-    return std::nullopt;
-  SmallVector<StringRef> items;
-  list.split(items, ',', -1, /*KeepEmpty=*/false);
-  for (StringRef item : items) {
-    auto [name, value] = item.split('=');
-    name = name.trim(), value = value.trim();
-    const bool word = value.consume_front("\"") && value.consume_back("\"");
-    int64_t number = 0;
-    if (name.empty() || value.contains('"') || (!word && value.getAsInteger(10, number)))
-      return std::nullopt;
-    defaults[name.str()] = value.str();
-  }
-  return defaults;
-}
-
-Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method) {
-  Result<MethodInfo> text = loadMethod(method);
-  if (!text)
-    return tl::unexpected<Error>(text.error());
-  if (auto plain = plainParameters(text->text))
-    return *plain;
-  Session session;
-  Result<ParsedMethod> parsed = parse(session, *text);
-  if (!parsed)
-    return tl::unexpected<Error>(parsed.error());
-  return declaredParameters(parsed->method);
-}
-
-std::string generatorIdentity() {
-  return keyFrom({{"generator", generatorDigest()}, {"headers", deviceHeadersDigest()}})
-      .substr(0, 12);
 }
 
 Result<ProgramImage> compileProgram(const CompileRequest &request) {
