@@ -44,13 +44,11 @@ Kernels topK(KernelContext &c) {
 }
 
 Kernels attendOnWarpgroups(KernelContext &c) {
-  c.image.config.attendForm = AttendForm::Warpgroups;
   return one(buildAttendWarpgroups(c.module, c.plans.attend, c.target, c.image.config,
                                    c.image.tensorMaps));
 }
 
 Kernels attendOnWarps(KernelContext &c) {
-  c.image.config.attendForm = AttendForm::Warps;
   return one(buildAttend(c.module, c.plans.attend, c.target, c.image.config));
 }
 
@@ -64,6 +62,7 @@ Status planScores(KernelContext &c) {
   if (!score)
     return tl::unexpected<Error>(score.error());
   c.scores = planScore(plan, (*score)->warpgroups, c.image.config);
+  c.image.config = c.scores.config;
   if (c.image.config.scoreForm == ScoreForm::Fused && !c.scores.fused)
     return fail(
         ErrorKind::Unsupported,
@@ -139,7 +138,10 @@ Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp mod
     Kernels kernels = entry->build(context);
     if (!kernels)
       return kernels;
-    llvm::append_range(built, *kernels);
+    for (BuiltKernel &kernel : *kernels) {
+      image.config = kernel.config.value_or(image.config);
+      built.push_back(std::move(kernel));
+    }
   }
   return built;
 }

@@ -6,6 +6,7 @@
 #include "dialect/tile/Tile.h"
 #include "runtime/device/Target.h"
 #include "runtime/program/ProgramImage.h"
+#include <optional>
 
 namespace winnow {
 
@@ -13,6 +14,7 @@ namespace winnow {
 struct BuiltKernel {
   tile::KernelOp op;
   Kernel recipe;
+  std::optional<Config> config = {}; ///< with what the builder chose, where it was left open
 };
 
 /// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages,
@@ -41,13 +43,13 @@ std::string rescoreBlocks(const SelectionPlan &plan);
 /// The selection where forced blocks fill the budget, of rows of any length.
 BuiltKernel buildForced(mlir::ModuleOp module, const SelectionPlan &plan);
 /// Attention on warpgroups; chosen where the target has their products and bulk copies. Appends the
-/// tensor maps that the kernel reads to `maps`. `config` holds the choices on exit.
+/// tensor maps that the kernel reads to `maps`.
 Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const AttendPlan &plan,
-                                          const Target &target, Config &config,
+                                          const Target &target, Config config,
                                           std::vector<TensorMapRecipe> &maps);
-/// Chooses warps, ring stages, key tiles and list sizes that fit the target; `config` holds the
-/// choices on exit. Error: Unsupported, where what `config` asks for does not fit.
+/// Chooses warps, ring stages, key tiles and list sizes that fit the target. Error: Unsupported,
+/// where what `config` asks for does not fit.
 Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, const Target &target,
-                                Config &config);
+                                Config config);
 
 } // namespace winnow

@@ -131,11 +131,12 @@ BuiltKernel AttendOnWarpgroups::build() {
 }
 
 Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const AttendPlan &plan,
-                                          const Target &target, Config &config,
+                                          const Target &target, Config config,
                                           std::vector<TensorMapRecipe> &maps) {
   Result<AttendSizes> sizes = chooseAttendOnWarpgroups(plan, target, config);
   if (!sizes)
     return tl::unexpected<Error>(sizes.error());
+  config.attendForm = AttendForm::Warpgroups;
   if (config.attendSplit == YesNo::Default)
     config.attendSplit = sizes->parts == 1 && plan.selects() && maskBits(sizes->tokens) <= 64
                              ? YesNo::Yes
@@ -146,7 +147,9 @@ Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const AttendPlan &pla
   // more than they save.
   if (config.attendFma == AttendFma::Default)
     config.attendFma = AttendFma::None;
-  return AttendOnWarpgroups(module, plan, *sizes, config, maps).build();
+  BuiltKernel built = AttendOnWarpgroups(module, plan, *sizes, config, maps).build();
+  built.config = config;
+  return built;
 }
 
 } // namespace winnow

@@ -201,11 +201,14 @@ BuiltKernel AttendOnWarps::build() {
 } // namespace
 
 Result<BuiltKernel> buildAttend(ModuleOp module, const AttendPlan &plan, const Target &target,
-                                Config &config) {
+                                Config config) {
+  config.attendForm = AttendForm::Warps;
   Result<AttendSizes> sizes = chooseAttendOnWarps(plan, target, config);
   if (!sizes)
     return tl::unexpected<Error>(sizes.error());
-  return AttendOnWarps(module, plan, *sizes).build();
+  BuiltKernel built = AttendOnWarps(module, plan, *sizes).build();
+  built.config = config;
+  return built;
 }
 
 } // namespace winnow

@@ -47,8 +47,9 @@ KernelFacts scoreFacts(const SelectionPlan &plan, const ScorePlan &scores) {
   return facts;
 }
 
-ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, Config &config) {
+ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, const Config &given) {
   ScorePlan scores;
+  Config &config = scores.config = given;
   const bool softmax = plan.normalizer >= 0;
   scores.warpgroups = warpgroups;
   // Keys order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores

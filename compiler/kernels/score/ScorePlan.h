@@ -15,6 +15,7 @@ struct ScorePlan {
   int cubicEvery = 0;      ///< of a thread's columns, every so many take 2^x by a cubic; 0: none
   int blocksPerEdge = 0;   ///< blocks from one edge to the next
   int tileTokens = 0;      ///< warpgroups: tokens of one item of work
+  Config config;           ///< with what was chosen, where it was left open
   bool fused =
       false; ///< sequences of up to kFusedBlocks are scored and selected from by one kernel
   static constexpr int kFusedBlocks = 2048; ///< of one row: what a warp's registers hold
@@ -34,9 +35,8 @@ const char *deviceType(Pooling pooling);
 /// The facts of a kernel that scores summaries, as far as they follow from the plans.
 KernelFacts scoreFacts(const SelectionPlan &plan, const ScorePlan &scores);
 
-/// `warpgroups`: the score kernel is the one on warpgroups. Fills the score_* tunables of `config`
-/// with what was chosen.
-ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, Config &config);
+/// `warpgroups`: the score kernel is the one on warpgroups.
+ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, const Config &given);
 
 /// Adds the workspace buffers of a selecting method, its chunks and the score layout to `image`, as
 /// formulas of the shape.
