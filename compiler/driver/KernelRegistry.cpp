@@ -71,28 +71,28 @@ Status planScores(KernelContext &c) {
   return {};
 }
 
+constexpr Dtype kTypes[] = {Dtype::BF16, Dtype::FP16};
+constexpr int kDims[] = {64, 96, 128, 192, 256}, kGroups[] = {1, 2, 4, 6, 8, 12, 16},
+              kBlocks[] = {16, 32, 64, 128};
+/// Scores on warpgroups keep 512 query rows and a ring of summaries in shared memory, which longer
+/// rows do not leave room for.
+constexpr int kShortDims[] = {64, 96, 128};
+constexpr int kMostTopk = 256;
+
+/// Attention may be asked for on warps where both are there: a warp skips what its own few tokens
+/// do not want, while the 64 rows of a warpgroup hold many tokens of a small group.
+constexpr KernelEntry kEntries[] = {
+    {"summarize", false, {kTypes, kDims, {}, {}, {}}, summarize},
+    {"score", true, {kTypes, kShortDims, {}, kGroups, kBlocks}, scoreOnWarpgroups},
+    {"score", false, {kTypes, kDims, {}, kGroups, kBlocks}, scoreOnWarps},
+    {"top_k", false, {kTypes, {}, {}, kGroups, kBlocks, kMostTopk}, topK},
+    {"attend", true, {kTypes, kDims, kDims, kGroups, kBlocks, kMostTopk}, attendOnWarpgroups},
+    {"attend", false, {kTypes, kDims, kDims, kGroups, kBlocks, kMostTopk}, attendOnWarps},
+};
+
 } // namespace
 
-const std::vector<KernelEntry> &kernelEntries() {
-  using Numbers = std::vector<int>;
-  static const std::vector<Dtype> types{Dtype::BF16, Dtype::FP16};
-  static const Numbers dims{64, 96, 128, 192, 256}, groups{1, 2, 4, 6, 8, 12, 16},
-      blocks{16, 32, 64, 128}, any;
-  constexpr int kMostTopk = 256;
-  // Scores on warpgroups keep 512 query rows and a ring of summaries in shared memory, which longer
-  // rows do not leave room for. Attention may be asked for on warps where both are there: a warp
-  // skips what its own few tokens do not want, while the 64 rows of a warpgroup hold many tokens of
-  // a small group.
-  static const std::vector<KernelEntry> entries{
-      {"summarize", false, {types, dims, any, any, any}, summarize},
-      {"score", true, {types, {64, 96, 128}, any, groups, blocks}, scoreOnWarpgroups},
-      {"score", false, {types, dims, any, groups, blocks}, scoreOnWarps},
-      {"top_k", false, {types, any, any, groups, blocks, kMostTopk}, topK},
-      {"attend", true, {types, dims, dims, groups, blocks, kMostTopk}, attendOnWarpgroups},
-      {"attend", false, {types, dims, dims, groups, blocks, kMostTopk}, attendOnWarps},
-  };
-  return entries;
-}
+ArrayRef<KernelEntry> kernelEntries() { return kEntries; }
 
 Result<const KernelEntry *> findKernel(StringRef kernel, const Spec &spec, const Target &target,
                                        const Config &config) {

@@ -34,7 +34,7 @@ struct KernelEntry {
   Result<std::vector<BuiltKernel>> (*build)(KernelContext &context);
 };
 
-const std::vector<KernelEntry> &kernelEntries();
+llvm::ArrayRef<KernelEntry> kernelEntries();
 /// The row that builds `kernel` for a program. Error: Unsupported, with the kernel and what no row
 /// serves.
 Result<const KernelEntry *> findKernel(llvm::StringRef kernel, const Spec &spec,

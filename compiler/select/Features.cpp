@@ -15,7 +15,7 @@ Status checkServed(const std::string &who, const Features &features, const Spec 
   };
   if (!llvm::is_contained(features.dtypes, spec.dtype))
     return refuse(llvm::formatv("elements of type {0} are not served", name(spec.dtype)).str());
-  const std::tuple<const char *, int, const std::vector<int> &> numbers[] = {
+  const std::tuple<const char *, int, llvm::ArrayRef<int>> numbers[] = {
       {"a head dimension of", spec.headDim, features.headDims},
       {"a value head dimension of", spec.valueWidth(), features.valueDims},
       {"a group of query heads per key/value head of", spec.group(), features.groups},

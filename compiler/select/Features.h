@@ -3,18 +3,19 @@
 // (a layout of keys, a mask) is a new field here: who does not declare it, does not serve it.
 #pragma once
 #include "runtime/program/Spec.h"
-#include <vector>
+#include "llvm/ADT/ArrayRef.h"
 
 namespace winnow {
 
+/// Lists of constants that outlive it, since nothing may be destroyed when a process ends. An empty
+/// list: it makes no difference.
 struct Features {
-  std::vector<Dtype> dtypes;
-  std::vector<int>
-      headDims; ///< of this list and the next ones: empty, where it makes no difference
-  std::vector<int> valueDims;
-  std::vector<int> groups; ///< query heads per KV head
-  std::vector<int> blocks; ///< keys
-  int mostTopk = 0;        ///< 0: makes no difference
+  llvm::ArrayRef<Dtype> dtypes;
+  llvm::ArrayRef<int> headDims;
+  llvm::ArrayRef<int> valueDims;
+  llvm::ArrayRef<int> groups; ///< query heads per KV head
+  llvm::ArrayRef<int> blocks; ///< keys
+  int mostTopk = 0;           ///< 0: makes no difference
 };
 
 /// Whether `features` hold all that a program of this spec needs. Error: Unsupported, with `who`
