@@ -82,18 +82,38 @@ __device__ __forceinline__ void mark_wanted(const WantedBitmap<kWindow, kTokens>
   }
 }
 
-// Marks every key tile that holds a key at or before a token's position, for the window's first
-// `tiles` key tiles: the dense case.
+// Overwrites the masks of the window's first `tiles` key tiles: every token wants the tiles that
+// hold a key at or before its position. By `threads` threads, of which this one is number `thread`.
+template <int kKeys, int kWindow, int kTokens>
+__device__ __forceinline__ void write_causal(const WantedBitmap<kWindow, kTokens> &wanted,
+                                             const TokenTile &tile, int window, int tiles,
+                                             int thread, int threads) {
+  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+  constexpr int kFields = kMaskBits < 32 ? 32 / kMaskBits : 1; // masks of one word
+  constexpr int kMaskWords = (kMaskBits + 31) / 32;
+  for (int i = thread; i < (tiles + kFields - 1) / kFields * kMaskWords; i += threads) {
+    unsigned word = 0;
+#pragma unroll
+    for (int field = 0; field < kFields; ++field) {
+      const int key_tile = i / kMaskWords * kFields + field, bit = i % kMaskWords * 32;
+      // The first token that sees the key tile, counted from the mask's first bit of this word.
+      const int from = max(0, (window + key_tile) * kKeys - tile.position) - bit;
+      const int to = min(tile.tokens - bit, kMaskBits < 32 ? kMaskBits : 32);
+      if (key_tile < tiles && from < to) {
+        const unsigned up_to = to >= 32 ? 0xffffffffu : (1u << to) - 1;
+        const unsigned mask = from <= 0 ? up_to : up_to & ~((1u << from) - 1);
+        word |= mask << (kMaskBits < 32 ? field * kMaskBits : 0);
+      }
+    }
+    wanted.words[i] = word;
+  }
+}
+
+// The dense case, for the window's first `tiles` key tiles.
 template <int kKeys, int kWindow, int kTokens>
 __device__ __forceinline__ void mark_causal(const WantedBitmap<kWindow, kTokens> &wanted,
                                             const TokenTile &tile, int window, int tiles) {
-  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
-  for (int i = threadIdx.x; i < min(tiles, kWindow) * kTokens; i += blockDim.x) {
-    const int key_tile = i / kTokens, token = i % kTokens;
-    const unsigned bit = key_tile * kMaskBits + token;
-    if (token < tile.tokens && (window + key_tile) * kKeys <= tile.position + token)
-      atomicOr(&wanted.words[bit / 32], 1u << (bit % 32));
-  }
+  write_causal<kKeys>(wanted, tile, window, min(tiles, kWindow), threadIdx.x, blockDim.x);
 }
 
 // Word `index` of the mask of a key tile of the window; 0 from tile `end` on.

@@ -97,25 +97,7 @@ __device__ __forceinline__ void mark_selected(const WantedBitmap<kWindow, kToken
 template <int kKeys, int kWindow, int kTokens>
 __device__ __forceinline__ void mark_all(const WantedBitmap<kWindow, kTokens> &wanted,
                                          const TokenTile &tile, int window, int tiles) {
-  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
-  constexpr int kFields = kMaskBits < 32 ? 32 / kMaskBits : 1; // masks of one word
-  constexpr int kMaskWords = (kMaskBits + 31) / 32;
-  for (int i = lane_index(); i < (tiles + kFields - 1) / kFields * kMaskWords; i += 32) {
-    unsigned word = 0;
-#pragma unroll
-    for (int field = 0; field < kFields; ++field) {
-      const int key_tile = i / kMaskWords * kFields + field, bit = i % kMaskWords * 32;
-      // The first token that sees the key tile, counted from the mask's first bit of this word.
-      const int from = max(0, (window + key_tile) * kKeys - tile.position) - bit;
-      const int to = min(tile.tokens - bit, kMaskBits < 32 ? kMaskBits : 32);
-      if (key_tile < tiles && from < to) {
-        const unsigned up_to = to >= 32 ? 0xffffffffu : (1u << to) - 1;
-        const unsigned mask = from <= 0 ? up_to : up_to & ~((1u << from) - 1);
-        word |= mask << (kMaskBits < 32 ? field * kMaskBits : 0);
-      }
-    }
-    wanted.words[i] = word;
-  }
+  write_causal<kKeys>(wanted, tile, window, tiles, lane_index(), 32);
   __syncwarp();
 }
 
