@@ -3,6 +3,7 @@
 // whole loop. Largest objects first, each at the lowest offset that is free for its whole life. The
 // bytes are exact: the emitter asserts them against the device types.
 #include "compiler/passes/SharedAccess.h"
+#include "runtime/program/Budgets.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -86,7 +87,7 @@ private:
   }
 
   int64_t place(size_t index) {
-    const int64_t bytes = lives[index].object.getBytes(), alignment = bytes >= 1024 ? 1024 : 16;
+    const int64_t bytes = lives[index].object.getBytes(), alignment = sharedAlignment(bytes);
     int64_t offset = 0;
     for (bool moved = true; moved;) {
       moved = false;

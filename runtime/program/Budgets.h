@@ -32,6 +32,12 @@ constexpr int scoreLaneRegisters(int rowTiles, int headPairs, int headDim) {
 /// PanelTile (core/warpgroup.cuh), whose columns are padded to panels of 64.
 constexpr int sharedTileBytes(int rows, int columns) { return rows * columns * 2; }
 constexpr int panelTileBytes(int rows, int columns) { return (columns + 63) / 64 * 128 * rows; }
+/// Where winnow-plan-shared-memory lets an object of so many bytes begin: at a multiple of this.
+/// And the room that it takes where another one follows it.
+constexpr int sharedAlignment(int bytes) { return bytes >= 1024 ? 1024 : 16; }
+constexpr int sharedRoom(int bytes) {
+  return (bytes + sharedAlignment(bytes) - 1) / sharedAlignment(bytes) * sharedAlignment(bytes);
+}
 /// Bytes of the barriers of one ring stage (RingBarriers), and of a parked tile of tokens
 /// (TileSlot).
 constexpr int kBarrierBytes = 16, kTileSlotBytes = 32;

@@ -1,5 +1,5 @@
 // The consumer warpgroups of the attend kernel: 64 rows of queries each, the output in registers
-// while a tile's list is walked. See BuildAttendWarpgroups.h. Protocol of the ring: every warp
+// while a tile's list is walked. See OnWarpgroups.h. Protocol of the ring: every warp
 // waits for every stage and releases it, wanted or not; a stage whose values are still to be
 // multiplied is held while the next logits are made, so the next step must lie within the ring.
 #include "compiler/kernels/attend/OnWarpgroups.h"

@@ -1,5 +1,5 @@
 // The producer warps of the attend kernel on warpgroups: one builds the list of the next tile of
-// tokens, one feeds key and value tiles, one feeds queries. See BuildAttendWarpgroups.h.
+// tokens, one feeds key and value tiles, one feeds queries. See OnWarpgroups.h.
 #include "compiler/kernels/attend/OnWarpgroups.h"
 
 using namespace mlir;

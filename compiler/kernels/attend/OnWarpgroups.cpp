@@ -1,33 +1,24 @@
 // The attend kernel for targets with warpgroup products and bulk copies. The idea is that of
-// BuildAttend: load the union of neighbouring tokens' blocks once, each owner skips what it did not
+// OnWarps.cpp: load the union of neighbouring tokens' blocks once, each owner skips what it did not
 // select. Here the roles are written out instead of being split off by a pass, because they are
 // more than a loop cut in two: one warp builds the list of the next tile of tokens while one feeds
 // key tiles and one feeds queries, and a consumer's product of weights and values stays in flight
 // while the next logits are made, which bounds how far it may look ahead in the ring.
 #include "compiler/kernels/attend/OnWarpgroups.h"
-#include "runtime/program/Budgets.h"
-#include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 
 namespace winnow {
+
 AttendOnWarpgroups::AttendOnWarpgroups(ModuleOp module, const AttendPlan &plan,
                                        const AttendSizes &sizes, const Config &config,
                                        std::vector<TensorMapRecipe> &maps)
-    : plan(plan), sizes(sizes), split(config.attendSplit == YesNo::Yes && sizes.parts == 1),
-      t(module, "attend",
-        llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
-                      "selected blocks; blocks of threads stay and take one tile of {1} tokens of "
-                      "{2} query heads after the other.",
-                      plan.method, sizes.tokens, plan.group)
-            .str(),
-        128 * (sizes.groups() + 1), 1),
-      tokens(t, plan), tileList(t, plan, TileList::By::Warp, "@kPartKeys"),
-      source(t, plan, KeySource::Tiles::Panels), logits(t, plan), mask(t, plan, "kPartKeys"),
-      softmax(t, plan,
-              {/*someWant=*/true, /*lazy=*/config.attendSoftmax == AttendSoftmax::Lazy,
-               config.attendFma == AttendFma::None ? 0 : static_cast<int>(config.attendFma)}),
-      epilogue(t, plan) {
+    : AttendFrame(module, plan, sizes,
+                  {/*someWant=*/true, /*lazy=*/config.attendSoftmax == AttendSoftmax::Lazy,
+                   config.attendFma == AttendFma::None ? 0 : static_cast<int>(config.attendFma)},
+                  "blocks of threads stay and take one tile of",
+                  kWarpThreads * (sizes.warps + kFeedingWarps)),
+      split(config.attendSplit == YesNo::Yes && sizes.parts == 1) {
   tokens.describe(maps, sizes.rowTokens);
   source.describe(maps, sizes.tileKeys());
 }
@@ -53,26 +44,19 @@ void AttendOnWarpgroups::constants() {
 
 void AttendOnWarpgroups::declare() {
   auto ring = [&](StringRef name, const char *stages, tile::ObjectType tile, int bytes) {
-    return t.shared(
-        name,
-        tile::ObjectType::get(
-            t.builder.getContext(), "Ring",
-            t.builder.getArrayAttr(
-                {FlatSymbolRefAttr::get(t.builder.getContext(), stages), TypeAttr::get(tile)})),
-        bytes, true);
+    return t.shared(name, t.type("Ring", {stages, tile}), bytes, true);
   };
-  queryRing = ring("query_ring", "kGroups", t.type("PanelTile", {64, "@kDim", plan.element}),
+  queryRing = ring("query_ring", "@kGroups", t.type("PanelTile", {64, "@kDim", plan.element}),
                    sizes.groups() * panelTileBytes(64, plan.headDim));
-  keyRing = ring("key_ring", "kStages", source.keyTile(),
-                 sizes.stages * KeySource::keyBytes(plan, KeySource::Tiles::Panels, sizes.keys));
-  valueRing =
-      ring("value_ring", "kStages", source.valueTile(),
-           sizes.stages * KeySource::valueBytes(plan, KeySource::Tiles::Panels, sizes.keys));
+  keyRing = ring("key_ring", "@kStages", source.keyTile(),
+                 sizes.stages * KeySource::keyBytes(plan, sizes.tiles(), sizes.keys));
+  valueRing = ring("value_ring", "@kStages", source.valueTile(),
+                   sizes.stages * KeySource::valueBytes(plan, sizes.tiles(), sizes.keys));
   work = t.shared("work", t.type("WorkRing", {"@kWorkStages", "@kEntries", "@kTokens"}),
                   kWorkStages * workListBytes(sizes.entries, maskBits(sizes.tokens)), true);
   tileList.declare(bitmapBytes(sizes.window, maskBits(sizes.tokens)), /*pinned=*/true);
   auto barrierRing = [&](StringRef name, const char *stages, int count) {
-    return t.shared(name, t.type("RingBarriers", {stages}), 16 * count, true);
+    return t.shared(name, t.type("RingBarriers", {stages}), kBarrierBytes * count, true);
   };
   barriers = barrierRing("barriers", "@kStages", sizes.stages);
   landing = barrierRing("landing", "1", 1);
@@ -120,14 +104,10 @@ BuiltKernel AttendOnWarpgroups::build() {
         t.when(t.equal(role, t.number(1)), [&] { buildLists(); });
         t.when(t.equal(role, t.number(2)), [&] { feedQueries(); });
       });
-  BuiltKernel built{t.finish(), {}};
-  built.recipe.step = "attend";
-  built.recipe.facts = attendFacts(plan, sizes);
-  built.recipe.gridX = llvm::formatv("min(sm_count, (total_q / {0} + batch) * {1})", sizes.tokens,
-                                     plan.heads / plan.group)
-                           .str();
-  built.recipe.gridY = "1";
-  return built;
+  return finish(llvm::formatv("min(sm_count, (total_q / {0} + batch) * {1})", sizes.tokens,
+                              plan.heads / plan.group)
+                    .str(),
+                "1");
 }
 
 Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const AttendPlan &plan,

@@ -1,25 +1,17 @@
-// The builder of the attend kernel on warpgroups: sizes, and the parts that its files share.
-// BuildAttendWarpgroups.cpp: sizes, declarations and roles; AttendProducers.cpp: the warps that
-// build lists and feed tiles; AttendConsumers.cpp: the warpgroups that compute.
+// The skeleton of attention on warpgroups. OnWarpgroups.cpp: what is shared, and who does what;
+// Feed.cpp: the warps that build lists and feed tiles; Compute.cpp: the warpgroups that compute.
 #pragma once
-#include "compiler/kernels/attend/Sizes.h"
-#include "compiler/kernels/parts/Epilogue.h"
-#include "compiler/kernels/parts/KeySource.h"
-#include "compiler/kernels/parts/Logits.h"
-#include "compiler/kernels/parts/Mask.h"
-#include "compiler/kernels/parts/Softmax.h"
-#include "compiler/kernels/parts/TileList.h"
+#include "compiler/kernels/attend/Frame.h"
 
 namespace winnow {
 
-class AttendOnWarpgroups {
+class AttendOnWarpgroups : AttendFrame {
 public:
   AttendOnWarpgroups(mlir::ModuleOp module, const AttendPlan &plan, const AttendSizes &sizes,
                      const Config &config, std::vector<TensorMapRecipe> &maps);
   BuiltKernel build();
 
 private:
-  using Value = mlir::Value;
   // OnWarpgroups.cpp
   void constants();
   void declare();
@@ -54,17 +46,7 @@ private:
   }
   Value named(llvm::StringRef name) { return t.named(name); }
 
-  const AttendPlan &plan;
-  const AttendSizes &sizes;
   const bool split; ///< tiles that single warps want have a part of the list
-  TileBuilder t;
-  Tokens tokens;
-  TileList tileList;
-  KeySource source;
-  Logits logits;
-  Mask mask;
-  Softmax softmax;
-  Epilogue epilogue;
   // Shared objects.
   Value keyRing, valueRing, queryRing, work, barriers, landing, workBarriers, queryBarriers;
   // Who this thread is, and where it stands.

@@ -2,35 +2,18 @@
 // blocks where nothing is selected). Written as one thread of control per warp of queries; the
 // warp-specialisation pass splits off producers. Idea: load the union of neighbouring tokens'
 // blocks once, and let each warp skip what its tokens did not select.
-#include "compiler/kernels/Kernels.h"
-#include "compiler/kernels/attend/Sizes.h"
-#include "compiler/kernels/parts/Epilogue.h"
-#include "compiler/kernels/parts/KeySource.h"
-#include "compiler/kernels/parts/Logits.h"
-#include "compiler/kernels/parts/Mask.h"
-#include "compiler/kernels/parts/Softmax.h"
-#include "compiler/kernels/parts/TileList.h"
-#include "llvm/Support/FormatVariadic.h"
+#include "compiler/kernels/attend/Frame.h"
 
 using namespace mlir;
 
 namespace winnow {
 namespace {
 
-class AttendOnWarps {
+class AttendOnWarps : AttendFrame {
 public:
   AttendOnWarps(ModuleOp module, const AttendPlan &plan, const AttendSizes &sizes)
-      : plan(plan), sizes(sizes),
-        t(module, "attend",
-          llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
-                        "selected blocks; a block of "
-                        "threads owns {1} tokens of {2} query heads.",
-                        plan.method, sizes.tokens, plan.group)
-              .str(),
-          32 * sizes.warps, 1),
-        tokens(t, plan), tileList(t, plan, TileList::By::Block, "@kKeys"),
-        source(t, plan, KeySource::Tiles::Shared), logits(t, plan), mask(t, plan, "kKeys"),
-        softmax(t, plan, {/*someWant=*/sizes.rowTokens * sizes.rowTiles > 1}), epilogue(t, plan) {}
+      : AttendFrame(module, plan, sizes, {/*someWant=*/sizes.rowTokens * sizes.rowTiles > 1},
+                    "a block of threads owns", kWarpThreads * sizes.warps) {}
   BuiltKernel build();
 
 private:
@@ -43,16 +26,6 @@ private:
   void visit(Value window, Value entry);
   void attendTile(const KeysAtHand &keys);
 
-  const AttendPlan &plan;
-  const AttendSizes &sizes;
-  TileBuilder t;
-  Tokens tokens;
-  TileList tileList;
-  KeySource source;
-  Logits logits;
-  Mask mask;
-  Softmax softmax;
-  Epilogue epilogue;
   SmallVector<RowTile> rowTiles;
   Value tile, slot, warp, selectHead, firstHead, keyTile, valueTile, list;
 };
@@ -69,10 +42,10 @@ void AttendOnWarps::constants() {
 }
 
 void AttendOnWarps::locate() {
-  keyTile = t.shared("key_tile", source.keyTile(),
-                     KeySource::keyBytes(plan, KeySource::Tiles::Shared, sizes.keys));
+  keyTile =
+      t.shared("key_tile", source.keyTile(), KeySource::keyBytes(plan, sizes.tiles(), sizes.keys));
   valueTile = t.shared("value_tile", source.valueTile(),
-                       KeySource::valueBytes(plan, KeySource::Tiles::Shared, sizes.keys));
+                       KeySource::valueBytes(plan, sizes.tiles(), sizes.keys));
   tileList.declare(bitmapBytes(sizes.window, maskBits(sizes.tokens)), /*pinned=*/false);
   list = t.shared("list", t.type("WantedList", {"@kEntries", "@kTokens"}),
                   wantedListBytes(sizes.entries, maskBits(sizes.tokens)));
@@ -165,7 +138,7 @@ void AttendOnWarps::visit(Value window, Value entry) {
   Value listed = t.value("", "list_tile", {list, entry});
   KeysAtHand keys;
   keys.first = t.mul(t.add(window, listed), t.named("kKeys"), "first_key");
-  source.load(keyTile, valueTile, keys.first, 32 * sizes.warps);
+  source.load(keyTile, valueTile, keys.first, kWarpThreads * sizes.warps);
   t.when(t.differ(any, t.number(0)), [&] { attendTile(keys); });
 }
 
@@ -190,12 +163,8 @@ BuiltKernel AttendOnWarps::build() {
   for (const RowTile &r : rowTiles)
     epilogue.store(r, firstHead);
 
-  BuiltKernel built{t.finish(), {}};
-  built.recipe.step = "attend";
-  built.recipe.facts = attendFacts(plan, sizes);
-  built.recipe.gridX = llvm::formatv("total_q / {0} + batch", sizes.tokens).str();
-  built.recipe.gridY = std::to_string(plan.heads / plan.group);
-  return built;
+  return finish(llvm::formatv("total_q / {0} + batch", sizes.tokens).str(),
+                std::to_string(plan.heads / plan.group));
 }
 
 } // namespace

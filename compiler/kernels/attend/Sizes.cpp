@@ -1,8 +1,6 @@
 // Sizes of the attend kernels; see Sizes.h.
 #include "compiler/kernels/attend/Sizes.h"
-#include "compiler/kernels/parts/KeySource.h"
 #include "compiler/kernels/parts/TileList.h"
-#include "runtime/program/Budgets.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
@@ -32,8 +30,8 @@ struct WarpsStorage {
   int keys, values, list, barriers;
 
   WarpsStorage(const AttendPlan &plan, const AttendSizes &s)
-      : keys(s.stages * KeySource::keyBytes(plan, KeySource::Tiles::Shared, s.keys)),
-        values(s.stages * KeySource::valueBytes(plan, KeySource::Tiles::Shared, s.keys)),
+      : keys(s.stages * KeySource::keyBytes(plan, s.tiles(), s.keys)),
+        values(s.stages * KeySource::valueBytes(plan, s.tiles(), s.keys)),
         list(wantedListBytes(s.entries, maskBits(s.tokens))), barriers(s.stages * kBarrierBytes) {}
   int bytes() const {
     return keys + values + barriers + static_cast<int>(llvm::alignTo(list, 16)) + kTileSlotBytes;
@@ -154,18 +152,18 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
 //===-- On warpgroups -------------------------------------------------------------------------===//
 
 int stageBytes(const AttendPlan &plan, const AttendSizes &s) {
-  return KeySource::keyBytes(plan, KeySource::Tiles::Panels, s.keys) +
-         KeySource::valueBytes(plan, KeySource::Tiles::Panels, s.keys);
+  return KeySource::keyBytes(plan, s.tiles(), s.keys) +
+         KeySource::valueBytes(plan, s.tiles(), s.keys);
 }
 
-/// What a kernel on warpgroups stores. Large objects begin at multiples of 1024 bytes; where the
-/// small ones stand does not matter.
+/// What a kernel on warpgroups stores, at most: small objects may also find room between large
+/// ones.
 static int bytesOnWarpgroups(const AttendPlan &plan, const AttendSizes &s) {
   const int bits = maskBits(s.tokens);
   const int barriers = kBarrierBytes * (s.stages + s.groups() + kWorkStages + 1);
   return s.groups() * panelTileBytes(64, plan.headDim) + s.stages * stageBytes(plan, s) + barriers +
-         static_cast<int>(llvm::alignTo(kWorkStages * workListBytes(s.entries, bits), 1024) +
-                          llvm::alignTo(bitmapBytes(s.window, bits), 1024));
+         sharedRoom(kWorkStages * workListBytes(s.entries, bits)) +
+         sharedRoom(bitmapBytes(s.window, bits));
 }
 
 /// Warpgroups and their tokens.
@@ -243,7 +241,7 @@ Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Targe
       continue;
     config.attendRows = 16;
     config.attendKeys = s.keys;
-    config.attendProducers = 4;
+    config.attendProducers = kFeedingWarps;
     config.attendWarps = s.warps;
     config.attendStages = s.stages;
     return s;

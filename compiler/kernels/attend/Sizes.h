@@ -3,6 +3,7 @@
 // what a candidate stores, and the first that fits; what was asked for and does not fit is refused.
 #pragma once
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/KeySource.h"
 
 namespace winnow {
 
@@ -23,7 +24,11 @@ struct AttendSizes {
   bool whole = false;    ///< whatever the bitmap can hold fits one list
 
   int tileKeys() const { return keys / parts; }
+  bool onWarpgroups() const { return mmaWarps == 4; }
   int groups() const { return warps / 4; } ///< warpgroups that compute
+  KeySource::Tiles tiles() const {
+    return onWarpgroups() ? KeySource::Tiles::Panels : KeySource::Tiles::Shared;
+  }
 };
 
 /// On warps, by mma.sync: key tiles as large as registers and two ring stages allow, then the
@@ -36,8 +41,9 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
 Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Target &target,
                                              Config &config);
 
-/// The lists in work at a time on warpgroups: the present one and the next.
-constexpr int kWorkStages = 2;
+/// On warpgroups: lists in work at a time, the present one and the next; and the warps of the
+/// warpgroup that feeds, of which one has nothing to do.
+constexpr int kWorkStages = 2, kFeedingWarps = 4;
 
 /// Bytes of a stage of the ring on warpgroups.
 int stageBytes(const AttendPlan &plan, const AttendSizes &sizes);
