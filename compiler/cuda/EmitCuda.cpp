@@ -21,12 +21,6 @@ StringRef nameHint(Value value) {
   return "";
 }
 
-/// The device name of an element type; nothing for any other attribute.
-std::optional<StringRef> elementOf(Attribute attribute) {
-  auto type = dyn_cast<TypeAttr>(attribute);
-  return type ? tile::elementName(type.getValue()) : std::nullopt;
-}
-
 /// The objects that an op reads or writes, by its declared effects.
 template <typename Effect> SmallVector<Value> objectsOf(Operation *op) {
   SmallVector<Value> objects;
@@ -229,26 +223,9 @@ LogicalResult Printer::leaf(tile::Leaf op) {
   std::string call = op->getName().stripDialect().str();
   std::string templates;
   llvm::ListSeparator comma;
-  for (StringRef name : op.templateArguments()) {
-    Attribute value = op->getAttr(name);
-    if (!value)
-      continue;
-    templates += comma;
-    if (auto constant = dyn_cast<FlatSymbolRefAttr>(value))
-      templates += constant.getValue();
-    else if (auto flag = dyn_cast<BoolAttr>(value))
-      templates += flag.getValue() ? "true" : "false";
-    else if (auto integer = dyn_cast<IntegerAttr>(value))
-      templates += std::to_string(integer.getInt());
-    else if (isa<UnitAttr>(value))
-      templates += "true";
-    else if (auto text = dyn_cast<StringAttr>(value))
-      templates += text.getValue();
-    else if (auto element = elementOf(value))
-      templates += *element;
-    else
-      return op->emitError("attribute '") << name << "' has no C++ spelling";
-  }
+  for (StringRef name : op.templateArguments())
+    if (Attribute value = op->getAttr(name))
+      templates += std::string(StringRef(comma)) + tile::cppSpelling(value);
   if (!templates.empty())
     call += "<" + templates + ">";
   std::string arguments;
@@ -274,9 +251,8 @@ LogicalResult Printer::leaf(tile::Leaf op) {
     return success();
   }
   std::string fallback = op->getName().stripDialect().str() + "_value";
-  line() << "const "
-         << (isa<tile::ObjectType>(result.getType()) ? "auto" : cppType(result.getType())) << " "
-         << define(result, fallback) << " = " << call << ";\n";
+  line() << "const " << cppType(result.getType()) << " " << define(result, fallback) << " = "
+         << call << ";\n";
   return success();
 }
 

@@ -13,8 +13,8 @@ std::string Expression::inside(Precedence outer, bool strict) const {
 }
 
 std::string cppType(Type type) {
-  if (auto object = dyn_cast<tile::ObjectType>(type))
-    return object.cppName();
+  if (isa<tile::ObjectType>(type))
+    return "auto";
   if (type.isInteger(1))
     return "bool";
   if (type.isInteger(64))

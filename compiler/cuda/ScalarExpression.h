@@ -31,7 +31,7 @@ struct Expression {
   std::string inside(Precedence outer, bool strict = false) const;
 };
 
-/// C++ spelling of a scalar or object type; objects that the text names with `auto` give "auto".
+/// How a value of a scalar or object type is declared.
 std::string cppType(mlir::Type type);
 std::string floatLiteral(double value);
 /// Text of a constant: a literal of its type.

@@ -9,11 +9,8 @@ namespace winnow {
 Attribute TemplateArgument::attribute(Builder &builder) const {
   if (type)
     return TypeAttr::get(type);
-  if (text.starts_with("@"))
-    return FlatSymbolRefAttr::get(builder.getContext(), text.drop_front());
-  if (!text.empty())
-    return builder.getStringAttr(text);
-  return builder.getI32IntegerAttr(number);
+  return text.empty() ? builder.getI32IntegerAttr(number)
+                      : tile::templateArgument(builder.getContext(), text);
 }
 
 TileBuilder::TileBuilder(ModuleOp module, StringRef name, const std::string &title, int threads,
@@ -61,33 +58,40 @@ Value TileBuilder::shared(StringRef name, tile::ObjectType type, int bytes, bool
   return tile::SharedOp::create(builder, loc(name), type, bytes, IntegerAttr(), pinned);
 }
 
-Value TileBuilder::field(Value object, StringRef member, Type type) {
-  return tile::FieldOp::create(builder, loc(""), type ? type : builder.getI32Type(), object,
-                               member);
+Value TileBuilder::field(Value object, StringRef member, Type) {
+  return tile::FieldOp::create(builder, loc(""), object, member);
 }
 
 Operation *TileBuilder::call(StringRef hint, StringRef name, ValueRange operands,
-                             ArrayRef<TemplateArgument> arguments, TypeRange results) {
-  OperationState state(loc(hint), ("tile." + name).str(), operands, results, {});
+                             ArrayRef<TemplateArgument> arguments) {
+  OperationState state(loc(hint), ("tile." + name).str());
+  state.addOperands(operands);
   ArrayRef<StringLiteral> names = state.name.getInterface<tile::Leaf>()->templateArguments();
   assert(arguments.size() <= names.size() && "one attribute per template argument");
   for (auto [attribute, argument] : llvm::zip(names, arguments))
     state.addAttribute(attribute, argument.attribute(builder));
+  if (auto *infer = state.name.getInterface<InferTypeOpInterface>()) {
+    DictionaryAttr attributes = state.attributes.getDictionary(builder.getContext());
+    std::vector<char> properties(state.name.getOpPropertyByteSize()); // as the op will hold them
+    if (!properties.empty())
+      (void)state.name.setOpPropertiesFromAttribute(state.name, properties.data(), attributes, {});
+    (void)infer->inferReturnTypes(builder.getContext(), state.location, operands, attributes,
+                                  properties.data(), {}, state.types);
+  }
   return builder.create(state);
 }
 
 void TileBuilder::leaf(StringRef name, ValueRange operands, ArrayRef<TemplateArgument> arguments) {
-  call("", name, operands, arguments, {});
+  call("", name, operands, arguments);
 }
 
 Value TileBuilder::value(StringRef hint, StringRef name, ValueRange operands,
-                         ArrayRef<TemplateArgument> arguments, Type result) {
-  return call(hint, name, operands, arguments, result ? result : builder.getI32Type())
-      ->getResult(0);
+                         ArrayRef<TemplateArgument> arguments, Type) {
+  return call(hint, name, operands, arguments)->getResult(0);
 }
 
 Value TileBuilder::hook(StringRef name, Region &region) {
-  auto op = tile::HookOp::create(builder, loc(name), type("auto"));
+  auto op = tile::HookOp::create(builder, loc(name));
   IRMapping mapping;
   region.cloneInto(&op.getBody(), mapping);
   Operation *yield = op.getBody().front().getTerminator();
@@ -140,7 +144,7 @@ Value TileBuilder::hook(StringRef name, Region &region, HookScales &scales) {
 }
 
 Value TileBuilder::identityHook(StringRef name) {
-  auto op = tile::HookOp::create(builder, loc(name), type("auto"));
+  auto op = tile::HookOp::create(builder, loc(name));
   Block &body = op.getBody().emplaceBlock();
   Type i32 = builder.getI32Type();
   body.addArguments({builder.getF32Type(), i32, i32}, {loc("value"), loc("query"), loc("row")});

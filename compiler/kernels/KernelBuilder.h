@@ -44,7 +44,7 @@ public:
   mlir::Value shared(llvm::StringRef name, tile::ObjectType type, int bytes, bool pinned = false);
   mlir::Value params() { return kernel.getBody().getArgument(0); }
   /// A pointer member of params; `index` for the workspace buffers.
-  mlir::Value pointer(llvm::StringRef member) { return field(params(), member, type("pointer")); }
+  mlir::Value pointer(llvm::StringRef member) { return field(params(), member); }
   /// Params::buffer[index], as a member's text.
   static std::string bufferMember(int index) { return "buffer[" + std::to_string(index) + "]"; }
   /// The device type of a reduction.
@@ -146,7 +146,7 @@ private:
   mlir::Value compare(mlir::arith::CmpIPredicate predicate, mlir::Value a, mlir::Value b,
                       llvm::StringRef hint = "");
   mlir::Operation *call(llvm::StringRef hint, llvm::StringRef name, mlir::ValueRange operands,
-                        llvm::ArrayRef<TemplateArgument> arguments, mlir::TypeRange results);
+                        llvm::ArrayRef<TemplateArgument> arguments);
   llvm::SmallVector<mlir::Attribute> constants;
 };
 

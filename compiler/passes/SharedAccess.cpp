@@ -12,8 +12,7 @@ tile::SharedOp sharedObject(Value value) {
 }
 
 bool isRing(tile::SharedOp shared) {
-  StringRef name = shared.getType().getName();
-  return name == "Ring" || name == "RingBarriers";
+  return isa<tile::RingType, tile::BarriersType>(shared.getType());
 }
 
 SmallVector<SharedAccess> sharedAccesses(Operation *op) {

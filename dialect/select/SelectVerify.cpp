@@ -81,6 +81,9 @@ LogicalResult MethodOp::verify() {
     if (!isa<SelectDialect>(step.getDialect()))
       return step.emitOpError(
           "stands among a method's steps; arith and math ops belong into a 'rewrite' region");
+  if (std::optional<DictionaryAttr> spec = getSpec())
+    if (auto dtype = spec->getAs<StringAttr>("dtype"); dtype && dtype != "bf16" && dtype != "fp16")
+      return emitOpError("has elements of type ") << dtype << "; there are bf16 and fp16";
   return success();
 }
 

@@ -1,5 +1,5 @@
-// The tile dialect's types, attributes and structure ops. Leaf ops need no code here: they are
-// declared in TileLeaves.td and printed by one rule of the emitter.
+// The tile dialect's attributes and the ops around leaves (Structure.td). Types: Types.cpp; leaves:
+// Leaves.cpp.
 #include "dialect/tile/Tile.h"
 
 using namespace mlir;
@@ -8,8 +8,6 @@ using namespace winnow::tile;
 #include "dialect/tile/TileDialect.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialect/tile/TileAttrs.cpp.inc"
-#define GET_TYPEDEF_CLASSES
-#include "dialect/tile/TileTypes.cpp.inc"
 #include "dialect/tile/TileInterfaces.cpp.inc"
 #define GET_OP_CLASSES
 #include "dialect/tile/TileOps.cpp.inc"
@@ -19,82 +17,11 @@ void TileDialect::initialize() {
 #define GET_ATTRDEF_LIST
 #include "dialect/tile/TileAttrs.cpp.inc"
       >();
-  addTypes<
-#define GET_TYPEDEF_LIST
-#include "dialect/tile/TileTypes.cpp.inc"
-      >();
+  registerTypes();
   addOperations<
 #define GET_OP_LIST
 #include "dialect/tile/TileOps.cpp.inc"
       >();
-}
-
-std::optional<StringRef> winnow::tile::elementName(Type type) {
-  if (type.isBF16())
-    return "bf16";
-  if (type.isF16())
-    return "fp16";
-  if (type.isF32())
-    return "float";
-  if (type.isInteger(32))
-    return "int";
-  return std::nullopt;
-}
-
-LogicalResult ObjectType::verify(function_ref<InFlightDiagnostic()> error, StringRef name,
-                                 ArrayAttr arguments) {
-  for (Attribute argument : arguments) {
-    if (isa<IntegerAttr, FlatSymbolRefAttr, StringAttr>(argument))
-      continue;
-    auto type = dyn_cast<TypeAttr>(argument);
-    if (!type || (!isa<ObjectType>(type.getValue()) && !elementName(type.getValue())))
-      return error() << "an argument of '" << name << "' is " << argument
-                     << ": it may be a number, a constant of the kernel, bf16, f16, f32, i32 or "
-                        "another object";
-  }
-  return success();
-}
-
-/// C++ spelling of one template argument of a device class.
-static std::string cppArgument(Attribute argument) {
-  if (auto integer = dyn_cast<IntegerAttr>(argument))
-    return integer.getType().isInteger(1) ? (integer.getInt() ? "true" : "false")
-                                          : std::to_string(integer.getInt());
-  if (auto constant = dyn_cast<FlatSymbolRefAttr>(argument))
-    return constant.getValue().str();
-  if (auto text = dyn_cast<StringAttr>(argument))
-    return text.getValue().str();
-  Type type = cast<TypeAttr>(argument).getValue();
-  if (auto object = dyn_cast<ObjectType>(type))
-    return object.cppName();
-  return elementName(type)->str(); // verified with the type
-}
-
-std::string ObjectType::cppName() {
-  std::string text = getName().str();
-  if (getArguments().empty())
-    return text;
-  llvm::ListSeparator comma;
-  llvm::raw_string_ostream stream(text);
-  stream << "<";
-  for (Attribute argument : getArguments())
-    stream << comma << cppArgument(argument);
-  stream << ">";
-  return text;
-}
-
-LogicalResult winnow::tile::verifyEffects(Operation *leaf) {
-  auto effects = dyn_cast<MemoryEffectOpInterface>(leaf);
-  if (leaf->getNumResults() == 0 && effects && effects.onlyHasEffect<MemoryEffects::Read>())
-    return leaf->emitOpError(
-        "has neither a result nor an effect: its definition must say what it writes");
-  for (Value operand : leaf->getOperands())
-    if (operand.getDefiningOp<RegisterOp>() &&
-        (!effects || (!effects.getEffectOnValue<MemoryEffects::Read>(operand) &&
-                      !effects.getEffectOnValue<MemoryEffects::Write>(operand))))
-      return leaf->emitOpError("takes a register object, which changes, as if it were a value: "
-                               "its definition must say that it reads or writes this operand");
-  return success();
 }
 
 void FieldOp::getEffects(
@@ -174,6 +101,23 @@ LogicalResult TileDialect::verifyOperationAttribute(Operation *op, NamedAttribut
                ? success()
                : op->emitOpError("tile.at_least_once is a mark of scf.for, without a value");
   return op->emitOpError() << "there is no attribute " << name;
+}
+
+LogicalResult KernelOp::verifyRegions() {
+  // A hook rounds to 16 bits; everywhere else such numbers lie in objects.
+  auto isKnown = [](Type type, Operation *op) {
+    return type.isSignlessInteger(1) || type.isSignlessInteger(32) || type.isSignlessInteger(64) ||
+           type.isF32() || isa<ObjectType>(type) ||
+           (elementName(type) && op->getParentOfType<HookOp>());
+  };
+  const WalkResult result = walk([&](Operation *op) -> WalkResult {
+    for (Type type : op->getResultTypes())
+      if (!isKnown(type, op))
+        return op->emitOpError() << "has a result of type " << type
+                                 << ", which device code has no name for";
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
 }
 
 int64_t KernelOp::constantValue(StringRef name) {

@@ -125,8 +125,7 @@ std::string Regions::hooks() {
   OpBuilder b = OpBuilder::atBlockEnd(module->getBody());
   for (size_t i = 0; i < regions.size(); ++i) {
     Location loc = NameLoc::get(b.getStringAttr("hook" + std::to_string(i)));
-    auto hook =
-        tile::HookOp::create(b, loc, tile::ObjectType::get(&context, "auto", b.getArrayAttr({})));
+    auto hook = tile::HookOp::create(b, loc);
     IRMapping mapping;
     regions[i]->cloneInto(&hook.getBody(), mapping);
     text += emitHook(hook);

@@ -1,8 +1,8 @@
 // Barriers between conflicting accesses to shared memory, and none where there is no conflict.
 // RUN: winnow-opt %s -split-input-file -pass-pipeline="builtin.module(tile.kernel(winnow-insert-barriers))" | FileCheck %s
 
-!params = !tile.object<"Params", []>
-!counts = !tile.object<"WarpCounts", [4 : i32]>
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
 
 // A write, then reads: one barrier, before the first read only.
 // CHECK-LABEL: tile.kernel @write_then_reads
@@ -20,8 +20,8 @@ tile.kernel @write_then_reads attributes {constants = [], min_blocks = 1 : i32, 
 }
 
 // -----
-!params = !tile.object<"Params", []>
-!counts = !tile.object<"WarpCounts", [4 : i32]>
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
 
 // In a loop the next iteration's write conflicts with this one's read.
 // CHECK-LABEL: tile.kernel @loop_carried
@@ -43,8 +43,8 @@ tile.kernel @loop_carried attributes {constants = [], min_blocks = 1 : i32, thre
 }
 
 // -----
-!params = !tile.object<"Params", []>
-!counts = !tile.object<"WarpCounts", [4 : i32]>
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
 
 // Threads may diverge inside a conditional: the barrier stands before it, unless it is marked uniform.
 // CHECK-LABEL: tile.kernel @conditionals
@@ -76,10 +76,10 @@ tile.kernel @conditionals attributes {constants = [], min_blocks = 1 : i32, thre
 }
 
 // -----
-!params = !tile.object<"Params", []>
-!rows = !tile.object<"auto", []>
-!shared = !tile.object<"SharedTile", [64 : i32, 128 : i32, bf16]>
-!operand = !tile.object<"RightOperand", [32 : i32, 128 : i32, bf16]>
+!params = !tile.value<Params>
+!rows = !tile.view<GlobalRows<bf16, 512>>
+!shared = !tile.shared_tile<SharedTile<64, 128, bf16>>
+!operand = !tile.fragment<RightOperand<32, 128, bf16>>
 
 // An asynchronous copy is waited for by every thread, then published by the barrier.
 // CHECK-LABEL: tile.kernel @async
@@ -90,15 +90,16 @@ tile.kernel @conditionals attributes {constants = [], min_blocks = 1 : i32, thre
 tile.kernel @async attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
   %tile = tile.shared bytes 16384 : !shared
   %operand = tile.register : !operand
-  %keys = tile.field %params "k" : !params -> !rows
+  %k = tile.field %params "k" : !params -> !tile.view<Pointer>
   %zero = arith.constant 0 : i32
+  %keys = tile.global_rows %k, %zero, %zero {type = bf16, stride = 512 : i32} : (!tile.view<Pointer>, i32, i32) -> !rows
   tile.load_rows %tile, %keys, %zero, %zero, %zero {threads = 128 : i32} : (!shared, !rows, i32, i32, i32) -> ()
   tile.load_operand %operand, %tile, %zero : (!operand, !shared, i32) -> ()
 }
 
 // -----
-!params = !tile.object<"Params", []>
-!counts = !tile.object<"WarpCounts", [4 : i32]>
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
 
 // Objects that share bytes conflict like one object; neighbours in memory do not.
 // CHECK-LABEL: tile.kernel @shared_bytes

@@ -4,18 +4,18 @@
 // RUN: winnow-opt %s -split-input-file -pass-pipeline="builtin.module(tile.kernel(winnow-specialize-warps,winnow-rotate-loads))" > %t
 // RUN: winnow-opt -split-input-file %t | diff %t -
 
-!params = !tile.object<"Params", []>
-!rows = !tile.object<"auto", []>
-!shared = !tile.object<"SharedTile", [64 : i32, 128 : i32, bf16]>
-!query = !tile.object<"LeftOperand", [16 : i32, 128 : i32, bf16]>
-!sums = !tile.object<"Accumulator", [16 : i32, 64 : i32]>
+!params = !tile.value<Params>
+!rows = !tile.view<GlobalRows<bf16, 512>>
+!shared = !tile.shared_tile<SharedTile<64, 128, bf16>>
+!query = !tile.fragment<LeftOperand<16, 128, bf16>>
+!sums = !tile.fragment<Accumulator<16, 64>>
 
 // The tile becomes a ring with barriers; consumers wait, use and release, producers wait, load and report. The statement
 // on the consumers' registers behind the loop is guarded.
 // CHECK-LABEL: tile.kernel @roles
 // CHECK-SAME: threads = 128 : i32
-// CHECK: tile.shared bytes 49152 : <"Ring"
-// CHECK: tile.shared bytes 48 pinned : <"RingBarriers"
+// CHECK: tile.shared bytes 49152 : !tile.ring<Ring<
+// CHECK: tile.shared bytes 48 pinned : !tile.barriers<RingBarriers<
 // CHECK: tile.init_ring
 // CHECK: scf.if
 // CHECK: scf.for
@@ -38,9 +38,10 @@ tile.kernel @roles attributes {constants = [], min_blocks = 1 : i32, threads = 6
   %query = tile.register : !query
   %sums = tile.register : !sums
   %warp = tile.warp_index : () -> i32
-  %keys = tile.field %params "k" : !params -> !rows
+  %k = tile.field %params "k" : !params -> !tile.view<Pointer>
   %n = tile.field %params "total_k" : !params -> i32
   %zero = arith.constant 0 : i32
+  %keys = tile.global_rows %k, %zero, %zero {type = bf16, stride = 512 : i32} : (!tile.view<Pointer>, i32, i32) -> !rows
   %one = arith.constant 1 : i32
   scf.for %i = %zero to %n step %one : i32 {
     %thread = tile.thread_index : () -> i32
@@ -51,10 +52,10 @@ tile.kernel @roles attributes {constants = [], min_blocks = 1 : i32, threads = 6
 }
 
 // -----
-!params = !tile.object<"Params", []>
-!rows = !tile.object<"auto", []>
-!shared = !tile.object<"SharedTile", [64 : i32, 128 : i32, bf16]>
-!operand = !tile.object<"RightOperand", [32 : i32, 128 : i32, bf16]>
+!params = !tile.value<Params>
+!rows = !tile.view<GlobalRows<bf16, 512>>
+!shared = !tile.shared_tile<SharedTile<64, 128, bf16>>
+!operand = !tile.fragment<RightOperand<32, 128, bf16>>
 
 // The first tile is loaded before the first loop; each loop fetches its next tile behind the reader; the second loop's
 // first tile is fetched by the last iteration of the first loop, which surely runs.
@@ -76,9 +77,10 @@ tile.kernel @roles attributes {constants = [], min_blocks = 1 : i32, threads = 6
 tile.kernel @rotate attributes {constants = [], min_blocks = 1 : i32, threads = 64 : i32, title = "t"} (%params: !params) {
   %tile = tile.shared bytes 16384 : !shared
   %operand = tile.register : !operand
-  %keys = tile.field %params "k" : !params -> !rows
+  %k = tile.field %params "k" : !params -> !tile.view<Pointer>
   %n = tile.field %params "total_k" : !params -> i32
   %zero = arith.constant 0 : i32
+  %keys = tile.global_rows %k, %zero, %zero {type = bf16, stride = 512 : i32} : (!tile.view<Pointer>, i32, i32) -> !rows
   %step = arith.constant 64 : i32
   scf.for %i = %zero to %n step %step : i32 {
     tile.load_rows %tile, %keys, %i, %n, %zero {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()

@@ -1,8 +1,8 @@
 // Offsets by lifetimes: objects that are never live together share bytes.
 // RUN: winnow-opt %s -split-input-file -pass-pipeline="builtin.module(tile.kernel(winnow-plan-shared-memory))" | FileCheck %s
 
-!params = !tile.object<"Params", []>
-!counts = !tile.object<"WarpCounts", [4 : i32]>
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
 
 // %a is dead when %b is born; %c lives beside both.
 // CHECK-LABEL: tile.kernel @lifetimes
@@ -24,8 +24,8 @@ tile.kernel @lifetimes attributes {constants = [], min_blocks = 1 : i32, threads
 }
 
 // -----
-!params = !tile.object<"Params", []>
-!counts = !tile.object<"WarpCounts", [4 : i32]>
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
 
 // %a is written before the loop and read in it: it lives for the whole loop, beside %b that is fresh in each iteration.
 // CHECK-LABEL: tile.kernel @loops
@@ -47,8 +47,8 @@ tile.kernel @loops attributes {constants = [], min_blocks = 1 : i32, threads = 1
 }
 
 // -----
-!params = !tile.object<"Params", []>
-!counts = !tile.object<"WarpCounts", [4 : i32]>
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
 
 // Two objects that are both fresh in each iteration share bytes inside the loop; a pinned one shares with nobody.
 // CHECK-LABEL: tile.kernel @fresh_and_pinned

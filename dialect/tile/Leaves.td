@@ -1,0 +1,11 @@
+// All leaf ops of the tile dialect, by family.
+include "dialect/tile/leaves/copies.td"
+include "dialect/tile/leaves/lists.td"
+include "dialect/tile/leaves/order.td"
+include "dialect/tile/leaves/products.td"
+include "dialect/tile/leaves/rescore.td"
+include "dialect/tile/leaves/scores.td"
+include "dialect/tile/leaves/softmax.td"
+include "dialect/tile/leaves/summaries.td"
+include "dialect/tile/leaves/tokens.td"
+include "dialect/tile/leaves/topk.td"

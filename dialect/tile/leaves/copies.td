@@ -1,0 +1,65 @@
+// Rows and tiles from global to shared memory, by cp.async and by bulk copies. How leaves are declared: Leaf.td.
+#ifndef WINNOW_DIALECT_TILE_COPIES
+#define WINNOW_DIALECT_TILE_COPIES
+
+include "dialect/tile/Leaf.td"
+
+def Tile_CopiesGroup : OpDocGroup {
+  let summary = "Leaves: copies";
+  let description = "Rows and tiles from global to shared memory, by cp.async and by bulk copies.";
+}
+
+let opDocGroup = Tile_CopiesGroup in {
+def Tile_GlobalRowsOp : Tile_Leaf<"global_rows", "core/tile.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "Rows of a matrix in global memory";
+  let arguments = (ins Template:$type, Template:$stride, Takes<Pointer>:$matrix, I32:$row, I32:$column);
+  let results = (outs GlobalRows:$rows);
+}
+def Tile_LoadRowsOp : Tile_Leaf<"load_rows", "core/tile.cuh", [AsyncLoad]> {
+  let summary = "Starts copying consecutive rows into a shared tile; rows from the limit on become zero";
+  let source = "PTX ISA 9.0, cp.async of 16 bytes";
+  let arguments = (ins Template:$threads, Writes<SharedTile>:$tile, Takes<GlobalRows>:$source, I32:$first_row,
+                       I32:$row_limit, I32:$thread);
+}
+def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", "select/scoring.cuh", [AsyncLoad]> {
+  let summary = "Starts copying the block's query rows into shared memory, in the order that makes head sums local";
+  let source = "PTX ISA 9.0, cp.async of 16 bytes";
+  let arguments = (ins Template:$threads, Template:$heads, Template:$group, Template:$sets,
+                       Writes<SharedTile>:$queries, Takes<Pointer>:$q, Takes<TokenTile>:$tile, I32:$first_head);
+}
+def Tile_LoadSummariesOp : Tile_Leaf<"load_summaries", "select/scoring.cuh", [AsyncLoad]> {
+  let summary = "Starts copying a tile of summary rows into shared memory, in the order that makes pooling local";
+  let source = "PTX ISA 9.0, cp.async of 16 bytes";
+  let arguments = (ins Template:$threads, Writes<SharedTile>:$summaries, Takes<GlobalRows>:$source, I32:$first_row,
+                       I32:$row_limit);
+}
+def Tile_CopyRowsOp : Tile_Leaf<"copy_rows", "core/warpgroup.cuh"> {
+  let summary = "Starts the bulk copy of consecutive rows of one head into rows of a panel tile";
+  let source = "PTX ISA 9.0, cp.async.bulk.tensor";
+  let arguments = (ins Template:$rows, Writes<PanelTile>:$tile, I32:$tile_row, Takes<TensorMap>:$map, I32:$barrier,
+                       I32:$head, I32:$first_row);
+}
+def Tile_CopyQueriesOp : Tile_Leaf<"copy_queries", "core/warpgroup.cuh"> {
+  let summary = "Starts the bulk copies of a warpgroup's query rows";
+  let source = "PTX ISA 9.0, cp.async.bulk.tensor";
+  let arguments = (ins Template:$group, Template:$warp_tokens, Writes<PanelTile>:$queries, Takes<TensorMap>:$map,
+                       I32:$barrier, I32:$first_head, I32:$row);
+}
+def Tile_CopyQueryTileOp : Tile_Leaf<"copy_query_tile", "select/scoring_warpgroup.cuh"> {
+  let summary = "Starts the bulk copies of an mma tile of queries, in the order that makes head sums local";
+  let source = "PTX ISA 9.0, cp.async.bulk.tensor";
+  let arguments = (ins Template:$group, Writes<PanelTile>:$tile, Takes<TensorMap>:$map, I32:$barrier, I32:$head,
+                       I32:$row);
+}
+def Tile_CopyImageOp : Tile_Leaf<"copy_image", "select/summary_images.cuh"> {
+  let summary = "Starts the bulk copy of a tile image into shared memory";
+  let source = "PTX ISA 9.0, cp.async.bulk";
+  let arguments = (ins Writes<PanelTile>:$tile, Takes<SummaryImages>:$images, I32:$index, I32:$barrier);
+}
+def Tile_ClearRowsOp : Tile_Leaf<"clear_rows", "core/warpgroup.cuh"> {
+  let summary = "Sets rows of a panel tile to zero";
+  let arguments = (ins Template:$threads, Writes<PanelTile>:$tile, I32:$first_row, I32:$end_row);
+}
+} // opDocGroup
+
+#endif

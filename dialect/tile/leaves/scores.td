@@ -1,0 +1,130 @@
+// Scores of queries against summaries, on warps and on warpgroups. How leaves are declared: Leaf.td.
+#ifndef WINNOW_DIALECT_TILE_SCORES
+#define WINNOW_DIALECT_TILE_SCORES
+
+include "dialect/tile/Leaf.td"
+
+def Tile_ScoresGroup : OpDocGroup {
+  let summary = "Leaves: scores";
+  let description = "Scores of queries against summaries, on warps and on warpgroups.";
+}
+
+let opDocGroup = Tile_ScoresGroup in {
+def Tile_StartSumsOp : Tile_Leaf<"start_sums", "select/scoring.cuh"> {
+  let summary = "A log-sum-exp of nothing, with what counts as its maximum";
+  let arguments = (ins Writes<LogSumExp>:$sums, F32:$maximum);
+}
+def Tile_AddExponentialsOp : Tile_Leaf<"add_exponentials", "select/scoring.cuh"> {
+  let summary = "Adds logits to the running log-sum-exp of one mma tile";
+  let arguments = (ins Updates<LogSumExp>:$sums, I32:$mma_tile, Reads<Accumulator>:$logits, F32:$scale);
+}
+def Tile_StartBelowOp : Tile_Leaf<"start_below", "select/scoring.cuh"> {
+  let summary = "Starts the sums of one mma tile of logits at minus its rows' references";
+  let arguments = (ins Writes<Accumulator>:$logits, Reads<LogSumExp>:$sums, I32:$mma_tile);
+}
+def Tile_AddPowersOp : Tile_Leaf<"add_powers", "select/scoring.cuh"> {
+  let summary = "Adds powers of logits less their references to the running log-sum-exp of one mma tile";
+  let arguments = (ins Updates<LogSumExp>:$sums, I32:$mma_tile, Reads<Accumulator>:$logits);
+}
+def Tile_RaiseMaximaOp : Tile_Leaf<"raise_maxima", "select/scoring_warpgroup.cuh"> {
+  let summary = "Raises the maxima of an mma tile's rows to those of its logits";
+  let arguments = (ins Updates<LogSumExp>:$sums, I32:$index, Reads<Accumulator>:$logits, F32:$scale);
+}
+def Tile_AddTileExponentialsOp : Tile_Leaf<"add_tile_exponentials", "select/scoring_warpgroup.cuh"> {
+  let summary = "Adds logits to the running log-sum-exp of an mma tile";
+  let arguments = (ins Template:$cubic_every, Updates<LogSumExp>:$sums, I32:$index, Reads<Accumulator>:$logits,
+                       F32:$scale);
+}
+def Tile_FinishNormalizersOp : Tile_Leaf<"finish_normalizers", "select/scoring_warpgroup.cuh"> {
+  let summary = "Completes the log-sum-exps over the lanes that share a row";
+  let arguments = (ins Updates<LogSumExp>:$sums);
+}
+def Tile_MergeNormalizersOp : Tile_Leaf<"merge_normalizers", "select/scoring.cuh"> {
+  let summary = "Adds a warp's log-sum-exp to the block's table; one warp of a token group after the other";
+  let arguments = (ins Updates<NormalizerTable>:$table, Reads<LogSumExp>:$sums, I32:$token_group, I1:$is_first);
+}
+def Tile_StoreNormalizersOp : Tile_Leaf<"store_normalizers", "select/scoring_warpgroup.cuh"> {
+  let summary = "Puts the warpgroup's normalisers into the block's table, as they are or as weights";
+  let arguments = (ins Writes<NormalizerTable>:$table, Reads<LogSumExp>:$sums, I32:$first_tile, I1:$as_offsets);
+}
+def Tile_TableLeavesWeightsOp : Tile_Leaf<"table_leaves_weights", "select/scoring.cuh"> {
+  let summary = "Whether a normaliser of the thread's entries has no use as a weight";
+  let arguments = (ins Template:$threads, Reads<NormalizerTable>:$table);
+  let results = (outs I1:$leaves);
+}
+def Tile_LeavesWeightsOp : Tile_Leaf<"leaves_weights", "select/scoring_warpgroup.cuh"> {
+  let summary = "Whether a normaliser of the thread's rows is too large or too small for weights";
+  let arguments = (ins Template:$group, Template:$mma_tiles, Reads<LogSumExp>:$sums, I32:$first_tile, I32:$tokens);
+  let results = (outs I1:$leaves);
+}
+def Tile_WeighNormalizersOp : Tile_Leaf<"weigh_normalizers", "select/scoring.cuh"> {
+  let summary = "Turns the table's normalisers into weights";
+  let arguments = (ins Template:$threads, Updates<NormalizerTable>:$table);
+}
+def Tile_MaskSummariesOp : Tile_Leaf<"mask_summaries", "select/scoring.cuh"> {
+  let summary = "Hides summaries that the lane's token may not see";
+  let arguments = (ins Updates<Accumulator>:$logits, I32:$first_row, I32:$visible);
+}
+def Tile_MaskTileOp : Tile_Leaf<"mask_tile", "select/scoring_warpgroup.cuh"> {
+  let summary = "Hides summaries that the thread's token may not see";
+  let arguments = (ins Template:$first_half, Template:$halves, Updates<Accumulator>:$logits, I32:$first_row,
+                       I32:$visible);
+}
+def Tile_ClearScoresOp : Tile_Leaf<"clear_scores", "select/scoring.cuh, select/scoring_warpgroup.cuh"> {
+  let summary = "Scores before the first head";
+  let arguments = (ins Template:$combine, Writes<Scores>:$scores);
+}
+def Tile_AddSoftmaxScoresOp : Tile_Leaf<"add_softmax_scores", "select/scoring.cuh"> {
+  let summary = "Combines in the softmax weights of one mma tile's heads";
+  let arguments = (ins Template:$combine, Template:$group, Updates<RowScores>:$scores, Reads<Accumulator>:$logits,
+                       Reads<NormalizerTable>:$table, I32:$row, F32:$scale);
+}
+def Tile_AddWeightedHeadsOp : Tile_Leaf<"add_weighted_heads", "select/scoring.cuh"> {
+  let summary = "Adds one mma tile's heads: powers times weights";
+  let arguments = (ins Template:$group, Updates<RowScores>:$scores, Reads<Accumulator>:$logits,
+                       Reads<NormalizerTable>:$table, I32:$row);
+}
+def Tile_AddRawScoresOp : Tile_Leaf<"add_raw_scores", "select/scoring.cuh"> {
+  let summary = "Combines in the raw scores of one mma tile's heads, through the method's elementwise region";
+  let arguments = (ins Template:$combine, Template:$group, Updates<RowScores>:$scores, Reads<Accumulator>:$logits,
+                       I32:$position, I32:$first_row, F32:$scale, Takes<Hook>:$hook);
+}
+def Tile_AddWeightedScoresOp : Tile_Leaf<"add_weighted_scores", "select/scoring_warpgroup.cuh"> {
+  let summary = "Combines in heads of an mma tile: powers times weights";
+  let arguments = (ins Template:$combine, Template:$cubic_every, Template:$first_half, Template:$halves,
+                       Updates<TokenScores>:$scores, Reads<Accumulator>:$logits, Reads<NormalizerTable>:$table,
+                       I32:$mma_tile);
+}
+def Tile_AddOffsetScoresOp : Tile_Leaf<"add_offset_scores", "select/scoring_warpgroup.cuh"> {
+  let summary = "Combines in heads of an mma tile: powers of logits less normalisers";
+  let arguments = (ins Template:$combine, Template:$first_half, Template:$halves, Updates<TokenScores>:$scores,
+                       Reads<Accumulator>:$logits, Reads<NormalizerTable>:$table, I32:$mma_tile, F32:$scale);
+}
+def Tile_AddHookedScoresOp : Tile_Leaf<"add_hooked_scores", "select/scoring_warpgroup.cuh"> {
+  let summary = "Combines in heads of an mma tile: raw scores through the method's elementwise region";
+  let arguments = (ins Template:$combine, Template:$first_half, Template:$halves, Updates<TokenScores>:$scores,
+                       Reads<Accumulator>:$logits, I32:$position, I32:$first_row, F32:$scale, Takes<Hook>:$hook);
+}
+def Tile_MaskScoresOp : Tile_Leaf<"mask_scores", "select/scoring.cuh, select/scoring_warpgroup.cuh"> {
+  let summary = "Gives hidden and missing summaries their fixed scores";
+  let arguments = (ins Template:$pool, Updates<Scores>:$scores, I32:$first_row, I32:$visible, I32:$rows, F32:$hidden);
+}
+def Tile_ScoreRowOp : Tile_Leaf<"score_row", "select/score_row.cuh", [Pure]> {
+  let summary = "A token's row of block scores in the workspace";
+  let arguments = (ins Template:$element, Takes<Pointer>:$buffer, I32:$select_head, I32:$token, I32:$tokens,
+                       I32:$stride);
+  let results = (outs Whole<Pointer>:$row);
+}
+def Tile_PaddedBlocksOp : Tile_Leaf<"padded_blocks", "select/score_row.cuh", [Pure]> {
+  let summary = "Blocks of a row of block scores in front of its edges";
+  let arguments = (ins Template:$block, Template:$rows_per_block, I32:$max_k);
+  let results = (outs I32:$blocks);
+}
+def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores", "select/scoring.cuh, select/scoring_warpgroup.cuh"> {
+  let summary = "Pools summaries to key blocks and writes their scores";
+  let arguments = (ins Template:$pool, Template:$rows_per_block, Template:$pad, Stores<Pointer>:$row,
+                       Reads<Scores>:$scores, I32:$first_row, I32:$rows, I32:$padded, I1:$valid);
+}
+} // opDocGroup
+
+#endif

@@ -1,0 +1,56 @@
+// Summaries of keys: where they lie, which are visible, how they are made. How leaves are declared: Leaf.td.
+#ifndef WINNOW_DIALECT_TILE_SUMMARIES
+#define WINNOW_DIALECT_TILE_SUMMARIES
+
+include "dialect/tile/Leaf.td"
+
+def Tile_SummariesGroup : OpDocGroup {
+  let summary = "Leaves: summaries";
+  let description = "Summaries of keys: where they lie, which are visible, how they are made.";
+}
+
+let opDocGroup = Tile_SummariesGroup in {
+def Tile_SummaryRowsOp : Tile_Leaf<"summary_rows", "select/summarize.cuh", [Pure]> {
+  let summary = "Whole windows in a sequence of keys";
+  let arguments = (ins Template:$window, Template:$stride, I32:$length);
+  let results = (outs I32:$rows);
+}
+def Tile_SummaryOfOp : Tile_Leaf<"summary_of", "select/summarize.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "A sequence's summary rows of one key/value head";
+  let arguments = (ins Template:$type, Template:$dim, Template:$stride, Takes<Pointer>:$buffer, I32:$kv_head,
+                       I32:$total_k, I32:$k_row);
+  let results = (outs GlobalRows:$rows);
+}
+def Tile_ImagesOfOp : Tile_Leaf<"images_of", "select/summary_images.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "A sequence's tile images of summaries of one key/value head";
+  let arguments = (ins Template:$type, Template:$dim, Template:$stride, Takes<Pointer>:$buffer, I32:$kv_head,
+                       I32:$total_k, I32:$batch, Takes<TokenTile>:$tile);
+  let results = (outs SummaryImages:$images);
+}
+def Tile_VisibleAbsoluteOp : Tile_Leaf<"visible_absolute", "select/scoring.cuh", [Pure]> {
+  let summary = "Summary rows whose window ends at or before a position";
+  let arguments = (ins Template:$window, Template:$stride, I32:$position, I32:$rows);
+  let results = (outs I32:$visible);
+}
+def Tile_VisibleBySegmentOp : Tile_Leaf<"visible_by_segment", "select/scoring.cuh", [Pure]> {
+  let summary = "Visible summary rows by the rule of infllmv2_cuda_impl";
+  let arguments = (ins Template:$stride, I32:$index, I32:$q_length, I32:$rows);
+  let results = (outs I32:$visible);
+}
+def Tile_AddRowOp : Tile_Leaf<"add_row", "select/summarize.cuh, select/summary_images.cuh"> {
+  let summary = "Adds eight channels of a key to fp32 sums";
+  let arguments = (ins Updates<ChannelSums>:$sums, Takes<Summaries>:$rows, I32:$row, I32:$chunk);
+}
+def Tile_StoreMeanOp : Tile_Leaf<"store_mean", "select/summarize.cuh"> {
+  let summary = "Writes eight channels of a summary row";
+  let arguments = (ins Stores<GlobalRows>:$rows, I32:$row, I32:$chunk, Reads<ChannelSums>:$sums, F32:$count,
+                       F32:$factor);
+}
+def Tile_StoreImageRowOp : Tile_Leaf<"store_image_row", "select/summary_images.cuh"> {
+  let summary = "Writes eight channels of a summary into its tile image";
+  let arguments = (ins Stores<SummaryImages>:$images, I32:$row, I32:$chunk, Reads<ChannelSums>:$sums, F32:$count,
+                       F32:$factor);
+}
+} // opDocGroup
+
+#endif
