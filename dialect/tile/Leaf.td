@@ -31,6 +31,8 @@ class Takes<Type type> : Tile_Operand<type, "taken as it is", []>;
 
 // Fills its first operand, a shared tile, by asynchronous copies.
 def AsyncLoad : NativeOpTrait<"AsyncLoad"> { let cppNamespace = "::winnow::tile"; }
+// Its result differs among the threads of a block even where its operands do not.
+def Varies : NativeOpTrait<"Varies"> { let cppNamespace = "::winnow::tile"; }
 
 //===-- Leaves -----------------------------------------------------------------------------------------------------===//
 

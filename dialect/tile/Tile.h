@@ -37,6 +37,9 @@ class Inline : public mlir::OpTrait::TraitBase<ConcreteOp, Inline> {};
 /// Fills its first operand, a shared tile, by asynchronous copies.
 template <typename ConcreteOp>
 class AsyncLoad : public mlir::OpTrait::TraitBase<ConcreteOp, AsyncLoad> {};
+/// Its result differs among the threads of a block even where its operands do not.
+template <typename ConcreteOp>
+class Varies : public mlir::OpTrait::TraitBase<ConcreteOp, Varies> {};
 } // namespace winnow::tile
 
 #include "dialect/tile/TileDialect.h.inc"

@@ -10,19 +10,19 @@ def Tile_TokensGroup : OpDocGroup {
 }
 
 let opDocGroup = Tile_TokensGroup in {
-def Tile_ThreadIndexOp : Tile_Leaf<"thread_index", "core/types.cuh", [Pure]> {
+def Tile_ThreadIndexOp : Tile_Leaf<"thread_index", "core/types.cuh", [Pure, Varies]> {
   let summary = "Index of the thread in its block";
   let results = (outs I32:$index);
 }
-def Tile_LaneIndexOp : Tile_Leaf<"lane_index", "core/types.cuh", [Pure]> {
+def Tile_LaneIndexOp : Tile_Leaf<"lane_index", "core/types.cuh", [Pure, Varies]> {
   let summary = "Index of the thread in its warp";
   let results = (outs I32:$index);
 }
-def Tile_WarpIndexOp : Tile_Leaf<"warp_index", "core/types.cuh", [Pure]> {
+def Tile_WarpIndexOp : Tile_Leaf<"warp_index", "core/types.cuh", [Pure, Varies]> {
   let summary = "Index of the warp in its block, uniform over the warp";
   let results = (outs I32:$index);
 }
-def Tile_WarpgroupIndexOp : Tile_Leaf<"warpgroup_index", "core/warpgroup.cuh", [Pure]> {
+def Tile_WarpgroupIndexOp : Tile_Leaf<"warpgroup_index", "core/warpgroup.cuh", [Pure, Varies]> {
   let summary = "Index of the warpgroup in its block, uniform over the warp";
   let results = (outs I32:$index);
 }
@@ -60,12 +60,12 @@ def Tile_QueryRowsOp : Tile_Leaf<"query_rows", "attend/attention.cuh", [Pure]> {
   let arguments = (ins Template:$group, Takes<TokenTile>:$tile, I32:$row_tile);
   let results = (outs Whole<QueryRows>:$rows);
 }
-def Tile_SetTokenOp : Tile_Leaf<"set_token", "select/scoring.cuh", [Pure]> {
+def Tile_SetTokenOp : Tile_Leaf<"set_token", "select/scoring.cuh", [Pure, Varies]> {
   let summary = "The lane's token of a token set";
   let arguments = (ins Template:$sets, I32:$token_group, I32:$set);
   let results = (outs I32:$token);
 }
-def Tile_TileTokenOp : Tile_Leaf<"tile_token", "select/scoring_warpgroup.cuh", [Pure]> {
+def Tile_TileTokenOp : Tile_Leaf<"tile_token", "select/scoring_warpgroup.cuh", [Pure, Varies]> {
   let summary = "The thread's token of a half of an mma tile";
   let arguments = (ins Template:$group, I32:$mma_tile, I32:$half);
   let results = (outs I32:$token);

@@ -5,7 +5,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   %thread = tile.thread_index : () -> i32
   %zero = arith.constant 0 : i32
   %sum = arith.addi %thread, %zero : i32
-  // expected-note@-3 {{it comes from this index}}
+  // expected-note@-3 {{it comes from this value}}
   %first = arith.cmpi eq, %sum, %zero : i32
   // expected-error@+1 {{is marked tile.uniform, but its condition differs among the threads of a block}}
   scf.if %first {
@@ -56,4 +56,84 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   // expected-error@+1 {{there is no attribute tile.unrolled}}
   scf.for %i = %zero to %zero step %zero : i32 {
   } {tile.unrolled}
+}
+
+// -----
+
+// What a thread keeps in registers is its own.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %keys = tile.register : !tile.state<StepKeys<1>>
+  // expected-note@-1 {{it comes from this value}}
+  %wanted = tile.is_wanted %keys : (!tile.state<StepKeys<1>>) -> i1
+  // expected-error@+1 {{is marked tile.uniform, but its condition differs among the threads of a block}}
+  scf.if %wanted {
+  } {tile.uniform}
+}
+
+// -----
+
+// A search goes on alike in all threads as long as all of them narrow it alike.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %search = tile.register : !tile.cursor<ThresholdSearch>
+  %own = tile.block_index "x" : i32
+  %warp = tile.warp_index : () -> i32
+  // expected-note@-1 {{it comes from this value}}
+  tile.start_search %search, %own {topk = 16 : i32} : (!tile.cursor<ThresholdSearch>, i32) -> ()
+  %open = tile.is_open %search : (!tile.cursor<ThresholdSearch>) -> i1
+  // expected-error@+1 {{is marked tile.uniform, but its condition differs among the threads of a block}}
+  scf.if %open {
+    tile.narrow %search, %own, %warp : (!tile.cursor<ThresholdSearch>, i32, i32) -> ()
+  } {tile.uniform}
+}
+
+// -----
+
+// A number that a loop carries.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %zero = arith.constant 0 : i32
+  %one = arith.constant 1 : i32
+  %n = tile.block_index "x" : i32
+  %lane = tile.lane_index : () -> i32
+  // expected-note@-1 {{it comes from this value}}
+  %sum = scf.for %i = %zero to %n step %one iter_args(%carried = %zero) -> i32 : i32 {
+    %next = arith.addi %carried, %lane : i32
+    scf.yield %next : i32
+  }
+  %large = arith.cmpi sgt, %sum, %n : i32
+  // expected-error@+1 {{is marked tile.uniform, but its condition differs among the threads of a block}}
+  scf.if %large {
+  } {tile.uniform}
+}
+
+// -----
+
+// Inside of a branch that some threads do not take nothing is uniform.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %zero = arith.constant 0 : i32
+  %n = tile.block_index "x" : i32
+  %thread = tile.thread_index : () -> i32
+  // expected-note@-1 {{it comes from this value}}
+  %first = arith.cmpi eq, %thread, %zero : i32
+  %some = arith.cmpi sgt, %n, %zero : i32
+  scf.if %first {
+    // expected-error@+1 {{is marked tile.uniform, but whether it is reached differs among the threads of a block}}
+    scf.if %some {
+    } {tile.uniform}
+  }
+}
+
+// -----
+
+// A barrier's vote is the same for everybody, and so is what is read from shared memory.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %counts = tile.shared bytes 16 : !tile.table<WarpCounts<4>>
+  %thread = tile.thread_index : () -> i32
+  %n = tile.total_count %counts : (!tile.table<WarpCounts<4>>) -> i32
+  %mine = arith.cmpi sgt, %thread, %n : i32
+  %any = tile.sync_threads_any %mine : (i1) -> i1
+  scf.if %any {
+    %some = arith.cmpi sgt, %n, %n : i32
+    scf.if %some {
+    } {tile.uniform}
+  } {tile.uniform}
 }
