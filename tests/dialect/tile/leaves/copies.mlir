@@ -1,0 +1,52 @@
+// The leaves of dialect/tile/leaves/copies.td: what each prints as. leaves.test wants a line for every leaf.
+// RUN: winnow-translate %s | FileCheck %s
+
+!global_rows = !tile.view<GlobalRows<bf16, @kDim>>
+!panel_tile = !tile.shared_tile<PanelTile<@kKeys, @kDim, bf16>>
+!params = !tile.value<Params>
+!pointer = !tile.view<Pointer>
+!shared_tile = !tile.shared_tile<SharedTile<@kKeys, @kDim, bf16>>
+!summary_images = !tile.view<SummaryImages<bf16, @kDim>>
+!tensor_map = !tile.view<TensorMap>
+!token_tile = !tile.value<TokenTile>
+
+tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !params) {
+  %i = tile.block_index "x" : i32
+  %ids = tile.field %params "ids" : !params -> !pointer
+  %pointer = tile.id_row %ids, %i, %i, %i {topk = @kTopK} : (!pointer, i32, i32, i32) -> !pointer
+  %row = tile.block_index "x" : i32
+  %column = tile.block_index "x" : i32
+  %shared_tile = tile.shared bytes 16 : !shared_tile
+  %global_rows = tile.global_rows %pointer, %i, %i {stride = @kDim, type = bf16} : (!pointer, i32, i32) -> !global_rows
+  %first_row = tile.block_index "x" : i32
+  %row_limit = tile.block_index "x" : i32
+  %thread = tile.block_index "x" : i32
+  %token_tile = tile.find_token %pointer, %pointer, %i, %i : (!pointer, !pointer, i32, i32) -> !token_tile
+  %first_head = tile.block_index "x" : i32
+  %panel_tile = tile.shared bytes 16 : !panel_tile
+  %tile_row = tile.block_index "x" : i32
+  %tensor_map = tile.field %params "map[0]" : !params -> !tensor_map
+  %barrier = tile.block_index "x" : i32
+  %head = tile.block_index "x" : i32
+  %summary_images = tile.images_of %pointer, %i, %i, %i, %token_tile {dim = @kDim, stride = @kStride, type = bf16} : (!pointer, i32, i32, i32, !token_tile) -> !summary_images
+  %index = tile.block_index "x" : i32
+  %end_row = tile.block_index "x" : i32
+  // CHECK: const auto rows = global_rows<bf16, kStride>(pointer, row, column);
+  %rows = tile.global_rows %pointer, %row, %column {stride = @kStride, type = bf16} : (!pointer, i32, i32) -> !tile.view<GlobalRows<bf16, @kStride>>
+  // CHECK: load_rows<kThreads>(shared_tile, global_rows, first_row, row_limit, thread);
+  tile.load_rows %shared_tile, %global_rows, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !global_rows, i32, i32, i32) -> ()
+  // CHECK: load_queries<kThreads, kHeads, kGroup, kSets>(shared_tile, pointer, token_tile, first_head);
+  tile.load_queries %shared_tile, %pointer, %token_tile, %first_head {group = @kGroup, heads = @kHeads, sets = @kSets, threads = @kThreads} : (!shared_tile, !pointer, !token_tile, i32) -> ()
+  // CHECK: load_summaries<kThreads>(shared_tile, global_rows, first_row, row_limit);
+  tile.load_summaries %shared_tile, %global_rows, %first_row, %row_limit {threads = @kThreads} : (!shared_tile, !global_rows, i32, i32) -> ()
+  // CHECK: copy_rows<kRows>(panel_tile, tile_row, tensor_map, barrier, head, first_row);
+  tile.copy_rows %panel_tile, %tile_row, %tensor_map, %barrier, %head, %first_row {rows = @kRows} : (!panel_tile, i32, !tensor_map, i32, i32, i32) -> ()
+  // CHECK: copy_queries<kGroup, kWarpTokens>(panel_tile, tensor_map, barrier, first_head, row);
+  tile.copy_queries %panel_tile, %tensor_map, %barrier, %first_head, %row {group = @kGroup, warp_tokens = @kWarpTokens} : (!panel_tile, !tensor_map, i32, i32, i32) -> ()
+  // CHECK: copy_query_tile<kGroup>(panel_tile, tensor_map, barrier, head, row);
+  tile.copy_query_tile %panel_tile, %tensor_map, %barrier, %head, %row {group = @kGroup} : (!panel_tile, !tensor_map, i32, i32, i32) -> ()
+  // CHECK: copy_image(panel_tile, summary_images, index, barrier);
+  tile.copy_image %panel_tile, %summary_images, %index, %barrier : (!panel_tile, !summary_images, i32, i32) -> ()
+  // CHECK: clear_rows<kThreads>(panel_tile, first_row, end_row);
+  tile.clear_rows %panel_tile, %first_row, %end_row {threads = @kThreads} : (!panel_tile, i32, i32) -> ()
+}

@@ -1,0 +1,101 @@
+// The leaves of dialect/tile/leaves/scores.td: what each prints as. leaves.test wants a line for every leaf.
+// RUN: winnow-translate %s | FileCheck %s
+
+!accumulator = !tile.fragment<Accumulator<16, @kKeys>>
+!hook = !tile.value<Hook>
+!log_sum_exp = !tile.state<LogSumExp<8>>
+!normalizer_table = !tile.table<NormalizerTable<@kQueryRows>>
+!params = !tile.value<Params>
+!pointer = !tile.view<Pointer>
+!row_scores = !tile.state<RowScores>
+!token_scores = !tile.state<TokenScores>
+
+tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !params) {
+  %i = tile.block_index "x" : i32
+  %log_sum_exp = tile.register : !log_sum_exp
+  %scale = tile.constant @kScale : f32
+  %mma_tile = tile.block_index "x" : i32
+  %accumulator = tile.register : !accumulator
+  %index = tile.block_index "x" : i32
+  %normalizer_table = tile.shared bytes 16 : !normalizer_table
+  %token_group = tile.block_index "x" : i32
+  %is_first = arith.cmpi slt, %i, %i : i32
+  %first_tile = tile.block_index "x" : i32
+  %as_offsets = arith.cmpi slt, %i, %i : i32
+  %tokens = tile.block_index "x" : i32
+  %first_row = tile.block_index "x" : i32
+  %visible = tile.block_index "x" : i32
+  %row_scores = tile.register : !row_scores
+  %token_scores = tile.register : !token_scores
+  %row = tile.block_index "x" : i32
+  %position = tile.block_index "x" : i32
+  %hook = tile.hook {
+  ^bb0(%value: f32, %query: i32, %key: i32):
+    tile.yield %value : f32
+  }
+  %rows = tile.block_index "x" : i32
+  %ids = tile.field %params "ids" : !params -> !pointer
+  %pointer = tile.id_row %ids, %i, %i, %i {topk = @kTopK} : (!pointer, i32, i32, i32) -> !pointer
+  %select_head = tile.block_index "x" : i32
+  %token = tile.block_index "x" : i32
+  %stride = tile.block_index "x" : i32
+  %max_k = tile.block_index "x" : i32
+  %padded = tile.block_index "x" : i32
+  %valid = arith.cmpi slt, %i, %i : i32
+  // CHECK: start_sums(log_sum_exp, kScale);
+  tile.start_sums %log_sum_exp, %scale : (!log_sum_exp, f32) -> ()
+  // CHECK: add_exponentials(log_sum_exp, mma_tile, accumulator, kScale);
+  tile.add_exponentials %log_sum_exp, %mma_tile, %accumulator, %scale : (!log_sum_exp, i32, !accumulator, f32) -> ()
+  // CHECK: start_below(accumulator, log_sum_exp, mma_tile);
+  tile.start_below %accumulator, %log_sum_exp, %mma_tile : (!accumulator, !log_sum_exp, i32) -> ()
+  // CHECK: add_powers(log_sum_exp, mma_tile, accumulator);
+  tile.add_powers %log_sum_exp, %mma_tile, %accumulator : (!log_sum_exp, i32, !accumulator) -> ()
+  // CHECK: raise_maxima(log_sum_exp, index, accumulator, kScale);
+  tile.raise_maxima %log_sum_exp, %index, %accumulator, %scale : (!log_sum_exp, i32, !accumulator, f32) -> ()
+  // CHECK: add_tile_exponentials<kCubicEvery>(log_sum_exp, index, accumulator, kScale);
+  tile.add_tile_exponentials %log_sum_exp, %index, %accumulator, %scale {cubic_every = @kCubicEvery} : (!log_sum_exp, i32, !accumulator, f32) -> ()
+  // CHECK: finish_normalizers(log_sum_exp);
+  tile.finish_normalizers %log_sum_exp : (!log_sum_exp) -> ()
+  // CHECK: merge_normalizers(normalizer_table, log_sum_exp, token_group, is_first);
+  tile.merge_normalizers %normalizer_table, %log_sum_exp, %token_group, %is_first : (!normalizer_table, !log_sum_exp, i32, i1) -> ()
+  // CHECK: store_normalizers(normalizer_table, log_sum_exp, first_tile, as_offsets);
+  tile.store_normalizers %normalizer_table, %log_sum_exp, %first_tile, %as_offsets : (!normalizer_table, !log_sum_exp, i32, i1) -> ()
+  // CHECK: const bool leaves = table_leaves_weights<kThreads>(normalizer_table);
+  %leaves = tile.table_leaves_weights %normalizer_table {threads = @kThreads} : (!normalizer_table) -> i1
+  // CHECK: const bool leaves_2 = leaves_weights<kGroup, kMmaTiles>(log_sum_exp, first_tile, tokens);
+  %leaves_2 = tile.leaves_weights %log_sum_exp, %first_tile, %tokens {group = @kGroup, mma_tiles = @kMmaTiles} : (!log_sum_exp, i32, i32) -> i1
+  // CHECK: weigh_normalizers<kThreads>(normalizer_table);
+  tile.weigh_normalizers %normalizer_table {threads = @kThreads} : (!normalizer_table) -> ()
+  // CHECK: mask_summaries(accumulator, first_row, visible);
+  tile.mask_summaries %accumulator, %first_row, %visible : (!accumulator, i32, i32) -> ()
+  // CHECK: mask_tile<0, 2>(accumulator, first_row, visible);
+  tile.mask_tile %accumulator, %first_row, %visible {first_half = 0 : i32, halves = 2 : i32} : (!accumulator, i32, i32) -> ()
+  // CHECK: clear_scores<Sum>(row_scores);
+  tile.clear_scores %row_scores {combine = "Sum"} : (!row_scores) -> ()
+  // CHECK: clear_scores<Sum>(token_scores);
+  tile.clear_scores %token_scores {combine = "Sum"} : (!token_scores) -> ()
+  // CHECK: add_softmax_scores<Sum, kGroup>(row_scores, accumulator, normalizer_table, row, kScale);
+  tile.add_softmax_scores %row_scores, %accumulator, %normalizer_table, %row, %scale {combine = "Sum", group = @kGroup} : (!row_scores, !accumulator, !normalizer_table, i32, f32) -> ()
+  // CHECK: add_weighted_heads<kGroup>(row_scores, accumulator, normalizer_table, row);
+  tile.add_weighted_heads %row_scores, %accumulator, %normalizer_table, %row {group = @kGroup} : (!row_scores, !accumulator, !normalizer_table, i32) -> ()
+  // CHECK: add_raw_scores<Sum, kGroup>(row_scores, accumulator, position, first_row, kScale, hook);
+  tile.add_raw_scores %row_scores, %accumulator, %position, %first_row, %scale, %hook {combine = "Sum", group = @kGroup} : (!row_scores, !accumulator, i32, i32, f32, !hook) -> ()
+  // CHECK: add_weighted_scores<Sum, kCubicEvery, 0, 2>(token_scores, accumulator, normalizer_table, mma_tile);
+  tile.add_weighted_scores %token_scores, %accumulator, %normalizer_table, %mma_tile {combine = "Sum", cubic_every = @kCubicEvery, first_half = 0 : i32, halves = 2 : i32} : (!token_scores, !accumulator, !normalizer_table, i32) -> ()
+  // CHECK: add_offset_scores<Sum, 0, 2>(token_scores, accumulator, normalizer_table, mma_tile, kScale);
+  tile.add_offset_scores %token_scores, %accumulator, %normalizer_table, %mma_tile, %scale {combine = "Sum", first_half = 0 : i32, halves = 2 : i32} : (!token_scores, !accumulator, !normalizer_table, i32, f32) -> ()
+  // CHECK: add_hooked_scores<Sum, 0, 2>(token_scores, accumulator, position, first_row, kScale, hook);
+  tile.add_hooked_scores %token_scores, %accumulator, %position, %first_row, %scale, %hook {combine = "Sum", first_half = 0 : i32, halves = 2 : i32} : (!token_scores, !accumulator, i32, i32, f32, !hook) -> ()
+  // CHECK: mask_scores<Max>(row_scores, first_row, visible, rows, kScale);
+  tile.mask_scores %row_scores, %first_row, %visible, %rows, %scale {pool = "Max"} : (!row_scores, i32, i32, i32, f32) -> ()
+  // CHECK: mask_scores<Max>(token_scores, first_row, visible, rows, kScale);
+  tile.mask_scores %token_scores, %first_row, %visible, %rows, %scale {pool = "Max"} : (!token_scores, i32, i32, i32, f32) -> ()
+  // CHECK: const auto row_2 = score_row<float>(pointer, select_head, token, tokens, stride);
+  %row_2 = tile.score_row %pointer, %select_head, %token, %tokens, %stride {element = f32} : (!pointer, i32, i32, i32, i32) -> !pointer
+  // CHECK: const int blocks = padded_blocks<kBlock, kRowsPerBlock>(max_k);
+  %blocks = tile.padded_blocks %max_k {block = @kBlock, rows_per_block = @kRowsPerBlock} : (i32) -> i32
+  // CHECK: store_block_scores<Max, kRowsPerBlock, kPad>(pointer, row_scores, first_row, rows, padded, valid);
+  tile.store_block_scores %pointer, %row_scores, %first_row, %rows, %padded, %valid {pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !row_scores, i32, i32, i32, i1) -> ()
+  // CHECK: store_block_scores<Max, kRowsPerBlock, kPad>(pointer, token_scores, first_row, rows, padded, valid);
+  tile.store_block_scores %pointer, %token_scores, %first_row, %rows, %padded, %valid {pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !token_scores, i32, i32, i32, i1) -> ()
+}
