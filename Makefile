@@ -4,6 +4,7 @@
 #   make build         build everything
 #   make format        clang-format over all C++ files          make tidy   clang-tidy over all C++ files
 #   make goldens       update the golden kernels, recipes and digests from the compiler's present output
+#   make docs          the references in docs/ that are made from definitions: dialects, ops of regions
 #   make static        the GPU-only tools, without the CPU JIT, in build-static/bin
 #   make runtime-only  the runtime and its tools without LLVM, tested, in build-runtime
 #   make sanitize      the tests of runtime and autotuner under the thread and the address sanitizer (g++'s), in build-thread, build-address
@@ -26,7 +27,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: setup setup-test build run test format tidy goldens static runtime-only sanitize fuzz mutate clean
+.PHONY: setup setup-test build run test format tidy goldens docs static runtime-only sanitize fuzz mutate clean
 
 setup:
 	@tools/setup.sh
@@ -55,6 +56,9 @@ tidy: setup-test build
 
 goldens: build
 	@tests/compiler/update-goldens.sh $(BUILD)
+
+docs: build
+	@python3 tools/docs.py --winnow $(BUILD)/bin/winnow
 
 static: setup
 	@tools/configure.sh build-static -DWINNOW_CPU=OFF
