@@ -1,7 +1,7 @@
 // The tile builders: each appends the tile.kernel of one step of a method. One thread of control,
 // no barriers, no stages, no offsets: those come from the tile passes.
 #pragma once
-#include "compiler/kernels/score/ScorePlan.h"
+#include "compiler/kernels/score/Plan.h"
 #include "compiler/select/plans/AttendPlan.h"
 #include "dialect/tile/Tile.h"
 #include "runtime/device/Target.h"

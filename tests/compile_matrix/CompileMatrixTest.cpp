@@ -19,7 +19,7 @@ namespace {
 /// not touch. At 256 elements a warp of the score kernel holds 32 summary rows in 128 registers,
 /// and its loops reload up to a dozen values per 512 mma.
 int maxSpillBytes(const Kernel &kernel, int headDim) {
-  if (kernel.name == "top_k_65536") // 65536 keys are all registers of an SM; see BuildTopK.cpp
+  if (kernel.name == "top_k_65536") // 65536 keys are all registers of an SM; see top_k/OfScores.cpp
     return 384;
   // On warpgroups the warp that builds the lists has 32 registers and keeps the rest of its state
   // in memory; the loops that compute stand in other roles of the same kernel, and reload nothing.

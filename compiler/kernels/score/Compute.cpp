@@ -1,8 +1,7 @@
 // The consumers of the score kernel on warpgroups: per item the normalisers of all query rows, then
-// the scores of the tiles that were dealt to the warpgroup. See BuildScoreWarpgroups.cpp for the
+// the scores of the tiles that were dealt to the warpgroup. See OnWarpgroups.cpp for the
 // protocol. One accumulator per warpgroup: the others' products run under this one's exponentials.
 #include "compiler/kernels/score/OnWarpgroups.h"
-#include <limits>
 
 using namespace mlir;
 
@@ -19,7 +18,7 @@ void ScoreWarpgroupsBuilder::consume() {
   deal = t.fragment("deal", t.type("Deal", {"@kConsumers"}));
   overItems([&] {
     countTiles();
-    fineRows = rows(plan.fine, "fine_rows");
+    fineRows = summaries.rows(plan.fine, tile, "fine_rows");
     overQueries([&](Value) { t.leaf("wait_full", {queryBarriers, queryCursor}); });
     if (softmax())
       normalize();
@@ -59,8 +58,7 @@ void ScoreWarpgroupsBuilder::normalize() {
   Value sums = t.fragment("sums", t.type("LogSumExp", {"@kOwnTiles"}));
   Value firstOwn = t.mul(group, t.named("kOwnTiles"), "first_own");
   // Summaries that every token of the item sees need no mask.
-  Value all = visible(plan.normalizer, t.field(tile, "position"), t.field(tile, "first"),
-                      coarseRows, "coarse_all");
+  Value all = summaries.visible(plan.normalizer, tile, coarseRows, "coarse_all");
   t.leaf("clear", {sums});
   t.loop("coarse_tile", t.number(0), coarseTiles, t.number(1), [&](Value coarseTile) {
     Value firstRow = t.mul(coarseTile, t.named("kRows"), "first_row");
@@ -76,7 +74,8 @@ void ScoreWarpgroupsBuilder::normalize() {
                [&] { t.leaf("release", {barriers, cursor}); });
         t.when(t.greater(t.add(firstRow, t.named("kRows")), all), [&] {
           for (int half = 0; half < (isPair() ? 1 : 2); ++half) {
-            Value seen = visibleTo(plan.normalizer, tokenOf(mmaTile, half), coarseRows, "visible");
+            Value token = tokenOf(mmaTile, half);
+            Value seen = summaries.visible(plan.normalizer, tile, coarseRows, "visible", token);
             t.leaf("mask_tile", {logits, firstRow, seen}, {half, isPair() ? 2 : 1});
           }
         });
@@ -131,24 +130,18 @@ Value ScoreWarpgroupsBuilder::scoreProduct(Value fineTile, Value mmaTile) {
   return logits;
 }
 
-Value ScoreWarpgroupsBuilder::clearedScores() {
-  Value tokenScores = t.fragment("scores", t.type("TokenScores"));
-  t.leaf("clear_scores", {tokenScores}, {t.reduction(plan.combine == Reduction::Max)});
-  return tokenScores;
-}
-
 /// Block scores of one token set from the tile's 128 summaries.
 void ScoreWarpgroupsBuilder::scoreSet(Value fineTile, Value firstRow, Value set) {
   if (!isPair()) { // the halves of an mma tile are tokens of their own
     Value logits = scoreProduct(fineTile, set);
     for (int half = 0; half < 2; ++half) {
-      Value tokenScores = clearedScores(), token = tokenOf(set, half);
+      Value tokenScores = blockScores.cleared("TokenScores"), token = tokenOf(set, half);
       addHeads(tokenScores, logits, set, token, firstRow, half, 1);
       storeScores(tokenScores, token, firstRow);
     }
     return;
   }
-  Value tokenScores = clearedScores();
+  Value tokenScores = blockScores.cleared("TokenScores");
   Value token = tokenOf(sets == 1 ? set : t.mul(set, t.named("kPairs")), 0);
   t.loop("pair", t.number(0), t.named("kPairs"), t.number(1), [&](Value pair) {
      Value mmaTile = sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
@@ -160,7 +153,7 @@ void ScoreWarpgroupsBuilder::scoreSet(Value fineTile, Value firstRow, Value set)
 
 void ScoreWarpgroupsBuilder::addHeads(Value tokenScores, Value logits, Value mmaTile, Value token,
                                       Value firstRow, int firstHalf, int halves) {
-  const char *combine = t.reduction(plan.combine == Reduction::Max);
+  const char *combine = blockScores.combine();
   Value scale = t.namedReal("kScale");
   if (!softmax()) {
     Value position = t.add(t.field(tile, "position"), token);
@@ -183,22 +176,11 @@ void ScoreWarpgroupsBuilder::addHeads(Value tokenScores, Value logits, Value mma
 }
 
 void ScoreWarpgroupsBuilder::storeScores(Value tokenScores, Value token, Value firstRow) {
-  const char *pool = deviceType(plan.pool);
-  // Rarely needed: where local blocks are few, or many tokens share an item.
-  Value all = visible(plan.fine, t.field(tile, "position"), t.field(tile, "first"), fineRows, "");
-  t.when(t.greater(t.min(t.add(firstRow, t.named("kRows")), fineEnd), all), [&] {
-    Value hidden = t.real(softmax() ? 0.0 : -std::numeric_limits<double>::infinity());
-    t.leaf(
-        "mask_scores",
-        {tokenScores, firstRow, visibleTo(plan.fine, token, fineRows, "visible"), fineRows, hidden},
-        {pool});
-  });
-  Value row = scoreRow(token, "block_scores");
-  Value padded =
-      t.value("", "padded_blocks", {t.field(t.params(), "max_k")}, {"@kBlock", "@kRowsPerBlock"});
-  t.leaf("store_block_scores",
-         {row, tokenScores, firstRow, fineRows, padded, t.less(token, t.field(tile, "tokens"))},
-         {pool, "@kRowsPerBlock", "@kPad"});
+  Value all = summaries.visible(plan.fine, tile, fineRows, "");
+  blockScores.hide(tokenScores, firstRow, t.add(firstRow, t.named("kRows")), fineEnd, all, fineRows,
+                   [&] { return summaries.visible(plan.fine, tile, fineRows, "visible", token); });
+  blockScores.store(scoreRow(token, "block_scores"), tokenScores, firstRow, fineRows,
+                    t.less(token, t.field(tile, "tokens")));
 }
 
 } // namespace winnow

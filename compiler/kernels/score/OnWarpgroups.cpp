@@ -21,6 +21,8 @@
 // item. A block of threads has scratch for the scores of two items in device memory, which is a
 // ring of its own: full when every consumer is done with the item, empty when both selectors are.
 #include "compiler/kernels/score/OnWarpgroups.h"
+#include "compiler/kernels/parts/IdRow.h"
+#include "compiler/kernels/parts/SelectionPart.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -43,7 +45,7 @@ ScoreWarpgroupsBuilder::ScoreWarpgroupsBuilder(ModuleOp module, const SelectionP
                       selects ? ", and the best blocks of each token" : "", scores.tileTokens)
             .str(),
         128 * (kConsumers + 1), 1),
-      selection(t, plan, scores, 1) {
+      summaries(t, plan, scores), blockScores(t, plan, scores), selection(t, plan, scores, 1) {
   declareMap(maps);
 }
 
@@ -65,25 +67,12 @@ void ScoreWarpgroupsBuilder::declareMap(std::vector<TensorMapRecipe> &maps) {
 
 void ScoreWarpgroupsBuilder::constants() {
   const int tileBytes = kTileRows * 128 * ((plan.headDim + 63) / 64);
-  t.constant("kHeads", plan.heads, "query heads");
-  t.constant("kKvHeads", plan.kvHeads, "key/value heads");
-  t.constant("kGroup", plan.group, "query heads that share one selection");
-  t.constant("kSelectHeads", plan.selectHeads(), "selections per token");
-  t.constant("kDim", plan.headDim, "elements of one query or summary row");
-  t.constant("kBlock", plan.block, "keys of one selectable block");
-  t.constant("kTopK", plan.topk, "selected blocks per token, at most");
-  t.constant("kLocal", plan.local, "blocks up to the query's own that are always selected");
+  planConstants(
+      t, plan,
+      {"kHeads", "kKvHeads", "kGroup", "kSelectHeads", "kDim", "kBlock", "kTopK", "kLocal"});
   if (plan.denseLength > 0)
-    t.constant("kDenseLength", plan.denseLength, "shorter sequences are not selected from");
-  t.constant("kWindow", plan.summaries[plan.fine].window, "keys of one summary");
-  t.constant("kStride", plan.summaries[plan.fine].stride, "keys from one summary to the next");
-  if (softmax() && plan.normalizer != plan.fine) {
-    t.constant("kCoarseWindow", plan.summaries[plan.normalizer].window,
-               "the same for the normaliser's summaries");
-    t.constant("kCoarseStride", plan.summaries[plan.normalizer].stride);
-  }
-  t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
-  t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
+    planConstants(t, plan, {"kDenseLength"});
+  summaries.constants();
   t.constant("kConsumers", kConsumers, "warpgroups that compute");
   t.constant("kConsumerThreads", 128 * kConsumers);
   t.constant("kPairs", pairs, "pairs of heads of one token");
@@ -105,32 +94,7 @@ void ScoreWarpgroupsBuilder::constants() {
     t.constant("kSelectors", kSelectors, "warps that select");
     selection.constants();
   }
-  // After a hook the scale is part of what it sees; after a softmax everything is base 2.
-  const double scale = softmax() ? plan.scale * 1.4426950408889634 : plan.scale;
-  t.constant("kScale", scores.folded ? 1.0 : scale,
-             scores.folded ? "summaries hold the softmax scale times log2 e"
-             : softmax()   ? "softmax scale times log2 e"
-                           : "scale of a score");
-}
-
-Value ScoreWarpgroupsBuilder::rows(int index, StringRef hint) {
-  return t.value(hint, "summary_rows", {t.field(tile, "k_length")}, {window(index), stride(index)});
-}
-
-Value ScoreWarpgroupsBuilder::visible(int index, Value position, Value indexInSegment, Value rows,
-                                      StringRef hint) {
-  if (plan.visibleBySegment)
-    return t.value(hint, "visible_by_segment", {indexInSegment, t.field(tile, "q_length"), rows},
-                   {stride(index)});
-  return t.value(hint, "visible_absolute", {position, rows}, {window(index), stride(index)});
-}
-
-Value ScoreWarpgroupsBuilder::images(int index, StringRef hint) {
-  Value kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
-  return t.value(hint, "images_of",
-                 {t.pointer(t.bufferMember(index)), kvHead, t.field(t.params(), "total_k"),
-                  t.field(t.params(), "batch"), tile},
-                 {plan.element, "@kDim", stride(index)}, t.type("auto"));
+  summaries.scaleConstant();
 }
 
 /// Shared objects and barriers, by all threads.
@@ -205,21 +169,12 @@ void ScoreWarpgroupsBuilder::overItems(bool all, function_ref<void(Value)> body)
 }
 
 Value ScoreWarpgroupsBuilder::scoreRow(Value token, StringRef hint) {
-  Value head = selectHead, row, rows;
-  if (selects) {
-    Value item =
-        t.add(t.mul(t.blockIndex('x'), t.named("kScratchItems")), t.field(scoreCursor, "stage"));
-    head = rows = t.number(0);
-    row = t.add(t.mul(item, t.named("kTokens")), token);
-  } else {
-    Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
-    row = t.sub(t.add(t.field(tile, "row"), token), begin);
-    rows = t.sub(end, begin);
-  }
-  return t.value(hint, "score_row",
-                 {t.pointer(t.bufferMember(plan.scoreBuffer())), head, row, rows,
-                  t.field(t.params(), "score_stride")},
-                 {scores.element()}, t.type("pointer"));
+  if (!selects)
+    return blockScores.row(selectHead, t.add(t.field(tile, "row"), token), hint);
+  Value item =
+      t.add(t.mul(t.blockIndex('x'), t.named("kScratchItems")), t.field(scoreCursor, "stage"));
+  Value none = t.number(0);
+  return blockScores.rowAt(none, t.add(t.mul(item, t.named("kTokens")), token), none, hint);
 }
 
 /// A warp of the fused kernel: every so many tokens of each item, those without scores too.
@@ -249,23 +204,19 @@ void ScoreWarpgroupsBuilder::selectRows() {
 
 void ScoreWarpgroupsBuilder::countTiles() {
   if (softmax()) {
-    coarseRows = rows(plan.normalizer, "coarse_rows");
-    Value lastIndex = t.sub(t.add(t.field(tile, "first"), t.field(tile, "tokens")), t.number(1));
-    Value end =
-        visible(plan.normalizer, t.value("", "last_position", {tile}), lastIndex, coarseRows, "");
+    coarseRows = summaries.rows(plan.normalizer, tile, "coarse_rows");
+    Value end = summaries.visibleToLast(plan.normalizer, tile, coarseRows);
     coarseTiles = tiles(t.max(t.number(1), end), "coarse_tiles");
   }
-  // Blocks from own - kLocal + 1 on are forced for the last token: no token needs scores behind
-  // them.
-  fineEnd = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"),
-                  "fine_end");
+  fineEnd = summaries.scoredEnd(own);
   fineTiles = tiles(fineEnd, "fine_tiles");
 }
 
 /// One thread: the item's summaries, tile after tile.
 void ScoreWarpgroupsBuilder::feedSummaries() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
-  auto feed = [&](Value source, Value count) {
+  auto feed = [&](int summary, StringRef name, Value count) {
+    Value source = summaries.source(summary, tile, summaries.kvHead(firstHead), name);
     t.loop("index", t.number(0), count, t.number(1), [&](Value index) {
       t.leaf("wait_empty", {barriers, cursor});
       Value landed = t.value("landed", "full_barrier", {barriers, cursor});
@@ -279,8 +230,8 @@ void ScoreWarpgroupsBuilder::feedSummaries() {
     countTiles();
     firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
     if (softmax())
-      feed(images(plan.normalizer, "coarse"), coarseTiles);
-    feed(images(plan.fine, "fine"), fineTiles);
+      feed(plan.normalizer, "coarse", coarseTiles);
+    feed(plan.fine, "fine", fineTiles);
   });
 }
 
@@ -323,14 +274,14 @@ KernelFacts ScoreWarpgroupsBuilder::facts() const {
   facts.scoreBytes = scores.elementBytes();
   facts.tileSummaries = kTileRows;
   if (selects)
-    selection.describe(facts);
+    IdRow::describe(facts, plan, scores, 1, ScorePlan::kFusedBlocks);
   return facts;
 }
 
 BuiltKernel ScoreWarpgroupsBuilder::build() {
   constants();
   if (!softmax())
-    hook = plan.scoreHook ? t.hook("rewrite", *plan.scoreHook) : t.identityHook("rewrite");
+    hook = blockScores.rewrite();
   declare();
   // 65,536 registers for the block: three warpgroups of 160, one of 32; of 144 and 80 where that
   // one selects.

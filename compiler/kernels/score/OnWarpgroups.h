@@ -1,7 +1,9 @@
 // The builder of the score kernel on warpgroups, shared by the files that hold its parts: the frame
-// and the producers (BuildScoreWarpgroups.cpp, with the protocol) and the consumers
-// (ScoreConsumers.cpp).
+// and the producers (OnWarpgroups.cpp, with the protocol) and the consumers
+// (Compute.cpp).
 #pragma once
+#include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/Summaries.h"
 #include "compiler/kernels/top_k/SelectRow.h"
 
 namespace winnow {
@@ -49,24 +51,13 @@ private:
   mlir::Value product(mlir::Value mmaTile);
   /// The mma tile's logits, then its release where this is its last use.
   mlir::Value scoreProduct(mlir::Value fineTile, mlir::Value mmaTile);
-  mlir::Value clearedScores();
   void storeScores(mlir::Value tokenScores, mlir::Value token, mlir::Value firstRow);
   mlir::Value tokenOf(mlir::Value mmaTile, int half) {
     return t.value("token", "tile_token", {mmaTile, t.number(half)}, {"@kGroup"});
   }
-  mlir::Value visibleTo(int index, mlir::Value token, mlir::Value rows, llvm::StringRef hint) {
-    return visible(index, t.add(t.field(tile, "position"), token),
-                   t.add(t.field(tile, "first"), token), rows, hint);
-  }
-  mlir::Value rows(int index, llvm::StringRef hint);
-  mlir::Value visible(int index, mlir::Value position, mlir::Value indexInSegment, mlir::Value rows,
-                      llvm::StringRef hint);
-  mlir::Value images(int index, llvm::StringRef hint);
   mlir::Value tiles(mlir::Value end, llvm::StringRef hint) {
     return t.div(t.add(end, t.sub(t.named("kRows"), t.number(1))), t.named("kRows"), hint);
   }
-  TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
-  TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
   const SelectionPlan &plan;
   const ScorePlan &scores;
@@ -74,6 +65,8 @@ private:
   const int pairs, sets, mmaTiles, ownTiles, stages;
   std::string map;
   TileBuilder t;
+  Summaries summaries;
+  BlockScores blockScores;
   RowSelection selection;
   mlir::Value queries, ring, table, barriers, queryBarriers, scoreBarriers, group, slots, items;
   // Of the role: its places in the rings, and the item in work.

@@ -2,8 +2,9 @@
 // tokens, summaries] tensor exists. Written as one thread of control; the pipelining pass moves the
 // loads, the barrier pass adds the order. Method of the row orders: see
 // templates/select/scoring.cuh.
-#include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/BlockScores.h"
+#include "compiler/kernels/parts/Summaries.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -66,7 +67,8 @@ public:
                         "pooled in registers.",
                         plan.method)
               .str(),
-          sizes.threads(), 1) {}
+          sizes.threads(), 1),
+        compressed(t, plan, scores), blockScores(t, plan, scores) {}
   BuiltKernel build();
 
 private:
@@ -77,10 +79,6 @@ private:
   void normalize();
   void score();
   void scoreSet(Value set, Value firstRow, Value hook);
-  /// Rows of summary `index` that exist for the sequence, and a view of them.
-  Value rows(int index, StringRef hint);
-  Value view(int index, StringRef hint);
-  Value visible(int index, Value position, Value indexInSegment, Value rows, StringRef hint);
   /// The loop over tiles of summary rows; `body` gets the tile's first row of the warp.
   void overTiles(Value source, Value end, Value limit, bool atLeastOnce,
                  function_ref<void(Value)> body);
@@ -89,67 +87,30 @@ private:
   Value product(Value set, Value pair, Value &mmaTile, Value &row, Value below = {});
   void addHeads(Value rowScores, Value set, Value position, Value firstRow, Value hook,
                 bool weights);
-  TemplateArgument window(int index) { return index == plan.fine ? "@kWindow" : "@kCoarseWindow"; }
-  TemplateArgument stride(int index) { return index == plan.fine ? "@kStride" : "@kCoarseStride"; }
 
   const SelectionPlan &plan;
   const ScorePlan &scores;
   const Sizes sizes;
   const int sets;
   TileBuilder t;
+  Summaries compressed;
+  BlockScores blockScores;
   Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup, part,
       own, fineRows, fineEnd, fineAll, large;
 };
 
 void ScoreBuilder::constants() {
-  t.constant("kHeads", plan.heads, "query heads");
-  t.constant("kKvHeads", plan.kvHeads, "key/value heads");
-  t.constant("kGroup", plan.group, "query heads that share one selection");
-  t.constant("kDim", plan.headDim, "elements of one query or summary row");
-  t.constant("kBlock", plan.block, "keys of one selectable block");
-  t.constant("kTopK", plan.topk, "selected blocks per token, at most");
-  t.constant("kLocal", plan.local, "blocks up to the query's own that are always selected");
-  t.constant("kDenseLength", plan.denseLength, "shorter sequences are not selected from");
-  t.constant("kWindow", plan.summaries[plan.fine].window, "keys of one summary");
-  t.constant("kStride", plan.summaries[plan.fine].stride, "keys from one summary to the next");
-  if (softmax() && plan.normalizer != plan.fine) {
-    t.constant("kCoarseWindow", plan.summaries[plan.normalizer].window,
-               "the same for the normaliser's summaries");
-    t.constant("kCoarseStride", plan.summaries[plan.normalizer].stride);
-  }
-  t.constant("kRowsPerBlock", plan.rowsPerBlock(), "summaries per block");
-  t.constant("kPad", plan.pad(), "summaries that reach into a block from the one before");
+  planConstants(
+      t, plan,
+      {"kHeads", "kKvHeads", "kGroup", "kDim", "kBlock", "kTopK", "kLocal", "kDenseLength"});
+  compressed.constants();
   t.constant("kSets", sets, "sets of 8 tokens of one warp");
   t.constant("kPairs", sizes.pairs, "pairs of heads of one token");
   t.constant("kThreads", sizes.threads());
   t.constant("kTokens", sizes.tokens(), "tokens of one block of threads");
   t.constant("kQueryRows", sizes.queryRows(), "rows of queries: tokens x heads");
   t.constant("kRows", sizes.tileRows(), "summaries of one tile");
-  // After a hook the scale is part of what it sees; after a softmax everything is base 2.
-  double scale = softmax() ? plan.scale * 1.4426950408889634 : plan.scale;
-  t.constant("kScale", scores.folded ? 1.0 : scale,
-             scores.folded ? "summaries hold the softmax scale times log2 e"
-             : softmax()   ? "softmax scale times log2 e"
-                           : "scale of a score");
-}
-
-Value ScoreBuilder::rows(int index, StringRef hint) {
-  return t.value(hint, "summary_rows", {t.field(tile, "k_length")}, {window(index), stride(index)});
-}
-
-Value ScoreBuilder::view(int index, StringRef hint) {
-  return t.value(hint, "summary_of",
-                 {t.pointer(t.bufferMember(index)), kvHead, t.field(t.params(), "total_k"),
-                  t.field(tile, "k_row")},
-                 {plan.element, "@kDim", stride(index)}, t.type("auto"));
-}
-
-Value ScoreBuilder::visible(int index, Value position, Value indexInSegment, Value rows,
-                            StringRef hint) {
-  if (plan.visibleBySegment)
-    return t.value(hint, "visible_by_segment", {indexInSegment, t.field(tile, "q_length"), rows},
-                   {stride(index)});
-  return t.value(hint, "visible_absolute", {position, rows}, {window(index), stride(index)});
+  compressed.scaleConstant();
 }
 
 void ScoreBuilder::locate() {
@@ -171,11 +132,11 @@ void ScoreBuilder::locate() {
                       t.less(t.field(tile, "k_length"), t.named("kDenseLength"))));
   selectHead = t.blockIndex('y', "select_head");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
-  kvHead = t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
+  kvHead = compressed.kvHead(firstHead);
   Value warp = t.value("warp", "warp_index", {});
   tokenGroup = t.rem(warp, t.number(sizes.tokenGroups), "token_group");
   part = t.div(warp, t.number(sizes.tokenGroups), "part");
-  fineRows = rows(plan.fine, "fine_rows");
+  fineRows = compressed.rows(plan.fine, tile, "fine_rows");
   operand = t.fragment("operand", t.type("RightOperand", {32, "@kDim", plan.element}));
   t.leaf("load_queries", {queries, t.pointer("q"), tile, firstHead},
          {"@kThreads", "@kHeads", "@kGroup", "@kSets"});
@@ -221,15 +182,14 @@ Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile, Value &row, V
 
 /// log-sum-exp of every query row over the normaliser's summaries.
 void ScoreBuilder::normalize() {
-  Value coarseRows = plan.normalizer == plan.fine ? fineRows : rows(plan.normalizer, "coarse_rows");
-  Value last = t.value("", "last_position", {tile});
-  Value lastIndex = t.sub(t.add(t.field(tile, "first"), t.field(tile, "tokens")), t.number(1));
+  const int normalizer = plan.normalizer;
+  Value coarseRows =
+      normalizer == plan.fine ? fineRows : compressed.rows(normalizer, tile, "coarse_rows");
   Value end =
-      t.max(t.number(1), visible(plan.normalizer, last, lastIndex, coarseRows, ""), "coarse_end");
-  Value source = view(plan.normalizer, "coarse");
+      t.max(t.number(1), compressed.visibleToLast(normalizer, tile, coarseRows), "coarse_end");
+  Value source = compressed.source(normalizer, tile, kvHead, "coarse");
   // Summaries that every token of the block sees need no mask.
-  Value all = visible(plan.normalizer, t.field(tile, "position"), t.field(tile, "first"),
-                      coarseRows, "coarse_all");
+  Value all = compressed.visible(normalizer, tile, coarseRows, "coarse_all");
   table = t.shared("table", t.type("NormalizerTable", {"@kQueryRows"}), 4 * sizes.queryRows());
   Value sums = t.fragment("sums", t.type("LogSumExp", {sizes.warpTiles()}));
   if (scores.folded)
@@ -239,8 +199,7 @@ void ScoreBuilder::normalize() {
   overTiles(source, end, coarseRows, /*atLeastOnce=*/true, [&](Value firstRow) {
     overSets(/*unroll=*/true, [&](Value set) {
       Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kSets"});
-      Value seen = visible(plan.normalizer, t.add(t.field(tile, "position"), token),
-                           t.add(t.field(tile, "first"), token), coarseRows, "visible");
+      Value seen = compressed.visible(normalizer, tile, coarseRows, "visible", token);
       Value reaches = t.greater(t.add(firstRow, t.number(32)), all);
       auto addPairs = [&](bool masked) {
         t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
@@ -282,7 +241,7 @@ void ScoreBuilder::normalize() {
 /// Adds all heads of one token set, with the table's weights or its normalisers.
 void ScoreBuilder::addHeads(Value rowScores, Value set, Value position, Value firstRow, Value hook,
                             bool weights) {
-  const char *combine = t.reduction(plan.combine == Reduction::Max);
+  const char *combine = blockScores.combine();
   t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
     Value mmaTile, row, logits = product(set, pair, mmaTile, row);
     if (weights)
@@ -298,49 +257,28 @@ void ScoreBuilder::addHeads(Value rowScores, Value set, Value position, Value fi
 
 /// Block scores of one token set from the warp's 32 summaries.
 void ScoreBuilder::scoreSet(Value set, Value firstRow, Value hook) {
-  const char *combine = t.reduction(plan.combine == Reduction::Max), *pool = deviceType(plan.pool);
   Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kSets"});
   Value position = t.add(t.field(tile, "position"), token, "position");
-  Value seen =
-      visible(plan.fine, position, t.add(t.field(tile, "first"), token), fineRows, "visible");
-  Value rowScores = t.fragment("scores", t.type("RowScores"));
-  t.leaf("clear_scores", {rowScores}, {combine});
+  Value seen = compressed.visible(plan.fine, tile, fineRows, "visible", token, position);
+  Value rowScores = blockScores.cleared("RowScores");
   auto add = [&](bool weights) { addHeads(rowScores, set, position, firstRow, hook, weights); };
   if (scores.folded)
     t.when(large, [&] { add(false); }, [&] { add(true); });
   else
     add(false);
-  // Rarely needed: where local blocks are few.
-  t.when(t.greater(t.min(t.add(firstRow, t.number(32)), fineEnd), fineAll), [&] {
-    Value hidden = t.real(softmax() ? 0.0 : -std::numeric_limits<double>::infinity());
-    t.leaf("mask_scores", {rowScores, firstRow, seen, fineRows, hidden}, {pool});
-  });
-  Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
-  Value stride = t.field(t.params(), "score_stride");
-  Value chunkToken = t.sub(t.add(t.field(tile, "row"), token), begin);
-  Value row = t.value("block_scores", "score_row",
-                      {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, chunkToken,
-                       t.sub(end, begin), stride},
-                      {scores.element()}, t.type("pointer"));
-  Value padded =
-      t.value("", "padded_blocks", {t.field(t.params(), "max_k")}, {"@kBlock", "@kRowsPerBlock"});
-  t.leaf("store_block_scores",
-         {row, rowScores, firstRow, fineRows, padded, t.less(token, t.field(tile, "tokens"))},
-         {pool, "@kRowsPerBlock", "@kPad"});
+  blockScores.hide(rowScores, firstRow, t.add(firstRow, t.number(32)), fineEnd, fineAll, fineRows,
+                   [&] { return seen; });
+  Value row = blockScores.row(selectHead, t.add(t.field(tile, "row"), token), "block_scores");
+  blockScores.store(row, rowScores, firstRow, fineRows, t.less(token, t.field(tile, "tokens")));
 }
 
 void ScoreBuilder::score() {
   Value hook;
-  if (!softmax()) {
-    hook = plan.scoreHook ? t.hook("rewrite", *plan.scoreHook) : t.identityHook("rewrite");
-  }
-  // Blocks from own - kLocal + 1 on are forced for the tile's last token; no token needs scores
-  // behind them.
-  fineEnd = t.mul(t.add(t.sub(own, t.named("kLocal")), t.number(1)), t.named("kRowsPerBlock"),
-                  "fine_end");
-  fineAll =
-      visible(plan.fine, t.field(tile, "position"), t.field(tile, "first"), fineRows, "fine_all");
-  Value source = view(plan.fine, "fine");
+  if (!softmax())
+    hook = blockScores.rewrite();
+  fineEnd = compressed.scoredEnd(own);
+  fineAll = compressed.visible(plan.fine, tile, fineRows, "fine_all");
+  Value source = compressed.source(plan.fine, tile, kvHead, "fine");
   overTiles(source, fineEnd, fineRows, /*atLeastOnce=*/false, [&](Value firstRow) {
     overSets(/*unroll=*/false, [&](Value set) { scoreSet(set, firstRow, hook); });
   });

@@ -1,7 +1,7 @@
 // The summarize kernels: means over windows of keys, one kernel per summary. First step of a
 // selecting method.
-#include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/Summaries.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -14,7 +14,7 @@ static constexpr int kMostThreads = 256;
 
 static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
                             int index) {
-  auto [window, stride] = plan.summaries[index];
+  const int window = plan.summaries[index].window, stride = plan.summaries[index].stride;
   // Rows are a power of two: whole warps for every row length.
   const int chunks = plan.headDim / 8,
             rows = static_cast<int>(llvm::bit_floor<unsigned>(kMostThreads / chunks));
@@ -33,7 +33,7 @@ static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const Sc
   t.constant("kChunks", chunks, "threads of one row, 8 channels each");
   if (scores.warpgroups)
     t.constant("kRows", rows, "summaries of one block of threads");
-  t.constant("kFactor", scores.folded ? plan.scale * 1.4426950408889634 : 1.0,
+  t.constant("kFactor", scores.folded ? plan.scale * llvm::numbers::log2e : 1.0,
              scores.folded ? "softmax scale times log2 e: logits become exponents of 2" : "");
   t.constant("kTokens", rows * stride, "keys at which a block of threads begins summaries");
 
@@ -50,15 +50,9 @@ static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const Sc
   Value keys = t.value("keys", "global_rows",
                        {t.pointer("k"), t.field(tile, "k_row"), t.mul(kvHead, t.named("kDim"))},
                        {plan.element, "kKvHeads * kDim"}, t.type("auto"));
-  Value buffer = t.pointer(t.bufferMember(index)), totalKeys = t.field(t.params(), "total_k");
-  Value summary =
-      scores.warpgroups
-          ? t.value("images", "images_of",
-                    {buffer, kvHead, totalKeys, t.field(t.params(), "batch"), tile},
-                    {plan.element, "@kDim", "@kStride"}, t.type("auto"))
-          : t.value("summary", "summary_of", {buffer, kvHead, totalKeys, t.field(tile, "k_row")},
-                    {plan.element, "@kDim", "@kStride"}, t.type("auto"));
-  Value total = t.value("", "summary_rows", {t.field(tile, "k_length")}, {"@kWindow", "@kStride"});
+  Summaries summaries(t, plan, scores, index);
+  Value summary = summaries.source(index, tile, kvHead, scores.warpgroups ? "images" : "summary");
+  Value total = summaries.rows(index, tile, "");
   Value sums = t.fragment("sums", t.type("ChannelSums"));
   auto store = [&](Value row) {
     t.leaf(scores.warpgroups ? "store_image_row" : "store_mean",

@@ -1,5 +1,5 @@
 // The choices of ScorePlan, and the workspace that follows from them.
-#include "compiler/kernels/score/ScorePlan.h"
+#include "compiler/kernels/score/Plan.h"
 #include "compiler/kernels/Kernels.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
