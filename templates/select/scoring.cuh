@@ -10,8 +10,7 @@
 // = window / stride - 1 summaries reach from the block before into a block; kRowsPerBlock = block /
 // stride.
 #pragma once
-#include "winnow/pooling.cuh"
-#include "winnow/score_row.cuh"
+#include "winnow/head_scores.cuh"
 #include "winnow/sequence.cuh"
 #include "winnow/summarize.cuh"
 #include "winnow/summary_order.cuh"
@@ -125,17 +124,37 @@ template <int kTiles> __device__ __forceinline__ void clear(LogSumExp<kTiles> &s
   start_sums(state, -1e30f);
 }
 
-// Hides the summaries from `visible` on: logit = -inf. `first_row`: the warp's first summary of
-// this tile.
+// Hides the summaries from `visible` on: logit = -inf, in kHalves halves from kFirstHalf on.
+// `first_row`: the first summary of the tile's, or the warp's, kColumns.
+template <int kFirstHalf, int kHalves, int kColumns>
+__device__ __forceinline__ void mask_tile(Accumulator<16, kColumns> &logits, int first_row,
+                                          int visible) {
+  const int limit = visible - first_row - kColumns / 4 * (lane_index() & 3);
+#pragma unroll
+  for (int j = 0; j < kColumns / 4; ++j)
+#pragma unroll
+    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
+      if (j >= limit)
+        logits.value[j / 2][2 * half + j % 2] = -kInfinity;
+}
+
 __device__ __forceinline__ void mask_summaries(Accumulator<16, 32> &logits, int first_row,
                                                int visible) {
-  const int limit = visible - first_row - 8 * (lane_index() & 3);
+  mask_tile<0, 2>(logits, first_row, visible);
+}
+
+// Raises the maximum of one half of mma tile m to that of its logits.
+template <int kTiles, int kColumns>
+__device__ __forceinline__ void raise_maximum(LogSumExp<kTiles> &state, int m, int half,
+                                              const Accumulator<16, kColumns> &logits,
+                                              float scale) {
+  float top = logit_of(logits, half, 0);
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-#pragma unroll
-    for (int e = 0; e < 4; ++e)
-      if (2 * i + (e & 1) >= limit)
-        logits.value[i][e] = -kInfinity;
+  for (int j = 1; j < kColumns / 4; ++j)
+    top = fmaxf(top, logit_of(logits, half, j));
+  const float maximum = fmaxf(state.maximum[m][half], top * scale);
+  state.sum[m][half] *= exp2_fast(state.maximum[m][half] - maximum);
+  state.maximum[m][half] = maximum;
 }
 
 // Adds the lane's 8 summaries of mma tile m to its running sums.
@@ -144,19 +163,11 @@ __device__ __forceinline__ void add_exponentials(LogSumExp<kTiles> &state, int m
                                                  const Accumulator<16, 32> &logits, float scale) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float top = fmaxf(logits.value[0][2 * half], logits.value[0][2 * half + 1]);
+    raise_maximum(state, m, half, logits, scale);
 #pragma unroll
-    for (int i = 1; i < 4; ++i)
-      top = fmaxf(top, fmaxf(logits.value[i][2 * half], logits.value[i][2 * half + 1]));
-    const float maximum = fmaxf(state.maximum[m][half], top * scale);
-    float sum = state.sum[m][half] * exp2_fast(state.maximum[m][half] - maximum);
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-#pragma unroll
-      for (int e = 0; e < 2; ++e)
-        sum += exp2_fast(fmaf(logits.value[i][2 * half + e], scale, -maximum));
-    state.maximum[m][half] = maximum;
-    state.sum[m][half] = sum;
+    for (int j = 0; j < 8; ++j)
+      state.sum[m][half] +=
+          exp2_fast(fmaf(logit_of(logits, half, j), scale, -state.maximum[m][half]));
   }
 }
 
@@ -271,103 +282,32 @@ __device__ __forceinline__ void weigh_normalizers(NormalizerTable<kRows> table) 
 
 //===-- Scores --------------------------------------------------------------------------------===//
 
-// Scores of the lane's token for the lane's 8 consecutive summaries, heads combined so far.
-struct RowScores {
-  float value[8];
-};
+// Halves of an mma tile of warps that hold heads.
+__host__ __device__ constexpr int halves_of(int group) { return group == 1 ? 1 : 2; }
 
-// No head yet: the identity of the combination.
-template <class Combine> __device__ __forceinline__ void clear_scores(RowScores &scores) {
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-    scores.value[i] = Combine::kIdentity;
-}
-
-// Combines in the heads of the mma tile that begins at query row `row`: score = 2^(scale logit -
-// normaliser), the softmax weight.
+// The three of them for the mma tile of warps that begins at query row `row`: its normalisers, or
+// weights, are in the table.
 template <class Combine, int kGroup, int kRows>
 __device__ __forceinline__ void
 add_softmax_scores(RowScores &scores, const Accumulator<16, 32> &logits,
                    NormalizerTable<kRows> table, int row, float scale) {
-#pragma unroll
-  for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half) {
-    const float shift = normalizer(table, row, half);
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      scores.value[i] = Combine::combine(
-          scores.value[i], exp2_fast(fmaf(logits.value[i / 2][i % 2 + 2 * half], scale, -shift)));
-  }
+  const float offset[2] = {normalizer(table, row, 0), normalizer(table, row, 1)};
+  add_offset_heads<Combine, 0, halves_of(kGroup)>(scores, logits, offset, scale);
 }
 
-// The same where heads are summed, logits are exponents of 2 and the table holds weights: two
-// instructions per logit.
 template <int kGroup, int kRows>
 __device__ __forceinline__ void add_weighted_heads(RowScores &scores,
                                                    const Accumulator<16, 32> &logits,
                                                    NormalizerTable<kRows> table, int row) {
-#pragma unroll
-  for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half) {
-    const float weight = table.values[row + half * 8 + lane_index() / 4];
-#pragma unroll
-    for (int i = 0; i < 8; ++i)
-      scores.value[i] =
-          fmaf(exp2_fast(logits.value[i / 2][i % 2 + 2 * half]), weight, scores.value[i]);
-  }
+  const float *entry = table.values + row + lane_index() / 4;
+  const float weight[2] = {entry[0], entry[8]};
+  weigh_heads<Sum, 0, 0, halves_of(kGroup)>(scores, logits, weight);
 }
 
-// The same without softmax: score = hook(scale logit, query position, summary row).
 template <class Combine, int kGroup, class Hook>
 __device__ __forceinline__ void add_raw_scores(RowScores &scores, const Accumulator<16, 32> &logits,
                                                int position, int first_row, float scale,
                                                const Hook &hook) {
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-#pragma unroll
-    for (int half = 0; half < (kGroup == 1 ? 1 : 2); ++half)
-      scores.value[i] =
-          Combine::combine(scores.value[i], hook(logits.value[i / 2][i % 2 + 2 * half] * scale,
-                                                 position, first_row + 8 * (lane_index() & 3) + i));
-}
-
-// Summaries from `visible` on score `hidden` (0 after softmax, -inf raw); from `rows` on there is
-// none: the identity of pooling.
-template <class Pool>
-__device__ __forceinline__ void mask_scores(RowScores &scores, int first_row, int visible, int rows,
-                                            float hidden) {
-  const int row = first_row + 8 * (lane_index() & 3);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    scores.value[i] = row + i < visible ? scores.value[i] : hidden;
-    scores.value[i] = row + i < rows ? scores.value[i] : Pool::kIdentity;
-  }
-}
-
-//===-- Blocks --------------------------------------------------------------------------------===//
-
-// Pools the quad's kQuadRows = 4 kRows summaries, which begin at `first_row`, and stores block
-// scores and edge into the token's row, whose edges begin at `padded`. All lanes take part; `valid`
-// says whether the lane's token exists.
-template <class Pool, int kRowsPerBlock, int kPad, class Element, int kRows>
-__device__ __forceinline__ void store_quad(Element *row_scores, const float (&score)[kRows],
-                                           int first_row, int rows, int padded, bool valid) {
-  constexpr int kBlocks = kRows / kRowsPerBlock; // of this lane
-  const int c = lane_index() & 3;
-  const float edge = pool_edge<Pool, kRowsPerBlock, kPad>(score);
-  const float before = __shfl_up_sync(kFullWarp, edge, 1);
-  float block[kBlocks];
-  pool_blocks<Pool, kRowsPerBlock, kPad>(block, score, c > 0 ? before : Pool::kIdentity,
-                                         first_row + kRows * c, rows);
-  if (!valid)
-    return;
-  store_scores(row_scores + first_row / kRowsPerBlock + c * kBlocks, block);
-  if (kPad > 0 && c == 3)
-    store_scores(row_scores + padded + first_row / (4 * kRows), {edge});
-}
-
-// The same for the scores of a warp's mma tiles.
-template <class Pool, int kRowsPerBlock, int kPad, class Element>
-__device__ __forceinline__ void store_block_scores(Element *row_scores, const RowScores &scores,
-                                                   int first_row, int rows, int padded,
-                                                   bool valid) {
-  store_quad<Pool, kRowsPerBlock, kPad>(row_scores, scores.value, first_row, rows, padded, valid);
+  add_hooked_scores<Combine, 0, halves_of(kGroup)>(scores, logits, position, first_row, scale,
+                                                   hook);
 }

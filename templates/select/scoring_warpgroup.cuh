@@ -6,7 +6,6 @@
 // mma tile instead, h being the upper bit of the token. Logits are exponents of 2 once they are
 // multiplied by `scale`, which is 1 where the summaries already hold the factor.
 #pragma once
-#include "winnow/powers.cuh"
 #include "winnow/scoring.cuh"
 #include "winnow/summary_images.cuh"
 
@@ -71,52 +70,10 @@ __device__ __forceinline__ void release_times(const RingBarriers<kStages> &barri
     arrive_times(barriers.empty(cursor.stage), times);
 }
 
-//===-- Powers of 2 ---------------------------------------------------------------------------===//
-
-// 2^x of column j: by the cubic in every kCubicEvery-th column (0: in none). Which one depends on
-// the summary's place in its block only, so equal blocks have equal scores.
-template <int kCubicEvery> __device__ __forceinline__ float exp2_of_column(float x, int j) {
-  if constexpr (kCubicEvery > 0)
-    return j % kCubicEvery == 0 ? exp2_cubic(x) : exp2_fast(x);
-  else
-    return exp2_fast(x);
-}
-
-// The thread's logit of row half `half` and summary j of its 32.
-__device__ __forceinline__ float logit_of(const Accumulator<16, 128> &logits, int half, int j) {
-  return logits.value[j / 2][2 * half + j % 2];
-}
-
 //===-- Normaliser ----------------------------------------------------------------------------===//
 
-// Hides the summaries from `visible` on: logit = -inf, in kHalves halves from kFirstHalf on.
-// `first_row`: the tile's first summary.
-template <int kFirstHalf, int kHalves>
-__device__ __forceinline__ void mask_tile(Accumulator<16, 128> &logits, int first_row,
-                                          int visible) {
-  const int limit = visible - first_row - 32 * (lane_index() & 3);
-#pragma unroll
-  for (int j = 0; j < 32; ++j)
-#pragma unroll
-    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
-      if (j >= limit)
-        logits.value[j / 2][2 * half + j % 2] = -kInfinity;
-}
-
-// Raises the maximum of one half of mma tile m to that of its logits.
-template <int kTiles>
-__device__ __forceinline__ void raise_maximum(LogSumExp<kTiles> &state, int m, int half,
-                                              const Accumulator<16, 128> &logits, float scale) {
-  float top = logit_of(logits, half, 0);
-#pragma unroll
-  for (int j = 1; j < 32; ++j)
-    top = fmaxf(top, logit_of(logits, half, j));
-  const float maximum = fmaxf(state.maximum[m][half], top * scale);
-  state.sum[m][half] *= exp2_fast(state.maximum[m][half] - maximum);
-  state.maximum[m][half] = maximum;
-}
-
-// The same for both halves: at the first tile, whose maximum serves for all later ones as well.
+// Raises the maxima of both halves of mma tile m: at the first tile, whose maximum serves for all
+// later ones as well.
 template <int kTiles>
 __device__ __forceinline__ void raise_maxima(LogSumExp<kTiles> &state, int m,
                                              const Accumulator<16, 128> &logits, float scale) {
@@ -220,88 +177,32 @@ __device__ __forceinline__ void store_normalizers(const NormalizerTable<kRows> &
 
 //===-- Scores --------------------------------------------------------------------------------===//
 
-// Scores of the thread's token for its 32 consecutive summaries, heads combined so far.
-struct TokenScores {
-  float value[32];
-};
-
-template <class Combine> __device__ __forceinline__ void clear_scores(TokenScores &scores) {
+// entry[half] = the table's entries of the thread's rows of mma tile `mma_tile`.
+template <int kFirstHalf, int kHalves, int kRows>
+__device__ __forceinline__ void load_entries(float (&entry)[2], const NormalizerTable<kRows> &table,
+                                             int mma_tile) {
+  const float *entries = normalizer_entry(table, mma_tile);
 #pragma unroll
-  for (int j = 0; j < 32; ++j)
-    scores.value[j] = Combine::kIdentity;
+  for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
+    entry[half] = entries[32 * half];
 }
 
-// Combines in kHalves heads of an mma tile from half kFirstHalf on: score = 2^logit * weight. Two
-// instructions per logit where heads are summed.
+// The heads in kHalves halves of an mma tile from kFirstHalf on, by weights or normalisers of the
+// table.
 template <class Combine, int kCubicEvery, int kFirstHalf, int kHalves, int kRows>
 __device__ __forceinline__ void
 add_weighted_scores(TokenScores &scores, const Accumulator<16, 128> &logits,
                     const NormalizerTable<kRows> &table, int mma_tile) {
-  const float *entry = normalizer_entry(table, mma_tile);
   float weight[2];
-#pragma unroll
-  for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
-    weight[half] = entry[32 * half];
-#pragma unroll
-  for (int j = 0; j < 32; ++j)
-#pragma unroll
-    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half) {
-      const float logit = logit_of(logits, half, j);
-      const float power = half == 0 ? exp2_of_column<kCubicEvery>(logit, j) : exp2_fast(logit);
-      scores.value[j] = is_same<Combine, Sum>
-                            ? fmaf(power, weight[half], scores.value[j])
-                            : Combine::combine(scores.value[j], power * weight[half]);
-    }
+  load_entries<kFirstHalf, kHalves>(weight, table, mma_tile);
+  weigh_heads<Combine, kCubicEvery, kFirstHalf, kHalves>(scores, logits, weight);
 }
 
-// The same for any normaliser: score = 2^(scale logit - normaliser).
 template <class Combine, int kFirstHalf, int kHalves, int kRows>
 __device__ __forceinline__ void
 add_offset_scores(TokenScores &scores, const Accumulator<16, 128> &logits,
                   const NormalizerTable<kRows> &table, int mma_tile, float scale) {
-  const float *entry = normalizer_entry(table, mma_tile);
   float offset[2];
-#pragma unroll
-  for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
-    offset[half] = entry[32 * half];
-#pragma unroll
-  for (int j = 0; j < 32; ++j)
-#pragma unroll
-    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
-      scores.value[j] = Combine::combine(
-          scores.value[j], exp2_fast(fmaf(logit_of(logits, half, j), scale, -offset[half])));
-}
-
-// The same without softmax: score = hook(scale logit, query position, summary row).
-template <class Combine, int kFirstHalf, int kHalves, class Hook>
-__device__ __forceinline__ void add_hooked_scores(TokenScores &scores,
-                                                  const Accumulator<16, 128> &logits, int position,
-                                                  int first_row, float scale, const Hook &hook) {
-  const int row = first_row + 32 * (lane_index() & 3);
-#pragma unroll
-  for (int j = 0; j < 32; ++j)
-#pragma unroll
-    for (int half = kFirstHalf; half < kFirstHalf + kHalves; ++half)
-      scores.value[j] = Combine::combine(
-          scores.value[j], hook(logit_of(logits, half, j) * scale, position, row + j));
-}
-
-// Summaries from `visible` on score `hidden`; from `rows` on there is none.
-template <class Pool>
-__device__ __forceinline__ void mask_scores(TokenScores &scores, int first_row, int visible,
-                                            int rows, float hidden) {
-  const int row = first_row + 32 * (lane_index() & 3);
-#pragma unroll
-  for (int j = 0; j < 32; ++j) {
-    scores.value[j] = row + j < visible ? scores.value[j] : hidden;
-    scores.value[j] = row + j < rows ? scores.value[j] : Pool::kIdentity;
-  }
-}
-
-// Pools a tile's 128 summaries to blocks and stores them with their edge.
-template <class Pool, int kRowsPerBlock, int kPad, class Element>
-__device__ __forceinline__ void store_block_scores(Element *row_scores, const TokenScores &scores,
-                                                   int first_row, int rows, int padded,
-                                                   bool valid) {
-  store_quad<Pool, kRowsPerBlock, kPad>(row_scores, scores.value, first_row, rows, padded, valid);
+  load_entries<kFirstHalf, kHalves>(offset, table, mma_tile);
+  add_offset_heads<Combine, kFirstHalf, kHalves>(scores, logits, offset, scale);
 }

@@ -43,15 +43,20 @@ __device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, k
                          rows.first + static_cast<long long>(row) * kStride + 8 * chunk));
 }
 
-// Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count * factor, rounded to T: one
-// 16-byte store.
-template <class T, int kDim>
-__device__ __forceinline__ void store_mean(const GlobalRows<T, kDim> &rows, int row, int chunk,
-                                           const ChannelSums &sums, float count, float factor) {
+// Four words of sums / count * factor, rounded to T.
+template <class T>
+__device__ __forceinline__ uint4 mean_words(const ChannelSums &sums, float count, float factor) {
   unsigned words[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     words[i] = pack<T>(sums.value[2 * i] / count * factor, sums.value[2 * i + 1] / count * factor);
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count * factor: one 16-byte store.
+template <class T, int kDim>
+__device__ __forceinline__ void store_mean(const GlobalRows<T, kDim> &rows, int row, int chunk,
+                                           const ChannelSums &sums, float count, float factor) {
   *reinterpret_cast<uint4 *>(const_cast<T *>(rows.first) + static_cast<long long>(row) * kDim +
-                             8 * chunk) = make_uint4(words[0], words[1], words[2], words[3]);
+                             8 * chunk) = mean_words<T>(sums, count, factor);
 }

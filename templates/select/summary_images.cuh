@@ -23,29 +23,28 @@ __device__ __forceinline__ SummaryImages<T, kDim> images_of(void *buffer, int kv
   return {static_cast<unsigned char *>(buffer) + image * SummaryImages<T, kDim>::Tile::kBytes};
 }
 
-// Elements [8 chunk, 8 chunk + 8) of summary `row` = sums / count * factor, rounded to T.
+// The address of elements [8 chunk, 8 chunk + 8) of summary `row`.
+template <class T, int kDim>
+__device__ __forceinline__ unsigned char *image_words(const SummaryImages<T, kDim> &images, int row,
+                                                      int chunk) {
+  using Tile = typename SummaryImages<T, kDim>::Tile;
+  return images.first + static_cast<long long>(row / 128) * Tile::kBytes +
+         Tile::offset(image_row(row % 128), chunk);
+}
+
+// These elements = sums / count * factor, rounded to T.
 template <class T, int kDim>
 __device__ __forceinline__ void store_image_row(const SummaryImages<T, kDim> &images, int row,
                                                 int chunk, const ChannelSums &sums, float count,
                                                 float factor) {
-  using Tile = typename SummaryImages<T, kDim>::Tile;
-  unsigned words[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    words[i] = pack<T>(sums.value[2 * i] / count * factor, sums.value[2 * i + 1] / count * factor);
-  unsigned char *image = images.first + static_cast<long long>(row / 128) * Tile::kBytes;
-  *reinterpret_cast<uint4 *>(image + Tile::offset(image_row(row % 128), chunk)) =
-      make_uint4(words[0], words[1], words[2], words[3]);
+  *reinterpret_cast<uint4 *>(image_words(images, row, chunk)) = mean_words<T>(sums, count, factor);
 }
 
-// sums += elements [8 chunk, 8 chunk + 8) of summary `row`.
+// sums += these elements.
 template <class T, int kDim>
 __device__ __forceinline__ void add_row(ChannelSums &sums, const SummaryImages<T, kDim> &images,
                                         int row, int chunk) {
-  using Tile = typename SummaryImages<T, kDim>::Tile;
-  const unsigned char *image = images.first + static_cast<long long>(row / 128) * Tile::kBytes;
-  add_words<T>(sums,
-               *reinterpret_cast<const uint4 *>(image + Tile::offset(image_row(row % 128), chunk)));
+  add_words<T>(sums, *reinterpret_cast<const uint4 *>(image_words(images, row, chunk)));
 }
 
 // Starts copying image `index` into the tile; by one thread.
