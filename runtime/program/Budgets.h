@@ -42,6 +42,12 @@ constexpr int sharedRoom(int bytes) {
 /// (TileSlot).
 constexpr int kBarrierBytes = 16, kTileSlotBytes = 32;
 
+/// Shared memory of score on mma.sync, all of it alive at once: rows of queries and of one tile of
+/// summaries, and a normaliser per query row where it `normalizes`.
+constexpr int scoreSharedBytes(int queryRows, int tileSummaries, int headDim, bool normalizes) {
+  return sharedTileBytes(queryRows + tileSummaries, headDim) + (normalizes ? 4 * queryRows : 0);
+}
+
 /// Threads, rounded up to as many warps in each quarter as in the fullest one.
 int wholeQuarters(int threads);
 /// Registers that a thread may have in a block of `threads` that is alone on a multiprocessor of

@@ -6,7 +6,6 @@
 using namespace mlir;
 
 namespace winnow {
-using namespace score_warpgroups;
 
 static constexpr int kConsumerBarrier = 1; ///< of bar.sync; 0 is that of all threads
 
@@ -111,7 +110,7 @@ void ScoreWarpgroupsBuilder::score() {
   t.loop("fine_tile", first, fineTiles, t.named("kConsumers"), [&](Value fineTile) {
     Value firstRow = t.mul(fineTile, t.named("kRows"), "first_row");
     t.leaf("wait_full", {barriers, cursor});
-    if (sets == 1)
+    if (scores.sets == 1)
       scoreSet(fineTile, firstRow, t.number(0));
     else
       t.loop("set", t.number(0), t.named("kSets"), t.number(1), [&](Value set) {
@@ -142,9 +141,9 @@ void ScoreWarpgroupsBuilder::scoreSet(Value fineTile, Value firstRow, Value set)
     return;
   }
   Value tokenScores = blockScores.cleared("TokenScores");
-  Value token = tokenOf(sets == 1 ? set : t.mul(set, t.named("kPairs")), 0);
+  Value token = tokenOf(scores.sets == 1 ? set : t.mul(set, t.named("kPairs")), 0);
   t.loop("pair", t.number(0), t.named("kPairs"), t.number(1), [&](Value pair) {
-     Value mmaTile = sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
+     Value mmaTile = scores.sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
      Value logits = scoreProduct(fineTile, mmaTile);
      addHeads(tokenScores, logits, mmaTile, token, firstRow, 0, 2);
    })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1)); // registers are short

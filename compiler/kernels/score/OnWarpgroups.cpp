@@ -23,20 +23,21 @@
 #include "compiler/kernels/score/OnWarpgroups.h"
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/SelectionPart.h"
+#include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 
 namespace winnow {
-using namespace score_warpgroups;
+
+static constexpr int kConsumers = ScorePlan::kConsumers;
+static constexpr int kSelectors = 2; ///< warps that select, of the fused kernel
 
 ScoreWarpgroupsBuilder::ScoreWarpgroupsBuilder(ModuleOp module, const SelectionPlan &plan,
                                                const ScorePlan &scores,
                                                std::vector<TensorMapRecipe> &maps, bool selects)
-    : plan(plan), scores(scores), selects(selects), pairs((plan.group + 1) / 2),
-      sets(kMostMmaTiles / pairs), mmaTiles(sets * pairs),
-      ownTiles((mmaTiles + kConsumers - 1) / kConsumers),
-      stages(plan.headDim <= 64 ? 2 * kConsumers : kConsumers),
+    : plan(plan), scores(scores), selects(selects),
+      ownTiles((scores.mmaTiles() + kConsumers - 1) / kConsumers),
       t(module, selects ? "score_top_k" : "score",
         llvm::formatv("{0} of {1}: block scores of every token, heads combined and summaries "
                       "pooled in registers{2}; blocks of threads stay and take one tile of {3} "
@@ -66,7 +67,7 @@ void ScoreWarpgroupsBuilder::declareMap(std::vector<TensorMapRecipe> &maps) {
 }
 
 void ScoreWarpgroupsBuilder::constants() {
-  const int tileBytes = kTileRows * 128 * ((plan.headDim + 63) / 64);
+  const int tileBytes = panelTileBytes(ScorePlan::kTileRows, plan.headDim);
   planConstants(
       t, plan,
       {"kHeads", "kKvHeads", "kGroup", "kSelectHeads", "kDim", "kBlock", "kTopK", "kLocal"});
@@ -75,15 +76,15 @@ void ScoreWarpgroupsBuilder::constants() {
   summaries.constants();
   t.constant("kConsumers", kConsumers, "warpgroups that compute");
   t.constant("kConsumerThreads", 128 * kConsumers);
-  t.constant("kPairs", pairs, "pairs of heads of one token");
-  if (sets > 1)
-    t.constant("kSets", sets, isPair() ? "sets of 32 tokens" : "sets of 64 tokens");
-  t.constant("kMmaTiles", mmaTiles, "mma tiles of 64 query rows: sets x pairs");
+  t.constant("kPairs", scores.pairs, "pairs of heads of one token");
+  if (scores.sets > 1)
+    t.constant("kSets", scores.sets, isPair() ? "sets of 32 tokens" : "sets of 64 tokens");
+  t.constant("kMmaTiles", scores.mmaTiles(), "mma tiles of 64 query rows: sets x pairs");
   if (softmax())
     t.constant("kOwnTiles", ownTiles, "mma tiles whose normalisers a warpgroup makes");
   t.constant("kTokens", scores.tileTokens, "tokens of one item of work");
-  t.constant("kRows", kTileRows, "summaries of one tile");
-  t.constant("kStages", stages, "stages of the ring of summaries; a multiple of kConsumers");
+  t.constant("kRows", ScorePlan::kTileRows, "summaries of one tile");
+  t.constant("kStages", scores.stages, "stages of the ring of summaries; a multiple of kConsumers");
   t.constant("kTileBytes", tileBytes, "bytes of one tile of summaries");
   t.constant("kQueryBytes", tileBytes / 2, "bytes of one mma tile of queries");
   if (scores.folded)
@@ -99,7 +100,7 @@ void ScoreWarpgroupsBuilder::constants() {
 
 /// Shared objects and barriers, by all threads.
 void ScoreWarpgroupsBuilder::declare() {
-  const int tileBytes = kTileRows * 128 * ((plan.headDim + 63) / 64);
+  const int tileBytes = panelTileBytes(ScorePlan::kTileRows, plan.headDim);
   auto makeRing = [&](StringRef name, StringRef count, tile::ObjectType tile, int bytes) {
     MLIRContext *context = t.builder.getContext();
     auto arguments =
@@ -107,17 +108,17 @@ void ScoreWarpgroupsBuilder::declare() {
     return t.shared(name, tile::ObjectType::get(context, "Ring", arguments), bytes, true);
   };
   queries = makeRing("queries", "kMmaTiles", t.type("PanelTile", {64, "@kDim", plan.element}),
-                     mmaTiles * tileBytes / 2);
+                     scores.mmaTiles() * tileBytes / 2);
   ring = makeRing("summaries", "kStages", t.type("PanelTile", {"@kRows", "@kDim", plan.element}),
-                  stages * tileBytes);
+                  scores.stages * tileBytes);
   if (softmax())
-    table = t.shared("table", t.type("NormalizerTable", {"kMmaTiles * 64"}), 256 * mmaTiles, true);
-  barriers = t.shared("barriers", t.type("RingBarriers", {"@kStages"}), 16 * stages, true);
+    table = t.shared("table", t.type("NormalizerTable", {"kMmaTiles * 64"}), 256 * scores.mmaTiles(), true);
+  barriers = t.shared("barriers", t.type("RingBarriers", {"@kStages"}), kBarrierBytes * scores.stages, true);
   queryBarriers =
-      t.shared("query_barriers", t.type("RingBarriers", {"@kMmaTiles"}), 16 * mmaTiles, true);
+      t.shared("query_barriers", t.type("RingBarriers", {"@kMmaTiles"}), kBarrierBytes * scores.mmaTiles(), true);
   if (selects)
     scoreBarriers = t.shared("score_barriers", t.type("RingBarriers", {"@kScratchItems"}),
-                             16 * ScorePlan::kScratchItems, true);
+                             kBarrierBytes * ScorePlan::kScratchItems, true);
   t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] {
     Value releases = t.mul(t.number(4), t.named("kConsumers"), "releases");
     t.leaf("init_barriers", {barriers, t.number(1), releases});
@@ -266,13 +267,13 @@ KernelFacts ScoreWarpgroupsBuilder::facts() const {
   facts.warps = 4 * kConsumers;
   facts.producers = 2;
   facts.mmaWarps = 4;
-  facts.stages = stages;
+  facts.stages = scores.stages;
   facts.tokens = scores.tileTokens;
-  facts.rowTiles = mmaTiles;
-  facts.queryRows = 64 * mmaTiles;
-  facts.headPairs = pairs;
+  facts.rowTiles = scores.mmaTiles();
+  facts.queryRows = 64 * scores.mmaTiles();
+  facts.headPairs = scores.pairs;
   facts.scoreBytes = scores.elementBytes();
-  facts.tileSummaries = kTileRows;
+  facts.tileSummaries = ScorePlan::kTileRows;
   if (selects)
     IdRow::describe(facts, plan, scores, 1, ScorePlan::kFusedBlocks);
   return facts;

@@ -8,13 +8,6 @@
 
 namespace winnow {
 
-namespace score_warpgroups {
-constexpr int kConsumers = 3;    ///< warpgroups that compute
-constexpr int kTileRows = 128;   ///< summaries of one tile
-constexpr int kMostMmaTiles = 8; ///< mma tiles of 64 query rows
-constexpr int kSelectors = 2;    ///< warps that select, of the fused kernel
-} // namespace score_warpgroups
-
 class ScoreWarpgroupsBuilder {
 public:
   ScoreWarpgroupsBuilder(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
@@ -62,7 +55,7 @@ private:
   const SelectionPlan &plan;
   const ScorePlan &scores;
   const bool selects;
-  const int pairs, sets, mmaTiles, ownTiles, stages;
+  const int ownTiles; ///< mma tiles whose normalisers a warpgroup makes
   std::string map;
   TileBuilder t;
   Summaries summaries;

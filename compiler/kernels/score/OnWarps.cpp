@@ -26,10 +26,8 @@ struct Sizes {
 
 constexpr int kMostWarpTiles = 8; ///< what a lane's registers hold normalisers for
 
-/// Exact: every object but the table is a multiple of 1024 bytes, and all live at once.
 int sharedBytes(const SelectionPlan &plan, const Sizes &s) {
-  const int table = plan.normalizer >= 0 ? s.queryRows() * 4 : 0;
-  return (s.queryRows() + s.tileRows()) * plan.headDim * 2 + table;
+  return scoreSharedBytes(s.queryRows(), s.tileRows(), plan.headDim, plan.normalizer >= 0);
 }
 
 /// As many warps as fit the target, then as many query rows: 256 rows of queries and 128 summaries
@@ -114,11 +112,10 @@ void ScoreBuilder::constants() {
 }
 
 void ScoreBuilder::locate() {
-  const int rowBytes = plan.headDim * 2;
   queries = t.shared("queries", t.type("SharedTile", {"@kQueryRows", "@kDim", plan.element}),
-                     sizes.queryRows() * rowBytes);
+                     sharedTileBytes(sizes.queryRows(), plan.headDim));
   summaries = t.shared("summaries", t.type("SharedTile", {"@kRows", "@kDim", plan.element}),
-                       sizes.tileRows() * rowBytes);
+                       sharedTileBytes(sizes.tileRows(), plan.headDim));
   // Late tokens see the most summaries: heaviest tiles first.
   Value slot = t.sub(t.sub(t.gridDimension('x'), t.number(1)), t.blockIndex('x'), "slot");
   tile = t.value("tile", "find_token_tile",

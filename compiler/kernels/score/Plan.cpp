@@ -1,17 +1,20 @@
 // The choices of ScorePlan, and the workspace that follows from them.
 #include "compiler/kernels/score/Plan.h"
 #include "compiler/kernels/Kernels.h"
+#include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <algorithm>
 
 namespace winnow {
 namespace {
 
-constexpr int kTileRows = 128; ///< summaries that the score layout counts in
+constexpr int kTileRows = ScorePlan::kTileRows; ///< what the score layout counts in
 
 /// Size of the block scores. Few chunks, since the last items of each leave multiprocessors idle:
 /// one chunk for 131,072 tokens of two selections.
 constexpr int kDefaultMiB = 1152;
+
+constexpr int kMostMmaTiles = 8; ///< of one item of work, on warpgroups: 512 query rows
 
 } // namespace
 
@@ -52,6 +55,10 @@ ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, const Config &gi
   Config &config = scores.config = given;
   const bool softmax = plan.normalizer >= 0;
   scores.warpgroups = warpgroups;
+  scores.pairs = (plan.group + 1) / 2;
+  scores.sets = kMostMmaTiles / scores.pairs;
+  scores.stages = (plan.headDim <= 64 ? 2 : 1) * ScorePlan::kConsumers;
+  scores.tileTokens = (plan.group == 1 ? 64 : 32) * scores.sets;
   // Keys order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores
   // have a sign and any size: so do they.
   scores.keys = softmax && (plan.pool == Pooling::Max || plan.pad() == 0);
@@ -69,8 +76,6 @@ ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, const Config &gi
       plan.rowsPerBlock() % every == 0)
     scores.cubicEvery = every;
   scores.blocksPerEdge = (scores.warpgroups ? kTileRows : 32) / plan.rowsPerBlock();
-  const int pairs = (plan.group + 1) / 2;
-  scores.tileTokens = (plan.group == 1 ? 64 : 32) * (8 / pairs);
   scores.fused = config.scoreForm == ScoreForm::Fused && scores.warpgroups && scores.keys;
   if (config.scoreForm == ScoreForm::Default)
     config.scoreForm = ScoreForm::Separate;
@@ -90,7 +95,7 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
     std::string bytes =
         scores.warpgroups
             ? llvm::formatv("{0} * (total_k / {1} + batch) * {2}", plan.kvHeads, kTileRows * stride,
-                            kTileRows * 128 * ((plan.headDim + 63) / 64))
+                            panelTileBytes(kTileRows, plan.headDim))
                   .str()
             : llvm::formatv("{0} * max(1, total_k / {1}) * {2}", plan.kvHeads, stride, rowBytes)
                   .str();

@@ -14,10 +14,17 @@ struct ScorePlan {
   bool folded = false;     ///< summaries hold scale * log2 e
   int cubicEvery = 0;      ///< of a thread's columns, every so many take 2^x by a cubic; 0: none
   int blocksPerEdge = 0;   ///< blocks from one edge to the next
-  int tileTokens = 0;      ///< warpgroups: tokens of one item of work
   Config config;           ///< with what was chosen, where it was left open
-  bool fused =
-      false; ///< sequences of up to kFusedBlocks are scored and selected from by one kernel
+  // Of the kernel on warpgroups.
+  int pairs = 0;      ///< pairs of heads of one token, one for each mma tile of 64 query rows
+  int sets = 0;       ///< sets of tokens of an item of work
+  int stages = 0;     ///< of the ring of summaries
+  int tileTokens = 0; ///< tokens of an item of work
+  int mmaTiles() const { return sets * pairs; }
+  static constexpr int kConsumers = 3;   ///< warpgroups that compute
+  static constexpr int kTileRows = 128;  ///< summaries of one tile
+  /// Sequences of up to kFusedBlocks are scored and selected from by one kernel.
+  bool fused = false;
   static constexpr int kFusedBlocks = 2048; ///< of one row: what a warp's registers hold
   static constexpr int kScratchItems = 2;   ///< items of a fused block of threads that are in work
 
