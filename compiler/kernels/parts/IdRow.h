@@ -47,11 +47,7 @@ public:
   void constants() { t.constant("kTokens", tokens, "rows of one block of threads"); }
   /// Finds the running warp's row; warps without one return.
   void locate() {
-    tile = t.value("tile", "find_token_tile",
-                   {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
-                    t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"),
-                    t.blockIndex('x')},
-                   {"@kTokens"}, t.type("TokenTile"));
+    tile = findTile(t.blockIndex('x'));
     warp = t.value("warp", "warp_index", {});
     const bool wide = tokens == 1;
     t.returnIf(t.atLeast(wide ? t.number(0) : warp, t.field(tile, "tokens")));

@@ -56,6 +56,14 @@ public:
   SelectionPart(TileBuilder &t, const SelectionPlan &plan, const ScorePlan &scores)
       : t(t), plan(plan), scores(scores) {}
 
+  /// The tile of at most kTokens tokens in a slot of the chunk; without tokens it is no work.
+  mlir::Value findTile(mlir::Value slot) {
+    return t.value("tile", "find_token_tile",
+                   {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                    t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), slot},
+                   {"@kTokens"}, t.type("TokenTile"));
+  }
+
 protected:
   using Value = mlir::Value;
   using StringRef = llvm::StringRef;

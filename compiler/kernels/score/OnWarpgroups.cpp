@@ -152,10 +152,7 @@ void ScoreWarpgroupsBuilder::overItems(bool all, function_ref<void(Value)> body)
     Value slot =
         t.max(t.number(0), t.sub(t.sub(slots, t.number(1)), t.div(item, t.named("kSelectHeads"))),
               "slot");
-    tile = t.value("tile", "find_token_tile",
-                   {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
-                    t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), slot},
-                   {"@kTokens"}, t.type("TokenTile"));
+    tile = summaries.findTile(slot);
     own = t.div(t.value("", "last_position", {tile}), t.named("kBlock"), "own");
     auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
     // Where every block is selected anyway, scores are not needed.

@@ -118,10 +118,7 @@ void ScoreBuilder::locate() {
                        sharedTileBytes(sizes.tileRows(), plan.headDim));
   // Late tokens see the most summaries: heaviest tiles first.
   Value slot = t.sub(t.sub(t.gridDimension('x'), t.number(1)), t.blockIndex('x'), "slot");
-  tile = t.value("tile", "find_token_tile",
-                 {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
-                  t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), slot},
-                 {"@kTokens"}, t.type("TokenTile"));
+  tile = compressed.findTile(slot);
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   own = t.div(t.value("", "last_position", {tile}), t.named("kBlock"), "own");
   // Where every block is selected anyway, scores are not needed.
