@@ -130,8 +130,9 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   if (!method)
     return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
   static constexpr Dtype kTypes[] = {Dtype::BF16, Dtype::FP16};
-  static constexpr int kDims[] = {64, 96, 128, 192, 256}, kGroups[] = {1, 2, 4, 6, 8, 12, 16},
-                       kBlocks[] = {16, 32, 64, 128};
+  static constexpr int kDims[] = {64, 96, 128, 192, 256},
+                       kGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64},
+                       kBlocks[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
   static constexpr Features served{kTypes, kDims, kDims, kGroups, kBlocks, 256};
   Status status = specializeMethod(method, spec).and_then([&] {
     return checkServed("the CPU target", served, spec);

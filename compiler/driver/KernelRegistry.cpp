@@ -72,8 +72,10 @@ Status planScores(KernelContext &c) {
 }
 
 constexpr Dtype kTypes[] = {Dtype::BF16, Dtype::FP16};
-constexpr int kDims[] = {64, 96, 128, 192, 256}, kGroups[] = {1, 2, 4, 6, 8, 12, 16},
-              kBlocks[] = {16, 32, 64, 128};
+constexpr int kDims[] = {64, 96, 128, 192, 256}, kGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16},
+              kManyHeads[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64},
+              kBlocks[] = {16, 32, 64, 128},
+              kLongBlocks[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 /// Scores on warpgroups keep 512 query rows and a ring of summaries in shared memory, which longer
 /// rows do not leave room for.
 constexpr int kShortDims[] = {64, 96, 128};
@@ -83,9 +85,9 @@ constexpr int kMostTopk = 256;
 /// do not want, while the 64 rows of a warpgroup hold many tokens of a small group.
 constexpr KernelEntry kEntries[] = {
     {"summarize", false, {kTypes, kDims, {}, {}, {}}, summarize},
-    {"score", true, {kTypes, kShortDims, {}, kGroups, kBlocks}, scoreOnWarpgroups},
-    {"score", false, {kTypes, kDims, {}, kGroups, kBlocks}, scoreOnWarps},
-    {"top_k", false, {kTypes, {}, {}, kGroups, kBlocks, kMostTopk}, topK},
+    {"score", true, {kTypes, kShortDims, {}, kGroups, kLongBlocks}, scoreOnWarpgroups},
+    {"score", false, {kTypes, kDims, {}, kManyHeads, kLongBlocks}, scoreOnWarps},
+    {"top_k", false, {kTypes, {}, {}, kManyHeads, kLongBlocks, kMostTopk}, topK},
     {"attend", true, {kTypes, kDims, kDims, kGroups, kBlocks, kMostTopk}, attendOnWarpgroups},
     {"attend", false, {kTypes, kDims, kDims, kGroups, kBlocks, kMostTopk}, attendOnWarps},
 };

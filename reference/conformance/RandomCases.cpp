@@ -37,8 +37,8 @@ Spec drawSpec(Draw &draw) {
   spec.headDim = draw.pick<int>({64, 96, 128, 128, 192, 256});
   spec.valueDim = draw.oneIn(3) ? draw.pick<int>({64, 96, 128, 192, 256}) : 0;
   spec.kvHeads = draw.between(1, 4);
-  spec.heads = spec.kvHeads * draw.pick<int>({1, 2, 4, 6, 8, 12, 16, 16});
-  spec.block = draw.pick<int>({16, 32, 64, 64, 128});
+  spec.heads = spec.kvHeads * draw.pick<int>({1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 16, 32, 64});
+  spec.block = draw.pick<int>({16, 32, 64, 64, 64, 128, 128, 256, 512, 1024, 2048, 4096});
   spec.topk = draw.pick<int>({1, 2, 3, 5, 8, 12, 16, 16, 24, 32, 48, 64, 96, 96, 128, 200, 256});
   spec.dtype = draw.oneIn(2) ? Dtype::BF16 : Dtype::FP16;
   spec.scale = draw.pick<double>({0, 0, 0, 0.25, 0.03125});
@@ -104,10 +104,10 @@ int drawLength(Draw &draw, int block, int limit) {
     length = 64 * draw.between(1, 40) - 1;
     break;
   case 4:
-    length = block * draw.between(1, 2048 / block);
+    length = block * draw.between(1, std::max(1, 2048 / block));
     break;
   case 5:
-    length = block * draw.between(1, 2048 / block) + 1;
+    length = block * draw.between(1, std::max(1, 2048 / block)) + 1;
     break;
   default:
     length = draw.between(1, kLongest);

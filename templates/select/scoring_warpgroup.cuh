@@ -144,7 +144,9 @@ __device__ __forceinline__ bool leaves_weights(const LogSumExp<kTiles> &state, i
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float value = state.maximum[m][half];
+      const int head = (first_tile + m) % head_pairs(kGroup) * 2 + half;
       leaves |= fabsf(value) > kLargestWeight && first_tile + m < kMmaTiles &&
+                (kGroup == 1 || kGroup % 2 == 0 || head < kGroup) && // a half may have no head
                 tile_token<kGroup>(first_tile + m, half) < tokens;
     }
   return leaves;

@@ -43,6 +43,10 @@ const std::vector<MatrixRow> &matrixRows() {
       {"relu_select", 24, 2, 256, 64, 64, D::FP16, {}, 64},
       {"dense", 6, 1, 256, 16, 1, D::BF16, {}},
       {"dense", 32, 2, 192, 64, 1, D::FP16, {}},
+      // Odd groups: Llama 3.2, 40 heads of 8, Qwen 2.5.
+      {"infllm_v2", 24, 8, 128, 64, 96, D::BF16, {}},
+      {"nsa_select", 40, 8, 64, 32, 32, D::FP16, {}},
+      {"relu_select", 28, 4, 128, 64, 48, D::BF16, {}},
   };
   return table;
 }

@@ -64,10 +64,10 @@ TEST(Compile, RefusalsNameReasonAndNearest) {
          "128, 192, 256; the nearest is 256"},
         {&Spec::heads, 22,
          "kernel score: a group of query heads per key/value head of 11 is not served: kernels "
-         "exist for 1, 2, 4, 6, 8, 12, 16; the nearest is 12"},
+         "exist for 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64; the nearest is 12"},
         {&Spec::block, 8,
-         "kernel score: a block size of 8 is not served: kernels exist for 16, 32, 64, 128; the "
-         "nearest is 16"},
+         "kernel score: a block size of 8 is not served: kernels exist for 16, 32, 64, 128, 256, "
+         "512, 1024, 2048, 4096; the nearest is 16"},
         {&Spec::topk, 300,
          "kernel top_k: a top-k of 300 is not served: it must lie in 1..256; the nearest is "
          "256"}}) {
@@ -114,7 +114,7 @@ TEST(Compile, F22MissingNvrtcSaysWhatToDo) {
 
 TEST(Compile, SharedMemoryFitsTheTarget) {
   for (const char *arch : {"sm_80", "sm_89", "sm_90a"})
-    for (int group : {1, 2, 4, 6, 8, 12, 16})
+    for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 12, 16})
       for (int block : {16, 32, 64, 128})
         for (auto [dim, valueDim] : kDims) {
           CompileRequest r = request("infllm_v2", arch);
@@ -150,7 +150,7 @@ TEST(Compile, F18LegalTunablesCompile) {
 TEST(Compile, F13TunablesThatDoNotFitAreRefused) {
   for (const char *arch : {"sm_80", "sm_89", "sm_90a"})
     for (auto [dim, valueDim] : kDims)
-      for (int group : {1, 6, 16})
+      for (int group : {1, 3, 6, 16})
         for (int block : {16, 64})
           for (const char *warps : {"1", "8", "16"})
             for (int stages : {2, 3, 4, 8}) {

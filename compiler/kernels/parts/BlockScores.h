@@ -24,6 +24,12 @@ public:
     t.leaf("clear_scores", {tokenScores}, {combine()});
     return tokenScores;
   }
+  /// Adds the heads of a pair: two, but one in the last pair of an odd group.
+  void overHeads(Value pair, llvm::function_ref<void(int heads)> add) {
+    if (plan.group == 1 || plan.group % 2 == 0)
+      return add(std::min(plan.group, 2));
+    t.when(t.less(pair, t.sub(t.named("kPairs"), t.number(1))), [&] { add(2); }, [&] { add(1); });
+  }
   /// Hides the summaries that the token does not see, if the tile [firstRow, behind) has any in
   /// front of `end` that not every token sees, which is from `all` on. Rarely so: where local
   /// blocks are few, or many tokens share a tile. `visible`: of the `rows`, how many the token

@@ -143,9 +143,12 @@ void ScoreWarpgroupsBuilder::scoreSet(Value fineTile, Value firstRow, Value set)
   Value tokenScores = blockScores.cleared("TokenScores");
   Value token = tokenOf(scores.sets == 1 ? set : t.mul(set, t.named("kPairs")), 0);
   t.loop("pair", t.number(0), t.named("kPairs"), t.number(1), [&](Value pair) {
-     Value mmaTile = scores.sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
+     Value mmaTile =
+         scores.sets == 1 ? pair : t.add(t.mul(set, t.named("kPairs")), pair, "mma_tile");
      Value logits = scoreProduct(fineTile, mmaTile);
-     addHeads(tokenScores, logits, mmaTile, token, firstRow, 0, 2);
+     blockScores.overHeads(pair, [&](int heads) {
+       addHeads(tokenScores, logits, mmaTile, token, firstRow, 0, heads);
+     });
    })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1)); // registers are short
   storeScores(tokenScores, token, firstRow);
 }

@@ -112,10 +112,12 @@ void ScoreWarpgroupsBuilder::declare() {
   ring = makeRing("summaries", "kStages", t.type("PanelTile", {"@kRows", "@kDim", plan.element}),
                   scores.stages * tileBytes);
   if (softmax())
-    table = t.shared("table", t.type("NormalizerTable", {"kMmaTiles * 64"}), 256 * scores.mmaTiles(), true);
-  barriers = t.shared("barriers", t.type("RingBarriers", {"@kStages"}), kBarrierBytes * scores.stages, true);
-  queryBarriers =
-      t.shared("query_barriers", t.type("RingBarriers", {"@kMmaTiles"}), kBarrierBytes * scores.mmaTiles(), true);
+    table = t.shared("table", t.type("NormalizerTable", {"kMmaTiles * 64"}),
+                     256 * scores.mmaTiles(), true);
+  barriers = t.shared("barriers", t.type("RingBarriers", {"@kStages"}),
+                      kBarrierBytes * scores.stages, true);
+  queryBarriers = t.shared("query_barriers", t.type("RingBarriers", {"@kMmaTiles"}),
+                           kBarrierBytes * scores.mmaTiles(), true);
   if (selects)
     scoreBarriers = t.shared("score_barriers", t.type("RingBarriers", {"@kScratchItems"}),
                              kBarrierBytes * ScorePlan::kScratchItems, true);

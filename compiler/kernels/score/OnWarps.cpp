@@ -14,17 +14,19 @@ namespace winnow {
 namespace {
 
 /// Sizes of one score kernel: `tokenGroups` x `parts` warps; a warp owns `sets` sets of 8 tokens
-/// against 32 summaries of a tile, and the warps of a token group share a tile.
+/// against 32 summaries of a tile, and the warps of a token group share a tile. Of groups of more
+/// than 16 heads a warp has one set, of several head tiles, whose normalisers it makes in turn.
 struct Sizes {
-  int tokenGroups, parts, sets, pairs;
+  int tokenGroups, parts, sets, pairs, headTiles;
   int threads() const { return 32 * tokenGroups * parts; }
-  int warpTiles() const { return sets * pairs; } ///< mma tiles of one warp
+  int sums() const { return sets * pairs; }            ///< mma tiles whose normalisers a lane holds
+  int warpTiles() const { return headTiles * sums(); } ///< mma tiles of one warp
   int queryRows() const { return 16 * tokenGroups * warpTiles(); }
   int tokens() const { return 8 * tokenGroups * sets; }
   int tileRows() const { return 32 * parts; } ///< summaries of one shared tile
 };
 
-constexpr int kMostWarpTiles = 8; ///< what a lane's registers hold normalisers for
+constexpr int kMostSums = 8; ///< what a lane's registers hold normalisers for
 
 int sharedBytes(const SelectionPlan &plan, const Sizes &s) {
   return scoreSharedBytes(s.queryRows(), s.tileRows(), plan.headDim, plan.normalizer >= 0);
@@ -33,18 +35,26 @@ int sharedBytes(const SelectionPlan &plan, const Sizes &s) {
 /// As many warps as fit the target, then as many query rows: 256 rows of queries and 128 summaries
 /// where the shared memory holds them.
 Result<Sizes> chooseSizes(const SelectionPlan &plan, const Target &target, const Config &config) {
-  const int pairs = (plan.group + 1) / 2, sets = kMostWarpTiles / pairs;
-  const Sizes full{2, 4, sets, pairs};
-  Sizes best{0, 0, 0, pairs};
+  const int allPairs = (plan.group + 1) / 2, pairs = std::min(allPairs, kMostSums),
+            sets = kMostSums / pairs, headTiles = allPairs / pairs;
+  const Sizes full{2, 4, sets, pairs, headTiles};
+  Sizes best{0, 0, 0, pairs, headTiles};
   for (int groups : {2, 1})
     for (int parts : {4, 2, 1})
       for (int s = sets; s > 0; --s) {
-        Sizes candidate{groups, parts, s, pairs};
+        Sizes candidate{groups, parts, s, pairs, headTiles};
         if (sharedBytes(plan, candidate) <= target.sharedPerBlock &&
             std::pair(candidate.threads(), candidate.queryRows()) >
                 std::pair(best.threads(), best.queryRows()))
           best = candidate;
       }
+  if (const Sizes least{1, 1, 1, pairs, headTiles}; best.threads() == 0)
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("scores of {0} query heads per key/value head at head dimension {1} "
+                              "need {2} bytes of shared memory, {3} has {4}",
+                              plan.group, plan.headDim, sharedBytes(plan, least), target.arch,
+                              target.sharedPerBlock)
+                    .str());
   if (config.scoreTokens != 0 && best.tokens() < full.tokens())
     return fail(ErrorKind::Unsupported,
                 llvm::formatv("score_tokens={0} needs {1} bytes of shared memory at head dimension "
@@ -75,11 +85,14 @@ private:
   void constants();
   void locate();
   void normalize();
+  void sumExponentials(Value source, Value end, Value rows, Value all);
   void score();
   void scoreSet(Value set, Value firstRow, Value hook);
   /// The loop over tiles of summary rows; `body` gets the tile's first row of the warp.
   void overTiles(Value source, Value end, Value limit, bool atLeastOnce,
                  function_ref<void(Value)> body);
+  /// The tiles of 16 heads of a token, one after the other.
+  void overHeadTiles(function_ref<void()> body);
   /// The warp's token sets; unrolled where the body indexes registers by them.
   void overSets(bool unroll, function_ref<void(Value)> body);
   Value product(Value set, Value pair, Value &mmaTile, Value &row, Value below = {});
@@ -94,7 +107,7 @@ private:
   Summaries compressed;
   BlockScores blockScores;
   Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup, part,
-      own, fineRows, fineEnd, fineAll, large;
+      own, fineRows, fineEnd, fineAll, large, headTile;
 };
 
 void ScoreBuilder::constants() {
@@ -104,6 +117,8 @@ void ScoreBuilder::constants() {
   compressed.constants();
   t.constant("kSets", sets, "sets of 8 tokens of one warp");
   t.constant("kPairs", sizes.pairs, "pairs of heads of one token");
+  if (sizes.headTiles > 1)
+    t.constant("kHeadTiles", sizes.headTiles, "times that many: tiles of heads, summed in turn");
   t.constant("kThreads", sizes.threads());
   t.constant("kTokens", sizes.tokens(), "tokens of one block of threads");
   t.constant("kQueryRows", sizes.queryRows(), "rows of queries: tokens x heads");
@@ -159,6 +174,16 @@ void ScoreBuilder::overSets(bool unroll, function_ref<void(Value)> body) {
         ->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1)); // rolled: registers are short
 }
 
+void ScoreBuilder::overHeadTiles(function_ref<void()> body) {
+  if (sizes.headTiles == 1)
+    return body();
+  t.loop("head_tile", t.number(0), t.named("kHeadTiles"), t.number(1), [&](Value index) {
+     headTile = index;
+     body();
+   })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1)); // rolled: 16 heads are long enough
+  headTile = {};
+}
+
 /// Logits of one mma tile: 8 tokens x 2 heads against the warp's 32 summaries; less the references
 /// of `below`, if given.
 Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile, Value &row, Value below) {
@@ -168,32 +193,26 @@ Value ScoreBuilder::product(Value set, Value pair, Value &mmaTile, Value &row, V
     t.leaf("start_below", {logits, below, mmaTile});
   else
     t.leaf("clear", {logits});
-  row = t.add(t.mul(tokenGroup, t.number(16 * sizes.warpTiles())), t.mul(mmaTile, t.number(16)),
-              "query_row");
+  row = t.mul(tokenGroup, t.number(16 * sizes.warpTiles()));
+  if (headTile)
+    row = t.add(row, t.mul(headTile, t.number(16 * sizes.sums())));
+  row = t.add(row, t.mul(mmaTile, t.number(16)), "query_row");
   t.leaf("mma_abt", {logits, queries, row, operand});
   return logits;
 }
 
-/// log-sum-exp of every query row over the normaliser's summaries.
-void ScoreBuilder::normalize() {
-  const int normalizer = plan.normalizer;
-  Value coarseRows =
-      normalizer == plan.fine ? fineRows : compressed.rows(normalizer, tile, "coarse_rows");
-  Value end =
-      t.max(t.number(1), compressed.visibleToLast(normalizer, tile, coarseRows), "coarse_end");
-  Value source = compressed.source(normalizer, tile, kvHead, "coarse");
-  // Summaries that every token of the block sees need no mask.
-  Value all = compressed.visible(normalizer, tile, coarseRows, "coarse_all");
-  table = t.shared("table", t.type("NormalizerTable", {"@kQueryRows"}), 4 * sizes.queryRows());
-  Value sums = t.fragment("sums", t.type("LogSumExp", {sizes.warpTiles()}));
+/// The normalisers of the mma tiles that a lane has sums for, from the tiles of summaries in front
+/// of `end`; every token sees those up to `all`.
+void ScoreBuilder::sumExponentials(Value source, Value end, Value rows, Value all) {
+  Value sums = t.fragment("sums", t.type("LogSumExp", {sizes.sums()}));
   if (scores.folded)
     t.leaf("start_sums", {sums, t.real(0)});
   else
     t.leaf("clear", {sums});
-  overTiles(source, end, coarseRows, /*atLeastOnce=*/true, [&](Value firstRow) {
+  overTiles(source, end, rows, /*atLeastOnce=*/true, [&](Value firstRow) {
     overSets(/*unroll=*/true, [&](Value set) {
       Value token = t.value("token", "set_token", {tokenGroup, set}, {"@kSets"});
-      Value seen = compressed.visible(normalizer, tile, coarseRows, "visible", token);
+      Value seen = compressed.visible(plan.normalizer, tile, rows, "visible", token);
       Value reaches = t.greater(t.add(firstRow, t.number(32)), all);
       auto addPairs = [&](bool masked) {
         t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
@@ -220,9 +239,25 @@ void ScoreBuilder::normalize() {
   });
   t.loop("turn", t.number(0), t.number(sizes.parts), t.number(1), [&](Value turn) {
     t.when(t.equal(part, turn), [&] {
-      t.leaf("merge_normalizers", {table, sums, tokenGroup, t.equal(turn, t.number(0))});
+      Value place =
+          headTile ? t.add(t.mul(tokenGroup, t.named("kHeadTiles")), headTile) : tokenGroup;
+      t.leaf("merge_normalizers", {table, sums, place, t.equal(turn, t.number(0))});
     });
   });
+}
+
+/// log-sum-exp of every query row over the normaliser's summaries.
+void ScoreBuilder::normalize() {
+  const int normalizer = plan.normalizer;
+  Value coarseRows =
+      normalizer == plan.fine ? fineRows : compressed.rows(normalizer, tile, "coarse_rows");
+  Value end =
+      t.max(t.number(1), compressed.visibleToLast(normalizer, tile, coarseRows), "coarse_end");
+  Value source = compressed.source(normalizer, tile, kvHead, "coarse");
+  // Summaries that every token of the block sees need no mask.
+  Value all = compressed.visible(normalizer, tile, coarseRows, "coarse_all");
+  table = t.shared("table", t.type("NormalizerTable", {"@kQueryRows"}), 4 * sizes.queryRows());
+  overHeadTiles([&] { sumExponentials(source, end, coarseRows, all); });
   if (!scores.folded)
     return;
   Value leaves =
@@ -236,16 +271,23 @@ void ScoreBuilder::normalize() {
 void ScoreBuilder::addHeads(Value rowScores, Value set, Value position, Value firstRow, Value hook,
                             bool weights) {
   const char *combine = blockScores.combine();
-  t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
-    Value mmaTile, row, logits = product(set, pair, mmaTile, row);
-    if (weights)
-      t.leaf("add_weighted_heads", {rowScores, logits, table, row}, {"@kGroup"});
-    else if (softmax())
-      t.leaf("add_softmax_scores", {rowScores, logits, table, row, t.namedReal("kScale")},
-             {combine, "@kGroup"});
-    else
-      t.leaf("add_raw_scores", {rowScores, logits, position, firstRow, t.namedReal("kScale"), hook},
-             {combine, "@kGroup"});
+  overHeadTiles([&] {
+    t.unrolled("pair", t.named("kPairs"), [&](Value pair) {
+      Value mmaTile, row, logits = product(set, pair, mmaTile, row);
+      blockScores.overHeads(pair, [&](int heads) {
+        TemplateArgument ofTile =
+            heads < plan.group && heads == 1 ? TemplateArgument(1) : "@kGroup";
+        if (weights)
+          t.leaf("add_weighted_heads", {rowScores, logits, table, row}, {ofTile});
+        else if (softmax())
+          t.leaf("add_softmax_scores", {rowScores, logits, table, row, t.namedReal("kScale")},
+                 {combine, ofTile});
+        else
+          t.leaf("add_raw_scores",
+                 {rowScores, logits, position, firstRow, t.namedReal("kScale"), hook},
+                 {combine, ofTile});
+      });
+    });
   });
 }
 
@@ -289,7 +331,7 @@ KernelFacts ScoreBuilder::facts() const {
   facts.queryRows = sizes.queryRows();
   facts.headPairs = sizes.pairs;
   facts.scoreBytes = scores.elementBytes();
-  facts.laneRegisters = scoreLaneRegisters(sizes.warpTiles(), sizes.pairs, plan.headDim);
+  facts.laneRegisters = scoreLaneRegisters(sizes.sums(), sizes.pairs, plan.headDim);
   facts.tileSummaries = sizes.tileRows();
   return facts;
 }

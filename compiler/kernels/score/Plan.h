@@ -21,8 +21,8 @@ struct ScorePlan {
   int stages = 0;     ///< of the ring of summaries
   int tileTokens = 0; ///< tokens of an item of work
   int mmaTiles() const { return sets * pairs; }
-  static constexpr int kConsumers = 3;   ///< warpgroups that compute
-  static constexpr int kTileRows = 128;  ///< summaries of one tile
+  static constexpr int kConsumers = 3;  ///< warpgroups that compute
+  static constexpr int kTileRows = 128; ///< summaries of one tile
   /// Sequences of up to kFusedBlocks are scored and selected from by one kernel.
   bool fused = false;
   static constexpr int kFusedBlocks = 2048; ///< of one row: what a warp's registers hold
