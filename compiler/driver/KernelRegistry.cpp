@@ -43,13 +43,21 @@ Kernels topK(KernelContext &c) {
   return kernels;
 }
 
+/// A row tile has 16 rows: more heads that share a selection are attended for as several tiles of
+/// 16 heads with the same ids.
+AttendPlan inHeadTiles(AttendPlan plan) {
+  plan.headTiles = std::max(1, plan.group / 16);
+  plan.group /= plan.headTiles;
+  return plan;
+}
+
 Kernels attendOnWarpgroups(KernelContext &c) {
-  return one(buildAttendWarpgroups(c.module, c.plans.attend, c.target, c.image.config,
+  return one(buildAttendWarpgroups(c.module, inHeadTiles(c.plans.attend), c.target, c.image.config,
                                    c.image.tensorMaps));
 }
 
 Kernels attendOnWarps(KernelContext &c) {
-  return one(buildAttend(c.module, c.plans.attend, c.target, c.image.config));
+  return one(buildAttend(c.module, inHeadTiles(c.plans.attend), c.target, c.image.config));
 }
 
 /// What the kernels of a selection must agree on, chosen before the first of them is built.
@@ -74,8 +82,7 @@ Status planScores(KernelContext &c) {
 constexpr Dtype kTypes[] = {Dtype::BF16, Dtype::FP16};
 constexpr int kDims[] = {64, 96, 128, 192, 256}, kGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16},
               kManyHeads[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64},
-              kBlocks[] = {16, 32, 64, 128},
-              kLongBlocks[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
+              kBlocks[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 /// Scores on warpgroups keep 512 query rows and a ring of summaries in shared memory, which longer
 /// rows do not leave room for.
 constexpr int kShortDims[] = {64, 96, 128};
@@ -85,11 +92,11 @@ constexpr int kMostTopk = 256;
 /// do not want, while the 64 rows of a warpgroup hold many tokens of a small group.
 constexpr KernelEntry kEntries[] = {
     {"summarize", false, {kTypes, kDims, {}, {}, {}}, summarize},
-    {"score", true, {kTypes, kShortDims, {}, kGroups, kLongBlocks}, scoreOnWarpgroups},
-    {"score", false, {kTypes, kDims, {}, kManyHeads, kLongBlocks}, scoreOnWarps},
-    {"top_k", false, {kTypes, {}, {}, kManyHeads, kLongBlocks, kMostTopk}, topK},
-    {"attend", true, {kTypes, kDims, kDims, kGroups, kBlocks, kMostTopk}, attendOnWarpgroups},
-    {"attend", false, {kTypes, kDims, kDims, kGroups, kBlocks, kMostTopk}, attendOnWarps},
+    {"score", true, {kTypes, kShortDims, {}, kGroups, kBlocks}, scoreOnWarpgroups},
+    {"score", false, {kTypes, kDims, {}, kManyHeads, kBlocks}, scoreOnWarps},
+    {"top_k", false, {kTypes, {}, {}, kManyHeads, kBlocks, kMostTopk}, topK},
+    {"attend", true, {kTypes, kDims, kDims, kManyHeads, kBlocks, kMostTopk}, attendOnWarpgroups},
+    {"attend", false, {kTypes, kDims, kDims, kManyHeads, kBlocks, kMostTopk}, attendOnWarps},
 };
 
 } // namespace

@@ -40,6 +40,13 @@ const std::vector<SmallSpec> &specs() {
       {3, 3, 96, 64, 32, 3, fp16, 0, 1, "ties", {{30, 255}, {2, 257}}},
       {6, 1, 256, 64, 128, 2, bf16, 0, 1, "sigma8", {{10, 700}, {1, 127}}},
       {12, 2, 64, 0, 16, 7, fp16, 1, 2, "beyond", {{19, 180}, {6, 33}, {0, 0}, {2, 48}}},
+      {6, 2, 64, 0, 32, 4, bf16, 1, 1, "normal", {{20, 300}, {3, 40}}},
+      {5, 1, 128, 0, 64, 3, fp16, 1, 1, "normal", {{18, 400}, {1, 1}}},
+      {14, 2, 64, 0, 64, 3, bf16, 0, 1, "beyond", {{15, 420}, {0, 0}}},
+      {32, 1, 64, 0, 64, 3, bf16, 1, 1, "normal", {{9, 400}}},
+      {64, 1, 64, 0, 32, 4, fp16, 1, 1, "normal", {{7, 300}, {1, 33}}},
+      {4, 2, 64, 0, 256, 2, bf16, 0, 1, "normal", {{12, 1300}, {1, 256}}},
+      {2, 1, 64, 0, 1024, 2, fp16, 0, 1, "normal", {{6, 3200}}},
   };
   return table;
 }
@@ -94,6 +101,12 @@ private:
     };
     set("init", std::to_string(row.init));
     set("local", std::to_string(row.local));
+    if (row.block > 128) { // a block holds at most 8 strides of the scored summaries
+      set("window", std::to_string(row.block / 2));
+      set("stride", std::to_string(row.block / 4));
+      set("coarse_window", std::to_string(row.block));
+      set("coarse_stride", std::to_string(row.block / 2));
+    }
     const Setting &setting = kSettings[index % std::size(kSettings)];
     set(setting.parameter, setting.value);
     test.data = row.data;
@@ -109,7 +122,7 @@ private:
     Result<Config> config = Config::parse(fmt::format("{}={}", tunable, value));
     if (!config)
       return tl::unexpected(config.error());
-    const size_t first = tuned++ * 7; // 7 and 20 share no factor: the specs come by turns
+    const size_t first = tuned++ * 7; // 7 and 27 share no factor: the specs come by turns
     std::string reason;
     for (size_t i = 0; i < specs().size(); ++i) {
       const SmallSpec &row = specs()[(first + i) % specs().size()];

@@ -1,4 +1,4 @@
-// The small cases: 20 specs with every method, and every value of every tunable, on batches of a
+// The small cases: 27 specs with every method, and every value of every tunable, on batches of a
 // few hundred tokens. Small enough for the emulator, where each lane is executed; a GPU runs the
 // same ones, so that the answers of both can be compared. What is served comes in from outside.
 #pragma once

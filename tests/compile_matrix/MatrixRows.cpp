@@ -3,6 +3,13 @@
 
 namespace winnow {
 
+/// Summaries of which a long block holds few enough strides, and few forced blocks.
+static std::map<std::string, std::string> longBlocks(int block) {
+  const std::string half = std::to_string(block / 2), quarter = std::to_string(block / 4);
+  return {{"local", "1"},   {"window", half},        {"stride", quarter},
+          {"lse", "exact"}, {"coarse_window", half}, {"coarse_stride", quarter}};
+}
+
 // Small top-k needs few forced blocks: infllm_v2 forces 34 of them by default.
 const std::vector<MatrixRow> &matrixRows() {
   using D = Dtype;
@@ -47,6 +54,11 @@ const std::vector<MatrixRow> &matrixRows() {
       {"infllm_v2", 24, 8, 128, 64, 96, D::BF16, {}},
       {"nsa_select", 40, 8, 64, 32, 32, D::FP16, {}},
       {"relu_select", 28, 4, 128, 64, 48, D::BF16, {}},
+      // Large groups, long blocks.
+      {"infllm_v2", 32, 1, 128, 64, 96, D::BF16, {}},
+      {"nsa_select", 64, 1, 64, 32, 64, D::FP16, {}},
+      {"moba", 16, 8, 128, 512, 8, D::BF16, longBlocks(512)},
+      {"moba", 4, 2, 64, 4096, 4, D::FP16, longBlocks(4096)},
   };
   return table;
 }

@@ -33,6 +33,8 @@ public:
     if (plan.denseLength > 0)
       t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
     t.constant("kTilesPerBlock", tilesPerBlock, "key tiles of one selectable block");
+    if (plan.headTiles > 1)
+      t.constant("kHeadTiles", plan.headTiles, "tiles of kGroup heads that share one selection");
   }
   void declare(int bytes, bool pinned) {
     bitmap = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}), bytes, pinned);
@@ -45,6 +47,8 @@ public:
              {tileKeys});
     };
     auto selected = [&] {
+      if (plan.headTiles > 1)
+        selectHead = t.div(selectHead, t.named("kHeadTiles"));
       t.leaf(by == By::Block ? "mark_wanted" : "mark_selected",
              {bitmap, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, window},
              {"@kTopK", "@kTilesPerBlock", tileKeys});

@@ -8,6 +8,7 @@ struct AttendPlan : KernelPlan {
   using KernelPlan::KernelPlan;
   int valueDim = 0;
   bool selective = false; ///< attention to some blocks, not to all keys
+  int headTiles = 1;      ///< tiles of `group` heads that share one selection
   mlir::Region *logitHook = nullptr;
 
   bool selects() const { return selective; }

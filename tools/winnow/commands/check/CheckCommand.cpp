@@ -38,7 +38,7 @@ public:
     command.add_option("--config", configText,
                        "Tunables that every case gets; cases without such kernels are left out");
     command.add_flag("--small", small,
-                     "The small cases instead of the table: 20 specs with every method and "
+                     "The small cases instead of the table: 27 specs with every method and "
                      "every value of every tunable");
     command.add_option("--save", saveFolder,
                        "Folder that gets the answers: CASE.out.npy, CASE.lse.npy, CASE.ids.npy");
