@@ -1,5 +1,5 @@
-// Attention of a row tile: 16 rows = floor(16 / kGroup) tokens x kGroup query heads (rows behind
-// them stay unused where kGroup does not divide 16), over one key tile at a time. A warp has one
+// Attention of a row tile: 16 rows = row_tokens(kGroup) tokens x kGroup query heads (rows behind
+// them stay unused where kGroup is no power of two), over one key tile at a time. A warp has one
 // row tile, or two that share the loads of their products (mma_abt_pair, mma_ab_pair). Serves
 // attend. Online softmax in base 2: maximum and sum per row, kept in the two rows that a lane's
 // quad shares. The maximum has a finite floor, so that rows without any visible key stay free of
@@ -18,6 +18,14 @@ struct QueryRows {
   int row[2];         // the token's row in q and out; -1 behind the tile's end and for unused rows
 };
 
+// Tokens of a row tile: the largest power of two whose heads fit 16 rows.
+__host__ __device__ constexpr int row_tokens(int group) {
+  int tokens = 1;
+  while (2 * tokens * group <= 16)
+    tokens *= 2;
+  return tokens;
+}
+
 // Row state of the online softmax.
 struct SoftmaxState {
   float maximum[2] = {-1e30f, -1e30f}; // in units of logits
@@ -28,7 +36,7 @@ struct SoftmaxState {
 // The rows of row tile `row_tile` of the block: 16 rows of mma tiles; one or two of them per warp.
 template <int kGroup>
 __device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int row_tile) {
-  constexpr int kRowTokens = 16 / kGroup;
+  constexpr int kRowTokens = row_tokens(kGroup);
   QueryRows rows;
   rows.first_position = tile.position + row_tile * kRowTokens;
 #pragma unroll
@@ -38,7 +46,7 @@ __device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int row_t
     rows.token[half] = row / kGroup;
     rows.head[half] = row % kGroup;
     rows.position[half] = tile.position + token;
-    const bool used = 16 % kGroup == 0 || row < kRowTokens * kGroup;
+    const bool used = kRowTokens * kGroup == 16 || row < kRowTokens * kGroup;
     rows.row[half] = used && token < tile.tokens ? tile.row + token : -1;
   }
   return rows;

@@ -75,7 +75,7 @@ void AttendOnWarpgroups::declare() {
   t.leaf("clear_bitmap", {tileList.bitmap});
   warp = t.value("warp", "warp_index", {});
   group = t.div(warp, t.number(4), "group");
-  if (16 % plan.group != 0) // rows that no query fills must hold numbers
+  if (sizes.rowTokens * plan.group != 16) // rows that no query fills must hold numbers
     t.when(t.less(group, named("kGroups")), [&] {
       Value at = t.fragment("mine", t.type("Cursor", {"@kGroups"}));
       t.leaf("move_to", {at, group});

@@ -66,7 +66,7 @@ void chooseWarps(const AttendPlan &plan, const Config &config, AttendSizes &s) {
 AttendSizes warpsWithKeys(const AttendPlan &plan, const Config &config, int keys) {
   AttendSizes s;
   s.rowTiles = config.attendRows == 0 ? 1 : config.attendRows / 16;
-  s.rowTokens = 16 / plan.group;
+  s.rowTokens = plan.rowTokens();
   s.keys = keys;
   s.tilesPerBlock = plan.block / keys;
   s.stages = config.attendStages != 0 ? config.attendStages : 2;
@@ -172,7 +172,7 @@ static Result<AttendSizes> chooseGroups(const AttendPlan &plan, const Target &ta
   // A consumer thread holds output, logits and weights: three warpgroups have 160 registers each.
   const bool three = plan.valueDim <= 128;
   // Long masks (many tokens of few heads) cost the building warp more than a third group brings.
-  const bool shortMasks = 3 * 4 * (16 / plan.group) <= 128;
+  const bool shortMasks = 3 * 4 * plan.rowTokens() <= 128;
   AttendSizes s;
   s.warps = config.attendWarps ? config.attendWarps : three && shortMasks ? 12 : 8;
   if (s.warps != 8 && s.warps != 12 && s.warps != 4)
@@ -194,7 +194,7 @@ static Result<AttendSizes> chooseGroups(const AttendPlan &plan, const Target &ta
             .str());
   s.producers = 3; // of keys, of queries, of lists
   s.mmaWarps = 4;
-  s.rowTokens = 16 / plan.group;
+  s.rowTokens = plan.rowTokens();
   s.tokens = s.warps * s.rowTokens;
   return s;
 }

@@ -12,6 +12,14 @@ struct AttendPlan : KernelPlan {
   mlir::Region *logitHook = nullptr;
 
   bool selects() const { return selective; }
+  /// Tokens of 16 rows: a power of two, since they are bits of a mask (row_tokens in
+  /// templates/attend/attention.cuh).
+  int rowTokens() const {
+    int tokens = 1;
+    while (2 * tokens * group <= 16)
+      tokens *= 2;
+    return tokens;
+  }
 };
 
 /// `selection`: where its ids come from; null for attention to all keys. Error: Unsupported, for a
