@@ -65,12 +65,12 @@ def Tile_MaskSummariesOp : Tile_Leaf<"mask_summaries", "select/scoring.cuh"> {
   let summary = "Hides summaries that the lane's token may not see";
   let arguments = (ins Updates<Accumulator>:$logits, I32:$first_row, I32:$visible);
 }
-def Tile_MaskTileOp : Tile_Leaf<"mask_tile", "select/scoring_warpgroup.cuh"> {
+def Tile_MaskTileOp : Tile_Leaf<"mask_tile", "select/scoring.cuh"> {
   let summary = "Hides summaries that the thread's token may not see";
   let arguments = (ins Template:$first_half, Template:$halves, Updates<Accumulator>:$logits, I32:$first_row,
                        I32:$visible);
 }
-def Tile_ClearScoresOp : Tile_Leaf<"clear_scores", "select/scoring.cuh, select/scoring_warpgroup.cuh"> {
+def Tile_ClearScoresOp : Tile_Leaf<"clear_scores", "select/head_scores.cuh"> {
   let summary = "Scores before the first head";
   let arguments = (ins Template:$combine, Writes<Scores>:$scores);
 }
@@ -100,12 +100,12 @@ def Tile_AddOffsetScoresOp : Tile_Leaf<"add_offset_scores", "select/scoring_warp
   let arguments = (ins Template:$combine, Template:$first_half, Template:$halves, Updates<TokenScores>:$scores,
                        Reads<Accumulator>:$logits, Reads<NormalizerTable>:$table, I32:$mma_tile, F32:$scale);
 }
-def Tile_AddHookedScoresOp : Tile_Leaf<"add_hooked_scores", "select/scoring_warpgroup.cuh"> {
+def Tile_AddHookedScoresOp : Tile_Leaf<"add_hooked_scores", "select/head_scores.cuh"> {
   let summary = "Combines in heads of an mma tile: raw scores through the method's elementwise region";
   let arguments = (ins Template:$combine, Template:$first_half, Template:$halves, Updates<TokenScores>:$scores,
                        Reads<Accumulator>:$logits, I32:$position, I32:$first_row, F32:$scale, Takes<Hook>:$hook);
 }
-def Tile_MaskScoresOp : Tile_Leaf<"mask_scores", "select/scoring.cuh, select/scoring_warpgroup.cuh"> {
+def Tile_MaskScoresOp : Tile_Leaf<"mask_scores", "select/head_scores.cuh"> {
   let summary = "Gives hidden and missing summaries their fixed scores";
   let arguments = (ins Template:$pool, Updates<Scores>:$scores, I32:$first_row, I32:$visible, I32:$rows, F32:$hidden);
 }
@@ -120,7 +120,7 @@ def Tile_PaddedBlocksOp : Tile_Leaf<"padded_blocks", "select/score_row.cuh", [Pu
   let arguments = (ins Template:$block, Template:$rows_per_block, I32:$max_k);
   let results = (outs I32:$blocks);
 }
-def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores", "select/scoring.cuh, select/scoring_warpgroup.cuh"> {
+def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores", "select/head_scores.cuh"> {
   let summary = "Pools summaries to key blocks and writes their scores";
   let arguments = (ins Template:$pool, Template:$rows_per_block, Template:$pad, Stores<Pointer>:$row,
                        Reads<Scores>:$scores, I32:$first_row, I32:$rows, I32:$padded, I1:$valid);

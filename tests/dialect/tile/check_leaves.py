@@ -11,6 +11,8 @@ from pathlib import Path
 # Operands that several device types may stand for, and C++ types that the dialect calls otherwise.
 UNIONS = {"Scores": {"RowScores", "TokenScores"}, "SortKeys": {"BlockKeys", "KeyPairs"},
           "Summaries": {"GlobalRows", "SummaryImages"}}
+# Device types of one template, which other names stand for.
+NAMES = {"SummaryScores": {"RowScores", "TokenScores"}}
 SCALARS = {"int": "I32", "unsigned": "I32", "long": "I32", "bool": "I1", "float": "F32"}
 
 
@@ -53,7 +55,7 @@ def spelling(parameter):
 
 def operand(parameter):
     """The type of a parameter: a device type, a scalar, or None for a class that is deduced."""
-    if "*" in parameter:
+    if "*" in re.sub(r"<.*>", "", parameter):
         return "Pointer"
     word = re.sub(r"^const ", "", parameter).split()[0].split("<")[0]
     return SCALARS.get(word, word)
@@ -75,7 +77,8 @@ def fits(function, templates, operands):
     if len(types) < len(operands):  # one that is optional
         operands = [kinds for kinds in operands if kinds != {"I32"}]
     return len(types) == len(operands) and all(
-        kind in kinds or (kind == "Summaries" and kinds == UNIONS[kind]) for kind, kinds in zip(types, operands))
+        kind in kinds or NAMES.get(kind, set()) & kinds or (kind == "Summaries" and kinds == UNIONS[kind])
+        for kind, kinds in zip(types, operands))
 
 
 def main():
