@@ -24,11 +24,9 @@ static std::array<int64_t, 4> textVersion(const std::string &method) {
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
-  Result<std::shared_ptr<Driver>> driver = Driver::open(options.driverPath);
-  if (!driver)
-    return tl::unexpected(driver.error());
+  WINNOW_TRY(std::shared_ptr<Driver> driver, Driver::open(options.driverPath));
   std::unique_ptr<Engine> engine(new Engine);
-  engine->gpu = *driver;
+  engine->gpu = driver;
   CompileHook hook = options.hook;
   engine->images = std::make_unique<KernelStore>(std::move(options.cache), std::move(options.hook));
   // What has been built is legal: only what would have to be compiled is looked at.
@@ -37,11 +35,7 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
                   check = hook.check](const ProgramRequest &request) {
       return images->isAtHand(request) ? Status() : check(request);
     };
-  Result<std::unique_ptr<ConfigChooser>> chooser =
-      ConfigChooser::create(std::move(options.tuning), hook);
-  if (!chooser)
-    return tl::unexpected(chooser.error());
-  engine->chooser = std::move(*chooser);
+  WINNOW_TRY(engine->chooser, ConfigChooser::create(std::move(options.tuning), hook));
   engine->allowPtx = options.allowPtx;
   return engine;
 }
@@ -49,13 +43,9 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options) {
 Status Engine::completeArch(ProgramRequest &request, int device) const {
   if (!request.arch.empty())
     return {};
-  Result<DeviceInfo> info = gpu->device(device);
-  if (!info)
-    return tl::unexpected(info.error());
-  Result<const Target *> target = targetForDevice(info->major, info->minor);
-  if (!target)
-    return tl::unexpected(target.error());
-  request.arch = (*target)->arch;
+  WINNOW_TRY(DeviceInfo info, gpu->device(device));
+  WINNOW_TRY(const Target *target, targetForDevice(info.major, info.minor));
+  request.arch = target->arch;
   return {};
 }
 
@@ -70,14 +60,12 @@ Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device, bool *re
   LoadOptions options;
   options.device = device;
   options.allowPtx = allowPtx;
-  Result<std::unique_ptr<LoadedProgram>> loaded =
-      LoadedProgram::load(std::move(image), gpu, options, refused);
-  if (!loaded)
-    return tl::unexpected(loaded.error());
+  WINNOW_TRY(std::unique_ptr<LoadedProgram> loaded,
+             LoadedProgram::load(std::move(image), gpu, options, refused));
   std::lock_guard<std::mutex> lock(mutex);
   // Two threads may have loaded the same image: the first one's is kept, the other is unloaded
   // unused.
-  return byKey.emplace(name, std::move(*loaded)).first->second;
+  return byKey.emplace(name, std::move(loaded)).first->second;
 }
 
 Result<Engine::Prepared> Engine::prepareWith(const ProgramRequest &asked, const Config &config,
@@ -103,8 +91,7 @@ Result<Engine::Prepared> Engine::prepareWith(const ProgramRequest &asked, const 
 }
 
 Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
-  if (Status status = completeArch(request, device); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(completeArch(request, device));
   const std::pair<std::string, int> requested(request.text(), device);
   const std::array<int64_t, 4> version = textVersion(request.method);
   {
@@ -117,17 +104,13 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
       return again;
     }
   }
-  Result<DeviceInfo> info = gpu->device(device);
-  if (!info)
-    return tl::unexpected(info.error());
-  Result<ChosenConfig> choice = chooser->choose(request, info->name);
-  if (!choice)
-    return tl::unexpected(choice.error());
-  Result<Prepared> prepared = prepareWith(request, choice->config, device);
-  if (!prepared && choice->isTuned() && !chooser->replays()) {
+  WINNOW_TRY(DeviceInfo info, gpu->device(device));
+  WINNOW_TRY(ChosenConfig choice, chooser->choose(request, info.name));
+  Result<Prepared> prepared = prepareWith(request, choice.config, device);
+  if (!prepared && choice.isTuned() && !chooser->replays()) {
     // What was tuned elsewhere must not take away what works here.
     if (Result<Prepared> plain = prepareWith(request, request.config, device)) {
-      choice = chooser->overrule(request, info->name, prepared.error().message);
+      choice = chooser->overrule(request, info.name, prepared.error().message);
       prepared = std::move(plain);
     }
   }
@@ -137,15 +120,15 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
     return prepared;
   }
   bool selects = prepared->program->image().selectHeads > 0;
-  choice->built = prepared->program->image().config.text();
-  prepared->choice = std::make_shared<const ChosenConfig>(std::move(*choice));
+  choice.built = prepared->program->image().config.text();
+  prepared->choice = std::make_shared<const ChosenConfig>(std::move(choice));
   bool isNew = false;
   {
     std::lock_guard<std::mutex> lock(mutex);
     isNew = byRequest.insert_or_assign(requested, Ready{*prepared, version}).second;
   }
   if (isNew)
-    chooser->logChoice(request, info->name, *prepared->choice, selects);
+    chooser->logChoice(request, info.name, *prepared->choice, selects);
   return prepared;
 }
 
@@ -198,8 +181,7 @@ KernelStore::Counters Engine::counters() const {
 }
 
 Result<Engine::Prepared> Engine::find(ProgramRequest request, int device) const {
-  if (Status status = completeArch(request, device); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(completeArch(request, device));
   std::lock_guard<std::mutex> lock(mutex);
   if (auto it = byRequest.find({request.text(), device}); it != byRequest.end())
     return it->second.prepared;
@@ -209,22 +191,17 @@ Result<Engine::Prepared> Engine::find(ProgramRequest request, int device) const 
 }
 
 Result<Engine::Prepared> Engine::prepareImage(const std::string &path, int device) {
-  Result<ProgramImage> image = loadImageFile(path);
-  if (!image)
-    return tl::unexpected(image.error());
-  if (Status status = images->add(*image); !status)
-    return tl::unexpected(status.error());
-  ProgramRequest request{image->method, image->spec, image->config, image->arch};
-  Result<std::shared_ptr<const LoadedProgram>> loaded =
-      loadOnce(std::make_shared<const ProgramImage>(std::move(*image)), device, nullptr);
-  if (!loaded)
-    return tl::unexpected(loaded.error());
+  WINNOW_TRY(ProgramImage image, loadImageFile(path));
+  WINNOW_CHECK(images->add(image));
+  ProgramRequest request{image.method, image.spec, image.config, image.arch};
+  WINNOW_TRY(std::shared_ptr<const LoadedProgram> loaded,
+             loadOnce(std::make_shared<const ProgramImage>(std::move(image)), device, nullptr));
   ChosenConfig choice;
   choice.config = request.config;
   choice.built = request.config.text();
   choice.select.rung = choice.attend.rung = Rung::Given;
   choice.select.why = choice.attend.why = "as in the image file";
-  Prepared prepared{*loaded, ImageOrigin::Disk, std::make_shared<const ChosenConfig>(choice)};
+  Prepared prepared{loaded, ImageOrigin::Disk, std::make_shared<const ChosenConfig>(choice)};
   std::lock_guard<std::mutex> lock(mutex);
   byRequest[{request.text(), device}] = {prepared, textVersion(request.method)};
   return prepared;

@@ -28,6 +28,23 @@ struct Error {
 template <typename T> using Result = tl::expected<T, Error>;
 using Status = tl::expected<void, Error>;
 
+/// Sets `target`, a variable or the declaration of one, to the value of a Result; an error is
+/// returned from the calling function. Several statements: a branch of an if needs braces.
+#define WINNOW_TRY(target, expression) WINNOW_TRY_AT(target, expression, __LINE__)
+#define WINNOW_TRY_AT(target, expression, line) WINNOW_TRY_AS(target, expression, line)
+#define WINNOW_TRY_AS(target, expression, line)                                                    \
+  auto result_##line = (expression);                                                               \
+  if (!result_##line)                                                                              \
+    return tl::unexpected(result_##line.error());                                                  \
+  target = std::move(*result_##line)
+/// The same of a Status.
+#define WINNOW_CHECK(expression)                                                                   \
+  do {                                                                                             \
+    const Status &status_ = (expression);                                                          \
+    if (!status_)                                                                                  \
+      return tl::unexpected(status_.error());                                                      \
+  } while (false)
+
 inline tl::unexpected<Error> fail(ErrorKind kind, std::string message) {
   return tl::unexpected<Error>(Error{kind, std::move(message)});
 }

@@ -67,8 +67,7 @@ Result<Sizes> sizesOf(const Kernel &kernel, const ModelWorkload &workload) {
   s.topk = fact(&KernelFacts::topk);
   s.laneRegisters = fact(&KernelFacts::laneRegisters);
   const int group = fact(&KernelFacts::group);
-  if (Status status = fact.status(); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(fact.status());
   s.selectHeads = workload.key.spec.heads / group;
   s.threads = kWarpThreads * (s.warps + s.producers);
   return s;
@@ -200,13 +199,9 @@ KernelPrediction AttendModel::run() const {
 Result<KernelPrediction> predictAttend(const ModelWorkload &workload, const Kernel &kernel,
                                        const DeviceProfile &profile,
                                        const ModelConstants &constants) {
-  Result<Sizes> sizes = sizesOf(kernel, workload);
-  if (!sizes)
-    return tl::unexpected(sizes.error());
-  Result<Multiprocessor> multiprocessor = profile.multiprocessor();
-  if (!multiprocessor)
-    return tl::unexpected(multiprocessor.error());
-  return AttendModel(workload, kernel, *sizes, profile, *multiprocessor, constants).run();
+  WINNOW_TRY(Sizes sizes, sizesOf(kernel, workload));
+  WINNOW_TRY(Multiprocessor multiprocessor, profile.multiprocessor());
+  return AttendModel(workload, kernel, sizes, profile, multiprocessor, constants).run();
 }
 
 } // namespace winnow

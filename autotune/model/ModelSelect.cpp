@@ -24,10 +24,8 @@ Result<int64_t> chunkTokens(const ModelWorkload &workload, const Candidate &cand
                             int rowScores, const DeviceProfile &profile) {
   Variables shape = shapeOf(workload, profile);
   shape[Variable::ScoreStride] = rowScores;
-  Result<Formula> tokens = Formula::parse(candidate.chunkTokens, Variable::ScoreStride);
-  if (!tokens)
-    return tl::unexpected(tokens.error());
-  Result<int64_t> value = tokens->evaluate(shape);
+  WINNOW_TRY(Formula tokens, Formula::parse(candidate.chunkTokens, Variable::ScoreStride));
+  Result<int64_t> value = tokens.evaluate(shape);
   return value ? std::clamp<int64_t>(*value, 1, workload.key.tokens) : value;
 }
 
@@ -36,17 +34,14 @@ Result<ScoreLayout> layoutOf(const ModelWorkload &workload, const Candidate &can
   const TuningKey &key = workload.key;
   FactReader fact(score);
   const int group = fact(&KernelFacts::group), scoreBytes = fact(&KernelFacts::scoreBytes);
-  if (Status status = fact.status(); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(fact.status());
   const int rowScores = (key.tokens + key.spec.block - 1) / key.spec.block;
-  Result<int64_t> chunk = chunkTokens(workload, candidate, rowScores, profile);
-  if (!chunk)
-    return tl::unexpected(chunk.error());
+  WINNOW_TRY(int64_t chunk, chunkTokens(workload, candidate, rowScores, profile));
   ScoreLayout layout{};
   layout.selectHeads = key.spec.heads / group;
   layout.rowBytes = static_cast<double>(rowScores) * scoreBytes;
-  layout.chunks = static_cast<int>((key.tokens + *chunk - 1) / *chunk);
-  layout.chunkBytes = static_cast<double>(*chunk) * layout.rowBytes * layout.selectHeads;
+  layout.chunks = static_cast<int>((key.tokens + chunk - 1) / chunk);
+  layout.chunkBytes = static_cast<double>(chunk) * layout.rowBytes * layout.selectHeads;
   return layout;
 }
 
@@ -86,8 +81,7 @@ Result<ScoreSizes> sizesOf(const Kernel &kernel) {
   s.folded = fact(&KernelFacts::folded) != 0;
   if (s.softmax)
     s.normalizerStride = fact(&KernelFacts::normalizerStride);
-  if (Status status = fact.status(); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(fact.status());
   return s;
 }
 
@@ -217,8 +211,7 @@ Result<KernelPrediction> predictSummarize(const ModelWorkload &workload, const K
                                           const DeviceProfile &profile) {
   FactReader fact(kernel);
   const double window = fact(&KernelFacts::summaryKeys), stride = fact(&KernelFacts::summaryStride);
-  if (Status status = fact.status(); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(fact.status());
   const TuningKey &key = workload.key;
   const double bytes =
       static_cast<double>(key.tokens) * key.spec.kvHeads * key.spec.headDim * kElementBytes;
@@ -233,26 +226,18 @@ Result<KernelPrediction> predictSummarize(const ModelWorkload &workload, const K
 Result<KernelPrediction> predictScore(const ModelWorkload &workload, const Candidate &candidate,
                                       const Kernel &kernel, const DeviceProfile &profile,
                                       const ModelConstants &constants) {
-  Result<ScoreSizes> sizes = sizesOf(kernel);
-  if (!sizes)
-    return tl::unexpected(sizes.error());
-  Result<ScoreLayout> layout = layoutOf(workload, candidate, kernel, profile);
-  if (!layout)
-    return tl::unexpected(layout.error());
-  Result<Multiprocessor> multiprocessor = profile.multiprocessor();
-  if (!multiprocessor)
-    return tl::unexpected(multiprocessor.error());
-  return ScoreModel(workload, kernel, *sizes, *layout, profile, *multiprocessor, constants).run();
+  WINNOW_TRY(ScoreSizes sizes, sizesOf(kernel));
+  WINNOW_TRY(ScoreLayout layout, layoutOf(workload, candidate, kernel, profile));
+  WINNOW_TRY(Multiprocessor multiprocessor, profile.multiprocessor());
+  return ScoreModel(workload, kernel, sizes, layout, profile, multiprocessor, constants).run();
 }
 
 Result<KernelPrediction> predictTopK(const ModelWorkload &workload, const Candidate &candidate,
                                      const Kernel &score, const DeviceProfile &profile,
                                      const ModelConstants &constants) {
   const TuningKey &key = workload.key;
-  Result<ScoreLayout> found = layoutOf(workload, candidate, score, profile);
-  if (!found)
-    return tl::unexpected(found.error());
-  const ScoreLayout &layout = *found;
+  WINNOW_TRY(ScoreLayout found, layoutOf(workload, candidate, score, profile));
+  const ScoreLayout &layout = found;
   const double rows = static_cast<double>(key.tokens) * layout.selectHeads;
   // Early tokens select every block, without a search; later rows are causal, half on average.
   const double searched =
@@ -282,8 +267,7 @@ Result<KernelPrediction> predictForced(const ModelWorkload &workload, const Kern
   const TuningKey &key = workload.key;
   FactReader fact(kernel);
   const int group = fact(&KernelFacts::group), topk = fact(&KernelFacts::topk);
-  if (Status status = fact.status(); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(fact.status());
   const double rows = static_cast<double>(key.tokens) * key.spec.heads / group;
   const double issue = profile.milliseconds(rows * constants.rowInstructions / kSchedulers /
                                             profile.multiprocessors);

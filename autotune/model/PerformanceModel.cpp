@@ -108,22 +108,19 @@ Result<ModelWorkload> workloadOf(const TuningKey &key, const ProgramImage &progr
     FactReader fact(kernel);
     workload.init = fact(&KernelFacts::init);
     workload.local = fact(&KernelFacts::local);
-    if (Status status = fact.status(); !status)
-      return tl::unexpected(status.error());
+    WINNOW_CHECK(fact.status());
   }
   return workload;
 }
 
 Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candidate,
                            const DeviceProfile &profile, const ModelConstants &constants) {
-  Result<const Target *> target = findTarget(workload.key.arch);
-  if (!target)
-    return tl::unexpected(target.error());
-  if ((*target)->hasWarpgroupMma)
+  WINNOW_TRY(const Target *target, findTarget(workload.key.arch));
+  if (target->hasWarpgroupMma)
     return fail(ErrorKind::Unsupported,
                 fmt::format("the performance model describes mma.sync kernels; those of {} run on "
                             "warpgroups: measure them",
-                            (*target)->arch));
+                            target->arch));
   Prediction prediction;
   const Variables shape = shapeOf(workload, profile);
   const Kernel *score = nullptr;
@@ -132,23 +129,19 @@ Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candi
       score = &kernel;
     if (!launched(kernel, shape))
       continue;
-    Result<KernelPrediction> one =
-        predictKernel(workload, candidate, kernel, score, profile, constants);
-    if (!one)
-      return tl::unexpected(one.error());
-    one->kernel = kernel.name;
-    prediction.ms += one->ms;
-    prediction.kernels.push_back(std::move(*one));
+    WINNOW_TRY(KernelPrediction one,
+               predictKernel(workload, candidate, kernel, score, profile, constants));
+    one.kernel = kernel.name;
+    prediction.ms += one.ms;
+    prediction.kernels.push_back(std::move(one));
   }
   return prediction;
 }
 
 Result<double> predictMs(const ModelWorkload &workload, const Candidate &candidate,
                          const DeviceProfile &profile) {
-  Result<Prediction> prediction = predict(workload, candidate, profile);
-  if (!prediction)
-    return tl::unexpected(prediction.error());
-  return prediction->ms;
+  WINNOW_TRY(Prediction prediction, predict(workload, candidate, profile));
+  return prediction.ms;
 }
 
 bool keepsDefault(double leastMs, double defaultMs) {
@@ -159,13 +152,11 @@ Result<ModelChoice> choose(const SearchSpace &space, const ModelWorkload &worklo
                            const DeviceProfile &profile) {
   ModelChoice choice;
   for (size_t i = 0; i < space.candidates.size(); ++i) {
-    Result<double> ms = predictMs(workload, space.candidates[i], profile);
-    if (!ms)
-      return tl::unexpected(ms.error());
+    WINNOW_TRY(double ms, predictMs(workload, space.candidates[i], profile));
     if (i == 0)
-      choice = {0, *ms, *ms};
-    else if (*ms < choice.ms)
-      choice = {i, *ms, choice.defaultMs};
+      choice = {0, ms, ms};
+    else if (ms < choice.ms)
+      choice = {i, ms, choice.defaultMs};
   }
   if (keepsDefault(choice.ms, choice.defaultMs))
     choice = {0, choice.defaultMs, choice.defaultMs};

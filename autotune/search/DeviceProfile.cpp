@@ -50,10 +50,8 @@ const std::vector<DeviceProfile> &deviceProfiles() {
 }
 
 Result<Multiprocessor> DeviceProfile::multiprocessor() const {
-  Result<const Target *> own = target();
-  if (!own)
-    return tl::unexpected(own.error());
-  return Multiprocessor{(*own)->registersPerSm, sharedPerSm, kSharedReserve, threadsPerSm, kBlocks};
+  WINNOW_TRY(const Target *own, target());
+  return Multiprocessor{own->registersPerSm, sharedPerSm, kSharedReserve, threadsPerSm, kBlocks};
 }
 
 Result<const DeviceProfile *> findProfile(const std::string &name) {

@@ -88,10 +88,8 @@ MeasuringWorker::MeasuringWorker(const TuneOptions &options, int gpu)
       worker(options.measureCommand, options.scratch + "/measure.log") {}
 
 Status MeasuringWorker::open() {
-  Result<Json> answer = worker.ask(openRequest, patience(openRequest, options));
-  if (!answer)
-    return tl::unexpected(answer.error());
-  JsonFields fields(*answer);
+  WINNOW_TRY(Json answer, worker.ask(openRequest, patience(openRequest, options)));
+  JsonFields fields(answer);
   deviceName = fields.text("device");
   archName = fields.text("arch");
   driverText = fields.text("driver");
@@ -101,8 +99,7 @@ Status MeasuringWorker::open() {
 Status MeasuringWorker::revive() {
   if (worker.running())
     return {};
-  if (Status opened = open(); !opened)
-    return opened;
+  WINNOW_CHECK(open());
   std::vector<Json> steps;
   if (!programRequest.is_null())
     steps.push_back(programRequest);
@@ -117,8 +114,7 @@ Status MeasuringWorker::revive() {
 }
 
 Result<Json> MeasuringWorker::request(const Json &request) {
-  if (Status alive = revive(); !alive)
-    return tl::unexpected(alive.error());
+  WINNOW_CHECK(revive());
   return worker.ask(request, patience(request, options));
 }
 
@@ -127,17 +123,13 @@ Status MeasuringWorker::program(const TuneTask &task) {
   workloadRequest = Json();
   programRequest = Json();
   Json step = about("program", task);
-  Result<Json> answer = request(step);
-  if (!answer)
-    return tl::unexpected(answer.error());
+  WINNOW_TRY(Json answer, request(step));
   programRequest = step;
   return {};
 }
 
 Status MeasuringWorker::load(size_t candidate, const std::string &path) {
-  Result<Json> answer = request({{"do", "load"}, {"candidate", candidate}, {"path", path}});
-  if (!answer)
-    return tl::unexpected(answer.error());
+  WINNOW_TRY(Json answer, request({{"do", "load"}, {"candidate", candidate}, {"path", path}}));
   loaded[candidate] = path;
   return {};
 }
@@ -169,8 +161,7 @@ std::string ProgramTuner::faultOf(const char *what, size_t candidate) {
 }
 
 Status ProgramTuner::loadAll(const TuneTask &task) {
-  if (Status status = worker.program(task); !status)
-    return status;
+  WINNOW_CHECK(worker.program(task));
   for (size_t i = 0; i < set.paths.size() && !stop; ++i) {
     if (set.paths[i].empty())
       continue;
@@ -236,11 +227,8 @@ Result<TuneOutcome> ProgramTuner::run(const TuneTask &task,
   if (!set.error.message.empty())
     return tl::unexpected(set.error);
   if (!ready)
-    if (Status status = loadAll(task); !status)
-      return tl::unexpected(status.error());
-  Result<Json> placed = worker.workload(task);
-  if (!placed)
-    return tl::unexpected(placed.error());
+    WINNOW_CHECK(loadAll(task));
+  WINNOW_TRY(Json placed, worker.workload(task));
   size_t count = set.space.candidates.size();
   clocks.assign(count, {});
   watts.assign(count, {});
@@ -250,10 +238,8 @@ Result<TuneOutcome> ProgramTuner::run(const TuneTask &task,
       standings[i].outcome = Outcome::Rejected;
       standings[i].reason = set.faults[i];
     }
-  Result<RaceResult> result = raceVerified(std::move(standings), progress);
-  if (!result)
-    return tl::unexpected(result.error());
-  return outcomeOf(task, *result, JsonFields(*placed).number("floor_ms"));
+  WINNOW_TRY(RaceResult result, raceVerified(std::move(standings), progress));
+  return outcomeOf(task, result, JsonFields(placed).number("floor_ms"));
 }
 
 TuneOutcome ProgramTuner::outcomeOf(const TuneTask &task, const RaceResult &result,

@@ -19,10 +19,8 @@ public:
   Result<bool> add(const Config &config) {
     if (!seen.insert(config.text()).second)
       return false;
-    Result<ProgramImage> image = lower(config);
-    if (!image)
-      return tl::unexpected(image.error());
-    Candidate candidate = candidateOf(config, *image, phase);
+    WINNOW_TRY(ProgramImage image, lower(config));
+    Candidate candidate = candidateOf(config, image, phase);
     if (!codes.insert(identity(candidate)).second) {
       space.duplicates++;
       return false;

@@ -158,17 +158,14 @@ Result<std::string> Worker::readLine(double timeoutSeconds) {
 
 Result<Json> Worker::ask(const Json &request, double timeoutSeconds) {
   if (!running())
-    if (Status started = start(); !started)
-      return tl::unexpected(started.error());
+    WINNOW_CHECK(start());
   if (Status sent = send(request.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
       !sent)
     return tl::unexpected(sent.error());
-  Result<std::string> line = readLine(timeoutSeconds);
-  if (!line)
-    return tl::unexpected(line.error());
-  std::optional<Result<Json>> answer = readAnswer(*line);
+  WINNOW_TRY(std::string line, readLine(timeoutSeconds));
+  std::optional<Result<Json>> answer = readAnswer(line);
   if (!answer)
-    answer = fail(ErrorKind::DeviceFailed, fmt::format("the worker answered '{:.80}'", *line));
+    answer = fail(ErrorKind::DeviceFailed, fmt::format("the worker answered '{:.80}'", line));
   // After a device failure the worker's context is of no use any more.
   if (!*answer && answer->error().kind == ErrorKind::DeviceFailed)
     stop();

@@ -140,19 +140,15 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   if (!status)
     return tl::unexpected<Error>(status.error());
   fuseKernels(method);
-  Result<MethodPlans> plans = planMethod(method);
-  if (!plans)
-    return tl::unexpected<Error>(plans.error());
+  WINNOW_TRY(MethodPlans plans, planMethod(method));
 
-  OwningOpRef<ModuleOp> functions = buildTileFunctions(*program->context, *plans);
+  OwningOpRef<ModuleOp> functions = buildTileFunctions(*program->context, plans);
   if (!functions)
     return fail(ErrorKind::CompileFailed,
                 "the CPU tile functions could not be built: " + complaints.first());
-  auto code = CpuCode::create(*functions);
-  if (!code)
-    return tl::unexpected<Error>(code.error());
-  program->code = std::move(*code);
-  program->plans = std::move(*plans);
+  WINNOW_TRY(auto code, CpuCode::create(*functions));
+  program->code = std::move(code);
+  program->plans = std::move(plans);
   const bool scores = program->plans.selection && program->plans.selection->scores();
   bind(*program->code, "attend_one", program->functions.attendOne);
   bind(*program->code, "attend_many", program->functions.attendMany);

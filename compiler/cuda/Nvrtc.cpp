@@ -198,18 +198,14 @@ Result<std::string> Nvrtc::identity(const std::string &path) {
 }
 
 Result<std::shared_ptr<const Nvrtc>> Nvrtc::open(const std::string &path) {
-  Result<std::string> file = locate(path);
-  if (!file)
-    return tl::unexpected(file.error());
+  WINNOW_TRY(std::string file, locate(path));
   auto nvrtc = std::make_shared<Nvrtc>();
-  nvrtc->libraryPath = *file;
-  Result<void *> handle = openLibrary(*file);
-  if (!handle)
-    return tl::unexpected(handle.error());
+  nvrtc->libraryPath = file;
+  WINNOW_TRY(void *handle, openLibrary(file));
   auto functions = std::make_shared<Functions>();
   bool complete = true;
   auto bind = [&](auto &function, const char *name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(*handle, name));
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
     complete &= function != nullptr;
   };
   bind(functions->version, "nvrtcVersion");

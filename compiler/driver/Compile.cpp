@@ -61,17 +61,11 @@ Status emitKernels(MlirSession &session, std::vector<BuiltKernel> &built,
     auto file = request.kernelFiles.find(name);
     const bool isGiven = file != request.kernelFiles.end();
     if (isGiven) {
-      Result<std::string> read = readWholeFile(systemFiles(), file->second);
-      if (!read)
-        return tl::unexpected<Error>(read.error());
-      text = std::move(*read);
+      WINNOW_TRY(text, readWholeFile(systemFiles(), file->second));
     }
     const bool isTile = isGiven && StringRef(file->second).ends_with(".mlir");
     if (isTile) {
-      Result<OwningOpRef<ModuleOp>> taken = takeKernel(session, kernel, file->second, text);
-      if (!taken)
-        return tl::unexpected<Error>(taken.error());
-      given = std::move(*taken);
+      WINNOW_TRY(given, takeKernel(session, kernel, file->second, text));
     }
     stages.push_back({"tile", name, print(kernel.op)});
     FailureOr<std::string> source = std::move(text);
@@ -114,69 +108,51 @@ void setOutOfMemoryHandler(void (*handler)()) {
 Result<std::pair<ProgramImage, std::vector<StageText>>>
 lowerProgram(const CompileRequest &request) {
   auto begin = Clock::now();
-  Result<const Target *> target = findTarget(request.arch);
-  if (!target)
-    return tl::unexpected<Error>(target.error());
-  if (Status status = request.config.check(); !status)
-    return tl::unexpected<Error>(status.error());
-  Result<MethodInfo> text = loadMethod(request.method);
-  if (!text)
-    return tl::unexpected<Error>(text.error());
+  WINNOW_TRY(const Target *target, findTarget(request.arch));
+  WINNOW_CHECK(request.config.check());
+  WINNOW_TRY(MethodInfo text, loadMethod(request.method));
   MlirSession session;
-  Result<ParsedMethod> parsed = session.parse(*text);
-  if (!parsed)
-    return tl::unexpected<Error>(parsed.error());
-  select::MethodOp method = parsed->method;
+  WINNOW_TRY(ParsedMethod parsed, session.parse(text));
+  select::MethodOp method = parsed.method;
 
   ProgramImage image;
   image.defaults = declaredParameters(method); // specialising puts other values in their place
   std::vector<StageText> stages;
-  if (Status status = specializeMethod(method, request.spec); !status)
-    return tl::unexpected<Error>(status.error());
+  WINNOW_CHECK(specializeMethod(method, request.spec));
   stages.push_back({"select", "", print(method)});
   fuseKernels(method);
   stages.push_back({"kernels", "", print(method)});
   image.method = method.getSymName().str();
-  image.arch = (*target)->arch;
+  image.arch = target->arch;
   image.spec = request.spec;
   image.spec.valueDim = request.spec.valueWidth();
   image.spec.scale = request.spec.softmaxScale();
   image.config = request.config;
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&session.context));
-  Result<std::vector<BuiltKernel>> built = buildKernels(method, **target, *kernels, image);
-  if (!built)
-    return tl::unexpected<Error>(built.error());
+  WINNOW_TRY(std::vector<BuiltKernel> built, buildKernels(method, *target, *kernels, image));
   PassManager passes(&session.context, ModuleOp::getOperationName());
   addTilePasses(passes);
   if (failed(verify(*kernels)) || failed(passes.run(*kernels)))
     return session.error(ErrorKind::CompileFailed, "the tile passes failed");
-  if (Status status = emitKernels(session, *built, request, **target, image, stages); !status)
-    return tl::unexpected<Error>(status.error());
+  WINNOW_CHECK(emitKernels(session, built, request, *target, image, stages));
   image.mlirMs = millisecondsSince(begin);
   return std::pair(std::move(image), std::move(stages));
 }
 
 Result<ProgramImage> compileProgram(const CompileRequest &request) {
-  auto lowered = lowerProgram(request);
-  if (!lowered)
-    return tl::unexpected<Error>(lowered.error());
-  Result<KeyIngredients> ingredients = programIngredients(request);
-  if (!ingredients)
-    return tl::unexpected<Error>(ingredients.error());
+  WINNOW_TRY(auto lowered, lowerProgram(request));
+  WINNOW_TRY(KeyIngredients ingredients, programIngredients(request));
   std::shared_ptr<const Nvrtc> nvrtc;
   if (request.form != CodeForm::Emulated) {
-    Result<std::shared_ptr<const Nvrtc>> opened = Nvrtc::open(request.nvrtcPath);
-    if (!opened)
-      return tl::unexpected<Error>(opened.error());
-    nvrtc = *opened;
+    WINNOW_TRY(nvrtc, Nvrtc::open(request.nvrtcPath));
     if (!nvrtc->supports(request.arch))
       return fail(ErrorKind::Unsupported,
                   "NVRTC " + nvrtc->version() + " does not know " + request.arch +
                       ": install NVRTC 12.8 or newer, or choose an older --arch");
   }
-  ProgramImage &image = lowered->first;
-  image.key = keyFrom(*ingredients);
-  image.ingredients = std::move(*ingredients);
+  ProgramImage &image = lowered.first;
+  image.key = keyFrom(ingredients);
+  image.ingredients = std::move(ingredients);
   if (!request.phase.empty())
     llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
       return (kernel.step == "attend") != (request.phase == "attend");
@@ -213,7 +189,7 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
     kernel.staticSharedBytes = info->staticSharedBytes;
     kernel.spillBytes = spillBytes(outputs[i]->log);
   }
-  dumpStages(image, lowered->second, nvrtc.get());
+  dumpStages(image, lowered.second, nvrtc.get());
   return std::move(image);
 }
 

@@ -66,10 +66,8 @@ Status planScores(KernelContext &c) {
   c.image.selectHeads = plan.selectHeads();
   if (!plan.scores())
     return {};
-  Result<const KernelEntry *> score = findKernel("score", c.image.spec, c.target, c.image.config);
-  if (!score)
-    return tl::unexpected<Error>(score.error());
-  c.scores = planScore(plan, (*score)->warpgroups, c.image.config);
+  WINNOW_TRY(const KernelEntry *score, findKernel("score", c.image.spec, c.target, c.image.config));
+  c.scores = planScore(plan, score->warpgroups, c.image.config);
   c.image.config = c.scores.config;
   if (c.image.config.scoreForm == ScoreForm::Fused && !c.scores.fused)
     return fail(
@@ -129,25 +127,18 @@ Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp mod
                      ProgramImage &image) {
   std::vector<const KernelEntry *> entries;
   for (auto kernel : method.getOps<select::KernelOp>()) {
-    Result<const KernelEntry *> entry =
-        findKernel(kernel.getName(), image.spec, target, image.config);
-    if (!entry)
-      return tl::unexpected<Error>(entry.error());
-    entries.push_back(*entry);
+    WINNOW_TRY(const KernelEntry *entry,
+               findKernel(kernel.getName(), image.spec, target, image.config));
+    entries.push_back(entry);
   }
-  Result<MethodPlans> plans = planMethod(method);
-  if (!plans)
-    return tl::unexpected<Error>(plans.error());
-  KernelContext context{module, *plans, target, image, {}};
-  if (plans->selection)
-    if (Status status = planScores(context); !status)
-      return tl::unexpected<Error>(status.error());
+  WINNOW_TRY(MethodPlans plans, planMethod(method));
+  KernelContext context{module, plans, target, image, {}};
+  if (plans.selection)
+    WINNOW_CHECK(planScores(context));
   std::vector<BuiltKernel> built;
   for (const KernelEntry *entry : entries) {
-    Kernels kernels = entry->build(context);
-    if (!kernels)
-      return kernels;
-    for (BuiltKernel &kernel : *kernels) {
+    WINNOW_TRY(std::vector<BuiltKernel> kernels, entry->build(context));
+    for (BuiltKernel &kernel : kernels) {
       image.config = kernel.config.value_or(image.config);
       built.push_back(std::move(kernel));
     }

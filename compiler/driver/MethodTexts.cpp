@@ -36,13 +36,11 @@ Result<MethodInfo> loadMethod(const std::string &nameOrPath) {
   if (::access(nameOrPath.c_str(), R_OK) != 0)
     return fail(ErrorKind::Usage, "method '" + nameOrPath + "' is neither a built-in (" + known +
                                       ") nor a readable .mlir file");
-  Result<std::string> text = readWholeFile(systemFiles(), nameOrPath);
-  if (!text)
-    return tl::unexpected(text.error());
+  WINNOW_TRY(std::string text, readWholeFile(systemFiles(), nameOrPath));
   return MethodInfo{StringRef(nameOrPath).rsplit('/').second.empty()
                         ? nameOrPath
                         : StringRef(nameOrPath).rsplit('/').second.str(),
-                    "", std::move(*text), nameOrPath};
+                    "", std::move(text), nameOrPath};
 }
 
 std::map<std::string, std::string> declaredParameters(select::MethodOp method) {
@@ -82,16 +80,12 @@ static std::optional<std::map<std::string, std::string>> plainParameters(StringR
 }
 
 Result<std::map<std::string, std::string>> parameterDefaults(const std::string &method) {
-  Result<MethodInfo> text = loadMethod(method);
-  if (!text)
-    return tl::unexpected<Error>(text.error());
-  if (auto plain = plainParameters(text->text))
+  WINNOW_TRY(MethodInfo text, loadMethod(method));
+  if (auto plain = plainParameters(text.text))
     return *plain;
   MlirSession session;
-  Result<ParsedMethod> parsed = session.parse(*text);
-  if (!parsed)
-    return tl::unexpected<Error>(parsed.error());
-  return declaredParameters(parsed->method);
+  WINNOW_TRY(ParsedMethod parsed, session.parse(text));
+  return declaredParameters(parsed.method);
 }
 
 } // namespace winnow

@@ -11,37 +11,28 @@ namespace winnow {
 
 /// Looked at, not opened: a cache hit must not pay for loading NVRTC.
 static Result<std::string> nvrtcIdentity(const std::string &path) {
-  Result<std::string> library = Nvrtc::locate(path);
-  if (!library)
-    return tl::unexpected<Error>(library.error());
-  return Nvrtc::identity(*library);
+  WINNOW_TRY(std::string library, Nvrtc::locate(path));
+  return Nvrtc::identity(library);
 }
 
 Result<KeyIngredients> programIngredients(const CompileRequest &request) {
-  Result<const Target *> target = findTarget(request.arch);
-  if (!target)
-    return tl::unexpected<Error>(target.error());
-  Result<MethodInfo> method = loadMethod(request.method);
-  if (!method)
-    return tl::unexpected<Error>(method.error());
+  WINNOW_TRY(const Target *target, findTarget(request.arch));
+  WINNOW_TRY(MethodInfo method, loadMethod(request.method));
   const bool emulated = request.form == CodeForm::Emulated;
-  Result<std::string> compiler = emulated ? emulatedCompiler() : nvrtcIdentity(request.nvrtcPath);
-  if (!compiler)
-    return tl::unexpected<Error>(compiler.error());
+  WINNOW_TRY(std::string compiler,
+             emulated ? emulatedCompiler() : nvrtcIdentity(request.nvrtcPath));
   const char *form = emulated ? "emulated" : request.form == CodeForm::Ptx ? "ptx" : "cubin";
   KeyIngredients ingredients{{"generator", generatorDigest()},
-                             {"method", sha256Hex(method->text)},
+                             {"method", sha256Hex(method.text)},
                              {"spec", request.spec.text()},
                              {"config", request.config.text()},
                              {"arch", request.arch},
                              {"form", form},
-                             {emulated ? "clang" : "nvrtc", *compiler},
+                             {emulated ? "clang" : "nvrtc", compiler},
                              {"headers", deviceHeadersDigest()}};
   for (const auto &[name, path] : request.kernelFiles) {
-    Result<std::string> text = readWholeFile(systemFiles(), path);
-    if (!text)
-      return tl::unexpected<Error>(text.error());
-    ingredients["kernel " + name] = sha256Hex(*text);
+    WINNOW_TRY(std::string text, readWholeFile(systemFiles(), path));
+    ingredients["kernel " + name] = sha256Hex(text);
   }
   // Half a program must not be found as a whole one, nor as the other half.
   if (!request.phase.empty())

@@ -94,12 +94,9 @@ void eraseUnused(select::MethodOp method) {
 } // namespace
 
 Status specializeMethod(select::MethodOp method, const Spec &spec) {
-  if (Status s = spec.check(); !s)
-    return s;
-  Result<ParameterValues> values = parameterValues(method, spec);
-  if (!values)
-    return tl::unexpected<Error>(values.error());
-  replaceReferences(method, *values);
+  WINNOW_CHECK(spec.check());
+  WINNOW_TRY(ParameterValues values, parameterValues(method, spec));
+  replaceReferences(method, values);
   Builder b(method.getContext());
   auto number = [&](const char *name, int value) {
     return b.getNamedAttr(name, b.getI64IntegerAttr(value));

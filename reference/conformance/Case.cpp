@@ -30,10 +30,7 @@ Result<ConformanceCase> parseCase(const json &entry) {
   json settings = entry.value("set", json::object());
   for (const auto &[name, value] : settings.items())
     spec.params[name] = value.is_string() ? value.get<std::string>() : value.dump();
-  Result<Config> config = Config::parse(entry.value("config", ""));
-  if (!config)
-    return tl::unexpected(config.error());
-  test.config = *config;
+  WINNOW_TRY(test.config, Config::parse(entry.value("config", "")));
   for (const json &lengths : entry.at("sequences"))
     test.sequences.emplace_back(lengths.at(0), lengths.at(1));
   test.data = entry.value("data", "normal");
@@ -183,10 +180,8 @@ Result<std::vector<ConformanceCase>> conformanceCases() {
     if (!complete)
       return fail(ErrorKind::Usage,
                   fmt::format("a case lacks name, method or sequences: {}", entry.dump()));
-    Result<ConformanceCase> test = parseCase(entry);
-    if (!test)
-      return tl::unexpected(test.error());
-    cases.push_back(std::move(*test));
+    WINNOW_TRY(ConformanceCase test, parseCase(entry));
+    cases.push_back(std::move(test));
   }
   return cases;
 }

@@ -6,17 +6,13 @@ namespace winnow {
 
 Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
                            const CaseRunner &run, double tolerance, int threads) {
-  Result<reference::Method> method = axes(test.method, test.spec);
-  if (!method)
-    return tl::unexpected(method.error());
+  WINNOW_TRY(reference::Method method, axes(test.method, test.spec));
   reference::Problem shape;
   shape.heads = test.spec.heads;
   shape.kvHeads = test.spec.kvHeads;
-  int selectHeads = shape.selectHeads(*method);
+  int selectHeads = shape.selectHeads(method);
   CaseInputs inputs = makeInputs(test, selectHeads, threads);
-  Result<CaseAnswer> answer = run(test, inputs);
-  if (!answer)
-    return tl::unexpected(answer.error());
+  WINNOW_TRY(CaseAnswer answer, run(test, inputs));
 
   CaseResult result;
   reference::Options options;
@@ -27,25 +23,25 @@ Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
     result.text = "no query, nothing to compare";
     return result;
   }
-  const int32_t *ids = answer->ids.data();
+  const int32_t *ids = answer.ids.data();
   if (test.givenIds) {
     ids = inputs.ids.data();
-  } else if (method->selects) {
-    reference::Selection expected = reference::select(*method, inputs.problem, options);
-    result.selection = reference::compareSelection(*method, inputs.problem, expected, ids,
-                                                   tolerance, test.data == "ties");
+  } else if (method.selects) {
+    reference::Selection expected = reference::select(method, inputs.problem, options);
+    result.selection = reference::compareSelection(method, inputs.problem, expected, ids, tolerance,
+                                                   test.data == "ties");
     if (test.leastRecall > 0) {
       options.exactWindows = true;
       result.free = reference::countFreePicks(
-          *method, inputs.problem, reference::select(*method, inputs.problem, options), ids);
+          method, inputs.problem, reference::select(method, inputs.problem, options), ids);
       options.exactWindows = false;
     }
   }
   // Attention is judged over the picks that were made, so that an accepted tie is not counted as an
   // output error.
-  reference::Attention expected = reference::attend(*method, inputs.problem, ids, options);
+  reference::Attention expected = reference::attend(method, inputs.problem, ids, options);
   result.output =
-      reference::compareOutput(inputs.problem, expected, answer->out.data(), answer->lse.data());
+      reference::compareOutput(inputs.problem, expected, answer.out.data(), answer.lse.data());
   result.passed = result.selection.wrong == 0 && result.output.withinBars() &&
                   (test.leastRecall <= 0 ||
                    (result.free.expected > 0 && result.free.recall() >= test.leastRecall));

@@ -80,8 +80,7 @@ public:
       }
     for (const DrawSpace::Tunable &tunable : space.tunables)
       for (int value : tunable.values)
-        if (Status status = addTuned(tunable.name, value); !status)
-          return tl::unexpected(status.error());
+        WINNOW_CHECK(addTuned(tunable.name, value));
     return std::move(found);
   }
 
@@ -119,9 +118,7 @@ private:
   /// The case of a tunable's value: the first of the specs, begun at another one for each value,
   /// and of the methods that has such kernels.
   Status addTuned(const std::string &tunable, int value) {
-    Result<Config> config = Config::parse(fmt::format("{}={}", tunable, value));
-    if (!config)
-      return tl::unexpected(config.error());
+    WINNOW_TRY(Config config, Config::parse(fmt::format("{}={}", tunable, value)));
     const size_t first = tuned++ * 7; // 7 and 27 share no factor: the specs come by turns
     std::string reason;
     for (size_t i = 0; i < specs().size(); ++i) {
@@ -134,7 +131,7 @@ private:
           continue;
         ConformanceCase test = caseOf((first + i) % specs().size(), method);
         test.name += fmt::format("_{}_{}", tunable, value);
-        test.config = *config;
+        test.config = config;
         Status served = space.serves(test.method, test.spec, test.config);
         if (served) {
           found.cases.push_back(test);

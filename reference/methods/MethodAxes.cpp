@@ -25,8 +25,7 @@ public:
     axes.selects = false;
     axes.init = axes.local = 0;
     for (Operation &op : method.getBody().front())
-      if (Status status = read(op); !status)
-        return tl::unexpected(status.error());
+      WINNOW_CHECK(read(op));
     if (!outOfRange.empty())
       return fail(ErrorKind::Usage, outOfRange);
     return axes;
@@ -79,16 +78,14 @@ private:
     std::string visible = word(score.getVisible());
     axes.visibility =
         visible == "infllmv2" ? reference::Visibility::Infllmv2 : reference::Visibility::Absolute;
-    if (Status status = known(visible, {"none", "infllmv2"}); !status)
-      return status;
+    WINNOW_CHECK(known(visible, {"none", "infllmv2"}));
     if (score.getLse()) {
       auto lse = score.getLse().getDefiningOp<select::LogSumExpOp>();
       std::string mode = word(lse.getMode());
       axes.lse = mode == "coarse"  ? reference::Lse::Coarse
                  : mode == "exact" ? reference::Lse::Exact
                                    : reference::Lse::None;
-      if (Status status = known(mode, {"coarse", "exact", "none"}); !status)
-        return status;
+      WINNOW_CHECK(known(mode, {"coarse", "exact", "none"}));
       if (lse.getCoarse()) {
         auto coarse = lse.getCoarse().getDefiningOp<select::SummarizeOp>();
         axes.coarseWindow = number(coarse.getWindow());
@@ -101,10 +98,7 @@ private:
   static Status readRewrite(Region &region, reference::Map &map) {
     if (region.empty())
       return {};
-    Result<RegionCode> code = RegionCode::of(region);
-    if (!code)
-      return tl::unexpected(code.error());
-    map = *code;
+    WINNOW_TRY(map, RegionCode::of(region));
     return {};
   }
 
@@ -176,20 +170,16 @@ private:
 Result<reference::Method> axesOfText(const std::string &text, const std::string &name,
                                      const Spec &spec) {
   MethodText source;
-  Result<select::MethodOp> method = source.parse(text, name);
-  if (!method)
-    return tl::unexpected(method.error());
-  return AxesReader(*method, spec).run();
+  WINNOW_TRY(select::MethodOp method, source.parse(text, name));
+  return AxesReader(method, spec).run();
 }
 
 Result<std::map<std::string, std::string>> methodParameters(const std::string &text,
                                                             const std::string &name) {
   MethodText source;
-  Result<select::MethodOp> method = source.parse(text, name);
-  if (!method)
-    return tl::unexpected(method.error());
+  WINNOW_TRY(select::MethodOp method, source.parse(text, name));
   std::map<std::string, std::string> parameters;
-  for (NamedAttribute parameter : method->getParams())
+  for (NamedAttribute parameter : method.getParams())
     if (auto number = dyn_cast<IntegerAttr>(parameter.getValue()))
       parameters[parameter.getName().str()] = std::to_string(number.getInt());
     else

@@ -149,28 +149,24 @@ Result<NpyArray> readNpy(const std::string &path) {
   constexpr uint64_t kPrefix = 12;
   if (int code = readBeginning(systemFiles(), path, kPrefix + kMaxNpyHeader, content))
     return refuse(path, fileProblem(code));
-  Result<NpyHeader> header = parseNpyHeader(path, content.bytes);
-  if (!header)
-    return tl::unexpected(header.error());
-  NpyArray array{path, header->descr, header->shape, ""};
+  WINNOW_TRY(NpyHeader header, parseNpyHeader(path, content.bytes));
+  NpyArray array{path, header.descr, header.shape, ""};
   // Of the file's size before anything is read by it, and again of what was read.
   auto fits = [&](uint64_t bytes) -> Status {
-    if (bytes - header->begin == header->bytes)
+    if (bytes - header.begin == header.bytes)
       return {};
     return refuse(path, fmt::format("holds {} bytes of elements where its shape {} needs {}",
-                                    bytes - header->begin, array.shapeText(), header->bytes));
+                                    bytes - header.begin, array.shapeText(), header.bytes));
   };
-  if (Status status = fits(static_cast<uint64_t>(content.info.st_size)); !status)
-    return tl::unexpected(status.error());
-  if (header->bytes > memoryBytes())
+  WINNOW_CHECK(fits(static_cast<uint64_t>(content.info.st_size)));
+  if (header.bytes > memoryBytes())
     return refuse(
-        path, fmt::format("its {} bytes are more than the memory of this machine", header->bytes));
-  if (int code = readFile(systemFiles(), path, /*followLinks=*/true, header->begin + header->bytes,
-                          content))
+        path, fmt::format("its {} bytes are more than the memory of this machine", header.bytes));
+  if (int code =
+          readFile(systemFiles(), path, /*followLinks=*/true, header.begin + header.bytes, content))
     return refuse(path, fileProblem(code));
-  if (Status status = fits(std::max(content.bytes.size(), header->begin)); !status)
-    return tl::unexpected(status.error());
-  content.bytes.erase(0, header->begin);
+  WINNOW_CHECK(fits(std::max(content.bytes.size(), header.begin)));
+  content.bytes.erase(0, header.begin);
   array.data = std::move(content.bytes);
   return array;
 }

@@ -59,15 +59,11 @@ Result<reference::Selection> expectedSelection(const RecordedCase &recorded,
                                                const std::vector<int32_t> &positions,
                                                const std::string &folder) {
   size_t rows = positions.size();
-  Result<NpyArray> idsFile = answer(folder + "/ids.npy", "<i4", {kKvHeads, rows, 0});
-  if (!idsFile)
-    return tl::unexpected(idsFile.error());
-  Result<NpyArray> pooledFile = answer(folder + "/pooled.npy", "<f4", {kKvHeads, rows, 0});
-  if (!pooledFile)
-    return tl::unexpected(pooledFile.error());
-  auto ids = elements<int32_t>(*idsFile);
-  auto pooled = elements<float>(*pooledFile);
-  size_t k = idsFile->shape[2], blocks = pooledFile->shape[2];
+  WINNOW_TRY(NpyArray idsFile, answer(folder + "/ids.npy", "<i4", {kKvHeads, rows, 0}));
+  WINNOW_TRY(NpyArray pooledFile, answer(folder + "/pooled.npy", "<f4", {kKvHeads, rows, 0}));
+  auto ids = elements<int32_t>(idsFile);
+  auto pooled = elements<float>(pooledFile);
+  size_t k = idsFile.shape[2], blocks = pooledFile.shape[2];
   reference::Selection selection;
   selection.rows.assign(positions.begin(), positions.end());
   selection.selectHeads = kKvHeads;
@@ -87,23 +83,15 @@ Result<reference::Selection> expectedSelection(const RecordedCase &recorded,
 }
 
 Status loadAnswers(RecordedCase &recorded, const std::string &folder) {
-  Result<NpyArray> positionsFile = answer(folder + "/tokens.npy", "<i4", {0});
-  if (!positionsFile)
-    return tl::unexpected(positionsFile.error());
-  auto positions = elements<int32_t>(*positionsFile);
-  Result<reference::Selection> selection = expectedSelection(recorded, positions, folder);
-  if (!selection)
-    return tl::unexpected(selection.error());
-  recorded.expected = std::move(*selection);
-  Result<NpyArray> out = answer(folder + "/out.npy", "<f2", {positions.size(), kHeads, kHeadDim});
-  if (!out)
-    return tl::unexpected(out.error());
-  for (uint16_t word : elements<uint16_t>(*out))
+  WINNOW_TRY(NpyArray positionsFile, answer(folder + "/tokens.npy", "<i4", {0}));
+  auto positions = elements<int32_t>(positionsFile);
+  WINNOW_TRY(recorded.expected, expectedSelection(recorded, positions, folder));
+  WINNOW_TRY(NpyArray out,
+             answer(folder + "/out.npy", "<f2", {positions.size(), kHeads, kHeadDim}));
+  for (uint16_t word : elements<uint16_t>(out))
     recorded.out.push_back(reference::fromFp16(word));
-  Result<NpyArray> lse = answer(folder + "/lse.npy", "<f4", {kHeads, positions.size()});
-  if (!lse)
-    return tl::unexpected(lse.error());
-  recorded.lse = elements<float>(*lse);
+  WINNOW_TRY(NpyArray lse, answer(folder + "/lse.npy", "<f4", {kHeads, positions.size()}));
+  recorded.lse = elements<float>(lse);
   return {};
 }
 
@@ -111,10 +99,8 @@ Status loadAnswers(RecordedCase &recorded, const std::string &folder) {
 
 Result<std::vector<RecordedCase>> loadRecorded(const std::string &directory,
                                                const std::string &method) {
-  Result<std::string> text = readWholeFile(systemFiles(), directory + "/recorded.json");
-  if (!text)
-    return tl::unexpected(text.error());
-  nlohmann::json table = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  WINNOW_TRY(std::string text, readWholeFile(systemFiles(), directory + "/recorded.json"));
+  nlohmann::json table = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!table.is_array())
     return fail(ErrorKind::Usage, directory + "/recorded.json is not a JSON array");
   std::vector<RecordedCase> cases;
@@ -163,21 +149,17 @@ Result<std::vector<RecordedCase>> loadRecorded(const std::string &directory,
 
 Result<CaseResult> runRecorded(const RecordedCase &recorded, const AxesReader &axes,
                                const CaseRunner &run) {
-  Result<reference::Method> method = axes(recorded.test.method, recorded.test.spec);
-  if (!method)
-    return tl::unexpected(method.error());
-  Result<CaseAnswer> answer = run(recorded.test, recorded.inputs);
-  if (!answer)
-    return tl::unexpected(answer.error());
+  WINNOW_TRY(reference::Method method, axes(recorded.test.method, recorded.test.spec));
+  WINNOW_TRY(CaseAnswer answer, run(recorded.test, recorded.inputs));
   const reference::Problem &problem = recorded.inputs.problem;
   CaseResult result;
   // Their scores are rounded to bf16 (half a step) and so may ours be: one step each for the score
   // and the threshold. The answers judge alone: a reference that selects would be asked about what
   // differs, and would excuse an implementation that shares its error.
-  reference::Method silent = *method;
+  reference::Method silent = method;
   silent.selects = false;
-  result.selection = reference::compareSelection(silent, problem, recorded.expected,
-                                                 answer->ids.data(), 2.0 / 256);
+  result.selection =
+      reference::compareSelection(silent, problem, recorded.expected, answer.ids.data(), 2.0 / 256);
 
   double worst = 0, worstLse = 0;
   long compared = 0;
@@ -188,20 +170,20 @@ Result<CaseResult> runRecorded(const RecordedCase &recorded, const AxesReader &a
       size_t token = recorded.expected.rows[i];
       const std::vector<int32_t> &ids = recorded.expected.at(kvHead, i).ids;
       const int32_t *got =
-          &answer->ids[(static_cast<size_t>(kvHead) * problem.totalQ() + token) * problem.topk];
+          &answer.ids[(static_cast<size_t>(kvHead) * problem.totalQ() + token) * problem.topk];
       if (!std::equal(ids.begin(), ids.end(), got))
         continue;
       compared++;
       for (int e = 0; e < problem.headDim; ++e) {
         size_t at = static_cast<size_t>(head) * problem.headDim + e;
         size_t width = static_cast<size_t>(problem.heads) * problem.headDim;
-        float ours = reference::fromBf16(answer->out[token * width + at]),
+        float ours = reference::fromBf16(answer.out[token * width + at]),
               theirs = recorded.out[i * width + at];
         double difference = std::fabs(ours - theirs);
         worst =
             std::isfinite(ours) ? std::max(worst, difference - std::fabs(theirs) / 128) : INFINITY;
       }
-      double lse = answer->lse[static_cast<size_t>(head) * problem.totalQ() + token];
+      double lse = answer.lse[static_cast<size_t>(head) * problem.totalQ() + token];
       worstLse = std::isfinite(lse)
                      ? std::max(worstLse, std::fabs(lse - recorded.lse[head * rows + i]))
                      : INFINITY;

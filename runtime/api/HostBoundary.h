@@ -120,8 +120,7 @@ template <typename Struct> Status hasSize(const Struct *given, const char *what)
 /// zero; fields that we do not have must be zero.
 template <typename Struct> Result<Struct> adopt(const Struct *given, const char *what) {
   Struct own{};
-  if (Status status = hasSize(given, what); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(hasSize(given, what));
   const char *bytes = reinterpret_cast<const char *>(given);
   const size_t size = given->struct_size;
   for (size_t i = sizeof(Struct); i < size; ++i)

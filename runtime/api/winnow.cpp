@@ -30,32 +30,30 @@ std::string paramsText(const Spec &spec) {
 }
 
 Result<ProgramRequest> toRequest(const winnow_spec *given) {
-  Result<winnow_spec> c = adopt(given, "spec");
-  if (!c)
-    return tl::unexpected(c.error());
-  if (!c->method || !*c->method)
+  WINNOW_TRY(winnow_spec c, adopt(given, "spec"));
+  if (!c.method || !*c.method)
     return fail(ErrorKind::Usage, "spec: method is null or empty");
   ProgramRequest request;
-  request.method = c->method;
-  request.arch = orEmpty(c->arch);
+  request.method = c.method;
+  request.arch = orEmpty(c.arch);
   Spec &spec = request.spec;
-  spec.heads = c->heads;
-  spec.kvHeads = c->kv_heads;
-  spec.headDim = c->head_dim ? c->head_dim : spec.headDim;
-  spec.valueDim = c->value_dim;
-  spec.block = c->block ? c->block : spec.block;
-  spec.topk = c->topk ? c->topk : spec.topk;
-  spec.scale = c->scale;
+  spec.heads = c.heads;
+  spec.kvHeads = c.kv_heads;
+  spec.headDim = c.head_dim ? c.head_dim : spec.headDim;
+  spec.valueDim = c.value_dim;
+  spec.block = c.block ? c.block : spec.block;
+  spec.topk = c.topk ? c.topk : spec.topk;
+  spec.scale = c.scale;
   if (Status status = spec.check(); !status)
     return fail(status.error().kind, "spec: " + status.error().message);
-  if (c->expected_tokens < 0 || c->expected_overlap < 0)
+  if (c.expected_tokens < 0 || c.expected_overlap < 0)
     return fail(ErrorKind::Usage,
                 "spec: expected_tokens and expected_overlap must not be negative");
-  request.workload = {c->expected_tokens, c->expected_overlap};
-  if (c->dtype != WINNOW_BF16 && c->dtype != WINNOW_FP16)
-    return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c->dtype));
-  spec.dtype = c->dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
-  std::string params = orEmpty(c->params);
+  request.workload = {c.expected_tokens, c.expected_overlap};
+  if (c.dtype != WINNOW_BF16 && c.dtype != WINNOW_FP16)
+    return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c.dtype));
+  spec.dtype = c.dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
+  std::string params = orEmpty(c.params);
   for (size_t begin = 0; begin < params.size();) {
     size_t end = std::min(params.find(',', begin), params.size());
     std::string item = params.substr(begin, end - begin);
@@ -67,10 +65,7 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
                   fmt::format("spec: params: '{}' is given twice", item.substr(0, equals)));
     begin = end + 1;
   }
-  Result<Config> config = Config::parse(orEmpty(c->config));
-  if (!config)
-    return tl::unexpected(config.error());
-  request.config = *config;
+  WINNOW_TRY(request.config, Config::parse(orEmpty(c.config)));
   return request;
 }
 
@@ -108,27 +103,23 @@ Result<std::string> callCompiler(const char *what, CompileFunction function, voi
 }
 
 Result<CompileHook> toHook(const winnow_compiler *given) {
-  Result<winnow_compiler> compiler = adopt(given, "compiler");
-  if (!compiler)
-    return tl::unexpected(compiler.error());
-  if (!compiler->key || !compiler->build)
+  WINNOW_TRY(winnow_compiler compiler, adopt(given, "compiler"));
+  if (!compiler.key || !compiler.build)
     return fail(ErrorKind::Usage, "compiler: key or build is null");
   CompileHook hook;
-  hook.key = [c = *compiler](const ProgramRequest &request) {
+  hook.key = [c = compiler](const ProgramRequest &request) {
     return callCompiler("winnow_compiler.key", c.key, c.user, request);
   };
-  hook.build = [c = *compiler](const ProgramRequest &request) -> Result<ProgramImage> {
-    Result<std::string> bytes = callCompiler("winnow_compiler.build", c.build, c.user, request);
-    if (!bytes)
-      return tl::unexpected(bytes.error());
-    Result<ProgramImage> image = deserializeImage(*bytes);
+  hook.build = [c = compiler](const ProgramRequest &request) -> Result<ProgramImage> {
+    WINNOW_TRY(std::string bytes, callCompiler("winnow_compiler.build", c.build, c.user, request));
+    Result<ProgramImage> image = deserializeImage(bytes);
     if (!image)
       return fail(ErrorKind::CompileFailed,
                   "the compiler gave an unusable image: " + image.error().message);
     return image;
   };
-  if (compiler->check)
-    hook.check = [c = *compiler](const ProgramRequest &request) -> Status {
+  if (compiler.check)
+    hook.check = [c = compiler](const ProgramRequest &request) -> Status {
       Result<std::string> answer = callCompiler("winnow_compiler.check", c.check, c.user, request);
       return answer ? Status() : tl::unexpected(answer.error());
     };
@@ -172,33 +163,25 @@ const char *winnow_last_error(void) { return LastError::text(); }
 
 winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_engine **engine) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
     *engine = nullptr;
     EngineOptions own;
     if (options) {
-      Result<winnow_engine_options> c = adopt(options, "options");
-      if (!c)
-        return tl::unexpected(c.error());
-      if (c->cache_dir)
-        own.cache.directory = c->cache_dir;
-      if (c->compiler) {
-        Result<CompileHook> hook = toHook(c->compiler);
-        if (!hook)
-          return tl::unexpected(hook.error());
-        own.hook = *hook;
+      WINNOW_TRY(winnow_engine_options c, adopt(options, "options"));
+      if (c.cache_dir)
+        own.cache.directory = c.cache_dir;
+      if (c.compiler) {
+        WINNOW_TRY(own.hook, toHook(c.compiler));
       }
-      own.driverPath = orEmpty(c->driver_path);
-      own.allowPtx = c->allow_ptx != 0;
-      own.tuning = toTuning(*c);
+      own.driverPath = orEmpty(c.driver_path);
+      own.allowPtx = c.allow_ptx != 0;
+      own.tuning = toTuning(c);
       own.cache.warn = own.tuning.log; // empty: stderr
-      if (c->bundle)
-        own.cache.bundleMemory.emplace_back(static_cast<const char *>(c->bundle), c->bundle_bytes);
+      if (c.bundle)
+        own.cache.bundleMemory.emplace_back(static_cast<const char *>(c.bundle), c.bundle_bytes);
     }
-    Result<std::unique_ptr<Engine>> made = Engine::create(std::move(own));
-    if (!made)
-      return tl::unexpected(made.error());
-    *engine = new winnow_engine{std::move(*made)};
+    WINNOW_TRY(std::unique_ptr<Engine> made, Engine::create(std::move(own)));
+    *engine = new winnow_engine{std::move(made)};
     return {};
   });
 }
@@ -208,20 +191,14 @@ void winnow_engine_destroy(winnow_engine *engine) { delete engine; }
 winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec, int32_t device,
                              winnow_program **program, winnow_origin *origin) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
-    if (Status status = needs(program, "program"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
+    WINNOW_CHECK(needs(program, "program"));
     *program = nullptr;
-    Result<ProgramRequest> request = toRequest(spec);
-    if (!request)
-      return tl::unexpected(request.error());
-    Result<Engine::Prepared> prepared = engine->engine->prepare(std::move(*request), device);
-    if (!prepared)
-      return tl::unexpected(prepared.error());
+    WINNOW_TRY(ProgramRequest request, toRequest(spec));
+    WINNOW_TRY(Engine::Prepared prepared, engine->engine->prepare(std::move(request), device));
     if (origin)
-      *origin = static_cast<winnow_origin>(prepared->origin);
-    hand(*prepared, program);
+      *origin = static_cast<winnow_origin>(prepared.origin);
+    hand(prepared, program);
     return {};
   });
 }
@@ -229,15 +206,12 @@ winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec, int
 winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *specs, size_t count,
                                   int32_t device, winnow_program **programs) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
-    if (Status status = count == 0 ? Status() : needs(specs, "specs"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
+    WINNOW_CHECK(count == 0 ? Status() : needs(specs, "specs"));
     if (programs)
       std::fill(programs, programs + count, nullptr);
     // The caller's array has the steps of the caller's struct.
-    if (Status status = count == 0 ? Status() : hasSize(specs, "specs[0]"); !status)
-      return status;
+    WINNOW_CHECK(count == 0 ? Status() : hasSize(specs, "specs[0]"));
     const size_t step = count == 0 ? 0 : specs->struct_size;
     auto named = [](size_t i, const Error &error) {
       return fail(error.kind, fmt::format("specs[{}]: {}", i, error.message));
@@ -274,8 +248,7 @@ winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *spec
 
 winnow_status winnow_engine_seal(winnow_engine *engine) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
     engine->engine->seal();
     return {};
   });
@@ -283,10 +256,8 @@ winnow_status winnow_engine_seal(winnow_engine *engine) {
 
 winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counters *counters) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
-    if (Status status = hasSize(counters, "counters"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
+    WINNOW_CHECK(hasSize(counters, "counters"));
     const KernelStore::Counters counts = engine->engine->counters();
     const size_t size = counters->struct_size;
     const winnow_counters own{size, counts.builds, counts.diskHits, counts.memoryHits,
@@ -300,17 +271,12 @@ winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counter
 winnow_status winnow_prepare_image(winnow_engine *engine, const char *path, int32_t device,
                                    winnow_program **program) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
-    if (Status status = needs(path, "path"); !status)
-      return status;
-    if (Status status = needs(program, "program"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
+    WINNOW_CHECK(needs(path, "path"));
+    WINNOW_CHECK(needs(program, "program"));
     *program = nullptr;
-    Result<Engine::Prepared> prepared = engine->engine->prepareImage(path, device);
-    if (!prepared)
-      return tl::unexpected(prepared.error());
-    hand(*prepared, program);
+    WINNOW_TRY(Engine::Prepared prepared, engine->engine->prepareImage(path, device));
+    hand(prepared, program);
     return {};
   });
 }
@@ -318,18 +284,12 @@ winnow_status winnow_prepare_image(winnow_engine *engine, const char *path, int3
 winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_t device,
                           winnow_program **program) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
-    if (Status status = needs(program, "program"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
+    WINNOW_CHECK(needs(program, "program"));
     *program = nullptr;
-    Result<ProgramRequest> request = toRequest(spec);
-    if (!request)
-      return tl::unexpected(request.error());
-    Result<Engine::Prepared> found = engine->engine->find(std::move(*request), device);
-    if (!found)
-      return tl::unexpected(found.error());
-    hand(*found, program);
+    WINNOW_TRY(ProgramRequest request, toRequest(spec));
+    WINNOW_TRY(Engine::Prepared found, engine->engine->find(std::move(request), device));
+    hand(found, program);
     return {};
   });
 }
@@ -337,8 +297,7 @@ winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_
 winnow_status winnow_engine_export_decisions(winnow_engine *engine, winnow_sink sink,
                                              void *context) {
   return guarded([&]() -> Status {
-    if (Status status = needs(engine, "engine"); !status)
-      return status;
+    WINNOW_CHECK(needs(engine, "engine"));
     if (!sink)
       return fail(ErrorKind::Usage, "sink is null");
     std::string lines = engine->engine->decisions();
@@ -363,10 +322,8 @@ const char *winnow_program_config(const winnow_program *program) {
 
 winnow_status winnow_program_rung(const winnow_program *program, int32_t phase, winnow_rung *rung) {
   return guarded([&]() -> Status {
-    if (Status status = needs(program, "program"); !status)
-      return status;
-    if (Status status = needs(rung, "rung"); !status)
-      return status;
+    WINNOW_CHECK(needs(program, "program"));
+    WINNOW_CHECK(needs(rung, "rung"));
     if (phase != WINNOW_SELECT && phase != WINNOW_ATTEND)
       return fail(ErrorKind::Usage,
                   fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND", phase));
@@ -379,17 +336,11 @@ winnow_status winnow_program_rung(const winnow_program *program, int32_t phase, 
 winnow_status winnow_workspace_size(const winnow_program *program, const winnow_shape *shape,
                                     size_t *bytes) {
   return guarded([&]() -> Status {
-    if (Status status = needs(program, "program"); !status)
-      return status;
-    if (Status status = needs(bytes, "bytes"); !status)
-      return status;
-    Result<Shape> own = toShape(shape);
-    if (!own)
-      return tl::unexpected(own.error());
-    Result<size_t> size = program->program->workspaceSize(*own);
-    if (!size)
-      return tl::unexpected(size.error());
-    *bytes = *size;
+    WINNOW_CHECK(needs(program, "program"));
+    WINNOW_CHECK(needs(bytes, "bytes"));
+    WINNOW_TRY(Shape own, toShape(shape));
+    WINNOW_TRY(size_t size, program->program->workspaceSize(own));
+    *bytes = size;
     return {};
   });
 }
@@ -397,28 +348,23 @@ winnow_status winnow_workspace_size(const winnow_program *program, const winnow_
 winnow_status winnow_launch(const winnow_program *program, const winnow_launch_args *args,
                             void *stream) {
   return guarded([&]() -> Status {
-    if (Status status = needs(program, "program"); !status)
-      return status;
-    Result<winnow_launch_args> c = adopt(args, "args");
-    if (!c)
-      return tl::unexpected(c.error());
-    Result<Shape> shape = toShape(c->shape);
-    if (!shape)
-      return tl::unexpected(shape.error());
-    if (c->phase < WINNOW_ALL || c->phase > WINNOW_ATTEND)
-      return fail(ErrorKind::Usage, fmt::format("args: {} is not a winnow_phase", c->phase));
+    WINNOW_CHECK(needs(program, "program"));
+    WINNOW_TRY(winnow_launch_args c, adopt(args, "args"));
+    WINNOW_TRY(Shape shape, toShape(c.shape));
+    if (c.phase < WINNOW_ALL || c.phase > WINNOW_ATTEND)
+      return fail(ErrorKind::Usage, fmt::format("args: {} is not a winnow_phase", c.phase));
     LaunchArgs own;
-    own.q = c->q;
-    own.k = c->k;
-    own.v = c->v;
-    own.out = c->out;
-    own.lse = c->lse;
-    own.ids = c->ids;
-    own.cuQ = c->cu_q;
-    own.cuK = c->cu_k;
-    own.shape = *shape;
-    own.phase = static_cast<Phase>(c->phase);
-    return program->program->launch(own, static_cast<CUstream>(stream), c->workspace,
-                                    c->workspace_bytes);
+    own.q = c.q;
+    own.k = c.k;
+    own.v = c.v;
+    own.out = c.out;
+    own.lse = c.lse;
+    own.ids = c.ids;
+    own.cuQ = c.cu_q;
+    own.cuK = c.cu_k;
+    own.shape = shape;
+    own.phase = static_cast<Phase>(c.phase);
+    return program->program->launch(own, static_cast<CUstream>(stream), c.workspace,
+                                    c.workspace_bytes);
   });
 }

@@ -62,16 +62,14 @@ Result<std::shared_ptr<const Bundle>> Bundle::open(Files &files, const std::stri
     return fail(ErrorKind::Usage, fmt::format("cannot read {}: {}", path, std::strerror(errno)));
   if (!S_ISREG(info.st_mode))
     return invalid("it is no regular file");
-  if (Status status = bundle->readIndex(static_cast<uint64_t>(info.st_size)); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(bundle->readIndex(static_cast<uint64_t>(info.st_size)));
   return bundle;
 }
 
 Result<std::shared_ptr<const Bundle>> Bundle::open(std::string_view memory) {
   std::shared_ptr<Bundle> bundle(new Bundle);
   bundle->memory = memory;
-  if (Status status = bundle->readIndex(memory.size()); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(bundle->readIndex(memory.size()));
   return bundle;
 }
 

@@ -51,10 +51,8 @@ Cache::Cache(CacheOptions options)
 }
 
 Result<Cache::Obtained> Cache::obtain(const std::string &key, const Build &build) {
-  Result<std::optional<Obtained>> obtained = obtainOr(key, build, /*wait=*/true);
-  if (!obtained)
-    return tl::unexpected(obtained.error());
-  return std::move(**obtained);
+  WINNOW_TRY(std::optional<Obtained> obtained, obtainOr(key, build, /*wait=*/true));
+  return std::move(*obtained);
 }
 
 Result<std::optional<Cache::Obtained>> Cache::obtainUnlessBusy(const std::string &key,
@@ -112,16 +110,13 @@ Result<std::optional<Cache::Obtained>> Cache::obtainOr(const std::string &key, c
 }
 
 Result<Cache::Obtained> Cache::replace(const std::string &key, const Build &build) {
-  Result<ProgramImage> built = build();
-  if (!built)
-    return tl::unexpected(built.error());
-  if (built->key != key)
+  WINNOW_TRY(ProgramImage built, build());
+  if (built.key != key)
     return fail(
         ErrorKind::CompileFailed,
-        fmt::format("the compiler built key '{}' where '{}' was asked for", built->key, key));
-  if (Status status = store(*built); !status)
-    return tl::unexpected(status.error());
-  return Obtained{std::make_shared<const ProgramImage>(std::move(*built)), true};
+        fmt::format("the compiler built key '{}' where '{}' was asked for", built.key, key));
+  WINNOW_CHECK(store(built));
+  return Obtained{std::make_shared<const ProgramImage>(std::move(built)), true};
 }
 
 bool Cache::openForWriting() {
@@ -148,22 +143,20 @@ bool Cache::openForWriting() {
 }
 
 Status Cache::store(const ProgramImage &image) {
-  Result<std::string> bytes = serializeImage(image);
-  if (!bytes)
-    return tl::unexpected(bytes.error());
+  WINNOW_TRY(std::string bytes, serializeImage(image));
   if (!isKey(image.key))
     return fail(ErrorKind::CompileFailed, fmt::format("'{}' is not a cache key", image.key));
-  if (bytes->size() > settings.limitBytes || !openForWriting())
+  if (bytes.size() > settings.limitBytes || !openForWriting())
     return {};
   std::string path = pathOf(settings.directory, image.key);
-  int code = publish(files, path, *bytes, 0600);
+  int code = publish(files, path, bytes, 0600);
   if (code == ENOSPC || code == EDQUOT) {
     // The disk is fuller than our limit foresees: give half of the cache back and try once more.
     uint64_t used = 0;
     for (const Entry &entry : entries())
       used += entry.layer == Layer::Writable ? entry.bytes : 0;
     if (prune(used / 2) > 0)
-      code = publish(files, path, *bytes, 0600);
+      code = publish(files, path, bytes, 0600);
   }
   if (code != 0) {
     warnOnce("store", fmt::format("compiled kernels are kept in memory only: cannot write {}: {}",
@@ -174,7 +167,7 @@ Status Cache::store(const ProgramImage &image) {
   {
     std::lock_guard<std::mutex> lock(mutex);
     if (estimatedBytes >= 0)
-      estimatedBytes += static_cast<int64_t>(bytes->size());
+      estimatedBytes += static_cast<int64_t>(bytes.size());
     overLimit = estimatedBytes < 0 || estimatedBytes > static_cast<int64_t>(settings.limitBytes);
   }
   if (overLimit)

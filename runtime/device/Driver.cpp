@@ -60,8 +60,7 @@ Result<std::shared_ptr<Driver>> Driver::open(const std::string &path) {
 
   std::shared_ptr<Driver> driver(new Driver);
   driver->libraryPath = chosen;
-  if (Status status = driver->loadFunctions(library); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(driver->loadFunctions(library));
   CudaResult initialised = driver->functions.cuInit(0);
   if (initialised == cuda::kStubLibrary)
     return fail(
@@ -73,10 +72,8 @@ Result<std::shared_ptr<Driver>> Driver::open(const std::string &path) {
   if (initialised == cuda::kNoDevice)
     return fail(ErrorKind::DeviceFailed,
                 "the CUDA driver finds no GPU (CUDA_VISIBLE_DEVICES may hide them)");
-  if (Status status = driver->check(initialised, "starting the CUDA driver (cuInit)"); !status)
-    return tl::unexpected(status.error());
-  if (Status status = driver->listDevices(); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(driver->check(initialised, "starting the CUDA driver (cuInit)"));
+  WINNOW_CHECK(driver->listDevices());
   return driver;
 }
 
@@ -108,15 +105,13 @@ Status Driver::loadFunctions(void *library) {
 
 Status Driver::listDevices() {
   int count = 0;
-  if (Status status = check(functions.cuDeviceGetCount(&count), "counting GPUs"); !status)
-    return status;
+  WINNOW_CHECK(check(functions.cuDeviceGetCount(&count), "counting GPUs"));
   if (count == 0)
     return fail(ErrorKind::DeviceFailed,
                 "the CUDA driver finds no GPU (CUDA_VISIBLE_DEVICES may hide them)");
   for (int i = 0; i < count; ++i) {
     CUdevice handle = 0;
-    if (Status status = check(functions.cuDeviceGet(&handle, i), "opening a GPU"); !status)
-      return status;
+    WINNOW_CHECK(check(functions.cuDeviceGet(&handle, i), "opening a GPU"));
     DeviceInfo info;
     info.index = i;
     char name[256] = {0};
@@ -141,8 +136,7 @@ Status Driver::listDevices() {
     for (const auto &[attribute, value] : attributes)
       if (result == cuda::kSuccess)
         result = functions.cuDeviceGetAttribute(value, attribute, handle);
-    if (Status status = check(result, "asking a GPU for its properties"); !status)
-      return status;
+    WINNOW_CHECK(check(result, "asking a GPU for its properties"));
     info.name = name;
     info.uuid = uuidText(uuid);
     deviceList.push_back(std::move(info));
@@ -190,8 +184,7 @@ Result<int> Driver::currentDevice() const {
     return fail(ErrorKind::DeviceFailed,
                 "no CUDA context is current on this thread; make one current before "
                 "launching");
-  if (Status status = check(result, "asking for the current GPU"); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(check(result, "asking for the current GPU"));
   for (size_t i = 0; i < handles.size(); ++i)
     if (handles[i] == current)
       return static_cast<int>(i);

@@ -63,15 +63,13 @@ KernelStore::KernelStore(CacheOptions options, CompileHook hook)
 Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
   if (!hook.key || !hook.build)
     return findWithoutCompiler(request);
-  Result<std::string> key = hook.key(request);
-  if (!key)
-    return tl::unexpected(key.error());
+  WINNOW_TRY(std::string key, hook.key(request));
 
   std::shared_ptr<Slot> slot;
   bool wasForked = false;
   {
     std::unique_lock<std::mutex> lock(mutex);
-    std::shared_ptr<Slot> &held = slots[*key];
+    std::shared_ptr<Slot> &held = slots[key];
     wasForked = held && held->isAbandoned();
     if (held && !wasForked)
       return joinBuild(*held, lock);
@@ -80,7 +78,7 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
   // This thread builds; every other one that wants this key now waits for it.
   Result<Found> result = fail(ErrorKind::CompileFailed, "the compiler was interrupted");
   try {
-    result = loadOrBuild(request, *key, /*alone=*/wasForked);
+    result = loadOrBuild(request, key, /*alone=*/wasForked);
   } catch (const std::exception
                &error) { // a hook that breaks its word must not leave the waiters waiting
     result = fail(ErrorKind::CompileFailed, fmt::format("the compiler failed: {}", error.what()));
@@ -93,11 +91,11 @@ Result<KernelStore::Found> KernelStore::prepare(const ProgramRequest &request) {
   slot->promise.set_value(result);
   if (result) {
     if (result->origin == ImageOrigin::Compiled)
-      discarded.erase(*key);
+      discarded.erase(key);
     ++(result->origin == ImageOrigin::Disk ? counts.diskHits : counts.builds);
   } else {
     counts.refused += result.error().kind == ErrorKind::NotReady;
-    if (auto it = slots.find(*key); it != slots.end() && it->second == slot)
+    if (auto it = slots.find(key); it != slots.end() && it->second == slot)
       slots.erase(it);
   }
   return result;
@@ -142,12 +140,10 @@ Result<KernelStore::Found> KernelStore::loadOrBuild(const ProgramRequest &reques
                             "sealing",
                             request.text()));
   const Cache::Build build = [&] { return hook.build(request); };
-  Result<Cache::Obtained> obtained =
-      isDiscarded || alone ? files.replace(key, build) : files.obtain(key, build);
-  if (!obtained)
-    return tl::unexpected(obtained.error());
-  return Found{std::move(obtained->image),
-               obtained->built ? ImageOrigin::Compiled : ImageOrigin::Disk};
+  WINNOW_TRY(Cache::Obtained obtained,
+             isDiscarded || alone ? files.replace(key, build) : files.obtain(key, build));
+  return Found{std::move(obtained.image),
+               obtained.built ? ImageOrigin::Compiled : ImageOrigin::Disk};
 }
 
 Result<KernelStore::Found> KernelStore::findWithoutCompiler(const ProgramRequest &request) {
@@ -194,8 +190,7 @@ bool KernelStore::isAtHand(const ProgramRequest &request) const {
 }
 
 Status KernelStore::add(ProgramImage image) {
-  if (Status status = checkImage(image); !status)
-    return status;
+  WINNOW_CHECK(checkImage(image));
   Found found{std::make_shared<const ProgramImage>(std::move(image)), ImageOrigin::Memory};
   auto slot = std::make_shared<Slot>(found);
   std::lock_guard<std::mutex> lock(mutex);

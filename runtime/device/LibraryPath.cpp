@@ -38,8 +38,7 @@ public:
     else
       pushComponents(library, todo);
     struct stat info{};
-    if (Status status = look("/", info); !status)
-      return tl::unexpected(status.error());
+    WINNOW_CHECK(look("/", info));
     while (!todo.empty()) {
       const std::string name = std::move(todo.back());
       todo.pop_back();
@@ -48,8 +47,7 @@ public:
       if (name == "." || name == "..")
         continue;
       const std::string next = at + "/" + name;
-      if (Status status = look(next, info); !status)
-        return tl::unexpected(status.error());
+      WINNOW_CHECK(look(next, info));
       if (!S_ISLNK(info.st_mode))
         at = next;
       else if (Status status = follow(next); !status)

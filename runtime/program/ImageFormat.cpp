@@ -300,8 +300,7 @@ Status checkImage(const ProgramImage &image) {
 }
 
 Result<std::string> serializeImage(const ProgramImage &image) {
-  if (Status status = checkImage(image); !status)
-    return tl::unexpected(status.error());
+  WINNOW_CHECK(checkImage(image));
   std::string payload;
   for (const Kernel &kernel : image.kernels)
     payload += kernel.cubin + kernel.source;
@@ -378,17 +377,13 @@ Result<ProgramImage> deserializeImage(std::string_view bytes) {
 }
 
 Status saveImageFile(const ProgramImage &image, const std::string &path) {
-  Result<std::string> bytes = serializeImage(image);
-  if (!bytes)
-    return tl::unexpected(bytes.error());
-  return publishFile(systemFiles(), path, *bytes);
+  WINNOW_TRY(std::string bytes, serializeImage(image));
+  return publishFile(systemFiles(), path, bytes);
 }
 
 Result<ProgramImage> loadImageFile(const std::string &path) {
-  Result<std::string> bytes = readWholeFile(systemFiles(), path, kMaxImageBytes);
-  if (!bytes)
-    return tl::unexpected(bytes.error());
-  Result<ProgramImage> image = deserializeImage(*bytes);
+  WINNOW_TRY(std::string bytes, readWholeFile(systemFiles(), path, kMaxImageBytes));
+  Result<ProgramImage> image = deserializeImage(bytes);
   if (!image)
     return fail(ErrorKind::Usage, fmt::format("{}: {}", path, image.error().message));
   return image;

@@ -64,35 +64,28 @@ LoadedProgram::~LoadedProgram() {
 Result<std::unique_ptr<LoadedProgram>>
 LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<Driver> driver,
                     LoadOptions options, bool *refused) {
-  if (Status status = checkImage(*image); !status)
-    return tl::unexpected(status.error());
-  Result<DeviceInfo> info = driver->device(options.device);
-  if (!info)
-    return tl::unexpected(info.error());
-  Result<const Target *> target = findTarget(image->arch);
-  if (!target)
-    return tl::unexpected(target.error());
+  WINNOW_CHECK(checkImage(*image));
+  WINNOW_TRY(DeviceInfo info, driver->device(options.device));
+  WINNOW_TRY(const Target *target, findTarget(image->arch));
   bool ptx = std::any_of(image->kernels.begin(), image->kernels.end(), isPtx);
   if (ptx && !options.allowPtx)
     return fail(ErrorKind::Unsupported,
                 "this image holds PTX, which is loaded only when asked for; "
                 "compile it to cubins for this GPU");
-  if (ptx ? !ptxRunsOn(**target, info->major, info->minor)
-          : !runsOn(**target, info->major, info->minor))
+  if (ptx ? !ptxRunsOn(*target, info.major, info.minor) : !runsOn(*target, info.major, info.minor))
     return fail(
         ErrorKind::Unsupported,
         fmt::format(
             "this image is for {}, but GPU {} ({}) has compute capability {}.{}; compile it "
             "for that GPU",
-            image->arch, info->index, info->name, info->major, info->minor));
-  if (Status status = driver->makeCurrent(options.device); !status)
-    return tl::unexpected(status.error());
+            image->arch, info.index, info.name, info.major, info.minor));
+  WINNOW_CHECK(driver->makeCurrent(options.device));
 
   std::unique_ptr<LoadedProgram> loaded(new LoadedProgram);
   loaded->program = std::move(image);
   loaded->driver = std::move(driver);
   loaded->deviceIndex = options.device;
-  loaded->smCount = info->smCount;
+  loaded->smCount = info.smCount;
   const ProgramImage &program = *loaded->program;
   // checkImage has parsed every formula once, so the values are there.
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
@@ -109,8 +102,7 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
                 "this program's kernels need tensor maps, which this CUDA "
                 "driver cannot encode; install a driver of CUDA 12 or newer");
   for (const Kernel &kernel : program.kernels)
-    if (Status status = loaded->loadKernel(kernel, *info, refused); !status)
-      return tl::unexpected(status.error());
+    WINNOW_CHECK(loaded->loadKernel(kernel, info, refused));
   return loaded;
 }
 
@@ -171,32 +163,26 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
   v[Variable::MaxQ] = shape.maxQ;
   v[Variable::MaxK] = shape.maxK;
 
-  Result<int64_t> stride = scoreStride.evaluate(v);
-  if (!stride)
-    return tl::unexpected(stride.error());
-  if (*stride < 0 || *stride > INT_MAX)
+  WINNOW_TRY(int64_t stride, scoreStride.evaluate(v));
+  if (stride < 0 || stride > INT_MAX)
     return fail(ErrorKind::Usage,
-                fmt::format("a row of block scores would have {} elements (formula '{}')", *stride,
+                fmt::format("a row of block scores would have {} elements (formula '{}')", stride,
                             scoreStride.text()));
-  v[Variable::ScoreStride] = *stride;
-  Result<int64_t> chunk = chunkTokens.evaluate(v);
-  if (!chunk)
-    return tl::unexpected(chunk.error());
+  v[Variable::ScoreStride] = stride;
+  WINNOW_TRY(int64_t chunk, chunkTokens.evaluate(v));
   // Progress needs one token per chunk, however small the workspace was meant to be.
-  v[Variable::ChunkTokens] = std::min<int64_t>(std::max<int64_t>(*chunk, 1), shape.totalQ);
+  v[Variable::ChunkTokens] = std::min<int64_t>(std::max<int64_t>(chunk, 1), shape.totalQ);
 
   for (size_t i = 0; i < bufferBytes.size(); ++i) {
-    Result<int64_t> bytes = bufferBytes[i].evaluate(v);
-    if (!bytes)
-      return tl::unexpected(bytes.error());
+    WINNOW_TRY(int64_t bytes, bufferBytes[i].evaluate(v));
     plan.offset[i] = plan.workspaceBytes;
     int64_t padded = 0;
-    if (*bytes < 0 || __builtin_add_overflow(*bytes, kAlignment - 1, &padded) ||
+    if (bytes < 0 || __builtin_add_overflow(bytes, kAlignment - 1, &padded) ||
         __builtin_add_overflow(plan.workspaceBytes, padded / kAlignment * kAlignment,
                                &plan.workspaceBytes))
       return fail(ErrorKind::Usage,
                   fmt::format("workspace buffer {} would have {} bytes (formula '{}')",
-                              program->buffers[i].name, *bytes, bufferBytes[i].text()));
+                              program->buffers[i].name, bytes, bufferBytes[i].text()));
   }
   return plan;
 }
@@ -250,10 +236,8 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
     uint32_t box[kMaxRank] = {}, steps[kMaxRank] = {};
     const size_t rank = map.extents.size();
     for (size_t d = 0; d < rank; ++d) {
-      Result<int64_t> extent = mapExtents[i][d].evaluate(plan.variables);
-      if (!extent)
-        return tl::unexpected(extent.error());
-      extents[d] = static_cast<uint64_t>(std::max<int64_t>(*extent, 1));
+      WINNOW_TRY(int64_t extent, mapExtents[i][d].evaluate(plan.variables));
+      extents[d] = static_cast<uint64_t>(std::max<int64_t>(extent, 1));
       box[d] = static_cast<uint32_t>(map.box[d]);
       steps[d] = 1;
       if (d > 0)
@@ -276,11 +260,9 @@ Status LoadedProgram::checkReach(const Variables &variables) const {
   bool selects = false, served = false;
   for (const Step &step : steps)
     if (step.kernel->step == "top_k") {
-      Result<int64_t> wanted = step.when.evaluate(variables);
-      if (!wanted)
-        return tl::unexpected(wanted.error());
+      WINNOW_TRY(int64_t wanted, step.when.evaluate(variables));
       selects = true;
-      served = served || *wanted != 0;
+      served = served || wanted != 0;
     }
   if (selects && !served && variables[Variable::MaxK] > 0)
     return fail(
@@ -293,32 +275,26 @@ Status LoadedProgram::checkReach(const Variables &variables) const {
 
 Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *workspace,
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
-  Result<Plan> planned = plan(args.shape);
-  if (!planned)
-    return tl::unexpected(planned.error());
-  if (Status status = checkArgs(args); !status)
-    return status;
-  if (workspaceBytes < static_cast<size_t>(planned->workspaceBytes))
+  WINNOW_TRY(Plan planned, plan(args.shape));
+  WINNOW_CHECK(checkArgs(args));
+  if (workspaceBytes < static_cast<size_t>(planned.workspaceBytes))
     return fail(ErrorKind::Usage,
                 fmt::format("launch: the workspace has {} bytes, this shape needs {}",
-                            workspaceBytes, planned->workspaceBytes));
-  if (planned->workspaceBytes > 0 && (!workspace || !isAligned(workspace, kAlignment)))
+                            workspaceBytes, planned.workspaceBytes));
+  if (planned.workspaceBytes > 0 && (!workspace || !isAligned(workspace, kAlignment)))
     return fail(
         ErrorKind::Usage,
         fmt::format("launch: the workspace is null or not aligned to {} bytes", kAlignment));
-  Result<int> current = driver->currentDevice();
-  if (!current)
-    return tl::unexpected(current.error());
-  if (*current != deviceIndex)
+  WINNOW_TRY(int current, driver->currentDevice());
+  if (current != deviceIndex)
     return fail(ErrorKind::Usage,
                 fmt::format("launch: this program is loaded on GPU {}, but the current context "
                             "is that of GPU {}",
-                            deviceIndex, *current));
+                            deviceIndex, current));
   if (args.shape.totalQ == 0)
     return {};
   if (args.phase != Phase::Attend)
-    if (Status status = checkReach(planned->variables); !status)
-      return status;
+    WINNOW_CHECK(checkReach(planned.variables));
 
   Params params{};
   params.q = args.q;
@@ -330,24 +306,21 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.cu_q = args.cuQ;
   params.cu_k = args.cuK;
   for (size_t i = 0; i < bufferBytes.size(); ++i)
-    params.buffer[i] = static_cast<char *>(workspace) + planned->offset[i];
+    params.buffer[i] = static_cast<char *>(workspace) + planned.offset[i];
   params.batch = args.shape.batch;
   params.total_q = args.shape.totalQ;
   params.total_k = args.shape.totalK;
   params.max_q = args.shape.maxQ;
   params.max_k = args.shape.maxK;
-  params.score_stride = static_cast<int>(planned->variables[Variable::ScoreStride]);
+  params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
 
-  if (Status status = encodeTensorMaps(args, *planned, params); !status)
-    return status;
+  WINNOW_CHECK(encodeTensorMaps(args, planned, params));
 
   auto enqueue = [&](const Step &step, int begin, int end, int chunk) -> Status {
-    Variables variables = planned->variables;
+    Variables variables = planned.variables;
     variables[Variable::TokenCount] = end - begin;
-    Result<int64_t> wanted = step.when.evaluate(variables);
-    if (!wanted)
-      return tl::unexpected(wanted.error());
-    if (*wanted == 0)
+    WINNOW_TRY(int64_t wanted, step.when.evaluate(variables));
+    if (wanted == 0)
       return {};
     Result<int64_t> x = step.gridX.evaluate(variables), y = step.gridY.evaluate(variables);
     if (!x || !y)
@@ -376,7 +349,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   };
 
   const int total = args.shape.totalQ,
-            chunkSize = static_cast<int>(planned->variables[Variable::ChunkTokens]);
+            chunkSize = static_cast<int>(planned.variables[Variable::ChunkTokens]);
   for (size_t first = 0; first < steps.size();) {
     // The steps that share this loop over chunks: a run of per-chunk steps, or one step over all
     // tokens.
@@ -390,8 +363,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
       for (size_t i = first; i < last; ++i)
         if (inPhase(steps[i])) {
           int end = static_cast<int>(std::min<int64_t>(begin + tokens, total));
-          if (Status status = enqueue(steps[i], static_cast<int>(begin), end, chunk); !status)
-            return status;
+          WINNOW_CHECK(enqueue(steps[i], static_cast<int>(begin), end, chunk));
         }
     first = last;
   }

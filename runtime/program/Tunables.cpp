@@ -225,10 +225,8 @@ Result<Config> Config::parse(const std::string &text) {
                   fmt::format("config: no tunable is called '{}'; known: {}", name, knownNames()));
     if (!seen.insert(tunable).second)
       return fail(ErrorKind::Usage, fmt::format("config: '{}' is given twice", name));
-    Result<int> value = readValue(*tunable, item.substr(equals + 1));
-    if (!value)
-      return tl::unexpected(value.error());
-    tunable->set(config, *value);
+    WINNOW_TRY(int value, readValue(*tunable, item.substr(equals + 1)));
+    tunable->set(config, value);
   }
 }
 

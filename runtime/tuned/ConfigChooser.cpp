@@ -75,11 +75,9 @@ ConfigChooser::ConfigChooser(TuningOptions given, const CompileHook &hook)
 
 Result<std::unique_ptr<ConfigChooser>> ConfigChooser::create(TuningOptions options,
                                                              const CompileHook &hook) {
-  Result<std::vector<Decision>> decisions = parseDecisions(options.decisions);
-  if (!decisions)
-    return tl::unexpected(decisions.error());
+  WINNOW_TRY(std::vector<Decision> decisions, parseDecisions(options.decisions));
   std::unique_ptr<ConfigChooser> chooser(new ConfigChooser(std::move(options), hook));
-  for (const Decision &decision : *decisions)
+  for (const Decision &decision : decisions)
     chooser->choices[{decision.request, decision.device}] = replayed(decision);
   return chooser;
 }

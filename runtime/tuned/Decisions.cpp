@@ -31,18 +31,13 @@ Result<Decision> parseDecision(std::string_view line) {
   constexpr std::array<const char *, 5> fields = {"request", "device", "config", "select",
                                                   "attend"};
   for (size_t i = 0; i < fields.size(); ++i) {
-    Result<std::string> text = textOf(object, fields[i]);
-    if (!text)
-      return tl::unexpected(text.error());
-    texts[i] = std::move(*text);
+    WINNOW_TRY(texts[i], textOf(object, fields[i]));
   }
-  Result<Config> config = texts[2] == "default" ? Config() : Config::parse(texts[2]);
-  if (!config)
-    return tl::unexpected(config.error());
+  WINNOW_TRY(Config config, texts[2] == "default" ? Config() : Config::parse(texts[2]));
   Result<Rung> select = parseRung(texts[3]), attend = parseRung(texts[4]);
   if (!select || !attend)
     return tl::unexpected(select ? attend.error() : select.error());
-  return Decision{texts[0], texts[1], *config, *select, *attend};
+  return Decision{texts[0], texts[1], config, *select, *attend};
 }
 
 } // namespace

@@ -98,9 +98,7 @@ Result<std::vector<std::string>> ProgramFlags::architectures() const {
   if (arch == "none")
     return names;
   for (const std::string &name : splitList(arch)) {
-    Result<const Target *> target = findTarget(name);
-    if (!target)
-      return tl::unexpected(target.error());
+    WINNOW_TRY(const Target *target, findTarget(name));
     names.push_back(name);
   }
   if (names.empty())
@@ -113,10 +111,7 @@ Result<CompileRequest> ProgramFlags::request() const {
   request.method = method;
   request.spec = spec;
   request.nvrtcPath = nvrtcPath;
-  Result<Dtype> parsed = parseDtype(dtype);
-  if (!parsed)
-    return tl::unexpected(parsed.error());
-  request.spec.dtype = *parsed;
+  WINNOW_TRY(request.spec.dtype, parseDtype(dtype));
   for (const std::string &assignment : assignments) {
     size_t equals = assignment.find('=');
     if (equals == 0 || equals == std::string::npos || equals + 1 == assignment.size())
@@ -133,12 +128,8 @@ Result<CompileRequest> ProgramFlags::request() const {
                   fmt::format("--kernel {}: write NAME=FILE with a file of .cu or .mlir", given));
     request.kernelFiles[given.substr(0, equals)] = file;
   }
-  if (Status status = request.spec.check(); !status)
-    return tl::unexpected(status.error());
-  Result<Config> tunables = Config::parse(config);
-  if (!tunables)
-    return tl::unexpected(tunables.error());
-  request.config = *tunables;
+  WINNOW_CHECK(request.spec.check());
+  WINNOW_TRY(request.config, Config::parse(config));
   if (std::vector<std::string> names = splitList(arch); !names.empty())
     request.arch = names[0];
   return request;

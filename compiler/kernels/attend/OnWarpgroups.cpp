@@ -113,21 +113,18 @@ BuiltKernel AttendOnWarpgroups::build() {
 Result<BuiltKernel> buildAttendWarpgroups(ModuleOp module, const AttendPlan &plan,
                                           const Target &target, Config config,
                                           std::vector<TensorMapRecipe> &maps) {
-  Result<AttendSizes> sizes = chooseAttendOnWarpgroups(plan, target, config);
-  if (!sizes)
-    return tl::unexpected<Error>(sizes.error());
+  WINNOW_TRY(AttendSizes sizes, chooseAttendOnWarpgroups(plan, target, config));
   config.attendForm = AttendForm::Warpgroups;
   if (config.attendSplit == YesNo::Default)
-    config.attendSplit = sizes->parts == 1 && plan.selects() && maskBits(sizes->tokens) <= 64
-                             ? YesNo::Yes
-                             : YesNo::No;
+    config.attendSplit =
+        sizes.parts == 1 && plan.selects() && maskBits(sizes.tokens) <= 64 ? YesNo::Yes : YesNo::No;
   if (config.attendSoftmax == AttendSoftmax::Default)
     config.attendSoftmax = AttendSoftmax::Lazy;
   // Even where a region keeps the special-function units busy (tanh), the cubic's instructions cost
   // more than they save.
   if (config.attendFma == AttendFma::Default)
     config.attendFma = AttendFma::None;
-  BuiltKernel built = AttendOnWarpgroups(module, plan, *sizes, config, maps).build();
+  BuiltKernel built = AttendOnWarpgroups(module, plan, sizes, config, maps).build();
   built.config = config;
   return built;
 }

@@ -172,10 +172,8 @@ BuiltKernel AttendOnWarps::build() {
 Result<BuiltKernel> buildAttend(ModuleOp module, const AttendPlan &plan, const Target &target,
                                 Config config) {
   config.attendForm = AttendForm::Warps;
-  Result<AttendSizes> sizes = chooseAttendOnWarps(plan, target, config);
-  if (!sizes)
-    return tl::unexpected<Error>(sizes.error());
-  BuiltKernel built = AttendOnWarps(module, plan, *sizes).build();
+  WINNOW_TRY(AttendSizes sizes, chooseAttendOnWarps(plan, target, config));
+  BuiltKernel built = AttendOnWarps(module, plan, sizes).build();
   built.config = config;
   return built;
 }

@@ -121,8 +121,7 @@ Error tooManyStages(const AttendPlan &plan, const Target &target, AttendSizes s)
 Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &target,
                                         Config &config) {
   AttendSizes s = largestKeys(plan, target, config);
-  if (Status status = checkRegisters(plan, target, s); !status)
-    return tl::unexpected<Error>(status.error());
+  WINNOW_CHECK(checkRegisters(plan, target, s));
   // A list that may hold every selected tile needs one pass over the ids; a shorter one takes
   // several windows. Pairs of row tiles come with small stages, beside which a long list finds
   // room.

@@ -357,10 +357,8 @@ BuiltKernel ScoreBuilder::build() {
 
 Result<BuiltKernel> buildScore(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
                                const Target &target, const Config &config) {
-  Result<Sizes> sizes = chooseSizes(plan, target, config);
-  if (!sizes)
-    return tl::unexpected<Error>(sizes.error());
-  return ScoreBuilder(module, plan, scores, *sizes).build();
+  WINNOW_TRY(Sizes sizes, chooseSizes(plan, target, config));
+  return ScoreBuilder(module, plan, scores, sizes).build();
 }
 
 } // namespace winnow

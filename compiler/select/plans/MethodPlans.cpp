@@ -10,15 +10,9 @@ Result<MethodPlans> planMethod(select::MethodOp method) {
   auto attend = cast<select::AttendOp>(origin(output));
   MethodPlans plans;
   if (attend.getIds()) {
-    Result<SelectionPlan> selection = planSelection(attend);
-    if (!selection)
-      return tl::unexpected<Error>(selection.error());
-    plans.selection = std::move(*selection);
+    WINNOW_TRY(plans.selection, planSelection(attend));
   }
-  Result<AttendPlan> plan = planAttend(attend, plans.selection ? &*plans.selection : nullptr);
-  if (!plan)
-    return tl::unexpected<Error>(plan.error());
-  plans.attend = std::move(*plan);
+  WINNOW_TRY(plans.attend, planAttend(attend, plans.selection ? &*plans.selection : nullptr));
   return plans;
 }
 

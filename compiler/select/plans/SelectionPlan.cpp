@@ -134,8 +134,7 @@ Result<SelectionPlan> SelectionPlanner::run() {
     summaries.push_back(op);
     plan.summaries.push_back({number(op.getWindow()), number(op.getStride())});
   });
-  if (Status s = readSteps(cast<select::TopKOp>(origin(attend.getIds()))); !s)
-    return tl::unexpected<Error>(s.error());
+  WINNOW_CHECK(readSteps(cast<select::TopKOp>(origin(attend.getIds()))));
   return checkHook(plan.scoreHook).map([&] { return plan; });
 }
 

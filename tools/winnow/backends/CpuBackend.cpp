@@ -29,15 +29,11 @@ public:
       return fail(ErrorKind::Usage,
                   "a program image holds GPU code; give the method and its spec to run on the CPU");
     double began = now();
-    Result<MethodInfo> method = loadMethod(call.request.method);
-    if (!method)
-      return tl::unexpected(method.error());
-    auto program = CpuProgram::compile(method->text, call.request.spec, method->file);
-    if (!program)
-      return tl::unexpected(program.error());
+    WINNOW_TRY(MethodInfo method, loadMethod(call.request.method));
+    WINNOW_TRY(auto program, CpuProgram::compile(method.text, call.request.spec, method.file));
     BackendAnswer answer;
     answer.prepareMs = (now() - began) * 1000;
-    answer.selectHeads = (*program)->selectHeads();
+    answer.selectHeads = program->selectHeads();
 
     // Results start out as NaN and absurd ids, so that an element that was never written is seen.
     const reference::Problem &problem = *call.problem;
@@ -56,8 +52,7 @@ public:
     bool selects = answer.selectHeads > 0 && !call.ids;
     if (selects) {
       began = now();
-      if (Status status = (*program)->run(args, threads, half(call.progress, 0)); !status)
-        return tl::unexpected(status.error());
+      WINNOW_CHECK(program->run(args, threads, half(call.progress, 0)));
       answer.selectMs = (now() - began) * 1000;
     }
     args.out = tensors.out.data();
@@ -65,7 +60,7 @@ public:
     args.idsGiven = answer.selectHeads > 0;
     began = now();
     if (Status status =
-            (*program)->run(args, threads, selects ? half(call.progress, 0.5) : call.progress);
+            program->run(args, threads, selects ? half(call.progress, 0.5) : call.progress);
         !status)
       return tl::unexpected(status.error());
     answer.attendMs = (now() - began) * 1000;

@@ -45,14 +45,13 @@ public:
     WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, workspaceBytes));
     WINNOW_CHECK(tensors.workspace.fill(call.workspaceByte));
 
-    Result<Stream> stream = Stream::create(driver);
-    if (!stream)
-      return tl::unexpected(stream.error());
+    WINNOW_TRY(Stream stream, Stream::create(driver));
     WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads"));
     WINNOW_CHECK(
-        measure(*program, args, stream->get(), tensors.workspace, workspaceBytes, call, answer));
-    if (call.answers)
+        measure(*program, args, stream.get(), tensors.workspace, workspaceBytes, call, answer));
+    if (call.answers) {
       WINNOW_TRY(answer.tensors, tensors.download(problem, answer.selectHeads));
+    }
     return answer;
   }
 

@@ -49,10 +49,11 @@ Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
              uploadedBuffer(driver, problem.cuK.data(), problem.cuK.size() * sizeof(int32_t)));
   WINNOW_TRY(tensors.out, poisonedBuffer(driver, outBytes));
   WINNOW_TRY(tensors.lse, poisonedBuffer(driver, tokens * problem.heads * sizeof(float)));
-  if (givenIds)
+  if (givenIds) {
     WINNOW_TRY(tensors.ids, uploadedBuffer(driver, givenIds, idBytes));
-  else
+  } else {
     WINNOW_TRY(tensors.ids, poisonedBuffer(driver, idBytes));
+  }
   return tensors;
 }
 
@@ -116,10 +117,8 @@ Result<KernelTimes> KernelTimer::finish() {
 }
 
 Status KernelTimer::mark(CUstream stream) {
-  Result<Event> event = Event::create(driver);
-  if (!event)
-    return tl::unexpected(event.error());
-  events.push_back(std::move(*event));
+  WINNOW_TRY(Event event, Event::create(driver));
+  events.push_back(std::move(event));
   return events.back().record(stream);
 }
 

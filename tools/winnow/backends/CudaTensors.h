@@ -8,21 +8,6 @@
 
 namespace winnow {
 
-/// Takes the value out of a Result, or returns its error from the calling function.
-#define WINNOW_TRY(target, expression)                                                             \
-  do {                                                                                             \
-    auto result_ = (expression);                                                                   \
-    if (!result_)                                                                                  \
-      return tl::unexpected(result_.error());                                                      \
-    target = std::move(*result_);                                                                  \
-  } while (false)
-#define WINNOW_CHECK(expression)                                                                   \
-  do {                                                                                             \
-    const Status &status_ = (expression);                                                          \
-    if (!status_)                                                                                  \
-      return tl::unexpected(status_.error());                                                      \
-  } while (false)
-
 double median(std::vector<double> values);
 
 /// A buffer with every byte set: NaN as a number, -1 as an id. What no kernel wrote is seen in the

@@ -42,24 +42,18 @@ public:
   }
 
   Status run() {
-    Result<CompileRequest> parsed = flags.request();
-    if (!parsed)
-      return tl::unexpected(parsed.error());
-    request = *parsed;
-    Result<std::vector<std::string>> archs = flags.architectures();
-    if (!archs)
-      return tl::unexpected(archs.error());
-    if (Status status = chooseStages(); !status)
-      return status;
+    WINNOW_TRY(CompileRequest parsed, flags.request());
+    request = parsed;
+    WINNOW_TRY(std::vector<std::string> archs, flags.architectures());
+    WINNOW_CHECK(chooseStages());
     const Cache files;
     TunedConfigs tuned(flags.tunes(), noCache ? nullptr : &files);
-    for (const std::string &arch : *archs) {
-      request = *parsed;
+    for (const std::string &arch : archs) {
+      request = parsed;
       request.arch = arch;
       choice = tuned.fill(request, flags.workload, flags.deviceName);
       object["tuned"][arch] = choiceJson(choice);
-      if (Status status = printKey ? keyOf() : compileOne(); !status)
-        return status;
+      WINNOW_CHECK(printKey ? keyOf() : compileOne());
     }
     return finish();
   }
@@ -94,13 +88,11 @@ private:
   Status keyOf() {
     if (Status status = isServed(request); !status) // a key names what can be built
       return status;
-    Result<std::string> key = programKey(request);
-    if (!key)
-      return tl::unexpected(key.error());
+    WINNOW_TRY(std::string key, programKey(request));
     if (session.json)
-      object["keys"][request.arch] = *key;
+      object["keys"][request.arch] = key;
     else
-      fmt::print("{} {}\n", request.arch, *key);
+      fmt::print("{} {}\n", request.arch, key);
     return {};
   }
 
@@ -108,21 +100,17 @@ private:
     bool texts = std::any_of(kTextStages.begin(), kTextStages.end(),
                              [&](const std::string &s) { return wants(s); });
     if (texts)
-      if (Status status = emitTexts(); !status)
-        return status;
+      WINNOW_CHECK(emitTexts());
     if (wants("ptx"))
-      if (Status status = emitPtx(); !status)
-        return status;
+      WINNOW_CHECK(emitPtx());
     bool cubins = wants("cubin") || wants("image") || stages.empty();
     return cubins ? emitBinaries() : Status{};
   }
 
   Status emitTexts() {
-    auto lowered = lowerProgram(request);
-    if (!lowered)
-      return tl::unexpected(lowered.error());
-    object["mlir_ms"][request.arch] = lowered->first.mlirMs;
-    for (const StageText &stage : lowered->second) {
+    WINNOW_TRY(auto lowered, lowerProgram(request));
+    object["mlir_ms"][request.arch] = lowered.first.mlirMs;
+    for (const StageText &stage : lowered.second) {
       if (!wants(stage.stage))
         continue;
       std::string extension = stage.stage == "cuda" ? "cu" : stage.stage + ".mlir";
@@ -137,10 +125,8 @@ private:
   Status emitPtx() {
     CompileRequest virtualRequest = request;
     virtualRequest.form = CodeForm::Ptx;
-    Result<ProgramImage> image = compileProgram(virtualRequest);
-    if (!image)
-      return tl::unexpected(image.error());
-    for (const Kernel &kernel : image->kernels)
+    WINNOW_TRY(ProgramImage image, compileProgram(virtualRequest));
+    for (const Kernel &kernel : image.kernels)
       if (Status status = put(fmt::format("{}.{}.ptx", request.arch, kernel.name), kernel.cubin);
           !status)
         return status;
@@ -150,24 +136,21 @@ private:
   Status emitBinaries() {
     CacheOptions options = noCache ? CacheOptions{} : defaultCacheOptions();
     Cache cache(options);
-    Result<ObtainedProgram> program = obtainProgram(request, cache);
-    if (!program)
-      return tl::unexpected(program.error());
+    WINNOW_TRY(ObtainedProgram program, obtainProgram(request, cache));
     if (wants("cubin"))
-      for (const Kernel &kernel : program->image->kernels)
+      for (const Kernel &kernel : program.image->kernels)
         if (Status status =
                 put(fmt::format("{}.{}.cubin", request.arch, kernel.name), kernel.cubin);
             !status)
           return status;
     if (wants("image")) {
       std::string path =
-          fmt::format("{}/{}.{}.winnow", directory, program->image->method, request.arch);
-      if (Status status = saveImageFile(*program->image, path); !status)
-        return status;
+          fmt::format("{}/{}.{}.winnow", directory, program.image->method, request.arch);
+      WINNOW_CHECK(saveImageFile(*program.image, path));
       object["files"].push_back(path);
       say("wrote " + path);
     }
-    programs.push_back(std::move(*program));
+    programs.push_back(std::move(program));
     choices.push_back(choiceText(choice, programs.back().image->selectHeads > 0));
     return {};
   }
@@ -182,8 +165,7 @@ private:
       return {};
     }
     std::string path = directory + "/" + name;
-    if (Status written = publishFile(systemFiles(), path, content); !written)
-      return written;
+    WINNOW_CHECK(publishFile(systemFiles(), path, content));
     object["files"].push_back(path);
     say("wrote " + path);
     return {};

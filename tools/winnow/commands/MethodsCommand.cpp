@@ -29,13 +29,11 @@ void addMethodsCommand(CLI::App &app, Session &session) {
       return {};
     }
     if (!name->empty()) {
-      Result<MethodInfo> method = loadMethod(*name);
-      if (!method)
-        return tl::unexpected(method.error());
+      WINNOW_TRY(MethodInfo method, loadMethod(*name));
       if (session.json)
-        printJson(nlohmann::json{{"name", method->name}, {"text", method->text}});
+        printJson(nlohmann::json{{"name", method.name}, {"text", method.text}});
       else
-        fmt::print("{}", printable(method->text));
+        fmt::print("{}", printable(method.text));
       return {};
     }
     if (builtinMethods().empty())

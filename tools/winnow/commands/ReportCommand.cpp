@@ -24,8 +24,7 @@ public:
       return fail(ErrorKind::Usage, "name the page with -o, or ask for the figures with --json");
     TuningLines all;
     for (const std::string &path : files)
-      if (Status status = read(path, all); !status)
-        return status;
+      WINNOW_CHECK(read(path, all));
     if (!all.faults.empty())
       say(fmt::format("{} lines were skipped, the first one: {}", all.faults.size(),
                       all.faults.front()));
@@ -36,8 +35,7 @@ public:
                       fmt::join(files, ", "), all.trials.size()));
     if (!out.empty()) {
       std::string page = reportPage(figures, title);
-      if (Status status = publishFile(systemFiles(), out, page); !status)
-        return status;
+      WINNOW_CHECK(publishFile(systemFiles(), out, page));
       say(fmt::format(
           "{}: {} keys, {} candidates, {:.0f} KiB", out, figures["head"]["keys"].get<size_t>(),
           figures["head"]["trials"].get<size_t>(), static_cast<double>(page.size()) / 1024));
@@ -49,10 +47,8 @@ public:
 
 private:
   static Status read(const std::string &path, TuningLines &all) {
-    Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes);
-    if (!text)
-      return tl::unexpected(text.error());
-    TuningLines lines = parseTuningLines(*text);
+    WINNOW_TRY(std::string text, readWholeFile(systemFiles(), path, kMaxTunedBytes));
+    TuningLines lines = parseTuningLines(text);
     // A page travels: it names the file, not the folders of this machine.
     std::string name = path.substr(path.rfind('/') + 1);
     for (const std::string &fault : lines.faults)

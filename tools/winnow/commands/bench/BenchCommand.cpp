@@ -185,8 +185,9 @@ private:
           one.note = fmt::format("tuned, {} {} tokens, top-{}, L = {}: {} [{}]", arch,
                                  workload.tokens, spec.topk, workload.overlap,
                                  choiceText(choice, /*selects=*/true), shortText(choice.config));
-        } else if (!text.empty())
+        } else if (!text.empty()) {
           WINNOW_TRY(one.request.config, Config::parse(text));
+        }
         one.name = arch + (ptx ? " ptx" : "") + (text.empty() ? "" : " " + text);
         list.push_back(std::move(one));
       }

@@ -30,10 +30,8 @@ Result<std::unique_ptr<BenchDevice>> BenchDevice::open(int index) {
   WINNOW_TRY(bench->device, bench->driver->device(index));
   WINNOW_CHECK(bench->driver->makeCurrent(index));
   bench->clock.emplace(bench->device.uuid);
-  Result<Stream> made = Stream::create(bench->driver);
-  if (!made)
-    return tl::unexpected(made.error());
-  bench->stream.emplace(std::move(*made));
+  WINNOW_TRY(Stream made, Stream::create(bench->driver));
+  bench->stream.emplace(std::move(made));
   return bench;
 }
 
@@ -107,8 +105,9 @@ Status BenchDevice::placeIds(const HostArray<int32_t> &given) {
 Status BenchDevice::reserve(const Variant &variant) {
   size_t bytes = 0;
   WINNOW_TRY(bytes, variant.program->workspaceSize(tensors.args(inputs->problem).shape));
-  if (tensors.workspace.size() < bytes)
+  if (tensors.workspace.size() < bytes) {
     WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, bytes));
+  }
   return {};
 }
 
@@ -144,8 +143,9 @@ Result<std::vector<Timing>> BenchDevice::measure(const reference::Method &method
     WINNOW_CHECK(reserve(variant));
   std::vector<Timing> timings(variants.size());
   std::vector<std::vector<double>> times(variants.size()), clocks(variants.size());
-  for (size_t i = 0; i < variants.size(); ++i)
+  for (size_t i = 0; i < variants.size(); ++i) {
     WINNOW_TRY(timings[i].fault, check(method, variants[i], phase));
+  }
   Progress progress(label);
   for (int round = 0; round < rounds; ++round)
     for (size_t n = 0; n < variants.size(); ++n) {

@@ -212,10 +212,8 @@ json measurementJson(const Measurement &m) {
 Result<std::string> benchTable(const std::vector<std::string> &files) {
   std::vector<TableBlock> blocks;
   for (const std::string &path : files) {
-    Result<std::string> content = readWholeFile(systemFiles(), path);
-    if (!content)
-      return tl::unexpected(content.error());
-    Result<json> parsed = parseJson(*content);
+    WINNOW_TRY(std::string content, readWholeFile(systemFiles(), path));
+    Result<json> parsed = parseJson(content);
     const json run = parsed ? *parsed : json();
     auto unknown = [&](const std::string &why) {
       return fail(ErrorKind::Usage,

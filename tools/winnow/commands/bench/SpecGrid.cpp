@@ -3,7 +3,6 @@
 #include "tools/winnow/commands/bench/SpecGrid.h"
 #include "runtime/JsonText.h"
 #include "tools/winnow/Session.h"
-#include "tools/winnow/backends/CudaTensors.h"
 #include "tools/winnow/commands/prepare/Programs.h"
 #include "tools/winnow/io/Flags.h"
 #include "tools/winnow/io/Json.h"

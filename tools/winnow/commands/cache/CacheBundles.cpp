@@ -36,18 +36,15 @@ Status exportBundle(Session &session, const ExportFlags &flags) {
     if (!chosen(flags.archs, image->arch) || !chosen(flags.methods, image->method) ||
         images.count(entry.key) > 0)
       continue;
-    Result<std::string> packed = serializeImage(*image);
-    if (!packed)
-      return tl::unexpected(packed.error());
-    bytes += packed->size();
-    images[entry.key] = std::move(*packed);
+    WINNOW_TRY(std::string packed, serializeImage(*image));
+    bytes += packed.size();
+    images[entry.key] = std::move(packed);
   }
   for (const std::string &problem : damaged)
     say("left out: " + problem);
   if (images.empty())
     return fail(ErrorKind::Usage, "the cache holds no such program: nothing was written");
-  if (Status status = writeBundle(systemFiles(), flags.path, images); !status)
-    return status;
+  WINNOW_CHECK(writeBundle(systemFiles(), flags.path, images));
   if (session.json)
     printJson(json{{"bundle", flags.path},
                    {"programs", images.size()},
@@ -92,8 +89,7 @@ Status importBundle(Session &session, const std::string &path) {
       damaged.push_back(image.error().message);
       continue;
     }
-    if (Status status = own.store(*image); !status)
-      return status;
+    WINNOW_CHECK(own.store(*image));
     if (!own.load(entry.key))
       return fail(ErrorKind::Usage, "the cache directory cannot be used: nothing was imported");
     ++imported;

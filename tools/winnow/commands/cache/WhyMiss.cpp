@@ -86,12 +86,9 @@ struct Nearest {
 };
 
 Status explain(Session &session, const CompileRequest &request, Cache &cache, json &report) {
-  if (Status status = isServed(request); !status)
-    return status;
-  Result<KeyIngredients> wanted = programIngredients(request);
-  if (!wanted)
-    return tl::unexpected(wanted.error());
-  const std::string key = keyFrom(*wanted);
+  WINNOW_CHECK(isServed(request));
+  WINNOW_TRY(KeyIngredients wanted, programIngredients(request));
+  const std::string key = keyFrom(wanted);
   std::optional<Nearest> nearest;
   std::optional<Cache::Entry> hit;
   size_t silent = 0, damaged = 0;
@@ -104,7 +101,7 @@ Status explain(Session &session, const CompileRequest &request, Cache &cache, js
     } else if (image->ingredients.empty()) {
       ++silent;
     } else {
-      std::vector<Difference> differences = differencesOf(*wanted, image->ingredients);
+      std::vector<Difference> differences = differencesOf(wanted, image->ingredients);
       if (!nearest || differences.size() < nearest->differences.size())
         nearest = Nearest{entry, image->method, std::move(differences)};
     }
@@ -139,21 +136,16 @@ Status explain(Session &session, const CompileRequest &request, Cache &cache, js
 }
 
 Status whyMiss(Session &session, const ProgramFlags &flags) {
-  Result<CompileRequest> request = flags.request();
-  if (!request)
-    return tl::unexpected(request.error());
-  Result<std::vector<std::string>> archs = flags.architectures();
-  if (!archs)
-    return tl::unexpected(archs.error());
+  WINNOW_TRY(CompileRequest request, flags.request());
+  WINNOW_TRY(std::vector<std::string> archs, flags.architectures());
   Cache cache;
   TunedConfigs tuned(flags.tunes(), &cache); // as a compilation would
   json report = json::array();
-  for (const std::string &arch : *archs) {
-    CompileRequest one = *request;
+  for (const std::string &arch : archs) {
+    CompileRequest one = request;
     one.arch = arch;
     tuned.fill(one, flags.workload, flags.deviceName);
-    if (Status status = explain(session, one, cache, report); !status)
-      return status;
+    WINNOW_CHECK(explain(session, one, cache, report));
   }
   if (session.json)
     printJson(report);

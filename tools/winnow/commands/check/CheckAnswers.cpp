@@ -20,11 +20,9 @@ size_t queryTokens(const ConformanceCase &test) {
 }
 
 template <typename T> Result<std::vector<T>> loadElements(const std::string &path) {
-  Result<NpyArray> array = readNpy(path);
-  if (!array)
-    return tl::unexpected(array.error());
-  std::vector<T> elements(array->data.size() / sizeof(T));
-  std::memcpy(elements.data(), array->data.data(), elements.size() * sizeof(T));
+  WINNOW_TRY(NpyArray array, readNpy(path));
+  std::vector<T> elements(array.data.size() / sizeof(T));
+  std::memcpy(elements.data(), array.data.data(), elements.size() * sizeof(T));
   return elements;
 }
 
@@ -68,10 +66,7 @@ Result<CaseAnswer> AnswerFolder::load(const ConformanceCase &test) const {
     return tl::unexpected(!out ? out.error() : lse.error());
   answer.out = std::move(*out), answer.lse = std::move(*lse);
   if (std::filesystem::exists(fileOf(test, "ids"))) {
-    auto ids = loadElements<int32_t>(fileOf(test, "ids"));
-    if (!ids)
-      return tl::unexpected(ids.error());
-    answer.ids = std::move(*ids);
+    WINNOW_TRY(answer.ids, loadElements<int32_t>(fileOf(test, "ids")));
   }
   if (answer.out.size() != rows * test.spec.valueWidth() || answer.lse.size() != rows)
     return fail(ErrorKind::Usage,

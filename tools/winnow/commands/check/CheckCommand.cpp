@@ -100,33 +100,26 @@ public:
       return prepare();
     if ((choice.draws == 0 && !small) || listOnly) {
       choice.arch = options.arch.empty() ? targets().front().arch : options.arch;
-      if (Status status = choose(); !status)
-        return status;
+      WINNOW_CHECK(choose());
       if (listOnly) {
         Status status = applyConfig();
         return status ? list() : status;
       }
     }
-    Result<std::unique_ptr<Backend>> opened = openBackend(options, cache);
-    if (!opened)
-      return tl::unexpected(opened.error());
-    backend = std::move(*opened);
+    WINNOW_TRY(backend, openBackend(options, cache));
     say("on " + backend->description());
     if (!backend->isGpu() && !configText.empty())
       return fail(ErrorKind::Usage, "--config is for GPUs: the CPU's kernels have no tunables");
     // What is served does not depend on the CPU; its draws are those of the plainest architecture.
     choice.arch = backend->isGpu() ? backend->arch() : targets().front().arch;
     if (choice.draws > 0 || small)
-      if (Status status = choose(); !status)
-        return status;
-    if (Status status = applyConfig(); !status)
-      return status;
+      WINNOW_CHECK(choose());
+    WINNOW_CHECK(applyConfig());
     if (part)
       takePart();
     const AnswerFolder saved(saveFolder), against(againstFolder);
     if (!saveFolder.empty())
-      if (Status status = saved.make(); !status)
-        return status;
+      WINNOW_CHECK(saved.make());
     if (backend->isGpu())
       tell(preparePrograms(requests(backend->arch()), cache, {}, helperFlags(backend->arch())));
     double began = now();
@@ -150,22 +143,14 @@ private:
         return fail(ErrorKind::Usage, fmt::format("--random-only {}: the draws of --random {} are "
                                                   "counted from 0 to {}",
                                                   choice.only, choice.draws, choice.draws - 1));
-      Result<std::vector<CheckItem>> drawn = randomItems(choice);
-      if (!drawn)
-        return tl::unexpected(drawn.error());
-      items = std::move(*drawn);
+      WINNOW_TRY(items, randomItems(choice));
       return {};
     }
     if (small)
       return chooseSmall();
-    Result<std::vector<ConformanceCase>> table = conformanceCases();
-    if (!table)
-      return tl::unexpected(table.error());
+    WINNOW_TRY(std::vector<ConformanceCase> table, conformanceCases());
     if (!recordedDirectory.empty()) {
-      auto loaded = loadRecorded(recordedDirectory, recordedMethod);
-      if (!loaded)
-        return tl::unexpected(loaded.error());
-      recorded = std::move(*loaded);
+      WINNOW_TRY(recorded, loadRecorded(recordedDirectory, recordedMethod));
     }
     bool any = false;
     auto add = [&](const ConformanceCase &test, const RecordedCase *answers) {
@@ -175,7 +160,7 @@ private:
       if (large || listOnly || !test.large)
         items.push_back({test, answers, ""});
     };
-    for (const ConformanceCase &test : *table)
+    for (const ConformanceCase &test : table)
       add(test, nullptr);
     for (const RecordedCase &one : recorded)
       add(one.test, &one);
@@ -189,10 +174,8 @@ private:
   /// --small: what the architecture serves, and a line on what it does not.
   Status chooseSmall() {
     std::vector<std::string> without;
-    Result<std::vector<CheckItem>> found = smallItems(choice.arch, without);
-    if (!found)
-      return tl::unexpected(found.error());
-    for (CheckItem &item : *found)
+    WINNOW_TRY(std::vector<CheckItem> found, smallItems(choice.arch, without));
+    for (CheckItem &item : found)
       if (filter.empty() || std::regex_search(item.test.name, pattern))
         items.push_back(std::move(item));
     if (items.empty())
@@ -276,10 +259,8 @@ private:
     if (cache.options().directory.empty())
       return fail(ErrorKind::Usage, "--prepare needs a cache directory: set WINNOW_CACHE_DIR");
     choice.arch = options.arch;
-    if (Status status = choose(); !status)
-      return status;
-    if (Status status = applyConfig(); !status)
-      return status;
+    WINNOW_CHECK(choose());
+    WINNOW_CHECK(applyConfig());
     if (part)
       takePart();
     PrepareReport report = preparePrograms(requests(options.arch), cache, Part::parse(helperText));

@@ -16,10 +16,8 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
   DrawSpace space;
   space.fixed = fixed;
   for (const MethodInfo &method : builtinMethods()) {
-    auto parameters = methodParameters(method.text, method.file);
-    if (!parameters)
-      return tl::unexpected(parameters.error());
-    space.methods.push_back({method.name, std::move(*parameters)});
+    WINNOW_TRY(auto parameters, methodParameters(method.text, method.file));
+    space.methods.push_back({method.name, std::move(parameters)});
   }
   if (space.methods.empty())
     return fail(ErrorKind::Unsupported,
@@ -52,26 +50,22 @@ CompileRequest requestFor(const ConformanceCase &test) {
 }
 
 Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
-  Result<DrawSpace> space = compilerSpace(choice.arch, choice.fixed);
-  if (!space)
-    return tl::unexpected(space.error());
+  WINNOW_TRY(DrawSpace space, compilerSpace(choice.arch, choice.fixed));
   int first = choice.only >= 0 ? choice.only : 0;
   int last = choice.only >= 0 ? choice.only : choice.draws - 1;
   int firstProgram = first / kDrawsPerProgram, lastProgram = last / kDrawsPerProgram;
   std::vector<std::optional<Result<DrawnProgram>>> programs(lastProgram - firstProgram + 1);
   reference::parallelFor(programs.size(), {}, [&](size_t i) {
-    programs[i] = drawProgram(*space, choice.seed, firstProgram + static_cast<int>(i));
+    programs[i] = drawProgram(space, choice.seed, firstProgram + static_cast<int>(i));
   });
   std::vector<CheckItem> items;
   for (int draw = first; draw <= last; ++draw) {
     const Result<DrawnProgram> &program = *programs[draw / kDrawsPerProgram - firstProgram];
     if (!program)
       return tl::unexpected(program.error());
-    Result<reference::Method> axes = readAxes(program->method, program->spec);
-    if (!axes)
-      return tl::unexpected(axes.error());
+    WINNOW_TRY(reference::Method axes, readAxes(program->method, program->spec));
     CheckItem item;
-    item.test = drawCase(*program, axes->selects, choice.seed, draw);
+    item.test = drawCase(*program, axes.selects, choice.seed, draw);
     std::string fixed = shortText(choice.fixed);
     std::string config = fixed == "default" ? "" : fmt::format(" --config \"{}\"", fixed);
     item.repeat = fmt::format("--random {} --seed {}{} --random-only {}: {}", choice.draws,
@@ -83,15 +77,11 @@ Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
 
 Result<std::vector<CheckItem>> smallItems(const std::string &arch,
                                           std::vector<std::string> &without) {
-  Result<DrawSpace> space = compilerSpace(arch, {});
-  if (!space)
-    return tl::unexpected(space.error());
-  Result<SmallCases> small = smallCases(*space);
-  if (!small)
-    return tl::unexpected(small.error());
-  without = std::move(small->withoutKernels);
+  WINNOW_TRY(DrawSpace space, compilerSpace(arch, {}));
+  WINNOW_TRY(SmallCases small, smallCases(space));
+  without = std::move(small.withoutKernels);
   std::vector<CheckItem> items;
-  for (ConformanceCase &test : small->cases)
+  for (ConformanceCase &test : small.cases)
     items.push_back({std::move(test), nullptr, ""});
   return items;
 }
@@ -142,15 +132,13 @@ Result<CaseResult> CheckRunner::judge(const CheckItem &item, int threads) {
 
 Status CheckRunner::compare(const ConformanceCase &test, const CaseAnswer &answer,
                             CaseResult &result, int threads) {
-  Result<CaseAnswer> there = other->load(test);
-  if (!there)
-    return tl::unexpected(there.error());
+  WINNOW_TRY(CaseAnswer there, other->load(test));
   Result<CaseResult> judged = runCase(
-      test, readAxes, [&](const ConformanceCase &, const CaseInputs &) { return *there; },
-      tolerance, threads);
+      test, readAxes, [&](const ConformanceCase &, const CaseInputs &) { return there; }, tolerance,
+      threads);
   if (!judged)
     return tl::unexpected(judged.error());
-  const AnswerDistance distance = distanceOf(test, answer, *there);
+  const AnswerDistance distance = distanceOf(test, answer, there);
   // A row may select otherwise where one of the two broke a tie in another way than the reference.
   const bool alike = judged->passed && distance.lseAlike &&
                      distance.otherSelection <= result.selection.ties + judged->selection.ties &&

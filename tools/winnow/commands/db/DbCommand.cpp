@@ -94,13 +94,11 @@ private:
   }
 
   Status list() {
-    Result<TunedDatabase> database = read();
-    if (!database)
-      return tl::unexpected(database.error());
+    WINNOW_TRY(TunedDatabase database, read());
     Json records = Json::array();
     Table table({"phase", "method", "spec", "tokens", "overlap", "device", "config", "ms",
                  "default / it", "origin", "effort"});
-    for (const auto &[text, record] : database->records()) {
+    for (const auto &[text, record] : database.records()) {
       const TuningKey &key = record.key;
       table.add({key.phase, key.method, shortSpec(key.spec), std::to_string(key.tokens),
                  std::to_string(key.overlap), key.device, wordText(record.config),
@@ -117,18 +115,16 @@ private:
   }
 
   Status showRecords() {
-    Result<TunedDatabase> database = read();
-    if (!database)
-      return tl::unexpected(database.error());
+    WINNOW_TRY(TunedDatabase database, read());
     Json all = Json::array();
-    for (const auto &[text, record] : database->records()) {
+    for (const auto &[text, record] : database.records()) {
       bool matches = true;
       for (const std::string &word : filter)
         matches &= text.find(word) != std::string::npos;
       if (!matches)
         continue;
       Json object{{"record", recordJson(record)}, {"trials", Json::array()}};
-      for (const TuningTrial &trial : database->trialsOf(text))
+      for (const TuningTrial &trial : database.trialsOf(text))
         object["trials"].push_back(Json::parse(trialLine(trial)));
       if (!session.json)
         printRecord(object);
@@ -157,16 +153,12 @@ private:
   }
 
   Status differences() {
-    Result<TunedDatabase> a = readTunedFiles({before});
-    if (!a)
-      return tl::unexpected(a.error());
-    Result<TunedDatabase> b = readTunedFiles({after});
-    if (!b)
-      return tl::unexpected(b.error());
+    WINNOW_TRY(TunedDatabase a, readTunedFiles({before}));
+    WINNOW_TRY(TunedDatabase b, readTunedFiles({after}));
     std::map<std::string, std::pair<const TuningRecord *, const TuningRecord *>> both;
-    for (const auto &[text, record] : a->records())
+    for (const auto &[text, record] : a.records())
       both[text].first = &record;
-    for (const auto &[text, record] : b->records())
+    for (const auto &[text, record] : b.records())
       both[text].second = &record;
     Json changes = Json::array();
     auto side = [](const TuningRecord *record) -> Json {
@@ -198,12 +190,8 @@ private:
   }
 
   Status answer() {
-    Result<CompileRequest> parsed = flags.request();
-    if (!parsed)
-      return tl::unexpected(parsed.error());
-    Result<std::vector<std::string>> archs = flags.architectures();
-    if (!archs)
-      return tl::unexpected(archs.error());
+    WINNOW_TRY(CompileRequest parsed, flags.request());
+    WINNOW_TRY(std::vector<std::string> archs, flags.architectures());
     TuningOptions options;
     options.on = flags.tunes();
     options.shipped = sources.empty();
@@ -212,11 +200,10 @@ private:
     TunedConfigs tuned(options);
     nlohmann::json object;
     Table table({"arch", "phase", "rung", "config", "why"});
-    for (const std::string &arch : *archs) {
-      CompileRequest request = *parsed;
+    for (const std::string &arch : archs) {
+      CompileRequest request = parsed;
       request.arch = arch;
-      if (Status status = isServed(request); !status)
-        return status;
+      WINNOW_CHECK(isServed(request));
       ChosenConfig choice = tuned.fill(request, flags.workload, flags.deviceName);
       object[arch] = choiceJson(choice);
       for (auto [phase, found] : {std::pair("select", &choice.select), {"attend", &choice.attend}})

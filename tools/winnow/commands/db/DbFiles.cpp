@@ -65,8 +65,7 @@ private:
 Status publishDatabase(const Session &session, const TunedDatabase &database,
                        const std::string &path, bool withTrials, mode_t mode) {
   std::string text = database.text(withTrials);
-  if (Status status = publishFile(systemFiles(), path, text, mode); !status)
-    return status;
+  WINNOW_CHECK(publishFile(systemFiles(), path, text, mode));
   size_t records = database.records().size();
   if (session.json)
     printJson(nlohmann::json{{"file", path}, {"records", records}, {"bytes", text.size()}}, -1);
@@ -105,10 +104,8 @@ private:
 Result<TunedDatabase> readTunedFiles(const std::vector<std::string> &files) {
   TunedDatabase database;
   for (const std::string &path : files) {
-    Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes);
-    if (!text)
-      return tl::unexpected(text.error());
-    database.add(path, parseTuningLines(*text));
+    WINNOW_TRY(std::string text, readWholeFile(systemFiles(), path, kMaxTunedBytes));
+    database.add(path, parseTuningLines(text));
   }
   for (const std::string &fault : database.faults())
     say("skipped: " + fault);
@@ -117,34 +114,28 @@ Result<TunedDatabase> readTunedFiles(const std::vector<std::string> &files) {
 
 Status mergeTunedFiles(const Session &session, const std::vector<std::string> &files,
                        const std::string &output, bool withTrials) {
-  Result<TunedDatabase> database = readTunedFiles(files);
-  if (!database)
-    return tl::unexpected(database.error());
+  WINNOW_TRY(TunedDatabase database, readTunedFiles(files));
   // 0644 whatever the umask allows: a file that others could write is not used (F38).
-  return publishDatabase(session, *database, output, withTrials, 0644);
+  return publishDatabase(session, database, output, withTrials, 0644);
 }
 
 Status importTunedFiles(const Session &session, const std::vector<std::string> &files) {
-  Result<std::string> target = importTarget();
-  if (!target)
-    return tl::unexpected(target.error());
+  WINNOW_TRY(std::string target, importTarget());
   for (const std::string &path : files) // before the target is made
     if (Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes); !text)
       return tl::unexpected(text.error());
-  ImportLock lock(*target);
+  ImportLock lock(target);
   std::vector<std::string> all = files;
-  if (struct stat info{}; ::stat(target->c_str(), &info) == 0) {
+  if (struct stat info{}; ::stat(target.c_str(), &info) == 0) {
     if (!isOwn(info, /*orRoot=*/true))
       return fail(ErrorKind::Usage,
                   fmt::format("{} belongs to another user or can be written by others: look what "
                               "is in it, then chmod go-w",
-                              *target));
-    all.push_back(*target);
+                              target));
+    all.push_back(target);
   }
-  Result<TunedDatabase> database = readTunedFiles(all);
-  if (!database)
-    return tl::unexpected(database.error());
-  return publishDatabase(session, *database, *target, /*withTrials=*/true, 0600);
+  WINNOW_TRY(TunedDatabase database, readTunedFiles(all));
+  return publishDatabase(session, database, target, /*withTrials=*/true, 0600);
 }
 
 Status verifyTunedFiles(const Session &session, const std::vector<std::string> &files) {
@@ -153,10 +144,8 @@ Status verifyTunedFiles(const Session &session, const std::vector<std::string> &
   bool checked = hasCompiler();
   LegalityCheck check;
   for (const std::string &path : files) {
-    Result<std::string> text = readWholeFile(systemFiles(), path, kMaxTunedBytes);
-    if (!text)
-      return tl::unexpected(text.error());
-    TuningLines lines = parseTuningLines(*text);
+    WINNOW_TRY(std::string text, readWholeFile(systemFiles(), path, kMaxTunedBytes));
+    TuningLines lines = parseTuningLines(text);
     for (const std::string &fault : lines.faults)
       faults.push_back(fmt::format("{}: {}", path, fault));
     std::set<std::string> keys;

@@ -5,7 +5,6 @@
 #include "runtime/cache/Files.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Session.h"
-#include "tools/winnow/backends/CudaTensors.h"
 #include "tools/winnow/commands/bench/BenchInputs.h"
 #include "tools/winnow/commands/bench/BenchReport.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
@@ -24,10 +23,8 @@ namespace {
 const char *const kPhases[] = {"select", "attend"};
 
 Result<ProgramImage> lowered(const CompileRequest &request) {
-  Result<std::pair<ProgramImage, std::vector<StageText>>> program = lowerProgram(request);
-  if (!program)
-    return tl::unexpected(program.error());
-  return std::move(program->first);
+  WINNOW_TRY(auto program, lowerProgram(request));
+  return std::move(program.first);
 }
 
 /// Useful operations of a phase at the rate of the tensor cores, in milliseconds.
@@ -62,8 +59,9 @@ public:
     WINNOW_TRY(profile, findProfile(profileName));
     WINNOW_TRY(own, profile->target());
     target = own;
-    if (!arch.empty())
+    if (!arch.empty()) {
       WINNOW_TRY(target, findTarget(arch));
+    }
     WINNOW_TRY(effort, parseEffort(space));
     std::vector<GridEntry> points;
     WINNOW_TRY(points, entries());

@@ -3,7 +3,6 @@
 #include "runtime/cache/Files.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Session.h"
-#include "tools/winnow/backends/CudaTensors.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
 #include "tools/winnow/commands/prepare/SpecList.h"
 #include "tools/winnow/commands/tune/TunedConfigs.h"
@@ -72,16 +71,14 @@ Result<std::vector<CompileRequest>> programsOf(const PrepareFlags &flags) {
 }
 
 Status prepare(Session &session, const PrepareFlags &flags) {
-  Result<std::vector<CompileRequest>> requests = programsOf(flags);
-  if (!requests)
-    return tl::unexpected(requests.error());
+  WINNOW_TRY(std::vector<CompileRequest> requests, programsOf(flags));
   TunedConfigs tuned(flags.program.tunes());
-  for (CompileRequest &request : *requests) // as the engine will choose
+  for (CompileRequest &request : requests) // as the engine will choose
     tuned.fill(request, flags.program.workload, flags.program.deviceName);
   Cache cache;
   if (cache.options().directory.empty())
     return fail(ErrorKind::Usage, "prepare needs a cache directory: set WINNOW_CACHE_DIR or HOME");
-  PrepareReport report = preparePrograms(*requests, cache, Part::parse(flags.helper), {});
+  PrepareReport report = preparePrograms(requests, cache, Part::parse(flags.helper), {});
   if (session.json)
     printJson(nlohmann::json{{"programs", report.programs},
                              {"cached", report.cached},

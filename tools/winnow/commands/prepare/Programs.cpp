@@ -58,10 +58,8 @@ Status isServed(const CompileRequest &request) {
 }
 
 Result<reference::Method> readAxes(const std::string &method, const Spec &spec) {
-  Result<MethodInfo> info = loadMethod(method);
-  if (!info)
-    return tl::unexpected(info.error());
-  return axesOfText(info->text, info->file, spec);
+  WINNOW_TRY(MethodInfo info, loadMethod(method));
+  return axesOfText(info.text, info.file, spec);
 }
 
 Result<std::string> denseMethod(const Spec &spec) {

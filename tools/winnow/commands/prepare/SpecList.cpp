@@ -29,10 +29,8 @@ Result<Config> readConfig(const json &value) {
   std::string text;
   if (value.is_object()) {
     for (const auto &[name, tunable] : value.items()) {
-      Result<std::string> number = valueText("config." + name, tunable);
-      if (!number)
-        return tl::unexpected(number.error());
-      text += name + "=" + *number + " ";
+      WINNOW_TRY(std::string number, valueText("config." + name, tunable));
+      text += name + "=" + number + " ";
     }
   } else if (value.is_string()) {
     text = value.get<std::string>();
@@ -56,34 +54,23 @@ Status readField(const std::string &name, const json &value, CompileRequest &req
   if (name == "method" && value.is_string() && !value.get<std::string>().empty()) {
     request.method = value.get<std::string>();
   } else if (name == "dtype" && value.is_string()) {
-    Result<Dtype> dtype = parseDtype(value.get<std::string>());
-    if (!dtype)
-      return tl::unexpected(dtype.error());
-    request.spec.dtype = *dtype;
+    WINNOW_TRY(request.spec.dtype, parseDtype(value.get<std::string>()));
   } else if (name == "scale" && value.is_number()) {
     request.spec.scale = value.get<double>();
   } else if (name == "arch" && (value.is_string() || value.is_array())) {
     archs.clear();
     for (const json &one : value.is_array() ? value : json::array({value})) {
-      Result<const Target *> target = findTarget(one.is_string() ? one.get<std::string>() : "");
-      if (!target)
-        return tl::unexpected(target.error());
-      archs.push_back((*target)->arch);
+      WINNOW_TRY(const Target *target, findTarget(one.is_string() ? one.get<std::string>() : ""));
+      archs.push_back(target->arch);
     }
     if (archs.empty())
       return wrong("arch is an empty list");
   } else if (name == "params" && value.is_object()) {
     for (const auto &[param, given] : value.items()) {
-      Result<std::string> text = valueText("params." + param, given);
-      if (!text)
-        return tl::unexpected(text.error());
-      request.spec.params[param] = *text;
+      WINNOW_TRY(request.spec.params[param], valueText("params." + param, given));
     }
   } else if (name == "config") {
-    Result<Config> config = readConfig(value);
-    if (!config)
-      return tl::unexpected(config.error());
-    request.config = *config;
+    WINNOW_TRY(request.config, readConfig(value));
   } else if (std::find(kOtherFields.begin(), kOtherFields.end(), name) == kOtherFields.end()) {
     std::string known = fmt::format("{}", fmt::join(kOtherFields, ", "));
     for (const SpecField &field : specFields())

@@ -85,23 +85,16 @@ public:
   }
 
   Status run() {
-    if (Status status = prepare(); !status)
-      return status;
+    WINNOW_CHECK(prepare());
     if (!files.anyInput())
-      if (Status status = compileAll(); !status)
-        return status;
-    if (Status status = makeInput(); !status)
-      return status;
-    if (Status status = execute(); !status)
-      return status;
-    if (Status status = compare(); !status)
-      return status;
+      WINNOW_CHECK(compileAll());
+    WINNOW_CHECK(makeInput());
+    WINNOW_CHECK(execute());
+    WINNOW_CHECK(compare());
     if (!files.anyInput()) {
-      if (Status status = timeDense(); !status)
-        return status;
+      WINNOW_CHECK(timeDense());
     }
-    if (Status status = writeResults(files, problem(), answer.selectHeads, answer.tensors); !status)
-      return status;
+    WINNOW_CHECK(writeResults(files, problem(), answer.selectHeads, answer.tensors));
     draw();
     return report.finish();
   }
@@ -120,19 +113,11 @@ private:
       if (std::string flag = firstGiven(command, group); !imagePath.empty() && !flag.empty())
         return fail(ErrorKind::Usage,
                     fmt::format("{} describes a program; the one of --image is made", flag));
-    Result<CompileRequest> parsed = flags.request();
-    if (!parsed)
-      return tl::unexpected(parsed.error());
-    request = *parsed;
-    Result<std::vector<std::string>> names = flags.architectures();
-    if (!names)
-      return tl::unexpected(names.error());
-    archs = *names;
+    WINNOW_TRY(request, flags.request());
+    WINNOW_TRY(archs, flags.architectures());
     if (!imagePath.empty()) {
-      Result<ProgramImage> loaded = loadImageFile(imagePath);
-      if (!loaded)
-        return tl::unexpected(loaded.error());
-      image = std::make_shared<ProgramImage>(std::move(*loaded));
+      WINNOW_TRY(ProgramImage loaded, loadImageFile(imagePath));
+      image = std::make_shared<ProgramImage>(std::move(loaded));
       request.spec = image->spec;
       if (backendOptions.device == "auto")
         backendOptions.device = "cuda"; // an image cannot run elsewhere
@@ -151,22 +136,15 @@ private:
     if (check && unknownAxes)
       return tl::unexpected(*unknownAxes);
     if (files.anyInput()) {
-      Result<RunInput> loaded = loadInput(files, request.spec);
-      if (!loaded)
-        return tl::unexpected(loaded.error());
-      input.emplace(std::move(*loaded));
+      WINNOW_TRY(RunInput loaded, loadInput(files, request.spec));
+      input.emplace(std::move(loaded));
       int selectHeads = image ? image->selectHeads : method ? problem().selectHeads(*method) : 0;
       if (!files.useIds.empty())
-        if (Status status = loadIds(files, selectHeads, *input); !status)
-          return status;
+        WINNOW_CHECK(loadIds(files, selectHeads, *input));
     }
-    Result<std::unique_ptr<Backend>> opened = openBackend(backendOptions, cache);
-    if (!opened)
-      return tl::unexpected(opened.error());
-    backend = std::move(*opened);
+    WINNOW_TRY(backend, openBackend(backendOptions, cache));
     report.begin(session.json, backend->description());
-    if (Status status = readLengths(); !status)
-      return status;
+    WINNOW_CHECK(readLengths());
     tuned.emplace(flags.tunes());
     return {};
   }
@@ -251,10 +229,7 @@ private:
       call.ids = input->ids.data();
     Progress progress("running");
     call.progress = progress.callback();
-    Result<BackendAnswer> result = backend->run(call);
-    if (!result)
-      return tl::unexpected(result.error());
-    answer = std::move(*result);
+    WINNOW_TRY(answer, backend->run(call));
     report.ran(problem(), answer);
     if (backend->isGpu() && !image)
       report.tuned(choice, answer.selectHeads > 0);
@@ -303,21 +278,17 @@ private:
   Status timeDense() {
     if (noDense || answer.selectHeads == 0 || image)
       return {};
-    Result<std::string> dense = denseMethod(request.spec);
-    if (!dense)
-      return tl::unexpected(dense.error());
+    WINNOW_TRY(std::string dense, denseMethod(request.spec));
     BackendCall call;
-    call.request = tunedRequest(*dense, backend->arch());
+    call.request = tunedRequest(dense, backend->arch());
     call.problem = &problem();
     call.repeats = backend->isGpu() ? 3 : 0;
     call.answers = false;
     Progress progress("dense attention, for comparison");
     call.progress = progress.callback();
-    Result<BackendAnswer> result = backend->run(call);
-    if (!result)
-      return tl::unexpected(result.error());
+    WINNOW_TRY(BackendAnswer result, backend->run(call));
     double touched = touchedShare(problem(), answer.selectHeads, answer.tensors.ids.data());
-    report.dense(result->totalMs(), touched);
+    report.dense(result.totalMs(), touched);
     return {};
   }
 

@@ -44,15 +44,13 @@ Result<NpyArray> readTensor(const std::string &path, int heads, const char *head
 
 /// Cumulative lengths from a file, checked against the number of tokens.
 Result<std::vector<int32_t>> readLengths(const std::string &path, int tokens) {
-  Result<NpyArray> array = readNpy(path);
-  if (!array)
-    return tl::unexpected(array.error());
-  Result<std::vector<int32_t>> lengths = toInt32(*array);
+  WINNOW_TRY(NpyArray array, readNpy(path));
+  Result<std::vector<int32_t>> lengths = toInt32(array);
   if (!lengths)
     return lengths;
-  if (array->shape.size() != 1 || lengths->size() < 2)
+  if (array.shape.size() != 1 || lengths->size() < 2)
     return fail(ErrorKind::Usage,
-                fmt::format("{}: shape {} should be [batch + 1]", path, array->shapeText()));
+                fmt::format("{}: shape {} should be [batch + 1]", path, array.shapeText()));
   if (lengths->front() != 0 || lengths->back() != tokens)
     return fail(
         ErrorKind::Usage,
@@ -70,21 +68,16 @@ Status setLengths(const RunFiles &files, int queryTokens, int keyTokens,
   problem.cuQ = {0, queryTokens};
   problem.cuK = {0, keyTokens};
   if (!files.cuSeqlens.empty()) {
-    Result<std::vector<int32_t>> lengths = readLengths(files.cuSeqlens, queryTokens);
-    if (!lengths)
-      return tl::unexpected(lengths.error());
-    problem.cuQ = *lengths;
+    WINNOW_TRY(std::vector<int32_t> lengths, readLengths(files.cuSeqlens, queryTokens));
+    problem.cuQ = lengths;
     if (files.cuSeqlensK.empty() && keyTokens != queryTokens)
       return fail(ErrorKind::Usage,
                   fmt::format("{}: {} query and {} key tokens need --cu-seqlens-k too",
                               files.cuSeqlens, queryTokens, keyTokens));
-    problem.cuK = *lengths;
+    problem.cuK = lengths;
   }
   if (!files.cuSeqlensK.empty()) {
-    Result<std::vector<int32_t>> lengths = readLengths(files.cuSeqlensK, keyTokens);
-    if (!lengths)
-      return tl::unexpected(lengths.error());
-    problem.cuK = *lengths;
+    WINNOW_TRY(problem.cuK, readLengths(files.cuSeqlensK, keyTokens));
   }
   if (problem.cuK.size() != problem.cuQ.size())
     return fail(ErrorKind::Usage, fmt::format("queries come in {} sequences and keys in {}",
@@ -109,24 +102,18 @@ Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
       return fail(ErrorKind::Usage,
                   fmt::format("{} is missing: --q, --k and --v come together", flag));
   RunInput input;
-  Result<NpyArray> q = readTensor(files.q, spec.heads, "--heads", spec.headDim, "head_dim",
-                                  "--head-dim", spec.dtype, input.conversions);
-  if (!q)
-    return tl::unexpected(q.error());
-  Result<NpyArray> k = readTensor(files.k, spec.kvHeads, "--kv-heads", spec.headDim, "head_dim",
-                                  "--head-dim", spec.dtype, input.conversions);
-  if (!k)
-    return tl::unexpected(k.error());
-  Result<NpyArray> v =
-      readTensor(files.v, spec.kvHeads, "--kv-heads", spec.valueWidth(),
-                 spec.valueDim ? "value_dim" : "head_dim",
-                 spec.valueDim ? "--value-dim" : "--head-dim", spec.dtype, input.conversions);
-  if (!v)
-    return tl::unexpected(v.error());
-  if (k->shape[0] != v->shape[0])
+  WINNOW_TRY(NpyArray q, readTensor(files.q, spec.heads, "--heads", spec.headDim, "head_dim",
+                                    "--head-dim", spec.dtype, input.conversions));
+  WINNOW_TRY(NpyArray k, readTensor(files.k, spec.kvHeads, "--kv-heads", spec.headDim, "head_dim",
+                                    "--head-dim", spec.dtype, input.conversions));
+  WINNOW_TRY(NpyArray v, readTensor(files.v, spec.kvHeads, "--kv-heads", spec.valueWidth(),
+                                    spec.valueDim ? "value_dim" : "head_dim",
+                                    spec.valueDim ? "--value-dim" : "--head-dim", spec.dtype,
+                                    input.conversions));
+  if (k.shape[0] != v.shape[0])
     return fail(ErrorKind::Usage,
                 fmt::format("{} has shape {} but {} has {}: keys and values go together", files.k,
-                            k->shapeText(), files.v, v->shapeText()));
+                            k.shapeText(), files.v, v.shapeText()));
   reference::Problem &problem = input.problem;
   problem.heads = spec.heads;
   problem.kvHeads = spec.kvHeads;
@@ -136,16 +123,13 @@ Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
   problem.topk = spec.topk;
   problem.dtype = spec.dtype;
   problem.scale = spec.scale;
-  auto queryTokens = static_cast<int>(q->shape[0]), keyTokens = static_cast<int>(k->shape[0]);
-  if (Status status = setLengths(files, queryTokens, keyTokens, problem); !status)
-    return tl::unexpected(status.error());
+  auto queryTokens = static_cast<int>(q.shape[0]), keyTokens = static_cast<int>(k.shape[0]);
+  WINNOW_CHECK(setLengths(files, queryTokens, keyTokens, problem));
   const std::pair<const NpyArray *, std::vector<uint16_t> *> tensors[] = {
-      {&*q, &input.q}, {&*k, &input.k}, {&*v, &input.v}};
+      {&q, &input.q}, {&k, &input.k}, {&v, &input.v}};
   for (auto [array, words] : tensors) {
-    Result<std::vector<uint16_t>> converted = toWords(*array, spec.dtype);
-    if (!converted)
-      return tl::unexpected(converted.error());
-    *words = std::move(*converted);
+    WINNOW_TRY(std::vector<uint16_t> converted, toWords(*array, spec.dtype));
+    *words = std::move(converted);
   }
   problem.q = input.q.data();
   problem.k = input.k.data();
@@ -154,20 +138,15 @@ Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
 }
 
 Status loadIds(const RunFiles &files, int selectHeads, RunInput &input) {
-  Result<NpyArray> array = readNpy(files.useIds);
-  if (!array)
-    return tl::unexpected(array.error());
+  WINNOW_TRY(NpyArray array, readNpy(files.useIds));
   const reference::Problem &problem = input.problem;
   std::vector<size_t> shape = {static_cast<size_t>(selectHeads),
                                static_cast<size_t>(problem.totalQ()),
                                static_cast<size_t>(problem.topk)};
-  if (array->shape != shape)
+  if (array.shape != shape)
     return fail(ErrorKind::Usage, fmt::format("{}: shape {} should be [{}, {}, {}]", files.useIds,
-                                              array->shapeText(), shape[0], shape[1], shape[2]));
-  Result<std::vector<int32_t>> ids = toInt32(*array);
-  if (!ids)
-    return tl::unexpected(ids.error());
-  input.ids = std::move(*ids);
+                                              array.shapeText(), shape[0], shape[1], shape[2]));
+  WINNOW_TRY(input.ids, toInt32(array));
   return {};
 }
 
@@ -187,8 +166,7 @@ Status writeResults(const RunFiles &files, const reference::Problem &problem, in
       return written;
   }
   if (!files.lse.empty())
-    if (Status written = writeNpy(files.lse, "<f4", {heads, tokens}, answer.lse.data()); !written)
-      return written;
+    WINNOW_CHECK(writeNpy(files.lse, "<f4", {heads, tokens}, answer.lse.data()));
   if (files.ids.empty())
     return {};
   if (selectHeads == 0)

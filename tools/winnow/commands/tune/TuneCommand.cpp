@@ -3,7 +3,6 @@
 #include "autotune/search/DeviceProfile.h"
 #include "autotune/search/Tuner.h"
 #include "tools/winnow/Session.h"
-#include "tools/winnow/backends/CudaTensors.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
 #include "tools/winnow/commands/tune/TuneWorker.h"
@@ -253,10 +252,8 @@ public:
       return fail(ErrorKind::Usage,
                   fmt::format("--db {}: there is no folder {}", database, folder.string()));
     std::optional<TuningFile> file;
-    Result<TuningFile> opened = TuningFile::open(database);
-    if (!opened)
-      return tl::unexpected(opened.error());
-    file.emplace(std::move(*opened));
+    WINNOW_TRY(TuningFile opened, TuningFile::open(database));
+    file.emplace(std::move(opened));
     for (const std::string &fault : file->lines().faults)
       say(fmt::format("{}, {}: not read", database, fault));
     Interrupts interrupts;
@@ -282,10 +279,8 @@ private:
     request.spec = spec;
     request.arch = arch;
     request.config = config;
-    auto lowered = lowerProgram(request);
-    if (!lowered)
-      return tl::unexpected(lowered.error());
-    return std::move(lowered->first);
+    WINNOW_TRY(auto lowered, lowerProgram(request));
+    return std::move(lowered.first);
   }
 
   Result<std::vector<TuneTask>> makeTasks() const {

@@ -37,8 +37,9 @@ public:
     const int gpu = fields.whole("gpu");
     WINNOW_CHECK(fields.status());
     WINNOW_TRY(compile.spec, Spec::parse(spec));
-    if (config != "default")
+    if (config != "default") {
       WINNOW_TRY(compile.config, Config::parse(config));
+    }
     options.limitBytes = UINT64_MAX; // the tuner removes the folder
     Cache cache(options);
     ObtainedProgram program;
@@ -120,10 +121,11 @@ private:
     WINNOW_CHECK(fields.status());
     WINNOW_TRY(bench, BenchDevice::open(gpu));
     const Target *target = nullptr;
-    if (arch.empty())
+    if (arch.empty()) {
       WINNOW_TRY(target, targetForDevice(bench->info().major, bench->info().minor));
-    else
+    } else {
       WINNOW_TRY(target, findTarget(arch));
+    }
     peak = target->tensorTflops;
     // Of the device, whose rate is the floor whatever the code is for.
     if (Result<const Target *> own = targetForDevice(bench->info().major, bench->info().minor))
@@ -214,15 +216,17 @@ private:
   Result<std::string> runOne(TrialCase &one, const Variant &variant) {
     const reference::Problem &problem = one.inputs.problem;
     DeviceTensors &tensors = one.tensors;
-    if (tensors.q.size() == 0)
+    if (tensors.q.size() == 0) {
       WINNOW_TRY(tensors, DeviceTensors::make(bench->cuda(), problem, problem.selectHeads(method),
                                               one.test.givenIds ? one.inputs.ids.data() : nullptr));
+    }
     LaunchArgs args = tensors.args(problem);
     args.phase = phase;
     size_t bytes = 0;
     WINNOW_TRY(bytes, variant.program->workspaceSize(args.shape));
-    if (tensors.workspace.size() < bytes)
+    if (tensors.workspace.size() < bytes) {
       WINNOW_TRY(tensors.workspace, DeviceBuffer::allocate(bench->cuda(), bytes));
+    }
     for (DeviceBuffer *buffer : {&tensors.out, &tensors.lse, &tensors.workspace})
       WINNOW_CHECK(buffer->fill(0xff));
     if (!one.test.givenIds)
@@ -280,10 +284,8 @@ private:
   /// The median of enough launches; between two of them the L2 cache is filled with something else.
   Result<Json> time(Loaded &loaded) {
     if (!loaded.graph) {
-      Result<LaunchGraph> graph = bench->capture(loaded.variant, phase);
-      if (!graph)
-        return tl::unexpected(graph.error());
-      loaded.graph.emplace(std::move(*graph));
+      WINNOW_TRY(LaunchGraph graph, bench->capture(loaded.variant, phase));
+      loaded.graph.emplace(std::move(graph));
     }
     int launches = 1;
     if (loaded.milliseconds > 0)
