@@ -29,7 +29,8 @@ void AttendOnWarpgroups::constants() {
   t.constant("kPartKeys", sizes.tileKeys(), "keys of one key tile");
   t.constant("kParts", sizes.parts, "key tiles of one step");
   t.constant("kKeys", sizes.keys, "keys of one step, and of one ring stage");
-  t.constant("kStageBytes", stageBytes(plan, sizes), "bytes of one ring stage");
+  t.constant("kStageBytes", sizes.keyBytes(plan) + sizes.valueBytes(plan),
+             "bytes of one ring stage");
   t.constant("kGroups", sizes.groups(), "warpgroups that compute, 64 rows of queries each");
   t.constant("kWarpTokens", sizes.rowTokens, "tokens of one warp: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one tile");
@@ -48,13 +49,12 @@ void AttendOnWarpgroups::declare() {
   };
   queryRing = ring("query_ring", "@kGroups", t.type("PanelTile", {64, "@kDim", plan.element}),
                    sizes.groups() * panelTileBytes(64, plan.headDim));
-  keyRing = ring("key_ring", "@kStages", source.keyTile(),
-                 sizes.stages * KeySource::keyBytes(plan, sizes.tiles(), sizes.keys));
-  valueRing = ring("value_ring", "@kStages", source.valueTile(),
-                   sizes.stages * KeySource::valueBytes(plan, sizes.tiles(), sizes.keys));
+  keyRing = ring("key_ring", "@kStages", source.keyTile(), sizes.stages * sizes.keyBytes(plan));
+  valueRing =
+      ring("value_ring", "@kStages", source.valueTile(), sizes.stages * sizes.valueBytes(plan));
   work = t.shared("work", t.type("WorkRing", {"@kWorkStages", "@kEntries", "@kTokens"}),
-                  kWorkStages * workListBytes(sizes.entries, maskBits(sizes.tokens)), true);
-  tileList.declare(bitmapBytes(sizes.window, maskBits(sizes.tokens)), /*pinned=*/true);
+                  kWorkStages * sizes.listBytes(), true);
+  tileList.declare(sizes.bitmapBytes(), /*pinned=*/true);
   auto barrierRing = [&](StringRef name, const char *stages, int count) {
     return t.shared(name, t.type("RingBarriers", {stages}), kBarrierBytes * count, true);
   };

@@ -42,13 +42,10 @@ void AttendOnWarps::constants() {
 }
 
 void AttendOnWarps::locate() {
-  keyTile =
-      t.shared("key_tile", source.keyTile(), KeySource::keyBytes(plan, sizes.tiles(), sizes.keys));
-  valueTile = t.shared("value_tile", source.valueTile(),
-                       KeySource::valueBytes(plan, sizes.tiles(), sizes.keys));
-  tileList.declare(bitmapBytes(sizes.window, maskBits(sizes.tokens)), /*pinned=*/false);
-  list = t.shared("list", t.type("WantedList", {"@kEntries", "@kTokens"}),
-                  wantedListBytes(sizes.entries, maskBits(sizes.tokens)));
+  keyTile = t.shared("key_tile", source.keyTile(), sizes.keyBytes(plan));
+  valueTile = t.shared("value_tile", source.valueTile(), sizes.valueBytes(plan));
+  tileList.declare(sizes.bitmapBytes(), /*pinned=*/false);
+  list = t.shared("list", t.type("WantedList", {"@kEntries", "@kTokens"}), sizes.listBytes());
   tile = tokens.find(t.blockIndex('x'));
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   warp = t.value("warp", "warp_index", {});

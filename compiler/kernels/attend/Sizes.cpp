@@ -1,6 +1,5 @@
 // Sizes of the attend kernels; see Sizes.h.
 #include "compiler/kernels/attend/Sizes.h"
-#include "compiler/kernels/parts/TileList.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
@@ -30,9 +29,8 @@ struct WarpsStorage {
   int keys, values, list, barriers;
 
   WarpsStorage(const AttendPlan &plan, const AttendSizes &s)
-      : keys(s.stages * KeySource::keyBytes(plan, s.tiles(), s.keys)),
-        values(s.stages * KeySource::valueBytes(plan, s.tiles(), s.keys)),
-        list(wantedListBytes(s.entries, maskBits(s.tokens))), barriers(s.stages * kBarrierBytes) {}
+      : keys(s.stages * s.keyBytes(plan)), values(s.stages * s.valueBytes(plan)),
+        list(s.listBytes()), barriers(s.stages * kBarrierBytes) {}
   int bytes() const {
     return keys + values + barriers + static_cast<int>(llvm::alignTo(list, 16)) + kTileSlotBytes;
   }
@@ -138,7 +136,7 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
       s.stages = more.stages;
   s.window = s.entries < all ? s.entries : kMostWindow;
   const WarpsStorage storage(plan, s);
-  while (bitmapBytes(s.window, maskBits(s.tokens)) > storage.keys + storage.values)
+  while (s.bitmapBytes() > storage.keys + storage.values)
     s.window /= 2;
   config.attendRows = 16 * s.rowTiles;
   config.attendKeys = s.keys;
@@ -150,19 +148,13 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
 
 //===-- On warpgroups -------------------------------------------------------------------------===//
 
-int stageBytes(const AttendPlan &plan, const AttendSizes &s) {
-  return KeySource::keyBytes(plan, s.tiles(), s.keys) +
-         KeySource::valueBytes(plan, s.tiles(), s.keys);
-}
-
 /// What a kernel on warpgroups stores, at most: small objects may also find room between large
 /// ones.
 static int bytesOnWarpgroups(const AttendPlan &plan, const AttendSizes &s) {
-  const int bits = maskBits(s.tokens);
   const int barriers = kBarrierBytes * (s.stages + s.groups() + kWorkStages + 1);
-  return s.groups() * panelTileBytes(64, plan.headDim) + s.stages * stageBytes(plan, s) + barriers +
-         sharedRoom(kWorkStages * workListBytes(s.entries, bits)) +
-         sharedRoom(bitmapBytes(s.window, bits));
+  return s.groups() * panelTileBytes(64, plan.headDim) +
+         s.stages * (s.keyBytes(plan) + s.valueBytes(plan)) + barriers +
+         sharedRoom(kWorkStages * s.listBytes()) + sharedRoom(s.bitmapBytes());
 }
 
 /// Warpgroups and their tokens.

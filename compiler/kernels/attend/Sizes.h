@@ -4,6 +4,7 @@
 #pragma once
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/KeySource.h"
+#include "compiler/kernels/parts/TileList.h"
 
 namespace winnow {
 
@@ -29,6 +30,17 @@ struct AttendSizes {
   KeySource::Tiles tiles() const {
     return onWarpgroups() ? KeySource::Tiles::Panels : KeySource::Tiles::Shared;
   }
+
+  // Bytes of one ring stage, of one list and of the bitmap.
+  int keyBytes(const AttendPlan &plan) const { return KeySource::keyBytes(plan, tiles(), keys); }
+  int valueBytes(const AttendPlan &plan) const {
+    return KeySource::valueBytes(plan, tiles(), keys);
+  }
+  int listBytes() const {
+    return onWarpgroups() ? workListBytes(entries, maskBits(tokens))
+                          : wantedListBytes(entries, maskBits(tokens));
+  }
+  int bitmapBytes() const { return window * maskBits(tokens) / 8; }
 };
 
 /// On warps, by mma.sync: key tiles as large as registers and two ring stages allow, then the
@@ -44,9 +56,6 @@ Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Targe
 /// On warpgroups: lists in work at a time, the present one and the next; and the warps of the
 /// warpgroup that feeds, of which one has nothing to do.
 constexpr int kWorkStages = 2, kFeedingWarps = 4;
-
-/// Bytes of a stage of the ring on warpgroups.
-int stageBytes(const AttendPlan &plan, const AttendSizes &sizes);
 
 KernelFacts attendFacts(const AttendPlan &plan, const AttendSizes &sizes);
 

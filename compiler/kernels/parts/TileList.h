@@ -8,10 +8,9 @@
 
 namespace winnow {
 
-/// Bits of a mask of tokens, and bytes of what holds masks, as templates/attend/wanted.cuh and
+/// Bits of a mask of tokens, and bytes of lists of masks, as templates/attend/wanted.cuh and
 /// work_list.cuh lay them out.
 inline int maskBits(int tokens) { return std::max<int>(8, llvm::PowerOf2Ceil(tokens)); }
-inline int bitmapBytes(int window, int maskBits) { return window * maskBits / 8; }
 inline int wantedListBytes(int entries, int maskBits) { return 16 + entries * (2 + maskBits / 8); }
 inline int workListBytes(int entries, int maskBits) {
   return 64 + entries * (maskBits <= 16 ? 4 : 4 + maskBits / 8);
