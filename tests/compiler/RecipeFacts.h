@@ -5,6 +5,7 @@
 #include "reference/Reference.h"
 #include "runtime/program/Formula.h"
 #include "tests/compiler/MatrixPrograms.h"
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace winnow {
@@ -57,6 +58,8 @@ struct RecipeFacts {
   int blocksOf(int keys) const { return (keys + block - 1) / block; }
   /// Groups of query heads that are worked on apart from each other.
   int headGroups() const { return selects ? selectHeads : kvHeads; }
+  /// Attention takes 16 heads of a group at a time.
+  int headTiles() const { return headGroups() * std::max(1, heads / headGroups() / 16); }
 };
 RecipeFacts factsOf(const MatrixProgram &program);
 

@@ -136,8 +136,10 @@ TEST(Recipe, BlocksOfThreads) {
       if (kernel.step == "attend") { // a warp has 16 or 32 rows, the heads of its tokens
         const Config &config = image.config;
         EXPECT_EQ(threads / 32, config.attendWarps + config.attendProducers);
-        EXPECT_EQ(tile, config.attendWarps * (config.attendRows / 16) *
-                            (16 / constantOf(kernel, "kGroup")));
+        int rowTokens = 16; // the largest power of two whose heads fit 16 rows
+        while (rowTokens * constantOf(kernel, "kGroup") > 16)
+          rowTokens /= 2;
+        EXPECT_EQ(tile, config.attendWarps * (config.attendRows / 16) * rowTokens);
       }
     }
   });
@@ -222,7 +224,7 @@ void checkGrids(const ProgramImage &image, const RecipeFacts &facts, const Batch
     } else if (kernel.step == "summarize") {
       checkGrid(kernel, launch, batch.cuK, 0, batch.totalK(), facts.kvHeads);
     } else if (!kernel.perChunk) {
-      checkGrid(kernel, launch, batch.cuQ, 0, total, facts.headGroups());
+      checkGrid(kernel, launch, batch.cuQ, 0, total, facts.headTiles());
     } else {
       // The program's own chunk, and smaller ones: grids must be right for any.
       for (int64_t chunk : {launch[Variable::ChunkTokens], int64_t(100), int64_t(total + 1) / 2})
