@@ -18,7 +18,7 @@ mkdir -p "$logs"
 failed=0
 
 # What each part compiles is named once, for running and for preparing.
-recorded=(--recorded "$here/../recorded" --method infllm_v2)
+recorded=(--recorded "$here/../../reference/recorded" --method infllm_v2)
 sm_89_cases=(--filter 'model_shape|group|block|tail|adversarial|dense|overlap_pool|per_query|rewritten')
 random=(--random "$DRAWS" --seed "$SEED")
 bench=(prefill --seq "16384,32768,131072" --topk "96,16" --overlap "1,8,32,128")
