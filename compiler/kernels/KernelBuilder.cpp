@@ -58,7 +58,7 @@ Value TileBuilder::shared(StringRef name, tile::ObjectType type, int bytes, bool
   return tile::SharedOp::create(builder, loc(name), type, bytes, IntegerAttr(), pinned);
 }
 
-Value TileBuilder::field(Value object, StringRef member, Type) {
+Value TileBuilder::field(Value object, StringRef member) {
   return tile::FieldOp::create(builder, loc(""), object, member);
 }
 
@@ -86,7 +86,7 @@ void TileBuilder::leaf(StringRef name, ValueRange operands, ArrayRef<TemplateArg
 }
 
 Value TileBuilder::value(StringRef hint, StringRef name, ValueRange operands,
-                         ArrayRef<TemplateArgument> arguments, Type) {
+                         ArrayRef<TemplateArgument> arguments) {
   return call(hint, name, operands, arguments)->getResult(0);
 }
 

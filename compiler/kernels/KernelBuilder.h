@@ -6,8 +6,7 @@
 
 namespace winnow {
 
-/// A template argument: a number, a constant of the kernel ("@kName"), C++ text, or an element
-/// type.
+/// A template argument: a number, a constant of the kernel ("@kName"), C++ text, or a type.
 struct TemplateArgument {
   TemplateArgument(int number) : number(number) {}
   TemplateArgument(const char *text) : text(text) {}
@@ -49,15 +48,15 @@ public:
   static std::string bufferMember(int index) { return "buffer[" + std::to_string(index) + "]"; }
   /// The device type of a reduction.
   static const char *reduction(bool isMaximum) { return isMaximum ? "Max" : "Sum"; }
-  mlir::Value field(mlir::Value object, llvm::StringRef member, mlir::Type type = {});
+  mlir::Value field(mlir::Value object, llvm::StringRef member);
 
   /// Calls a leaf: operands destination first, template arguments in the leaf's order.
   void leaf(llvm::StringRef name, mlir::ValueRange operands,
             llvm::ArrayRef<TemplateArgument> arguments = {});
   /// The same for a leaf with a result, which is named `hint` in the printed text ("" = may be
   /// folded).
-  mlir::Value value(llvm::StringRef hint, llvm::StringRef name, mlir::ValueRange operands,
-                    llvm::ArrayRef<TemplateArgument> arguments = {}, mlir::Type result = {});
+  mlir::Value value(llvm::StringRef hint, llvm::StringRef name, mlir::ValueRange operands = {},
+                    llvm::ArrayRef<TemplateArgument> arguments = {});
   /// A copy of a method's region as a hook.
   mlir::Value hook(llvm::StringRef name, mlir::Region &region);
   /// The same without its constant factors on the value and on the result, which the caller works

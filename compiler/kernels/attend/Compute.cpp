@@ -18,9 +18,9 @@ void AttendOnWarpgroups::consume() {
   rows.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
   softmax.declare(rows);
   overWork([&] {
-    rows.rows = tokens.rows("rows", about("tile", tokens.type()), warp);
+    rows.rows = tokens.rows("rows", about("tile"), warp);
     rows.query = stage("queries", queryRing, queryCursor);
-    t.when(about("opens", t.builder.getI1Type()), [&] {
+    t.when(about("opens"), [&] {
       t.leaf("wait_full", {queryBarriers, queryCursor});
       t.leaf("clear", {rows.output});
       t.leaf("clear", {rows.state});
@@ -28,7 +28,7 @@ void AttendOnWarpgroups::consume() {
     attendShared();
     if (split)
       attendSingles();
-    t.when(about("closes", t.builder.getI1Type()), [&] { storeResults(); });
+    t.when(about("closes"), [&] { storeResults(); });
   });
 }
 
@@ -143,7 +143,7 @@ void AttendOnWarpgroups::attendSingles() {
   t.loop("single", about("shared"), about("length"), named("kParts"), [&](Value entry) {
     Value keyTile = step(entry);
     Value valueTile = stage("value_tile", valueRing, cursor);
-    t.when(t.value("", "is_wanted", {keys.step}, {}, t.builder.getI1Type()), [&] {
+    t.when(t.value("", "is_wanted", {keys.step}), [&] {
       makeLogits(keyTile, "kDim / 16");
       softmax.step(rows, keys);
       t.leaf("round_to_operand", {rows.weights, rows.logits});
@@ -158,9 +158,9 @@ void AttendOnWarpgroups::storeResults() {
   t.leaf("arrive_empty", {queryBarriers, queryCursor});
   t.leaf("next_turn", {queryCursor});
   // Read again: what only the results need was not worth registers in the loop.
-  Value done = t.value("done", "work_header", {list}, {}, t.type("auto"));
+  Value done = t.value("done", "work_header", {list});
   RowTile results = rows;
-  results.rows = tokens.rows("result_rows", t.field(done, "tile", tokens.type()), warp);
+  results.rows = tokens.rows("result_rows", t.field(done, "tile"), warp);
   epilogue.store(results, tokens.firstHead(t.field(done, "select_head"), "first_head"));
 }
 

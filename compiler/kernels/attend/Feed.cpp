@@ -7,7 +7,7 @@ using namespace mlir;
 namespace winnow {
 
 void AttendOnWarpgroups::forOneLane(function_ref<void()> body) {
-  t.when(t.equal(t.value("", "lane_index", {}), t.number(0)), [&] { body(); });
+  t.when(t.equal(t.value("", "lane_index"), t.number(0)), [&] { body(); });
 }
 
 void AttendOnWarpgroups::overWork(function_ref<void()> body) {
@@ -17,11 +17,11 @@ void AttendOnWarpgroups::overWork(function_ref<void()> body) {
       [&](ValueRange, SmallVector<Value> &passed) {
         t.leaf("wait_full", {workBarriers, turn});
         passed = {stage("list", work, turn)};
-        return t.value("", "has_work", passed, {}, t.builder.getI1Type());
+        return t.value("", "has_work", passed);
       },
       [&](ValueRange passed) {
         list = passed[0];
-        header = t.value("header", "work_header", {list}, {}, t.type("auto"));
+        header = t.value("header", "work_header", {list});
         body();
         t.leaf("arrive_empty", {workBarriers, turn});
         t.leaf("advance", {turn});
@@ -34,8 +34,7 @@ void AttendOnWarpgroups::feedKeys() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   pending = t.fragment("landed", t.type("Cursor", {1}));
   overWork([&] {
-    source.locate(about("tile", tokens.type()),
-                  tokens.kvHead(tokens.firstHead(about("select_head"))));
+    source.locate(about("tile"), tokens.kvHead(tokens.firstHead(about("select_head"))));
     Value overrun = source.overrun();
     t.loop("entry", t.number(0), about("length"), named("kParts"),
            [&](Value entry) { copyStage(entry, overrun); });
@@ -66,7 +65,7 @@ void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
       source.copy(keyTile, valueTile, row, barrier, firstKeys[part]);
     }
   });
-  Value others = t.greater(t.value("", "lane_index", {}), t.number(0), "other_lane");
+  Value others = t.greater(t.value("", "lane_index"), t.number(0), "other_lane");
   t.when(overruns, [&] {
     // Every lane arrives before it waits, so that the next use cannot pass one that still waits.
     t.when(others, [&] { t.leaf("report_full", {landing, pending}); });
@@ -84,7 +83,7 @@ void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
 void AttendOnWarpgroups::feedQueries() {
   queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kGroups"}));
   overWork([&] {
-    t.when(about("opens", t.builder.getI1Type()), [&] {
+    t.when(about("opens"), [&] {
       Value firstHead = tokens.firstHead(about("select_head"), "first_head");
       t.loop("receiver", t.number(0), named("kGroups"), t.number(1), [&](Value receiver) {
         // By the lane that copies alone: nothing that follows waits for the other lanes, so one of

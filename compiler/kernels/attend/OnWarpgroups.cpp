@@ -62,7 +62,7 @@ void AttendOnWarpgroups::declare() {
   landing = barrierRing("landing", "1", 1);
   workBarriers = barrierRing("work_barriers", "@kWorkStages", kWorkStages);
   queryBarriers = barrierRing("query_barriers", "@kGroups", sizes.groups());
-  t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] {
+  t.when(t.equal(t.value("", "thread_index"), t.number(0)), [&] {
     // Who fills and who releases a stage: every lane of the feeding and of the consumer warps,
     // which is faster than one lane for its warp (6 % at 32,768 tokens), and racecheck can follow;
     // for the lists the building warp, and all who read them.
@@ -73,13 +73,13 @@ void AttendOnWarpgroups::declare() {
     t.leaf("fence_barriers", {});
   });
   t.leaf("clear_bitmap", {tileList.bitmap});
-  warp = t.value("warp", "warp_index", {});
+  warp = t.value("warp", "warp_index");
   group = t.div(warp, t.number(4), "group");
   if (sizes.rowTokens * plan.group != 16) // rows that no query fills must hold numbers
     t.when(t.less(group, named("kGroups")), [&] {
       Value at = t.fragment("mine", t.type("Cursor", {"@kGroups"}));
       t.leaf("move_to", {at, group});
-      Value tile = t.value("unfilled", "stage", {queryRing, at}, {}, t.type("auto"));
+      Value tile = t.value("unfilled", "stage", {queryRing, at});
       t.leaf("clear_rows", {tile, t.number(0), t.number(64)}, {128});
     });
   t.leaf("sync_threads", {});

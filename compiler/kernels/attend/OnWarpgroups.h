@@ -38,12 +38,10 @@ private:
   void overWork(llvm::function_ref<void()> body);
   void forOneLane(llvm::function_ref<void()> body);
   Value stage(llvm::StringRef name, Value ring, Value cursor) {
-    return t.value(name, "stage", {ring, cursor}, {}, t.type("auto"));
+    return t.value(name, "stage", {ring, cursor});
   }
   /// A member of the current list's header.
-  Value about(llvm::StringRef member, mlir::Type type = {}) {
-    return t.field(header, member, type);
-  }
+  Value about(llvm::StringRef member) { return t.field(header, member); }
   Value named(llvm::StringRef name) { return t.named(name); }
 
   const bool split; ///< tiles that single warps want have a part of the list

@@ -86,7 +86,7 @@ void AttendOnWarps::findRows() {
 
 /// Takes the tile out of shared memory again and derives what the loops need from it.
 void AttendOnWarps::relocate() {
-  tile = t.value("here", "parked", {slot}, {}, tokens.type());
+  tile = t.value("here", "parked", {slot});
   source.locate(tile, tokens.kvHead(firstHead));
   findRows();
 }
@@ -155,7 +155,7 @@ BuiltKernel AttendOnWarps::build() {
     loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
     loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(sizes.producers));
   });
-  tile = t.value("done", "parked", {slot}, {}, tokens.type());
+  tile = t.value("done", "parked", {slot});
   findRows();
   for (const RowTile &r : rowTiles)
     epilogue.store(r, firstHead);

@@ -57,11 +57,9 @@ public:
     return t.value(hint, "score_row",
                    {t.pointer(t.bufferMember(plan.scoreBuffer())), selectHead, index, count,
                     t.field(t.params(), "score_stride")},
-                   {scores.element()}, t.type("pointer"));
+                   {scores.element()});
   }
-  Value edges(Value row) {
-    return t.value("edges", "edge_row", {row, padded()}, {"@kPad"}, t.type("pointer"));
-  }
+  Value edges(Value row) { return t.value("edges", "edge_row", {row, padded()}, {"@kPad"}); }
 
 private:
   /// Blocks of a row in front of its edges.

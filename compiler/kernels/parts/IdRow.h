@@ -48,7 +48,7 @@ public:
   /// Finds the running warp's row; warps without one return.
   void locate() {
     tile = findTile(t.blockIndex('x'));
-    warp = t.value("warp", "warp_index", {});
+    warp = t.value("warp", "warp_index");
     const bool wide = tokens == 1;
     t.returnIf(t.atLeast(wide ? t.number(0) : warp, t.field(tile, "tokens")));
     selectHead = t.blockIndex('y', "select_head");
@@ -58,8 +58,7 @@ public:
     if (!wide)
       row = t.add(row, warp, "row");
     ids = t.value("ids", "id_row",
-                  {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), row}, {"@kTopK"},
-                  t.type("pointer"));
+                  {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), row}, {"@kTopK"});
   }
   /// The kernel, which is launched where the longest sequence has more than `above` and up to
   /// `blocks` blocks; always, where `blocks` is 0.

@@ -33,7 +33,7 @@ public:
     auto rows = [&](const char *name, const char *tensor, const char *dim, const char *stride) {
       return t.value(name, "global_rows",
                      {t.pointer(tensor), t.field(tile, "k_row"), t.mul(head, t.named(dim))},
-                     {plan.element, stride}, t.type("auto"));
+                     {plan.element, stride});
     };
     keys = rows("keys", "k", "kDim", "kKvHeads * kDim");
     values = rows("values", "v", "kValueDim", "kKvHeads * kValueDim");
@@ -42,7 +42,7 @@ public:
   /// Starts loading a key tile and its values by `threads` threads; rows behind the sequence's end
   /// become zero.
   void load(Value keyTile, Value valueTile, Value firstKey, int threads) {
-    Value limit = t.field(sequence, "k_length"), thread = t.value("thread", "thread_index", {});
+    Value limit = t.field(sequence, "k_length"), thread = t.value("thread", "thread_index");
     t.leaf("load_rows", {keyTile, keys, firstKey, limit, thread}, {threads});
     t.leaf("load_rows", {valueTile, values, firstKey, limit, thread}, {threads});
   }
@@ -57,8 +57,7 @@ public:
   void copy(Value keyTile, Value valueTile, Value row, Value barrier, Value firstKey) {
     Value from = t.add(t.field(sequence, "k_row"), firstKey, "from");
     auto start = [&](Value into, llvm::StringRef map) {
-      t.leaf("copy_rows",
-             {into, row, t.field(t.params(), map, t.type("auto")), barrier, kvHead, from},
+      t.leaf("copy_rows", {into, row, t.field(t.params(), map), barrier, kvHead, from},
              {"@kPartKeys"});
     };
     start(keyTile, keyMap);

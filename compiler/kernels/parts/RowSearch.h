@@ -29,7 +29,7 @@ public:
     Value search = t.fragment("search", t.type("ThresholdSearch"));
     t.leaf("start_search", {search, own}, {most});
     t.loop("step", t.number(firstStep), t.number(32), t.number(1), [&](Value step) {
-      Value open = t.value("", "is_open", {search}, {}, t.builder.getI1Type());
+      Value open = t.value("", "is_open", {search});
       when(open, [&] {
         Value threshold = t.value("threshold", "next_threshold", {search, step});
         Value count = reaching(threshold);

@@ -61,7 +61,7 @@ public:
     return t.value("tile", "find_token_tile",
                    {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
                     t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), slot},
-                   {"@kTokens"}, t.type("TokenTile"));
+                   {"@kTokens"});
   }
 
 protected:

@@ -38,7 +38,7 @@ public:
     };
     auto raiseIfNeeded = [&] {
       exponentiate(r, keys);
-      Value leaves = t.value("", "leaves_range", {keys.sums}, {plan.element}, flag());
+      Value leaves = t.value("", "leaves_range", {keys.sums}, {plan.element});
       return t.choose(
           "raised", leaves,
           [&] {
@@ -56,16 +56,13 @@ public:
   }
 
 private:
-  mlir::Type flag() { return t.builder.getI1Type(); }
   Value raise(const RowTile &r, const KeysAtHand &keys) {
     Value scale = t.namedReal("kScale");
     if (keys.step)
-      return t.value("raised", "raise_step_maximum", {r.state, r.logits, r.rows, keys.step, scale},
-                     {}, flag());
+      return t.value("raised", "raise_step_maximum", {r.state, r.logits, r.rows, keys.step, scale});
     if (!options.someWant)
-      return t.value("", "raise_maximum", {r.state, r.logits, scale}, {}, flag());
-    return t.value("", "raise_wanted_maximum", {r.state, r.logits, r.rows, r.wants, scale}, {},
-                   flag());
+      return t.value("", "raise_maximum", {r.state, r.logits, scale});
+    return t.value("", "raise_wanted_maximum", {r.state, r.logits, r.rows, r.wants, scale});
   }
   void exponentiate(const RowTile &r, const KeysAtHand &keys) {
     Value scale = t.namedReal("kScale");

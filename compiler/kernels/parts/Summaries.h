@@ -66,10 +66,8 @@ public:
     const TemplateArgument layout[] = {plan.element, "@kDim", stride(index)};
     if (scores.warpgroups)
       return t.value(hint, "images_of",
-                     {buffer, kvHead, totalKeys, t.field(t.params(), "batch"), tile}, layout,
-                     t.type("auto"));
-    return t.value(hint, "summary_of", {buffer, kvHead, totalKeys, t.field(tile, "k_row")}, layout,
-                   t.type("auto"));
+                     {buffer, kvHead, totalKeys, t.field(t.params(), "batch"), tile}, layout);
+    return t.value(hint, "summary_of", {buffer, kvHead, totalKeys, t.field(tile, "k_row")}, layout);
   }
   Value kvHead(Value head, StringRef hint = "kv_head") {
     return t.div(head, t.div(t.named("kHeads"), t.named("kKvHeads")), hint);

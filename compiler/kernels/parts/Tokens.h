@@ -31,17 +31,16 @@ public:
     t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
   }
 
-  tile::ObjectType type() { return t.type("TokenTile"); }
   /// The tile of at most kTokens tokens in a slot of the ragged batch; without tokens it is no
   /// work.
   Value find(Value slot) {
     return t.value("tile", "find_token_tile",
                    {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"), t.number(0),
                     t.field(t.params(), "total_q"), slot},
-                   {"@kTokens"}, type());
+                   {"@kTokens"});
   }
   Value rows(llvm::StringRef name, Value tile, Value index) {
-    return t.value(name, "query_rows", {tile, index}, {"@kGroup"}, t.type("QueryRows"));
+    return t.value(name, "query_rows", {tile, index}, {"@kGroup"});
   }
 
   /// The first query head of a selection, and the key/value head that it goes with.
@@ -62,8 +61,7 @@ public:
   }
   /// Starts copying a warpgroup's queries, from the token in row `row` of q on. By one lane.
   void copy(Value queryTile, Value barrier, Value firstHead, Value row) {
-    t.leaf("copy_queries",
-           {queryTile, t.field(t.params(), map, t.type("auto")), barrier, firstHead, row},
+    t.leaf("copy_queries", {queryTile, t.field(t.params(), map), barrier, firstHead, row},
            {"@kGroup", "@kWarpTokens"});
   }
 

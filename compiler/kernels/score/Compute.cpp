@@ -44,8 +44,8 @@ void ScoreWarpgroupsBuilder::overQueries(function_ref<void(Value)> body) {
 Value ScoreWarpgroupsBuilder::product(Value mmaTile) {
   t.leaf("move_to", {queryCursor, mmaTile});
   Value logits = t.fragment("logits", t.type("Accumulator", {16, "@kRows"}));
-  Value left = t.value("", "stage", {queries, queryCursor}, {}, t.type("auto"));
-  Value right = t.value("", "stage", {ring, cursor}, {}, t.type("auto"));
+  Value left = t.value("", "stage", {queries, queryCursor});
+  Value right = t.value("", "stage", {ring, cursor});
   t.leaf("start_abt", {logits, left, right});
   t.leaf("wait_products", {logits}, {0});
   return logits;
@@ -93,8 +93,8 @@ void ScoreWarpgroupsBuilder::normalize() {
   large = t.flag(true);
   if (scores.folded) {
     Value leaves = t.value("", "leaves_weights", {sums, firstOwn, t.field(tile, "tokens")},
-                           {"@kGroup", "@kMmaTiles"}, t.builder.getI1Type());
-    large = t.value("large", "sync_any", {id, threads, leaves}, {}, t.builder.getI1Type());
+                           {"@kGroup", "@kMmaTiles"});
+    large = t.value("large", "sync_any", {id, threads, leaves});
   } else {
     t.leaf("sync_some", {id, threads});
   }

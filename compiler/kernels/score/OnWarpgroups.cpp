@@ -101,15 +101,12 @@ void ScoreWarpgroupsBuilder::constants() {
 /// Shared objects and barriers, by all threads.
 void ScoreWarpgroupsBuilder::declare() {
   const int tileBytes = panelTileBytes(ScorePlan::kTileRows, plan.headDim);
-  auto makeRing = [&](StringRef name, StringRef count, tile::ObjectType tile, int bytes) {
-    MLIRContext *context = t.builder.getContext();
-    auto arguments =
-        t.builder.getArrayAttr({FlatSymbolRefAttr::get(context, count), TypeAttr::get(tile)});
-    return t.shared(name, tile::ObjectType::get(context, "Ring", arguments), bytes, true);
+  auto makeRing = [&](StringRef name, const char *count, tile::ObjectType tile, int bytes) {
+    return t.shared(name, t.type("Ring", {count, tile}), bytes, true);
   };
-  queries = makeRing("queries", "kMmaTiles", t.type("PanelTile", {64, "@kDim", plan.element}),
+  queries = makeRing("queries", "@kMmaTiles", t.type("PanelTile", {64, "@kDim", plan.element}),
                      scores.mmaTiles() * tileBytes / 2);
-  ring = makeRing("summaries", "kStages", t.type("PanelTile", {"@kRows", "@kDim", plan.element}),
+  ring = makeRing("summaries", "@kStages", t.type("PanelTile", {"@kRows", "@kDim", plan.element}),
                   scores.stages * tileBytes);
   if (softmax())
     table = t.shared("table", t.type("NormalizerTable", {"kMmaTiles * 64"}),
@@ -121,7 +118,7 @@ void ScoreWarpgroupsBuilder::declare() {
   if (selects)
     scoreBarriers = t.shared("score_barriers", t.type("RingBarriers", {"@kScratchItems"}),
                              kBarrierBytes * ScorePlan::kScratchItems, true);
-  t.when(t.equal(t.value("", "thread_index", {}), t.number(0)), [&] {
+  t.when(t.equal(t.value("", "thread_index"), t.number(0)), [&] {
     Value releases = t.mul(t.number(4), t.named("kConsumers"), "releases");
     t.leaf("init_barriers", {barriers, t.number(1), releases});
     t.leaf("init_barriers", {queryBarriers, t.number(1), releases});
@@ -130,7 +127,7 @@ void ScoreWarpgroupsBuilder::declare() {
     t.leaf("fence_barriers", {});
   });
   t.leaf("sync_threads", {});
-  group = t.value("group", "warpgroup_index", {});
+  group = t.value("group", "warpgroup_index");
   Value tokens =
       t.sub(t.field(t.params(), "token_end"), t.field(t.params(), "token_begin"), "chunk");
   slots = t.add(t.div(tokens, t.named("kTokens")), t.field(t.params(), "batch"), "slots");
@@ -180,7 +177,7 @@ Value ScoreWarpgroupsBuilder::scoreRow(Value token, StringRef hint) {
 /// A warp of the fused kernel: every so many tokens of each item, those without scores too.
 void ScoreWarpgroupsBuilder::selectRows() {
   scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScratchItems"}));
-  Value selector = t.rem(t.value("", "warp_index", {}), t.named("kSelectors"), "selector");
+  Value selector = t.rem(t.value("", "warp_index"), t.named("kSelectors"), "selector");
   overItems(true, [&](Value scored) {
     t.when(scored, [&] { t.leaf("wait_full", {scoreBarriers, scoreCursor}); });
     t.loop("token", selector, t.field(tile, "tokens"), t.named("kSelectors"), [&](Value token) {
@@ -189,11 +186,11 @@ void ScoreWarpgroupsBuilder::selectRows() {
        Value ids = t.value("ids", "id_row",
                            {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"),
                             t.add(t.field(tile, "row"), token)},
-                           {"@kTopK"}, t.type("pointer"));
+                           {"@kTopK"});
        // Places are made anew for each token: all of them would not fit the registers.
        selection.select(
            tile, ownBlock, ids, selector, [&] { return scoreRow(token, "key_row"); },
-           t.value("start", "varying_zero", {}));
+           t.value("start", "varying_zero"));
      })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1));
     t.when(scored, [&] {
       t.leaf("release", {scoreBarriers, scoreCursor});
@@ -221,7 +218,7 @@ void ScoreWarpgroupsBuilder::feedSummaries() {
       t.leaf("wait_empty", {barriers, cursor});
       Value landed = t.value("landed", "full_barrier", {barriers, cursor});
       t.leaf("arrive_expecting", {landed, t.named("kTileBytes")});
-      Value stage = t.value("", "stage", {ring, cursor}, {}, t.type("auto"));
+      Value stage = t.value("", "stage", {ring, cursor});
       t.leaf("copy_image", {stage, source, index, landed});
       t.leaf("advance", {cursor});
     });
@@ -251,10 +248,9 @@ void ScoreWarpgroupsBuilder::feedQueries() {
       } else {
         row = t.mul(mmaTile, t.number(64));
       }
-      Value tile64 = t.value("", "stage", {queries, queryCursor}, {}, t.type("auto"));
+      Value tile64 = t.value("", "stage", {queries, queryCursor});
       t.leaf("copy_query_tile",
-             {tile64, t.field(t.params(), map, t.type("TensorMap")), landed, head,
-              t.add(t.field(tile, "row"), row)},
+             {tile64, t.field(t.params(), map), landed, head, t.add(t.field(tile, "row"), row)},
              {"@kGroup"});
     });
     t.leaf("next_turn", {queryCursor});
@@ -294,8 +290,7 @@ BuiltKernel ScoreWarpgroupsBuilder::build() {
       [&] {
         t.leaf("release_registers", {}, {selects ? 80 : 32});
         // Two threads, so that neither stream waits for the other.
-        Value thread =
-            t.sub(t.value("", "thread_index", {}), t.named("kConsumerThreads"), "producer");
+        Value thread = t.sub(t.value("", "thread_index"), t.named("kConsumerThreads"), "producer");
         t.when(t.equal(thread, t.number(0)), [&] { feedSummaries(); });
         t.when(t.equal(thread, t.number(32)), [&] { feedQueries(); });
         if (selects)

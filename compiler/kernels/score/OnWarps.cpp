@@ -142,7 +142,7 @@ void ScoreBuilder::locate() {
   selectHead = t.blockIndex('y', "select_head");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
   kvHead = compressed.kvHead(firstHead);
-  Value warp = t.value("warp", "warp_index", {});
+  Value warp = t.value("warp", "warp_index");
   tokenGroup = t.rem(warp, t.number(sizes.tokenGroups), "token_group");
   part = t.div(warp, t.number(sizes.tokenGroups), "part");
   fineRows = compressed.rows(plan.fine, tile, "fine_rows");
@@ -260,9 +260,8 @@ void ScoreBuilder::normalize() {
   overHeadTiles([&] { sumExponentials(source, end, coarseRows, all); });
   if (!scores.folded)
     return;
-  Value leaves =
-      t.value("leaves", "table_leaves_weights", {table}, {"@kThreads"}, t.builder.getI1Type());
-  large = t.value("large", "sync_threads_any", {leaves}, {}, t.builder.getI1Type());
+  Value leaves = t.value("leaves", "table_leaves_weights", {table}, {"@kThreads"});
+  large = t.value("large", "sync_threads_any", {leaves});
   t.when(t.equal(large, t.flag(false)),
          [&] { t.leaf("weigh_normalizers", {table}, {"@kThreads"}); });
 }

@@ -62,8 +62,7 @@ void TopKBuilder::constants() {
 
 void TopKBuilder::store(Value search) {
   if (plan.normalizer >= 0) { // raw scores may be any fp32 value
-    Value leaves =
-        t.value("leaves", "leaves_order", {search, token.own}, {"@kTopK"}, t.builder.getI1Type());
+    Value leaves = t.value("leaves", "leaves_order", {search, token.own}, {"@kTopK"});
     Value first = t.equal(token.warp, t.number(0)); // of the row's warps
     t.when(row.wide() ? t.compute<arith::AndIOp>(leaves, first) : leaves,
            [&] { t.leaf("mark_unordered", {token.ids}); });

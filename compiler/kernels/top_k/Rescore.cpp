@@ -66,7 +66,7 @@ void RescoreBuilder::declare() {
   normalizers =
       t.shared("normalizers", t.type("HeadNormalizers", {"@kGroup"}), (plan.group + 3) / 4 * 16);
   search.declare();
-  warp = t.value("warp", "warp_index", {});
+  warp = t.value("warp", "warp_index");
   search.place(warp);
 }
 
@@ -77,10 +77,8 @@ void RescoreBuilder::locate(Value markedRow) {
   row = t.rem(markedRow, tokens, "row");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
   tile = t.value("tile", "find_token",
-                 {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"), row}, {},
-                 t.type("TokenTile"));
-  ids = t.value("ids", "id_row", {t.pointer("ids"), selectHead, tokens, row}, {"@kTopK"},
-                t.type("pointer"));
+                 {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"), row}, {});
+  ids = t.value("ids", "id_row", {t.pointer("ids"), selectHead, tokens, row}, {"@kTopK"});
   Value own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
   forcedFrom = t.add(t.sub(own, t.named("kLocal")), t.number(1), "forced_from");
 }
@@ -125,7 +123,7 @@ BuiltKernel RescoreBuilder::build() {
   octaves = t.value("octaves", "score_row",
                     {t.pointer(t.bufferMember(plan.scoreBuffer() + 1)), t.number(0),
                      t.blockIndex('x'), t.number(0), blocks},
-                    {"float"}, t.type("pointer"));
+                    {"float"});
   Value allRows = t.mul(t.named("kSelectHeads"), t.field(t.params(), "total_q"), "rows");
   Value begin = t.mul(t.blockIndex('x'), t.named("kThreads"));
   Value step = t.mul(t.gridDimension('x'), t.named("kThreads"));

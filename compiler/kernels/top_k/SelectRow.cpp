@@ -43,7 +43,7 @@ void RowSelection::search(int chunks) {
     equalBefore = row.before("equal_before", t.value("", "marked_at", {marks}));
   }
   t.when(
-      t.value("", "folded_leaves_order", {state, isUpper}, {}, t.builder.getI1Type()),
+      t.value("", "folded_leaves_order", {state, isUpper}),
       [&] { row.once([&] { t.leaf("mark_unordered", {ids}); }); },
       [&] {
         t.leaf("store_marked", {ids, marks, firstBlock, before, equalBefore,
