@@ -74,8 +74,8 @@ public:
     if (count == 0)
       return;
     sumValues(keys, kvHead, heads, out, plain, bound);
-    // Each probability and the output may be off by half a step; twice that is allowed, and what
-    // fp32 logits of this size are off by.
+    // Each probability and the output may be off by half a step (of a subnormal fp16 number:
+    // 2^-25); twice that is allowed, and what fp32 logits of this size are off by.
     double step = problem.dtype == Dtype::BF16 ? 0x1p-8 : 0x1p-11;
     for (size_t i = 0; i < elements; ++i) {
       plain[i] = round(plain[i]);
@@ -125,10 +125,11 @@ private:
 
   void addValue(const double *value, double p, double rough, double *__restrict out,
                 double *__restrict plain, double *__restrict bound) const {
+    const double steps = std::max(p, problem.dtype == Dtype::BF16 ? 0 : 0x1p-13);
     for (int i = 0; i < valueDim; ++i) {
       out[i] += p * value[i];
       plain[i] += rough * value[i];
-      bound[i] += p * std::fabs(value[i]);
+      bound[i] += steps * std::fabs(value[i]);
     }
   }
 
