@@ -1,6 +1,6 @@
 // The kernels before attention, at the mma.sync level: summarize reads keys once, score multiplies
 // queries with summaries tile by tile, top_k searches each row of block scores. See
-// compiler/kernels/score/OnWarps.cpp and compiler/kernels/top_k/OfKeys.cpp for the kernels.
+// compiler/kernels/score/OnWarps.cpp and compiler/kernels/top_k/OfRanks.cpp for the kernels.
 #include "autotune/model/ModelKernels.h"
 #include <algorithm>
 #include <cmath>

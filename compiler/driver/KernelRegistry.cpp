@@ -36,8 +36,8 @@ Kernels topK(KernelContext &c) {
   const SelectionPlan &plan = *c.plans.selection;
   if (!plan.scores())
     return one(buildForced(c.module, plan));
-  std::vector<BuiltKernel> kernels =
-      c.scores.keys ? buildTopKKeys(c.module, plan, c.scores) : buildTopK(c.module, plan, c.scores);
+  std::vector<BuiltKernel> kernels = c.scores.ranks ? buildTopKRanks(c.module, plan, c.scores)
+                                                    : buildTopK(c.module, plan, c.scores);
   if (plan.normalizer >= 0)
     kernels.push_back(buildRescore(c.module, plan, c.scores));
   return kernels;
@@ -72,7 +72,7 @@ Status planScores(KernelContext &c) {
   if (c.image.config.scoreForm == ScoreForm::Fused && !c.scores.fused)
     return fail(
         ErrorKind::Unsupported,
-        "score_form=fused needs products of warpgroups and scores that are kept as 16-bit keys");
+        "score_form=fused needs products of warpgroups and scores that are kept as 16-bit ranks");
   describeScores(c.image, plan, c.scores);
   return {};
 }

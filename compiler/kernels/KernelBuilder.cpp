@@ -1,4 +1,4 @@
-// The builder's shorthand; see TileBuilder.h.
+// The builder's shorthand; see KernelBuilder.h.
 #include "compiler/kernels/KernelBuilder.h"
 #include "mlir/IR/IRMapping.h"
 
@@ -13,8 +13,8 @@ Attribute TemplateArgument::attribute(Builder &builder) const {
                       : tile::templateArgument(builder.getContext(), text);
 }
 
-TileBuilder::TileBuilder(ModuleOp module, StringRef name, const std::string &title, int threads,
-                         int minBlocks)
+KernelBuilder::KernelBuilder(ModuleOp module, StringRef name, const std::string &title, int threads,
+                             int minBlocks)
     : builder(OpBuilder::atBlockEnd(module.getBody())) {
   kernel = tile::KernelOp::create(builder, builder.getUnknownLoc(), name, title, threads, minBlocks,
                                   builder.getArrayAttr({}), IntegerAttr());
@@ -23,47 +23,47 @@ TileBuilder::TileBuilder(ModuleOp module, StringRef name, const std::string &tit
   builder.setInsertionPointToStart(&body);
 }
 
-tile::KernelOp TileBuilder::finish() {
+tile::KernelOp KernelBuilder::finish() {
   kernel.setConstantsAttr(builder.getArrayAttr(constants));
   return kernel;
 }
 
-Location TileBuilder::loc(StringRef hint) {
+Location KernelBuilder::loc(StringRef hint) {
   return hint.empty() ? builder.getUnknownLoc()
                       : Location(NameLoc::get(builder.getStringAttr(hint)));
 }
 
-void TileBuilder::constant(StringRef name, int value, StringRef comment) {
+void KernelBuilder::constant(StringRef name, int value, StringRef comment) {
   constants.push_back(tile::ConstantAttr::get(builder.getContext(), name,
                                               builder.getI32IntegerAttr(value), comment));
 }
 
-void TileBuilder::constant(StringRef name, double value, StringRef comment) {
+void KernelBuilder::constant(StringRef name, double value, StringRef comment) {
   constants.push_back(
       tile::ConstantAttr::get(builder.getContext(), name, builder.getF32FloatAttr(value), comment));
 }
 
-tile::ObjectType TileBuilder::type(StringRef name, ArrayRef<TemplateArgument> arguments) {
+tile::ObjectType KernelBuilder::type(StringRef name, ArrayRef<TemplateArgument> arguments) {
   SmallVector<Attribute> attributes;
   for (const TemplateArgument &argument : arguments)
     attributes.push_back(argument.attribute(builder));
   return tile::ObjectType::get(builder.getContext(), name, builder.getArrayAttr(attributes));
 }
 
-Value TileBuilder::fragment(StringRef name, tile::ObjectType type) {
+Value KernelBuilder::fragment(StringRef name, tile::ObjectType type) {
   return tile::RegisterOp::create(builder, loc(name), type);
 }
 
-Value TileBuilder::shared(StringRef name, tile::ObjectType type, int bytes, bool pinned) {
+Value KernelBuilder::shared(StringRef name, tile::ObjectType type, int bytes, bool pinned) {
   return tile::SharedOp::create(builder, loc(name), type, bytes, IntegerAttr(), pinned);
 }
 
-Value TileBuilder::field(Value object, StringRef member) {
+Value KernelBuilder::field(Value object, StringRef member) {
   return tile::FieldOp::create(builder, loc(""), object, member);
 }
 
-Operation *TileBuilder::call(StringRef hint, StringRef name, ValueRange operands,
-                             ArrayRef<TemplateArgument> arguments) {
+Operation *KernelBuilder::call(StringRef hint, StringRef name, ValueRange operands,
+                               ArrayRef<TemplateArgument> arguments) {
   OperationState state(loc(hint), ("tile." + name).str());
   state.addOperands(operands);
   ArrayRef<StringLiteral> names = state.name.getInterface<tile::Leaf>()->templateArguments();
@@ -81,16 +81,17 @@ Operation *TileBuilder::call(StringRef hint, StringRef name, ValueRange operands
   return builder.create(state);
 }
 
-void TileBuilder::leaf(StringRef name, ValueRange operands, ArrayRef<TemplateArgument> arguments) {
+void KernelBuilder::leaf(StringRef name, ValueRange operands,
+                         ArrayRef<TemplateArgument> arguments) {
   call("", name, operands, arguments);
 }
 
-Value TileBuilder::value(StringRef hint, StringRef name, ValueRange operands,
-                         ArrayRef<TemplateArgument> arguments) {
+Value KernelBuilder::value(StringRef hint, StringRef name, ValueRange operands,
+                           ArrayRef<TemplateArgument> arguments) {
   return call(hint, name, operands, arguments)->getResult(0);
 }
 
-Value TileBuilder::hook(StringRef name, Region &region) {
+Value KernelBuilder::hook(StringRef name, Region &region) {
   auto op = tile::HookOp::create(builder, loc(name));
   IRMapping mapping;
   region.cloneInto(&op.getBody(), mapping);
@@ -117,7 +118,7 @@ static double factorOn(Operation *op, Value value) {
   return 0;
 }
 
-Value TileBuilder::hook(StringRef name, Region &region, HookScales &scales) {
+Value KernelBuilder::hook(StringRef name, Region &region, HookScales &scales) {
   Value function = hook(name, region);
   Block &body = function.getDefiningOp<tile::HookOp>().getBody().front();
   Value argument = body.getArgument(0);
@@ -143,7 +144,7 @@ Value TileBuilder::hook(StringRef name, Region &region, HookScales &scales) {
   return function;
 }
 
-Value TileBuilder::identityHook(StringRef name) {
+Value KernelBuilder::identityHook(StringRef name) {
   auto op = tile::HookOp::create(builder, loc(name));
   Block &body = op.getBody().emplaceBlock();
   Type i32 = builder.getI32Type();
@@ -153,48 +154,50 @@ Value TileBuilder::identityHook(StringRef name) {
   return op;
 }
 
-Value TileBuilder::number(int value) {
+Value KernelBuilder::number(int value) {
   return arith::ConstantIntOp::create(builder, loc(""), builder.getI32Type(), value);
 }
 
-Value TileBuilder::flag(bool value) {
+Value KernelBuilder::flag(bool value) {
   return arith::ConstantIntOp::create(builder, loc(""), builder.getI1Type(), value);
 }
 
-Value TileBuilder::real(double value) {
+Value KernelBuilder::real(double value) {
   return arith::ConstantOp::create(builder, loc(""), builder.getF32FloatAttr(value));
 }
 
-Value TileBuilder::named(StringRef constantName) {
+Value KernelBuilder::named(StringRef constantName) {
   return tile::ConstantOp::create(builder, loc(""), builder.getI32Type(), constantName);
 }
 
-Value TileBuilder::namedReal(StringRef constantName) {
+Value KernelBuilder::namedReal(StringRef constantName) {
   return tile::ConstantOp::create(builder, loc(""), builder.getF32Type(), constantName);
 }
 
-Value TileBuilder::blockIndex(char dimension, StringRef hint) {
+Value KernelBuilder::blockIndex(char dimension, StringRef hint) {
   return tile::BlockIndexOp::create(builder, loc(hint), builder.getI32Type(),
                                     builder.getStringAttr(StringRef(&dimension, 1)));
 }
 
-Value TileBuilder::gridDimension(char dimension) {
+Value KernelBuilder::gridDimension(char dimension) {
   return tile::GridDimensionOp::create(builder, loc(""), builder.getI32Type(),
                                        builder.getStringAttr(StringRef(&dimension, 1)));
 }
 
-Value TileBuilder::select(Value condition, Value a, Value b, StringRef hint) {
+Value KernelBuilder::select(Value condition, Value a, Value b, StringRef hint) {
   return arith::SelectOp::create(builder, loc(hint), condition, a, b);
 }
 
-Value TileBuilder::compare(arith::CmpIPredicate predicate, Value a, Value b, StringRef hint) {
+Value KernelBuilder::compare(arith::CmpIPredicate predicate, Value a, Value b, StringRef hint) {
   return arith::CmpIOp::create(builder, loc(hint), predicate, a, b);
 }
 
-void TileBuilder::returnIf(Value condition) { tile::ReturnOp::create(builder, loc(""), condition); }
+void KernelBuilder::returnIf(Value condition) {
+  tile::ReturnOp::create(builder, loc(""), condition);
+}
 
-scf::ForOp TileBuilder::loop(StringRef name, Value lower, Value upper, Value step,
-                             function_ref<void(Value)> body) {
+scf::ForOp KernelBuilder::loop(StringRef name, Value lower, Value upper, Value step,
+                               function_ref<void(Value)> body) {
   auto op = scf::ForOp::create(builder, loc(name), lower, upper, step);
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(op.getBody());
@@ -202,15 +205,15 @@ scf::ForOp TileBuilder::loop(StringRef name, Value lower, Value upper, Value ste
   return op;
 }
 
-scf::ForOp TileBuilder::unrolled(StringRef name, Value upper, function_ref<void(Value)> body) {
+scf::ForOp KernelBuilder::unrolled(StringRef name, Value upper, function_ref<void(Value)> body) {
   scf::ForOp op = loop(name, number(0), upper, number(1), body);
   op->setAttr("tile.unroll", builder.getUnitAttr());
   return op;
 }
 
-ValueRange TileBuilder::whileLoop(ArrayRef<StringRef> names, ValueRange inits,
-                                  function_ref<Value(ValueRange, SmallVector<Value> &)> condition,
-                                  function_ref<SmallVector<Value>(ValueRange)> body) {
+ValueRange KernelBuilder::whileLoop(ArrayRef<StringRef> names, ValueRange inits,
+                                    function_ref<Value(ValueRange, SmallVector<Value> &)> condition,
+                                    function_ref<SmallVector<Value>(ValueRange)> body) {
   SmallVector<Location> locations;
   for (StringRef name : names)
     locations.push_back(loc(name));
@@ -233,8 +236,8 @@ ValueRange TileBuilder::whileLoop(ArrayRef<StringRef> names, ValueRange inits,
   return op.getResults();
 }
 
-Value TileBuilder::choose(StringRef hint, Value condition, function_ref<Value()> then,
-                          function_ref<Value()> otherwise) {
+Value KernelBuilder::choose(StringRef hint, Value condition, function_ref<Value()> then,
+                            function_ref<Value()> otherwise) {
   auto op = scf::IfOp::create(builder, loc(hint), TypeRange{builder.getI1Type()}, condition,
                               /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(builder);
@@ -245,7 +248,7 @@ Value TileBuilder::choose(StringRef hint, Value condition, function_ref<Value()>
   return op.getResult(0);
 }
 
-void TileBuilder::when(Value condition, Body then, Body otherwise) {
+void KernelBuilder::when(Value condition, Body then, Body otherwise) {
   auto op = scf::IfOp::create(builder, loc(""), condition, /*withElseRegion=*/bool(otherwise));
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(op.thenBlock());

@@ -22,12 +22,12 @@ struct HookScales {
   double in = 1, out = 1;
 };
 
-class TileBuilder {
+class KernelBuilder {
 public:
   using Body = llvm::function_ref<void()>;
   /// Opens a kernel at the end of `module`; statements go into its body.
-  TileBuilder(mlir::ModuleOp module, llvm::StringRef name, const std::string &title, int threads,
-              int minBlocks);
+  KernelBuilder(mlir::ModuleOp module, llvm::StringRef name, const std::string &title, int threads,
+                int minBlocks);
   /// Writes the constants into the kernel; call last.
   tile::KernelOp finish();
 

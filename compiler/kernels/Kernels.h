@@ -30,11 +30,11 @@ Result<BuiltKernel> buildScore(mlir::ModuleOp module, const SelectionPlan &plan,
 BuiltKernel buildScoreWarpgroups(mlir::ModuleOp module, const SelectionPlan &plan,
                                  const ScorePlan &scores, std::vector<TensorMapRecipe> &maps,
                                  bool selects);
-/// Top-k over fp32 scores, and over 16-bit keys.
+/// Top-k over fp32 scores, and over 16-bit ranks.
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const SelectionPlan &plan,
                                    const ScorePlan &scores);
-std::vector<BuiltKernel> buildTopKKeys(mlir::ModuleOp module, const SelectionPlan &plan,
-                                       const ScorePlan &scores);
+std::vector<BuiltKernel> buildTopKRanks(mlir::ModuleOp module, const SelectionPlan &plan,
+                                        const ScorePlan &scores);
 /// Selection by the logarithms of scores, for the rows that the top-k kernels mark; of methods with
 /// softmax scores.
 BuiltKernel buildRescore(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores);

@@ -71,7 +71,7 @@ def Tile_Fragment : Tile_Class<"Fragment", "fragment", "a fragment of a product,
                                ["Accumulator", "LeftOperand", "RightOperand"]>;
 def Tile_State : Tile_Class<"State", "state", "numbers that a thread keeps in registers",
                             ["SoftmaxState", "StepSums", "StepKeys", "LogSumExp", "ChannelSums", "RowScores",
-                             "TokenScores", "BlockKeys", "KeyPairs", "BlockMarks"]>;
+                             "TokenScores", "BlockRanks", "RankPairs", "BlockMarks"]>;
 def Tile_Cursor : Tile_Class<"Cursor", "cursor", "a place that is moved on: in a ring, among dealt tiles, in a search",
                              ["Cursor", "Deal", "ThresholdSearch"]>;
 def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in shared memory",
@@ -110,7 +110,7 @@ def Tile_Object : Type<CPred<"::mlir::isa<::winnow::tile::ObjectType>($_self)">,
 def Tile_Any : AnyTypeOf<[I1, I32, I64, F32, Tile_Object]>;
 // Device types that some leaves take alike.
 defvar Scores = AnyTypeOf<[RowScores, TokenScores]>;
-defvar SortKeys = AnyTypeOf<[BlockKeys, KeyPairs]>;
+defvar Ranks = AnyTypeOf<[BlockRanks, RankPairs]>;
 defvar Summaries = AnyTypeOf<[GlobalRows, SummaryImages]>;
 def Tile_InRegisters : Type<CPred<"::mlir::isa<::winnow::tile::FragmentType, ::winnow::tile::StateType, "
                                   "::winnow::tile::CursorType>($_self)">,

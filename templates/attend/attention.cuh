@@ -1,15 +1,15 @@
-// Attention of a row tile: 16 rows = row_tokens(kGroup) tokens x kGroup query heads (rows behind
-// them stay unused where kGroup is no power of two), over one key tile at a time. A warp has one
-// row tile, or two that share the loads of their products (mma_abt_pair, mma_ab_pair). Serves
-// attend. Online softmax in base 2: maximum and sum per row, kept in the two rows that a lane's
-// quad shares. The maximum has a finite floor, so that rows without any visible key stay free of
-// NaN: they end with sum 0. Logits: `scale` is what turns a logit into an exponent of 2 (softmax
-// scale times log2 e).
+// Attention of a row tile: 16 rows = row_tokens(kTileHeads) tokens x kTileHeads query heads (rows
+// behind them stay unused where kTileHeads is no power of two), over one key tile at a time. A warp
+// has one row tile, or two that share the loads of their products (mma_abt_pair, mma_ab_pair).
+// Serves attend. Online softmax in base 2: maximum and sum per row, kept in the two rows that a
+// lane's quad shares. The maximum has a finite floor, so that rows without any visible key stay
+// free of NaN: they end with sum 0. Logits: `scale` is what turns a logit into an exponent of 2
+// (softmax scale times log2 e).
 #pragma once
 #include "winnow/sequence.cuh"
 #include "winnow/tile.cuh"
 
-// A lane's two rows of the 16 (row g = lane / 4, and g + 8); row = token * kGroup + head.
+// A lane's two rows of the 16 (row g = lane / 4, and g + 8); row = token * kTileHeads + head.
 struct QueryRows {
   int first_position; // position of the first token: the smallest
   int token[2];       // token of the row, counted in the row tile
@@ -19,9 +19,9 @@ struct QueryRows {
 };
 
 // Tokens of a row tile: the largest power of two whose heads fit 16 rows.
-__host__ __device__ constexpr int row_tokens(int group) {
+__host__ __device__ constexpr int row_tokens(int heads) {
   int tokens = 1;
-  while (2 * tokens * group <= 16)
+  while (2 * tokens * heads <= 16)
     tokens *= 2;
   return tokens;
 }
@@ -34,19 +34,19 @@ struct SoftmaxState {
 };
 
 // The rows of row tile `row_tile` of the block: 16 rows of mma tiles; one or two of them per warp.
-template <int kGroup>
+template <int kTileHeads>
 __device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int row_tile) {
-  constexpr int kRowTokens = row_tokens(kGroup);
+  constexpr int kRowTokens = row_tokens(kTileHeads);
   QueryRows rows;
   rows.first_position = tile.position + row_tile * kRowTokens;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = lane_index() / 4 + 8 * half;
-    const int token = row_tile * kRowTokens + row / kGroup;
-    rows.token[half] = row / kGroup;
-    rows.head[half] = row % kGroup;
+    const int token = row_tile * kRowTokens + row / kTileHeads;
+    rows.token[half] = row / kTileHeads;
+    rows.head[half] = row % kTileHeads;
     rows.position[half] = tile.position + token;
-    const bool used = kRowTokens * kGroup == 16 || row < kRowTokens * kGroup;
+    const bool used = kRowTokens * kTileHeads == 16 || row < kRowTokens * kTileHeads;
     rows.row[half] = used && token < tile.tokens ? tile.row + token : -1;
   }
   return rows;

@@ -1,8 +1,8 @@
 // The work of a persistent block of threads, found on the device: for one tile of tokens after the
 // other, the ascending list of key tiles that any of its tokens wants, with a mask of who. Serves
 // attend on warpgroups, where one warp builds the next list while the others work on this one. What
-// does not fit one list, or one bitmap of kWindow key tiles, comes in several lists. Duplicate ids
-// count once; -1, ids out of range and blocks in a token's future are ignored.
+// does not fit one list, or one bitmap of kBitmapTiles key tiles, comes in several lists. Duplicate
+// ids count once; -1, ids out of range and blocks in a token's future are ignored.
 #pragma once
 #include "winnow/sequence.cuh"
 #include "winnow/wanted.cuh"
@@ -61,18 +61,18 @@ stage(const WorkRing<kStages, kEntries, kTokens> &ring, const Cursor<kStages> &c
 //===-- By the building warp ------------------------------------------------------------------===//
 
 // Clears the whole bitmap, by all threads of the block; afterwards list_wanted keeps it clear.
-template <int kWindow, int kTokens>
-__device__ __forceinline__ void clear_bitmap(const WantedBitmap<kWindow, kTokens> &wanted) {
-  for (int i = threadIdx.x; i < WantedBitmap<kWindow, kTokens>::kWords; i += blockDim.x)
+template <int kBitmapTiles, int kTokens>
+__device__ __forceinline__ void clear_bitmap(const WantedBitmap<kBitmapTiles, kTokens> &wanted) {
+  for (int i = threadIdx.x; i < WantedBitmap<kBitmapTiles, kTokens>::kWords; i += blockDim.x)
     wanted.words[i] = 0;
 }
 
-// Marks the key tiles in [window, window + kWindow) that the tile's tokens selected; by one warp.
-// `ids` [select_heads, total_q, kTopK].
-template <int kTopK, int kTilesPerBlock, int kKeys, int kWindow, int kTokens>
-__device__ __forceinline__ void mark_selected(const WantedBitmap<kWindow, kTokens> &wanted,
+// Marks the key tiles in [from_tile, from_tile + kBitmapTiles) that the tile's tokens selected; by
+// one warp. `ids` [select_heads, total_q, kTopK].
+template <int kTopK, int kTilesPerBlock, int kKeys, int kBitmapTiles, int kTokens>
+__device__ __forceinline__ void mark_selected(const WantedBitmap<kBitmapTiles, kTokens> &wanted,
                                               const int *ids, int select_head, int total_q,
-                                              const TokenTile &tile, int window) {
+                                              const TokenTile &tile, int from_tile) {
   constexpr int kAtOnce = 8;
   const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
   const int all = tile.tokens * kTopK;
@@ -86,18 +86,18 @@ __device__ __forceinline__ void mark_selected(const WantedBitmap<kWindow, kToken
       const int token = (first + 32 * j) / kTopK, position = tile.position + token;
       if (id[j] < 0 || position < 0 || id[j] > position / (kKeys * kTilesPerBlock))
         continue;
-      mark_block<kTilesPerBlock, kKeys>(wanted, id[j], token, position, window);
+      mark_block<kTilesPerBlock, kKeys>(wanted, id[j], token, position, from_tile);
     }
   }
   __syncwarp();
 }
 
-// Marks every key tile at or before a token's position among `tiles` ones from `window` on: the
+// Marks every key tile at or before a token's position among `tiles` ones from `from_tile` on: the
 // dense case; by one warp.
-template <int kKeys, int kWindow, int kTokens>
-__device__ __forceinline__ void mark_all(const WantedBitmap<kWindow, kTokens> &wanted,
-                                         const TokenTile &tile, int window, int tiles) {
-  write_causal<kKeys>(wanted, tile, window, tiles, lane_index(), 32);
+template <int kKeys, int kBitmapTiles, int kTokens>
+__device__ __forceinline__ void mark_all(const WantedBitmap<kBitmapTiles, kTokens> &wanted,
+                                         const TokenTile &tile, int from_tile, int tiles) {
+  write_causal<kKeys>(wanted, tile, from_tile, tiles, lane_index(), 32);
   __syncwarp();
 }
 
@@ -107,11 +107,11 @@ __device__ __forceinline__ bool is_shared_tile(const unsigned (&mask)[kMaskWords
   bool shared = false;
   constexpr unsigned kWarpMask = kWarpTokens >= 32 ? 0xffffffffu : (1u << kWarpTokens) - 1;
 #pragma unroll
-  for (int group = 0; group < 32 * kMaskWords / (4 * kWarpTokens); ++group) {
+  for (int warpgroup = 0; warpgroup < 32 * kMaskWords / (4 * kWarpTokens); ++warpgroup) {
     int warps = 0;
 #pragma unroll
     for (int warp = 0; warp < 4; ++warp) {
-      const int bit = (group * 4 + warp) * kWarpTokens;
+      const int bit = (warpgroup * 4 + warp) * kWarpTokens;
       warps += (mask[bit / 32] >> (bit % 32) & kWarpMask) != 0;
     }
     shared |= warps > 1;
@@ -121,10 +121,10 @@ __device__ __forceinline__ bool is_shared_tile(const unsigned (&mask)[kMaskWords
 
 // The end of the longest run of key tiles from `from` on (a multiple of 32, up to `tiles`) of which
 // at most kMost are marked. By one warp.
-template <int kMost, int kWindow, int kTokens>
-__device__ __forceinline__ int end_of_run(const WantedBitmap<kWindow, kTokens> &wanted, int from,
-                                          int tiles) {
-  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+template <int kMost, int kBitmapTiles, int kTokens>
+__device__ __forceinline__ int end_of_run(const WantedBitmap<kBitmapTiles, kTokens> &wanted,
+                                          int from, int tiles) {
+  constexpr int kMaskBits = WantedBitmap<kBitmapTiles, kTokens>::kMaskBits;
   static_assert(kMost >= 32, "a run makes progress");
   int count = 0;
   for (; from < tiles; from += 32) {
@@ -146,15 +146,15 @@ __device__ __forceinline__ int end_of_run(const WantedBitmap<kWindow, kTokens> &
   return tiles;
 }
 
-// Appends the marked tiles among [from, to) of the bitmap, which begins at key tile `window`, to
+// Appends the marked tiles among [from, to) of the bitmap, which begins at key tile `from_tile`, to
 // the list, ascending, from entry `length` on; returns the new length. By one warp. kKind: 0 all
 // tiles, 1 those that a warpgroup shares (see is_shared_tile), 2 the others, 3 none. Clears the
 // bitmap behind itself if kClear.
-template <int kKind, bool kClear, int kWarpTokens, int kEntries, int kWindow, int kTokens>
+template <int kKind, bool kClear, int kWarpTokens, int kEntries, int kBitmapTiles, int kTokens>
 __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &list,
-                                             const WantedBitmap<kWindow, kTokens> &wanted,
-                                             int window, int from, int to, int length) {
-  constexpr int kMaskBits = WantedBitmap<kWindow, kTokens>::kMaskBits;
+                                             const WantedBitmap<kBitmapTiles, kTokens> &wanted,
+                                             int from_tile, int from, int to, int length) {
+  constexpr int kMaskBits = WantedBitmap<kBitmapTiles, kTokens>::kMaskBits;
   constexpr int kMaskWords = (kMaskBits + 31) / 32;
   const int lane = lane_index();
 #pragma unroll 2
@@ -174,7 +174,7 @@ __device__ __forceinline__ int append_marked(const WorkList<kEntries, kTokens> &
     const unsigned found = __ballot_sync(kFullWarp, any);
     if (any) {
       const int entry = length + __popc(found & ((1u << lane) - 1));
-      set_entry(list, entry, window + key_tile, mask);
+      set_entry(list, entry, from_tile + key_tile, mask);
     }
     __syncwarp(); // all lanes have read before one of them clears what they share
     if constexpr (kClear)
@@ -197,16 +197,16 @@ __device__ __forceinline__ int pad_entries(const WorkList<kEntries, kTokens> &li
   return padded;
 }
 
-// Makes a list from what is marked in the bitmap, which begins at key tile `window` and has `tiles`
-// tiles, from tile `from` on, and clears it there; returns where the next list begins (`tiles` if
-// there is none). By one warp. With kSplit, tiles that only single warps want stand behind the
-// others, in a part of their own, where they are at least a quarter of all: each then costs a
-// product of 16 rows, not 64. kWhole: it is known that all of them fit.
-template <bool kSplit, bool kWhole, int kParts, int kWarpTokens, int kEntries, int kWindow,
+// Makes a list from what is marked in the bitmap, which begins at key tile `from_tile` and has
+// `tiles` tiles, from tile `from` on, and clears it there; returns where the next list begins
+// (`tiles` if there is none). By one warp. With kSplit, tiles that only single warps want stand
+// behind the others, in a part of their own, where they are at least a quarter of all: each then
+// costs a product of 16 rows, not 64. kWhole: it is known that all of them fit.
+template <bool kSplit, bool kWhole, int kParts, int kWarpTokens, int kEntries, int kBitmapTiles,
           int kTokens>
 __device__ __forceinline__ int fill_list(const WorkList<kEntries, kTokens> &list,
-                                         const WantedBitmap<kWindow, kTokens> &wanted, int window,
-                                         int from, int tiles) {
+                                         const WantedBitmap<kBitmapTiles, kTokens> &wanted,
+                                         int from_tile, int from, int tiles) {
   static_assert(!kSplit || kParts == 1, "single warps take one key tile at a time");
   int to = tiles;
   if constexpr (!kWhole)
@@ -214,15 +214,15 @@ __device__ __forceinline__ int fill_list(const WorkList<kEntries, kTokens> &list
   int shared = 0, length = 0;
   bool split = false;
   if constexpr (kSplit) {
-    shared = append_marked<1, false, kWarpTokens>(list, wanted, window, from, to, 0);
-    length = append_marked<2, false, kWarpTokens>(list, wanted, window, from, to, shared);
+    shared = append_marked<1, false, kWarpTokens>(list, wanted, from_tile, from, to, 0);
+    length = append_marked<2, false, kWarpTokens>(list, wanted, from_tile, from, to, shared);
     split = 4 * (length - shared) >= length;
   }
   if (!split)
     shared = length = pad_entries<kParts>(
-        list, append_marked<0, true, kWarpTokens>(list, wanted, window, from, to, 0));
+        list, append_marked<0, true, kWarpTokens>(list, wanted, from_tile, from, to, 0));
   else
-    append_marked<3, true, kWarpTokens>(list, wanted, window, from, to, 0); // only clears
+    append_marked<3, true, kWarpTokens>(list, wanted, from_tile, from, to, 0); // only clears
   if (lane_index() == 0) {
     list.header->shared = shared;
     list.header->length = length;
@@ -287,15 +287,16 @@ __device__ __forceinline__ unsigned work_mask(const WorkList<kEntries, kTokens> 
 // wants; `limit` if none. Both are multiples of kParts.
 template <int kParts, int kWarpTokens, int kEntries, int kTokens>
 __device__ __forceinline__ int next_wanted(const WorkList<kEntries, kTokens> &list, int from,
-                                           int limit, int group) {
-  constexpr int kGroupTokens = 4 * kWarpTokens, kBits = kGroupTokens < 32 ? kGroupTokens : 32;
+                                           int limit, int warpgroup) {
+  constexpr int kWarpgroupTokens = 4 * kWarpTokens,
+                kBits = kWarpgroupTokens < 32 ? kWarpgroupTokens : 32;
   for (; from < limit; from += kParts) {
     unsigned any = 0;
 #pragma unroll
     for (int part = 0; part < kParts; ++part)
 #pragma unroll
-      for (int bit = 0; bit < kGroupTokens; bit += kBits)
-        any |= work_mask<kBits>(list, from + part, group * kGroupTokens + bit);
+      for (int bit = 0; bit < kWarpgroupTokens; bit += kBits)
+        any |= work_mask<kBits>(list, from + part, warpgroup * kWarpgroupTokens + bit);
     if (any)
       return from;
   }

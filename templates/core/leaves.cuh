@@ -3,7 +3,7 @@
 // by the generator.
 #pragma once
 #include "winnow/attention.cuh"
-#include "winnow/block_keys.cuh"
+#include "winnow/block_ranks.cuh"
 #include "winnow/pipeline.cuh"
 #include "winnow/region.cuh"
 #include "winnow/rescore.cuh"

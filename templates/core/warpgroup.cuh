@@ -46,10 +46,10 @@ __device__ __forceinline__ void copy_rows(const PanelTile<kTileRows, kColumns, T
              first_row);
 }
 
-// Starts copying a warp's query rows [16 warp, 16 warp + kGroup * kWarpTokens): kGroup heads from
-// first_head on of kWarpTokens tokens from `row` on. The map's box is 64 columns x kGroup heads x
-// kWarpTokens tokens. By one thread.
-template <int kGroup, int kWarpTokens, int kColumns, class T>
+// Starts copying a warp's query rows [16 warp, 16 warp + kTileHeads * kWarpTokens): kTileHeads
+// heads from first_head on of kWarpTokens tokens from `row` on. The map's box is 64 columns x
+// kTileHeads heads x kWarpTokens tokens. By one thread.
+template <int kTileHeads, int kWarpTokens, int kColumns, class T>
 __device__ __forceinline__ void copy_queries(const PanelTile<64, kColumns, T> &queries,
                                              const TensorMap &map, unsigned barrier, int first_head,
                                              int row) {

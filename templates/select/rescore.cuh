@@ -217,13 +217,13 @@ store_octaves(float *octaves, const HeadNormalizers<kGroup> &normalizers,
 }
 
 // How many of the octaves of blocks [first_block, end) that fall to the warp reach the threshold, a
-// key of order_key; known to every lane.
+// rank of order_rank; known to every lane.
 template <int kThreads>
 __device__ __forceinline__ int count_octaves(const float *octaves, int first_block, int end,
                                              unsigned threshold) {
   int count = 0;
   for (int block = first_block + thread_index(); block < end; block += kThreads)
-    count += order_key(octaves[block]) >= threshold;
+    count += order_rank(octaves[block]) >= threshold;
   return warp_sum(count);
 }
 
@@ -235,11 +235,11 @@ __device__ __forceinline__ void store_octave_ids(int *ids, const float *octaves,
   const unsigned before = (1u << lane_index()) - 1;
   for (int first = first_block; first < end; first += 32) {
     const int block = first + lane_index();
-    const unsigned key = block < end ? order_key(octaves[block]) : 0u;
-    const unsigned above = __ballot_sync(kFullWarp, key > threshold);
-    const unsigned equal = __ballot_sync(kFullWarp, key == threshold);
+    const unsigned rank = block < end ? order_rank(octaves[block]) : 0u;
+    const unsigned above = __ballot_sync(kFullWarp, rank > threshold);
+    const unsigned equal = __ballot_sync(kFullWarp, rank == threshold);
     const int my_equal = __popc(equal & before);
-    if (key > threshold || (key == threshold && my_equal < ties))
+    if (rank > threshold || (rank == threshold && my_equal < ties))
       ids[at + __popc(above & before) + min(my_equal, ties)] = block;
     const int taken = min(__popc(equal), ties);
     at += __popc(above) + taken;

@@ -1,18 +1,18 @@
-// The kTopK best blocks of one token, by bisection over 32-bit keys that stay in registers.
-// Serves top_k. Keys order like scores: forced blocks have the largest key, blocks that may not be
-// selected key 0. The search fixes one bit of the threshold after the other, from the top: the
-// largest threshold that at least k keys reach. Ties at the threshold go to the smaller ids. The
-// result does not depend on tile sizes: deterministic. A warp holds 32 * kKeysPerLane consecutive
-// blocks; lane i's key j is block first_block + 32 j + i.
+// The kTopK best blocks of one token, by bisection over 32-bit ranks that stay in registers.
+// Serves top_k. Ranks order like scores: forced blocks have the largest rank, blocks that may not
+// be selected rank 0. The search fixes one bit of the threshold after the other, from the top: the
+// largest threshold that at least k ranks reach. Ties at the threshold go to the smaller ids. The
+// result does not depend on tile sizes: deterministic. A warp holds 32 * kRanksPerLane consecutive
+// blocks; lane i's rank j is block first_block + 32 j + i.
 #pragma once
 
-template <int kKeysPerLane> struct BlockKeys {
-  static_assert(kKeysPerLane % 8 == 0, "keys are skipped by groups of 8");
-  unsigned value[kKeysPerLane];
-  int used; // keys from `used` on (a multiple of 8) lie behind the token's own block
+template <int kRanksPerLane> struct BlockRanks {
+  static_assert(kRanksPerLane % 8 == 0, "ranks are skipped by groups of 8");
+  unsigned value[kRanksPerLane];
+  int used; // ranks from `used` on (a multiple of 8) lie behind the token's own block
 };
 
-// The bisection: the threshold's bits so far, how many keys reach it, and how many are wanted.
+// The bisection: the threshold's bits so far, how many ranks reach it, and how many are wanted.
 struct ThresholdSearch {
   unsigned threshold = 0;
   int reached = -1; // not counted yet
@@ -40,31 +40,31 @@ __device__ __forceinline__ int *id_row(int *ids, int select_head, int total_q, i
 
 // An fp32 score as an unsigned key of the same order, in [1, 2^32 - 2]; NaN of either sign has a
 // fixed place as well.
-__device__ __forceinline__ unsigned order_key(float score) {
+__device__ __forceinline__ unsigned order_rank(float score) {
   const unsigned bits = __float_as_uint(score + 0.f); // -0 and +0 are equal scores
-  const unsigned key = bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
-  return min(max(key, 1u), 0xfffffffeu);
+  const unsigned rank = bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
+  return min(max(rank, 1u), 0xfffffffeu);
 }
 
-// keys = the row's block scores, edges pooled in. Blocks below kInit and in [forced_from, own] are
+// ranks = the row's block scores, edges pooled in. Blocks below kInit and in [forced_from, own] are
 // forced; blocks behind `own` are excluded. Scores are read only below forced_from. kBlocksPerEdge
 // = 32 / kRowsPerBlock; `edges`: the row's edges, or null where windows do not reach over blocks.
-template <class Pool, int kInit, int kBlocksPerEdge, int kKeysPerLane>
-__device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const float *blocks,
-                                          const float *edges, int first_block, int forced_from,
-                                          int own) {
-  keys.used = max(0, own + 1 - first_block + 255) / 256 * 8;
+template <class Pool, int kInit, int kBlocksPerEdge, int kRanksPerLane>
+__device__ __forceinline__ void load_ranks(BlockRanks<kRanksPerLane> &ranks, const float *blocks,
+                                           const float *edges, int first_block, int forced_from,
+                                           int own) {
+  ranks.used = max(0, own + 1 - first_block + 255) / 256 * 8;
   const int block = first_block + lane_index();
 #pragma unroll
-  for (int j = 0; j < kKeysPerLane; ++j) { // all loads first: they are in flight together
+  for (int j = 0; j < kRanksPerLane; ++j) { // all loads first: they are in flight together
     const int b = block + 32 * j;
-    keys.value[j] = __float_as_uint(load_if(b < forced_from, blocks + b, 0.f));
+    ranks.value[j] = __float_as_uint(load_if(b < forced_from, blocks + b, 0.f));
   }
   constexpr int kLaneEdge =
       kBlocksPerEdge < 32 ? kBlocksPerEdge : 32; // of a lane's blocks, 32 apart
   const bool has_edge = edges != nullptr && block % kLaneEdge == 0;
 #pragma unroll
-  for (int group = 0; group < kKeysPerLane; group += 8) {
+  for (int group = 0; group < kRanksPerLane; group += 8) {
     float edge[8];
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
@@ -75,14 +75,14 @@ __device__ __forceinline__ void load_keys(BlockKeys<kKeysPerLane> &keys, const f
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       const int b = block + 32 * (group + j);
-      const float score = Pool::combine(__uint_as_float(keys.value[group + j]), edge[j]);
+      const float score = Pool::combine(__uint_as_float(ranks.value[group + j]), edge[j]);
       const bool forced = b < kInit || b >= forced_from;
-      keys.value[group + j] = b > own ? 0u : forced ? 0xffffffffu : order_key(score);
+      ranks.value[group + j] = b > own ? 0u : forced ? 0xffffffffu : order_rank(score);
     }
   }
 }
 
-// True while the threshold is not yet exact: more keys than wanted reach it.
+// True while the threshold is not yet exact: more ranks than wanted reach it.
 __device__ __forceinline__ bool is_open(const ThresholdSearch &search) {
   return search.reached != search.wanted;
 }
@@ -92,35 +92,35 @@ __device__ __forceinline__ unsigned next_threshold(const ThresholdSearch &search
   return search.threshold | 0x80000000u >> step;
 }
 
-// Keys of the warp at or above the threshold, known to every lane.
-template <int kKeysPerLane>
-__device__ __forceinline__ int count_at_least(const BlockKeys<kKeysPerLane> &keys,
+// Ranks of the warp at or above the threshold, known to every lane.
+template <int kRanksPerLane>
+__device__ __forceinline__ int count_at_least(const BlockRanks<kRanksPerLane> &ranks,
                                               unsigned threshold) {
   int count = 0;
 #pragma unroll
-  for (int group = 0; group < kKeysPerLane; group += 8)
-    if (group < keys.used)
+  for (int group = 0; group < kRanksPerLane; group += 8)
+    if (group < ranks.used)
 #pragma unroll
       for (int j = group; j < group + 8; ++j)
-        count += keys.value[j] >= threshold;
+        count += ranks.value[j] >= threshold;
   return warp_sum(count);
 }
 
-// Keys of the warp above the threshold, known to every lane.
-template <int kKeysPerLane>
-__device__ __forceinline__ int count_above(const BlockKeys<kKeysPerLane> &keys,
+// Ranks of the warp above the threshold, known to every lane.
+template <int kRanksPerLane>
+__device__ __forceinline__ int count_above(const BlockRanks<kRanksPerLane> &ranks,
                                            unsigned threshold) {
   int count = 0;
 #pragma unroll
-  for (int group = 0; group < kKeysPerLane; group += 8)
-    if (group < keys.used)
+  for (int group = 0; group < kRanksPerLane; group += 8)
+    if (group < ranks.used)
 #pragma unroll
       for (int j = group; j < group + 8; ++j)
-        count += keys.value[j] > threshold;
+        count += ranks.value[j] > threshold;
   return warp_sum(count);
 }
 
-// Keeps the threshold if enough keys reach it.
+// Keeps the threshold if enough ranks reach it.
 __device__ __forceinline__ void narrow(ThresholdSearch &search, unsigned threshold, int count) {
   if (count >= search.wanted) {
     search.threshold = threshold;
@@ -129,24 +129,24 @@ __device__ __forceinline__ void narrow(ThresholdSearch &search, unsigned thresho
 }
 
 // ids[0, kTopK) of one row = the selected blocks, ascending, then -1. `above` and `equal`: how many
-// keys of warps with smaller blocks lie above and at the threshold; `ties`: how many keys at the
+// ranks of warps with smaller blocks lie above and at the threshold; `ties`: how many ranks at the
 // threshold may be selected in all.
-template <int kKeysPerLane>
-__device__ __forceinline__ void store_ids(int *ids, const BlockKeys<kKeysPerLane> &keys,
+template <int kRanksPerLane>
+__device__ __forceinline__ void store_ids(int *ids, const BlockRanks<kRanksPerLane> &ranks,
                                           unsigned threshold, int first_block, int above, int equal,
                                           int ties) {
   const unsigned before = (1u << lane_index()) - 1;
 #pragma unroll
-  for (int group = 0; group < kKeysPerLane; group += 8)
-    if (group < keys.used)
+  for (int group = 0; group < kRanksPerLane; group += 8)
+    if (group < ranks.used)
 #pragma unroll
       for (int j = group; j < group + 8; ++j) {
-        const unsigned key = keys.value[j];
-        const unsigned is_above = __ballot_sync(kFullWarp, key > threshold);
-        const unsigned is_equal = __ballot_sync(kFullWarp, key == threshold);
+        const unsigned rank = ranks.value[j];
+        const unsigned is_above = __ballot_sync(kFullWarp, rank > threshold);
+        const unsigned is_equal = __ballot_sync(kFullWarp, rank == threshold);
         const int my_above = above + __popc(is_above & before),
                   my_equal = equal + __popc(is_equal & before);
-        if (key > threshold || (key == threshold && my_equal < ties))
+        if (rank > threshold || (rank == threshold && my_equal < ties))
           ids[my_above + min(my_equal, ties)] = first_block + 32 * j + lane_index();
         above += __popc(is_above);
         equal += __popc(is_equal);

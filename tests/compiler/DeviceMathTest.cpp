@@ -80,15 +80,15 @@ TEST(OrderKey, OrdersLikeScores) {
   const float scores[] = {-kInfinity, -3e38f, -1.5f, -1.f, -1e-38f, -1e-45f,  0.f,
                           1e-45f,     1e-38f, 1.f,   1.5f, 3e38f,   kInfinity};
   for (size_t i = 1; i < std::size(scores); ++i)
-    EXPECT_LT(order_key(scores[i - 1]), order_key(scores[i])) << scores[i];
+    EXPECT_LT(order_rank(scores[i - 1]), order_rank(scores[i])) << scores[i];
 }
 
-TEST(OrderKey, EqualScoresHaveEqualKeys) { EXPECT_EQ(order_key(-0.f), order_key(0.f)); }
+TEST(OrderKey, EqualScoresHaveEqualKeys) { EXPECT_EQ(order_rank(-0.f), order_rank(0.f)); }
 
 TEST(OrderKey, LeavesTheEndsToForcedAndExcludedBlocks) {
   for (float score : {-kInfinity, kInfinity, std::nanf(""), -std::nanf("")}) {
-    EXPECT_GE(order_key(score), 1u) << score;
-    EXPECT_LE(order_key(score), 0xfffffffeu) << score;
+    EXPECT_GE(order_rank(score), 1u) << score;
+    EXPECT_LE(order_rank(score), 0xfffffffeu) << score;
   }
 }
 
@@ -124,18 +124,18 @@ ThresholdSearch found(unsigned threshold) {
 }
 
 TEST(OrderRange, OfWholeKeysEndsWhereItSays) {
-  auto leaves = [](float score) { return leaves_order<4>(found(order_key(score)), 9); };
+  auto leaves = [](float score) { return leaves_order<4>(found(order_rank(score)), 9); };
   for (float inside : {0x1p-63f, 0x1p-62f, 1.f, 0x1p59f, 0x1p60f})
     EXPECT_FALSE(leaves(inside)) << inside;
   for (float outside : {0.f, -1.f, 0x1p-64f, 0x1.fffffep-64f, 0x1.000002p60f, 0x1p61f})
     EXPECT_TRUE(leaves(outside)) << outside;
-  EXPECT_FALSE(leaves_order<4>(found(0xffffffffu), 9));    // forced blocks alone
-  EXPECT_FALSE(leaves_order<4>(found(order_key(0.f)), 3)); // all blocks: no threshold
-  EXPECT_TRUE(leaves_order<4>(found(order_key(0.f)), 4));
+  EXPECT_FALSE(leaves_order<4>(found(0xffffffffu), 9));     // forced blocks alone
+  EXPECT_FALSE(leaves_order<4>(found(order_rank(0.f)), 3)); // all blocks: no threshold
+  EXPECT_TRUE(leaves_order<4>(found(order_rank(0.f)), 4));
 }
 
 TEST(OrderRange, OfFoldedKeysEndsWhereItSays) {
-  const unsigned lowest = score_key(0x1p-60f), highest = score_key(0x1p60f);
+  const unsigned lowest = score_rank(0x1p-60f), highest = score_rank(0x1p60f);
   ASSERT_LT(lowest, 0x8000u);
   ASSERT_GT(highest, 0x8000u);
   EXPECT_FALSE(folded_leaves_order(found(lowest), false));

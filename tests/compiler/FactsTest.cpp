@@ -28,7 +28,7 @@ const Printed kPrinted[] = {
     {"", "kDim", &KernelFacts::headDim},
     {"", "kInit", &KernelFacts::init},
     {"", "kTopK", &KernelFacts::topk},
-    {"attend", "kGroup", &KernelFacts::group},
+    {"attend", "kTileHeads", &KernelFacts::group},
     {"attend", "kValueDim", &KernelFacts::valueDim},
     {"attend", "kTilesPerBlock", &KernelFacts::tilesPerBlock},
     {"attend", "kKeys", &KernelFacts::keys},
@@ -36,7 +36,7 @@ const Printed kPrinted[] = {
     {"attend", "kRowTokens", &KernelFacts::rowTokens},
     {"attend", "kWarpTokens", &KernelFacts::rowTokens},
     {"attend", "kTokens", &KernelFacts::tokens},
-    {"attend", "kWindow", &KernelFacts::bitmapTiles},
+    {"attend", "kBitmapTiles", &KernelFacts::bitmapTiles},
     {"attend", "kEntries", &KernelFacts::listEntries},
     {"attend", "kStages", &KernelFacts::stages},
     {"attend", "kConsumerWarps", &KernelFacts::warps},
@@ -70,12 +70,12 @@ const char *nameOf(KernelFacts::Fact KernelFacts::*fact) {
 
 void checkAttend(const Kernel &kernel, const std::map<std::string, int> &constants) {
   const KernelFacts &facts = kernel.facts;
-  const int groups = constants.count("kGroups") ? constants.at("kGroups") : 0;
-  EXPECT_EQ(facts.mmaWarps, groups ? 4 : 1);
+  const int warpgroups = constants.count("kWarpgroups") ? constants.at("kWarpgroups") : 0;
+  EXPECT_EQ(facts.mmaWarps, warpgroups ? 4 : 1);
   EXPECT_EQ(*facts.topk == 0, constants.count("kTopK") == 0);
   EXPECT_EQ(*facts.rowTiles * *facts.rowTokens * *facts.warps, *facts.tokens);
-  if (groups) {
-    EXPECT_EQ(facts.warps, 4 * groups);
+  if (warpgroups) {
+    EXPECT_EQ(facts.warps, 4 * warpgroups);
     return;
   }
   EXPECT_EQ(facts.producers, constants.at("kProducerThreads") / 32);
@@ -89,7 +89,7 @@ void checkScore(const Kernel &kernel, const std::map<std::string, int> &constant
   auto names = [&](const char *word) { return kernel.source.find(word) != std::string::npos; };
   EXPECT_EQ(*facts.softmax != 0, names("NormalizerTable"));
   EXPECT_EQ(facts.normalizerStride.has_value(), names("NormalizerTable"));
-  EXPECT_EQ(facts.scoreBytes, names("ScoreKey") ? 2 : 4);
+  EXPECT_EQ(facts.scoreBytes, names("ScoreRank") ? 2 : 4);
   if (facts.softmax == 1 && !constants.count("kCoarseStride"))
     EXPECT_EQ(facts.normalizerStride, constants.at("kStride"));
   if (facts.mmaWarps != 1)

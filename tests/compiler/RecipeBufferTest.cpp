@@ -41,7 +41,7 @@ const Kernel &scoreKernel(const ProgramImage &image) { return *findKernel(image,
 
 /// Bytes of an element of a row of block scores.
 int elementBytes(const ProgramImage &image) {
-  return holds(scoreKernel(image), "score_row<ScoreKey>") ? 2 : 4;
+  return holds(scoreKernel(image), "score_row<ScoreRank>") ? 2 : 4;
 }
 
 int64_t bytesOf(const ProgramImage &image, const Launch &launch, const std::string &name) {
@@ -243,9 +243,9 @@ std::vector<MapUse> usesOf(const Kernel &kernel, const RecipeFacts &facts, int i
       continue;
     if (has("copy_query_tile<kGroup>"))
       uses.push_back({"q", facts.headDim, facts.heads, true, group == 1 ? 1 : 2, 8});
-    else if (has("copy_queries<kGroup, kWarpTokens>"))
-      uses.push_back(
-          {"q", facts.headDim, facts.heads, false, group, constantOf(kernel, "kWarpTokens")});
+    else if (has("copy_queries<kTileHeads, kWarpTokens>"))
+      uses.push_back({"q", facts.headDim, facts.heads, false, constantOf(kernel, "kTileHeads"),
+                      constantOf(kernel, "kWarpTokens")});
     else if (has("copy_rows<kPartKeys>(key_tile"))
       uses.push_back(
           {"k", facts.headDim, facts.kvHeads, false, 1, constantOf(kernel, "kPartKeys")});

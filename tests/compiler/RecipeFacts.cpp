@@ -102,10 +102,10 @@ bool holds(const Kernel &kernel, const std::string &text) {
 int64_t capacityOf(const Kernel &kernel) {
   // The fused kernel has kWarps of its own: there one warp has a row, as where nothing is said.
   const int64_t warps = std::max(1, constantOf(kernel, "kWarps"));
-  if (const int perLane = constantOf(kernel, "kKeysPerLane"))
+  if (const int perLane = constantOf(kernel, "kRanksPerLane"))
     return warps * perLane * 32;
   int chunks = 0;
-  static const std::regex pairs(R"(KeyPairs<(\d+)>)");
+  static const std::regex pairs(R"(RankPairs<(\d+)>)");
   for (std::sregex_iterator match(kernel.source.begin(), kernel.source.end(), pairs), none;
        match != none; ++match)
     chunks = std::max(chunks, std::stoi((*match)[1]));

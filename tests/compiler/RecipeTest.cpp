@@ -137,7 +137,7 @@ TEST(Recipe, BlocksOfThreads) {
         const Config &config = image.config;
         EXPECT_EQ(threads / 32, config.attendWarps + config.attendProducers);
         int rowTokens = 16; // the largest power of two whose heads fit 16 rows
-        while (rowTokens * constantOf(kernel, "kGroup") > 16)
+        while (rowTokens * constantOf(kernel, "kTileHeads") > 16)
           rowTokens /= 2;
         EXPECT_EQ(tile, config.attendWarps * (config.attendRows / 16) * rowTokens);
       }

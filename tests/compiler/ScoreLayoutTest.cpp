@@ -1,4 +1,4 @@
-// What host code can check of the device headers' score layout: the order of 16-bit keys and the
+// What host code can check of the device headers' score layout: the order of 16-bit ranks and the
 // order of summaries in a tile. The headers are compiled here with stand-ins for CUDA's own names
 // (the keywords: see CMakeLists.txt).
 #include <algorithm>
@@ -16,19 +16,19 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-TEST(ScoreKey, SpecialScoresHaveTheirPlaces) {
-  EXPECT_EQ(score_key(-kInfinity), 1u);
-  EXPECT_EQ(score_key(0.f), 2u);
-  EXPECT_EQ(score_key(-0.f), 2u);
-  EXPECT_EQ(score_key(1e-39f), 2u); // fades into 0
-  EXPECT_EQ(score_key(kInfinity), 0xffffu);
-  EXPECT_EQ(score_key(std::nanf("")), 2u);
+TEST(ScoreRank, SpecialScoresHaveTheirPlaces) {
+  EXPECT_EQ(score_rank(-kInfinity), 1u);
+  EXPECT_EQ(score_rank(0.f), 2u);
+  EXPECT_EQ(score_rank(-0.f), 2u);
+  EXPECT_EQ(score_rank(1e-39f), 2u); // fades into 0
+  EXPECT_EQ(score_rank(kInfinity), 0xffffu);
+  EXPECT_EQ(score_rank(std::nanf("")), 2u);
 }
 
-TEST(ScoreKey, OrdersLikeScoresAndLeavesTheFoldOut) {
+TEST(ScoreRank, OrdersLikeScoresAndLeavesTheFoldOut) {
   unsigned last = 0;
   for (int step = -70 * 4096; step < 40 * 4096; ++step) {
-    unsigned key = score_key(static_cast<float>(std::exp2(step / 4096.0)));
+    unsigned key = score_rank(static_cast<float>(std::exp2(step / 4096.0)));
     EXPECT_GE(key, last);
     EXPECT_LE(key, 0xffffu);
     EXPECT_NE(key, 0x7fffu);
@@ -39,9 +39,9 @@ TEST(ScoreKey, OrdersLikeScoresAndLeavesTheFoldOut) {
 
 // Scores of one key differ by less than the comparison with the reference accepts (1 / 256), and by
 // a tenth of that where the k-th best of many similar blocks lies.
-TEST(ScoreKey, StepsAreFine) {
+TEST(ScoreRank, StepsAreFine) {
   auto sameKey = [](double score, double ratio) {
-    return score_key(static_cast<float>(score)) == score_key(static_cast<float>(score * ratio));
+    return score_rank(static_cast<float>(score)) == score_rank(static_cast<float>(score * ratio));
   };
   for (int step = -340; step < 343; ++step)
     EXPECT_FALSE(sameKey(std::exp2(0.37 * step), 1 + 1.0 / 256)) << step;

@@ -11,9 +11,9 @@ namespace winnow {
 void AttendOnWarpgroups::consume() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   pending = t.fragment("pending", t.type("Cursor", {"@kStages"}));
-  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kGroups"}));
-  t.leaf("move_to", {queryCursor, group});
-  warpOfGroup = t.rem(warp, t.number(4), "warp_of_group");
+  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kWarpgroups"}));
+  t.leaf("move_to", {queryCursor, warpgroup});
+  warpOfGroup = t.rem(warp, t.number(4), "warp_of_warpgroup");
   epilogue.declare(rows);
   rows.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
   softmax.declare(rows);
@@ -37,7 +37,7 @@ void AttendOnWarpgroups::consume() {
 void AttendOnWarpgroups::attendShared() {
   Value end = about("shared");
   auto next = [&](Value from, Value limit) {
-    return t.value("wanted_entry", "next_wanted", {list, from, limit, group},
+    return t.value("wanted_entry", "next_wanted", {list, from, limit, warpgroup},
                    {"@kParts", "@kWarpTokens"});
   };
   t.whileLoop(

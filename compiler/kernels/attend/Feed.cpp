@@ -81,11 +81,11 @@ void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
 
 /// One warp, by its first lane: the queries of every tile, one warpgroup's after the other.
 void AttendOnWarpgroups::feedQueries() {
-  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kGroups"}));
+  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kWarpgroups"}));
   overWork([&] {
     t.when(about("opens"), [&] {
       Value firstHead = tokens.firstHead(about("select_head"), "first_head");
-      t.loop("receiver", t.number(0), named("kGroups"), t.number(1), [&](Value receiver) {
+      t.loop("receiver", t.number(0), named("kWarpgroups"), t.number(1), [&](Value receiver) {
         // By the lane that copies alone: nothing that follows waits for the other lanes, so one of
         // them could be left waiting for a phase that comes and goes without it.
         forOneLane([&] {
@@ -124,9 +124,9 @@ void AttendOnWarpgroups::buildLists() {
 void AttendOnWarpgroups::buildList(Value tile, Value head) {
   // A tile without keys has a list too, an empty one: its results are due as well.
   Value keyTiles = t.max(t.number(1), mask.visibleTiles(tile), "key_tiles");
-  t.loop("window", t.number(0), keyTiles, named("kWindow"), [&](Value window) {
-    Value tiles = t.min(t.sub(keyTiles, window), named("kWindow"), "tiles");
-    tileList.mark(tile, head, window, tiles);
+  t.loop("from_tile", t.number(0), keyTiles, named("kBitmapTiles"), [&](Value fromTile) {
+    Value tiles = t.min(t.sub(keyTiles, fromTile), named("kBitmapTiles"), "tiles");
+    tileList.mark(tile, head, fromTile, tiles);
     t.whileLoop(
         {"from"}, {t.number(0)},
         [&](ValueRange at, SmallVector<Value> &passed) {
@@ -136,10 +136,10 @@ void AttendOnWarpgroups::buildList(Value tile, Value head) {
         [&](ValueRange at) {
           t.leaf("wait_empty", {workBarriers, turn});
           Value next = stage("list", work, turn);
-          Value rest = t.value("rest", "fill_list", {next, tileList.bitmap, window, at[0], tiles},
+          Value rest = t.value("rest", "fill_list", {next, tileList.bitmap, fromTile, at[0], tiles},
                                {split ? "true" : "false", sizes.whole ? "true" : "false", "@kParts",
                                 "@kWarpTokens"});
-          Value begin = t.add(window, at[0]), end = t.add(window, rest);
+          Value begin = t.add(fromTile, at[0]), end = t.add(fromTile, rest);
           t.leaf("describe_work",
                  {next, tile, head, t.equal(begin, t.number(0)), t.atLeast(end, keyTiles)});
           t.leaf("report_full", {workBarriers, turn});

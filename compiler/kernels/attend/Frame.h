@@ -44,7 +44,7 @@ protected:
 
   const AttendPlan &plan;
   const AttendSizes &sizes;
-  TileBuilder t;
+  KernelBuilder t;
   Tokens tokens;
   TileList tileList;
   KeySource source;

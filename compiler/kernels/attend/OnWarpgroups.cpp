@@ -31,12 +31,12 @@ void AttendOnWarpgroups::constants() {
   t.constant("kKeys", sizes.keys, "keys of one step, and of one ring stage");
   t.constant("kStageBytes", sizes.keyBytes(plan) + sizes.valueBytes(plan),
              "bytes of one ring stage");
-  t.constant("kGroups", sizes.groups(), "warpgroups that compute, 64 rows of queries each");
+  t.constant("kWarpgroups", sizes.groups(), "warpgroups that compute, 64 rows of queries each");
   t.constant("kWarpTokens", sizes.rowTokens, "tokens of one warp: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one tile");
   t.constant("kQueryBytes", panelTileBytes(4 * sizes.rowTokens * plan.group, plan.headDim),
              "bytes of a warpgroup's queries");
-  t.constant("kWindow", sizes.window, "key tiles that the bitmap covers at a time");
+  t.constant("kBitmapTiles", sizes.bitmapTiles, "key tiles that the bitmap covers at a time");
   t.constant("kEntries", sizes.entries, "entries of one list");
   t.constant("kStages", sizes.stages, "stages of the ring of keys and values");
   t.constant("kWorkStages", kWorkStages, "lists: the one in work and the next one");
@@ -47,7 +47,7 @@ void AttendOnWarpgroups::declare() {
   auto ring = [&](StringRef name, const char *stages, tile::ObjectType tile, int bytes) {
     return t.shared(name, t.type("Ring", {stages, tile}), bytes, true);
   };
-  queryRing = ring("query_ring", "@kGroups", t.type("PanelTile", {64, "@kDim", plan.element}),
+  queryRing = ring("query_ring", "@kWarpgroups", t.type("PanelTile", {64, "@kDim", plan.element}),
                    sizes.groups() * panelTileBytes(64, plan.headDim));
   keyRing = ring("key_ring", "@kStages", source.keyTile(), sizes.stages * sizes.keyBytes(plan));
   valueRing =
@@ -61,7 +61,7 @@ void AttendOnWarpgroups::declare() {
   barriers = barrierRing("barriers", "@kStages", sizes.stages);
   landing = barrierRing("landing", "1", 1);
   workBarriers = barrierRing("work_barriers", "@kWorkStages", kWorkStages);
-  queryBarriers = barrierRing("query_barriers", "@kGroups", sizes.groups());
+  queryBarriers = barrierRing("query_barriers", "@kWarpgroups", sizes.groups());
   t.when(t.equal(t.value("", "thread_index"), t.number(0)), [&] {
     // Who fills and who releases a stage: every lane of the feeding and of the consumer warps,
     // which is faster than one lane for its warp (6 % at 32,768 tokens), and racecheck can follow;
@@ -74,11 +74,11 @@ void AttendOnWarpgroups::declare() {
   });
   t.leaf("clear_bitmap", {tileList.bitmap});
   warp = t.value("warp", "warp_index");
-  group = t.div(warp, t.number(4), "group");
+  warpgroup = t.div(warp, t.number(4), "warpgroup");
   if (sizes.rowTokens * plan.group != 16) // rows that no query fills must hold numbers
-    t.when(t.less(group, named("kGroups")), [&] {
-      Value at = t.fragment("mine", t.type("Cursor", {"@kGroups"}));
-      t.leaf("move_to", {at, group});
+    t.when(t.less(warpgroup, named("kWarpgroups")), [&] {
+      Value at = t.fragment("mine", t.type("Cursor", {"@kWarpgroups"}));
+      t.leaf("move_to", {at, warpgroup});
       Value tile = t.value("unfilled", "stage", {queryRing, at});
       t.leaf("clear_rows", {tile, t.number(0), t.number(64)}, {128});
     });
@@ -92,14 +92,14 @@ BuiltKernel AttendOnWarpgroups::build() {
   // 65,536 registers for the block: three warpgroups of 160 and one of 32, or two of 232 and
   // one of 40.
   t.when(
-      t.less(group, named("kGroups")),
+      t.less(warpgroup, named("kWarpgroups")),
       [&] {
         t.leaf("claim_registers", {}, {sizes.groups() == 3 ? 160 : 232});
         consume();
       },
       [&] {
         t.leaf("release_registers", {}, {sizes.groups() == 3 ? 32 : 40});
-        Value role = t.sub(warp, t.mul(named("kGroups"), t.number(4)), "role");
+        Value role = t.sub(warp, t.mul(named("kWarpgroups"), t.number(4)), "role");
         t.when(t.equal(role, t.number(0)), [&] { feedKeys(); });
         t.when(t.equal(role, t.number(1)), [&] { buildLists(); });
         t.when(t.equal(role, t.number(2)), [&] { feedQueries(); });

@@ -48,7 +48,7 @@ private:
   // Shared objects.
   Value keyRing, valueRing, queryRing, work, barriers, landing, workBarriers, queryBarriers;
   // Who this thread is, and where it stands.
-  Value group, warp, warpOfGroup, turn, cursor, pending, queryCursor, list, header;
+  Value warpgroup, warp, warpOfGroup, turn, cursor, pending, queryCursor, list, header;
   // Of the consumers.
   RowTile rows;
   KeysAtHand keys;

@@ -22,8 +22,8 @@ private:
   void findRows();
   void declareRows();
   void relocate();
-  void collect(Value window, Value tiles);
-  void visit(Value window, Value entry);
+  void collect(Value fromTile, Value tiles);
+  void visit(Value fromTile, Value entry);
   void attendTile(const KeysAtHand &keys);
 
   SmallVector<RowTile> rowTiles;
@@ -36,7 +36,7 @@ void AttendOnWarps::constants() {
   t.constant("kKeys", sizes.keys, "keys of one tile");
   t.constant("kRowTokens", sizes.rowTokens, "tokens of a row tile: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one block of threads");
-  t.constant("kWindow", sizes.window, "key tiles that the bitmap covers at a time");
+  t.constant("kBitmapTiles", sizes.bitmapTiles, "key tiles that the bitmap covers at a time");
   t.constant("kEntries", sizes.entries, "wanted key tiles at a time");
   logits.constants();
 }
@@ -91,11 +91,11 @@ void AttendOnWarps::relocate() {
   findRows();
 }
 
-/// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `window`
+/// The list of key tiles that any of the block's tokens wants, among `tiles` tiles from `fromTile`
 /// on.
-void AttendOnWarps::collect(Value window, Value tiles) {
+void AttendOnWarps::collect(Value fromTile, Value tiles) {
   t.leaf("clear_wanted", {tileList.bitmap, tiles});
-  tileList.mark(tile, selectHead, window, tiles);
+  tileList.mark(tile, selectHead, fromTile, tiles);
   t.when(t.equal(warp, t.number(0)),
          [&] { t.leaf("compact_list", {list, tileList.bitmap, tiles}); });
 }
@@ -126,7 +126,7 @@ void AttendOnWarps::attendTile(const KeysAtHand &keys) {
     t.leaf("mma_ab_pair", {one.output, other.output, one.weights, other.weights, valueTile});
 }
 
-void AttendOnWarps::visit(Value window, Value entry) {
+void AttendOnWarps::visit(Value fromTile, Value entry) {
   Value any;
   for (RowTile &r : rowTiles) {
     r.wants = t.value("wants" + r.suffix, "list_wants", {list, entry, r.index}, {"@kRowTokens"});
@@ -134,7 +134,7 @@ void AttendOnWarps::visit(Value window, Value entry) {
   }
   Value listed = t.value("", "list_tile", {list, entry});
   KeysAtHand keys;
-  keys.first = t.mul(t.add(window, listed), t.named("kKeys"), "first_key");
+  keys.first = t.mul(t.add(fromTile, listed), t.named("kKeys"), "first_key");
   source.load(keyTile, valueTile, keys.first, kWarpThreads * sizes.warps);
   t.when(t.differ(any, t.number(0)), [&] { attendTile(keys); });
 }
@@ -144,13 +144,13 @@ BuiltKernel AttendOnWarps::build() {
   locate();
   declareRows();
   Value keyTiles = mask.visibleTiles(tile, "key_tiles"), step = tileList.tilesAtOnce(tile);
-  t.loop("window", t.number(0), keyTiles, step, [&](Value window) {
+  t.loop("from_tile", t.number(0), keyTiles, step, [&](Value fromTile) {
     relocate();
-    Value tiles = t.min(t.sub(keyTiles, window), step, "tiles");
-    collect(window, tiles);
+    Value tiles = t.min(t.sub(keyTiles, fromTile), step, "tiles");
+    collect(fromTile, tiles);
     Value entries = t.value("entries", "list_length", {list});
     scf::ForOp loop = t.loop("entry", t.number(0), entries, t.number(1),
-                             [&](Value entry) { visit(window, entry); });
+                             [&](Value entry) { visit(fromTile, entry); });
     loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
     loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
     loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(sizes.producers));

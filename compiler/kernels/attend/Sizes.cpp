@@ -9,7 +9,7 @@ using namespace mlir;
 namespace winnow {
 namespace {
 
-constexpr int kMostWindow = 16384; ///< a list entry holds a 16-bit tile index
+constexpr int kMostBitmapTiles = 16384; ///< a list entry holds a 16-bit tile index
 
 //===-- On warps ------------------------------------------------------------------------------===//
 
@@ -121,7 +121,7 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
   AttendSizes s = largestKeys(plan, target, config);
   WINNOW_CHECK(checkRegisters(plan, target, s));
   // A list that may hold every selected tile needs one pass over the ids; a shorter one takes
-  // several windows. Pairs of row tiles come with small stages, beside which a long list finds
+  // several bitmaps. Pairs of row tiles come with small stages, beside which a long list finds
   // room.
   const int mostEntries = s.rowTiles == 2 ? 4096 : 1024;
   const int all = plan.selects() ? s.tokens * plan.topk * s.tilesPerBlock : mostEntries;
@@ -134,10 +134,10 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
     for (AttendSizes more = s;
          ++more.stages <= kMostStages && WarpsStorage(plan, more).fits(target);)
       s.stages = more.stages;
-  s.window = s.entries < all ? s.entries : kMostWindow;
+  s.bitmapTiles = s.entries < all ? s.entries : kMostBitmapTiles;
   const WarpsStorage storage(plan, s);
   while (s.bitmapBytes() > storage.keys + storage.values)
-    s.window /= 2;
+    s.bitmapTiles /= 2;
   config.attendRows = 16 * s.rowTiles;
   config.attendKeys = s.keys;
   config.attendProducers = s.producers;
@@ -191,17 +191,17 @@ static Result<AttendSizes> chooseGroups(const AttendPlan &plan, const Target &ta
 }
 
 /// Lists and bitmaps for a choice of all the rest, in the order of preference.
-static void addLists(const AttendPlan &plan, AttendSizes s, int leastWindow,
+static void addLists(const AttendPlan &plan, AttendSizes s, int leastBitmapTiles,
                      std::vector<AttendSizes> &candidates) {
   // Every selected tile fits a list.
   s.whole = plan.selects() && plan.denseLength <= 0;
   s.entries = s.tokens * plan.topk * s.tilesPerBlock + s.parts;
-  for (s.window = kMostWindow; s.whole && s.window >= 1024; s.window /= 2)
+  for (s.bitmapTiles = kMostBitmapTiles; s.whole && s.bitmapTiles >= 1024; s.bitmapTiles /= 2)
     candidates.push_back(s);
   // Lists of a part of the bitmap each.
   s.whole = false;
   s.entries = 256;
-  for (s.window = kMostWindow; s.window >= leastWindow; s.window -= 128)
+  for (s.bitmapTiles = kMostBitmapTiles; s.bitmapTiles >= leastBitmapTiles; s.bitmapTiles -= 128)
     candidates.push_back(s);
 }
 
@@ -263,7 +263,7 @@ KernelFacts attendFacts(const AttendPlan &plan, const AttendSizes &s) {
   facts.keys = s.keys;
   facts.tileKeys = s.tileKeys();
   facts.tilesPerBlock = s.tilesPerBlock;
-  facts.bitmapTiles = s.window;
+  facts.bitmapTiles = s.bitmapTiles;
   facts.listEntries = s.entries;
   return facts;
 }

@@ -21,7 +21,7 @@ struct AttendSizes {
   int tilesPerBlock = 1; ///< key tiles of one selectable block
   int stages = 0;        ///< of the ring of keys and values
   int entries = 0;       ///< of one list of key tiles
-  int window = 0;        ///< key tiles that the bitmap covers at a time
+  int bitmapTiles = 0;   ///< key tiles that the bitmap covers at a time
   bool whole = false;    ///< whatever the bitmap can hold fits one list
 
   int tileKeys() const { return keys / parts; }
@@ -40,7 +40,7 @@ struct AttendSizes {
     return onWarpgroups() ? workListBytes(entries, maskBits(tokens))
                           : wantedListBytes(entries, maskBits(tokens));
   }
-  int bitmapBytes() const { return window * maskBits(tokens) / 8; }
+  int bitmapBytes() const { return bitmapTiles * maskBits(tokens) / 8; }
 };
 
 /// On warps, by mma.sync: key tiles as large as registers and two ring stages allow, then the

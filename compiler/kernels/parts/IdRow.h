@@ -13,7 +13,7 @@ public:
   static constexpr int kLongestSequence = 1 << 20; ///< keys
 
   /// For rows of so many warps each.
-  IdRow(TileBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps)
+  IdRow(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps)
       : SelectionPart(t, plan, scores), warps(warps), tokens(warps > 1 ? 1 : kRowsTogether) {}
   /// Of a block of threads.
   static int threads(int warps) { return 32 * (warps > 1 ? warps : kRowsTogether); }

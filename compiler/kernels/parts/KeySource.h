@@ -12,7 +12,7 @@ class KeySource : public Part {
 public:
   /// SharedTile for mma.sync, filled by load; PanelTile for wgmma, filled by copy.
   enum class Tiles { Shared, Panels };
-  KeySource(TileBuilder &t, const AttendPlan &plan, Tiles tiles) : Part(t, plan), tiles(tiles) {}
+  KeySource(KernelBuilder &t, const AttendPlan &plan, Tiles tiles) : Part(t, plan), tiles(tiles) {}
 
   /// A tile of `keys` keys and one of their values: bytes in shared memory, and device types.
   static int keyBytes(const AttendPlan &plan, Tiles tiles, int keys) {

@@ -8,7 +8,7 @@ namespace winnow {
 class Mask : public Part {
 public:
   /// `tileKeys`: the constant that counts the keys of one key tile.
-  Mask(TileBuilder &t, const AttendPlan &plan, const char *tileKeys)
+  Mask(KernelBuilder &t, const AttendPlan &plan, const char *tileKeys)
       : Part(t, plan), tileKeys(tileKeys) {}
 
   /// How many key tiles, from the sequence's first on, hold keys that a token of `tile` sees.

@@ -28,11 +28,11 @@ struct KeysAtHand {
 
 class Part {
 public:
-  Part(TileBuilder &t, const AttendPlan &plan) : t(t), plan(plan) {}
+  Part(KernelBuilder &t, const AttendPlan &plan) : t(t), plan(plan) {}
 
 protected:
   using Value = mlir::Value;
-  TileBuilder &t;
+  KernelBuilder &t;
   const AttendPlan &plan;
 };
 

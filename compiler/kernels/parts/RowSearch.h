@@ -10,7 +10,7 @@ namespace winnow {
 class RowSearch {
 public:
   using Value = mlir::Value;
-  RowSearch(TileBuilder &t, int warps) : t(t), warps(warps) {}
+  RowSearch(KernelBuilder &t, int warps) : t(t), warps(warps) {}
 
   bool wide() const { return warps > 1; }
   /// The warps' counts in shared memory, where there are several. kWarps is a constant then.
@@ -54,21 +54,21 @@ public:
     return t.value(hint, "count_before", {counts, warp});
   }
   /// By one warp of the row.
-  void once(TileBuilder::Body body) {
+  void once(KernelBuilder::Body body) {
     if (wide())
       t.when(t.equal(warp, t.number(0)), body);
     else
       body();
   }
   /// An if that all warps of a row take alike.
-  void when(Value condition, TileBuilder::Body then, TileBuilder::Body otherwise = nullptr) {
+  void when(Value condition, KernelBuilder::Body then, KernelBuilder::Body otherwise = nullptr) {
     t.when(condition, then, otherwise);
     if (wide())
       std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
   }
 
 private:
-  TileBuilder &t;
+  KernelBuilder &t;
   const int warps;
   Value warp, counts;
 };

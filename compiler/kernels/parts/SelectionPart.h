@@ -41,7 +41,7 @@ inline constexpr PlanConstant kPlanConstants[] = {
 
 /// Defines the constants of these names. One that the table has not, or that means nothing for the
 /// plan (kPad where nothing is scored), is a fault of the caller.
-inline void planConstants(TileBuilder &t, const SelectionPlan &plan,
+inline void planConstants(KernelBuilder &t, const SelectionPlan &plan,
                           llvm::ArrayRef<llvm::StringRef> names) {
   for (llvm::StringRef name : names) {
     const PlanConstant *found =
@@ -53,7 +53,7 @@ inline void planConstants(TileBuilder &t, const SelectionPlan &plan,
 
 class SelectionPart {
 public:
-  SelectionPart(TileBuilder &t, const SelectionPlan &plan, const ScorePlan &scores)
+  SelectionPart(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores)
       : t(t), plan(plan), scores(scores) {}
 
   /// The tile of at most kTokens tokens in a slot of the chunk; without tokens it is no work.
@@ -67,7 +67,7 @@ public:
 protected:
   using Value = mlir::Value;
   using StringRef = llvm::StringRef;
-  TileBuilder &t;
+  KernelBuilder &t;
   const SelectionPlan &plan;
   const ScorePlan &scores;
 };

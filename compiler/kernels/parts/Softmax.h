@@ -14,7 +14,7 @@ public:
     bool lazy = false;     ///< after the first step a maximum is taken only where it is needed
     int fmaColumns = 0;    ///< of every 4, those whose exponentials the FMA units make
   };
-  Softmax(TileBuilder &t, const AttendPlan &plan, Options options)
+  Softmax(KernelBuilder &t, const AttendPlan &plan, Options options)
       : Part(t, plan), options(options) {}
 
   void declare(RowTile &r) { r.state = t.fragment("state" + r.suffix, t.type("SoftmaxState")); }

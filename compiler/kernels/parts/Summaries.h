@@ -9,10 +9,10 @@ namespace winnow {
 
 class Summaries : public SelectionPart {
 public:
-  Summaries(TileBuilder &t, const SelectionPlan &plan, const ScorePlan &scores)
+  Summaries(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores)
       : Summaries(t, plan, scores, plan.fine) {}
   /// Where kWindow and kStride are those of summary `named`, not of the scored one.
-  Summaries(TileBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int named)
+  Summaries(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int named)
       : SelectionPart(t, plan, scores), named(named) {}
 
   /// kWindow to kPad: windows and strides of the scored summaries and of the normaliser's, and how

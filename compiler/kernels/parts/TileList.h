@@ -1,7 +1,7 @@
 // Part: which key tiles a tile of tokens wants: those of the blocks that any of its tokens
 // selected, or all up to the last token, where the method selects nothing or a sequence is shorter
-// than dense_len. A bitmap of kWindow key tiles holds a mask of tokens for each; the skeleton turns
-// what is marked into the list that it walks.
+// than dense_len. A bitmap of kBitmapTiles key tiles holds a mask of tokens for each; the skeleton
+// turns what is marked into the list that it walks.
 #pragma once
 #include "compiler/kernels/parts/Part.h"
 #include "llvm/Support/MathExtras.h"
@@ -22,7 +22,7 @@ public:
   /// the others compute, in a bitmap that is left clear by whoever makes a list of it.
   enum class By { Block, Warp };
   /// `tileKeys`: the constant that counts the keys of one key tile, as a template argument.
-  TileList(TileBuilder &t, const AttendPlan &plan, By by, const char *tileKeys)
+  TileList(KernelBuilder &t, const AttendPlan &plan, By by, const char *tileKeys)
       : Part(t, plan), by(by), tileKeys(tileKeys) {}
 
   void constants(int tilesPerBlock) {
@@ -33,23 +33,25 @@ public:
       t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
     t.constant("kTilesPerBlock", tilesPerBlock, "key tiles of one selectable block");
     if (plan.headTiles > 1)
-      t.constant("kHeadTiles", plan.headTiles, "tiles of kGroup heads that share one selection");
+      t.constant("kHeadTiles", plan.headTiles,
+                 "tiles of kTileHeads heads that share one selection");
   }
   void declare(int bytes, bool pinned) {
-    bitmap = t.shared("wanted", t.type("WantedBitmap", {"@kWindow", "@kTokens"}), bytes, pinned);
+    bitmap =
+        t.shared("wanted", t.type("WantedBitmap", {"@kBitmapTiles", "@kTokens"}), bytes, pinned);
   }
 
-  /// Marks the wanted ones among the `tiles` key tiles from `window` on.
-  void mark(Value tile, Value selectHead, Value window, Value tiles) {
+  /// Marks the wanted ones among the `tiles` key tiles from `fromTile` on.
+  void mark(Value tile, Value selectHead, Value fromTile, Value tiles) {
     auto all = [&] {
-      t.leaf(by == By::Block ? "mark_causal" : "mark_all", {bitmap, tile, window, tiles},
+      t.leaf(by == By::Block ? "mark_causal" : "mark_all", {bitmap, tile, fromTile, tiles},
              {tileKeys});
     };
     auto selected = [&] {
       if (plan.headTiles > 1)
         selectHead = t.div(selectHead, t.named("kHeadTiles"));
       t.leaf(by == By::Block ? "mark_wanted" : "mark_selected",
-             {bitmap, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, window},
+             {bitmap, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, fromTile},
              {"@kTopK", "@kTilesPerBlock", tileKeys});
     };
     if (!plan.selects())
@@ -61,13 +63,13 @@ public:
   }
 
   /// How many key tiles of the sequence are listed at a time: kEntries where all are wanted, since
-  /// each then takes an entry, else kWindow.
+  /// each then takes an entry, else kBitmapTiles.
   Value tilesAtOnce(Value tile) {
     if (!plan.selects())
       return t.named("kEntries");
     if (plan.denseLength <= 0)
-      return t.named("kWindow");
-    return t.select(isDense(tile), t.named("kEntries"), t.named("kWindow"), "step");
+      return t.named("kBitmapTiles");
+    return t.select(isDense(tile), t.named("kEntries"), t.named("kBitmapTiles"), "step");
   }
 
   Value bitmap;

@@ -22,11 +22,11 @@ class Tokens : public Part {
 public:
   using Part::Part;
 
-  /// `sharers`: what kGroup counts, for its comment.
+  /// `sharers`: what kTileHeads counts, for its comment.
   void constants(llvm::StringRef sharers) {
     t.constant("kHeads", plan.heads, "query heads");
     t.constant("kKvHeads", plan.kvHeads, "key/value heads");
-    t.constant("kGroup", plan.group, sharers);
+    t.constant("kTileHeads", plan.group, sharers);
     t.constant("kDim", plan.headDim, "elements of one query or key row");
     t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
   }
@@ -40,12 +40,12 @@ public:
                    {"@kTokens"});
   }
   Value rows(llvm::StringRef name, Value tile, Value index) {
-    return t.value(name, "query_rows", {tile, index}, {"@kGroup"});
+    return t.value(name, "query_rows", {tile, index}, {"@kTileHeads"});
   }
 
   /// The first query head of a selection, and the key/value head that it goes with.
   Value firstHead(Value selectHead, llvm::StringRef name = "") {
-    return t.mul(selectHead, t.named("kGroup"), name);
+    return t.mul(selectHead, t.named("kTileHeads"), name);
   }
   Value kvHead(Value firstHead) {
     return t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
@@ -62,7 +62,7 @@ public:
   /// Starts copying a warpgroup's queries, from the token in row `row` of q on. By one lane.
   void copy(Value queryTile, Value barrier, Value firstHead, Value row) {
     t.leaf("copy_queries", {queryTile, t.field(t.params(), map), barrier, firstHead, row},
-           {"@kGroup", "@kWarpTokens"});
+           {"@kTileHeads", "@kWarpTokens"});
   }
 
 private:

@@ -189,7 +189,7 @@ void ScoreWarpgroupsBuilder::selectRows() {
                            {"@kTopK"});
        // Places are made anew for each token: all of them would not fit the registers.
        selection.select(
-           tile, ownBlock, ids, selector, [&] { return scoreRow(token, "key_row"); },
+           tile, ownBlock, ids, selector, [&] { return scoreRow(token, "rank_row"); },
            t.value("start", "varying_zero"));
      })->setAttr("tile.unroll", t.builder.getI32IntegerAttr(1));
     t.when(scored, [&] {

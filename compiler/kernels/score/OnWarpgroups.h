@@ -57,7 +57,7 @@ private:
   const bool selects;
   const int ownTiles; ///< mma tiles whose normalisers a warpgroup makes
   std::string map;
-  TileBuilder t;
+  KernelBuilder t;
   Summaries summaries;
   BlockScores blockScores;
   RowSelection selection;

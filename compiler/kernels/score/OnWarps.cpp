@@ -103,7 +103,7 @@ private:
   const ScorePlan &scores;
   const Sizes sizes;
   const int sets;
-  TileBuilder t;
+  KernelBuilder t;
   Summaries compressed;
   BlockScores blockScores;
   Value tile, queries, summaries, operand, table, selectHead, firstHead, kvHead, tokenGroup, part,

@@ -59,9 +59,9 @@ ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, const Config &gi
   scores.sets = kMostMmaTiles / scores.pairs;
   scores.stages = (plan.headDim <= 64 ? 2 : 1) * ScorePlan::kConsumers;
   scores.tileTokens = (plan.group == 1 ? 64 : 32) * scores.sets;
-  // Keys order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores
+  // Ranks order like scores, but do not add: where edges are summed, scores stay fp32. Raw scores
   // have a sign and any size: so do they.
-  scores.keys = softmax && (plan.pool == Pooling::Max || plan.pad() == 0);
+  scores.ranks = softmax && (plan.pool == Pooling::Max || plan.pad() == 0);
   // On warps a maximum over heads gains nothing from weights: a product more per logit; and at 256
   // elements the summaries leave no registers for them.
   scores.folded = softmax && config.scoreFold != YesNo::No &&
@@ -76,7 +76,7 @@ ScorePlan planScore(const SelectionPlan &plan, bool warpgroups, const Config &gi
       plan.rowsPerBlock() % every == 0)
     scores.cubicEvery = every;
   scores.blocksPerEdge = (scores.warpgroups ? kTileRows : 32) / plan.rowsPerBlock();
-  scores.fused = config.scoreForm == ScoreForm::Fused && scores.warpgroups && scores.keys;
+  scores.fused = config.scoreForm == ScoreForm::Fused && scores.warpgroups && scores.ranks;
   if (config.scoreForm == ScoreForm::Default)
     config.scoreForm = ScoreForm::Separate;
   if (config.scoreFold == YesNo::Default)

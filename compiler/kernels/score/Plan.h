@@ -10,7 +10,7 @@ namespace winnow {
 
 struct ScorePlan {
   bool warpgroups = false; ///< the score kernel multiplies by wgmma, summaries are tile images
-  bool keys = false;       ///< block scores are 16-bit keys, not fp32
+  bool ranks = false;      ///< block scores are 16-bit ranks, not fp32
   bool folded = false;     ///< summaries hold scale * log2 e
   int cubicEvery = 0;      ///< of a thread's columns, every so many take 2^x by a cubic; 0: none
   int blocksPerEdge = 0;   ///< blocks from one edge to the next
@@ -32,8 +32,8 @@ struct ScorePlan {
   std::string fits(int block) const;
 
   /// The device type of an element of a row of block scores.
-  const char *element() const { return keys ? "ScoreKey" : "float"; }
-  int elementBytes() const { return keys ? 2 : 4; }
+  const char *element() const { return ranks ? "ScoreRank" : "float"; }
+  int elementBytes() const { return ranks ? 2 : 4; }
 };
 
 /// The device type of a pooling (templates/select/pooling.cuh).

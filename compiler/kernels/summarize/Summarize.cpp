@@ -19,7 +19,7 @@ static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const Sc
   const int chunks = plan.headDim / 8,
             rows = static_cast<int>(llvm::bit_floor<unsigned>(kMostThreads / chunks));
   std::string name = llvm::formatv("summarize_{0}", index).str();
-  TileBuilder t(
+  KernelBuilder t(
       module, name,
       llvm::formatv(
           "{0} of {1}: means over windows of {2} keys at stride {3}; {4} threads make one row.",

@@ -15,11 +15,11 @@ namespace {
 
 /// A size of the kernel: blocks of rows longer than `above` and up to `blocks` go to it.
 struct Variant {
-  int warpsPerRow, keysPerLane, above;
-  int blocks() const { return warpsPerRow * keysPerLane * 32; }
+  int warpsPerRow, ranksPerLane, above;
+  int blocks() const { return warpsPerRow * ranksPerLane * 32; }
 };
 constexpr Variant kVariants[] = {{1, 16, 0}, {1, 64, 512}, {16, 64, 2048}};
-/// For small blocks at the far end: its keys take every register there is, so most of them live in
+/// For small blocks at the far end: its ranks take every register there is, so most of them live in
 /// local memory.
 constexpr Variant kLongest = {32, 64, 32768};
 
@@ -43,11 +43,11 @@ private:
   const SelectionPlan &plan;
   const ScorePlan &scores;
   const Variant variant;
-  TileBuilder t;
+  KernelBuilder t;
   IdRow token;
   RowSearch row;
   BlockScores blockScores;
-  Value keys, firstBlock;
+  Value ranks, firstBlock;
 };
 
 void TopKBuilder::constants() {
@@ -57,7 +57,7 @@ void TopKBuilder::constants() {
   token.constants();
   if (row.wide())
     t.constant("kWarps", variant.warpsPerRow, "warps of one row");
-  t.constant("kKeysPerLane", variant.keysPerLane, "block scores that a lane keeps in registers");
+  t.constant("kRanksPerLane", variant.ranksPerLane, "block scores that a lane keeps in registers");
 }
 
 void TopKBuilder::store(Value search) {
@@ -68,31 +68,31 @@ void TopKBuilder::store(Value search) {
            [&] { t.leaf("mark_unordered", {token.ids}); });
     t.returnIf(leaves);
   }
-  Value above = t.value("above", "count_above", {keys, row.threshold(search)});
+  Value above = t.value("above", "count_above", {ranks, row.threshold(search)});
   Value aboveAll = row.total(above, "total_above");
   Value aboveBefore = t.number(0), equalBefore = t.number(0);
   if (row.wide()) {
     aboveBefore = row.before("above_before");
-    Value reached = t.value("reached", "count_at_least", {keys, row.threshold(search)});
+    Value reached = t.value("reached", "count_at_least", {ranks, row.threshold(search)});
     equalBefore = row.before("equal_before", t.sub(reached, above));
   }
   Value wanted = t.field(search, "wanted");
-  t.leaf("store_ids", {token.ids, keys, row.threshold(search), firstBlock, aboveBefore, equalBefore,
-                       t.sub(wanted, aboveAll)});
+  t.leaf("store_ids", {token.ids, ranks, row.threshold(search), firstBlock, aboveBefore,
+                       equalBefore, t.sub(wanted, aboveAll)});
   row.once([&] { t.leaf("pad_ids", {token.ids, wanted}, {"@kTopK"}); });
 }
 
 void TopKBuilder::select() {
-  firstBlock = row.wide() ? t.mul(token.warp, t.number(variant.keysPerLane * 32), "first_block")
+  firstBlock = row.wide() ? t.mul(token.warp, t.number(variant.ranksPerLane * 32), "first_block")
                           : t.number(0);
   Value forcedFrom = t.value("forced_from", "first_forced", {token.own}, {"@kTopK", "@kLocal"});
   Value rowScores = blockScores.row(token.selectHead, token.row, "scores");
   Value edges = blockScores.edges(rowScores);
-  keys = t.fragment("keys", t.type("BlockKeys", {"@kKeysPerLane"}));
-  t.leaf("load_keys", {keys, rowScores, edges, firstBlock, forcedFrom, token.own},
+  ranks = t.fragment("ranks", t.type("BlockRanks", {"@kRanksPerLane"}));
+  t.leaf("load_ranks", {ranks, rowScores, edges, firstBlock, forcedFrom, token.own},
          {blockScores.pool(), "@kInit", "@kBlocksPerEdge"});
   store(row.find(token.own, "@kTopK", 0, [&](Value threshold) {
-    return t.value("count", "count_at_least", {keys, threshold});
+    return t.value("count", "count_at_least", {ranks, threshold});
   }));
 }
 

@@ -40,7 +40,7 @@ private:
   }
 
   const SelectionPlan &plan;
-  TileBuilder t;
+  KernelBuilder t;
   Summaries summaries;
   BlockScores blockScores;
   RowSearch search;

@@ -23,12 +23,12 @@ void RowSelection::constants() {
 /// The best kSearched candidates of rows that fit `chunks` chunks of each lane.
 void RowSelection::search(int chunks) {
   Value firstBlock = row.wide() ? t.mul(warp, t.number(kWarpBlocks), "first_block") : start;
-  Value held = t.fragment("keys", t.type("KeyPairs", {chunks}));
-  t.leaf("load_key_pairs", {held, keys, edges, firstBlock, forcedFrom},
+  Value held = t.fragment("ranks", t.type("RankPairs", {chunks}));
+  t.leaf("load_rank_pairs", {held, ranks, edges, firstBlock, forcedFrom},
          {"@kInit", "@kBlocksPerEdge"});
   Value upper = row.total(t.value("upper", "count_upper", {held}), "total_upper");
   Value isUpper = t.atLeast(upper, t.named("kSearched"), "is_upper");
-  t.leaf("fold_keys", {held, isUpper});
+  t.leaf("fold_ranks", {held, isUpper});
   // Bits 14 to 0.
   Value state = row.find(own, "@kSearched", 17, [&](Value threshold) {
     return t.value("count", "count_at_least", {held, threshold});
@@ -52,7 +52,7 @@ void RowSelection::search(int chunks) {
 }
 
 /// A token with more causal blocks than may be selected.
-void RowSelection::selectSome(function_ref<Value()> keyRow) {
+void RowSelection::selectSome(function_ref<Value()> rankRow) {
   forcedFrom = t.add(t.sub(own, t.named("kLocal")), t.number(1), "forced_from");
   row.once([&] {
     if (plan.init > 0)
@@ -63,8 +63,8 @@ void RowSelection::selectSome(function_ref<Value()> keyRow) {
   });
   if (searched == 0)
     return;
-  keys = keyRow();
-  edges = blockScores.edges(keys);
+  ranks = rankRow();
+  edges = blockScores.edges(ranks);
   std::function<void(ArrayRef<int>)> bySize = [&](ArrayRef<int> sizes) {
     if (sizes.empty())
       return search(kMostChunks);
@@ -77,7 +77,7 @@ void RowSelection::selectSome(function_ref<Value()> keyRow) {
 }
 
 void RowSelection::select(Value tile, Value ownBlock, Value idRow, Value place,
-                          function_ref<Value()> keyRow, Value first) {
+                          function_ref<Value()> rankRow, Value first) {
   own = ownBlock, ids = idRow, warp = place;
   row.place(place);
   start = first ? first : t.number(0);
@@ -91,7 +91,7 @@ void RowSelection::select(Value tile, Value ownBlock, Value idRow, Value place,
             t.leaf("pad_ids", {ids, count}, {"@kTopK"});
           });
         },
-        [&] { selectSome(keyRow); });
+        [&] { selectSome(rankRow); });
   };
   if (plan.denseLength > 0)
     row.when(

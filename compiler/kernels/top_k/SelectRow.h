@@ -1,6 +1,6 @@
-// The selection of one token from its row of 16-bit keys, as both kernels build it that select from
-// keys: the top_k kernels, one warp or several per row, and the fused score kernel, one warp per
-// row. Device functions: templates/select/block_keys.cuh.
+// The selection of one token from its row of 16-bit ranks, as both kernels build it that select
+// from ranks: the top_k kernels, one warp or several per row, and the fused score kernel, one warp
+// per row. Device functions: templates/select/block_ranks.cuh.
 #pragma once
 #include "compiler/kernels/parts/BlockScores.h"
 #include "compiler/kernels/parts/RowSearch.h"
@@ -15,7 +15,7 @@ public:
   static constexpr int kWarpBlocks = kMostChunks * kChunkBlocks;
 
   /// `warps` of one row; rows of several need declare().
-  RowSelection(TileBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps)
+  RowSelection(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps)
       : t(t), plan(plan), scores(scores), warps(warps),
         searched(plan.topk - plan.init - plan.local), blockScores(t, plan, scores), row(t, warps) {}
 
@@ -24,23 +24,23 @@ public:
   void constants();
   /// The warps' counts in shared memory.
   void declare() { row.declare(); }
-  /// Writes the ids of a token whose own block is `own`. `keyRow` gives the address of its keys,
+  /// Writes the ids of a token whose own block is `own`. `rankRow` gives the address of its ranks,
   /// where they are needed; `warp` is the warp's place in the row.
   /// `first`: a number that counts as 0, of which the places in the row are made.
-  void select(Value tile, Value own, Value ids, Value warp, llvm::function_ref<Value()> keyRow,
+  void select(Value tile, Value own, Value ids, Value warp, llvm::function_ref<Value()> rankRow,
               Value first = {});
 
 private:
-  void selectSome(llvm::function_ref<Value()> keyRow);
+  void selectSome(llvm::function_ref<Value()> rankRow);
   void search(int chunks);
 
-  TileBuilder &t;
+  KernelBuilder &t;
   const SelectionPlan &plan;
   const ScorePlan &scores;
   const int warps, searched;
   BlockScores blockScores;
   RowSearch row;
-  Value warp, own, ids, forcedFrom, keys, edges, start;
+  Value warp, own, ids, forcedFrom, ranks, edges, start;
 };
 
 } // namespace winnow

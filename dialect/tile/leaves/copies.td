@@ -42,7 +42,7 @@ def Tile_CopyRowsOp : Tile_Leaf<"copy_rows", "core/warpgroup.cuh"> {
 def Tile_CopyQueriesOp : Tile_Leaf<"copy_queries", "core/warpgroup.cuh"> {
   let summary = "Starts the bulk copies of a warpgroup's query rows";
   let source = "PTX ISA 9.0, cp.async.bulk.tensor";
-  let arguments = (ins Template:$group, Template:$warp_tokens, Writes<PanelTile>:$queries, Takes<TensorMap>:$map,
+  let arguments = (ins Template:$tile_heads, Template:$warp_tokens, Writes<PanelTile>:$queries, Takes<TensorMap>:$map,
                        I32:$barrier, I32:$first_head, I32:$row);
 }
 def Tile_CopyQueryTileOp : Tile_Leaf<"copy_query_tile", "select/scoring_warpgroup.cuh"> {

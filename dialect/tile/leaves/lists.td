@@ -17,11 +17,11 @@ def Tile_ClearWantedOp : Tile_Leaf<"clear_wanted", "attend/wanted.cuh"> {
 def Tile_MarkWantedOp : Tile_Leaf<"mark_wanted", "attend/wanted.cuh"> {
   let summary = "Marks the key tiles that the tile's tokens selected";
   let arguments = (ins Template:$topk, Template:$tiles_per_block, Template:$keys, Updates<WantedBitmap>:$wanted,
-                       Takes<Pointer>:$ids, I32:$select_head, I32:$total_q, Takes<TokenTile>:$tile, I32:$window);
+                       Takes<Pointer>:$ids, I32:$select_head, I32:$total_q, Takes<TokenTile>:$tile, I32:$from_tile);
 }
 def Tile_MarkCausalOp : Tile_Leaf<"mark_causal", "attend/wanted.cuh"> {
   let summary = "Marks every key tile at or before the tokens: the dense case";
-  let arguments = (ins Template:$keys, Updates<WantedBitmap>:$wanted, Takes<TokenTile>:$tile, I32:$window, I32:$tiles);
+  let arguments = (ins Template:$keys, Updates<WantedBitmap>:$wanted, Takes<TokenTile>:$tile, I32:$from_tile, I32:$tiles);
 }
 def Tile_CompactListOp : Tile_Leaf<"compact_list", "attend/wanted.cuh"> {
   let summary = "The wanted key tiles as an ascending list, by one warp";
@@ -33,7 +33,7 @@ def Tile_ListLengthOp : Tile_Leaf<"list_length", "attend/wanted.cuh"> {
   let results = (outs I32:$length);
 }
 def Tile_ListTileOp : Tile_Leaf<"list_tile", "attend/wanted.cuh"> {
-  let summary = "An entry's key tile, counted from the window's first";
+  let summary = "An entry's key tile, counted from the bitmap's first";
   let arguments = (ins Reads<WantedList>:$list, I32:$entry);
   let results = (outs I32:$tile);
 }
@@ -49,16 +49,16 @@ def Tile_ClearBitmapOp : Tile_Leaf<"clear_bitmap", "attend/work_list.cuh"> {
 def Tile_MarkSelectedOp : Tile_Leaf<"mark_selected", "attend/work_list.cuh"> {
   let summary = "Marks the key tiles that the tile's tokens selected, by one warp";
   let arguments = (ins Template:$topk, Template:$tiles_per_block, Template:$keys, Updates<WantedBitmap>:$wanted,
-                       Takes<Pointer>:$ids, I32:$select_head, I32:$total_q, Takes<TokenTile>:$tile, I32:$window);
+                       Takes<Pointer>:$ids, I32:$select_head, I32:$total_q, Takes<TokenTile>:$tile, I32:$from_tile);
 }
 def Tile_MarkAllOp : Tile_Leaf<"mark_all", "attend/work_list.cuh"> {
   let summary = "Marks every key tile at or before the tokens, by one warp";
-  let arguments = (ins Template:$keys, Writes<WantedBitmap>:$wanted, Takes<TokenTile>:$tile, I32:$window, I32:$tiles);
+  let arguments = (ins Template:$keys, Writes<WantedBitmap>:$wanted, Takes<TokenTile>:$tile, I32:$from_tile, I32:$tiles);
 }
 def Tile_FillListOp : Tile_Leaf<"fill_list", "attend/work_list.cuh"> {
   let summary = "Makes a list of what is marked, and clears the bitmap there, by one warp";
   let arguments = (ins Template:$split, Template:$whole, Template:$parts, Template:$warp_tokens,
-                       Writes<WorkList>:$list, Updates<WantedBitmap>:$wanted, I32:$window, I32:$from, I32:$tiles);
+                       Writes<WorkList>:$list, Updates<WantedBitmap>:$wanted, I32:$from_tile, I32:$from, I32:$tiles);
   let results = (outs I32:$next);
 }
 def Tile_DescribeWorkOp : Tile_Leaf<"describe_work", "attend/work_list.cuh"> {
@@ -87,7 +87,7 @@ def Tile_WorkTileOp : Tile_Leaf<"work_tile", "attend/work_list.cuh"> {
 def Tile_NextWantedOp : Tile_Leaf<"next_wanted", "attend/work_list.cuh"> {
   let summary = "The next step that the warpgroup wants";
   let arguments = (ins Template:$parts, Template:$warp_tokens, Reads<WorkList>:$list, I32:$from, I32:$limit,
-                       I32:$group);
+                       I32:$warpgroup);
   let results = (outs I32:$entry);
 }
 } // opDocGroup

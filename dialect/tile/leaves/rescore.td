@@ -16,7 +16,7 @@ def Tile_LeavesOrderOp : Tile_Leaf<"leaves_order", "core/order_range.cuh"> {
   let results = (outs I1:$leaves);
 }
 def Tile_FoldedLeavesOrderOp : Tile_Leaf<"folded_leaves_order", "core/order_range.cuh"> {
-  let summary = "The same for 16-bit keys that were folded to 15 bits";
+  let summary = "The same for 16-bit ranks that were folded to 15 bits";
   let arguments = (ins Reads<ThresholdSearch>:$search, I1:$upper);
   let results = (outs I1:$leaves);
 }

@@ -57,7 +57,7 @@ def Tile_ParkedOp : Tile_Leaf<"parked", "core/sequence.cuh"> {
 }
 def Tile_QueryRowsOp : Tile_Leaf<"query_rows", "attend/attention.cuh", [Pure]> {
   let summary = "Tokens, heads and positions of a row tile's 16 query rows";
-  let arguments = (ins Template:$group, Takes<TokenTile>:$tile, I32:$row_tile);
+  let arguments = (ins Template:$tile_heads, Takes<TokenTile>:$tile, I32:$row_tile);
   let results = (outs Whole<QueryRows>:$rows);
 }
 def Tile_SetTokenOp : Tile_Leaf<"set_token", "select/scoring.cuh", [Pure, Varies]> {

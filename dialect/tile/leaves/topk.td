@@ -19,7 +19,7 @@ def Tile_PadIdsOp : Tile_Leaf<"pad_ids", "select/top_k.cuh"> {
   let summary = "Fills a row of ids with -1 from an index on";
   let arguments = (ins Template:$topk, Stores<Pointer>:$ids, I32:$from);
 }
-def Tile_StoreRangeOp : Tile_Leaf<"store_range", "select/block_keys.cuh"> {
+def Tile_StoreRangeOp : Tile_Leaf<"store_range", "select/block_ranks.cuh"> {
   let summary = "Writes consecutive ids";
   let arguments = (ins Stores<Pointer>:$ids, I32:$at, I32:$block, I32:$count);
 }
@@ -33,14 +33,14 @@ def Tile_EdgeRowOp : Tile_Leaf<"edge_row", "select/score_row.cuh", [Pure]> {
   let arguments = (ins Template:$pad, Takes<Pointer>:$row, I32:$padded);
   let results = (outs Whole<Pointer>:$edges);
 }
-def Tile_LoadKeysOp : Tile_Leaf<"load_keys", "select/top_k.cuh"> {
+def Tile_LoadRanksOp : Tile_Leaf<"load_ranks", "select/top_k.cuh"> {
   let summary = "A warp's block scores as order-preserving keys in registers";
-  let arguments = (ins Template:$pool, Template:$init, Template:$blocks_per_edge, Writes<BlockKeys>:$keys,
+  let arguments = (ins Template:$pool, Template:$init, Template:$blocks_per_edge, Writes<BlockRanks>:$keys,
                        Takes<Pointer>:$blocks, Takes<Pointer>:$edges, I32:$first_block, I32:$forced_from, I32:$own);
 }
-def Tile_LoadKeyPairsOp : Tile_Leaf<"load_key_pairs", "select/block_keys.cuh"> {
-  let summary = "A warp's candidates as pairs of 16-bit keys in registers, edges pooled in";
-  let arguments = (ins Template:$init, Template:$blocks_per_edge, Writes<KeyPairs>:$keys, Takes<Pointer>:$row,
+def Tile_LoadRankPairsOp : Tile_Leaf<"load_rank_pairs", "select/block_ranks.cuh"> {
+  let summary = "A warp's candidates as pairs of 16-bit ranks in registers, edges pooled in";
+  let arguments = (ins Template:$init, Template:$blocks_per_edge, Writes<RankPairs>:$keys, Takes<Pointer>:$row,
                        Takes<Pointer>:$edges, I32:$first_block, I32:$end);
 }
 def Tile_StartSearchOp : Tile_Leaf<"start_search", "select/top_k.cuh"> {
@@ -61,45 +61,45 @@ def Tile_NarrowOp : Tile_Leaf<"narrow", "select/top_k.cuh"> {
   let summary = "Keeps the threshold if enough keys reach it";
   let arguments = (ins Updates<ThresholdSearch>:$search, I32:$threshold, I32:$count);
 }
-def Tile_CountAtLeastOp : Tile_Leaf<"count_at_least", "select/block_keys.cuh, select/top_k.cuh"> {
+def Tile_CountAtLeastOp : Tile_Leaf<"count_at_least", "select/block_ranks.cuh, select/top_k.cuh"> {
   let summary = "Keys of the warp at or above a threshold";
-  let arguments = (ins Reads<SortKeys>:$keys, I32:$threshold);
+  let arguments = (ins Reads<Ranks>:$keys, I32:$threshold);
   let results = (outs I32:$count);
 }
 def Tile_CountAboveOp : Tile_Leaf<"count_above", "select/top_k.cuh"> {
   let summary = "Keys of the warp above a threshold";
-  let arguments = (ins Reads<BlockKeys>:$keys, I32:$threshold);
+  let arguments = (ins Reads<BlockRanks>:$keys, I32:$threshold);
   let results = (outs I32:$count);
 }
-def Tile_CountUpperOp : Tile_Leaf<"count_upper", "select/block_keys.cuh"> {
+def Tile_CountUpperOp : Tile_Leaf<"count_upper", "select/block_ranks.cuh"> {
   let summary = "Keys of the warp in the upper half of their range";
-  let arguments = (ins Reads<KeyPairs>:$keys);
+  let arguments = (ins Reads<RankPairs>:$keys);
   let results = (outs I32:$count);
 }
-def Tile_FoldKeysOp : Tile_Leaf<"fold_keys", "select/block_keys.cuh"> {
+def Tile_FoldRanksOp : Tile_Leaf<"fold_ranks", "select/block_ranks.cuh"> {
   let summary = "Keeps the half of the range that the threshold lies in, in 15 bits";
-  let arguments = (ins Updates<KeyPairs>:$keys, I1:$upper);
+  let arguments = (ins Updates<RankPairs>:$keys, I1:$upper);
 }
-def Tile_MarkBlocksOp : Tile_Leaf<"mark_blocks", "select/block_keys.cuh"> {
+def Tile_MarkBlocksOp : Tile_Leaf<"mark_blocks", "select/block_ranks.cuh"> {
   let summary = "Bit masks of the lane's keys above and at the threshold";
-  let arguments = (ins Writes<BlockMarks>:$marks, Reads<KeyPairs>:$keys, I32:$threshold);
+  let arguments = (ins Writes<BlockMarks>:$marks, Reads<RankPairs>:$keys, I32:$threshold);
 }
-def Tile_MarkedAboveOp : Tile_Leaf<"marked_above", "select/block_keys.cuh"> {
+def Tile_MarkedAboveOp : Tile_Leaf<"marked_above", "select/block_ranks.cuh"> {
   let summary = "Blocks of the warp above the threshold";
   let arguments = (ins Reads<BlockMarks>:$marks);
   let results = (outs I32:$count);
 }
-def Tile_MarkedAtOp : Tile_Leaf<"marked_at", "select/block_keys.cuh"> {
+def Tile_MarkedAtOp : Tile_Leaf<"marked_at", "select/block_ranks.cuh"> {
   let summary = "Blocks of the warp at the threshold";
   let arguments = (ins Reads<BlockMarks>:$marks);
   let results = (outs I32:$count);
 }
 def Tile_StoreIdsOp : Tile_Leaf<"store_ids", "select/top_k.cuh"> {
   let summary = "Writes the selected ids of a row, ascending";
-  let arguments = (ins Stores<Pointer>:$ids, Reads<BlockKeys>:$keys, I32:$threshold, I32:$first_block, I32:$above,
+  let arguments = (ins Stores<Pointer>:$ids, Reads<BlockRanks>:$keys, I32:$threshold, I32:$first_block, I32:$above,
                        I32:$equal, I32:$ties);
 }
-def Tile_StoreMarkedOp : Tile_Leaf<"store_marked", "select/block_keys.cuh"> {
+def Tile_StoreMarkedOp : Tile_Leaf<"store_marked", "select/block_ranks.cuh"> {
   let summary = "Writes the ids of marked blocks, ascending";
   let arguments = (ins Stores<Pointer>:$ids, Reads<BlockMarks>:$marks, I32:$first_block, I32:$above, I32:$equal,
                        I32:$ties);

@@ -4,7 +4,7 @@
 
 constexpr int kHeads = 32;  // query heads
 constexpr int kKvHeads = 2;  // key/value heads
-constexpr int kGroup = 16;  // query heads of one block of threads
+constexpr int kTileHeads = 16;  // query heads of one block of threads
 constexpr int kDim = 128;  // elements of one query or key row
 constexpr int kValueDim = 128;  // elements of one value or output row
 constexpr int kTopK = 96;  // selected blocks per token, at most
@@ -12,7 +12,7 @@ constexpr int kTilesPerBlock = 1;  // key tiles of one selectable block
 constexpr int kKeys = 64;  // keys of one tile
 constexpr int kRowTokens = 1;  // tokens of a row tile: 16 rows of queries
 constexpr int kTokens = 8;  // tokens of one block of threads
-constexpr int kWindow = 16384;  // key tiles that the bitmap covers at a time
+constexpr int kBitmapTiles = 16384;  // key tiles that the bitmap covers at a time
 constexpr int kEntries = 768;  // wanted key tiles at a time
 constexpr float kScale = 0.127517432f;  // softmax scale times log2 e: weights are powers of 2
 constexpr int kStages = 5;  // stages of the ring
@@ -28,15 +28,15 @@ attend(const __grid_constant__ Params params) {
   static_assert(Ring<kStages, SharedTile<kKeys, kValueDim, bf16>>::kBytes == 81920);
   const RingBarriers<kStages> barriers{shared + 166160};
   static_assert(RingBarriers<kStages>::kBytes == 80);
-  const WantedBitmap<kWindow, kTokens> wanted{shared + 0};
-  static_assert(WantedBitmap<kWindow, kTokens>::kBytes == 16384);
+  const WantedBitmap<kBitmapTiles, kTokens> wanted{shared + 0};
+  static_assert(WantedBitmap<kBitmapTiles, kTokens>::kBytes == 16384);
   const WantedList<kEntries, kTokens> list{shared + 163840};
   static_assert(WantedList<kEntries, kTokens>::kBytes == 2320);
   const auto tile = find_token_tile<kTokens>(params.cu_q, params.cu_k, params.batch, 0, params.total_q, blockIdx.x);
   if (tile.tokens == 0) return;
   const int warp = warp_index();
   const int select_head = blockIdx.y;
-  const int first_head = select_head * kGroup;
+  const int first_head = select_head * kTileHeads;
   const TileSlot slot{shared + 166240};
   static_assert(TileSlot::kBytes == 32);
   if (thread_index() == 0) {
@@ -46,7 +46,7 @@ attend(const __grid_constant__ Params params) {
   Accumulator<16, kValueDim> output;
   SoftmaxState state;
   if (warp < kConsumerWarps) {
-    const auto rows = query_rows<kGroup>(tile, warp);
+    const auto rows = query_rows<kTileHeads>(tile, warp);
     load_query<kHeads>(query, params.q, rows, first_head);
     clear(output);
   }
@@ -55,14 +55,14 @@ attend(const __grid_constant__ Params params) {
   if (thread_index() == 0) {
     init_ring(barriers, kProducerThreads, kConsumerWarps);
   }
-  for (int window = 0; window < key_tiles; window += kWindow) {
+  for (int from_tile = 0; from_tile < key_tiles; from_tile += kBitmapTiles) {
     sync_threads();
     const auto here = parked(slot);
     const int kv_head = first_head / (kHeads / kKvHeads);
-    const int tiles = min(key_tiles - window, kWindow);
+    const int tiles = min(key_tiles - from_tile, kBitmapTiles);
     clear_wanted(wanted, tiles);
     sync_threads();
-    mark_wanted<kTopK, kTilesPerBlock, kKeys>(wanted, params.ids, select_head, params.total_q, here, window);
+    mark_wanted<kTopK, kTilesPerBlock, kKeys>(wanted, params.ids, select_head, params.total_q, here, from_tile);
     sync_threads();
     if (warp == 0) {
       compact_list(list, wanted, tiles);
@@ -70,10 +70,10 @@ attend(const __grid_constant__ Params params) {
     sync_threads();
     const int entries = list_length(list);
     if (warp < kConsumerWarps) {
-      const auto rows = query_rows<kGroup>(here, warp);
+      const auto rows = query_rows<kTileHeads>(here, warp);
       for (int entry = 0; entry < entries; ++entry) {
         const int wants = list_wants<kRowTokens>(list, entry, warp);
-        const int first_key = (window + list_tile(list, entry)) * kKeys;
+        const int first_key = (from_tile + list_tile(list, entry)) * kKeys;
         wait_full(barriers, cursor);
         const auto key_tile = stage(key_ring, cursor);
         const auto value_tile = stage(value_ring, cursor);
@@ -100,7 +100,7 @@ attend(const __grid_constant__ Params params) {
       const auto values = global_rows<bf16, kKvHeads * kValueDim>(params.v, here.k_row, kv_head * kValueDim);
       const int producer = thread_index() - 256;
       for (int entry = 0; entry < entries; ++entry) {
-        const int first_key = (window + list_tile(list, entry)) * kKeys;
+        const int first_key = (from_tile + list_tile(list, entry)) * kKeys;
         wait_empty(barriers, cursor);
         const auto key_tile = stage(key_ring, cursor);
         load_rows<kProducerThreads>(key_tile, keys, first_key, here.k_length, producer);
@@ -114,7 +114,7 @@ attend(const __grid_constant__ Params params) {
   sync_threads();
   if (warp < kConsumerWarps) {
     const auto done = parked(slot);
-    const auto rows = query_rows<kGroup>(done, warp);
+    const auto rows = query_rows<kTileHeads>(done, warp);
     reduce_sum(state);
     store_output<kHeads, bf16>(params.out, output, state, rows, first_head);
     store_lse(params.lse, state, rows, first_head, params.total_q, kScale);

@@ -4,7 +4,7 @@
 
 constexpr int kHeads = 32;  // query heads
 constexpr int kKvHeads = 2;  // key/value heads
-constexpr int kGroup = 16;  // query heads that share a tile
+constexpr int kTileHeads = 16;  // query heads that share a tile
 constexpr int kDim = 128;  // elements of one query or key row
 constexpr int kValueDim = 128;  // elements of one value or output row
 constexpr int kTopK = 96;  // selected blocks per token, at most
@@ -13,11 +13,11 @@ constexpr int kPartKeys = 64;  // keys of one key tile
 constexpr int kParts = 1;  // key tiles of one step
 constexpr int kKeys = 64;  // keys of one step, and of one ring stage
 constexpr int kStageBytes = 32768;  // bytes of one ring stage
-constexpr int kGroups = 3;  // warpgroups that compute, 64 rows of queries each
+constexpr int kWarpgroups = 3;  // warpgroups that compute, 64 rows of queries each
 constexpr int kWarpTokens = 1;  // tokens of one warp: 16 rows of queries
 constexpr int kTokens = 12;  // tokens of one tile
 constexpr int kQueryBytes = 16384;  // bytes of a warpgroup's queries
-constexpr int kWindow = 4096;  // key tiles that the bitmap covers at a time
+constexpr int kBitmapTiles = 4096;  // key tiles that the bitmap covers at a time
 constexpr int kEntries = 1153;  // entries of one list
 constexpr int kStages = 5;  // stages of the ring of keys and values
 constexpr int kWorkStages = 2;  // lists: the one in work and the next one
@@ -26,24 +26,24 @@ constexpr float kScale = 0.127517432f;  // softmax scale times log2 e: weights a
 extern "C" __global__ void __launch_bounds__(512, 1)
 attend(const __grid_constant__ Params params) {
   extern __shared__ __align__(1024) unsigned char shared[];
-  const Ring<kGroups, PanelTile<64, kDim, bf16>> query_ring{shared + 163840};
-  static_assert(Ring<kGroups, PanelTile<64, kDim, bf16>>::kBytes == 49152);
+  const Ring<kWarpgroups, PanelTile<64, kDim, bf16>> query_ring{shared + 163840};
+  static_assert(Ring<kWarpgroups, PanelTile<64, kDim, bf16>>::kBytes == 49152);
   const Ring<kStages, PanelTile<kKeys, kDim, bf16>> key_ring{shared + 0};
   static_assert(Ring<kStages, PanelTile<kKeys, kDim, bf16>>::kBytes == 81920);
   const Ring<kStages, PanelTile<kKeys, kValueDim, bf16>> value_ring{shared + 81920};
   static_assert(Ring<kStages, PanelTile<kKeys, kValueDim, bf16>>::kBytes == 81920);
   const WorkRing<kWorkStages, kEntries, kTokens> work{shared + 212992};
   static_assert(WorkRing<kWorkStages, kEntries, kTokens>::kBytes == 9352);
-  const WantedBitmap<kWindow, kTokens> wanted{shared + 223232};
-  static_assert(WantedBitmap<kWindow, kTokens>::kBytes == 8192);
+  const WantedBitmap<kBitmapTiles, kTokens> wanted{shared + 223232};
+  static_assert(WantedBitmap<kBitmapTiles, kTokens>::kBytes == 8192);
   const RingBarriers<kStages> barriers{shared + 222352};
   static_assert(RingBarriers<kStages>::kBytes == 80);
   const RingBarriers<1> landing{shared + 222512};
   static_assert(RingBarriers<1>::kBytes == 16);
   const RingBarriers<kWorkStages> work_barriers{shared + 222480};
   static_assert(RingBarriers<kWorkStages>::kBytes == 32);
-  const RingBarriers<kGroups> query_barriers{shared + 222432};
-  static_assert(RingBarriers<kGroups>::kBytes == 48);
+  const RingBarriers<kWarpgroups> query_barriers{shared + 222432};
+  static_assert(RingBarriers<kWarpgroups>::kBytes == 48);
   if (thread_index() == 0) {
     init_barriers(barriers, 32, 384);
     init_barriers(landing, 32, 1);
@@ -53,15 +53,15 @@ attend(const __grid_constant__ Params params) {
   }
   clear_bitmap(wanted);
   const int warp = warp_index();
-  const int group = warp / 4;
+  const int warpgroup = warp / 4;
   sync_threads();
-  if (group < kGroups) {
+  if (warpgroup < kWarpgroups) {
     claim_registers<160>();
     Cursor<kStages> cursor;
     Cursor<kStages> pending;
-    Cursor<kGroups> query_cursor;
-    move_to(query_cursor, group);
-    const int warp_of_group = warp % 4;
+    Cursor<kWarpgroups> query_cursor;
+    move_to(query_cursor, warpgroup);
+    const int warp_of_warpgroup = warp % 4;
     Accumulator<16, kValueDim> output;
     LeftOperand<16, kKeys, bf16> weights;
     SoftmaxState state;
@@ -71,7 +71,7 @@ attend(const __grid_constant__ Params params) {
       const auto list = stage(work, turn);
       if (!has_work(list)) break;
       const auto header = work_header(list);
-      const auto rows = query_rows<kGroup>(header.tile, warp);
+      const auto rows = query_rows<kTileHeads>(header.tile, warp);
       const auto queries = stage(query_ring, query_cursor);
       if (header.opens) {
         wait_full(query_barriers, query_cursor);
@@ -80,7 +80,7 @@ attend(const __grid_constant__ Params params) {
       }
       int entry = 0;
       while (true) {
-        const int wanted_entry = next_wanted<kParts, kWarpTokens>(list, entry, header.shared, group);
+        const int wanted_entry = next_wanted<kParts, kWarpTokens>(list, entry, header.shared, warpgroup);
         for (int skipped = entry; skipped < wanted_entry; skipped += kParts) {
           wait_full(barriers, cursor);
           arrive_empty(barriers, cursor);
@@ -108,7 +108,7 @@ attend(const __grid_constant__ Params params) {
         int following = wanted_entry + kParts;
         while (true) {
           const int limit = min(header.shared, following + (kStages - 2) * kParts);
-          const int wanted_entry_2 = next_wanted<kParts, kWarpTokens>(list, following, limit, group);
+          const int wanted_entry_2 = next_wanted<kParts, kWarpTokens>(list, following, limit, warpgroup);
           if (!(wanted_entry_2 < limit)) break;
           for (int skipped = following; skipped < wanted_entry_2; skipped += kParts) {
             wait_full(barriers, cursor);
@@ -129,7 +129,7 @@ attend(const __grid_constant__ Params params) {
           exponentiate_step<0>(sums_2, logits_2, state, rows, step_2, kScale);
           bool raised_2;
           if (leaves_range<bf16>(sums_2)) {
-            warp_abt<1>(logits_2, queries, warp_of_group * 16, key_tile_2);
+            warp_abt<1>(logits_2, queries, warp_of_warpgroup * 16, key_tile_2);
             mask_step(logits_2, rows, step_2);
             const bool raised_3 = raise_step_maximum(state, logits_2, rows, step_2, kScale);
             exponentiate_step<0>(sums_2, logits_2, state, rows, step_2, kScale);
@@ -163,7 +163,7 @@ attend(const __grid_constant__ Params params) {
         const auto key_tile = stage(key_ring, cursor);
         const auto value_tile = stage(value_ring, cursor);
         if (is_wanted(step)) {
-          warp_abt<kDim / 16>(logits, queries, warp_of_group * 16, key_tile);
+          warp_abt<kDim / 16>(logits, queries, warp_of_warpgroup * 16, key_tile);
           mask_step(logits, rows, step);
           const bool raised = raise_step_maximum(state, logits, rows, step, kScale);
           if (raised) {
@@ -181,8 +181,8 @@ attend(const __grid_constant__ Params params) {
         arrive_empty(query_barriers, query_cursor);
         next_turn(query_cursor);
         const auto done = work_header(list);
-        const auto result_rows = query_rows<kGroup>(done.tile, warp);
-        const int first_head = done.select_head * kGroup;
+        const auto result_rows = query_rows<kTileHeads>(done.tile, warp);
+        const int first_head = done.select_head * kTileHeads;
         reduce_sum(state);
         store_output<kHeads, bf16>(params.out, output, state, result_rows, first_head);
         store_lse(params.lse, state, result_rows, first_head, params.total_q, kScale);
@@ -192,7 +192,7 @@ attend(const __grid_constant__ Params params) {
     }
   } else {
     release_registers<32>();
-    const int role = warp - kGroups * 4;
+    const int role = warp - kWarpgroups * 4;
     if (role == 0) {
       Cursor<kStages> cursor;
       Cursor<1> landed;
@@ -202,7 +202,7 @@ attend(const __grid_constant__ Params params) {
         const auto list = stage(work, turn);
         if (!has_work(list)) break;
         const auto header = work_header(list);
-        const int kv_head = header.select_head * kGroup / (kHeads / kKvHeads);
+        const int kv_head = header.select_head * kTileHeads / (kHeads / kKvHeads);
         const int row_limit = header.tile.k_row + header.tile.k_length == params.total_k ? 2147483647 : header.tile.k_length;
         for (int entry = 0; entry < header.length; entry += kParts) {
           const int work_tile_value = work_tile(list, entry);
@@ -246,15 +246,15 @@ attend(const __grid_constant__ Params params) {
         if (tile.tokens > 0) {
           const int select_head = item / slots;
           const int key_tiles = max(last_position(tile) / kPartKeys + 1, 1);
-          for (int window = 0; window < key_tiles; window += kWindow) {
-            const int tiles = min(key_tiles - window, kWindow);
-            mark_selected<kTopK, kTilesPerBlock, kPartKeys>(wanted, params.ids, select_head, params.total_q, tile, window);
+          for (int from_tile = 0; from_tile < key_tiles; from_tile += kBitmapTiles) {
+            const int tiles = min(key_tiles - from_tile, kBitmapTiles);
+            mark_selected<kTopK, kTilesPerBlock, kPartKeys>(wanted, params.ids, select_head, params.total_q, tile, from_tile);
             int from = 0;
             while (from < tiles) {
               wait_empty(work_barriers, turn);
               const auto list = stage(work, turn);
-              const int rest = fill_list<true, true, kParts, kWarpTokens>(list, wanted, window, from, tiles);
-              describe_work(list, tile, select_head, window + from == 0, window + rest >= key_tiles);
+              const int rest = fill_list<true, true, kParts, kWarpTokens>(list, wanted, from_tile, from, tiles);
+              describe_work(list, tile, select_head, from_tile + from == 0, from_tile + rest >= key_tiles);
               report_full(work_barriers, turn);
               advance(turn);
               from = rest;
@@ -268,7 +268,7 @@ attend(const __grid_constant__ Params params) {
       report_full(work_barriers, turn);
     }
     if (role == 2) {
-      Cursor<kGroups> query_cursor;
+      Cursor<kWarpgroups> query_cursor;
       Cursor<kWorkStages> turn;
       while (true) {
         wait_full(work_barriers, turn);
@@ -276,14 +276,14 @@ attend(const __grid_constant__ Params params) {
         if (!has_work(list)) break;
         const auto header = work_header(list);
         if (header.opens) {
-          const int first_head = header.select_head * kGroup;
-          for (int receiver = 0; receiver < kGroups; ++receiver) {
+          const int first_head = header.select_head * kTileHeads;
+          for (int receiver = 0; receiver < kWarpgroups; ++receiver) {
             if (lane_index() == 0) {
               wait_empty(query_barriers, query_cursor);
               const auto query_tile = stage(query_ring, query_cursor);
               const int barrier = full_barrier(query_barriers, query_cursor);
               arrive_expecting(barrier, kQueryBytes);
-              copy_queries<kGroup, kWarpTokens>(query_tile, params.map[1], barrier, first_head, header.tile.row + receiver * 4 * kWarpTokens);
+              copy_queries<kTileHeads, kWarpTokens>(query_tile, params.map[1], barrier, first_head, header.tile.row + receiver * 4 * kWarpTokens);
             }
             advance(query_cursor);
           }

@@ -141,7 +141,7 @@ score(const __grid_constant__ Params params) {
     if (min(first_row + 32, fine_end) > fine_all) {
       mask_scores<Max>(scores, first_row, visible, fine_rows, 0.0f);
     }
-    const auto block_scores = score_row<ScoreKey>(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
+    const auto block_scores = score_row<ScoreRank>(params.buffer[2], select_head, tile.row + token - params.token_begin, params.token_end - params.token_begin, params.score_stride);
     store_block_scores<Max, kRowsPerBlock, kPad>(block_scores, scores, first_row, fine_rows, padded_blocks<kBlock, kRowsPerBlock>(params.max_k), token < tile.tokens);
   }
 }

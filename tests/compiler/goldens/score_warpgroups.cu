@@ -147,7 +147,7 @@ score(const __grid_constant__ Params params) {
             const int visible = visible_absolute<kWindow, kStride>(tile.position + token, fine_rows);
             mask_scores<Max>(scores, first_row, visible, fine_rows, 0.0f);
           }
-          const auto block_scores = score_row<ScoreKey>(params.buffer[2], select_head, tile.row + token - params.token_begin, chunk, params.score_stride);
+          const auto block_scores = score_row<ScoreRank>(params.buffer[2], select_head, tile.row + token - params.token_begin, chunk, params.score_stride);
           store_block_scores<Max, kRowsPerBlock, kPad>(block_scores, scores, first_row, fine_rows, padded_blocks<kBlock, kRowsPerBlock>(params.max_k), token < tile.tokens);
           skip(cursor, min(kConsumers, fine_tiles - fine_tile));
         }

@@ -30,25 +30,25 @@ top_k_2048(const __grid_constant__ Params params) {
     const int forced_from = own - kLocal + 1;
     store_range(ids, 0, 0, kInit);
     store_range(ids, kTopK - kLocal, forced_from, kLocal);
-    const auto key_row = score_row<ScoreKey>(params.buffer[2], select_head, row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
-    const auto edges = edge_row<kPad>(key_row, padded_blocks<kBlock, kRowsPerBlock>(params.max_k));
+    const auto rank_row = score_row<ScoreRank>(params.buffer[2], select_head, row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
+    const auto edges = edge_row<kPad>(rank_row, padded_blocks<kBlock, kRowsPerBlock>(params.max_k));
     if (kChunkBlocks >= forced_from) {
-      KeyPairs<1> keys;
-      load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
-      const int upper = count_upper(keys);
+      RankPairs<1> ranks;
+      load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row, edges, 0, forced_from);
+      const int upper = count_upper(ranks);
       const bool is_upper = upper >= kSearched;
-      fold_keys(keys, is_upper);
+      fold_ranks(ranks, is_upper);
       ThresholdSearch search;
       start_search<kSearched>(search, own);
       for (int step = 17; step < 32; ++step) {
         if (is_open(search)) {
           const int threshold = next_threshold(search, step);
-          const int count = count_at_least(keys, threshold);
+          const int count = count_at_least(ranks, threshold);
           narrow(search, threshold, count);
         }
       }
       BlockMarks<1> marks;
-      mark_blocks(marks, keys, search.threshold);
+      mark_blocks(marks, ranks, search.threshold);
       const int above = marked_above(marks);
       if (folded_leaves_order(search, is_upper)) {
         mark_unordered(ids);
@@ -57,22 +57,22 @@ top_k_2048(const __grid_constant__ Params params) {
       }
     } else {
       if (kChunkBlocks * 2 >= forced_from) {
-        KeyPairs<2> keys;
-        load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
-        const int upper = count_upper(keys);
+        RankPairs<2> ranks;
+        load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row, edges, 0, forced_from);
+        const int upper = count_upper(ranks);
         const bool is_upper = upper >= kSearched;
-        fold_keys(keys, is_upper);
+        fold_ranks(ranks, is_upper);
         ThresholdSearch search;
         start_search<kSearched>(search, own);
         for (int step = 17; step < 32; ++step) {
           if (is_open(search)) {
             const int threshold = next_threshold(search, step);
-            const int count = count_at_least(keys, threshold);
+            const int count = count_at_least(ranks, threshold);
             narrow(search, threshold, count);
           }
         }
         BlockMarks<2> marks;
-        mark_blocks(marks, keys, search.threshold);
+        mark_blocks(marks, ranks, search.threshold);
         const int above = marked_above(marks);
         if (folded_leaves_order(search, is_upper)) {
           mark_unordered(ids);
@@ -81,22 +81,22 @@ top_k_2048(const __grid_constant__ Params params) {
         }
       } else {
         if (kChunkBlocks * 4 >= forced_from) {
-          KeyPairs<4> keys;
-          load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
-          const int upper = count_upper(keys);
+          RankPairs<4> ranks;
+          load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row, edges, 0, forced_from);
+          const int upper = count_upper(ranks);
           const bool is_upper = upper >= kSearched;
-          fold_keys(keys, is_upper);
+          fold_ranks(ranks, is_upper);
           ThresholdSearch search;
           start_search<kSearched>(search, own);
           for (int step = 17; step < 32; ++step) {
             if (is_open(search)) {
               const int threshold = next_threshold(search, step);
-              const int count = count_at_least(keys, threshold);
+              const int count = count_at_least(ranks, threshold);
               narrow(search, threshold, count);
             }
           }
           BlockMarks<4> marks;
-          mark_blocks(marks, keys, search.threshold);
+          mark_blocks(marks, ranks, search.threshold);
           const int above = marked_above(marks);
           if (folded_leaves_order(search, is_upper)) {
             mark_unordered(ids);
@@ -105,22 +105,22 @@ top_k_2048(const __grid_constant__ Params params) {
           }
         } else {
           if (kChunkBlocks * 6 >= forced_from) {
-            KeyPairs<6> keys;
-            load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
-            const int upper = count_upper(keys);
+            RankPairs<6> ranks;
+            load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row, edges, 0, forced_from);
+            const int upper = count_upper(ranks);
             const bool is_upper = upper >= kSearched;
-            fold_keys(keys, is_upper);
+            fold_ranks(ranks, is_upper);
             ThresholdSearch search;
             start_search<kSearched>(search, own);
             for (int step = 17; step < 32; ++step) {
               if (is_open(search)) {
                 const int threshold = next_threshold(search, step);
-                const int count = count_at_least(keys, threshold);
+                const int count = count_at_least(ranks, threshold);
                 narrow(search, threshold, count);
               }
             }
             BlockMarks<6> marks;
-            mark_blocks(marks, keys, search.threshold);
+            mark_blocks(marks, ranks, search.threshold);
             const int above = marked_above(marks);
             if (folded_leaves_order(search, is_upper)) {
               mark_unordered(ids);
@@ -128,22 +128,22 @@ top_k_2048(const __grid_constant__ Params params) {
               store_marked(ids, marks, 0, kInit, 0, kSearched - above);
             }
           } else {
-            KeyPairs<8> keys;
-            load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, 0, forced_from);
-            const int upper = count_upper(keys);
+            RankPairs<8> ranks;
+            load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row, edges, 0, forced_from);
+            const int upper = count_upper(ranks);
             const bool is_upper = upper >= kSearched;
-            fold_keys(keys, is_upper);
+            fold_ranks(ranks, is_upper);
             ThresholdSearch search;
             start_search<kSearched>(search, own);
             for (int step = 17; step < 32; ++step) {
               if (is_open(search)) {
                 const int threshold = next_threshold(search, step);
-                const int count = count_at_least(keys, threshold);
+                const int count = count_at_least(ranks, threshold);
                 narrow(search, threshold, count);
               }
             }
             BlockMarks<8> marks;
-            mark_blocks(marks, keys, search.threshold);
+            mark_blocks(marks, ranks, search.threshold);
             const int above = marked_above(marks);
             if (folded_leaves_order(search, is_upper)) {
               mark_unordered(ids);

@@ -37,23 +37,23 @@ top_k_32768(const __grid_constant__ Params params) {
       store_range(ids, 0, 0, kInit);
       store_range(ids, kTopK - kLocal, forced_from, kLocal);
     }
-    const auto key_row = score_row<ScoreKey>(params.buffer[2], select_head, tile.row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
-    const auto edges = edge_row<kPad>(key_row, padded_blocks<kBlock, kRowsPerBlock>(params.max_k));
+    const auto rank_row = score_row<ScoreRank>(params.buffer[2], select_head, tile.row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
+    const auto edges = edge_row<kPad>(rank_row, padded_blocks<kBlock, kRowsPerBlock>(params.max_k));
     const int first_block = warp * 2048;
-    KeyPairs<8> keys;
-    load_key_pairs<kInit, kBlocksPerEdge>(keys, key_row, edges, first_block, forced_from);
-    const int upper = count_upper(keys);
+    RankPairs<8> ranks;
+    load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row, edges, first_block, forced_from);
+    const int upper = count_upper(ranks);
     store_count(counts, warp, upper);
     sync_threads();
     const int total_upper = total_count(counts);
     const bool is_upper = total_upper >= kSearched;
-    fold_keys(keys, is_upper);
+    fold_ranks(ranks, is_upper);
     ThresholdSearch search;
     start_search<kSearched>(search, own);
     for (int step = 17; step < 32; ++step) {
       if (is_open(search)) {
         const int threshold = next_threshold(search, step);
-        const int count = count_at_least(keys, threshold);
+        const int count = count_at_least(ranks, threshold);
         sync_threads();
         store_count(counts, warp, count);
         sync_threads();
@@ -62,7 +62,7 @@ top_k_32768(const __grid_constant__ Params params) {
       }
     }
     BlockMarks<8> marks;
-    mark_blocks(marks, keys, search.threshold);
+    mark_blocks(marks, ranks, search.threshold);
     const int above = marked_above(marks);
     sync_threads();
     store_count(counts, warp, above);

@@ -12,7 +12,7 @@ constexpr int kPad = 1;  // summaries that reach into a block from the one befor
 constexpr int kBlocksPerEdge = 8;  // blocks from one edge to the next
 constexpr int kTokens = 1;  // rows of one block of threads
 constexpr int kWarps = 16;  // warps of one row
-constexpr int kKeysPerLane = 64;  // block scores that a lane keeps in registers
+constexpr int kRanksPerLane = 64;  // block scores that a lane keeps in registers
 
 extern "C" __global__ void __launch_bounds__(512, 1)
 top_k_32768(const __grid_constant__ Params params) {
@@ -34,14 +34,14 @@ top_k_32768(const __grid_constant__ Params params) {
     const int forced_from = first_forced<kTopK, kLocal>(own);
     const auto scores = score_row<float>(params.buffer[1], select_head, tile.row - params.token_begin, params.token_end - params.token_begin, params.score_stride);
     const auto edges = edge_row<kPad>(scores, padded_blocks<kBlock, kRowsPerBlock>(params.max_k));
-    BlockKeys<kKeysPerLane> keys;
-    load_keys<Overlap, kInit, kBlocksPerEdge>(keys, scores, edges, first_block, forced_from, own);
+    BlockRanks<kRanksPerLane> ranks;
+    load_ranks<Overlap, kInit, kBlocksPerEdge>(ranks, scores, edges, first_block, forced_from, own);
     ThresholdSearch search;
     start_search<kTopK>(search, own);
     for (int step = 0; step < 32; ++step) {
       if (is_open(search)) {
         const int threshold = next_threshold(search, step);
-        const int count = count_at_least(keys, threshold);
+        const int count = count_at_least(ranks, threshold);
         sync_threads();
         store_count(counts, warp, count);
         sync_threads();
@@ -54,18 +54,18 @@ top_k_32768(const __grid_constant__ Params params) {
       mark_unordered(ids);
     }
     if (leaves) return;
-    const int above = count_above(keys, search.threshold);
+    const int above = count_above(ranks, search.threshold);
     sync_threads();
     store_count(counts, warp, above);
     sync_threads();
     const int total_above = total_count(counts);
     const int above_before = count_before(counts, warp);
-    const int reached = count_at_least(keys, search.threshold);
+    const int reached = count_at_least(ranks, search.threshold);
     sync_threads();
     store_count(counts, warp, reached - above);
     sync_threads();
     const int equal_before = count_before(counts, warp);
-    store_ids(ids, keys, search.threshold, first_block, above_before, equal_before, search.wanted - total_above);
+    store_ids(ids, ranks, search.threshold, first_block, above_before, equal_before, search.wanted - total_above);
     if (warp == 0) {
       pad_ids<kTopK>(ids, search.wanted);
     }

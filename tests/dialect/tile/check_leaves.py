@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 # Operands that several device types may stand for, and C++ types that the dialect calls otherwise.
-UNIONS = {"Scores": {"RowScores", "TokenScores"}, "SortKeys": {"BlockKeys", "KeyPairs"},
+UNIONS = {"Scores": {"RowScores", "TokenScores"}, "Ranks": {"BlockRanks", "RankPairs"},
           "Summaries": {"GlobalRows", "SummaryImages"}}
 # Device types of one template, which other names stand for.
 NAMES = {"SummaryScores": {"RowScores", "TokenScores"}}

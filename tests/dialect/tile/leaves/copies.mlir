@@ -41,8 +41,8 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.load_summaries %shared_tile, %global_rows, %first_row, %row_limit {threads = @kThreads} : (!shared_tile, !global_rows, i32, i32) -> ()
   // CHECK: copy_rows<kRows>(panel_tile, tile_row, tensor_map, barrier, head, first_row);
   tile.copy_rows %panel_tile, %tile_row, %tensor_map, %barrier, %head, %first_row {rows = @kRows} : (!panel_tile, i32, !tensor_map, i32, i32, i32) -> ()
-  // CHECK: copy_queries<kGroup, kWarpTokens>(panel_tile, tensor_map, barrier, first_head, row);
-  tile.copy_queries %panel_tile, %tensor_map, %barrier, %first_head, %row {group = @kGroup, warp_tokens = @kWarpTokens} : (!panel_tile, !tensor_map, i32, i32, i32) -> ()
+  // CHECK: copy_queries<kTileHeads, kWarpTokens>(panel_tile, tensor_map, barrier, first_head, row);
+  tile.copy_queries %panel_tile, %tensor_map, %barrier, %first_head, %row {tile_heads = @kTileHeads, warp_tokens = @kWarpTokens} : (!panel_tile, !tensor_map, i32, i32, i32) -> ()
   // CHECK: copy_query_tile<kGroup>(panel_tile, tensor_map, barrier, head, row);
   tile.copy_query_tile %panel_tile, %tensor_map, %barrier, %head, %row {group = @kGroup} : (!panel_tile, !tensor_map, i32, i32, i32) -> ()
   // CHECK: copy_image(panel_tile, summary_images, index, barrier);

@@ -22,7 +22,7 @@ tile.kernel @products attributes {constants = [], min_blocks = 1 : i32, threads 
   %ids = tile.field %params "ids" : !params -> !pointer
   %pointer = tile.id_row %ids, %i, %i, %i {topk = @kTopK} : (!pointer, i32, i32, i32) -> !pointer
   %token_tile = tile.find_token %pointer, %pointer, %i, %i : (!pointer, !pointer, i32, i32) -> !token_tile
-  %query_rows = tile.query_rows %token_tile, %i {group = @kGroup} : (!token_tile, i32) -> !query_rows
+  %query_rows = tile.query_rows %token_tile, %i {tile_heads = @kTileHeads} : (!token_tile, i32) -> !query_rows
   %first_head = tile.block_index "x" : i32
   %right_operand = tile.register : !right_operand
   %shared_tile = tile.shared bytes 16 : !shared_tile

@@ -11,10 +11,10 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
 
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
   %i = tile.block_index "x" : i32
-  %keys = tile.register : !tile.state<BlockKeys<4>>
+  %keys = tile.register : !tile.state<BlockRanks<4>>
   %ids = tile.field %params "ids" : !tile.value<Params> -> !tile.view<Pointer>
-  // expected-error@+1 {{operand #0 must be ThresholdSearch (cursor), but got '!tile.state<BlockKeys<4>>'}}
-  %leaves = tile.leaves_order %keys, %i {topk = @kTopK} : (!tile.state<BlockKeys<4>>, i32) -> i1
+  // expected-error@+1 {{operand #0 must be ThresholdSearch (cursor), but got '!tile.state<BlockRanks<4>>'}}
+  %leaves = tile.leaves_order %keys, %i {topk = @kTopK} : (!tile.state<BlockRanks<4>>, i32) -> i1
 }
 
 // -----

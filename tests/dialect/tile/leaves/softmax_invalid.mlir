@@ -35,7 +35,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   %i = tile.block_index "x" : i32
   %ids = tile.field %params "ids" : !tile.value<Params> -> !tile.view<Pointer>
   %tokens = tile.find_token %ids, %ids, %i, %i : (!tile.view<Pointer>, !tile.view<Pointer>, i32, i32) -> !tile.value<TokenTile>
-  %rows = tile.query_rows %tokens, %i {group = @kGroup} : (!tile.value<TokenTile>, i32) -> !tile.value<QueryRows>
+  %rows = tile.query_rows %tokens, %i {tile_heads = @kTileHeads} : (!tile.value<TokenTile>, i32) -> !tile.value<QueryRows>
   %sums = tile.register : !tile.fragment<Accumulator<16, 64>>
   // expected-error@+1 {{operand #3 must be 32-bit float, but got 'i32'}}
   tile.map_logits %sums, %rows, %i, %i, %i : (!tile.fragment<Accumulator<16, 64>>, !tile.value<QueryRows>, i32, i32, i32) -> ()

@@ -43,8 +43,8 @@ tile.kernel @tokens attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.park %tile_slot, %token_tile : (!tile_slot, !token_tile) -> ()
   // CHECK: const auto tile_3 = parked(tile_slot);
   %tile_3 = tile.parked %tile_slot : (!tile_slot) -> !token_tile
-  // CHECK: const auto rows = query_rows<kGroup>(token_tile, row_tile);
-  %rows = tile.query_rows %token_tile, %row_tile {group = @kGroup} : (!token_tile, i32) -> !query_rows
+  // CHECK: const auto rows = query_rows<kTileHeads>(token_tile, row_tile);
+  %rows = tile.query_rows %token_tile, %row_tile {tile_heads = @kTileHeads} : (!token_tile, i32) -> !query_rows
   // CHECK: const int token = set_token<kSets>(token_group, set);
   %token = tile.set_token %token_group, %set {sets = @kSets} : (i32, i32) -> i32
   // CHECK: const int token_2 = tile_token<kGroup>(mma_tile, half);

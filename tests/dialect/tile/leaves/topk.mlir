@@ -1,9 +1,9 @@
 // The leaves of dialect/tile/leaves/topk.td: what each prints as. leaves.test wants a line for every leaf.
 // RUN: winnow-translate %s | FileCheck %s
 
-!block_keys = !tile.state<BlockKeys<@kKeysPerLane>>
+!block_ranks = !tile.state<BlockRanks<@kRanksPerLane>>
 !block_marks = !tile.state<BlockMarks<2>>
-!key_pairs = !tile.state<KeyPairs<2>>
+!key_pairs = !tile.state<RankPairs<2>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !threshold_search = !tile.cursor<ThresholdSearch>
@@ -22,7 +22,7 @@ tile.kernel @topk attributes {constants = [], min_blocks = 1 : i32, threads = 12
   %count = tile.block_index "x" : i32
   %own = tile.block_index "x" : i32
   %padded = tile.block_index "x" : i32
-  %block_keys = tile.register : !block_keys
+  %block_ranks = tile.register : !block_ranks
   %first_block = tile.block_index "x" : i32
   %forced_from = tile.block_index "x" : i32
   %key_pairs = tile.register : !key_pairs
@@ -47,10 +47,10 @@ tile.kernel @topk attributes {constants = [], min_blocks = 1 : i32, threads = 12
   %block_2 = tile.first_forced %own {local = @kLocal, topk = @kTopK} : (i32) -> i32
   // CHECK: const auto edges = edge_row<kPad>(pointer, padded);
   %edges = tile.edge_row %pointer, %padded {pad = @kPad} : (!pointer, i32) -> !pointer
-  // CHECK: load_keys<Max, kInit, kBlocksPerEdge>(block_keys, pointer, pointer, first_block, forced_from, own);
-  tile.load_keys %block_keys, %pointer, %pointer, %first_block, %forced_from, %own {blocks_per_edge = @kBlocksPerEdge, init = @kInit, pool = "Max"} : (!block_keys, !pointer, !pointer, i32, i32, i32) -> ()
-  // CHECK: load_key_pairs<kInit, kBlocksPerEdge>(key_pairs, pointer, pointer, first_block, end);
-  tile.load_key_pairs %key_pairs, %pointer, %pointer, %first_block, %end {blocks_per_edge = @kBlocksPerEdge, init = @kInit} : (!key_pairs, !pointer, !pointer, i32, i32) -> ()
+  // CHECK: load_ranks<Max, kInit, kBlocksPerEdge>(block_ranks, pointer, pointer, first_block, forced_from, own);
+  tile.load_ranks %block_ranks, %pointer, %pointer, %first_block, %forced_from, %own {blocks_per_edge = @kBlocksPerEdge, init = @kInit, pool = "Max"} : (!block_ranks, !pointer, !pointer, i32, i32, i32) -> ()
+  // CHECK: load_rank_pairs<kInit, kBlocksPerEdge>(key_pairs, pointer, pointer, first_block, end);
+  tile.load_rank_pairs %key_pairs, %pointer, %pointer, %first_block, %end {blocks_per_edge = @kBlocksPerEdge, init = @kInit} : (!key_pairs, !pointer, !pointer, i32, i32) -> ()
   // CHECK: start_search<kTopK>(threshold_search, own);
   tile.start_search %threshold_search, %own {topk = @kTopK} : (!threshold_search, i32) -> ()
   // CHECK: const bool open = is_open(threshold_search);
@@ -59,24 +59,24 @@ tile.kernel @topk attributes {constants = [], min_blocks = 1 : i32, threads = 12
   %threshold_2 = tile.next_threshold %threshold_search, %step : (!threshold_search, i32) -> i32
   // CHECK: narrow(threshold_search, threshold, count);
   tile.narrow %threshold_search, %threshold, %count : (!threshold_search, i32, i32) -> ()
-  // CHECK: const int count_2 = count_at_least(block_keys, threshold);
-  %count_2 = tile.count_at_least %block_keys, %threshold : (!block_keys, i32) -> i32
+  // CHECK: const int count_2 = count_at_least(block_ranks, threshold);
+  %count_2 = tile.count_at_least %block_ranks, %threshold : (!block_ranks, i32) -> i32
   // CHECK: const int count_3 = count_at_least(key_pairs, threshold);
   %count_3 = tile.count_at_least %key_pairs, %threshold : (!key_pairs, i32) -> i32
-  // CHECK: const int count_4 = count_above(block_keys, threshold);
-  %count_4 = tile.count_above %block_keys, %threshold : (!block_keys, i32) -> i32
+  // CHECK: const int count_4 = count_above(block_ranks, threshold);
+  %count_4 = tile.count_above %block_ranks, %threshold : (!block_ranks, i32) -> i32
   // CHECK: const int count_5 = count_upper(key_pairs);
   %count_5 = tile.count_upper %key_pairs : (!key_pairs) -> i32
-  // CHECK: fold_keys(key_pairs, upper);
-  tile.fold_keys %key_pairs, %upper : (!key_pairs, i1) -> ()
+  // CHECK: fold_ranks(key_pairs, upper);
+  tile.fold_ranks %key_pairs, %upper : (!key_pairs, i1) -> ()
   // CHECK: mark_blocks(block_marks, key_pairs, threshold);
   tile.mark_blocks %block_marks, %key_pairs, %threshold : (!block_marks, !key_pairs, i32) -> ()
   // CHECK: const int count_6 = marked_above(block_marks);
   %count_6 = tile.marked_above %block_marks : (!block_marks) -> i32
   // CHECK: const int count_7 = marked_at(block_marks);
   %count_7 = tile.marked_at %block_marks : (!block_marks) -> i32
-  // CHECK: store_ids(pointer, block_keys, threshold, first_block, above, equal, ties);
-  tile.store_ids %pointer, %block_keys, %threshold, %first_block, %above, %equal, %ties : (!pointer, !block_keys, i32, i32, i32, i32, i32) -> ()
+  // CHECK: store_ids(pointer, block_ranks, threshold, first_block, above, equal, ties);
+  tile.store_ids %pointer, %block_ranks, %threshold, %first_block, %above, %equal, %ties : (!pointer, !block_ranks, i32, i32, i32, i32, i32) -> ()
   // CHECK: store_marked(pointer, block_marks, first_block, above, equal, ties);
   tile.store_marked %pointer, %block_marks, %first_block, %above, %equal, %ties : (!pointer, !block_marks, i32, i32, i32, i32) -> ()
   // CHECK: store_count(warp_counts, warp, count);

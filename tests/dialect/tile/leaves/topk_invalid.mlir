@@ -4,7 +4,7 @@
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
   %i = tile.block_index "x" : i32
   %sums = tile.register : !tile.fragment<Accumulator<16, 64>>
-  // expected-error@+1 {{operand #0 must be BlockKeys (state) or KeyPairs (state), but got '!tile.fragment<Accumulator<16, 64>>'}}
+  // expected-error@+1 {{operand #0 must be BlockRanks (state) or RankPairs (state), but got '!tile.fragment<Accumulator<16, 64>>'}}
   %count = tile.count_at_least %sums, %i : (!tile.fragment<Accumulator<16, 64>>, i32) -> i32
 }
 
@@ -12,9 +12,9 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
 
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
   %i = tile.block_index "x" : i32
-  %pairs = tile.register : !tile.state<KeyPairs<2>>
-  // expected-error@+1 {{operand #0 must be BlockKeys (state), but got '!tile.state<KeyPairs<2>>'}}
-  %count = tile.count_above %pairs, %i : (!tile.state<KeyPairs<2>>, i32) -> i32
+  %pairs = tile.register : !tile.state<RankPairs<2>>
+  // expected-error@+1 {{operand #0 must be BlockRanks (state), but got '!tile.state<RankPairs<2>>'}}
+  %count = tile.count_above %pairs, %i : (!tile.state<RankPairs<2>>, i32) -> i32
 }
 
 // -----

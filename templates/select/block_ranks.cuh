@@ -1,15 +1,15 @@
-// The best blocks of one token by 16-bit keys (score_row.cuh), two to a register. Serves top_k
-// where scores are kept as keys. As in top_k.cuh the threshold is found bit by bit, from the top:
-// the largest one that at least as many keys reach as are wanted; ties at it go to the smaller ids.
-// The candidates are the blocks that are neither forced nor in the future; all other keys are 0,
-// which no candidate has, so that forced blocks can be written beside the search. Keys are first
-// folded to 15 bits: the packed comparison needs the sign. Lane i of a warp holds the 8 kChunks
-// blocks from first_block + 8 kChunks i on, so that the lanes' ids follow each other.
+// The best blocks of one token by 16-bit ranks (score_row.cuh), two to a register. Serves top_k
+// where scores are kept as ranks. As in top_k.cuh the threshold is found bit by bit, from the top:
+// the largest one that at least as many ranks reach as are wanted; ties at it go to the smaller
+// ids. The candidates are the blocks that are neither forced nor in the future; all other ranks are
+// 0, which no candidate has, so that forced blocks can be written beside the search. Ranks are
+// first folded to 15 bits: the packed comparison needs the sign. Lane i of a warp holds the 8
+// kChunks blocks from first_block + 8 kChunks i on, so that the lanes' ids follow each other.
 #pragma once
 #include "winnow/score_row.cuh"
 #include "winnow/top_k.cuh"
 
-template <int kChunks> struct KeyPairs {
+template <int kChunks> struct RankPairs {
   unsigned value[4 * kChunks]; // blocks 2i (low half) and 2i + 1 of the lane
 };
 
@@ -20,16 +20,16 @@ template <int kChunks> struct BlockMarks {
   unsigned above[kWords], at[kWords];
 };
 
-// The larger of the low half of `pair` and `key`, beside its high half.
-__device__ __forceinline__ unsigned max_low(unsigned pair, unsigned key) {
-  return (pair & 0xffff0000u) | max(pair & 0xffffu, key);
+// The larger of the low half of `pair` and `rank`, beside its high half.
+__device__ __forceinline__ unsigned max_low(unsigned pair, unsigned rank) {
+  return (pair & 0xffff0000u) | max(pair & 0xffffu, rank);
 }
 
-// keys = the candidates [kInit, end) of a token's row, edges pooled in by maximum; `edges` may be
+// ranks = the candidates [kInit, end) of a token's row, edges pooled in by maximum; `edges` may be
 // null. first_block is a multiple of 8.
 template <int kInit, int kBlocksPerEdge, int kChunks>
-__device__ __forceinline__ void load_key_pairs(KeyPairs<kChunks> &keys, const ScoreKey *row,
-                                               const ScoreKey *edges, int first_block, int end) {
+__device__ __forceinline__ void load_rank_pairs(RankPairs<kChunks> &ranks, const ScoreRank *row,
+                                                const ScoreRank *edges, int first_block, int end) {
   static_assert(kBlocksPerEdge % 4 == 0, "an edge belongs to a pair's low half");
   const int first = first_block + lane_index() * 8 * kChunks;
 #pragma unroll
@@ -37,14 +37,14 @@ __device__ __forceinline__ void load_key_pairs(KeyPairs<kChunks> &keys, const Sc
     uint4 words = make_uint4(0, 0, 0, 0);
     if (first + 8 * chunk < end)
       words = *reinterpret_cast<const uint4 *>(row + first + 8 * chunk);
-    keys.value[4 * chunk] = words.x;
-    keys.value[4 * chunk + 1] = words.y;
-    keys.value[4 * chunk + 2] = words.z;
-    keys.value[4 * chunk + 3] = words.w;
+    ranks.value[4 * chunk] = words.x;
+    ranks.value[4 * chunk + 1] = words.y;
+    ranks.value[4 * chunk + 2] = words.z;
+    ranks.value[4 * chunk + 3] = words.w;
   }
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) {
-    unsigned *pairs = keys.value + 4 * chunk;
+    unsigned *pairs = ranks.value + 4 * chunk;
     const int block = first + 8 * chunk;
     if (edges != nullptr)
 #pragma unroll
@@ -65,49 +65,49 @@ __device__ __forceinline__ int sum_pairs(unsigned pairs) {
   return warp_sum((pairs & 0xffffu) + (pairs >> 16));
 }
 
-// Keys of the warp in the upper half of their range.
-template <int kChunks> __device__ __forceinline__ int count_upper(const KeyPairs<kChunks> &keys) {
+// Ranks of the warp in the upper half of their range.
+template <int kChunks> __device__ __forceinline__ int count_upper(const RankPairs<kChunks> &ranks) {
   unsigned counts = 0;
 #pragma unroll
   for (int i = 0; i < 4 * kChunks; ++i)
-    counts += keys.value[i] >> 15 & 0x00010001u;
+    counts += ranks.value[i] >> 15 & 0x00010001u;
   return sum_pairs(counts);
 }
 
-// Folds the keys to 15 bits, around a threshold in the upper or the lower half of the range. Upper:
-// lower keys become 0, which no upper key becomes, since 0x8000 is none. Lower: upper keys become
-// 0x7fff, which is no key either.
+// Folds the ranks to 15 bits, around a threshold in the upper or the lower half of the range.
+// Upper: lower ranks become 0, which no upper rank becomes, since 0x8000 is none. Lower: upper
+// ranks become 0x7fff, which is no rank either.
 template <int kChunks>
-__device__ __forceinline__ void fold_keys(KeyPairs<kChunks> &keys, bool upper) {
+__device__ __forceinline__ void fold_ranks(RankPairs<kChunks> &ranks, bool upper) {
 #pragma unroll
   for (int i = 0; i < 4 * kChunks; ++i) {
-    const unsigned is_upper = (keys.value[i] >> 15 & 0x00010001u) * 0xffffu;
-    keys.value[i] = (upper ? keys.value[i] & is_upper : keys.value[i] | is_upper) & 0x7fff7fffu;
+    const unsigned is_upper = (ranks.value[i] >> 15 & 0x00010001u) * 0xffffu;
+    ranks.value[i] = (upper ? ranks.value[i] & is_upper : ranks.value[i] | is_upper) & 0x7fff7fffu;
   }
 }
 
-// Keys of the warp at or above the threshold, which is not 0; known to every lane.
+// Ranks of the warp at or above the threshold, which is not 0; known to every lane.
 template <int kChunks>
-__device__ __forceinline__ int count_at_least(const KeyPairs<kChunks> &keys, unsigned threshold) {
+__device__ __forceinline__ int count_at_least(const RankPairs<kChunks> &ranks, unsigned threshold) {
   unsigned even = 0, odd = 0;
 #pragma unroll
   for (int i = 0; i < 4 * kChunks; i += 2) {
-    even += at_least_pair(keys.value[i], threshold);
-    odd += at_least_pair(keys.value[i + 1], threshold);
+    even += at_least_pair(ranks.value[i], threshold);
+    odd += at_least_pair(ranks.value[i + 1], threshold);
   }
   return sum_pairs(even + odd);
 }
 
 template <int kChunks>
 __device__ __forceinline__ void mark_blocks(BlockMarks<kChunks> &marks,
-                                            const KeyPairs<kChunks> &keys, unsigned threshold) {
-  const unsigned all = threshold == 0 ? 0x00010001u : 0u; // every key reaches 0
+                                            const RankPairs<kChunks> &ranks, unsigned threshold) {
+  const unsigned all = threshold == 0 ? 0x00010001u : 0u; // every rank reaches 0
 #pragma unroll
   for (int word = 0; word < marks.kWords; ++word) {
     unsigned above = 0, reached = 0;
 #pragma unroll
     for (int r = 0; r < 16 && 16 * word + r < 4 * kChunks; ++r) {
-      const unsigned pair = keys.value[16 * word + r];
+      const unsigned pair = ranks.value[16 * word + r];
       above |= at_least_pair(pair, threshold + 1) << r;
       reached |= (at_least_pair(pair, threshold) | all) << r;
     }

@@ -1,4 +1,4 @@
-// The top_k kernels over 16-bit keys: forced blocks and the best of the rest, per token, exact and
+// The top_k kernels over 16-bit ranks: forced blocks and the best of the rest, per token, exact and
 // deterministic (SelectRow.h). One warp per row where its blocks fit the registers of a warp; else
 // 16 warps per row, or 32 for small blocks at the far end. The recipe picks by the longest
 // sequence.
@@ -17,8 +17,8 @@ constexpr int kWideWarps[] = {16, 32}; ///< of rows that one warp does not hold
 /// Rows of up to `blocks` blocks for so many warps each; 0: forced blocks alone.
 BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores, int warps,
                      int shorter, int blocks) {
-  TileBuilder t(module, blocks > 0 ? llvm::formatv("top_k_{0}", blocks).str() : "top_k",
-                IdRow::title(plan, blocks), IdRow::threads(warps), warps > 1 ? 1 : 4);
+  KernelBuilder t(module, blocks > 0 ? llvm::formatv("top_k_{0}", blocks).str() : "top_k",
+                  IdRow::title(plan, blocks), IdRow::threads(warps), warps > 1 ? 1 : 4);
   IdRow token(t, plan, scores, warps);
   BlockScores blockScores(t, plan, scores);
   RowSelection selection(t, plan, scores, warps);
@@ -33,7 +33,7 @@ BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const ScorePlan
   selection.declare();
   token.locate();
   selection.select(token.tile, token.own, token.ids, token.warp,
-                   [&] { return blockScores.row(token.selectHead, token.row, "key_row"); });
+                   [&] { return blockScores.row(token.selectHead, token.row, "rank_row"); });
   return token.finish(shorter, blocks);
 }
 
@@ -43,8 +43,8 @@ BuiltKernel buildForced(ModuleOp module, const SelectionPlan &plan) {
   return buildOne(module, plan, ScorePlan(), 1, 0, 0);
 }
 
-std::vector<BuiltKernel> buildTopKKeys(ModuleOp module, const SelectionPlan &plan,
-                                       const ScorePlan &scores) {
+std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &plan,
+                                        const ScorePlan &scores) {
   std::vector<BuiltKernel> kernels;
   int shorter = RowSelection::kWarpBlocks;
   if (!scores.fused) // which holds the same rows
