@@ -58,6 +58,7 @@ public:
     coarse.resize(count * heads);
     double longest = logits(keys, kvHead, first, heads);
     std::vector<double> slack(heads);
+    least.assign(heads, 0.0);
     for (int h = 0; h < heads; ++h) {
       // Tensor cores align the products of 16 elements and the sum so far to the largest of them
       // and cut off what lies behind fp32's last bit: up to 2^-23 of it for each 16 elements.
@@ -67,6 +68,9 @@ public:
       if (count == 0)
         continue;
       lse[h * stride] = softmax(&exact[h * count], count);
+      // Weights are rounded relative to the largest one; below 2^-14 of it fp16 has steps of 2^-24.
+      if (problem.dtype == Dtype::FP16)
+        least[h] = 0x1p-13 * *std::max_element(&exact[h * count], &exact[h * count] + count);
       softmax(&coarse[h * count], count);
       for (size_t n = 0; n < count; ++n)
         coarse[h * count + n] = round(coarse[h * count + n]);
@@ -74,8 +78,8 @@ public:
     if (count == 0)
       return;
     sumValues(keys, kvHead, heads, out, plain, bound);
-    // Each probability and the output may be off by half a step (of a subnormal fp16 number:
-    // 2^-25); twice that is allowed, and what fp32 logits of this size are off by.
+    // Each probability and the output may be off by half a step; twice that is allowed, and what
+    // fp32 logits of this size are off by.
     double step = problem.dtype == Dtype::BF16 ? 0x1p-8 : 0x1p-11;
     for (size_t i = 0; i < elements; ++i) {
       plain[i] = round(plain[i]);
@@ -117,15 +121,15 @@ private:
       for (int h = 0; h < heads; ++h)
         for (size_t n = begin; n < end; ++n)
           addValue(&chunk[(n - begin) * valueDim], exact[h * keys.size() + n],
-                   coarse[h * keys.size() + n], out + static_cast<size_t>(h) * valueDim,
+                   coarse[h * keys.size() + n], least[h], out + static_cast<size_t>(h) * valueDim,
                    plain + static_cast<size_t>(h) * valueDim,
                    bound + static_cast<size_t>(h) * valueDim);
     }
   }
 
-  void addValue(const double *value, double p, double rough, double *__restrict out,
+  void addValue(const double *value, double p, double rough, double least, double *__restrict out,
                 double *__restrict plain, double *__restrict bound) const {
-    const double steps = std::max(p, problem.dtype == Dtype::BF16 ? 0 : 0x1p-13);
+    const double steps = std::max(p, least);
     for (int i = 0; i < valueDim; ++i) {
       out[i] += p * value[i];
       plain[i] += rough * value[i];
@@ -183,6 +187,7 @@ private:
   int row, dim, valueDim;
   const float *values;
   std::vector<double> chunk, queries, exact, coarse;
+  std::vector<double> least; ///< per head: the probability below which steps are constant
 };
 
 } // namespace
