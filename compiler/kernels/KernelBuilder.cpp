@@ -66,7 +66,10 @@ Operation *KernelBuilder::call(StringRef hint, StringRef name, ValueRange operan
                                ArrayRef<TemplateArgument> arguments) {
   OperationState state(loc(hint), ("tile." + name).str());
   state.addOperands(operands);
-  ArrayRef<StringLiteral> names = state.name.getInterface<tile::Leaf>()->templateArguments();
+  auto *leaf = state.name.getInterface<tile::Leaf>();
+  if (!leaf)
+    llvm::report_fatal_error("a builder calls tile." + name + ", which is no leaf");
+  ArrayRef<StringLiteral> names = leaf->templateArguments();
   assert(arguments.size() <= names.size() && "one attribute per template argument");
   for (auto [attribute, argument] : llvm::zip(names, arguments))
     state.addAttribute(attribute, argument.attribute(builder));

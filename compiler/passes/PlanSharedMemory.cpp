@@ -78,7 +78,7 @@ private:
     for (auto [op, access] : accesses) {
       life.last = std::max(life.last, end[op]);
       for (Operation *loop = op->getParentOp(); loop != kernel; loop = loop->getParentOp())
-        if (isa<scf::ForOp>(loop) && !(fresh && loop->isProperAncestor(first))) {
+        if (isa<LoopLikeOpInterface>(loop) && !(fresh && loop->isProperAncestor(first))) {
           life.first = std::min(life.first, begin[loop]);
           life.last = std::max(life.last, end[loop]);
         }

@@ -5,6 +5,7 @@
 #include "compiler/passes/TilePasses.h"
 #include "mlir/Analysis/SliceAnalysis.h"
 #include "mlir/IR/IRMapping.h"
+#include "runtime/program/Budgets.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -132,7 +133,7 @@ void Specializer::declareRing() {
   b.setInsertionPointAfter(last);
   barriers =
       tile::SharedOp::create(b, nameLoc(b, "barriers"), objectType("RingBarriers", {stagesRef}),
-                             16 * stages, IntegerAttr(), /*pinned=*/true);
+                             kBarrierBytes * stages, IntegerAttr(), /*pinned=*/true);
   // One thread sets the barriers up, once it is known that the block has work.
   Operation *top = loop;
   while (top->getParentOp() != kernel)

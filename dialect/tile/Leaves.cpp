@@ -8,7 +8,7 @@ using namespace winnow::tile;
 /// A leaf must do something, and must not take what changes for a value.
 static LogicalResult verifyEffects(Operation *leaf) {
   auto effects = dyn_cast<MemoryEffectOpInterface>(leaf);
-  if (leaf->getNumResults() == 0 && effects && effects.onlyHasEffect<MemoryEffects::Read>())
+  if (leaf->getNumResults() == 0 && effects && !effects.hasEffect<MemoryEffects::Write>())
     return leaf->emitOpError(
         "has neither a result nor an effect: its definition must say what it writes");
   for (Value operand : leaf->getOperands())

@@ -24,10 +24,6 @@ def Tile_KernelOp : Tile_Op<"kernel", [IsolatedFromAbove, Symbol, SingleBlock, N
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$title, I32Attr:$threads, I32Attr:$min_blocks,
                        ArrayAttr:$constants, OptionalAttr<I32Attr>:$shared_bytes);
   let regions = (region SizedRegion<1>:$body);
-  let extraClassDeclaration = [{
-    /// The integer value of a named constant; asserts that it exists.
-    int64_t constantValue(::llvm::StringRef name);
-  }];
   let hasCustomAssemblyFormat = 1;
   let hasRegionVerifier = 1;
 }
@@ -100,7 +96,8 @@ def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator, ParentOneOf<["HookOp"]>]>
 }
 
 def Tile_ReturnOp : Tile_Op<"return_if"> {
-  let summary = "Leaves the kernel when the condition holds; uniform over the block of threads";
+  let summary = "Leaves the kernel where the condition holds, each thread for itself: behind it no barrier of all threads may stand "
+                "unless all leave";
   let arguments = (ins I1:$condition);
   let assemblyFormat = "$condition attr-dict";
 }

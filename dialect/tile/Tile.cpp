@@ -47,13 +47,6 @@ LogicalResult KernelOp::verifyRegions() {
   return failure(result.wasInterrupted());
 }
 
-int64_t KernelOp::constantValue(StringRef name) {
-  for (Attribute attribute : getConstants())
-    if (auto constant = cast<ConstantAttr>(attribute); constant.getName() == name)
-      return cast<IntegerAttr>(constant.getValue()).getInt();
-  llvm_unreachable("a kernel names only constants that it declares");
-}
-
 // tile.kernel @name title "..." threads 384 min_blocks 1 constants [...] (%params : type) { ... }
 void KernelOp::print(OpAsmPrinter &printer) {
   printer << ' ';

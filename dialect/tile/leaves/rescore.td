@@ -26,7 +26,7 @@ def Tile_MarkUnorderedOp : Tile_Leaf<"mark_unordered", "select/rescore.cuh"> {
 }
 def Tile_FindUnorderedOp : Tile_Leaf<"find_unordered", "select/rescore.cuh"> {
   let summary = "Which rows of ids were left to rescore, one row per thread";
-  let arguments = (ins Template:$topk, Writes<RowMarks>:$marks, Takes<Pointer>:$ids, I32:$first, I32:$rows);
+  let arguments = (ins Template:$topk, Writes<RowMarks>:$marks, Loads<Pointer>:$ids, I32:$first, I32:$rows);
 }
 def Tile_CountUnorderedOp : Tile_Leaf<"count_unordered", "select/rescore.cuh"> {
   let summary = "How many rows are marked";
@@ -54,7 +54,7 @@ def Tile_StoreOctavesOp : Tile_Leaf<"store_octaves", "select/rescore.cuh"> {
                        Stores<Pointer>:$octaves, Reads<HeadNormalizers>:$normalizers, Reads<HeadQueries>:$queries,
                        Takes<Summaries>:$summaries, I32:$first_block, I32:$end, I32:$rows, I32:$visible, F32:$scale);
 }
-def Tile_CountOctavesOp : Tile_Leaf<"count_octaves", "select/rescore.cuh"> {
+def Tile_CountOctavesOp : Tile_Leaf<"count_octaves", "select/rescore.cuh", [Varies]> {
   let summary = "The warp's octaves at or above a threshold";
   let arguments = (ins Template:$threads, Loads<Pointer>:$octaves, I32:$first_block, I32:$end, I32:$threshold);
   let results = (outs I32:$count);

@@ -47,7 +47,7 @@ def Tile_StoreNormalizersOp : Tile_Leaf<"store_normalizers", "select/scoring_war
   let summary = "Puts the warpgroup's normalisers into the block's table, as they are or as weights";
   let arguments = (ins Writes<NormalizerTable>:$table, Reads<LogSumExp>:$sums, I32:$first_tile, I1:$as_offsets);
 }
-def Tile_TableLeavesWeightsOp : Tile_Leaf<"table_leaves_weights", "select/scoring.cuh"> {
+def Tile_TableLeavesWeightsOp : Tile_Leaf<"table_leaves_weights", "select/scoring.cuh", [Varies]> {
   let summary = "Whether a normaliser of the thread's entries has no use as a weight";
   let arguments = (ins Template:$threads, Reads<NormalizerTable>:$table);
   let results = (outs I1:$leaves);

@@ -1,4 +1,4 @@
-// Selection of the best blocks, over 32-bit keys and over pairs of 16-bit ones. How leaves are declared: Leaf.td.
+// Selection of the best blocks, over 32-bit ranks and over pairs of 16-bit ones. How leaves are declared: Leaf.td.
 #ifndef WINNOW_DIALECT_TILE_TOPK
 #define WINNOW_DIALECT_TILE_TOPK
 
@@ -6,7 +6,7 @@ include "dialect/tile/Leaf.td"
 
 def Tile_TopKGroup : OpDocGroup {
   let summary = "Leaves: top-k";
-  let description = "Selection of the best blocks, over 32-bit keys and over pairs of 16-bit ones.";
+  let description = "Selection of the best blocks, over 32-bit ranks and over pairs of 16-bit ones.";
 }
 
 let opDocGroup = Tile_TopKGroup in {
@@ -34,21 +34,21 @@ def Tile_EdgeRowOp : Tile_Leaf<"edge_row", "select/score_row.cuh", [Pure]> {
   let results = (outs Whole<Pointer>:$edges);
 }
 def Tile_LoadRanksOp : Tile_Leaf<"load_ranks", "select/top_k.cuh"> {
-  let summary = "A warp's block scores as order-preserving keys in registers";
-  let arguments = (ins Template:$pool, Template:$init, Template:$blocks_per_edge, Writes<BlockRanks>:$keys,
+  let summary = "A warp's block scores as order-preserving ranks in registers";
+  let arguments = (ins Template:$pool, Template:$init, Template:$blocks_per_edge, Writes<BlockRanks>:$ranks,
                        Takes<Pointer>:$blocks, Takes<Pointer>:$edges, I32:$first_block, I32:$forced_from, I32:$own);
 }
 def Tile_LoadRankPairsOp : Tile_Leaf<"load_rank_pairs", "select/block_ranks.cuh"> {
   let summary = "A warp's candidates as pairs of 16-bit ranks in registers, edges pooled in";
-  let arguments = (ins Template:$init, Template:$blocks_per_edge, Writes<RankPairs>:$keys, Takes<Pointer>:$row,
-                       Takes<Pointer>:$edges, I32:$first_block, I32:$end);
+  let arguments = (ins Template:$init, Template:$blocks_per_edge, Writes<RankPairs>:$ranks, Loads<Pointer>:$row,
+                       Loads<Pointer>:$edges, I32:$first_block, I32:$end);
 }
 def Tile_StartSearchOp : Tile_Leaf<"start_search", "select/top_k.cuh"> {
   let summary = "Begins the search for the threshold of the selection";
   let arguments = (ins Template:$topk, Writes<ThresholdSearch>:$search, I32:$own);
 }
 def Tile_IsOpenOp : Tile_Leaf<"is_open", "select/top_k.cuh"> {
-  let summary = "True while more keys than wanted reach the threshold";
+  let summary = "True while more ranks than wanted reach the threshold";
   let arguments = (ins Reads<ThresholdSearch>:$search);
   let results = (outs I1:$open);
 }
@@ -58,31 +58,31 @@ def Tile_NextThresholdOp : Tile_Leaf<"next_threshold", "select/top_k.cuh"> {
   let results = (outs I32:$threshold);
 }
 def Tile_NarrowOp : Tile_Leaf<"narrow", "select/top_k.cuh"> {
-  let summary = "Keeps the threshold if enough keys reach it";
+  let summary = "Keeps the threshold if enough ranks reach it";
   let arguments = (ins Updates<ThresholdSearch>:$search, I32:$threshold, I32:$count);
 }
 def Tile_CountAtLeastOp : Tile_Leaf<"count_at_least", "select/block_ranks.cuh, select/top_k.cuh"> {
-  let summary = "Keys of the warp at or above a threshold";
-  let arguments = (ins Reads<Ranks>:$keys, I32:$threshold);
+  let summary = "Ranks of the warp at or above a threshold";
+  let arguments = (ins Reads<Ranks>:$ranks, I32:$threshold);
   let results = (outs I32:$count);
 }
 def Tile_CountAboveOp : Tile_Leaf<"count_above", "select/top_k.cuh"> {
-  let summary = "Keys of the warp above a threshold";
-  let arguments = (ins Reads<BlockRanks>:$keys, I32:$threshold);
+  let summary = "Ranks of the warp above a threshold";
+  let arguments = (ins Reads<BlockRanks>:$ranks, I32:$threshold);
   let results = (outs I32:$count);
 }
 def Tile_CountUpperOp : Tile_Leaf<"count_upper", "select/block_ranks.cuh"> {
-  let summary = "Keys of the warp in the upper half of their range";
-  let arguments = (ins Reads<RankPairs>:$keys);
+  let summary = "Ranks of the warp in the upper half of their range";
+  let arguments = (ins Reads<RankPairs>:$ranks);
   let results = (outs I32:$count);
 }
 def Tile_FoldRanksOp : Tile_Leaf<"fold_ranks", "select/block_ranks.cuh"> {
   let summary = "Keeps the half of the range that the threshold lies in, in 15 bits";
-  let arguments = (ins Updates<RankPairs>:$keys, I1:$upper);
+  let arguments = (ins Updates<RankPairs>:$ranks, I1:$upper);
 }
 def Tile_MarkBlocksOp : Tile_Leaf<"mark_blocks", "select/block_ranks.cuh"> {
-  let summary = "Bit masks of the lane's keys above and at the threshold";
-  let arguments = (ins Writes<BlockMarks>:$marks, Reads<RankPairs>:$keys, I32:$threshold);
+  let summary = "Bit masks of the lane's ranks above and at the threshold";
+  let arguments = (ins Writes<BlockMarks>:$marks, Reads<RankPairs>:$ranks, I32:$threshold);
 }
 def Tile_MarkedAboveOp : Tile_Leaf<"marked_above", "select/block_ranks.cuh"> {
   let summary = "Blocks of the warp above the threshold";
@@ -96,7 +96,7 @@ def Tile_MarkedAtOp : Tile_Leaf<"marked_at", "select/block_ranks.cuh"> {
 }
 def Tile_StoreIdsOp : Tile_Leaf<"store_ids", "select/top_k.cuh"> {
   let summary = "Writes the selected ids of a row, ascending";
-  let arguments = (ins Stores<Pointer>:$ids, Reads<BlockRanks>:$keys, I32:$threshold, I32:$first_block, I32:$above,
+  let arguments = (ins Stores<Pointer>:$ids, Reads<BlockRanks>:$ranks, I32:$threshold, I32:$first_block, I32:$above,
                        I32:$equal, I32:$ties);
 }
 def Tile_StoreMarkedOp : Tile_Leaf<"store_marked", "select/block_ranks.cuh"> {
