@@ -1,5 +1,6 @@
-// The tile builders: each appends the tile.kernel of one step of a method. One thread of control,
-// no barriers, no stages, no offsets: those come from the tile passes.
+// The builders: each appends the tile.kernel of one step of a method. On warps they write one
+// thread of control; barriers, stages and offsets come from the tile passes. On warpgroups they
+// write roles, rings and waits themselves.
 #pragma once
 #include "compiler/kernels/score/Plan.h"
 #include "compiler/select/plans/AttendPlan.h"
@@ -17,8 +18,7 @@ struct BuiltKernel {
   std::optional<Config> config = {}; ///< with what the builder chose, where it was left open
 };
 
-/// The builders append tile.kernel ops to `module`: one thread of control, no barriers, no stages,
-/// no offsets.
+/// The builders append tile.kernel ops to `module`.
 std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores);
 /// Chooses the tokens of a block of threads that fit the target. Error: Unsupported, where `config`

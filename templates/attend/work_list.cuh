@@ -10,7 +10,7 @@
 // What a work list is about; written by the building warp, read by everybody.
 struct WorkHeader {
   TokenTile tile;
-  int select_head; // selection (and group of query heads) of the tile
+  int select_head; // tile of query heads; its selection is select_head / kHeadTiles
   int shared; // entries [0, shared) are for whole warpgroups, [shared, length) for single warps
   int length; // entries; -1: no more work
   int opens;  // first list of its tile: nothing has been accumulated yet
@@ -60,7 +60,7 @@ stage(const WorkRing<kStages, kEntries, kTokens> &ring, const Cursor<kStages> &c
 
 //===-- By the building warp ------------------------------------------------------------------===//
 
-// Clears the whole bitmap, by all threads of the block; afterwards list_wanted keeps it clear.
+// Clears the whole bitmap, by all threads of the block; afterwards fill_list keeps it clear.
 template <int kBitmapTiles, int kTokens>
 __device__ __forceinline__ void clear_bitmap(const WantedBitmap<kBitmapTiles, kTokens> &wanted) {
   for (int i = threadIdx.x; i < WantedBitmap<kBitmapTiles, kTokens>::kWords; i += blockDim.x)

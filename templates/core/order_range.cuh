@@ -3,7 +3,7 @@
 // for a host test. Included after top_k.cuh.
 #pragma once
 
-// Whether a row's threshold of 32-bit keys (order_rank) lies outside 2^-63 to 2^60. Rows of up to
+// Whether a row's threshold of 32-bit ranks (order_rank) lies outside 2^-63 to 2^60. Rows of up to
 // kTopK blocks have no threshold, and 0xffffffff stands for forced blocks.
 template <int kTopK>
 __device__ __forceinline__ bool leaves_order(const ThresholdSearch &search, int own) {
@@ -12,7 +12,7 @@ __device__ __forceinline__ bool leaves_order(const ThresholdSearch &search, int 
          (search.threshold < kLowest || search.threshold > kHighest);
 }
 
-// The same for 16-bit keys that were folded to 15 bits (fold_ranks): those of 2^-60 and 2^60.
+// The same for 16-bit ranks that were folded to 15 bits (fold_ranks): those of 2^-60 and 2^60.
 __device__ __forceinline__ bool folded_leaves_order(const ThresholdSearch &search, bool upper) {
   constexpr unsigned kLowest = 12147, kHighest = 52869 - 0x8000;
   return upper ? search.threshold > kHighest : search.threshold < kLowest;

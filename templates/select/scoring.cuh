@@ -256,8 +256,8 @@ __device__ __forceinline__ float normalizer(NormalizerTable<kRows> table, int ro
 }
 
 // The largest normaliser, of either sign, that a weight may stand for. A score is then a sum of
-// 2^logit times 2^-normaliser. What fp32 loses of a sum of 16 heads where powers fade out, below
-// 2^-126, is less than 2^(4 - 126 + 48) = 2^-74, and a power that overflows belongs to a score of
+// 2^logit times 2^-normaliser. What fp32 loses of a sum of 64 heads where powers fade out, below
+// 2^-126, is less than 2^(6 - 126 + 48) = 2^-72, and a power that overflows belongs to a score of
 // at least 2^80: all scores from 2^-62 to 2^80 are right within a step of bf16, and no other one
 // gets among them. Outside, rescore decides (rescore.cuh).
 constexpr float kLargestWeight = 48.f;

@@ -38,7 +38,7 @@ __device__ __forceinline__ int *id_row(int *ids, int select_head, int total_q, i
   return ids + (static_cast<long long>(select_head) * total_q + row) * kTopK;
 }
 
-// An fp32 score as an unsigned key of the same order, in [1, 2^32 - 2]; NaN of either sign has a
+// An fp32 score as an unsigned rank of the same order, in [1, 2^32 - 2]; NaN of either sign has a
 // fixed place as well.
 __device__ __forceinline__ unsigned order_rank(float score) {
   const unsigned bits = __float_as_uint(score + 0.f); // -0 and +0 are equal scores

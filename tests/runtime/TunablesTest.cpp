@@ -95,7 +95,8 @@ TEST(Tunables, WordsAndNumbersGiveTheSameConfig) {
   EXPECT_EQ(wordText(Config()), "default");
 }
 
-// Cache keys, images and the keys of shipped records hold this text: it must not change.
+// Cache keys, images and the keys of shipped records hold this text: names and numbers in it never
+// change. A new tunable adds `name=0`, and with it every cache key is a new one.
 TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
   EXPECT_EQ(Config().text(),
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "

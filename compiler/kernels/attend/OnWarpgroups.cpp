@@ -31,7 +31,7 @@ void AttendOnWarpgroups::constants() {
   t.constant("kKeys", sizes.keys, "keys of one step, and of one ring stage");
   t.constant("kStageBytes", sizes.keyBytes(plan) + sizes.valueBytes(plan),
              "bytes of one ring stage");
-  t.constant("kWarpgroups", sizes.groups(), "warpgroups that compute, 64 rows of queries each");
+  t.constant("kWarpgroups", sizes.warpgroups(), "warpgroups that compute, 64 rows of queries each");
   t.constant("kWarpTokens", sizes.rowTokens, "tokens of one warp: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one tile");
   t.constant("kQueryBytes", panelTileBytes(4 * sizes.rowTokens * plan.group, plan.headDim),
@@ -48,7 +48,7 @@ void AttendOnWarpgroups::declare() {
     return t.shared(name, t.type("Ring", {stages, tile}), bytes, true);
   };
   queryRing = ring("query_ring", "@kWarpgroups", t.type("PanelTile", {64, "@kDim", plan.element}),
-                   sizes.groups() * panelTileBytes(64, plan.headDim));
+                   sizes.warpgroups() * panelTileBytes(64, plan.headDim));
   keyRing = ring("key_ring", "@kStages", source.keyTile(), sizes.stages * sizes.keyBytes(plan));
   valueRing =
       ring("value_ring", "@kStages", source.valueTile(), sizes.stages * sizes.valueBytes(plan));
@@ -61,14 +61,15 @@ void AttendOnWarpgroups::declare() {
   barriers = barrierRing("barriers", "@kStages", sizes.stages);
   landing = barrierRing("landing", "1", 1);
   workBarriers = barrierRing("work_barriers", "@kWorkStages", kWorkStages);
-  queryBarriers = barrierRing("query_barriers", "@kWarpgroups", sizes.groups());
+  queryBarriers = barrierRing("query_barriers", "@kWarpgroups", sizes.warpgroups());
   t.when(t.equal(t.value("", "thread_index"), t.number(0)), [&] {
     // Who fills and who releases a stage: every lane of the feeding and of the consumer warps,
     // which is faster than one lane for its warp (6 % at 32,768 tokens), and racecheck can follow;
     // for the lists the building warp, and all who read them.
-    t.leaf("init_barriers", {barriers, t.number(32), t.number(128 * sizes.groups())});
+    t.leaf("init_barriers", {barriers, t.number(32), t.number(128 * sizes.warpgroups())});
     t.leaf("init_barriers", {landing, t.number(32), t.number(1)});
-    t.leaf("init_barriers", {workBarriers, t.number(32), t.number(32 * (4 * sizes.groups() + 2))});
+    t.leaf("init_barriers",
+           {workBarriers, t.number(32), t.number(32 * (4 * sizes.warpgroups() + 2))});
     t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(128)});
     t.leaf("fence_barriers", {});
   });
@@ -94,11 +95,11 @@ BuiltKernel AttendOnWarpgroups::build() {
   t.when(
       t.less(warpgroup, named("kWarpgroups")),
       [&] {
-        t.leaf("claim_registers", {}, {sizes.groups() == 3 ? 160 : 232});
+        t.leaf("claim_registers", {}, {sizes.warpgroups() == 3 ? 160 : 232});
         consume();
       },
       [&] {
-        t.leaf("release_registers", {}, {sizes.groups() == 3 ? 32 : 40});
+        t.leaf("release_registers", {}, {sizes.warpgroups() == 3 ? 32 : 40});
         Value role = t.sub(warp, t.mul(named("kWarpgroups"), t.number(4)), "role");
         t.when(t.equal(role, t.number(0)), [&] { feedKeys(); });
         t.when(t.equal(role, t.number(1)), [&] { buildLists(); });

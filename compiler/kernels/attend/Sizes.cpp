@@ -151,18 +151,19 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
 /// What a kernel on warpgroups stores, at most: small objects may also find room between large
 /// ones.
 static int bytesOnWarpgroups(const AttendPlan &plan, const AttendSizes &s) {
-  const int barriers = kBarrierBytes * (s.stages + s.groups() + kWorkStages + 1);
-  return s.groups() * panelTileBytes(64, plan.headDim) +
+  const int barriers = kBarrierBytes * (s.stages + s.warpgroups() + kWorkStages + 1);
+  return s.warpgroups() * panelTileBytes(64, plan.headDim) +
          s.stages * (s.keyBytes(plan) + s.valueBytes(plan)) + barriers +
          sharedRoom(kWorkStages * s.listBytes()) + sharedRoom(s.bitmapBytes());
 }
 
 /// Warpgroups and their tokens.
-static Result<AttendSizes> chooseGroups(const AttendPlan &plan, const Target &target,
-                                        const Config &config) {
+static Result<AttendSizes> chooseWarpgroups(const AttendPlan &plan, const Target &target,
+                                            const Config &config) {
   // A consumer thread holds output, logits and weights: three warpgroups have 160 registers each.
   const bool three = plan.valueDim <= 128;
-  // Long masks (many tokens of few heads) cost the building warp more than a third group brings.
+  // Long masks (many tokens of few heads) cost the building warp more than a third warpgroup
+  // brings.
   const bool shortMasks = 3 * 4 * plan.rowTokens() <= 128;
   AttendSizes s;
   s.warps = config.attendWarps ? config.attendWarps : three && shortMasks ? 12 : 8;
@@ -224,10 +225,8 @@ static std::vector<AttendSizes> candidatesOnWarpgroups(const AttendPlan &plan, c
 
 Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Target &target,
                                              Config &config) {
-  Result<AttendSizes> groups = chooseGroups(plan, target, config);
-  if (!groups)
-    return groups;
-  for (const AttendSizes &s : candidatesOnWarpgroups(plan, config, *groups)) {
+  WINNOW_TRY(AttendSizes warpgroups, chooseWarpgroups(plan, target, config));
+  for (const AttendSizes &s : candidatesOnWarpgroups(plan, config, warpgroups)) {
     if (bytesOnWarpgroups(plan, s) > target.sharedPerBlock)
       continue;
     config.attendRows = 16;

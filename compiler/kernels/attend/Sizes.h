@@ -26,7 +26,7 @@ struct AttendSizes {
 
   int tileKeys() const { return keys / parts; }
   bool onWarpgroups() const { return mmaWarps == 4; }
-  int groups() const { return warps / 4; } ///< warpgroups that compute
+  int warpgroups() const { return warps / 4; } ///< warpgroups that compute
   KeySource::Tiles tiles() const {
     return onWarpgroups() ? KeySource::Tiles::Panels : KeySource::Tiles::Shared;
   }

@@ -43,7 +43,7 @@ public:
     return t.value(name, "query_rows", {tile, index}, {"@kTileHeads"});
   }
 
-  /// The first query head of a selection, and the key/value head that it goes with.
+  /// The first query head of a tile of heads, and the key/value head that it goes with.
   Value firstHead(Value selectHead, llvm::StringRef name = "") {
     return t.mul(selectHead, t.named("kTileHeads"), name);
   }

@@ -55,7 +55,7 @@ Value ScoreWarpgroupsBuilder::product(Value mmaTile) {
 /// its own mma tiles, so that nothing has to be merged.
 void ScoreWarpgroupsBuilder::normalize() {
   Value sums = t.fragment("sums", t.type("LogSumExp", {"@kOwnTiles"}));
-  Value firstOwn = t.mul(group, t.named("kOwnTiles"), "first_own");
+  Value firstOwn = t.mul(warpgroup, t.named("kOwnTiles"), "first_own");
   // Summaries that every token of the item sees need no mask.
   Value all = summaries.visible(plan.normalizer, tile, coarseRows, "coarse_all");
   t.leaf("clear", {sums});
@@ -103,7 +103,7 @@ void ScoreWarpgroupsBuilder::normalize() {
 }
 
 void ScoreWarpgroupsBuilder::score() {
-  Value first = t.value("first", "first_dealt", {deal, group});
+  Value first = t.value("first", "first_dealt", {deal, warpgroup});
   t.when(t.atLeast(first, fineTiles),
          [&] { overQueries([&](Value) { t.leaf("release", {queryBarriers, queryCursor}); }); });
   t.leaf("skip", {cursor, t.min(first, fineTiles)});

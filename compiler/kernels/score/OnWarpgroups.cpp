@@ -9,17 +9,16 @@
 // turn, each multiplied with all mma tiles by one of them. A stage is free after 12 arrivals: one
 // of each warp, or three of each warp of the consumer that it was dealt to. Three rules keep
 // parities right, since a consumer does not wait for tiles that others got:
-//  - the number of stages is a multiple of the number of consumers, so that among the dealt tiles
-//  of
-//    an item a stage always belongs to the same consumer;
+//  - the number of stages is a multiple of the number of consumers, so that among the dealt
+//    tiles of an item a stage always belongs to the same consumer;
 //  - a consumer waits for an item's queries before it waits for any of its summaries. They are
 //    filled after every consumer has begun its last tile of the item before, when all summaries of
 //    that item have landed: no stage is then two turns behind;
 //  - a consumer that gets no tile of an item releases the queries after it has waited for them.
 //
-// The fused kernel selects too: two warps of the fourth group, while the consumers score the next
-// item. A block of threads has scratch for the scores of two items in device memory, which is a
-// ring of its own: full when every consumer is done with the item, empty when both selectors are.
+// The fused kernel selects too: two warps of the fourth warpgroup, while the consumers score the
+// next item. A block of threads has scratch for the scores of two items in device memory, which is
+// a ring of its own: full when every consumer is done with the item, empty when both selectors are.
 #include "compiler/kernels/score/OnWarpgroups.h"
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/SelectionPart.h"
@@ -127,7 +126,7 @@ void ScoreWarpgroupsBuilder::declare() {
     t.leaf("fence_barriers", {});
   });
   t.leaf("sync_threads", {});
-  group = t.value("group", "warpgroup_index");
+  warpgroup = t.value("warpgroup", "warpgroup_index");
   Value tokens =
       t.sub(t.field(t.params(), "token_end"), t.field(t.params(), "token_begin"), "chunk");
   slots = t.add(t.div(tokens, t.named("kTokens")), t.field(t.params(), "batch"), "slots");
@@ -282,7 +281,7 @@ BuiltKernel ScoreWarpgroupsBuilder::build() {
   // 65,536 registers for the block: three warpgroups of 160, one of 32; of 144 and 80 where that
   // one selects.
   t.when(
-      t.less(group, t.named("kConsumers")),
+      t.less(warpgroup, t.named("kConsumers")),
       [&] {
         t.leaf("claim_registers", {}, {selects ? 144 : 160});
         consume();

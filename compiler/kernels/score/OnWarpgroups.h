@@ -61,7 +61,7 @@ private:
   Summaries summaries;
   BlockScores blockScores;
   RowSelection selection;
-  mlir::Value queries, ring, table, barriers, queryBarriers, scoreBarriers, group, slots, items;
+  mlir::Value queries, ring, table, barriers, queryBarriers, scoreBarriers, warpgroup, slots, items;
   // Of the role: its places in the rings, and the item in work.
   mlir::Value cursor, queryCursor, scoreCursor, deal, hook, large;
   mlir::Value tile, selectHead, firstHead, own, coarseRows, coarseTiles, fineRows, fineEnd,

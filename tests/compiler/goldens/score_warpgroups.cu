@@ -49,11 +49,11 @@ score(const __grid_constant__ Params params) {
     fence_barriers();
   }
   sync_threads();
-  const int group = warpgroup_index();
+  const int warpgroup = warpgroup_index();
   const int chunk = params.token_end - params.token_begin;
   const int slots = chunk / kTokens + params.batch;
   const int items = slots * kSelectHeads;
-  if (group < kConsumers) {
+  if (warpgroup < kConsumers) {
     claim_registers<160>();
     Cursor<kStages> cursor;
     Cursor<kMmaTiles> query_cursor;
@@ -77,7 +77,7 @@ score(const __grid_constant__ Params params) {
           wait_full(query_barriers, query_cursor);
         }
         LogSumExp<kOwnTiles> sums;
-        const int first_own = group * kOwnTiles;
+        const int first_own = warpgroup * kOwnTiles;
         const int coarse_all = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position, coarse_rows);
         clear(sums);
         for (int coarse_tile = 0; coarse_tile < coarse_tiles; ++coarse_tile) {
@@ -111,7 +111,7 @@ score(const __grid_constant__ Params params) {
         const bool large = sync_any(1, kConsumerThreads, leaves_weights<kGroup, kMmaTiles>(sums, first_own, tile.tokens));
         store_normalizers(table, sums, first_own, large);
         sync_some(1, kConsumerThreads);
-        const int first = first_dealt(deal, group);
+        const int first = first_dealt(deal, warpgroup);
         if (first >= fine_tiles) {
           for (int mma_tile = 0; mma_tile < kMmaTiles; ++mma_tile) {
             move_to(query_cursor, mma_tile);
