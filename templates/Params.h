@@ -39,6 +39,19 @@ struct Params {
                       workspace */
   int token_end;
   int score_stride; /* elements of one row of block scores (see the score buffer's formula) */
+
+  /* Read by programs whose spec is `paged`; strides in elements. There max_k stands for the room of
+   * one sequence: sequence s has the summaries of keys [s max_k, (s + 1) max_k), and total_k is
+   * batch max_k. */
+  const int *seq_k;      /* keys of each sequence; null: from cu_k */
+  const int *page_table; /* null: sequence s begins at token cu_k[s] */
+  const int *k_begin;    /* tokens before a sequence's first key; null: none */
+  long long page_table_stride;
+  long long q_stride[2], out_stride[2]; /* token, head */
+  long long k_stride[3], v_stride[3];   /* page, token, head */
+  int page_size;
+  unsigned page_magic; /* slot / page_size = slot * page_magic >> page_shift, slot below 2^31 */
+  int page_shift;
 };
 
 #endif

@@ -100,6 +100,8 @@ template <typename Struct> constexpr size_t kFirstSize = sizeof(Struct);
 template <> constexpr size_t kFirstSize<winnow_spec> = offsetof(winnow_spec, value_dim);
 template <> constexpr size_t kFirstSize<winnow_compiler> = offsetof(winnow_compiler, check);
 template <>
+constexpr size_t kFirstSize<winnow_launch_args> = offsetof(winnow_launch_args, q_stride);
+template <>
 constexpr size_t kFirstSize<winnow_engine_options> = offsetof(winnow_engine_options, tuned_files);
 constexpr size_t kLargestSize = 4096; ///< far above what any release will have
 

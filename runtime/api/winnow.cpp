@@ -50,6 +50,7 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
     return fail(ErrorKind::Usage,
                 "spec: expected_tokens and expected_overlap must not be negative");
   request.workload = {c.expected_tokens, c.expected_overlap};
+  request.spec.paged = c.paged != 0;
   if (c.dtype != WINNOW_BF16 && c.dtype != WINNOW_FP16)
     return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c.dtype));
   spec.dtype = c.dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
@@ -91,6 +92,7 @@ Result<std::string> callCompiler(const char *what, CompileFunction function, voi
   c.arch = request.arch.c_str();
   c.expected_tokens = request.workload.tokens;
   c.expected_overlap = request.workload.overlap;
+  c.paged = request.spec.paged;
   winnow_sink sink = [](void *context, const void *data, size_t size) {
     static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
   };
@@ -364,6 +366,15 @@ winnow_status winnow_launch(const winnow_program *program, const winnow_launch_a
     own.cuK = c.cu_k;
     own.shape = shape;
     own.phase = static_cast<Phase>(c.phase);
+    std::copy_n(c.q_stride, 2, own.qStride);
+    std::copy_n(c.out_stride, 2, own.outStride);
+    std::copy_n(c.k_stride, 3, own.kStride);
+    std::copy_n(c.v_stride, 3, own.vStride);
+    own.seqK = c.seq_k;
+    own.pageTable = c.page_table;
+    own.pageTableStride = c.page_table_stride;
+    own.kBegin = c.k_begin;
+    own.pageSize = c.page_size;
     return program->program->launch(own, static_cast<CUstream>(stream), c.workspace,
                                     c.workspace_bytes);
   });

@@ -79,6 +79,9 @@ typedef struct winnow_spec {
   int32_t expected_overlap; /* over how many tokens a selection turns into a new one; 0 = unknown,
                                32 */
   int64_t expected_tokens;  /* of a typical sequence; 0 = unknown, 131072 */
+  int32_t paged;    /* nonzero: launches give strides, lengths per sequence and page tables (see
+                       winnow_launch_args); zero: they give packed tensors */
+  int32_t reserved; /* zero */
 } winnow_spec;
 
 /* A compiler for programs that are not in the cache. Both functions return a winnow_status and
@@ -161,6 +164,22 @@ typedef struct winnow_launch_args {
   void *
       workspace; /* 256-byte aligned device memory, in use until the stream has passed the launch */
   size_t workspace_bytes; /* at least winnow_workspace_size() */
+
+  /* From here on: for programs whose spec is `paged`, for all others zero. Strides in elements, the
+   * innermost dimension is contiguous, every stride is a multiple of 8; 0 = packed. */
+  int64_t q_stride[2];       /* token, head */
+  int64_t out_stride[2];     /* token, head */
+  int64_t k_stride[3];       /* page, token, head; without a page table the page's is not used */
+  int64_t v_stride[3];       /* likewise. K and V may be halves of one row, or of one page */
+  const int32_t *seq_k;      /* [batch] keys of each sequence, new ones included; null: from cu_k */
+  const int32_t *page_table; /* [batch, page_table_stride] pages of each sequence; entries behind
+                                ceil(seq_k / page_size) are not read; null: sequence s begins at
+                                token cu_k[s] of k and v */
+  int64_t page_table_stride;
+  const int32_t *k_begin; /* [batch] tokens of the sequence's first page that come before its first
+                             key (left padding); null = 0 */
+  int32_t page_size;      /* tokens, any number from 1 on; a page may be a whole row of a batch */
+  int32_t reserved;       /* zero */
 } winnow_launch_args;
 
 /* The version of this library, "MAJOR.MINOR.PATCH". */

@@ -95,6 +95,8 @@ json toJson(const ProgramImage &image) {
                {"tensor_maps", maps},
                {"kernels", kernels},
                {"mlir_ms", image.mlirMs}};
+  if (s.paged)
+    root["spec"]["paged"] = true;
   if (!image.ingredients.empty())
     root["ingredients"] = image.ingredients;
   if (!image.defaults.empty())
@@ -162,6 +164,8 @@ bool fromJson(const json &root, ProgramImage &image,
   r.read(spec, "block", image.spec.block);
   r.read(spec, "topk", image.spec.topk);
   r.read(spec, "scale", image.spec.scale);
+  if (spec.contains("paged")) // packed programs go without, as all older ones do
+    r.read(spec, "paged", image.spec.paged);
   std::string text;
   r.read(spec, "dtype", text);
   if (Result<Dtype> dtype = parseDtype(text))

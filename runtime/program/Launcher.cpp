@@ -159,7 +159,13 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
   v[Variable::SmCount] = smCount;
   v[Variable::Batch] = shape.batch;
   v[Variable::TotalQ] = shape.totalQ;
-  v[Variable::TotalK] = shape.totalK;
+  // Lengths are known to the device alone where keys are paged: each sequence has room for max_k.
+  v[Variable::TotalK] = program->spec.paged ? int64_t(shape.batch) * shape.maxK : shape.totalK;
+  if (v[Variable::TotalK] > INT_MAX)
+    return fail(ErrorKind::Unsupported,
+                fmt::format("{} sequences of up to {} keys are more than 2^31 keys: give a lower "
+                            "max_k, or split the batch",
+                            shape.batch, shape.maxK));
   v[Variable::MaxQ] = shape.maxQ;
   v[Variable::MaxK] = shape.maxK;
 
@@ -191,37 +197,6 @@ Result<size_t> LoadedProgram::workspaceSize(const Shape &shape) const {
   return plan(shape).map([](const Plan &plan) { return static_cast<size_t>(plan.workspaceBytes); });
 }
 
-Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
-  const bool selects = args.phase != Phase::Attend, attends = args.phase != Phase::Select;
-  const bool hasQueries = args.shape.totalQ > 0, hasKeys = args.shape.totalK > 0;
-  const struct {
-    const char *name;
-    const void *pointer;
-    bool needed;
-    size_t alignment; ///< 16: rows are moved 16 bytes at a time
-  } tensors[] = {
-      {"q", args.q, hasQueries, 16},
-      {"k", args.k, hasKeys, 16},
-      {"v", args.v, attends && hasKeys, 16},
-      {"out", args.out, attends && hasQueries, 16},
-      {"lse", args.lse, false, 4},
-      {"ids", args.ids, program->selectHeads > 0 && hasQueries, 4},
-      {"cu_q", args.cuQ, true, 4},
-      {"cu_k", args.cuK, true, 4},
-  };
-  for (const auto &tensor : tensors) {
-    if (tensor.needed && !tensor.pointer)
-      return fail(ErrorKind::Usage, fmt::format("launch: {} is null", tensor.name));
-    if (!isAligned(tensor.pointer, tensor.alignment))
-      return fail(ErrorKind::Usage, fmt::format("launch: {} is not aligned to {} bytes",
-                                                tensor.name, tensor.alignment));
-  }
-  if (selects && !attends && program->selectHeads == 0)
-    return fail(ErrorKind::Usage,
-                fmt::format("launch: method {} selects nothing", program->method));
-  return {};
-}
-
 /// Describes the call's tensors to the bulk tensor copies: host work only, nothing is enqueued.
 /// (CUDA Driver API, "Tensor Map Object Management".)
 Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
@@ -231,6 +206,7 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
     const void *tensor = map.tensor == "q" ? args.q : map.tensor == "k" ? args.k : args.v;
     if (!tensor)
       continue; // not read in this phase, or empty
+    const bool isStrided = program->spec.paged && map.tensor == "q";
     constexpr size_t kMaxRank = 5;
     uint64_t extents[kMaxRank] = {}, strides[kMaxRank] = {};
     uint32_t box[kMaxRank] = {}, steps[kMaxRank] = {};
@@ -240,7 +216,9 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
       extents[d] = static_cast<uint64_t>(std::max<int64_t>(extent, 1));
       box[d] = static_cast<uint32_t>(map.box[d]);
       steps[d] = 1;
-      if (d > 0)
+      if (d > 0 && isStrided) // a dimension of tokens or of heads
+        strides[d - 1] = 2 * params.q_stride[map.extents[d] == "total_q" ? 0 : 1];
+      else if (d > 0)
         strides[d - 1] = static_cast<uint64_t>(map.strides[d - 1]);
     }
     const int type =
@@ -309,10 +287,12 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
     params.buffer[i] = static_cast<char *>(workspace) + planned.offset[i];
   params.batch = args.shape.batch;
   params.total_q = args.shape.totalQ;
-  params.total_k = args.shape.totalK;
+  params.total_k = static_cast<int>(planned.variables[Variable::TotalK]);
   params.max_q = args.shape.maxQ;
   params.max_k = args.shape.maxK;
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
+  if (program->spec.paged)
+    setLayout(args, params);
 
   WINNOW_CHECK(encodeTensorMaps(args, planned, params));
 

@@ -38,6 +38,14 @@ struct LaunchArgs {
   const int *cuQ = nullptr, *cuK = nullptr;
   Shape shape;
   Phase phase = Phase::All;
+  /// For programs whose spec is paged; all others take none of it. Strides in elements, multiples
+  /// of 8; 0 = packed: q and out [token, head], k and v [page, token, head].
+  int64_t qStride[2] = {}, outStride[2] = {}, kStride[3] = {}, vStride[3] = {};
+  const int *seqK = nullptr;      ///< [batch] keys of each sequence; null: from cuK
+  const int *pageTable = nullptr; ///< [batch, pageTableStride]; null: sequences begin at cuK
+  int64_t pageTableStride = 0;
+  const int *kBegin = nullptr; ///< [batch] tokens before the first key; null: none
+  int pageSize = 0;
 };
 
 /// Called after each kernel has been enqueued: for benchmarks that time kernels one by one (record
@@ -84,6 +92,8 @@ private:
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
+  Status checkLayout(const LaunchArgs &args) const;
+  void setLayout(const LaunchArgs &args, Params &params) const;
   Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
   Status checkReach(const Variables &variables) const;
 

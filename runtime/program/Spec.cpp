@@ -88,13 +88,15 @@ double Spec::softmaxScale() const {
 
 std::string Spec::text() const {
   // A new field does not compile until it is named here, and so in the cache key (fault F09).
-  const auto &[heads, kvHeads, headDim, givenValueDim, block, topk, dtype, givenScale, params] =
-      *this;
+  const auto &[heads, kvHeads, headDim, givenValueDim, block, topk, dtype, givenScale, paged,
+               params] = *this;
   // 0 and its default are the same program: the effective values are printed.
   (void)givenValueDim, (void)givenScale;
   std::string out = fmt::format(
       "heads={} kv_heads={} head_dim={} value_dim={} block={} topk={} dtype={} scale={}", heads,
       kvHeads, headDim, valueWidth(), block, topk, name(dtype), softmaxScale());
+  if (paged) // packed programs keep the text, and so the keys, that they always had
+    out += " paged=1";
   for (const auto &[param, value] : params)
     out += fmt::format(" set.{}={}", escape(param), escape(value));
   return out;
@@ -119,6 +121,8 @@ Result<Spec> Spec::parse(const std::string &text) {
       continue;
     if (Result<Dtype> dtype = parseDtype(std::string(value)); key == "dtype" && dtype)
       spec.dtype = *dtype;
+    else if (key == "paged" && (value == "0" || value == "1"))
+      spec.paged = value == "1";
     else if (key.substr(0, 4) == "set.")
       spec.params[unescape(key.substr(4))] = unescape(value);
     else

@@ -22,6 +22,9 @@ struct Spec {
   int topk = 96;     ///< blocks selected per token, forced ones included
   Dtype dtype = Dtype::BF16;
   double scale = 0; ///< softmax scale; 0 means headDim^-0.5
+  /// Tensors come by strides, keys by lengths per sequence and, where the caller has them, page
+  /// tables (LaunchArgs); false: packed, as in templates/Params.h.
+  bool paged = false;
   std::map<std::string, std::string>
       params; ///< method parameters given by --set, checked against the method's text
 

@@ -205,6 +205,44 @@ TEST_F(Fields, EveryFieldOfALaunchReachesTheKernels) {
   winnow_program_destroy(program);
 }
 
+TEST_F(Fields, EveryFieldOfAPagedLaunchReachesTheKernels) {
+  ProgramImage image = sampleImage();
+  image.spec.paged = true;
+  ASSERT_TRUE(saveImageFile(image, dir / "paged.winnow"));
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare_image(open(), (dir / "paged.winnow").c_str(), 0, &program), WINNOW_OK)
+      << winnow_last_error();
+  const winnow_shape shape{sizeof(shape), 3, 64, 0, 40, 80};
+  winnow_launch_args args{};
+  args.struct_size = sizeof(args);
+  args.q = args.k = args.v = args.out = args.workspace = address<void>(1);
+  args.ids = address<int32_t>(1);
+  args.cu_q = address<int32_t>(2);
+  args.shape = &shape;
+  args.workspace_bytes = 1 << 20;
+  args.q_stride[0] = 8, args.q_stride[1] = 16, args.out_stride[0] = 24, args.out_stride[1] = 32;
+  args.k_stride[0] = 40, args.k_stride[1] = 48, args.k_stride[2] = 56;
+  args.v_stride[0] = 64, args.v_stride[1] = 72, args.v_stride[2] = 80;
+  args.seq_k = address<int32_t>(3), args.page_table = address<int32_t>(4);
+  args.k_begin = address<int32_t>(5), args.page_table_stride = 9, args.page_size = 16;
+  ASSERT_EQ(winnow_launch(program, &args, nullptr), WINNOW_OK) << winnow_last_error();
+  const Params &p = fakeDriver(kFake).launches.at(0).params;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(p.q_stride[i], args.q_stride[i]);
+    EXPECT_EQ(p.out_stride[i], args.out_stride[i]);
+  }
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(p.k_stride[i], args.k_stride[i]);
+    EXPECT_EQ(p.v_stride[i], args.v_stride[i]);
+  }
+  EXPECT_EQ(p.seq_k, args.seq_k);
+  EXPECT_EQ(p.page_table, args.page_table);
+  EXPECT_EQ(p.k_begin, args.k_begin);
+  EXPECT_EQ(p.page_table_stride, 9);
+  EXPECT_EQ(p.page_size, 16);
+  winnow_program_destroy(program);
+}
+
 TEST_F(Fields, PhasesAreToldApart) {
   const winnow_spec s = distinct();
   winnow_program *program = nullptr;

@@ -89,7 +89,7 @@ TEST_F(CApi, SizesThatNoReleaseHadAreRefusedAndNothingIsRead) {
     refused(size, winnow_engine_counters(engine, memory.as<winnow_counters>(size)));
   for (size_t size : wrongSizes(sizeof(winnow_shape)))
     refused(size, winnow_workspace_size(program, memory.as<winnow_shape>(size), &bytes));
-  for (size_t size : wrongSizes(sizeof(winnow_launch_args)))
+  for (size_t size : wrongSizes(offsetof(winnow_launch_args, q_stride)))
     refused(size, winnow_launch(program, memory.as<winnow_launch_args>(size), nullptr));
   winnow_program_destroy(program);
 }

@@ -252,6 +252,22 @@ TEST_F(LauncherTest, BadArgumentsAreRefusedBeforeAnyLaunch) {
   EXPECT_TRUE(fakeDriver(kFake).launches.empty());
 }
 
+TEST_F(LauncherTest, PackedProgramsTakeNoLayout) {
+  auto error = [&](auto change) {
+    LaunchArgs args = arguments({1, 64, 64, 64, 64});
+    change(args);
+    return launchError(args);
+  };
+  const std::string refusal = "launch: this program reads packed tensors: prepare it with `paged` "
+                              "set to give strides, lengths per sequence or page tables";
+  EXPECT_EQ(error([](LaunchArgs &a) { a.seqK = address<const int>(20); }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.pageTable = address<const int>(20); }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.kBegin = address<const int>(20); }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.pageSize = 64; }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.qStride[0] = 256; }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.vStride[2] = 256; }), refusal);
+}
+
 TEST_F(LauncherTest, ImpossibleShapesAreRefused) {
   for (const Shape &shape : {Shape{0, 1, 1, 1, 1}, Shape{1, -1, 1, 1, 1}, Shape{1, 1, -1, 1, 1},
                              Shape{1, 1, 1, -1, 1}, Shape{1, 1, 1, 1, -1}})

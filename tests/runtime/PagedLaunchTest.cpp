@@ -1,0 +1,127 @@
+// Launches of programs whose tensors come by strides, lengths per sequence and page tables, on the
+// fake driver: what reaches the kernels, and what is refused beforehand.
+#include "TestSupport.h"
+#include "runtime/program/Launcher.h"
+
+using namespace winnow;
+using namespace winnow::test;
+
+namespace {
+
+constexpr const char *kFake = WINNOW_FAKE_CUDA;
+template <typename T = void> T *address(uintptr_t n) { return reinterpret_cast<T *>(n * 0x10000); }
+
+class PagedLaunch : public testing::Test {
+protected:
+  void SetUp() override {
+    resetFakeDriver(kFake);
+    ProgramImage image = sampleImage();
+    image.spec.paged = true;
+    image.tensorMaps[0] = {"q", {"128", "32", "total_q"}, {256, 8192}, {64, 16, 1}};
+    driver = *Driver::open(kFake);
+    auto loaded = LoadedProgram::load(std::make_shared<ProgramImage>(std::move(image)), driver);
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    program = std::move(*loaded);
+  }
+
+  /// Two sequences of up to 1000 keys, in pages of 16 tokens, packed [pages, page, kv_heads, dim].
+  static LaunchArgs arguments() {
+    LaunchArgs args;
+    args.q = address(1), args.k = address(2), args.v = address(3), args.out = address(4);
+    args.ids = address<int>(6), args.cuQ = address<const int>(7);
+    args.seqK = address<const int>(8), args.pageTable = address<const int>(9);
+    args.pageTableStride = 63, args.pageSize = 16;
+    args.shape = {2, 2, 0, 1, 1000};
+    return args;
+  }
+
+  Status launch(const LaunchArgs &args) {
+    fakeDriver(kFake).launches.clear();
+    Result<size_t> bytes = program->workspaceSize(args.shape);
+    if (!bytes)
+      return tl::unexpected(bytes.error());
+    return program->launch(args, address<CUstream_st>(10), address(100), *bytes);
+  }
+  template <typename Change> std::string error(Change change) {
+    LaunchArgs args = arguments();
+    change(args);
+    Status status = launch(args);
+    EXPECT_TRUE(status || fakeDriver(kFake).launches.empty());
+    return status ? "no error" : status.error().message;
+  }
+
+  std::shared_ptr<Driver> driver;
+  std::unique_ptr<LoadedProgram> program;
+};
+
+TEST_F(PagedLaunch, StridesOfZeroArePacked) {
+  ASSERT_TRUE(launch(arguments()));
+  const Params &p = fakeDriver(kFake).launches.at(0).params;
+  EXPECT_EQ(p.q_stride[0], 32 * 128);
+  EXPECT_EQ(p.q_stride[1], 128);
+  EXPECT_EQ(p.out_stride[0], 32 * 64);
+  EXPECT_EQ(p.out_stride[1], 64);
+  EXPECT_EQ(p.k_stride[0], 16 * 2 * 128);
+  EXPECT_EQ(p.k_stride[1], 2 * 128);
+  EXPECT_EQ(p.k_stride[2], 128);
+  EXPECT_EQ(p.v_stride[0], 16 * 2 * 64);
+  EXPECT_EQ(p.page_table, address<const int>(9));
+  EXPECT_EQ(p.page_table_stride, 63);
+  EXPECT_EQ(p.seq_k, address<const int>(8));
+  EXPECT_EQ(p.cu_k, nullptr);
+  EXPECT_EQ(p.total_k, 2000) << "each sequence has room for max_k";
+  EXPECT_EQ(fakeDriver(kFake).launches.at(0).gridX, 125u);
+}
+
+TEST_F(PagedLaunch, StridesReachKernelsAndTheMapOfQueries) {
+  LaunchArgs args = arguments();
+  args.qStride[0] = 8192, args.qStride[1] = 256;
+  args.kStride[0] = 65536, args.kStride[1] = 512, args.kStride[2] = 256;
+  ASSERT_TRUE(launch(args));
+  const Params &p = fakeDriver(kFake).launches.at(0).params;
+  EXPECT_EQ(p.q_stride[0], 8192);
+  EXPECT_EQ(p.k_stride[0], 65536);
+  EXPECT_EQ(p.k_stride[1], 512);
+  EXPECT_EQ(p.k_stride[2], 256);
+  EXPECT_EQ(p.map[0].words[4], 2u * 256) << "bytes from one head to the next";
+  EXPECT_EQ(p.map[0].words[7], 2u * 8192) << "bytes from one token to the next";
+}
+
+TEST_F(PagedLaunch, DivisionByThePageSizeIsExact) {
+  for (int size :
+       {1, 2, 3, 5, 7, 16, 48, 63, 64, 65, 100, 255, 256, 1000, 4097, 131072, 2147483647}) {
+    LaunchArgs args = arguments();
+    args.pageSize = size;
+    args.pageTableStride = 1000;
+    ASSERT_TRUE(launch(args));
+    const Params &p = fakeDriver(kFake).launches.at(0).params;
+    auto divided = [&](int64_t slot) {
+      return static_cast<int64_t>(static_cast<uint64_t>(slot) * p.page_magic >> p.page_shift);
+    };
+    for (int64_t slot : {0, 1, 2, 1000, 123456789, 2147483646, 2147483647})
+      for (int64_t near : {slot, slot / size * size, slot / size * size - 1})
+        if (near >= 0)
+          EXPECT_EQ(divided(near), near / size) << near << " / " << size;
+  }
+}
+
+TEST_F(PagedLaunch, BadLayoutsAreRefused) {
+  EXPECT_EQ(error([](LaunchArgs &a) { a.kStride[1] = 100; }),
+            "launch: k_stride[1] is 100: take a multiple of 8 elements, or 0 for packed");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.outStride[0] = -8; }),
+            "launch: out_stride[0] is -8: take a multiple of 8 elements, or 0 for packed");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.pageSize = 0; }),
+            "launch: page_size is 0: take 1 or more tokens");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.pageTableStride = 62; }),
+            "launch: page_table_stride is 62, but sequences of up to 1000 keys have 63 pages of 16 "
+            "tokens");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.seqK = nullptr; }),
+            "launch: cu_k is null: without it, seq_k and page_table must be given");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.pageTable = reinterpret_cast<const int *>(0x10002); }),
+            "launch: page_table is not aligned to 4 bytes");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.shape.batch = 1 << 22; }),
+            "4194304 sequences of up to 1000 keys are more than 2^31 keys: give a lower max_k, or "
+            "split the batch");
+}
+
+} // namespace
