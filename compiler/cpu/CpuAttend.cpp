@@ -31,13 +31,14 @@ KeyValues pack(const AttendPlan &plan, const CpuTensors &tensors, const Segment 
   parallelFor(tiles, threads, [&](size_t tile) {
     const int begin = static_cast<int>(tile) * width, end = std::min(segment.kCount, begin + width);
     for (int key = begin; key < end; ++key) {
-      size_t row = static_cast<size_t>(segment.kBegin + key) * plan.kvHeads + kvHead;
+      const uint16_t *k = tensors.k + keyOffset(tensors, segment, tensors.kStride, key, kvHead),
+                     *v = tensors.v + keyOffset(tensors, segment, tensors.vStride, key, kvHead);
       float *value = &packed.values[(tile * kKeys + (key - begin)) * valueDim];
       float *column = &packed.keys.values[tile * dim * kKeys + (key - begin)];
       for (int d = 0; d < dim; ++d)
-        column[static_cast<size_t>(d) * kKeys] = toFloat(tensors.k[row * dim + d], plan.isBf16);
+        column[static_cast<size_t>(d) * kKeys] = toFloat(k[d], plan.isBf16);
       for (int d = 0; d < valueDim; ++d)
-        value[d] = toFloat(tensors.v[row * valueDim + d], plan.isBf16);
+        value[d] = toFloat(v[d], plan.isBf16);
     }
   });
   return packed;
@@ -77,7 +78,7 @@ public:
       float inverse = sum[row] > 0 ? 1 / sum[row] : sum[row] == 0 ? 0.f : NAN;
       if (tensors.out)
         for (int d = 0; d < plan.valueDim; ++d)
-          tensors.out[(static_cast<size_t>(token) * plan.heads + head) * plan.valueDim + d] =
+          tensors.out[token * tensors.outStride[0] + head * tensors.outStride[1] + d] =
               fromFloat(sum[row] == 0 ? 0.f : acc[row * plan.valueDim + d] * inverse, plan.isBf16);
       if (tensors.lse)
         tensors.lse[static_cast<size_t>(head) * totalQ + token] =

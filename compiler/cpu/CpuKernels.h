@@ -25,7 +25,9 @@ struct TileFunctions {
 
 /// One sequence of a ragged batch.
 struct Segment {
-  int qBegin, qCount, kBegin, kCount; ///< rows in q and k
+  int qBegin, qCount, kBegin, kCount; ///< rows in q, and in k where there is no page table
+  const int32_t *pages = nullptr;     ///< the sequence's page table
+  int skipped = 0;                    ///< tokens before its first key
   int position(int index) const {
     return kCount - qCount + index;
   } ///< absolute position of query `index`
@@ -40,6 +42,19 @@ struct TransposedTiles {
     return values.data() + static_cast<size_t>(index) * dim * kKeys;
   }
 };
+
+/// Elements before row `key` of a key/value head in k or v, whose `stride` is given.
+inline size_t keyOffset(const CpuTensors &tensors, const Segment &segment, const int64_t *stride,
+                        int key, int kvHead) {
+  int64_t slot = segment.skipped + int64_t(key), page = 0;
+  if (segment.pages) {
+    page = segment.pages[slot / tensors.pageSize];
+    slot %= tensors.pageSize;
+  } else {
+    slot += segment.kBegin;
+  }
+  return static_cast<size_t>(page * stride[0] + slot * stride[1] + kvHead * stride[2]);
+}
 
 float toFloat(uint16_t word, bool isBf16);
 uint16_t fromFloat(float value, bool isBf16); ///< round to nearest even

@@ -58,9 +58,8 @@ void gatherQueries(const KernelPlan &plan, const CpuTensors &tensors, const Segm
       std::fill_n(to, plan.headDim, 0.f);
       continue;
     }
-    size_t from =
-        (static_cast<size_t>(segment.qBegin + index) * plan.heads + firstHead + row % plan.group) *
-        plan.headDim;
+    const auto from = static_cast<size_t>((segment.qBegin + index) * tensors.qStride[0] +
+                                          (firstHead + row % plan.group) * tensors.qStride[1]);
     for (int d = 0; d < plan.headDim; ++d)
       to[d] = toFloat(tensors.q[from + d], plan.isBf16);
   }
@@ -77,8 +76,29 @@ public:
 
   int selectHeads() const override { return plans.selection ? plans.selection->selectHeads() : 0; }
 
-  Status run(const CpuTensors &tensors, int threads,
+  /// The tensors with the strides that 0 stands for.
+  CpuTensors withStrides(CpuTensors tensors) const {
+    const AttendPlan &plan = plans.attend;
+    auto fill = [](int64_t &stride, int64_t packed) {
+      if (stride == 0)
+        stride = packed;
+    };
+    fill(tensors.qStride[1], plan.headDim);
+    fill(tensors.qStride[0], int64_t(plan.heads) * plan.headDim);
+    fill(tensors.outStride[1], plan.valueDim);
+    fill(tensors.outStride[0], int64_t(plan.heads) * plan.valueDim);
+    for (auto [stride, dim] :
+         {std::pair(tensors.kStride, plan.headDim), std::pair(tensors.vStride, plan.valueDim)}) {
+      fill(stride[2], dim);
+      fill(stride[1], int64_t(plan.kvHeads) * dim);
+      fill(stride[0], stride[1] * tensors.pageSize);
+    }
+    return tensors;
+  }
+
+  Status run(const CpuTensors &given, int threads,
              const std::function<void(double)> &progress) const override {
+    const CpuTensors tensors = withStrides(given);
     if (threads <= 0)
       threads = std::max(1u, std::thread::hardware_concurrency());
     const int totalQ = tensors.cuQ[tensors.batch];
@@ -95,8 +115,13 @@ public:
         progress(static_cast<double>(now) / all);
     };
     for (int s = 0; s < tensors.batch; ++s) {
-      Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s], tensors.cuK[s],
-                      tensors.cuK[s + 1] - tensors.cuK[s]};
+      Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s],
+                      tensors.cuK ? tensors.cuK[s] : 0,
+                      tensors.seqK ? tensors.seqK[s] : tensors.cuK[s + 1] - tensors.cuK[s]};
+      if (tensors.pageTable)
+        segment.pages = tensors.pageTable + s * tensors.pageTableStride;
+      if (tensors.kBegin)
+        segment.skipped = tensors.kBegin[s];
       if (selects)
         selectSegment(*plans.selection, functions, tensors, segment, totalQ, threads, advance);
       if (attends)

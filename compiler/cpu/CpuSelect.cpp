@@ -50,10 +50,11 @@ TransposedTiles summarize(const SelectionPlan &plan, const CpuTensors &tensors,
   parallelFor(rows, threads, [&](size_t row) {
     std::vector<float> sums(dim, 0.f);
     for (int i = 0; i < summary.window; ++i) {
-      size_t key =
-          (static_cast<size_t>(segment.kBegin) + row * summary.stride + i) * plan.kvHeads + kvHead;
+      const uint16_t *key =
+          tensors.k + keyOffset(tensors, segment, tensors.kStride,
+                                static_cast<int>(row) * summary.stride + i, kvHead);
       for (int d = 0; d < dim; ++d)
-        sums[d] += toFloat(tensors.k[key * dim + d], plan.isBf16);
+        sums[d] += toFloat(key[d], plan.isBf16);
     }
     for (int d = 0; d < dim; ++d)
       tiles.values[(row / kKeys * dim + d) * kKeys + row % kKeys] = toFloat(

@@ -93,7 +93,10 @@ constexpr KernelEntry kEntries[] = {
     {"score", true, {kTypes, kShortDims, {}, kGroups, kBlocks}, scoreOnWarpgroups},
     {"score", false, {kTypes, kDims, {}, kManyHeads, kBlocks}, scoreOnWarps},
     {"top_k", false, {kTypes, {}, {}, kManyHeads, kBlocks, kMostTopk}, topK},
-    {"attend", true, {kTypes, kDims, kDims, kManyHeads, kBlocks, kMostTopk}, attendOnWarpgroups},
+    {"attend",
+     true,
+     {kTypes, kDims, kDims, kManyHeads, kBlocks, kMostTopk, /*paged=*/false},
+     attendOnWarpgroups},
     {"attend", false, {kTypes, kDims, kDims, kManyHeads, kBlocks, kMostTopk}, attendOnWarps},
 };
 

@@ -44,6 +44,16 @@ public:
   mlir::Value params() { return kernel.getBody().getArgument(0); }
   /// A pointer member of params; `index` for the workspace buffers.
   mlir::Value pointer(llvm::StringRef member) { return field(params(), member); }
+  /// What says how many keys each sequence has, and a tensor of query or output heads: the host's
+  /// array, or where a plan is `paged` the object that knows lengths and strides.
+  mlir::Value keyLengths(bool paged) {
+    return paged ? value("", "key_lengths", {params()}) : pointer("cu_k");
+  }
+  mlir::Value heads(llvm::StringRef tensor, bool paged) {
+    return paged
+               ? value("", "strided_heads", {pointer(tensor), pointer((tensor + "_stride").str())})
+               : pointer(tensor);
+  }
   /// Params::buffer[index], as a member's text.
   static std::string bufferMember(int index) { return "buffer[" + std::to_string(index) + "]"; }
   /// The device type of a reduction.

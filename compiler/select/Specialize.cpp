@@ -101,12 +101,18 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
   auto number = [&](const char *name, int value) {
     return b.getNamedAttr(name, b.getI64IntegerAttr(value));
   };
-  method.setSpecAttr(
-      b.getDictionaryAttr({number("heads", spec.heads), number("kv_heads", spec.kvHeads),
-                           number("head_dim", spec.headDim), number("value_dim", spec.valueWidth()),
-                           number("block", spec.block), number("topk", spec.topk),
-                           b.getNamedAttr("dtype", b.getStringAttr(name(spec.dtype))),
-                           b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))}));
+  SmallVector<NamedAttribute> numbers = {
+      number("heads", spec.heads),
+      number("kv_heads", spec.kvHeads),
+      number("head_dim", spec.headDim),
+      number("value_dim", spec.valueWidth()),
+      number("block", spec.block),
+      number("topk", spec.topk),
+      b.getNamedAttr("dtype", b.getStringAttr(name(spec.dtype))),
+      b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))};
+  if (spec.paged)
+    numbers.push_back(b.getNamedAttr("paged", b.getUnitAttr()));
+  method.setSpecAttr(b.getDictionaryAttr(numbers));
 
   // Numbers may break what held for names: ask the verifiers again, and hand their words on.
   {

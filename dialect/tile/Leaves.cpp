@@ -121,6 +121,13 @@ LogicalResult GlobalRowsOp::inferReturnTypes(MLIRContext *context, std::optional
   return success();
 }
 
+LogicalResult PagedRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+                                            PagedRowsOp::Adaptor rows,
+                                            SmallVectorImpl<Type> &types) {
+  types.push_back(ObjectType::get(context, "PagedRows", ArrayAttr::get(context, {rows.getType()})));
+  return success();
+}
+
 LogicalResult SummaryOfOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                             SummaryOfOp::Adaptor rows,
                                             SmallVectorImpl<Type> &types) {

@@ -83,9 +83,9 @@ def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind 
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
 def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList"]>;
 def Tile_View : Tile_Class<"View", "view", "where something lies in global memory",
-                           ["Pointer", "GlobalRows", "SummaryImages", "TensorMap"]>;
+                           ["Pointer", "GlobalRows", "PagedRows", "StridedHeads", "SummaryImages", "TensorMap"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
-                            ["Params", "TokenTile", "QueryRows", "WorkHeader", "Hook"]>;
+                            ["Params", "TokenTile", "KeyLengths", "QueryRows", "WorkHeader", "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...
 class Tile_Device<Tile_Class kind, string device_>
@@ -112,6 +112,10 @@ def Tile_Any : AnyTypeOf<[I1, I32, I64, F32, Tile_Object]>;
 defvar Scores = AnyTypeOf<[RowScores, TokenScores]>;
 defvar Ranks = AnyTypeOf<[BlockRanks, RankPairs]>;
 defvar Summaries = AnyTypeOf<[GlobalRows, SummaryImages]>;
+defvar AnyRows = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
+defvar KeyRows = AnyTypeOf<[GlobalRows, PagedRows]>;
+defvar Heads = AnyTypeOf<[Pointer, StridedHeads]>;
+defvar Lengths = AnyTypeOf<[Pointer, KeyLengths]>;
 def Tile_InRegisters : Type<CPred<"::mlir::isa<::winnow::tile::FragmentType, ::winnow::tile::StateType, "
                                   "::winnow::tile::CursorType>($_self)">,
                             "an object in registers (fragment, state or cursor)", "::winnow::tile::ObjectType">;

@@ -54,15 +54,14 @@ __device__ __forceinline__ QueryRows query_rows(const TokenTile &tile, int row_t
 
 // query[16, kDim] = these rows of q [total_q, kHeads, kDim]; rows without a token are
 // zero. `first_head`: the group's first query head.
-template <int kHeads, int kDim, class T>
-__device__ __forceinline__ void load_query(LeftOperand<16, kDim, T> &query, const void *q,
+template <int kHeads, int kDim, class T, class Heads>
+__device__ __forceinline__ void load_query(LeftOperand<16, kDim, T> &query, const Heads &q,
                                            const QueryRows &rows, int first_head) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const long long offset =
-        (static_cast<long long>(max(rows.row[half], 0)) * kHeads + first_head + rows.head[half]) *
-        kDim;
-    const T *from = static_cast<const T *>(q) + offset + 2 * (lane_index() & 3);
+    const T *from =
+        head_row<kHeads, kDim, T>(q, max(rows.row[half], 0), first_head + rows.head[half]) +
+        2 * (lane_index() & 3);
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
       const bool valid = rows.row[half] >= 0;
@@ -243,20 +242,18 @@ __device__ __forceinline__ void reduce_sum(SoftmaxState &state) {
 // out [total_q, kHeads, kValueDim] = output / sum, rounded to T; rows without any key become 0. The
 // lanes of a quad exchange their words (a 4x4 transpose), so that each stores 16 contiguous bytes.
 // `out` may be null.
-template <int kHeads, class T, int kValueDim>
-__device__ __forceinline__ void store_output(void *out, const Accumulator<16, kValueDim> &output,
-                                             const SoftmaxState &state, const QueryRows &rows,
-                                             int first_head) {
-  if (out == nullptr)
+template <int kHeads, class T, int kValueDim, class Heads>
+__device__ __forceinline__ void
+store_output(const Heads &out, const Accumulator<16, kValueDim> &output, const SoftmaxState &state,
+             const QueryRows &rows, int first_head) {
+  if (is_null(out))
     return;
   const int c = lane_index() & 3;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float inverse = state.sum[half] == 0.f ? 0.f : 1.f / state.sum[half];
-    const long long offset =
-        (static_cast<long long>(max(rows.row[half], 0)) * kHeads + first_head + rows.head[half]) *
-        kValueDim;
-    T *to = static_cast<T *>(out) + offset;
+    T *to = const_cast<T *>(
+        head_row<kHeads, kValueDim, T>(out, max(rows.row[half], 0), first_head + rows.head[half]));
 #pragma unroll
     for (int group = 0; group < kValueDim / 32; ++group) {
       unsigned word[4];

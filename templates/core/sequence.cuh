@@ -17,10 +17,30 @@ struct TokenTile {
   int k_length; // keys of the sequence, history included
 };
 
+// How many keys each sequence has, and where its rows begin, where the host gives lengths
+// (Params.h): sequence s has the rows from s max_k on of whatever the kernels make of its keys.
+struct KeyLengths {
+  const int *cu_k, *seq_k;
+  int max_k;
+};
+__device__ __forceinline__ int first_key_row(const int *cu_k, int sequence) {
+  return cu_k[sequence];
+}
+__device__ __forceinline__ int key_count(const int *cu_k, int sequence) {
+  return cu_k[sequence + 1] - cu_k[sequence];
+}
+__device__ __forceinline__ int first_key_row(const KeyLengths &lengths, int sequence) {
+  return sequence * lengths.max_k;
+}
+__device__ __forceinline__ int key_count(const KeyLengths &lengths, int sequence) {
+  return min(lengths.max_k, lengths.seq_k != nullptr ? lengths.seq_k[sequence]
+                                                     : key_count(lengths.cu_k, sequence));
+}
+
 // The tile in slot `slot`, when the segments that cu_q describes are cut to rows [begin, end).
-template <int kTokens>
-__device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int *cu_k, int batch,
-                                                     int begin, int end, int slot) {
+template <int kTokens, class Lengths>
+__device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const Lengths &lengths,
+                                                     int batch, int begin, int end, int slot) {
   int low = 0, high = batch; // the slot belongs to a sequence in [low, high)
   while (low + 1 < high) {
     const int middle = (low + high) / 2;
@@ -39,14 +59,15 @@ __device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const int 
   tile.first = row - segment;
   tile.row = row;
   tile.q_length = segment_end - segment;
-  tile.k_row = cu_k[low];
-  tile.k_length = cu_k[low + 1] - tile.k_row;
+  tile.k_row = first_key_row(lengths, low);
+  tile.k_length = key_count(lengths, low);
   tile.position = tile.k_length - tile.q_length + tile.first;
   return tile;
 }
 
 // The tile of the one token in row `row` of q.
-__device__ __forceinline__ TokenTile find_token(const int *cu_q, const int *cu_k, int batch,
+template <class Lengths>
+__device__ __forceinline__ TokenTile find_token(const int *cu_q, const Lengths &lengths, int batch,
                                                 int row) {
   int low = 0, high = batch; // the token's sequence lies in [low, high); empty ones hold no token
   while (low + 1 < high) {
@@ -56,7 +77,23 @@ __device__ __forceinline__ TokenTile find_token(const int *cu_q, const int *cu_k
     else
       high = middle;
   }
-  return find_token_tile<1>(cu_q, cu_k, batch, row, row + 1, low);
+  return find_token_tile<1>(cu_q, lengths, batch, row, row + 1, low);
+}
+
+// The keys [first, first + kTokens) of a sequence, found by the slot's number: every sequence has
+// slots for max_k keys. Position and query length count as if all of its keys were queries.
+template <int kTokens>
+__device__ __forceinline__ TokenTile find_key_tile(const KeyLengths &lengths, int batch, int slot) {
+  const int slots = (lengths.max_k + kTokens - 1) / kTokens;
+  const int sequence = min(slot / max(slots, 1), batch - 1);
+  TokenTile tile;
+  tile.sequence = sequence;
+  tile.k_length = tile.q_length = key_count(lengths, sequence);
+  tile.first = tile.position = (slot - sequence * slots) * kTokens;
+  tile.k_row = first_key_row(lengths, sequence);
+  tile.row = tile.k_row + tile.first;
+  tile.tokens = max(0, min(kTokens, tile.k_length - tile.first));
+  return tile;
 }
 
 // Position of the tile's last token.

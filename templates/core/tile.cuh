@@ -4,6 +4,7 @@
 // mma.sync.m16n8k16. On entry of every leaf: all lanes of the warp are converged and, for shared
 // operands, the data has arrived.
 #pragma once
+#include "winnow/layout.cuh"
 #include "winnow/swizzle.cuh"
 
 //===-- Objects -------------------------------------------------------------------------------===//
@@ -85,6 +86,30 @@ __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &
                  from + static_cast<long long>(pass) * kRowsAtOnce * kStride +
                      part * kRowThreads * 8,
                  first_row + row < row_limit ? 16 : 0);
+  }
+}
+
+// The same from rows that need not follow each other.
+template <int kThreads, int kRows, int kColumns, class T>
+__device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &tile,
+                                          const PagedRows<T> &source, int first_row, int row_limit,
+                                          int thread) {
+  constexpr int kRowChunks = SharedTile<kRows, kColumns, T>::kRowChunks;
+  constexpr int kRowThreads = threads_per_row(kRowChunks);
+  constexpr int kRowsAtOnce = kThreads / kRowThreads;
+  static_assert(kThreads % kRowThreads == 0, "whole rows at once");
+  const int chunk = thread % kRowThreads;
+#pragma unroll
+  for (int pass = 0; pass < (kRows + kRowsAtOnce - 1) / kRowsAtOnce; ++pass) {
+    const int row = pass * kRowsAtOnce + thread / kRowThreads;
+    if (kRows % kRowsAtOnce != 0 && row >= kRows)
+      break;
+    const bool valid = first_row + row < row_limit; // no other row has a page
+    const T *from = valid ? source.row(first_row + row) : source.first;
+#pragma unroll
+    for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+      copy_async(tile.address(row, chunk + part * kRowThreads),
+                 from + (chunk + part * kRowThreads) * 8, valid ? 16 : 0);
   }
 }
 

@@ -79,13 +79,13 @@ template <int kGroup, int kDim> struct HeadQueries {
 };
 
 // queries = heads [first_head, first_head + kGroup) of token `row` of q [total_q, kHeads, kDim].
-template <class T, int kThreads, int kHeads, int kGroup, int kDim>
+template <class T, int kThreads, int kHeads, int kGroup, int kDim, class Heads>
 __device__ __forceinline__ void load_head_queries(const HeadQueries<kGroup, kDim> &queries,
-                                                  const void *q, int row, int first_head) {
-  const long long from = (static_cast<long long>(row) * kHeads + first_head) * kDim;
-  const unsigned *words = reinterpret_cast<const unsigned *>(static_cast<const T *>(q) + from);
+                                                  const Heads &q, int row, int first_head) {
   for (int i = thread_index(); i < kGroup * kDim / 2; i += kThreads) {
-    const float2 pair = unpack<T>(words[i]);
+    const int head = i / (kDim / 2), word = i % (kDim / 2);
+    const T *from = head_row<kHeads, kDim, T>(q, row, first_head + head);
+    const float2 pair = unpack<T>(reinterpret_cast<const unsigned *>(from)[word]);
     queries.values[2 * i] = pair.x;
     queries.values[2 * i + 1] = pair.y;
   }

@@ -24,9 +24,11 @@ __host__ __device__ constexpr int head_pairs(int group) { return (group + 1) / 2
 // queries[kRows, kDim] = the tile's tokens of q [total_q, kHeads, kDim], heads [first_head,
 // first_head + kGroup), in the order above: row = ((token group * kSets + set) * pairs + pair) * 16
 // + (head % 2) * 8 + token % 8. Tokens behind the tile's end are zero.
-template <int kThreads, int kHeads, int kGroup, int kSets, int kRows, int kDim, class T>
+template <int kThreads, int kHeads, int kGroup, int kSets, int kRows, int kDim, class T,
+          class Heads>
 __device__ __forceinline__ void load_queries(const SharedTile<kRows, kDim, T> &queries,
-                                             const void *q, const TokenTile &tile, int first_head) {
+                                             const Heads &q, const TokenTile &tile,
+                                             int first_head) {
   constexpr int kPairs = head_pairs(kGroup);
   constexpr int kRowChunks = SharedTile<kRows, kDim, T>::kRowChunks;
   static_assert(kRows % (kSets * kPairs * 16) == 0, "whole token groups");
@@ -37,10 +39,9 @@ __device__ __forceinline__ void load_queries(const SharedTile<kRows, kDim, T> &q
     const int token = mma_tile / kPairs * 8 + row % 8;
     const int head = mma_tile % kPairs * 2 + half;
     const bool valid = token < tile.tokens && head < kGroup;
-    const long long from = static_cast<long long>(tile.row + (valid ? token : 0)) * kHeads +
-                           first_head + (valid ? head : 0);
-    copy_async(queries.address(row, chunk), static_cast<const T *>(q) + from * kDim + chunk * 8,
-               valid ? 16 : 0);
+    const T *from = head_row<kHeads, kDim, T>(q, tile.row + (valid ? token : 0),
+                                              first_head + (valid ? head : 0));
+    copy_async(queries.address(row, chunk), from + chunk * 8, valid ? 16 : 0);
   }
 }
 

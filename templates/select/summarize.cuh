@@ -53,6 +53,13 @@ __device__ __forceinline__ uint4 mean_words(const ChannelSums &sums, float count
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+// The same of a row that lies in a page.
+template <class T>
+__device__ __forceinline__ void add_row(ChannelSums &sums, const PagedRows<T> &rows, int row,
+                                        int chunk) {
+  add_words<T>(sums, *reinterpret_cast<const uint4 *>(rows.row(row) + 8 * chunk));
+}
+
 // Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count * factor: one 16-byte store.
 template <class T, int kDim>
 __device__ __forceinline__ void store_mean(const GlobalRows<T, kDim> &rows, int row, int chunk,

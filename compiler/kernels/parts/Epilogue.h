@@ -15,7 +15,7 @@ public:
 
   void store(const RowTile &r, Value firstHead) {
     t.leaf("reduce_sum", {r.state});
-    t.leaf("store_output", {t.pointer("out"), r.output, r.state, r.rows, firstHead},
+    t.leaf("store_output", {t.heads("out", plan.paged), r.output, r.state, r.rows, firstHead},
            {"@kHeads", plan.element});
     t.leaf("store_lse", {t.pointer("lse"), r.state, r.rows, firstHead,
                          t.field(t.params(), "total_q"), t.namedReal("kScale")});

@@ -1,7 +1,8 @@
 // Part: where keys and values lie in global memory, and how a key tile comes to shared memory; no
-// skeleton and no other part knows. Here: packed rows [total_k, kv_heads, dim] of a ragged batch,
-// 16 bits per element. Two ways: many threads by cp.async (load), or one lane by the copy engine
-// (describe, copy). Waiting for room, and saying that a tile is full, is the skeleton's.
+// skeleton and no other part knows. Here: rows of 16-bit elements, packed [total_k, kv_heads, dim]
+// as a ragged batch or, by many threads alone, in the pages that the launch's tables name. Two
+// ways: many threads by cp.async (load), or one lane by the copy engine (describe, copy). Waiting
+// for room, and saying that a tile is full, is the skeleton's.
 #pragma once
 #include "compiler/kernels/parts/Tokens.h"
 #include "runtime/program/Budgets.h"
@@ -30,6 +31,17 @@ public:
     kvHead = head;
     if (tiles == Tiles::Panels)
       return;
+    if (plan.paged) {
+      auto rows = [&](const char *name, const char *tensor) {
+        return t.value(name, "paged_rows",
+                       {t.params(), t.pointer(tensor), t.pointer(std::string(tensor) + "_stride"),
+                        sequence, head},
+                       {plan.element});
+      };
+      keys = rows("keys", "k");
+      values = rows("values", "v");
+      return;
+    }
     auto rows = [&](const char *name, const char *tensor, const char *dim, const char *stride) {
       return t.value(name, "global_rows",
                      {t.pointer(tensor), t.field(tile, "k_row"), t.mul(head, t.named(dim))},

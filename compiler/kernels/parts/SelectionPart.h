@@ -59,7 +59,7 @@ public:
   /// The tile of at most kTokens tokens in a slot of the chunk; without tokens it is no work.
   mlir::Value findTile(mlir::Value slot) {
     return t.value("tile", "find_token_tile",
-                   {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                   {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"),
                     t.field(t.params(), "token_begin"), t.field(t.params(), "token_end"), slot},
                    {"@kTokens"});
   }

@@ -35,8 +35,8 @@ public:
   /// work.
   Value find(Value slot) {
     return t.value("tile", "find_token_tile",
-                   {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"), t.number(0),
-                    t.field(t.params(), "total_q"), slot},
+                   {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"),
+                    t.number(0), t.field(t.params(), "total_q"), slot},
                    {"@kTokens"});
   }
   Value rows(llvm::StringRef name, Value tile, Value index) {
@@ -53,7 +53,7 @@ public:
 
   /// Loads the row tile's queries into registers.
   void load(const RowTile &r, Value firstHead) {
-    t.leaf("load_query", {r.query, t.pointer("q"), r.rows, firstHead}, {"@kHeads"});
+    t.leaf("load_query", {r.query, t.heads("q", plan.paged), r.rows, firstHead}, {"@kHeads"});
   }
   /// Adds the map that copy reads; a box is the rows of one warp.
   void describe(std::vector<TensorMapRecipe> &maps, int warpTokens) {

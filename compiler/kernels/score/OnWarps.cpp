@@ -147,7 +147,7 @@ void ScoreBuilder::locate() {
   part = t.div(warp, t.number(sizes.tokenGroups), "part");
   fineRows = compressed.rows(plan.fine, tile, "fine_rows");
   operand = t.fragment("operand", t.type("RightOperand", {32, "@kDim", plan.element}));
-  t.leaf("load_queries", {queries, t.pointer("q"), tile, firstHead},
+  t.leaf("load_queries", {queries, t.heads("q", plan.paged), tile, firstHead},
          {"@kThreads", "@kHeads", "@kGroup", "@kSets"});
 }
 

@@ -37,19 +37,26 @@ static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const Sc
              scores.folded ? "softmax scale times log2 e: logits become exponents of 2" : "");
   t.constant("kTokens", rows * stride, "keys at which a block of threads begins summaries");
 
-  Value tile = t.value("tile", "find_token_tile",
-                       {t.pointer("cu_k"), t.pointer("cu_k"), t.field(t.params(), "batch"),
-                        t.number(0), t.field(t.params(), "total_k"), t.blockIndex('x')},
-                       {"@kTokens"});
+  Value batch = t.field(t.params(), "batch");
+  Value tile = plan.paged ? t.value("tile", "find_key_tile",
+                                    {t.keyLengths(true), batch, t.blockIndex('x')}, {"@kTokens"})
+                          : t.value("tile", "find_token_tile",
+                                    {t.pointer("cu_k"), t.pointer("cu_k"), batch, t.number(0),
+                                     t.field(t.params(), "total_k"), t.blockIndex('x')},
+                                    {"@kTokens"});
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   Value kvHead = t.blockIndex('y', "kv_head");
   Value thread = t.value("thread", "thread_index");
   Value row = t.add(t.div(t.field(tile, "first"), t.named("kStride")),
                     t.div(thread, t.named("kChunks")), "row");
   Value chunk = t.rem(thread, t.named("kChunks"), "chunk");
-  Value keys = t.value("keys", "global_rows",
-                       {t.pointer("k"), t.field(tile, "k_row"), t.mul(kvHead, t.named("kDim"))},
-                       {plan.element, "kKvHeads * kDim"});
+  Value keys =
+      plan.paged ? t.value("keys", "paged_rows",
+                           {t.params(), t.pointer("k"), t.pointer("k_stride"), tile, kvHead},
+                           {plan.element})
+                 : t.value("keys", "global_rows",
+                           {t.pointer("k"), t.field(tile, "k_row"), t.mul(kvHead, t.named("kDim"))},
+                           {plan.element, "kKvHeads * kDim"});
   Summaries summaries(t, plan, scores, index);
   Value summary = summaries.source(index, tile, kvHead, scores.warpgroups ? "images" : "summary");
   Value total = summaries.rows(index, tile, "");

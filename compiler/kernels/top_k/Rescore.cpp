@@ -76,8 +76,9 @@ void RescoreBuilder::locate(Value markedRow) {
   selectHead = t.div(markedRow, tokens, "select_head");
   row = t.rem(markedRow, tokens, "row");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
-  tile = t.value("tile", "find_token",
-                 {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"), row}, {});
+  tile =
+      t.value("tile", "find_token",
+              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
   ids = t.value("ids", "id_row", {t.pointer("ids"), selectHead, tokens, row}, {"@kTopK"});
   Value own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
   forcedFrom = t.add(t.sub(own, t.named("kLocal")), t.number(1), "forced_from");
@@ -85,7 +86,7 @@ void RescoreBuilder::locate(Value markedRow) {
 
 /// The octaves of the token's candidates.
 void RescoreBuilder::measure() {
-  t.leaf("load_head_queries", {queries, t.pointer("q"), row, firstHead},
+  t.leaf("load_head_queries", {queries, t.heads("q", plan.paged), row, firstHead},
          {plan.element, "@kThreads", "@kHeads"});
   Value scale = t.namedReal("kScale");
   Value normalizerRows = summaries.rows(plan.normalizer, tile, "normalizer_rows");

@@ -20,6 +20,7 @@ KernelPlan::KernelPlan(select::AttendOp attend) {
   element =
       isBf16 ? Type(BFloat16Type::get(op.getContext())) : Type(Float16Type::get(op.getContext()));
   scale = cast<FloatAttr>(spec.get("scale")).getValueAsDouble();
+  paged = spec.contains("paged");
   group = heads / kvHeads;
   denseLength = attend.getDenseLen() ? number(*attend.getDenseLen()) : -1;
 }

@@ -18,7 +18,8 @@ struct KernelPlan {
   int heads = 0, kvHeads = 0, headDim = 0, block = 0, topk = 0;
   mlir::Type element; ///< bf16 or f16
   bool isBf16 = false;
-  double scale = 0; ///< softmax scale
+  double scale = 0;   ///< softmax scale
+  bool paged = false; ///< tensors by strides, keys by lengths and page tables
   /// Query heads that share one selection: heads / kvHeads, or 1 for one selection per head.
   int group = 0;
   int denseLength = -1; ///< shorter sequences attend to every key; -1: none

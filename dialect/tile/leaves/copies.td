@@ -15,17 +15,28 @@ def Tile_GlobalRowsOp : Tile_Leaf<"global_rows", "core/tile.cuh", [Pure, InferTy
   let arguments = (ins Template:$type, Template:$stride, Takes<Pointer>:$matrix, I32:$row, I32:$column);
   let results = (outs GlobalRows:$rows);
 }
+def Tile_PagedRowsOp : Tile_Leaf<"paged_rows", "core/layout.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "Rows of one sequence's keys or values of one head, wherever its pages lie";
+  let arguments = (ins Template:$type, Takes<Params>:$params, Takes<Pointer>:$tensor, Takes<Pointer>:$stride,
+                       Takes<TokenTile>:$tile, I32:$head);
+  let results = (outs PagedRows:$rows);
+}
+def Tile_StridedHeadsOp : Tile_Leaf<"strided_heads", "core/layout.cuh", [Pure]> {
+  let summary = "A tensor of tokens and heads with the launch's strides";
+  let arguments = (ins Takes<Pointer>:$tensor, Takes<Pointer>:$stride);
+  let results = (outs Whole<StridedHeads>:$heads);
+}
 def Tile_LoadRowsOp : Tile_Leaf<"load_rows", "core/tile.cuh", [AsyncLoad]> {
   let summary = "Starts copying consecutive rows into a shared tile; rows from the limit on become zero";
   let source = "PTX ISA 9.0, cp.async of 16 bytes";
-  let arguments = (ins Template:$threads, Writes<SharedTile>:$tile, Takes<GlobalRows>:$source, I32:$first_row,
+  let arguments = (ins Template:$threads, Writes<SharedTile>:$tile, Takes<KeyRows>:$source, I32:$first_row,
                        I32:$row_limit, I32:$thread);
 }
 def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", "select/scoring.cuh", [AsyncLoad]> {
   let summary = "Starts copying the block's query rows into shared memory, in the order that makes head sums local";
   let source = "PTX ISA 9.0, cp.async of 16 bytes";
   let arguments = (ins Template:$threads, Template:$heads, Template:$group, Template:$sets,
-                       Writes<SharedTile>:$queries, Takes<Pointer>:$q, Takes<TokenTile>:$tile, I32:$first_head);
+                       Writes<SharedTile>:$queries, Takes<Heads>:$q, Takes<TokenTile>:$tile, I32:$first_head);
 }
 def Tile_LoadSummariesOp : Tile_Leaf<"load_summaries", "select/scoring.cuh", [AsyncLoad]> {
   let summary = "Starts copying a tile of summary rows into shared memory, in the order that makes pooling local";

@@ -16,7 +16,7 @@ def Tile_ClearOp : Tile_Leaf<"clear", "attend/attention_step.cuh, core/tile.cuh,
 }
 def Tile_LoadQueryOp : Tile_Leaf<"load_query", "attend/attention.cuh"> {
   let summary = "The query rows as the left factor of a product";
-  let arguments = (ins Template:$heads, Writes<LeftOperand>:$query, Takes<Pointer>:$q, Takes<QueryRows>:$rows,
+  let arguments = (ins Template:$heads, Writes<LeftOperand>:$query, Takes<Heads>:$q, Takes<QueryRows>:$rows,
                        I32:$first_head);
 }
 def Tile_LoadOperandOp : Tile_Leaf<"load_operand", "core/tile.cuh"> {

@@ -41,7 +41,7 @@ def Tile_NthUnorderedOp : Tile_Leaf<"nth_unordered", "select/rescore.cuh"> {
 def Tile_LoadHeadQueriesOp : Tile_Leaf<"load_head_queries", "select/rescore.cuh"> {
   let summary = "The queries of one token's group of heads, as fp32";
   let arguments = (ins Template:$type, Template:$threads, Template:$heads, Writes<HeadQueries>:$queries,
-                       Takes<Pointer>:$q, I32:$row, I32:$first_head);
+                       Takes<Heads>:$q, I32:$row, I32:$first_head);
 }
 def Tile_MakeHeadNormalizersOp : Tile_Leaf<"make_head_normalizers", "select/rescore.cuh"> {
   let summary = "The normalisers of one token's group of heads";

@@ -53,7 +53,7 @@ def Tile_ReduceSumOp : Tile_Leaf<"reduce_sum", "attend/attention.cuh"> {
 }
 def Tile_StoreOutputOp : Tile_Leaf<"store_output", "attend/attention.cuh"> {
   let summary = "Writes output rows, divided by their sums";
-  let arguments = (ins Template:$heads, Template:$type, Stores<Pointer>:$out, Reads<Accumulator>:$output,
+  let arguments = (ins Template:$heads, Template:$type, Stores<Heads>:$out, Reads<Accumulator>:$output,
                        Reads<SoftmaxState>:$state, Takes<QueryRows>:$rows, I32:$first_head);
 }
 def Tile_StoreLseOp : Tile_Leaf<"store_lse", "attend/attention.cuh"> {

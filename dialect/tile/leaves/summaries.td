@@ -39,7 +39,7 @@ def Tile_VisibleBySegmentOp : Tile_Leaf<"visible_by_segment", "select/scoring.cu
 }
 def Tile_AddRowOp : Tile_Leaf<"add_row", "select/summarize.cuh, select/summary_images.cuh"> {
   let summary = "Adds eight channels of a key to fp32 sums";
-  let arguments = (ins Updates<ChannelSums>:$sums, Takes<Summaries>:$rows, I32:$row, I32:$chunk);
+  let arguments = (ins Updates<ChannelSums>:$sums, Takes<AnyRows>:$rows, I32:$row, I32:$chunk);
 }
 def Tile_StoreMeanOp : Tile_Leaf<"store_mean", "select/summarize.cuh"> {
   let summary = "Writes eight channels of a summary row";

@@ -32,13 +32,23 @@ def Tile_VaryingZeroOp : Tile_Leaf<"varying_zero", "arch/scalar.cuh", [Orders]> 
 }
 def Tile_FindTokenTileOp : Tile_Leaf<"find_token_tile", "core/sequence.cuh", [Pure]> {
   let summary = "The tokens that this block of threads works on, found by the slot's number in a ragged batch";
-  let arguments = (ins Template:$tokens, Takes<Pointer>:$cu_q, Takes<Pointer>:$cu_k, I32:$batch, I32:$begin, I32:$end,
-                       I32:$slot);
+  let arguments = (ins Template:$tokens, Takes<Pointer>:$cu_q, Takes<Lengths>:$lengths, I32:$batch, I32:$begin,
+                       I32:$end, I32:$slot);
+  let results = (outs Whole<TokenTile>:$tile);
+}
+def Tile_KeyLengthsOp : Tile_Leaf<"key_lengths", "core/layout.cuh", [Pure]> {
+  let summary = "How many keys each sequence has, as the launch says";
+  let arguments = (ins Takes<Params>:$params);
+  let results = (outs Whole<KeyLengths>:$lengths);
+}
+def Tile_FindKeyTileOp : Tile_Leaf<"find_key_tile", "core/sequence.cuh", [Pure]> {
+  let summary = "The keys that this block of threads works on, found by the slot's number";
+  let arguments = (ins Template:$tokens, Takes<KeyLengths>:$lengths, I32:$batch, I32:$slot);
   let results = (outs Whole<TokenTile>:$tile);
 }
 def Tile_FindTokenOp : Tile_Leaf<"find_token", "core/sequence.cuh", [Pure]> {
   let summary = "The tile of the one token in a row of q";
-  let arguments = (ins Takes<Pointer>:$cu_q, Takes<Pointer>:$cu_k, I32:$batch, I32:$row);
+  let arguments = (ins Takes<Pointer>:$cu_q, Takes<Lengths>:$lengths, I32:$batch, I32:$row);
   let results = (outs Whole<TokenTile>:$tile);
 }
 def Tile_LastPositionOp : Tile_Leaf<"last_position", "core/sequence.cuh", [Pure]> {

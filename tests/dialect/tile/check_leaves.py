@@ -10,7 +10,9 @@ from pathlib import Path
 
 # Operands that several device types may stand for, and C++ types that the dialect calls otherwise.
 UNIONS = {"Scores": {"RowScores", "TokenScores"}, "Ranks": {"BlockRanks", "RankPairs"},
-          "Summaries": {"GlobalRows", "SummaryImages"}}
+          "Summaries": {"GlobalRows", "SummaryImages"}, "KeyRows": {"GlobalRows", "PagedRows"},
+          "AnyRows": {"GlobalRows", "PagedRows", "SummaryImages"},
+          "Heads": {"Pointer", "StridedHeads"}, "Lengths": {"Pointer", "KeyLengths"}}
 # Device types of one template, which other names stand for.
 NAMES = {"SummaryScores": {"RowScores", "TokenScores"}}
 SCALARS = {"int": "I32", "unsigned": "I32", "long": "I32", "bool": "I1", "float": "F32"}
@@ -77,7 +79,7 @@ def fits(function, templates, operands):
     if len(types) < len(operands):  # one that is optional
         operands = [kinds for kinds in operands if kinds != {"I32"}]
     return len(types) == len(operands) and all(
-        kind in kinds or NAMES.get(kind, set()) & kinds or (kind == "Summaries" and kinds == UNIONS[kind])
+        kind in kinds or NAMES.get(kind, set()) & kinds or kinds == UNIONS.get(kind)
         for kind, kinds in zip(types, operands))
 
 

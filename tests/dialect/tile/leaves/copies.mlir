@@ -3,9 +3,11 @@
 
 !global_rows = !tile.view<GlobalRows<bf16, @kDim>>
 !panel_tile = !tile.shared_tile<PanelTile<@kKeys, @kDim, bf16>>
+!paged_rows = !tile.view<PagedRows<bf16>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !shared_tile = !tile.shared_tile<SharedTile<@kKeys, @kDim, bf16>>
+!strided_heads = !tile.view<StridedHeads>
 !summary_images = !tile.view<SummaryImages<bf16, @kDim>>
 !tensor_map = !tile.view<TensorMap>
 !token_tile = !tile.value<TokenTile>
@@ -33,6 +35,14 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   %end_row = tile.block_index "x" : i32
   // CHECK: const auto rows = global_rows<bf16, kStride>(pointer, row, column);
   %rows = tile.global_rows %pointer, %row, %column {stride = @kStride, type = bf16} : (!pointer, i32, i32) -> !tile.view<GlobalRows<bf16, @kStride>>
+  %k = tile.field %params "k" : !params -> !pointer
+  %stride = tile.field %params "k_stride" : !params -> !pointer
+  // CHECK: const auto keys = paged_rows<bf16>(params, k, stride, token_tile, head);
+  %keys = tile.paged_rows %params, %k, %stride, %token_tile, %head {type = bf16} : (!params, !pointer, !pointer, !token_tile, i32) -> !paged_rows
+  // CHECK: load_rows<kThreads>(shared_tile, keys, first_row, row_limit, thread);
+  tile.load_rows %shared_tile, %keys, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32, i32) -> ()
+  // CHECK: const auto heads = strided_heads(k, stride);
+  %heads = tile.strided_heads %k, %stride : (!pointer, !pointer) -> !strided_heads
   // CHECK: load_rows<kThreads>(shared_tile, global_rows, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %global_rows, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !global_rows, i32, i32, i32) -> ()
   // CHECK: load_queries<kThreads, kHeads, kGroup, kSets>(shared_tile, pointer, token_tile, first_head);

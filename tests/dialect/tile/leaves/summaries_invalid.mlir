@@ -14,7 +14,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   %i = tile.block_index "x" : i32
   %channels = tile.register : !tile.state<ChannelSums>
   %tile = tile.shared bytes 16384 : !tile.shared_tile<SharedTile<64, 128, bf16>>
-  // expected-error@+1 {{operand #1 must be GlobalRows (view) or SummaryImages (view), but got '!tile.shared_tile<SharedTile<64, 128, bf16>>'}}
+  // expected-error@+1 {{operand #1 must be GlobalRows (view) or PagedRows (view) or SummaryImages (view), but got '!tile.shared_tile<SharedTile<64, 128, bf16>>'}}
   tile.add_row %channels, %tile, %i, %i : (!tile.state<ChannelSums>, !tile.shared_tile<SharedTile<64, 128, bf16>>, i32, i32) -> ()
 }
 

@@ -1,6 +1,7 @@
 // The leaves of dialect/tile/leaves/tokens.td: what each prints as. leaves.test wants a line for every leaf.
 // RUN: winnow-translate %s | FileCheck %s
 
+!key_lengths = !tile.value<KeyLengths>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !query_rows = !tile.value<QueryRows>
@@ -35,6 +36,10 @@ tile.kernel @tokens attributes {constants = [], min_blocks = 1 : i32, threads = 
   %zero = tile.varying_zero : () -> i32
   // CHECK: const auto tile = find_token_tile<kTokens>(pointer, pointer, batch, begin, end, slot);
   %tile = tile.find_token_tile %pointer, %pointer, %batch, %begin, %end, %slot {tokens = @kTokens} : (!pointer, !pointer, i32, i32, i32, i32) -> !token_tile
+  // CHECK: const auto lengths = key_lengths(params);
+  %lengths = tile.key_lengths %params : (!params) -> !key_lengths
+  // CHECK: const auto keys = find_key_tile<kTokens>(lengths, batch, slot);
+  %keys = tile.find_key_tile %lengths, %batch, %slot {tokens = @kTokens} : (!key_lengths, i32, i32) -> !token_tile
   // CHECK: const auto tile_2 = find_token(pointer, pointer, batch, row);
   %tile_2 = tile.find_token %pointer, %pointer, %batch, %row : (!pointer, !pointer, i32, i32) -> !token_tile
   // CHECK: const int position = last_position(token_tile);

@@ -12,7 +12,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
   %i = tile.block_index "x" : i32
   %ids = tile.field %params "ids" : !tile.value<Params> -> !tile.view<Pointer>
-  // expected-error@+1 {{operand #1 must be Pointer (view), but got '!tile.value<Params>'}}
+  // expected-error@+1 {{operand #1 must be Pointer (view) or KeyLengths (value), but got '!tile.value<Params>'}}
   %tokens = tile.find_token %ids, %params, %i, %i : (!tile.view<Pointer>, !tile.value<Params>, i32, i32) -> !tile.value<TokenTile>
 }
 

@@ -1,0 +1,84 @@
+// Where a host keeps its tensors: rows of heads packed or by strides, keys of a sequence in one
+// piece or in pages. Serves every kernel that reads q, k or v or writes out. Programs of packed
+// tensors pass plain pointers; those of paged ones (Spec::paged) the objects here, whose strides
+// and tables come with the launch (Params.h).
+#pragma once
+#include "winnow/sequence.cuh"
+
+//===-- Queries and output --------------------------------------------------------------------===//
+
+// A tensor [tokens, heads, elements] with strides, in elements.
+struct StridedHeads {
+  const void *first;
+  long long token, head;
+};
+
+// `stride`: of a token and of a head.
+__device__ __forceinline__ StridedHeads strided_heads(const void *tensor, const long long *stride) {
+  return {tensor, stride[0], stride[1]};
+}
+
+// Row `row`, head `head` of a tensor [tokens, kHeads, kDim].
+template <int kHeads, int kDim, class T>
+__device__ __forceinline__ const T *head_row(const void *tensor, long long row, int head) {
+  return static_cast<const T *>(tensor) + (row * kHeads + head) * kDim;
+}
+template <int kHeads, int kDim, class T>
+__device__ __forceinline__ const T *head_row(const StridedHeads &tensor, long long row, int head) {
+  return static_cast<const T *>(tensor.first) + row * tensor.token + head * tensor.head;
+}
+__device__ __forceinline__ bool is_null(const void *tensor) { return tensor == nullptr; }
+__device__ __forceinline__ bool is_null(const StridedHeads &tensor) {
+  return tensor.first == nullptr;
+}
+
+//===-- Lengths -------------------------------------------------------------------------------===//
+
+__device__ __forceinline__ KeyLengths key_lengths(const Params &params) {
+  return {params.cu_k, params.seq_k, params.max_k};
+}
+
+//===-- Keys and values -----------------------------------------------------------------------===//
+
+// The rows of one sequence and one key/value head, wherever its pages lie. Row r is the slot
+// begin + r: of the tensor itself where there is no table, else slot % page_size of the page that
+// the table names for slot / page_size.
+template <class T> struct PagedRows {
+  const T *first;
+  const int *table;
+  long long page_stride, token_stride;
+  int begin, page_size;
+  unsigned page_magic; // n / page_size = n * page_magic >> page_shift
+  int page_shift;
+
+  __device__ __forceinline__ const T *row(int index) const {
+    const long long slot = begin + static_cast<long long>(index);
+    if (table == nullptr)
+      return first + slot * token_stride;
+    const int page = static_cast<unsigned long long>(slot) * page_magic >> page_shift;
+    return first + static_cast<long long>(table[page]) * page_stride +
+           (slot - static_cast<long long>(page) * page_size) * token_stride;
+  }
+};
+
+// `tensor`, k or v; `stride`: of a page, a token and a head.
+template <class T>
+__device__ __forceinline__ PagedRows<T> paged_rows(const Params &params, const void *tensor,
+                                                   const long long *stride, const TokenTile &tile,
+                                                   int head) {
+  PagedRows<T> rows;
+  rows.first = static_cast<const T *>(tensor) + head * stride[2];
+  rows.page_stride = stride[0];
+  rows.token_stride = stride[1];
+  rows.begin = params.k_begin == nullptr ? 0 : params.k_begin[tile.sequence];
+  if (params.page_table == nullptr) {
+    rows.table = nullptr;
+    rows.begin += params.cu_k[tile.sequence];
+  } else {
+    rows.table = params.page_table + tile.sequence * params.page_table_stride;
+  }
+  rows.page_size = params.page_size;
+  rows.page_magic = params.page_magic;
+  rows.page_shift = params.page_shift;
+  return rows;
+}
