@@ -35,6 +35,9 @@ Result<ConformanceCase> parseCase(const json &entry) {
     test.sequences.emplace_back(lengths.at(0), lengths.at(1));
   test.data = entry.value("data", "normal");
   test.givenIds = entry.value("given_ids", false);
+  test.layout = entry.value("layout", "");
+  test.pageSize = entry.value("page_size", 64);
+  spec.paged = !test.layout.empty();
   test.large = entry.value("large", false);
   test.rows = entry.value("rows", 96);
   test.leastRecall = entry.value("least_recall", 0.0);

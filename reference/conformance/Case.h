@@ -24,8 +24,12 @@ struct ConformanceCase {
   /// ones.
   std::string data = "normal";
   bool givenIds = false; ///< attention alone, over adversarial ids
-  bool large = false;    ///< needs many GB: only when asked for
-  int rows = 96;         ///< rows compared with the reference
+  /// Where tensors lie (Layout.h), for a spec that is paged; "" = packed, as templates/Params.h
+  /// says.
+  std::string layout;
+  int pageSize = 64;  ///< tokens, of layouts with pages
+  bool large = false; ///< needs many GB: only when asked for
+  int rows = 96;      ///< rows compared with the reference
   /// Least share of the blocks selected by score that agree with the reference on summaries that
   /// are not rounded; 0: not asked for.
   double leastRecall = 0;

@@ -39,6 +39,8 @@ void ProgramFlags::addTo(CLI::App &command, bool methodRequired, const char *nam
       ->capture_default_str()
       ->check(between(0.0, kMostScale))
       ->group(kSpecGroup);
+  command.add_flag("--paged", spec.paged, "For strides, lengths per sequence and page tables")
+      ->group(kSpecGroup);
   command
       .add_option("--set", assignments,
                   "A parameter that the method declares, NAME=VALUE; may be given several times")

@@ -2,6 +2,7 @@
 // out; the commands need not know which it is.
 #pragma once
 #include "reference/conformance/Conformance.h"
+#include "reference/conformance/Layout.h"
 #include "tools/winnow/commands/prepare/Programs.h"
 #include <memory>
 #include <string>
@@ -13,6 +14,8 @@ struct BackendCall {
   std::shared_ptr<const ProgramImage> image; ///< run this instead of `request` (GPU only)
   const reference::Problem *problem = nullptr;
   const int32_t *ids = nullptr; ///< attention alone, over these ids
+  /// The problem's tensors as a host keeps them, for a request whose spec is paged; null: packed.
+  const StoredTensors *stored = nullptr;
   int repeats = 0;     ///< timed launches after a first one (GPU); 0: the first one is timed
   bool answers = true; ///< bring the results back
   /// Every byte of a GPU's workspace before the launch: NaN, or with kPlausible a number that

@@ -39,7 +39,9 @@ public:
     const reference::Problem &problem = *call.problem;
     auto tokens = static_cast<size_t>(problem.totalQ());
     CaseAnswer &tensors = answer.tensors;
-    tensors.out.assign(tokens * problem.heads * problem.valueWidth(), 0xffff);
+    tensors.out.assign(call.stored ? call.stored->outElements
+                                   : tokens * problem.heads * problem.valueWidth(),
+                       0xffff);
     tensors.lse.assign(tokens * problem.heads, std::numeric_limits<float>::quiet_NaN());
     tensors.ids.assign(tokens * answer.selectHeads * problem.topk, 0x7f7f7f7f);
     if (call.ids)
@@ -48,6 +50,8 @@ public:
     CpuTensors args{problem.q, problem.k,          problem.v,          nullptr,
                     nullptr,   tensors.ids.data(), problem.cuQ.data(), problem.cuK.data()};
     args.batch = static_cast<int>(problem.cuQ.size()) - 1;
+    if (call.stored)
+      setLayout(*call.stored, args);
     // Two calls, so that each part has its time: selection, then attention over its ids.
     bool selects = answer.selectHeads > 0 && !call.ids;
     if (selects) {
@@ -64,10 +68,31 @@ public:
         !status)
       return tl::unexpected(status.error());
     answer.attendMs = (now() - began) * 1000;
+    if (call.stored) {
+      auto packed = packOutput(problem, *call.stored, tensors.out, 0xffff);
+      if (!packed)
+        return tl::unexpected(packed.error());
+      tensors.out = std::move(*packed);
+    }
     return answer;
   }
 
 private:
+  static void setLayout(const StoredTensors &stored, CpuTensors &args) {
+    args.q = stored.q.data();
+    args.k = stored.keyValues.data() + stored.k;
+    args.v = stored.keyValues.data() + stored.v;
+    std::copy_n(stored.qStride, 2, args.qStride);
+    std::copy_n(stored.outStride, 2, args.outStride);
+    std::copy_n(stored.kStride, 3, args.kStride);
+    std::copy_n(stored.vStride, 3, args.vStride);
+    args.seqK = stored.seqK.data();
+    args.pageTable = stored.table.empty() ? nullptr : stored.table.data();
+    args.pageTableStride = stored.tableStride;
+    args.kBegin = stored.kBegin.empty() ? nullptr : stored.kBegin.data();
+    args.pageSize = stored.pageSize;
+  }
+
   static std::function<void(double)> half(const std::function<void(double)> &progress,
                                           double begin) {
     if (!progress)

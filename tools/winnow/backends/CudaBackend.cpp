@@ -37,7 +37,8 @@ public:
 
     const reference::Problem &problem = *call.problem;
     DeviceTensors tensors;
-    WINNOW_TRY(tensors, DeviceTensors::make(driver, problem, answer.selectHeads, call.ids));
+    WINNOW_TRY(tensors,
+               DeviceTensors::make(driver, problem, answer.selectHeads, call.ids, call.stored));
     LaunchArgs args = tensors.args(problem);
     args.phase = call.ids ? Phase::Attend : Phase::All;
     size_t workspaceBytes = 0;

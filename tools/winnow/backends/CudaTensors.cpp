@@ -31,7 +31,7 @@ Result<DeviceBuffer> poisonedBuffer(const std::shared_ptr<Driver> &driver, size_
 
 Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
                                           const reference::Problem &problem, int selectHeads,
-                                          const int32_t *givenIds) {
+                                          const int32_t *givenIds, const StoredTensors *stored) {
   auto tokens = static_cast<size_t>(problem.totalQ());
   size_t queryBytes = tokens * problem.heads * problem.headDim * 2;
   size_t keyTokens = static_cast<size_t>(problem.cuK.back()) + problem.spareKeys;
@@ -40,9 +40,25 @@ Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
   size_t valueBytes = keyTokens * problem.kvHeads * problem.valueWidth() * 2;
   size_t idBytes = tokens * selectHeads * problem.topk * sizeof(int32_t);
   DeviceTensors tensors;
-  WINNOW_TRY(tensors.q, uploadedBuffer(driver, problem.q, queryBytes));
-  WINNOW_TRY(tensors.k, uploadedBuffer(driver, problem.k, keyBytes));
-  WINNOW_TRY(tensors.v, uploadedBuffer(driver, problem.v, valueBytes));
+  if (stored) {
+    auto upload = [&](DeviceBuffer &buffer, const auto &values) -> Status {
+      if (values.empty())
+        return {};
+      WINNOW_TRY(buffer, uploadedBuffer(driver, values.data(), values.size() * sizeof(values[0])));
+      return {};
+    };
+    tensors.stored = stored;
+    outBytes = stored->outElements * 2;
+    WINNOW_CHECK(upload(tensors.q, stored->q));
+    WINNOW_CHECK(upload(tensors.k, stored->keyValues));
+    WINNOW_CHECK(upload(tensors.seqK, stored->seqK));
+    WINNOW_CHECK(upload(tensors.table, stored->table));
+    WINNOW_CHECK(upload(tensors.kBegin, stored->kBegin));
+  } else {
+    WINNOW_TRY(tensors.q, uploadedBuffer(driver, problem.q, queryBytes));
+    WINNOW_TRY(tensors.k, uploadedBuffer(driver, problem.k, keyBytes));
+    WINNOW_TRY(tensors.v, uploadedBuffer(driver, problem.v, valueBytes));
+  }
   WINNOW_TRY(tensors.cuQ,
              uploadedBuffer(driver, problem.cuQ.data(), problem.cuQ.size() * sizeof(int32_t)));
   WINNOW_TRY(tensors.cuK,
@@ -74,6 +90,19 @@ LaunchArgs DeviceTensors::args(const reference::Problem &problem) const {
     args.shape.maxQ = std::max(args.shape.maxQ, problem.cuQ[s + 1] - problem.cuQ[s]);
     args.shape.maxK = std::max(args.shape.maxK, problem.cuK[s + 1] - problem.cuK[s]);
   }
+  if (!stored)
+    return args;
+  args.k = k.data<uint16_t>() + stored->k;
+  args.v = k.data<uint16_t>() + stored->v;
+  std::copy_n(stored->qStride, 2, args.qStride);
+  std::copy_n(stored->outStride, 2, args.outStride);
+  std::copy_n(stored->kStride, 3, args.kStride);
+  std::copy_n(stored->vStride, 3, args.vStride);
+  args.seqK = seqK.data<int>();
+  args.pageTable = stored->table.empty() ? nullptr : table.data<int>();
+  args.pageTableStride = stored->tableStride;
+  args.kBegin = stored->kBegin.empty() ? nullptr : kBegin.data<int>();
+  args.pageSize = stored->pageSize;
   return args;
 }
 
@@ -81,12 +110,15 @@ Result<CaseAnswer> DeviceTensors::download(const reference::Problem &problem,
                                            int selectHeads) const {
   auto tokens = static_cast<size_t>(problem.totalQ());
   CaseAnswer answer;
-  answer.out.resize(tokens * problem.heads * problem.valueWidth());
+  answer.out.resize(stored ? stored->outElements : tokens * problem.heads * problem.valueWidth());
   answer.lse.resize(tokens * problem.heads);
   answer.ids.resize(tokens * selectHeads * problem.topk);
   WINNOW_CHECK(out.download(answer.out.data(), answer.out.size() * sizeof(uint16_t)));
   WINNOW_CHECK(lse.download(answer.lse.data(), answer.lse.size() * sizeof(float)));
   WINNOW_CHECK(ids.download(answer.ids.data(), answer.ids.size() * sizeof(int32_t)));
+  if (stored) {
+    WINNOW_TRY(answer.out, packOutput(problem, *stored, answer.out, 0xffff));
+  }
   return answer;
 }
 

@@ -2,6 +2,7 @@
 // a GPU share. The device's context must be current on the calling thread.
 #pragma once
 #include "reference/conformance/Conformance.h"
+#include "reference/conformance/Layout.h"
 #include "runtime/device/DeviceMemory.h"
 #include "runtime/program/Launcher.h"
 #include <map>
@@ -16,12 +17,14 @@ Result<DeviceBuffer> poisonedBuffer(const std::shared_ptr<Driver> &driver, size_
 
 struct DeviceTensors {
   DeviceBuffer q, k, v, out, lse, ids, cuQ, cuK, workspace;
+  DeviceBuffer seqK, table, kBegin; ///< of stored tensors; then k holds keys and values
+  const StoredTensors *stored = nullptr;
 
   /// Uploads q, k, v and lengths; `givenIds` [select_heads, total_q, topk] may be null. Results
   /// start out poisoned.
   static Result<DeviceTensors> make(const std::shared_ptr<Driver> &driver,
                                     const reference::Problem &problem, int selectHeads,
-                                    const int32_t *givenIds);
+                                    const int32_t *givenIds, const StoredTensors *stored = nullptr);
   /// Pointers and shape for the launcher.
   LaunchArgs args(const reference::Problem &problem) const;
   Result<CaseAnswer> download(const reference::Problem &problem, int selectHeads) const;

@@ -44,6 +44,12 @@ public:
                        "Folder that gets the answers: CASE.out.npy, CASE.lse.npy, CASE.ids.npy");
     command.add_option("--against", againstFolder,
                        "Folder of answers that another device gave by --save: compare with them");
+    command.add_option("--layout", layout,
+                       "Where every case's tensors lie: packed (with strides), halves, pages, rows "
+                       "or pairs");
+    command.add_option("--page-size", pageSize, "Tokens of a page, for --layout")
+        ->check(between(1, 1 << 20))
+        ->capture_default_str();
     command.add_flag("--large", large, "Also the cases that need many GB of memory");
     command.add_flag("--list", listOnly, "Print the names of the cases and stop");
     command.add_option("--recorded", recordedDirectory, "Folder with recorded answers");
@@ -115,6 +121,7 @@ public:
     if (choice.draws > 0 || small)
       WINNOW_CHECK(choose());
     WINNOW_CHECK(applyConfig());
+    WINNOW_CHECK(applyLayout());
     if (part)
       takePart();
     const AnswerFolder saved(saveFolder), against(againstFolder);
@@ -136,6 +143,20 @@ public:
   }
 
 private:
+  /// --layout: every item of this kind that has none of its own.
+  Status applyLayout() {
+    if (layout.empty())
+      return {};
+    if (Result<Layout> known = parseLayout(layout); !known)
+      return fail(ErrorKind::Usage, "--layout: " + known.error().message);
+    for (CheckItem &item : items)
+      if (item.test.layout.empty() && !item.recorded) {
+        item.test.layout = layout;
+        item.test.pageSize = pageSize;
+        item.test.spec.paged = true;
+      }
+    return {};
+  }
   /// Fills `items`.
   Status choose() {
     if (choice.draws > 0) {
@@ -341,7 +362,8 @@ private:
   BackendOptions options;
   std::string filter, configText, recordedDirectory, recordedMethod;
   std::regex pattern;
-  std::string saveFolder, againstFolder;
+  std::string saveFolder, againstFolder, layout;
+  int pageSize = 64;
   bool small = false, large = false, listOnly = false, prepareOnly = false;
   RandomChoice choice;
   const CLI::Option *seedOption = nullptr;

@@ -91,6 +91,14 @@ Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseIn
   call.request = requestFor(test);
   call.problem = &inputs.problem;
   call.ids = test.givenIds ? inputs.ids.data() : nullptr;
+  StoredTensors stored;
+  if (!test.layout.empty()) {
+    Result<Layout> layout = parseLayout(test.layout);
+    if (!layout)
+      return tl::unexpected(layout.error());
+    stored = storeTensors(inputs.problem, *layout, test.pageSize, test.seed);
+    call.stored = &stored;
+  }
   if (inputs.problem.totalQ() % 2 == 0) // either kind, but the same one each time
     call.workspaceByte = BackendCall::kPlausible;
   std::lock_guard<std::mutex> lock(device);

@@ -1,0 +1,162 @@
+// Copies a case's packed tensors into the layouts of hosts: pages in random order among spare ones.
+#include "reference/conformance/Layout.h"
+#include "reference/Half.h"
+#include "reference/conformance/Random.h"
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+namespace winnow {
+namespace {
+
+constexpr int kSparePages = 3;
+constexpr int32_t kNowhere = 0x3fffffff; // a page that no pool has
+
+/// The sizes of a pool of pages and the strides of its halves.
+struct Pool {
+  int pages = 0;
+  int64_t valueOffset = 0, pageElements = 0;
+};
+
+Pool setStrides(const reference::Problem &problem, Layout layout, StoredTensors &stored) {
+  const int64_t heads = problem.kvHeads, dim = problem.headDim, valueDim = problem.valueWidth(),
+                page = stored.pageSize;
+  Pool pool;
+  auto set = [&](int64_t *stride, int64_t whole, int64_t token, int64_t head) {
+    stride[0] = whole, stride[1] = token, stride[2] = head;
+  };
+  pool.pageElements = page * heads * (dim + valueDim);
+  switch (layout) {
+  case Layout::Halves:
+    set(stored.kStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
+    set(stored.vStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
+    pool.valueOffset = dim;
+    break;
+  case Layout::Pairs:
+    set(stored.kStride, pool.pageElements, heads * dim, dim);
+    set(stored.vStride, pool.pageElements, heads * valueDim, valueDim);
+    pool.valueOffset = page * heads * dim;
+    break;
+  case Layout::Rows: // a tensor each, head-major
+    set(stored.kStride, page * heads * dim, dim, page * dim);
+    set(stored.vStride, page * heads * valueDim, valueDim, page * valueDim);
+    break;
+  default: // Packed, Pages: a tensor each, token-major
+    set(stored.kStride, page * heads * dim, heads * dim, dim);
+    set(stored.vStride, page * heads * valueDim, heads * valueDim, valueDim);
+  }
+  return pool;
+}
+
+} // namespace
+
+Result<Layout> parseLayout(const std::string &name) {
+  static const std::pair<const char *, Layout> layouts[] = {{"packed", Layout::Packed},
+                                                            {"halves", Layout::Halves},
+                                                            {"pages", Layout::Pages},
+                                                            {"rows", Layout::Rows},
+                                                            {"pairs", Layout::Pairs}};
+  for (const auto &[known, layout] : layouts)
+    if (name == known)
+      return layout;
+  return fail(
+      ErrorKind::Usage,
+      fmt::format("layout '{}' is not known: take packed, halves, pages, rows or pairs", name));
+}
+
+StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
+                           uint64_t seed) {
+  const int batch = static_cast<int>(problem.cuK.size()) - 1;
+  const int64_t dim = problem.headDim, valueDim = problem.valueWidth();
+  StoredTensors stored;
+  for (int s = 0; s < batch; ++s)
+    stored.seqK.push_back(problem.cuK[s + 1] - problem.cuK[s]);
+  stored.maxK = *std::max_element(stored.seqK.begin(), stored.seqK.end());
+  const bool isPacked = layout == Layout::Packed;
+  stored.pageSize = layout == Layout::Rows ? stored.maxK + 5 : isPacked ? 0 : pageSize;
+
+  // A page of its own for every part of a sequence, in random order among spare ones.
+  int pages = 0;
+  if (!isPacked) {
+    stored.tableStride = std::max(1, (stored.maxK + stored.pageSize - 1) / stored.pageSize) + 2;
+    stored.table.assign(batch * stored.tableStride, kNowhere);
+    for (int s = 0; s < batch; ++s) {
+      const int used = (stored.seqK[s] + stored.pageSize - 1) / stored.pageSize;
+      for (int i = 0; i < used; ++i)
+        stored.table[s * stored.tableStride + i] = pages++;
+      if (layout == Layout::Rows) // keys stand at the end of their row
+        stored.kBegin.push_back(stored.pageSize - stored.seqK[s]);
+    }
+    std::vector<int32_t> places(pages + kSparePages);
+    std::iota(places.begin(), places.end(), 0);
+    for (size_t i = places.size(); i > 1; --i)
+      std::swap(places[i - 1], places[randomBits(seed, i) % i]);
+    for (int32_t &page : stored.table)
+      if (page != kNowhere)
+        page = places[page];
+    pages += kSparePages;
+  }
+
+  const Pool pool = setStrides(problem, layout, stored);
+  const bool together = layout == Layout::Halves || layout == Layout::Pairs;
+  const int64_t tokens =
+      isPacked ? problem.cuK.back() + problem.spareKeys : int64_t(pages) * stored.pageSize;
+  const int64_t keyElements = tokens * problem.kvHeads * dim,
+                valueElements = tokens * problem.kvHeads * valueDim;
+  stored.v = static_cast<size_t>(together ? pool.valueOffset : (keyElements + 7) / 8 * 8);
+  stored.keyValues.assign(
+      static_cast<size_t>(keyElements + valueElements + 8),
+      reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype));
+  for (int s = 0; s < batch; ++s)
+    for (int key = 0; key < stored.seqK[s]; ++key) {
+      int64_t slot = key, page = 0;
+      if (isPacked) {
+        slot += problem.cuK[s];
+      } else {
+        slot += stored.kBegin.empty() ? 0 : stored.kBegin[s];
+        page = stored.table[s * stored.tableStride + slot / stored.pageSize];
+        slot %= stored.pageSize;
+      }
+      for (int head = 0; head < problem.kvHeads; ++head) {
+        const int64_t row = int64_t(problem.cuK[s] + key) * problem.kvHeads + head;
+        auto place = [&](const int64_t *stride) {
+          return page * stride[0] + slot * stride[1] + head * stride[2];
+        };
+        std::copy_n(problem.k + row * dim, dim, &stored.keyValues[place(stored.kStride)]);
+        std::copy_n(problem.v + row * valueDim, valueDim,
+                    &stored.keyValues[stored.v + place(stored.vStride)]);
+      }
+    }
+
+  // Queries and output: a spare head behind the last one, so that no token follows the other.
+  const int heads = problem.heads, rows = problem.totalQ();
+  stored.qStride[1] = dim, stored.qStride[0] = (heads + 1) * dim;
+  stored.outStride[1] = valueDim, stored.outStride[0] = (heads + 1) * valueDim;
+  stored.q.assign(static_cast<size_t>(rows * stored.qStride[0]),
+                  reference::toWord(std::numeric_limits<double>::infinity(), problem.dtype));
+  for (int row = 0; row < rows; ++row)
+    std::copy_n(problem.q + row * heads * dim, heads * dim, &stored.q[row * stored.qStride[0]]);
+  stored.outElements = static_cast<size_t>(rows * stored.outStride[0]);
+  return stored;
+}
+
+Result<std::vector<uint16_t>> packOutput(const reference::Problem &problem,
+                                         const StoredTensors &stored,
+                                         const std::vector<uint16_t> &out, uint16_t untouched) {
+  const int64_t row = int64_t(problem.heads) * problem.valueWidth();
+  std::vector<uint16_t> packed(static_cast<size_t>(problem.totalQ() * row));
+  for (int token = 0; token < problem.totalQ(); ++token) {
+    const uint16_t *from = &out[static_cast<size_t>(token * stored.outStride[0])];
+    std::copy_n(from, row, &packed[static_cast<size_t>(token * row)]);
+    for (int64_t i = row; i < stored.outStride[0]; ++i)
+      if (from[i] != untouched)
+        return fail(ErrorKind::Usage,
+                    fmt::format("the output of token {} reaches beyond its {} heads", token,
+                                problem.heads));
+  }
+  return packed;
+}
+
+} // namespace winnow

@@ -1,0 +1,46 @@
+// Where a host keeps queries, keys, values and output: the layouts of the engines that Winnow runs
+// in. A case's packed tensors are copied into one of them, among memory that nobody may read.
+#pragma once
+#include "reference/Reference.h"
+#include "runtime/Error.h"
+#include <string>
+#include <vector>
+
+namespace winnow {
+
+/// Of keys and values; d = head_dim + value_dim where both lie together.
+enum class Layout {
+  Packed, ///< [total_k, kv_heads, d], ragged by cu_k; no pages
+  Halves, ///< [pages, kv_heads, page, d]: K and V are halves of one row (vLLM 0.33)
+  Pages,  ///< [pages, page, kv_heads, d] (FlashAttention-3; SGLang's token pools with page 1)
+  Rows,   ///< [batch, kv_heads, tokens, d]: a page is a row of the batch, keys at its end
+          ///< (transformers with left padding)
+  Pairs   ///< [pages, 2, page, kv_heads, d]: K and V of a page one behind the other (FlashInfer)
+};
+/// "packed", "halves", "pages", "rows", "pairs". Error: Usage with the known ones.
+Result<Layout> parseLayout(const std::string &name);
+
+/// Tensors of one call in a layout. Elements that belong to nothing are NaN or infinity, table
+/// entries that nobody may follow point outside of memory.
+struct StoredTensors {
+  std::vector<uint16_t> keyValues; ///< k and v
+  size_t k = 0, v = 0;             ///< element at which each begins
+  std::vector<uint16_t> q;
+  size_t outElements = 0;
+  int64_t qStride[2] = {}, outStride[2] = {}, kStride[3] = {}, vStride[3] = {};
+  std::vector<int32_t> seqK, table, kBegin; ///< the latter two may be empty
+  int64_t tableStride = 0;
+  int pageSize = 0, maxK = 0;
+};
+
+/// `pageSize`: tokens, for the layouts that have pages; others ignore it. The same seed gives the
+/// same places.
+StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
+                           uint64_t seed);
+/// The packed output [total_q, heads, value_dim] of a stored one; Error: Usage naming an element
+/// behind or between rows that was written (it no longer holds `untouched`).
+Result<std::vector<uint16_t>> packOutput(const reference::Problem &problem,
+                                         const StoredTensors &stored,
+                                         const std::vector<uint16_t> &out, uint16_t untouched);
+
+} // namespace winnow
