@@ -26,7 +26,7 @@ def translation_units(build):
 def fingerprint():
     """Digest of what every file's result depends on: the checks and the project's headers."""
     digest = hashlib.sha256((ROOT / ".clang-tidy").read_bytes() + (ROOT / "tests/.clang-tidy").read_bytes())
-    for folder in ("runtime", "autotune", "emulator", "dialect", "compiler", "templates", "tools", "tests"):
+    for folder in ("runtime", "autotune", "emulator", "dialect", "compiler", "templates", "reference", "tools", "tests"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".h", ".td"):
                 digest.update(path.read_bytes())
