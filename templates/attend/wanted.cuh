@@ -59,7 +59,9 @@ template <int kTilesPerBlock, int kKeys, int kBitmapTiles, int kTokens>
 __device__ __forceinline__ void mark_block(const WantedBitmap<kBitmapTiles, kTokens> &wanted,
                                            int id, int token, int position, int from_tile) {
   constexpr int kMaskBits = WantedBitmap<kBitmapTiles, kTokens>::kMaskBits;
-#pragma unroll
+  // Long blocks in a loop: unrolled, they would not fit the registers of a warp that builds lists.
+  constexpr int kUnrolled = kTilesPerBlock <= 8 ? kTilesPerBlock : 1;
+#pragma unroll kUnrolled
   for (int part = 0; part < kTilesPerBlock; ++part) {
     const int key_tile = id * kTilesPerBlock + part;
     const unsigned bit = (key_tile - from_tile) * kMaskBits + token;

@@ -30,7 +30,7 @@ Result<Config> readConfig(const json &value) {
   if (value.is_object()) {
     for (const auto &[name, tunable] : value.items()) {
       WINNOW_TRY(std::string number, valueText("config." + name, tunable));
-      text += name + "=" + number + " ";
+      text.append(name).append("=").append(number).append(" ");
     }
   } else if (value.is_string()) {
     text = value.get<std::string>();
