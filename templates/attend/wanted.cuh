@@ -60,7 +60,7 @@ __device__ __forceinline__ void mark_block(const WantedBitmap<kBitmapTiles, kTok
                                            int id, int token, int position, int from_tile) {
   constexpr int kMaskBits = WantedBitmap<kBitmapTiles, kTokens>::kMaskBits;
   // Long blocks in a loop: unrolled, they would not fit the registers of a warp that builds lists.
-  constexpr int kUnrolled = kTilesPerBlock <= 8 ? kTilesPerBlock : 1;
+  constexpr int kUnrolled = kTilesPerBlock <= 4 ? kTilesPerBlock : 1;
 #pragma unroll kUnrolled
   for (int part = 0; part < kTilesPerBlock; ++part) {
     const int key_tile = id * kTilesPerBlock + part;

@@ -23,10 +23,9 @@ int maxSpillBytes(const Kernel &kernel, int headDim) {
   if (kernel.name == "top_k_65536") // 65536 keys are all registers of an SM; see top_k/OfScores.cpp
     return 384;
   // On warpgroups the warp that builds the lists has 32 registers and keeps the rest of its state
-  // in memory (356 bytes where a block is eight key tiles); the loops that compute stand in other
-  // roles of the same kernel, and reload nothing.
+  // in memory; the loops that compute stand in other roles of the same kernel, and reload nothing.
   if (kernel.step == "attend" && kernel.source.find("release_registers<") != std::string::npos)
-    return 360;
+    return 352;
   // A warp of 16 tokens of one head (G = 1) keeps 16 positions and bits of who wants what: 88 bytes
   // at most on mma.sync.
   if (kernel.step == "attend")
