@@ -77,27 +77,25 @@ Status planScores(KernelContext &c) {
   return {};
 }
 
-constexpr Dtype kTypes[] = {Dtype::BF16, Dtype::FP16};
-constexpr int kDims[] = {64, 96, 128, 192, 256}, kGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16},
-              kManyHeads[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64},
-              kBlocks[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 /// Scores on warpgroups keep 512 query rows and a ring of summaries in shared memory, which longer
-/// rows do not leave room for.
-constexpr int kShortDims[] = {64, 96, 128};
-constexpr int kMostTopk = 256;
+/// rows and larger groups do not leave room for.
+constexpr int kShortDims[] = {64, 96, 128}, kSmallGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16};
 
 /// Attention may be asked for on warps where both are there: a warp skips what its own few tokens
 /// do not want, while the 64 rows of a warpgroup hold many tokens of a small group.
 constexpr KernelEntry kEntries[] = {
-    {"summarize", false, {kTypes, kDims, {}, {}, {}}, summarize},
-    {"score", true, {kTypes, kShortDims, {}, kGroups, kBlocks}, scoreOnWarpgroups},
-    {"score", false, {kTypes, kDims, {}, kManyHeads, kBlocks}, scoreOnWarps},
-    {"top_k", false, {kTypes, {}, {}, kManyHeads, kBlocks, kMostTopk}, topK},
+    {"summarize", false, {kElementTypes, kHeadDims, {}, {}, {}}, summarize},
+    {"score", true, {kElementTypes, kShortDims, {}, kSmallGroups, kBlockSizes}, scoreOnWarpgroups},
+    {"score", false, {kElementTypes, kHeadDims, {}, kGroups, kBlockSizes}, scoreOnWarps},
+    {"top_k", false, {kElementTypes, {}, {}, kGroups, kBlockSizes, kMostTopk}, topK},
     {"attend",
      true,
-     {kTypes, kDims, kDims, kManyHeads, kBlocks, kMostTopk, /*paged=*/false},
+     {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk, /*paged=*/false},
      attendOnWarpgroups},
-    {"attend", false, {kTypes, kDims, kDims, kManyHeads, kBlocks, kMostTopk}, attendOnWarps},
+    {"attend",
+     false,
+     {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk},
+     attendOnWarps},
 };
 
 } // namespace

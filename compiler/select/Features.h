@@ -7,6 +7,14 @@
 
 namespace winnow {
 
+/// All that any kernel serves. A kernel that serves less declares a shorter list.
+inline constexpr Dtype kElementTypes[] = {Dtype::BF16, Dtype::FP16};
+inline constexpr int kHeadDims[] = {64, 96, 128, 192, 256};
+inline constexpr int kGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64};
+inline constexpr int kBlockSizes[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
+inline constexpr int kMostTopk = 256;
+inline constexpr int kLongestSequence = 1 << 20; ///< keys, of programs that select
+
 /// Lists of constants that outlive it, since nothing may be destroyed when a process ends. An empty
 /// list: it makes no difference.
 struct Features {

@@ -9,8 +9,7 @@ namespace winnow {
 
 class IdRow : public SelectionPart {
 public:
-  static constexpr int kRowsTogether = 8;          ///< of a block of threads, with one warp per row
-  static constexpr int kLongestSequence = 1 << 20; ///< keys
+  static constexpr int kRowsTogether = 8; ///< of a block of threads, with one warp per row
 
   /// For rows of so many warps each.
   IdRow(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps)

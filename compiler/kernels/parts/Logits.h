@@ -2,7 +2,6 @@
 // scales before and behind it.
 #pragma once
 #include "compiler/kernels/parts/Part.h"
-#include "llvm/ADT/STLExtras.h"
 
 namespace winnow {
 

@@ -3,7 +3,6 @@
 #include "compiler/kernels/Kernels.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
-#include <algorithm>
 
 namespace winnow {
 namespace {

@@ -5,6 +5,7 @@
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/SelectionPart.h"
 #include "compiler/kernels/top_k/SelectRow.h"
+#include "compiler/select/Features.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -50,7 +51,7 @@ std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &pl
   if (!scores.fused) // which holds the same rows
     kernels.push_back(buildOne(module, plan, scores, 1, 0, shorter));
   for (int warps : kWideWarps) {
-    if (shorter >= IdRow::kLongestSequence / plan.block)
+    if (shorter >= kLongestSequence / plan.block)
       break;
     const int blocks = warps * RowSelection::kWarpBlocks;
     kernels.push_back(buildOne(module, plan, scores, warps, shorter, blocks));

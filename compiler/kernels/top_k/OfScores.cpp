@@ -6,6 +6,7 @@
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/RowSearch.h"
 #include "compiler/kernels/parts/SelectionPart.h"
+#include "compiler/select/Features.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -115,7 +116,7 @@ std::vector<BuiltKernel> buildTopK(ModuleOp module, const SelectionPlan &plan,
   std::vector<BuiltKernel> kernels;
   for (const Variant &variant : kVariants)
     kernels.push_back(TopKBuilder(module, plan, scores, variant).build());
-  if (std::end(kVariants)[-1].blocks() < IdRow::kLongestSequence / plan.block)
+  if (std::end(kVariants)[-1].blocks() < kLongestSequence / plan.block)
     kernels.push_back(TopKBuilder(module, plan, scores, kLongest).build());
   return kernels;
 }

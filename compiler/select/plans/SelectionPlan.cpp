@@ -1,6 +1,7 @@
 // Reads a SelectionPlan off the steps of its kernels, and checks the numbers that only make sense
 // together.
 #include "compiler/select/plans/SelectionPlan.h"
+#include "compiler/select/Features.h"
 #include "dialect/select/MethodText.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -8,9 +9,6 @@ using namespace mlir;
 
 namespace winnow {
 namespace {
-
-constexpr int kLongestSequence = 1 << 20; ///< keys
-constexpr int kMostBlocks = 256;          ///< --topk at most
 
 bool isMax(StringRef kind) { return kind == "max"; }
 Pooling pooling(StringRef kind) {
@@ -80,7 +78,7 @@ Status SelectionPlanner::checkNumbers() {
                   llvm::formatv("{0} first and {1} local blocks are forced, but only {2} may be "
                                 "selected: {3}lower init or local",
                                 plan.init, plan.local, plan.topk,
-                                forced > kMostBlocks
+                                forced > kMostTopk
                                     ? std::string()
                                     : llvm::formatv("raise --topk to {0} or ", forced).str())
                       .str());
