@@ -31,8 +31,10 @@ KeyValues pack(const AttendPlan &plan, const CpuTensors &tensors, const Segment 
   parallelFor(tiles, threads, [&](size_t tile) {
     const int begin = static_cast<int>(tile) * width, end = std::min(segment.kCount, begin + width);
     for (int key = begin; key < end; ++key) {
-      const uint16_t *k = tensors.k + keyOffset(tensors, segment, tensors.kStride, key, kvHead),
-                     *v = tensors.v + keyOffset(tensors, segment, tensors.vStride, key, kvHead);
+      const uint16_t *k = tensors.k +
+                          keyOffset(tensors, segment, tensors.layout.kStride, key, kvHead),
+                     *v = tensors.v +
+                          keyOffset(tensors, segment, tensors.layout.vStride, key, kvHead);
       float *value = &packed.values[(tile * kKeys + (key - begin)) * valueDim];
       float *column = &packed.keys.values[tile * dim * kKeys + (key - begin)];
       for (int d = 0; d < dim; ++d)
@@ -78,7 +80,8 @@ public:
       float inverse = sum[row] > 0 ? 1 / sum[row] : sum[row] == 0 ? 0.f : NAN;
       if (tensors.out)
         for (int d = 0; d < plan.valueDim; ++d)
-          tensors.out[token * tensors.outStride[0] + head * tensors.outStride[1] + d] =
+          tensors
+              .out[token * tensors.layout.outStride[0] + head * tensors.layout.outStride[1] + d] =
               fromFloat(sum[row] == 0 ? 0.f : acc[row * plan.valueDim + d] * inverse, plan.isBf16);
       if (tensors.lse)
         tensors.lse[static_cast<size_t>(head) * totalQ + token] =

@@ -48,8 +48,8 @@ inline size_t keyOffset(const CpuTensors &tensors, const Segment &segment, const
                         int key, int kvHead) {
   int64_t slot = segment.skipped + int64_t(key), page = 0;
   if (segment.pages) {
-    page = segment.pages[slot / tensors.pageSize];
-    slot %= tensors.pageSize;
+    page = segment.pages[slot / tensors.layout.pageSize];
+    slot %= tensors.layout.pageSize;
   } else {
     slot += segment.kBegin;
   }

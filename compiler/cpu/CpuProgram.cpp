@@ -58,8 +58,9 @@ void gatherQueries(const KernelPlan &plan, const CpuTensors &tensors, const Segm
       std::fill_n(to, plan.headDim, 0.f);
       continue;
     }
-    const auto from = static_cast<size_t>((segment.qBegin + index) * tensors.qStride[0] +
-                                          (firstHead + row % plan.group) * tensors.qStride[1]);
+    const auto from =
+        static_cast<size_t>((segment.qBegin + index) * tensors.layout.qStride[0] +
+                            (firstHead + row % plan.group) * tensors.layout.qStride[1]);
     for (int d = 0; d < plan.headDim; ++d)
       to[d] = toFloat(tensors.q[from + d], plan.isBf16);
   }
@@ -73,32 +74,14 @@ public:
   MethodPlans plans; ///< without their regions, which have gone into the code
   std::unique_ptr<CpuCode> code;
   TileFunctions functions;
+  Spec spec;
 
   int selectHeads() const override { return plans.selection ? plans.selection->selectHeads() : 0; }
 
-  /// The tensors with the strides that 0 stands for.
-  CpuTensors withStrides(CpuTensors tensors) const {
-    const AttendPlan &plan = plans.attend;
-    auto fill = [](int64_t &stride, int64_t packed) {
-      if (stride == 0)
-        stride = packed;
-    };
-    fill(tensors.qStride[1], plan.headDim);
-    fill(tensors.qStride[0], int64_t(plan.heads) * plan.headDim);
-    fill(tensors.outStride[1], plan.valueDim);
-    fill(tensors.outStride[0], int64_t(plan.heads) * plan.valueDim);
-    for (auto [stride, dim] :
-         {std::pair(tensors.kStride, plan.headDim), std::pair(tensors.vStride, plan.valueDim)}) {
-      fill(stride[2], dim);
-      fill(stride[1], int64_t(plan.kvHeads) * dim);
-      fill(stride[0], stride[1] * tensors.pageSize);
-    }
-    return tensors;
-  }
-
   Status run(const CpuTensors &given, int threads,
              const std::function<void(double)> &progress) const override {
-    const CpuTensors tensors = withStrides(given);
+    CpuTensors tensors = given;
+    const TensorLayout &layout = tensors.layout = given.layout.withStrides(spec);
     if (threads <= 0)
       threads = std::max(1u, std::thread::hardware_concurrency());
     const int totalQ = tensors.cuQ[tensors.batch];
@@ -117,11 +100,11 @@ public:
     for (int s = 0; s < tensors.batch; ++s) {
       Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s],
                       tensors.cuK ? tensors.cuK[s] : 0,
-                      tensors.seqK ? tensors.seqK[s] : tensors.cuK[s + 1] - tensors.cuK[s]};
-      if (tensors.pageTable)
-        segment.pages = tensors.pageTable + s * tensors.pageTableStride;
-      if (tensors.kBegin)
-        segment.skipped = tensors.kBegin[s];
+                      layout.seqK ? layout.seqK[s] : tensors.cuK[s + 1] - tensors.cuK[s]};
+      if (layout.pageTable)
+        segment.pages = layout.pageTable + s * layout.pageTableStride;
+      if (layout.kBegin)
+        segment.skipped = layout.kBegin[s];
       if (selects)
         selectSegment(*plans.selection, functions, tensors, segment, totalQ, threads, advance);
       if (attends)
@@ -154,11 +137,8 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   select::MethodOp method = parsed.method;
   if (!method)
     return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
-  static constexpr Dtype kTypes[] = {Dtype::BF16, Dtype::FP16};
-  static constexpr int kDims[] = {64, 96, 128, 192, 256},
-                       kGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64},
-                       kBlocks[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
-  static constexpr Features served{kTypes, kDims, kDims, kGroups, kBlocks, 256};
+  static constexpr Features served{kElementTypes, kHeadDims,   kHeadDims,
+                                   kGroups,       kBlockSizes, kMostTopk};
   Status status = specializeMethod(method, spec).and_then([&] {
     return checkServed("the CPU target", served, spec);
   });
@@ -173,7 +153,11 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
                 "the CPU tile functions could not be built: " + complaints.first());
   WINNOW_TRY(auto code, CpuCode::create(*functions));
   program->code = std::move(code);
+  plans.attend.logitHook = nullptr;
+  if (plans.selection)
+    plans.selection->scoreHook = nullptr;
   program->plans = std::move(plans);
+  program->spec = spec;
   const bool scores = program->plans.selection && program->plans.selection->scores();
   bind(*program->code, "attend_one", program->functions.attendOne);
   bind(*program->code, "attend_many", program->functions.attendMany);

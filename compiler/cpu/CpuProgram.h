@@ -3,7 +3,7 @@
 // mathematics, same tie rule.
 #pragma once
 #include "runtime/Error.h"
-#include "runtime/program/Spec.h"
+#include "runtime/program/TensorLayout.h"
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,7 +12,7 @@
 namespace winnow {
 
 /// Host tensors of one call; layouts as in templates/Params.h, all in host memory. bf16 / fp16 as
-/// raw 16-bit words. Strides, lengths and pages as in winnow_launch_args, for any program.
+/// raw 16-bit words. A layout is taken for any program.
 struct CpuTensors {
   const uint16_t *q, *k, *v;
   uint16_t *out; ///< may be null: selection only
@@ -21,11 +21,7 @@ struct CpuTensors {
   const int32_t *cuQ, *cuK;
   int batch = 1;
   bool idsGiven = false;
-  int64_t qStride[2] = {}, outStride[2] = {}; ///< token, head; elements, 0 = packed
-  int64_t kStride[3] = {}, vStride[3] = {};   ///< page, token, head
-  const int32_t *seqK = nullptr, *pageTable = nullptr, *kBegin = nullptr;
-  int64_t pageTableStride = 0;
-  int pageSize = 0;
+  TensorLayout layout = {};
 };
 
 class CpuProgram {

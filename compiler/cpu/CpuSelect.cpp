@@ -51,7 +51,7 @@ TransposedTiles summarize(const SelectionPlan &plan, const CpuTensors &tensors,
     std::vector<float> sums(dim, 0.f);
     for (int i = 0; i < summary.window; ++i) {
       const uint16_t *key =
-          tensors.k + keyOffset(tensors, segment, tensors.kStride,
+          tensors.k + keyOffset(tensors, segment, tensors.layout.kStride,
                                 static_cast<int>(row) * summary.stride + i, kvHead);
       for (int d = 0; d < dim; ++d)
         sums[d] += toFloat(key[d], plan.isBf16);

@@ -22,7 +22,7 @@ struct Pool {
 
 Pool setStrides(const reference::Problem &problem, Layout layout, StoredTensors &stored) {
   const int64_t heads = problem.kvHeads, dim = problem.headDim, valueDim = problem.valueWidth(),
-                page = stored.pageSize;
+                page = stored.layout.pageSize;
   Pool pool;
   auto set = [&](int64_t *stride, int64_t whole, int64_t token, int64_t head) {
     stride[0] = whole, stride[1] = token, stride[2] = head;
@@ -30,22 +30,22 @@ Pool setStrides(const reference::Problem &problem, Layout layout, StoredTensors 
   pool.pageElements = page * heads * (dim + valueDim);
   switch (layout) {
   case Layout::Halves:
-    set(stored.kStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
-    set(stored.vStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
+    set(stored.layout.kStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
+    set(stored.layout.vStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
     pool.valueOffset = dim;
     break;
   case Layout::Pairs:
-    set(stored.kStride, pool.pageElements, heads * dim, dim);
-    set(stored.vStride, pool.pageElements, heads * valueDim, valueDim);
+    set(stored.layout.kStride, pool.pageElements, heads * dim, dim);
+    set(stored.layout.vStride, pool.pageElements, heads * valueDim, valueDim);
     pool.valueOffset = page * heads * dim;
     break;
   case Layout::Rows: // a tensor each, head-major
-    set(stored.kStride, page * heads * dim, dim, page * dim);
-    set(stored.vStride, page * heads * valueDim, valueDim, page * valueDim);
+    set(stored.layout.kStride, page * heads * dim, dim, page * dim);
+    set(stored.layout.vStride, page * heads * valueDim, valueDim, page * valueDim);
     break;
   default: // Packed, Pages: a tensor each, token-major
-    set(stored.kStride, page * heads * dim, heads * dim, dim);
-    set(stored.vStride, page * heads * valueDim, heads * valueDim, valueDim);
+    set(stored.layout.kStride, page * heads * dim, heads * dim, dim);
+    set(stored.layout.vStride, page * heads * valueDim, heads * valueDim, valueDim);
   }
   return pool;
 }
@@ -73,21 +73,22 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
   StoredTensors stored;
   for (int s = 0; s < batch; ++s)
     stored.seqK.push_back(problem.cuK[s + 1] - problem.cuK[s]);
-  stored.maxK = *std::max_element(stored.seqK.begin(), stored.seqK.end());
+  const int maxK = *std::max_element(stored.seqK.begin(), stored.seqK.end());
   const bool isPacked = layout == Layout::Packed;
-  stored.pageSize = layout == Layout::Rows ? stored.maxK + 5 : isPacked ? 0 : pageSize;
+  stored.layout.pageSize = layout == Layout::Rows ? maxK + 5 : isPacked ? 0 : pageSize;
 
   // A page of its own for every part of a sequence, in random order among spare ones.
   int pages = 0;
   if (!isPacked) {
-    stored.tableStride = std::max(1, (stored.maxK + stored.pageSize - 1) / stored.pageSize) + 2;
-    stored.table.assign(batch * stored.tableStride, kNowhere);
+    stored.layout.pageTableStride =
+        std::max(1, (maxK + stored.layout.pageSize - 1) / stored.layout.pageSize) + 2;
+    stored.table.assign(batch * stored.layout.pageTableStride, kNowhere);
     for (int s = 0; s < batch; ++s) {
-      const int used = (stored.seqK[s] + stored.pageSize - 1) / stored.pageSize;
+      const int used = (stored.seqK[s] + stored.layout.pageSize - 1) / stored.layout.pageSize;
       for (int i = 0; i < used; ++i)
-        stored.table[s * stored.tableStride + i] = pages++;
+        stored.table[s * stored.layout.pageTableStride + i] = pages++;
       if (layout == Layout::Rows) // keys stand at the end of their row
-        stored.kBegin.push_back(stored.pageSize - stored.seqK[s]);
+        stored.kBegin.push_back(stored.layout.pageSize - stored.seqK[s]);
     }
     std::vector<int32_t> places(pages + kSparePages);
     std::iota(places.begin(), places.end(), 0);
@@ -102,7 +103,7 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
   const Pool pool = setStrides(problem, layout, stored);
   const bool together = layout == Layout::Halves || layout == Layout::Pairs;
   const int64_t tokens =
-      isPacked ? problem.cuK.back() + problem.spareKeys : int64_t(pages) * stored.pageSize;
+      isPacked ? problem.cuK.back() + problem.spareKeys : int64_t(pages) * stored.layout.pageSize;
   const int64_t keyElements = tokens * problem.kvHeads * dim,
                 valueElements = tokens * problem.kvHeads * valueDim;
   stored.v = static_cast<size_t>(together ? pool.valueOffset : (keyElements + 7) / 8 * 8);
@@ -116,29 +117,30 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
         slot += problem.cuK[s];
       } else {
         slot += stored.kBegin.empty() ? 0 : stored.kBegin[s];
-        page = stored.table[s * stored.tableStride + slot / stored.pageSize];
-        slot %= stored.pageSize;
+        page = stored.table[s * stored.layout.pageTableStride + slot / stored.layout.pageSize];
+        slot %= stored.layout.pageSize;
       }
       for (int head = 0; head < problem.kvHeads; ++head) {
         const int64_t row = int64_t(problem.cuK[s] + key) * problem.kvHeads + head;
         auto place = [&](const int64_t *stride) {
           return page * stride[0] + slot * stride[1] + head * stride[2];
         };
-        std::copy_n(problem.k + row * dim, dim, &stored.keyValues[place(stored.kStride)]);
+        std::copy_n(problem.k + row * dim, dim, &stored.keyValues[place(stored.layout.kStride)]);
         std::copy_n(problem.v + row * valueDim, valueDim,
-                    &stored.keyValues[stored.v + place(stored.vStride)]);
+                    &stored.keyValues[stored.v + place(stored.layout.vStride)]);
       }
     }
 
   // Queries and output: a spare head behind the last one, so that no token follows the other.
   const int heads = problem.heads, rows = problem.totalQ();
-  stored.qStride[1] = dim, stored.qStride[0] = (heads + 1) * dim;
-  stored.outStride[1] = valueDim, stored.outStride[0] = (heads + 1) * valueDim;
-  stored.q.assign(static_cast<size_t>(rows * stored.qStride[0]),
+  stored.layout.qStride[1] = dim, stored.layout.qStride[0] = (heads + 1) * dim;
+  stored.layout.outStride[1] = valueDim, stored.layout.outStride[0] = (heads + 1) * valueDim;
+  stored.q.assign(static_cast<size_t>(rows * stored.layout.qStride[0]),
                   reference::toWord(std::numeric_limits<double>::infinity(), problem.dtype));
   for (int row = 0; row < rows; ++row)
-    std::copy_n(problem.q + row * heads * dim, heads * dim, &stored.q[row * stored.qStride[0]]);
-  stored.outElements = static_cast<size_t>(rows * stored.outStride[0]);
+    std::copy_n(problem.q + row * heads * dim, heads * dim,
+                &stored.q[row * stored.layout.qStride[0]]);
+  stored.outElements = static_cast<size_t>(rows * stored.layout.outStride[0]);
   return stored;
 }
 
@@ -148,9 +150,9 @@ Result<std::vector<uint16_t>> packOutput(const reference::Problem &problem,
   const int64_t row = int64_t(problem.heads) * problem.valueWidth();
   std::vector<uint16_t> packed(static_cast<size_t>(problem.totalQ() * row));
   for (int token = 0; token < problem.totalQ(); ++token) {
-    const uint16_t *from = &out[static_cast<size_t>(token * stored.outStride[0])];
+    const uint16_t *from = &out[static_cast<size_t>(token * stored.layout.outStride[0])];
     std::copy_n(from, row, &packed[static_cast<size_t>(token * row)]);
-    for (int64_t i = row; i < stored.outStride[0]; ++i)
+    for (int64_t i = row; i < stored.layout.outStride[0]; ++i)
       if (from[i] != untouched)
         return fail(ErrorKind::Usage,
                     fmt::format("the output of token {} reaches beyond its {} heads", token,

@@ -3,6 +3,7 @@
 #pragma once
 #include "reference/Reference.h"
 #include "runtime/Error.h"
+#include "runtime/program/TensorLayout.h"
 #include <string>
 #include <vector>
 
@@ -27,10 +28,8 @@ struct StoredTensors {
   size_t k = 0, v = 0;             ///< element at which each begins
   std::vector<uint16_t> q;
   size_t outElements = 0;
-  int64_t qStride[2] = {}, outStride[2] = {}, kStride[3] = {}, vStride[3] = {};
   std::vector<int32_t> seqK, table, kBegin; ///< the latter two may be empty
-  int64_t tableStride = 0;
-  int pageSize = 0, maxK = 0;
+  TensorLayout layout; ///< without the lists: whoever has put them somewhere says where
 };
 
 /// `pageSize`: tokens, for the layouts that have pages; others ignore it. The same seed gives the

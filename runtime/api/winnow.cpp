@@ -366,15 +366,16 @@ winnow_status winnow_launch(const winnow_program *program, const winnow_launch_a
     own.cuK = c.cu_k;
     own.shape = shape;
     own.phase = static_cast<Phase>(c.phase);
-    std::copy_n(c.q_stride, 2, own.qStride);
-    std::copy_n(c.out_stride, 2, own.outStride);
-    std::copy_n(c.k_stride, 3, own.kStride);
-    std::copy_n(c.v_stride, 3, own.vStride);
-    own.seqK = c.seq_k;
-    own.pageTable = c.page_table;
-    own.pageTableStride = c.page_table_stride;
-    own.kBegin = c.k_begin;
-    own.pageSize = c.page_size;
+    TensorLayout &layout = own.layout;
+    std::copy_n(c.q_stride, 2, layout.qStride);
+    std::copy_n(c.out_stride, 2, layout.outStride);
+    std::copy_n(c.k_stride, 3, layout.kStride);
+    std::copy_n(c.v_stride, 3, layout.vStride);
+    layout.seqK = c.seq_k;
+    layout.pageTable = c.page_table;
+    layout.pageTableStride = c.page_table_stride;
+    layout.kBegin = c.k_begin;
+    layout.pageSize = c.page_size;
     return program->program->launch(own, static_cast<CUstream>(stream), c.workspace,
                                     c.workspace_bytes);
   });

@@ -3,6 +3,7 @@
 // read.
 #include "runtime/program/Launcher.h"
 #include "templates/Params.h"
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace winnow {
@@ -43,9 +44,9 @@ Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
       {"ids", args.ids, program->selectHeads > 0 && hasQueries, 4},
       {"cu_q", args.cuQ, true, 4},
       {"cu_k", args.cuK, !program->spec.paged, 4},
-      {"seq_k", args.seqK, false, 4},
-      {"page_table", args.pageTable, false, 4},
-      {"k_begin", args.kBegin, false, 4},
+      {"seq_k", args.layout.seqK, false, 4},
+      {"page_table", args.layout.pageTable, false, 4},
+      {"k_begin", args.layout.kBegin, false, 4},
   };
   for (const auto &tensor : tensors) {
     if (tensor.needed && !tensor.pointer)
@@ -62,15 +63,17 @@ Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
 
 /// Strides, tables and lengths per sequence: right for a paged program, absent for any other.
 Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
+  const TensorLayout &layout = args.layout;
   const struct {
     const char *name;
     const int64_t *values;
     int count;
-  } strides[] = {{"q_stride", args.qStride, 2},
-                 {"out_stride", args.outStride, 2},
-                 {"k_stride", args.kStride, 3},
-                 {"v_stride", args.vStride, 3}};
-  bool any = args.seqK || args.pageTable || args.kBegin || args.pageTableStride || args.pageSize;
+  } strides[] = {{"q_stride", layout.qStride, 2},
+                 {"out_stride", layout.outStride, 2},
+                 {"k_stride", layout.kStride, 3},
+                 {"v_stride", layout.vStride, 3}};
+  bool any =
+      layout.seqK || layout.pageTable || layout.kBegin || layout.pageTableStride || layout.pageSize;
   for (const auto &stride : strides)
     for (int i = 0; i < stride.count; ++i) {
       any = any || stride.values[i] != 0;
@@ -85,46 +88,48 @@ Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
                       "launch: this program reads packed tensors: prepare it with `paged` set to "
                       "give strides, lengths per sequence or page tables")
                : Status();
-  if (!args.cuK && !(args.seqK && args.pageTable))
+  if (!args.cuK && !(layout.seqK && layout.pageTable))
     return fail(ErrorKind::Usage,
                 "launch: cu_k is null: without it, seq_k and page_table must be given");
-  if (!args.pageTable)
+  if (!layout.pageTable)
     return {};
-  if (args.pageSize < 1)
+  if (layout.pageSize < 1)
     return fail(ErrorKind::Usage,
-                fmt::format("launch: page_size is {}: take 1 or more tokens", args.pageSize));
-  const int64_t pages = (int64_t(args.shape.maxK) + args.pageSize - 1) / args.pageSize;
-  if (args.pageTableStride < pages && args.shape.batch > 1)
+                fmt::format("launch: page_size is {}: take 1 or more tokens", layout.pageSize));
+  const int64_t pages = (int64_t(args.shape.maxK) + layout.pageSize - 1) / layout.pageSize;
+  if (layout.pageTableStride < pages && args.shape.batch > 1)
     return fail(ErrorKind::Usage,
                 fmt::format("launch: page_table_stride is {}, but sequences of up to {} keys have "
                             "{} pages of {} tokens",
-                            args.pageTableStride, args.shape.maxK, pages, args.pageSize));
+                            layout.pageTableStride, args.shape.maxK, pages, layout.pageSize));
   return {};
 }
 
-/// Strides with their defaults, tables and what divides by the page size.
-void LoadedProgram::setLayout(const LaunchArgs &args, Params &params) const {
-  const Spec &spec = program->spec;
-  auto orPacked = [](int64_t given, int64_t packed) { return given != 0 ? given : packed; };
-  auto rows = [&](const int64_t *given, int heads, int dim, long long *own) {
-    own[1] = orPacked(given[1], dim);
-    own[0] = orPacked(given[0], int64_t(heads) * dim);
-  };
-  auto pages = [&](const int64_t *given, int dim, long long *own) {
-    own[2] = orPacked(given[2], dim);
-    own[1] = orPacked(given[1], int64_t(spec.kvHeads) * dim);
-    own[0] = orPacked(given[0], own[1] * args.pageSize);
-  };
-  rows(args.qStride, spec.heads, spec.headDim, params.q_stride);
-  rows(args.outStride, spec.heads, spec.valueWidth(), params.out_stride);
-  pages(args.kStride, spec.headDim, params.k_stride);
-  pages(args.vStride, spec.valueWidth(), params.v_stride);
-  params.seq_k = args.seqK;
-  params.page_table = args.pageTable;
-  params.page_table_stride = args.pageTableStride;
-  params.k_begin = args.kBegin;
-  params.page_size = args.pageSize;
-  setDivision(std::max(args.pageSize, 1), params.page_magic, params.page_shift);
+Status LoadedProgram::checkWorkspace(const void *workspace, size_t bytes, int64_t needed) {
+  if (bytes < static_cast<size_t>(needed))
+    return fail(
+        ErrorKind::Usage,
+        fmt::format("launch: the workspace has {} bytes, this shape needs {}", bytes, needed));
+  if (needed > 0 && (!workspace || !isAligned(workspace, kWorkspaceAlignment)))
+    return fail(ErrorKind::Usage,
+                fmt::format("launch: the workspace is null or not aligned to {} bytes",
+                            kWorkspaceAlignment));
+  return {};
+}
+
+/// Strides, tables and what divides by the page size.
+void LoadedProgram::setLayout(const TensorLayout &given, Params &params) const {
+  const TensorLayout layout = given.withStrides(program->spec);
+  std::copy_n(layout.qStride, 2, params.q_stride);
+  std::copy_n(layout.outStride, 2, params.out_stride);
+  std::copy_n(layout.kStride, 3, params.k_stride);
+  std::copy_n(layout.vStride, 3, params.v_stride);
+  params.seq_k = layout.seqK;
+  params.page_table = layout.pageTable;
+  params.page_table_stride = layout.pageTableStride;
+  params.k_begin = layout.kBegin;
+  params.page_size = layout.pageSize;
+  setDivision(std::max(layout.pageSize, 1), params.page_magic, params.page_shift);
 }
 
 } // namespace winnow

@@ -13,13 +13,8 @@ namespace winnow {
 
 namespace {
 
-constexpr int64_t kAlignment = 256; // of the workspace and of every buffer in it
 constexpr int64_t kMaxGridX = INT_MAX,
                   kMaxGridY = 65535; // CUDA C++ Programming Guide, technical specifications
-
-bool isAligned(const void *pointer, size_t alignment) {
-  return reinterpret_cast<uintptr_t>(pointer) % alignment == 0;
-}
 
 /// The recipe's text with the defaults that an empty field stands for.
 Result<Formula> parseField(const std::string &text, const char *otherwise, Variable lastKnown) {
@@ -183,8 +178,9 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
     WINNOW_TRY(int64_t bytes, bufferBytes[i].evaluate(v));
     plan.offset[i] = plan.workspaceBytes;
     int64_t padded = 0;
-    if (bytes < 0 || __builtin_add_overflow(bytes, kAlignment - 1, &padded) ||
-        __builtin_add_overflow(plan.workspaceBytes, padded / kAlignment * kAlignment,
+    if (bytes < 0 || __builtin_add_overflow(bytes, kWorkspaceAlignment - 1, &padded) ||
+        __builtin_add_overflow(plan.workspaceBytes,
+                               padded / kWorkspaceAlignment * kWorkspaceAlignment,
                                &plan.workspaceBytes))
       return fail(ErrorKind::Usage,
                   fmt::format("workspace buffer {} would have {} bytes (formula '{}')",
@@ -255,14 +251,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
   WINNOW_TRY(Plan planned, plan(args.shape));
   WINNOW_CHECK(checkArgs(args));
-  if (workspaceBytes < static_cast<size_t>(planned.workspaceBytes))
-    return fail(ErrorKind::Usage,
-                fmt::format("launch: the workspace has {} bytes, this shape needs {}",
-                            workspaceBytes, planned.workspaceBytes));
-  if (planned.workspaceBytes > 0 && (!workspace || !isAligned(workspace, kAlignment)))
-    return fail(
-        ErrorKind::Usage,
-        fmt::format("launch: the workspace is null or not aligned to {} bytes", kAlignment));
+  WINNOW_CHECK(checkWorkspace(workspace, workspaceBytes, planned.workspaceBytes));
   WINNOW_TRY(int current, driver->currentDevice());
   if (current != deviceIndex)
     return fail(ErrorKind::Usage,
@@ -292,7 +281,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.max_k = args.shape.maxK;
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
   if (program->spec.paged)
-    setLayout(args, params);
+    setLayout(args.layout, params);
 
   WINNOW_CHECK(encodeTensorMaps(args, planned, params));
 

@@ -5,6 +5,7 @@
 #include "runtime/device/Driver.h"
 #include "runtime/program/Formula.h"
 #include "runtime/program/ProgramImage.h"
+#include "runtime/program/TensorLayout.h"
 #include <memory>
 
 struct Params;
@@ -38,15 +39,10 @@ struct LaunchArgs {
   const int *cuQ = nullptr, *cuK = nullptr;
   Shape shape;
   Phase phase = Phase::All;
-  /// For programs whose spec is paged; all others take none of it. Strides in elements, multiples
-  /// of 8; 0 = packed: q and out [token, head], k and v [page, token, head].
-  int64_t qStride[2] = {}, outStride[2] = {}, kStride[3] = {}, vStride[3] = {};
-  const int *seqK = nullptr;      ///< [batch] keys of each sequence; null: from cuK
-  const int *pageTable = nullptr; ///< [batch, pageTableStride]; null: sequences begin at cuK
-  int64_t pageTableStride = 0;
-  const int *kBegin = nullptr; ///< [batch] tokens before the first key; null: none
-  int pageSize = 0;
+  TensorLayout layout; ///< for programs whose spec is paged; all others take none of it
 };
+
+constexpr int64_t kWorkspaceAlignment = 256; ///< of it and of every buffer in it
 
 /// Called after each kernel has been enqueued: for benchmarks that time kernels one by one (record
 /// an event).
@@ -93,7 +89,8 @@ private:
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
   Status checkLayout(const LaunchArgs &args) const;
-  void setLayout(const LaunchArgs &args, Params &params) const;
+  static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
+  void setLayout(const TensorLayout &given, Params &params) const;
   Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
   Status checkReach(const Variables &variables) const;
 

@@ -1,29 +1,17 @@
 // Launching on the fake driver: which kernels, with which grids, chunks and parameters, and what is
 // refused beforehand.
-#include "runtime/program/Launcher.h"
-#include "TestSupport.h"
+#include "LaunchFixture.h"
 
 using namespace winnow;
 using namespace winnow::test;
 
 namespace {
 
-constexpr const char *kFake = WINNOW_FAKE_CUDA;
-/// An address with the alignment that the launcher asks for; never dereferenced.
-template <typename T = void> T *address(uintptr_t n) { return reinterpret_cast<T *>(n * 0x10000); }
-
-class LauncherTest : public testing::Test {
+class LauncherTest : public LaunchFixture {
 protected:
   void SetUp() override {
-    resetFakeDriver(kFake);
+    LaunchFixture::SetUp();
     load(sampleImage());
-  }
-
-  void load(ProgramImage image) {
-    driver = *Driver::open(kFake);
-    auto loaded = LoadedProgram::load(std::make_shared<ProgramImage>(std::move(image)), driver);
-    ASSERT_TRUE(loaded) << loaded.error().message;
-    program = std::move(*loaded);
   }
 
   static LaunchArgs arguments(Shape shape) {
@@ -35,25 +23,12 @@ protected:
     return args;
   }
 
-  Status launch(const LaunchArgs &args) {
-    fakeDriver(kFake).launches.clear();
-    return program->launch(args, address<CUstream_st>(9), address(100),
-                           *program->workspaceSize(args.shape));
-  }
-  std::string launchError(const LaunchArgs &args) {
-    Status status = launch(args);
-    EXPECT_TRUE(fakeDriver(kFake).launches.empty());
-    return status ? "no error" : status.error().message;
-  }
   std::vector<std::string> launched() const {
     std::vector<std::string> names;
     for (const FakeLaunch &launch : fakeDriver(kFake).launches)
       names.push_back(launch.kernel);
     return names;
   }
-
-  std::shared_ptr<Driver> driver;
-  std::unique_ptr<LoadedProgram> program;
 };
 
 TEST_F(LauncherTest, TensorMapsDescribeTheCall) {
@@ -260,12 +235,12 @@ TEST_F(LauncherTest, PackedProgramsTakeNoLayout) {
   };
   const std::string refusal = "launch: this program reads packed tensors: prepare it with `paged` "
                               "set to give strides, lengths per sequence or page tables";
-  EXPECT_EQ(error([](LaunchArgs &a) { a.seqK = address<const int>(20); }), refusal);
-  EXPECT_EQ(error([](LaunchArgs &a) { a.pageTable = address<const int>(20); }), refusal);
-  EXPECT_EQ(error([](LaunchArgs &a) { a.kBegin = address<const int>(20); }), refusal);
-  EXPECT_EQ(error([](LaunchArgs &a) { a.pageSize = 64; }), refusal);
-  EXPECT_EQ(error([](LaunchArgs &a) { a.qStride[0] = 256; }), refusal);
-  EXPECT_EQ(error([](LaunchArgs &a) { a.vStride[2] = 256; }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.seqK = address<const int>(20); }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.pageTable = address<const int>(20); }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.kBegin = address<const int>(20); }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.pageSize = 64; }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.qStride[0] = 256; }), refusal);
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.vStride[2] = 256; }), refusal);
 }
 
 TEST_F(LauncherTest, ImpossibleShapesAreRefused) {

@@ -1,27 +1,20 @@
 // Launches of programs whose tensors come by strides, lengths per sequence and page tables, on the
 // fake driver: what reaches the kernels, and what is refused beforehand.
-#include "TestSupport.h"
-#include "runtime/program/Launcher.h"
+#include "LaunchFixture.h"
 
 using namespace winnow;
 using namespace winnow::test;
 
 namespace {
 
-constexpr const char *kFake = WINNOW_FAKE_CUDA;
-template <typename T = void> T *address(uintptr_t n) { return reinterpret_cast<T *>(n * 0x10000); }
-
-class PagedLaunch : public testing::Test {
+class PagedLaunch : public LaunchFixture {
 protected:
   void SetUp() override {
-    resetFakeDriver(kFake);
+    LaunchFixture::SetUp();
     ProgramImage image = sampleImage();
     image.spec.paged = true;
     image.tensorMaps[0] = {"q", {"128", "32", "total_q"}, {256, 8192}, {64, 16, 1}};
-    driver = *Driver::open(kFake);
-    auto loaded = LoadedProgram::load(std::make_shared<ProgramImage>(std::move(image)), driver);
-    ASSERT_TRUE(loaded) << loaded.error().message;
-    program = std::move(*loaded);
+    load(std::move(image));
   }
 
   /// Two sequences of up to 1000 keys, in pages of 16 tokens, packed [pages, page, kv_heads, dim].
@@ -29,29 +22,17 @@ protected:
     LaunchArgs args;
     args.q = address(1), args.k = address(2), args.v = address(3), args.out = address(4);
     args.ids = address<int>(6), args.cuQ = address<const int>(7);
-    args.seqK = address<const int>(8), args.pageTable = address<const int>(9);
-    args.pageTableStride = 63, args.pageSize = 16;
+    args.layout.seqK = address<const int>(8), args.layout.pageTable = address<const int>(9);
+    args.layout.pageTableStride = 63, args.layout.pageSize = 16;
     args.shape = {2, 2, 0, 1, 1000};
     return args;
   }
 
-  Status launch(const LaunchArgs &args) {
-    fakeDriver(kFake).launches.clear();
-    Result<size_t> bytes = program->workspaceSize(args.shape);
-    if (!bytes)
-      return tl::unexpected(bytes.error());
-    return program->launch(args, address<CUstream_st>(10), address(100), *bytes);
-  }
   template <typename Change> std::string error(Change change) {
     LaunchArgs args = arguments();
     change(args);
-    Status status = launch(args);
-    EXPECT_TRUE(status || fakeDriver(kFake).launches.empty());
-    return status ? "no error" : status.error().message;
+    return launchError(args);
   }
-
-  std::shared_ptr<Driver> driver;
-  std::unique_ptr<LoadedProgram> program;
 };
 
 TEST_F(PagedLaunch, StridesOfZeroArePacked) {
@@ -75,8 +56,8 @@ TEST_F(PagedLaunch, StridesOfZeroArePacked) {
 
 TEST_F(PagedLaunch, StridesReachKernelsAndTheMapOfQueries) {
   LaunchArgs args = arguments();
-  args.qStride[0] = 8192, args.qStride[1] = 256;
-  args.kStride[0] = 65536, args.kStride[1] = 512, args.kStride[2] = 256;
+  args.layout.qStride[0] = 8192, args.layout.qStride[1] = 256;
+  args.layout.kStride[0] = 65536, args.layout.kStride[1] = 512, args.layout.kStride[2] = 256;
   ASSERT_TRUE(launch(args));
   const Params &p = fakeDriver(kFake).launches.at(0).params;
   EXPECT_EQ(p.q_stride[0], 8192);
@@ -91,8 +72,8 @@ TEST_F(PagedLaunch, DivisionByThePageSizeIsExact) {
   for (int size :
        {1, 2, 3, 5, 7, 16, 48, 63, 64, 65, 100, 255, 256, 1000, 4097, 131072, 2147483647}) {
     LaunchArgs args = arguments();
-    args.pageSize = size;
-    args.pageTableStride = 1000;
+    args.layout.pageSize = size;
+    args.layout.pageTableStride = 1000;
     ASSERT_TRUE(launch(args));
     const Params &p = fakeDriver(kFake).launches.at(0).params;
     auto divided = [&](int64_t slot) {
@@ -106,19 +87,20 @@ TEST_F(PagedLaunch, DivisionByThePageSizeIsExact) {
 }
 
 TEST_F(PagedLaunch, BadLayoutsAreRefused) {
-  EXPECT_EQ(error([](LaunchArgs &a) { a.kStride[1] = 100; }),
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.kStride[1] = 100; }),
             "launch: k_stride[1] is 100: take a multiple of 8 elements, or 0 for packed");
-  EXPECT_EQ(error([](LaunchArgs &a) { a.outStride[0] = -8; }),
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.outStride[0] = -8; }),
             "launch: out_stride[0] is -8: take a multiple of 8 elements, or 0 for packed");
-  EXPECT_EQ(error([](LaunchArgs &a) { a.pageSize = 0; }),
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.pageSize = 0; }),
             "launch: page_size is 0: take 1 or more tokens");
-  EXPECT_EQ(error([](LaunchArgs &a) { a.pageTableStride = 62; }),
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.pageTableStride = 62; }),
             "launch: page_table_stride is 62, but sequences of up to 1000 keys have 63 pages of 16 "
             "tokens");
-  EXPECT_EQ(error([](LaunchArgs &a) { a.seqK = nullptr; }),
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.seqK = nullptr; }),
             "launch: cu_k is null: without it, seq_k and page_table must be given");
-  EXPECT_EQ(error([](LaunchArgs &a) { a.pageTable = reinterpret_cast<const int *>(0x10002); }),
-            "launch: page_table is not aligned to 4 bytes");
+  EXPECT_EQ(
+      error([](LaunchArgs &a) { a.layout.pageTable = reinterpret_cast<const int *>(0x10002); }),
+      "launch: page_table is not aligned to 4 bytes");
   EXPECT_EQ(error([](LaunchArgs &a) { a.shape.batch = 1 << 22; }),
             "4194304 sequences of up to 1000 keys are more than 2^31 keys: give a lower max_k, or "
             "split the batch");

@@ -82,15 +82,10 @@ private:
     args.q = stored.q.data();
     args.k = stored.keyValues.data() + stored.k;
     args.v = stored.keyValues.data() + stored.v;
-    std::copy_n(stored.qStride, 2, args.qStride);
-    std::copy_n(stored.outStride, 2, args.outStride);
-    std::copy_n(stored.kStride, 3, args.kStride);
-    std::copy_n(stored.vStride, 3, args.vStride);
-    args.seqK = stored.seqK.data();
-    args.pageTable = stored.table.empty() ? nullptr : stored.table.data();
-    args.pageTableStride = stored.tableStride;
-    args.kBegin = stored.kBegin.empty() ? nullptr : stored.kBegin.data();
-    args.pageSize = stored.pageSize;
+    args.layout = stored.layout;
+    args.layout.seqK = stored.seqK.data();
+    args.layout.pageTable = stored.table.empty() ? nullptr : stored.table.data();
+    args.layout.kBegin = stored.kBegin.empty() ? nullptr : stored.kBegin.data();
   }
 
   static std::function<void(double)> half(const std::function<void(double)> &progress,

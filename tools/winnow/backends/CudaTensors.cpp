@@ -94,15 +94,10 @@ LaunchArgs DeviceTensors::args(const reference::Problem &problem) const {
     return args;
   args.k = k.data<uint16_t>() + stored->k;
   args.v = k.data<uint16_t>() + stored->v;
-  std::copy_n(stored->qStride, 2, args.qStride);
-  std::copy_n(stored->outStride, 2, args.outStride);
-  std::copy_n(stored->kStride, 3, args.kStride);
-  std::copy_n(stored->vStride, 3, args.vStride);
-  args.seqK = seqK.data<int>();
-  args.pageTable = stored->table.empty() ? nullptr : table.data<int>();
-  args.pageTableStride = stored->tableStride;
-  args.kBegin = stored->kBegin.empty() ? nullptr : kBegin.data<int>();
-  args.pageSize = stored->pageSize;
+  args.layout = stored->layout;
+  args.layout.seqK = seqK.data<int>();
+  args.layout.pageTable = stored->table.empty() ? nullptr : table.data<int>();
+  args.layout.kBegin = stored->kBegin.empty() ? nullptr : kBegin.data<int>();
   return args;
 }
 
