@@ -22,6 +22,19 @@ const float *valueTable(Dtype dtype) {
   return dtype == Dtype::BF16 ? bf16.data() : fp16.data();
 }
 
+Problem problemOf(const Spec &spec) {
+  Problem problem;
+  problem.heads = spec.heads;
+  problem.kvHeads = spec.kvHeads;
+  problem.headDim = spec.headDim;
+  problem.valueDim = spec.valueDim;
+  problem.block = spec.block;
+  problem.topk = spec.topk;
+  problem.dtype = spec.dtype;
+  problem.scale = spec.scale;
+  return problem;
+}
+
 int Problem::selectHeads(const Method &method) const {
   if (!method.selects)
     return 0;

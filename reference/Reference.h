@@ -59,6 +59,8 @@ struct Problem {
   int valueWidth() const { return valueDim != 0 ? valueDim : headDim; }
   double softmaxScale() const;
 };
+/// A problem of the spec's numbers, without tensors and lengths.
+Problem problemOf(const Spec &spec);
 
 /// Where a row sits: its sequence, absolute position, and the keys of the sequence.
 struct Place {

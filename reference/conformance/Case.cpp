@@ -191,15 +191,7 @@ Result<std::vector<ConformanceCase>> conformanceCases() {
 
 CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads) {
   CaseInputs inputs;
-  reference::Problem &problem = inputs.problem;
-  problem.heads = test.spec.heads;
-  problem.kvHeads = test.spec.kvHeads;
-  problem.headDim = test.spec.headDim;
-  problem.valueDim = test.spec.valueDim;
-  problem.block = test.spec.block;
-  problem.topk = test.spec.topk;
-  problem.dtype = test.spec.dtype;
-  problem.scale = test.spec.scale;
+  reference::Problem &problem = inputs.problem = reference::problemOf(test.spec);
   problem.spareKeys = kPoisonTokens;
   problem.cuQ = problem.cuK = {0};
   bool poisoned = test.data == "poison";

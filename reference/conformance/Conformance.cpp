@@ -7,10 +7,7 @@ namespace winnow {
 Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
                            const CaseRunner &run, double tolerance, int threads) {
   WINNOW_TRY(reference::Method method, axes(test.method, test.spec));
-  reference::Problem shape;
-  shape.heads = test.spec.heads;
-  shape.kvHeads = test.spec.kvHeads;
-  int selectHeads = shape.selectHeads(method);
+  const int selectHeads = reference::problemOf(test.spec).selectHeads(method);
   CaseInputs inputs = makeInputs(test, selectHeads, threads);
   WINNOW_TRY(CaseAnswer answer, run(test, inputs));
 

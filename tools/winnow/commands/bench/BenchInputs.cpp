@@ -155,14 +155,7 @@ BenchInputs::BenchInputs(const Spec &spec, int tokens, uint64_t seed) : seed(see
   k = HostArray<uint16_t>(tokens * keyWidth, true);
   v = HostArray<uint16_t>(tokens * valueWidth, true);
   q = HostArray<uint16_t>(static_cast<size_t>(tokens) * spec.heads * spec.headDim, false);
-  problem.heads = spec.heads;
-  problem.kvHeads = spec.kvHeads;
-  problem.headDim = spec.headDim;
-  problem.valueDim = spec.valueDim;
-  problem.block = spec.block;
-  problem.topk = spec.topk;
-  problem.dtype = spec.dtype;
-  problem.scale = spec.scale;
+  problem = reference::problemOf(spec);
   problem.q = q.data();
   problem.k = k.data();
   problem.v = v.data();

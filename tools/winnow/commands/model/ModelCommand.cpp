@@ -32,10 +32,7 @@ Result<double> floorOf(const GridEntry &point, const std::string &phase, int tok
                        const Target &target) {
   reference::Method axes;
   WINNOW_TRY(axes, readAxes(point.method, point.spec));
-  reference::Problem problem;
-  problem.heads = point.spec.heads, problem.kvHeads = point.spec.kvHeads;
-  problem.headDim = point.spec.headDim, problem.valueDim = point.spec.valueDim;
-  problem.block = point.spec.block, problem.topk = point.spec.topk;
+  reference::Problem problem = reference::problemOf(point.spec);
   problem.cuQ = problem.cuK = {0, tokens};
   const double operations =
       phase == "attend" ? attendOperations(axes, problem) : scoreOperations(axes, problem);

@@ -159,15 +159,7 @@ std::vector<int> Prompt::questionRows() const {
 
 Prompt makePrompt(const Spec &spec, const std::vector<int> &lengths, uint64_t seed) {
   Prompt prompt;
-  reference::Problem &problem = prompt.problem;
-  problem.heads = spec.heads;
-  problem.kvHeads = spec.kvHeads;
-  problem.headDim = spec.headDim;
-  problem.valueDim = spec.valueDim;
-  problem.block = spec.block;
-  problem.topk = spec.topk;
-  problem.dtype = spec.dtype;
-  problem.scale = spec.scale;
+  reference::Problem &problem = prompt.problem = reference::problemOf(spec);
   problem.cuQ = {0};
   for (size_t s = 0; s < lengths.size(); ++s) {
     plantNeedles(prompt, static_cast<int>(s), lengths[s], seed);

@@ -114,15 +114,7 @@ Result<RunInput> loadInput(const RunFiles &files, const Spec &spec) {
     return fail(ErrorKind::Usage,
                 fmt::format("{} has shape {} but {} has {}: keys and values go together", files.k,
                             k.shapeText(), files.v, v.shapeText()));
-  reference::Problem &problem = input.problem;
-  problem.heads = spec.heads;
-  problem.kvHeads = spec.kvHeads;
-  problem.headDim = spec.headDim;
-  problem.valueDim = spec.valueDim;
-  problem.block = spec.block;
-  problem.topk = spec.topk;
-  problem.dtype = spec.dtype;
-  problem.scale = spec.scale;
+  reference::Problem &problem = input.problem = reference::problemOf(spec);
   auto queryTokens = static_cast<int>(q.shape[0]), keyTokens = static_cast<int>(k.shape[0]);
   WINNOW_CHECK(setLengths(files, queryTokens, keyTokens, problem));
   const std::pair<const NpyArray *, std::vector<uint16_t> *> tensors[] = {

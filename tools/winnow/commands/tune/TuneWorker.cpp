@@ -178,10 +178,7 @@ private:
       one.test = drawCase({methodName, spec, Config()}, method.selects, 2509, 8 * i);
       one.test.data = kinds[i];
       one.test.givenIds = phase == Phase::Attend;
-      reference::Problem shape;
-      shape.heads = spec.heads;
-      shape.kvHeads = spec.kvHeads;
-      one.inputs = makeInputs(one.test, shape.selectHeads(method), 0);
+      one.inputs = makeInputs(one.test, reference::problemOf(spec).selectHeads(method), 0);
       reference::Options options;
       options.rows = reference::sampleRows(one.inputs.problem, 16);
       if (options.rows.empty())
