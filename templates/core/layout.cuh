@@ -44,6 +44,7 @@ __device__ __forceinline__ KeyLengths key_lengths(const Params &params) {
 // begin + r: of the tensor itself where there is no table, else slot % page_size of the page that
 // the table names for slot / page_size.
 template <class T> struct PagedRows {
+  using Element = T;
   const T *first;
   const int *table;
   long long page_stride, token_stride;

@@ -50,7 +50,11 @@ template <int kRows, int kDepth, class T> struct RightOperand {
 
 // Rows of a matrix in global memory, kStride elements apart.
 template <class T, int kStride> struct GlobalRows {
+  using Element = T;
   const T *first;
+  __device__ __forceinline__ const T *row(int index) const {
+    return first + static_cast<long long>(index) * kStride;
+  }
 };
 
 //===-- Global to shared memory ---------------------------------------------------------------===//
@@ -89,7 +93,8 @@ __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &
   }
 }
 
-// The same from rows that need not follow each other.
+// The same from rows that need not follow each other: an address per row, where the other has one
+// in all and constant distances.
 template <int kThreads, int kRows, int kColumns, class T>
 __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &tile,
                                           const PagedRows<T> &source, int first_row, int row_limit,

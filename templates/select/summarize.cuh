@@ -36,11 +36,10 @@ template <class T> __device__ __forceinline__ void add_words(ChannelSums &sums, 
 }
 
 // sums += elements [8 chunk, 8 chunk + 8) of row `row`: one 16-byte load.
-template <class T, int kStride>
-__device__ __forceinline__ void add_row(ChannelSums &sums, const GlobalRows<T, kStride> &rows,
-                                        int row, int chunk) {
-  add_words<T>(sums, *reinterpret_cast<const uint4 *>(
-                         rows.first + static_cast<long long>(row) * kStride + 8 * chunk));
+template <class Rows>
+__device__ __forceinline__ void add_row(ChannelSums &sums, const Rows &rows, int row, int chunk) {
+  add_words<typename Rows::Element>(sums,
+                                    *reinterpret_cast<const uint4 *>(rows.row(row) + 8 * chunk));
 }
 
 // Four words of sums / count * factor, rounded to T.
@@ -51,13 +50,6 @@ __device__ __forceinline__ uint4 mean_words(const ChannelSums &sums, float count
   for (int i = 0; i < 4; ++i)
     words[i] = pack<T>(sums.value[2 * i] / count * factor, sums.value[2 * i + 1] / count * factor);
   return make_uint4(words[0], words[1], words[2], words[3]);
-}
-
-// The same of a row that lies in a page.
-template <class T>
-__device__ __forceinline__ void add_row(ChannelSums &sums, const PagedRows<T> &rows, int row,
-                                        int chunk) {
-  add_words<T>(sums, *reinterpret_cast<const uint4 *>(rows.row(row) + 8 * chunk));
 }
 
 // Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count * factor: one 16-byte store.
