@@ -36,10 +36,11 @@ template <class T> __device__ __forceinline__ void add_words(ChannelSums &sums, 
 }
 
 // sums += elements [8 chunk, 8 chunk + 8) of row `row`: one 16-byte load.
-template <class Rows>
-__device__ __forceinline__ void add_row(ChannelSums &sums, const Rows &rows, int row, int chunk) {
-  add_words<typename Rows::Element>(sums,
-                                    *reinterpret_cast<const uint4 *>(rows.row(row) + 8 * chunk));
+template <class KeyRows>
+__device__ __forceinline__ void add_row(ChannelSums &sums, const KeyRows &rows, int row,
+                                        int chunk) {
+  add_words<typename KeyRows::Element>(sums,
+                                       *reinterpret_cast<const uint4 *>(rows.row(row) + 8 * chunk));
 }
 
 // Four words of sums / count * factor, rounded to T.

@@ -79,7 +79,7 @@ def fits(function, templates, operands):
     if len(types) < len(operands):  # one that is optional
         operands = [kinds for kinds in operands if kinds != {"I32"}]
     return len(types) == len(operands) and all(
-        kind in kinds or NAMES.get(kind, set()) & kinds or kinds == UNIONS.get(kind)
+        kind in kinds or NAMES.get(kind, set()) & kinds or (kind in UNIONS and UNIONS[kind] <= kinds)
         for kind, kinds in zip(types, operands))
 
 
