@@ -1,5 +1,6 @@
 // The dialect's attributes of scf ops (Types.td), each verified where it stands. tile.uniform is
-// the one that can hang a GPU: a barrier in a branch that not all threads of a block take.
+// the one that can hang a GPU: a barrier in a branch that not all threads of a block take. So can
+// tile.return_if, where some threads leave and the others wait for them.
 #include "dialect/tile/Tile.h"
 
 using namespace mlir;
@@ -104,6 +105,25 @@ static LogicalResult verifyUniform(Operation *op, Attribute value) {
       error.attachNote(source.getLoc()) << "it comes from this value";
       return error;
     }
+  return success();
+}
+
+LogicalResult ReturnOp::verify() {
+  const Value source = VaryingSource().of(getCondition());
+  if (!source)
+    return success();
+  for (Operation *later = getOperation()->getNextNode(); later; later = later->getNextNode()) {
+    const WalkResult barrier = later->walk([](Operation *op) {
+      return isa<SyncThreadsOp, SyncThreadsAnyOp>(op) ? WalkResult::interrupt()
+                                                      : WalkResult::advance();
+    });
+    if (barrier.wasInterrupted()) {
+      InFlightDiagnostic error = emitOpError(
+          "lets some threads of a block leave, which the others wait for at a barrier behind it");
+      error.attachNote(source.getLoc()) << "its condition comes from this value";
+      return error;
+    }
+  }
   return success();
 }
 

@@ -100,6 +100,7 @@ def Tile_ReturnOp : Tile_Op<"return_if"> {
                 "unless all leave";
   let arguments = (ins I1:$condition);
   let assemblyFormat = "$condition attr-dict";
+  let hasVerifier = 1;
 }
 
 #endif

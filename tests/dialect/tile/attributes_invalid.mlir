@@ -137,3 +137,57 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
     } {tile.uniform}
   } {tile.uniform}
 }
+
+// -----
+
+// What a warp has counted is not what another has.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %i = tile.block_index "x" : i32
+  %octaves = tile.field %params "ids" : !tile.value<Params> -> !tile.view<Pointer>
+  %count = tile.count_octaves %octaves, %i, %i, %i {threads = 128 : i32} : (!tile.view<Pointer>, i32, i32, i32) -> i32
+  // expected-note@-1 {{it comes from this value}}
+  %some = arith.cmpi sgt, %count, %i : i32
+  // expected-error@+1 {{is marked tile.uniform, but its condition differs among the threads of a block}}
+  scf.if %some {
+  } {tile.uniform}
+}
+
+// -----
+
+// Each thread looks at normalisers of its own.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %table = tile.shared bytes 64 : !tile.table<NormalizerTable<512>>
+  %leaves = tile.table_leaves_weights %table {threads = 128 : i32} : (!tile.table<NormalizerTable<512>>) -> i1
+  // expected-note@-1 {{it comes from this value}}
+  // expected-error@+1 {{is marked tile.uniform, but its condition differs among the threads of a block}}
+  scf.if %leaves {
+  } {tile.uniform}
+}
+
+// -----
+
+// Threads that have left do not come to a barrier.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %i = tile.block_index "x" : i32
+  %warp = tile.warp_index : () -> i32
+  // expected-note@-1 {{its condition comes from this value}}
+  %outside = arith.cmpi sge, %warp, %i : i32
+  // expected-error@+1 {{lets some threads of a block leave, which the others wait for at a barrier behind it}}
+  tile.return_if %outside
+  scf.for %j = %i to %i step %i : i32 {
+    tile.sync_threads : () -> ()
+  }
+}
+
+// -----
+
+// A whole block may leave, and a warp where nobody waits for it.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %i = tile.block_index "x" : i32
+  %none = arith.cmpi sge, %i, %i : i32
+  tile.return_if %none
+  tile.sync_threads : () -> ()
+  %warp = tile.warp_index : () -> i32
+  %outside = arith.cmpi sge, %warp, %i : i32
+  tile.return_if %outside
+}
