@@ -13,6 +13,7 @@
 
 #define WINNOW_MAX_BUFFERS 8
 #define WINNOW_MAX_TENSOR_MAPS 4
+#define WINNOW_MAX_ROWS 2 /* summaries that a host keeps */
 
 /* A tensor map of the bulk tensor copies (TMA), as the driver encodes it: CUtensorMap, opaque. */
 struct __attribute__((aligned(128))) TensorMap {
@@ -52,6 +53,17 @@ struct Params {
   int page_size;
   unsigned page_magic; /* slot / page_size = slot * page_magic >> page_shift, slot below 2^31 */
   int page_shift;
+
+  /* The summaries that the host keeps, in the order of the program's; null: none. Row j of window W
+   * and stride S lies in slot j + (W - 1) / S of its sequence, the slot in which its last key's
+   * token lies too, so that a page of rows depends on nothing behind its own end. */
+  void *rows[WINNOW_MAX_ROWS];
+  const int *rows_table; /* pages of rows; null: page_table, and without one sequence s is page s */
+  long long rows_table_stride;
+  long long rows_stride[WINNOW_MAX_ROWS][3]; /* page, row, head */
+  int rows_page[WINNOW_MAX_ROWS];            /* rows of a page, and what divides by them */
+  unsigned rows_magic[WINNOW_MAX_ROWS];
+  int rows_shift[WINNOW_MAX_ROWS];
 };
 
 #endif

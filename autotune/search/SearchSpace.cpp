@@ -86,7 +86,7 @@ std::vector<TunableRange> phaseRanges(const std::vector<TunableRange> &ranges,
 std::vector<Kernel> phaseKernels(const ProgramImage &image, const std::string &phase) {
   std::vector<Kernel> kernels;
   for (const Kernel &kernel : image.kernels)
-    if ((kernel.step == "attend") == (phase == "attend"))
+    if (attends(kernel) == (phase == "attend"))
       kernels.push_back(kernel);
   return kernels;
 }

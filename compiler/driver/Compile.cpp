@@ -155,7 +155,7 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
   image.ingredients = std::move(ingredients);
   if (!request.phase.empty())
     llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
-      return (kernel.step == "attend") != (request.phase == "attend");
+      return attends(kernel) != (request.phase == "attend");
     });
   std::string arch = request.form == CodeForm::Ptx ? virtualArch(request.arch) : request.arch;
 

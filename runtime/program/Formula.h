@@ -24,8 +24,9 @@ enum class Variable {
   ScoreStride, ///< "score_stride": elements of one row of block scores
   ChunkTokens, ///< "chunk_tokens": tokens per selection chunk
   TokenCount,  ///< "token_count": tokens of the current chunk
+  Rows,        ///< "rows": 1 where the host keeps summaries and gives them, else 0
 };
-inline constexpr int kVariableCount = 9;
+inline constexpr int kVariableCount = 10;
 
 /// Values of all variables, indexed by Variable.
 class Variables {

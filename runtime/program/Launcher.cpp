@@ -113,9 +113,9 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
             kernel.name, shared, info.index, info.name, info.sharedPerBlock));
   Step &step = steps.emplace_back();
   step.kernel = &kernel;
-  step.attends = kernel.step == "attend";
+  step.attends = winnow::attends(kernel);
   step.what = fmt::format("launching {}", kernel.name);
-  step.when = *parseField(kernel.when, "1", Variable::TokenCount);
+  step.when = *parseField(kernel.when, "1", Variable::Rows);
   step.gridX = *parseField(kernel.gridX, "1", Variable::TokenCount);
   step.gridY = *parseField(kernel.gridY, "1", Variable::TokenCount);
 

@@ -15,7 +15,7 @@ namespace winnow {
 /// the current chunk).
 struct Kernel {
   std::string name; ///< entry point in the cubin, e.g. "attend"
-  std::string step; ///< "summarize", "score", "top_k", "rescore" or "attend"
+  std::string step; ///< "append", "summarize", "score", "top_k", "rescore", "attend" or "merge"
   std::string when; ///< formula; launched only where it is nonzero ("1" = always)
   std::string gridX, gridY;
   int blockThreads = 0;
@@ -28,6 +28,12 @@ struct Kernel {
   std::string cubin;  ///< ELF bytes
   std::string source; ///< the CUDA C++ text it was compiled from
 };
+
+/// Whether a kernel belongs to attention: of the phases of a launch and of tuning, "attend" and not
+/// "select".
+inline bool attends(const Kernel &kernel) {
+  return kernel.step == "attend" || kernel.step == "merge";
+}
 
 /// A workspace buffer, Params::buffer[i] for the i-th entry.
 struct Buffer {

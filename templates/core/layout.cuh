@@ -83,3 +83,27 @@ __device__ __forceinline__ PagedRows<T> paged_rows(const Params &params, const v
   rows.page_shift = params.page_shift;
   return rows;
 }
+
+// The rows that the host keeps of summary `index`, one sequence's and one key/value head's: row j
+// of windows of kWindow keys at stride kStride.
+template <class T, int kWindow, int kStride>
+__device__ __forceinline__ PagedRows<T> kept_rows(const Params &params, int index,
+                                                  const TokenTile &tile, int head) {
+  const long long *stride = params.rows_stride[index];
+  PagedRows<T> rows;
+  rows.first = static_cast<const T *>(params.rows[index]) + head * stride[2];
+  rows.page_stride = stride[0];
+  rows.token_stride = stride[1];
+  rows.begin = (kWindow - 1) / kStride;
+  rows.table = nullptr;
+  if (params.rows_table != nullptr)
+    rows.table = params.rows_table + tile.sequence * params.rows_table_stride;
+  else if (params.page_table != nullptr)
+    rows.table = params.page_table + tile.sequence * params.page_table_stride;
+  else
+    rows.first += tile.sequence * stride[0];
+  rows.page_size = params.rows_page[index];
+  rows.page_magic = params.rows_magic[index];
+  rows.page_shift = params.rows_shift[index];
+  return rows;
+}

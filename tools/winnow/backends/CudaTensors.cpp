@@ -125,7 +125,7 @@ Status KernelTimer::begin(CUstream stream) {
 
 void KernelTimer::observe(void *user, const Kernel &kernel, int, CUstream stream) {
   auto *timer = static_cast<KernelTimer *>(user);
-  timer->names.emplace_back(kernel.name, kernel.step);
+  timer->names.emplace_back(kernel.name, attends(kernel));
   if (Status status = timer->mark(stream); !status)
     timer->failed = status;
 }
@@ -138,7 +138,7 @@ Result<KernelTimes> KernelTimer::finish() {
     float milliseconds = 0;
     WINNOW_TRY(milliseconds, events[i + 1].millisecondsSince(events[i]));
     times.kernels[names[i].first] += milliseconds;
-    (names[i].second == "attend" ? times.attend : times.select) += milliseconds;
+    (names[i].second ? times.attend : times.select) += milliseconds;
   }
   return times;
 }

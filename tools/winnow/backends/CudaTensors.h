@@ -48,7 +48,7 @@ private:
   Status mark(CUstream stream);
   std::shared_ptr<Driver> driver;
   std::vector<Event> events;
-  std::vector<std::pair<std::string, std::string>> names; ///< kernel and step
+  std::vector<std::pair<std::string, bool>> names; ///< kernel, and whether it belongs to attention
   Status failed;
 };
 
