@@ -56,8 +56,22 @@ Kernels attendOnWarpgroups(KernelContext &c) {
                                    c.image.tensorMaps));
 }
 
+/// `attend` for long query segments, and of paged programs decode kernels for the others.
+Kernels withDecode(KernelContext &c, BuiltKernel attend) {
+  std::vector<BuiltKernel> kernels{std::move(attend)};
+  if (!c.plans.attend.paged)
+    return kernels;
+  kernels[0].recipe.when = "max_q > " + std::to_string(kDecodeTokens);
+  for (BuiltKernel &decode :
+       buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, c.image))
+    kernels.push_back(std::move(decode));
+  return kernels;
+}
+
 Kernels attendOnWarps(KernelContext &c) {
-  return one(buildAttend(c.module, inHeadTiles(c.plans.attend), c.target, c.image.config));
+  WINNOW_TRY(BuiltKernel attend,
+             buildAttend(c.module, inHeadTiles(c.plans.attend), c.target, c.image.config));
+  return withDecode(c, std::move(attend));
 }
 
 /// What the kernels of a selection must agree on, chosen before the first of them is built.

@@ -11,6 +11,9 @@
 
 namespace winnow {
 
+/// Most query tokens of a sequence that the decode kernels take: whatever is fewer of them.
+constexpr int kDecodeTokens = 16;
+
 /// A built kernel with its part of the launch recipe: grid and condition as formulas.
 struct BuiltKernel {
   tile::KernelOp op;
@@ -51,5 +54,11 @@ Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const AttendPla
 /// where what `config` asks for does not fit.
 Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, const Target &target,
                                 Config config);
+
+/// Attention for batches of at most kDecodeTokens query tokens per sequence, of paged programs: one
+/// token of a block of threads, and where a batch is small several blocks for each token, which a
+/// second kernel joins. Appends their buffers and the number of parts to `image`.
+std::vector<BuiltKernel> buildAttendDecode(mlir::ModuleOp module, const AttendPlan &plan,
+                                           const Target &target, ProgramImage &image);
 
 } // namespace winnow

@@ -2,6 +2,7 @@
 include "dialect/tile/leaves/copies.td"
 include "dialect/tile/leaves/lists.td"
 include "dialect/tile/leaves/order.td"
+include "dialect/tile/leaves/parts.td"
 include "dialect/tile/leaves/products.td"
 include "dialect/tile/leaves/rescore.td"
 include "dialect/tile/leaves/scores.td"

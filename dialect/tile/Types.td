@@ -78,14 +78,14 @@ def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in
                                  ["SharedTile", "PanelTile"]>;
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
-                             "HeadNormalizers", "TileSlot"]>;
+                             "HeadNormalizers", "TileSlot", "WarpValues"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
-def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList"]>;
+def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList", "BlockList"]>;
 def Tile_View : Tile_Class<"View", "view", "where something lies in global memory",
                            ["Pointer", "GlobalRows", "PagedRows", "StridedHeads", "SummaryImages", "TensorMap"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
-                            ["Params", "TokenTile", "KeyLengths", "QueryRows", "WorkHeader", "Hook"]>;
+                            ["Params", "TokenTile", "KeyLengths", "QueryRows", "WorkHeader", "PartTotal", "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...
 class Tile_Device<Tile_Class kind, string device_>

@@ -21,12 +21,13 @@ enum class Variable {
   TotalK,      ///< "total_k": key tokens of all sequences
   MaxQ,        ///< "max_q": longest query segment, tokens
   MaxK,        ///< "max_k": longest key sequence, tokens
+  Parts,       ///< "parts": blocks of threads that share the attention of one token at decode
   ScoreStride, ///< "score_stride": elements of one row of block scores
   ChunkTokens, ///< "chunk_tokens": tokens per selection chunk
   TokenCount,  ///< "token_count": tokens of the current chunk
   Rows,        ///< "rows": 1 where the host keeps summaries and gives them, else 0
 };
-inline constexpr int kVariableCount = 10;
+inline constexpr int kVariableCount = 11;
 
 /// Values of all variables, indexed by Variable.
 class Variables {

@@ -97,6 +97,8 @@ json toJson(const ProgramImage &image) {
                {"mlir_ms", image.mlirMs}};
   if (s.paged)
     root["spec"]["paged"] = true;
+  if (!image.parts.empty())
+    root["parts"] = image.parts;
   if (!image.ingredients.empty())
     root["ingredients"] = image.ingredients;
   if (!image.defaults.empty())
@@ -186,6 +188,8 @@ bool fromJson(const json &root, ProgramImage &image,
   };
   readLater("ingredients", image.ingredients);
   readLater("defaults", image.defaults);
+  if (root.contains("parts"))
+    r.read(root, "parts", image.parts);
   r.read(root, "config", text);
   if (Result<Config> config = Config::parse(text))
     image.config = *config;
@@ -258,8 +262,10 @@ Status checkImage(const ProgramImage &image) {
   auto orElse = [](const std::string &text, const char *otherwise) {
     return text.empty() ? otherwise : text;
   };
-  Status status =
-      checkFormula("program", "score_stride", orElse(image.scoreStride, "0"), Variable::MaxK);
+  Status status = checkFormula("program", "parts", orElse(image.parts, "1"), Variable::MaxK);
+  if (status)
+    status =
+        checkFormula("program", "score_stride", orElse(image.scoreStride, "0"), Variable::MaxK);
   if (status)
     status = checkFormula("program", "chunk_tokens", orElse(image.chunkTokens, "total_q"),
                           Variable::ScoreStride);

@@ -83,6 +83,7 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->smCount = info.smCount;
   const ProgramImage &program = *loaded->program;
   // checkImage has parsed every formula once, so the values are there.
+  loaded->parts = *parseField(program.parts, "1", Variable::MaxK);
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
   loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
   for (const Buffer &buffer : program.buffers)
@@ -164,6 +165,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
   v[Variable::MaxQ] = shape.maxQ;
   v[Variable::MaxK] = shape.maxK;
 
+  WINNOW_TRY(v[Variable::Parts], parts.evaluate(v));
   WINNOW_TRY(int64_t stride, scoreStride.evaluate(v));
   if (stride < 0 || stride > INT_MAX)
     return fail(ErrorKind::Usage,
@@ -279,6 +281,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.total_k = static_cast<int>(planned.variables[Variable::TotalK]);
   params.max_q = args.shape.maxQ;
   params.max_k = args.shape.maxK;
+  params.parts = static_cast<int>(planned.variables[Variable::Parts]);
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
   if (program->spec.paged)
     setLayout(args.layout, params);

@@ -97,7 +97,7 @@ private:
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;
   int deviceIndex = 0, smCount = 1;
-  Formula scoreStride, chunkTokens;
+  Formula parts, scoreStride, chunkTokens;
   std::vector<Formula> bufferBytes;
   std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
   std::vector<Step> steps;                      ///< in launch order

@@ -37,6 +37,7 @@ Launch::Launch(const ProgramImage &image, const Batch &batch, int smCount) {
     variables[Variable::MaxQ] =
         std::max<int64_t>(variables[Variable::MaxQ], batch.cuQ[s + 1] - batch.cuQ[s]);
   variables[Variable::MaxK] = batch.maxK();
+  variables[Variable::Parts] = image.parts.empty() ? 1 : value(image.parts);
   if (image.scoreStride.empty())
     return;
   variables[Variable::ScoreStride] = value(image.scoreStride);

@@ -35,13 +35,15 @@ std::string recipeText(const Kernel &kernel) {
 }
 
 std::string sharedRecipeText(const ProgramImage &image) {
-  const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, scoreStride,
-               chunkTokens, buffers, tensorMaps, kernels, mlirMs] = image;
+  const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, parts,
+               scoreStride, chunkTokens, buffers, tensorMaps, kernels, mlirMs] = image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
       (void)mlirMs;
   std::string out = fmt::format("select_heads: {}\nscore_stride: {}\nchunk_tokens: {}\n",
                                 selectHeads, scoreStride, chunkTokens);
+  if (!parts.empty())
+    out += fmt::format("parts: {}\n", parts);
   for (const Buffer &buffer : buffers)
     out += text(buffer);
   for (size_t i = 0; i < tensorMaps.size(); ++i)

@@ -1,5 +1,6 @@
-// Part: how results leave: output rows divided by their sums, and the rows' log-sum-exp; a null
-// `out` or `lse` is not written. Entry: every key of the row tile has been added.
+// Part: how results leave: output rows divided by their sums, and the rows' log-sum-exp, where a
+// null `out` or `lse` is not written; or, of a part of the keys, sums and maxima for merge. Entry:
+// every key of the row tile has been added.
 #pragma once
 #include "compiler/kernels/parts/Part.h"
 
@@ -19,6 +20,14 @@ public:
            {"@kHeads", plan.element});
     t.leaf("store_lse", {t.pointer("lse"), r.state, r.rows, firstHead,
                          t.field(t.params(), "total_q"), t.namedReal("kScale")});
+  }
+  /// What one of several blocks of threads has found for the same rows, for merge to join.
+  void storePart(const RowTile &r, Value firstHead, Value values, Value states, Value part) {
+    t.leaf("reduce_sum", {r.state});
+    t.leaf("store_part",
+           {values, states, r.output, r.state, r.rows, firstHead, part,
+            t.field(t.params(), "total_q"), t.namedReal("kScale")},
+           {"@kHeads"});
   }
 };
 

@@ -1,0 +1,274 @@
+// Attention at decode: a block of threads has one query token and one tile of heads, and goes over
+// a part of the token's key tiles; the merge kernel joins the parts. Keys are read once and hardly
+// computed with, so that what counts is how many bytes are on their way: few warps, many blocks of
+// threads. Serves batches of short query segments of paged programs.
+#include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/Epilogue.h"
+#include "compiler/kernels/parts/KeySource.h"
+#include "compiler/kernels/parts/Logits.h"
+#include "compiler/kernels/parts/Mask.h"
+#include "compiler/kernels/parts/Softmax.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+/// Blocks of threads that a multiprocessor has room for, as far as shared memory allows: about
+/// 100 KB of keys on their way.
+constexpr int kResident = 3, kMostStages = 8, kProducers = 2, kMergeWarps = 8;
+constexpr int kMostRingBytes = 65536;
+/// What the system takes of a multiprocessor's shared memory for each block of threads (CUDA C++
+/// Programming Guide, technical specifications, from compute capability 8.0 on).
+constexpr int kReserved = 1024;
+/// Parts of one token, at most: what merge joins in its time.
+constexpr int kMostParts = 256;
+
+struct Sizes {
+  int keys;          ///< of one key tile
+  int tilesPerBlock; ///< key tiles of one selectable block
+  int stages;
+  int stageBytes;
+};
+
+int listBytes(const AttendPlan &plan) { return plan.selects() ? 16 + 4 * plan.topk : 0; }
+
+/// Tiles of at most 32 keys, and as many stages as leave room for kResident blocks of threads; the
+/// smallest, where not even one fits so.
+Sizes chooseSizes(const AttendPlan &plan, const Target &target) {
+  Sizes sizes{};
+  sizes.keys = std::min(plan.block, 32);
+  sizes.tilesPerBlock = plan.block / sizes.keys;
+  sizes.stageBytes = KeySource::keyBytes(plan, KeySource::Tiles::Shared, sizes.keys) +
+                     KeySource::valueBytes(plan, KeySource::Tiles::Shared, sizes.keys);
+  const int small = listBytes(plan) + kMostStages * kBarrierBytes;
+  auto room = [&](int resident) {
+    return (target.sharedPerBlock + kReserved) / resident - kReserved - small;
+  };
+  int resident = kResident;
+  while (resident > 1 && room(resident) < 2 * sizes.stageBytes)
+    --resident;
+  const int most = std::clamp(kMostRingBytes / sizes.stageBytes, 1, kMostStages);
+  sizes.stages = std::clamp(room(resident) / sizes.stageBytes, 1, most);
+  return sizes;
+}
+
+class AttendDecode {
+public:
+  AttendDecode(ModuleOp module, const AttendPlan &plan, const Sizes &sizes)
+      : plan(plan), sizes(sizes),
+        t(module, "attend_decode",
+          llvm::formatv("attend_decode of {0}: softmax attention of one token over a part of the "
+                        "keys of its selected blocks; {1} query heads.",
+                        plan.method, plan.group)
+              .str(),
+          kWarpThreads, kResident),
+        tokens(t, plan), source(t, plan, KeySource::Tiles::Shared), logits(t, plan),
+        mask(t, plan, "kKeys"), softmax(t, plan, {}), epilogue(t, plan) {}
+  BuiltKernel build(int values, int states);
+
+private:
+  void constants();
+  void locate();
+  void listBlocks();
+  Value firstKey(Value entry);
+  void attendTile(Value first);
+
+  const AttendPlan &plan;
+  const Sizes &sizes;
+  KernelBuilder t;
+  Tokens tokens;
+  KeySource source;
+  Logits logits;
+  Mask mask;
+  Softmax softmax;
+  Epilogue epilogue;
+  RowTile row;
+  Value part, tile, warp, firstHead, keyTile, valueTile, list, all, entries;
+};
+
+void AttendDecode::constants() {
+  tokens.constants("query heads of one block of threads");
+  if (plan.selects()) {
+    t.constant("kTopK", plan.topk, "selected blocks per token, at most");
+    t.constant("kBlock", plan.block, "keys of one selectable block");
+    if (plan.denseLength > 0)
+      t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
+    t.constant("kTilesPerBlock", sizes.tilesPerBlock, "key tiles of one selectable block");
+    if (plan.headTiles > 1)
+      t.constant("kHeadTiles", plan.headTiles,
+                 "tiles of kTileHeads heads that share one selection");
+  }
+  t.constant("kKeys", sizes.keys, "keys of one tile");
+  logits.constants();
+}
+
+void AttendDecode::locate() {
+  keyTile = t.shared("key_tile", source.keyTile(),
+                     KeySource::keyBytes(plan, KeySource::Tiles::Shared, sizes.keys));
+  valueTile = t.shared("value_tile", source.valueTile(),
+                       KeySource::valueBytes(plan, KeySource::Tiles::Shared, sizes.keys));
+  if (plan.selects())
+    list = t.shared("list", t.type("BlockList", {"@kTopK"}), listBytes(plan), /*pinned=*/true);
+  Value parts = t.field(t.params(), "parts"), slot = t.blockIndex('x');
+  part = t.rem(slot, parts, "part");
+  tile = t.value("tile", "find_token",
+                 {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"),
+                  t.div(slot, parts)});
+  t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
+  warp = t.value("warp", "warp_index", {});
+  firstHead = tokens.firstHead(t.blockIndex('y', "head_tile"), "first_head");
+  source.locate(tile, tokens.kvHead(firstHead));
+}
+
+/// How many key tiles the token wants, and of which blocks.
+void AttendDecode::listBlocks() {
+  entries = mask.visibleTiles(tile, "key_tiles");
+  if (!plan.selects())
+    return;
+  Value selectHead = t.blockIndex('y');
+  if (plan.headTiles > 1)
+    selectHead = t.div(selectHead, t.named("kHeadTiles"));
+  t.when(t.equal(warp, t.number(0)), [&] {
+    t.leaf("list_blocks",
+           {list, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile}, {"@kBlock"});
+  });
+  Value listed = t.mul(t.value("", "count_blocks", {list}), t.named("kTilesPerBlock"), "listed");
+  all = plan.denseLength > 0 ? t.less(t.field(tile, "k_length"), t.named("kDenseLength"))
+                             : t.flag(false);
+  entries = plan.denseLength > 0 ? t.select(all, entries, listed, "entries") : listed;
+}
+
+Value AttendDecode::firstKey(Value entry) {
+  if (!plan.selects())
+    return t.mul(entry, t.named("kKeys"), "first_key");
+  return t.value("first_key", "listed_key", {list, entry, all}, {"@kTilesPerBlock", "@kKeys"});
+}
+
+void AttendDecode::attendTile(Value first) {
+  KeysAtHand keys;
+  keys.first = first;
+  logits.declare(row);
+  t.leaf("clear", {row.logits});
+  t.leaf("mma_abt", {row.logits, row.query, keyTile});
+  logits.rewrite(row, keys);
+  mask.hide(row, keys);
+  softmax.step(row, keys);
+  row.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
+  t.leaf("round_to_operand", {row.weights, row.logits});
+  t.leaf("mma_ab", {row.output, row.weights, valueTile});
+}
+
+BuiltKernel AttendDecode::build(int values, int states) {
+  constants();
+  locate();
+  row.index = t.number(0);
+  row.query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
+  epilogue.declare(row);
+  softmax.declare(row);
+  row.rows = tokens.rows("rows", tile, row.index);
+  logits.declareRegion(/*takesFactors=*/false);
+  tokens.load(row, firstHead);
+  t.leaf("clear", {row.output});
+  listBlocks();
+  Value parts = t.field(t.params(), "parts");
+  Value from = t.div(t.mul(entries, part), parts, "from");
+  Value to = t.div(t.mul(entries, t.add(part, t.number(1))), parts, "to");
+  scf::ForOp loop = t.loop("entry", from, to, t.number(1), [&](Value entry) {
+    Value first = firstKey(entry);
+    source.load(keyTile, valueTile, first, kWarpThreads);
+    attendTile(first);
+  });
+  loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
+  loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
+  loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(kProducers));
+  epilogue.storePart(row, firstHead, t.pointer(t.bufferMember(values)),
+                     t.pointer(t.bufferMember(states)), part);
+  return {t.finish(), {}};
+}
+
+/// One block of threads for each row of the output.
+BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer,
+                       int statesBuffer) {
+  KernelBuilder t(module, "merge",
+                  llvm::formatv("merge of {0}: joins the parts of attend_decode, one row of the "
+                                "output per block of threads.",
+                                plan.method)
+                      .str(),
+                  kWarpThreads * kMergeWarps, 1);
+  t.constant("kHeads", plan.heads, "query heads");
+  t.constant("kValueDim", plan.valueDim, "elements of one output row");
+  t.constant("kWarps", kMergeWarps, "warps of a block of threads");
+  Value sums = t.shared("sums", t.type("WarpValues", {"@kWarps", "@kValueDim"}),
+                        4 * kMergeWarps * plan.valueDim);
+  Value slot = t.blockIndex('x');
+  Value head = t.rem(slot, t.named("kHeads"), "head");
+  Value tile = t.value("tile", "find_token",
+                       {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"),
+                        t.div(slot, t.named("kHeads"))});
+  t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
+  Value row = t.field(tile, "row"), parts = t.field(t.params(), "parts"),
+        totalQ = t.field(t.params(), "total_q");
+  Value values = t.pointer(t.bufferMember(valuesBuffer)),
+        states = t.pointer(t.bufferMember(statesBuffer));
+  Value total = t.value("total", "total_of_parts", {states, parts, totalQ, row, head}, {"@kHeads"});
+  Value warp = t.value("warp", "warp_index", {});
+  t.leaf("add_parts", {sums, values, states, total, parts, totalQ, row, head, warp}, {"@kHeads"});
+  t.leaf("store_merged",
+         {t.heads("out", plan.paged), t.pointer("lse"), sums, total, totalQ, row, head},
+         {"@kHeads", plan.element});
+  return {t.finish(), {}};
+}
+
+KernelFacts decodeFacts(const AttendPlan &plan, const Sizes &sizes) {
+  KernelFacts facts;
+  facts.warps = 1;
+  facts.producers = kProducers;
+  facts.mmaWarps = 1;
+  facts.stages = sizes.stages;
+  facts.tokens = 1;
+  facts.rowTiles = 1;
+  facts.headDim = plan.headDim;
+  facts.valueDim = plan.valueDim;
+  facts.group = plan.group;
+  facts.topk = plan.selects() ? plan.topk : 0;
+  facts.keys = facts.tileKeys = sizes.keys;
+  facts.tilesPerBlock = sizes.tilesPerBlock;
+  return facts;
+}
+
+} // namespace
+
+std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &plan,
+                                           const Target &target, ProgramImage &image) {
+  const Sizes sizes = chooseSizes(plan, target);
+  const int headTiles = plan.heads / plan.group;
+  const std::string when = llvm::formatv("max_q <= {0}", kDecodeTokens).str();
+  // As many parts as fill the GPU, but none without a key tile.
+  const std::string tiles = plan.selects() && plan.denseLength <= 0
+                                ? std::to_string(plan.topk * sizes.tilesPerBlock)
+                                : llvm::formatv("max(1, ceil_div(max_k, {0}))", sizes.keys).str();
+  image.parts = llvm::formatv("min({0}, {1}, max(1, {2} * sm_count / max(1, {3} * total_q)))",
+                              kMostParts, tiles, kResident, headTiles)
+                    .str();
+  const int values = static_cast<int>(image.buffers.size()), states = values + 1;
+  const std::string rows = llvm::formatv("({0}) * parts * total_q * {1}", when, plan.heads).str();
+  image.buffers.push_back({"part_values", llvm::formatv("{0} * {1}", rows, 4 * plan.valueDim)});
+  image.buffers.push_back({"part_states", llvm::formatv("{0} * 8", rows)});
+
+  BuiltKernel attend = AttendDecode(module, plan, sizes).build(values, states);
+  attend.recipe.step = "attend";
+  attend.recipe.when = when;
+  attend.recipe.gridX = "total_q * parts";
+  attend.recipe.gridY = std::to_string(headTiles);
+  attend.recipe.facts = decodeFacts(plan, sizes);
+  BuiltKernel merge = buildMerge(module, plan, values, states);
+  merge.recipe.step = "merge";
+  merge.recipe.when = when;
+  merge.recipe.gridX = llvm::formatv("total_q * {0}", plan.heads).str();
+  merge.recipe.gridY = "1";
+  return {std::move(attend), std::move(merge)};
+}
+
+} // namespace winnow

@@ -1,0 +1,195 @@
+// Attention of a token by several blocks of threads, each over its part of the token's key tiles,
+// and what joins their results. Serves attend_decode and merge, where a batch has fewer tokens than
+// the GPU has room for blocks of threads. A part leaves sums of weighted values, relative to its
+// own maximum, and {maximum, sum of weights} per head; the maximum is an exponent of 2.
+#pragma once
+#include "winnow/attention.cuh"
+#include "winnow/layout.cuh"
+
+//===-- Which key tiles -----------------------------------------------------------------------===//
+
+// The blocks that one token selected, in shared memory, each once. 16 + 4 kTopK bytes.
+template <int kTopK> struct BlockList {
+  static constexpr int kBytes = 16 + 4 * kTopK;
+  int *length;
+  int *blocks;
+  explicit __device__ __forceinline__ BlockList(unsigned char *bytes)
+      : length(reinterpret_cast<int *>(bytes)), blocks(reinterpret_cast<int *>(bytes + 16)) {}
+};
+
+// By one warp: list = the ids of the tile's first token, in their order. -1, ids out of range,
+// blocks in the token's future and repetitions are left out. `ids` [select_heads, total_q, kTopK].
+template <int kBlock, int kTopK>
+__device__ __forceinline__ void list_blocks(const BlockList<kTopK> &list, const int *ids,
+                                            int select_head, int total_q, const TokenTile &tile) {
+  const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
+  const int last = tile.position < 0 ? -1 : tile.position / kBlock;
+  const int lane = lane_index();
+  int length = 0, largest = -1; // of the ids before
+#pragma unroll
+  for (int first = 0; first < kTopK; first += 32) {
+    const int i = first + lane;
+    const int id = i < kTopK ? selected[i] : -1;
+    bool wanted = id >= 0 && id <= last;
+    int top = wanted ? id : -1; // the largest id up to this lane's
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const int other = __shfl_up_sync(kFullWarp, top, step);
+      top = lane >= step ? max(top, other) : top;
+    }
+    int before = __shfl_up_sync(kFullWarp, top, 1);
+    before = max(largest, lane == 0 ? -1 : before);
+    // Ids ascend where top_k wrote them; those of a caller may not, and are looked for one by one.
+    if (wanted && id <= before)
+      for (int j = 0; j < i; ++j)
+        wanted &= selected[j] != id;
+    const unsigned found = __ballot_sync(kFullWarp, wanted);
+    if (wanted)
+      list.blocks[length + __popc(found & ((1u << lane) - 1))] = id;
+    length += __popc(found);
+    largest = max(largest, __shfl_sync(kFullWarp, top, 31));
+  }
+  if (lane == 0)
+    *list.length = length;
+}
+
+template <int kTopK> __device__ __forceinline__ int count_blocks(const BlockList<kTopK> &list) {
+  return *list.length;
+}
+
+// The first key of tile `entry` of the listed blocks, which are kTilesPerBlock tiles of kKeys keys
+// each; of the sequence, where all of its keys are wanted.
+template <int kTilesPerBlock, int kKeys, int kTopK>
+__device__ __forceinline__ int listed_key(const BlockList<kTopK> &list, int entry, bool all) {
+  if (all)
+    return entry * kKeys;
+  return (list.blocks[entry / kTilesPerBlock] * kTilesPerBlock + entry % kTilesPerBlock) * kKeys;
+}
+
+//===-- Results of a part ---------------------------------------------------------------------===//
+
+// Row of a part's results: [parts, total_q, heads].
+__device__ __forceinline__ long long part_row(int part, int total_q, int row, int heads, int head) {
+  return (static_cast<long long>(part) * total_q + row) * heads + head;
+}
+
+// values [parts, total_q, kHeads, kValueDim] and states [parts, total_q, kHeads] of the row tile's
+// rows; of a part without keys the state alone, whose sum is 0. After reduce_sum.
+template <int kHeads, int kValueDim>
+__device__ __forceinline__ void store_part(void *values, void *states,
+                                           const Accumulator<16, kValueDim> &output,
+                                           const SoftmaxState &state, const QueryRows &rows,
+                                           int first_head, int part, int total_q, float scale) {
+  const int c = lane_index() & 3;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (rows.row[half] < 0)
+      continue;
+    const long long row =
+        part_row(part, total_q, rows.row[half], kHeads, first_head + rows.head[half]);
+    if (c == 0)
+      static_cast<float2 *>(states)[row] =
+          make_float2(state.maximum[half] * scale, state.sum[half]);
+    if (state.sum[half] == 0.f)
+      continue;
+    float *to = static_cast<float *>(values) + row * kValueDim + 2 * c;
+#pragma unroll
+    for (int j = 0; j < kValueDim / 8; ++j)
+      *reinterpret_cast<float2 *>(to + 8 * j) =
+          make_float2(output.value[j][2 * half], output.value[j][2 * half + 1]);
+  }
+}
+
+//===-- Joining parts -------------------------------------------------------------------------===//
+
+// What the parts of one row add up to: their largest maximum, and the sum of weights relative to
+// it; a sum of 0: there was no key.
+struct PartTotal {
+  float maximum, sum;
+};
+
+// By a whole warp, over the states of row `row` and head `head` in `parts` parts.
+template <int kHeads>
+__device__ __forceinline__ PartTotal total_of_parts(const void *states, int parts, int total_q,
+                                                    int row, int head) {
+  const float2 *from =
+      static_cast<const float2 *>(states) + part_row(0, total_q, row, kHeads, head);
+  const long long stride = static_cast<long long>(total_q) * kHeads;
+  PartTotal total = {-kInfinity, 0.f};
+  for (int part = lane_index(); part < parts; part += 32) {
+    const float2 state = from[part * stride];
+    if (state.y == 0.f)
+      continue;
+    const float maximum = fmaxf(total.maximum, state.x);
+    total.sum =
+        total.sum * exp2_fast(total.maximum - maximum) + state.y * exp2_fast(state.x - maximum);
+    total.maximum = maximum;
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    const float maximum = __shfl_xor_sync(kFullWarp, total.maximum, step);
+    const float sum = __shfl_xor_sync(kFullWarp, total.sum, step);
+    const float top = fmaxf(total.maximum, maximum);
+    if (top > -kInfinity)
+      total.sum = total.sum * exp2_fast(total.maximum - top) + sum * exp2_fast(maximum - top);
+    total.maximum = top;
+  }
+  return total;
+}
+
+// A row of values per warp, in shared memory.
+template <int kWarps, int kValueDim> struct WarpValues {
+  static constexpr int kBytes = 4 * kWarps * kValueDim;
+  float *value;
+  explicit __device__ __forceinline__ WarpValues(unsigned char *bytes)
+      : value(reinterpret_cast<float *>(bytes)) {}
+};
+
+// The warp's row = the sum over every kWarps-th part from `warp` on of its values relative to the
+// total's maximum.
+template <int kHeads, int kWarps, int kValueDim>
+__device__ __forceinline__ void
+add_parts(const WarpValues<kWarps, kValueDim> &sums, const void *values, const void *states,
+          const PartTotal &total, int parts, int total_q, int row, int head, int warp) {
+  constexpr int kLaneValues = (kValueDim + 31) / 32;
+  const long long first = part_row(0, total_q, row, kHeads, head);
+  const long long stride = static_cast<long long>(total_q) * kHeads;
+  float sum[kLaneValues] = {};
+#pragma unroll 4
+  for (int part = warp; part < parts; part += kWarps) {
+    const float2 state = static_cast<const float2 *>(states)[first + part * stride];
+    const float *from =
+        static_cast<const float *>(values) + (first + part * stride) * kValueDim + lane_index();
+    const float weight = state.y == 0.f ? 0.f : exp2_fast(state.x - total.maximum);
+#pragma unroll
+    for (int i = 0; i < kLaneValues; ++i)
+      sum[i] += state.y == 0.f ? 0.f : weight * from[32 * i]; // a part without keys left no values
+  }
+#pragma unroll
+  for (int i = 0; i < kLaneValues; ++i)
+    sums.value[warp * kValueDim + lane_index() + 32 * i] = sum[i];
+}
+
+// out [total_q, kHeads, kValueDim] = the warps' rows / total, and lse [kHeads, total_q] the natural
+// logarithm of the total; 0 and -inf for rows without any key. Either may be null.
+template <int kHeads, class T, int kWarps, int kValueDim, class Heads>
+__device__ __forceinline__ void
+store_merged(const Heads &out, float *lse, const WarpValues<kWarps, kValueDim> &sums,
+             const PartTotal &total, int total_q, int row, int head) {
+  const float inverse = total.sum == 0.f ? 0.f : 1.f / total.sum;
+  if (!is_null(out)) {
+    T *to = const_cast<T *>(head_row<kHeads, kValueDim, T>(out, row, head));
+    for (int i = 2 * threadIdx.x; i < kValueDim; i += 2 * blockDim.x) {
+      float sum[2] = {0.f, 0.f};
+#pragma unroll
+      for (int warp = 0; warp < kWarps; ++warp) {
+        sum[0] += sums.value[warp * kValueDim + i];
+        sum[1] += sums.value[warp * kValueDim + i + 1];
+      }
+      *reinterpret_cast<unsigned *>(to + i) = pack<T>(sum[0] * inverse, sum[1] * inverse);
+    }
+  }
+  if (lse != nullptr && threadIdx.x == 0)
+    lse[static_cast<long long>(head) * total_q + row] =
+        (total.maximum + log2_fast(total.sum)) * kLn2;
+}
