@@ -30,12 +30,13 @@ struct Sizes {
   int tilesPerBlock; ///< key tiles of one selectable block
   int stages;
   int stageBytes;
+  int resident; ///< blocks of threads of one multiprocessor
 };
 
 int listBytes(const AttendPlan &plan) { return plan.selects() ? 16 + 4 * plan.topk : 0; }
 
-/// Tiles of at most 32 keys, and as many stages as leave room for kResident blocks of threads; the
-/// smallest, where not even one fits so.
+/// Tiles of at most 32 keys, as many blocks of threads, up to kResident, as registers and two
+/// stages of each leave room for, then as many stages as fit.
 Sizes chooseSizes(const AttendPlan &plan, const Target &target) {
   Sizes sizes{};
   sizes.keys = std::min(plan.block, 32);
@@ -46,11 +47,18 @@ Sizes chooseSizes(const AttendPlan &plan, const Target &target) {
   auto room = [&](int resident) {
     return (target.sharedPerBlock + kReserved) / resident - kReserved - small;
   };
-  int resident = kResident;
-  while (resident > 1 && room(resident) < 2 * sizes.stageBytes)
-    --resident;
+  // Registers go to multiples of four warps: a quarter of a multiprocessor has as many as the next.
+  const int registers =
+      attendLaneRegisters(1, plan.headDim, plan.valueDim, sizes.keys) + kOtherRegisters;
+  const int threads = 4 * kWarpThreads;
+  static_assert(1 + kProducers <= 4, "warps of a block of threads");
+  sizes.resident = kResident;
+  while (sizes.resident > 1 &&
+         (room(sizes.resident) < 2 * sizes.stageBytes ||
+          registers > threadRegisters(target.registersPerSm, threads * sizes.resident)))
+    --sizes.resident;
   const int most = std::clamp(kMostRingBytes / sizes.stageBytes, 1, kMostStages);
-  sizes.stages = std::clamp(room(resident) / sizes.stageBytes, 1, most);
+  sizes.stages = std::clamp(room(sizes.resident) / sizes.stageBytes, 1, most);
   return sizes;
 }
 
@@ -63,7 +71,7 @@ public:
                         "keys of its selected blocks; {1} query heads.",
                         plan.method, plan.group)
               .str(),
-          kWarpThreads, kResident),
+          kWarpThreads, sizes.resident),
         tokens(t, plan), source(t, plan, KeySource::Tiles::Shared), logits(t, plan),
         mask(t, plan, "kKeys"), softmax(t, plan, {}), epilogue(t, plan) {}
   BuiltKernel build(int values, int states);
@@ -250,7 +258,7 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
                                 ? std::to_string(plan.topk * sizes.tilesPerBlock)
                                 : llvm::formatv("max(1, ceil_div(max_k, {0}))", sizes.keys).str();
   image.parts = llvm::formatv("min({0}, {1}, max(1, {2} * sm_count / max(1, {3} * total_q)))",
-                              kMostParts, tiles, kResident, headTiles)
+                              kMostParts, tiles, sizes.resident, headTiles)
                     .str();
   const int values = static_cast<int>(image.buffers.size()), states = values + 1;
   const std::string rows = llvm::formatv("({0}) * parts * total_q * {1}", when, plan.heads).str();
