@@ -128,6 +128,14 @@ LogicalResult PagedRowsOp::inferReturnTypes(MLIRContext *context, std::optional<
   return success();
 }
 
+LogicalResult StreamedRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+                                               StreamedRowsOp::Adaptor rows,
+                                               SmallVectorImpl<Type> &types) {
+  types.push_back(
+      ObjectType::get(context, "StreamedRows", ArrayAttr::get(context, {rows.getType()})));
+  return success();
+}
+
 LogicalResult SummaryOfOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                             SummaryOfOp::Adaptor rows,
                                             SmallVectorImpl<Type> &types) {

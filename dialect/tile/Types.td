@@ -83,7 +83,8 @@ def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind 
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
 def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList", "BlockList"]>;
 def Tile_View : Tile_Class<"View", "view", "where something lies in global memory",
-                           ["Pointer", "GlobalRows", "PagedRows", "StridedHeads", "SummaryImages", "TensorMap"]>;
+                           ["Pointer", "GlobalRows", "PagedRows", "StreamedRows", "StridedHeads", "SummaryImages",
+                            "TensorMap"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
                             ["Params", "TokenTile", "KeyLengths", "QueryRows", "WorkHeader", "PartTotal", "Hook"]>;
 
@@ -114,6 +115,7 @@ defvar Ranks = AnyTypeOf<[BlockRanks, RankPairs]>;
 defvar Summaries = AnyTypeOf<[GlobalRows, SummaryImages]>;
 defvar AnyRows = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar KeyRows = AnyTypeOf<[GlobalRows, PagedRows]>;
+defvar LoadedRows = AnyTypeOf<[GlobalRows, PagedRows, StreamedRows]>;
 defvar Heads = AnyTypeOf<[Pointer, StridedHeads]>;
 defvar Lengths = AnyTypeOf<[Pointer, KeyLengths]>;
 def Tile_InRegisters : Type<CPred<"::mlir::isa<::winnow::tile::FragmentType, ::winnow::tile::StateType, "

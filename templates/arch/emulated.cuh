@@ -225,6 +225,11 @@ __forceinline__ float load_if(bool condition, const float *pointer, float otherw
 __forceinline__ void copy_async(unsigned shared, const void *global, int bytes) {
   emulated_copy_async(shared, global, bytes);
 }
+__forceinline__ unsigned long long streamed_policy() { return 0; }
+__forceinline__ void copy_streamed(unsigned shared, const void *global, int bytes,
+                                   unsigned long long) {
+  emulated_copy_async(shared, global, bytes);
+}
 __forceinline__ void wait_copies() { emulated_wait_copies(); }
 __forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};

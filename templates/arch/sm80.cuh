@@ -31,6 +31,20 @@ __device__ __forceinline__ void copy_async(unsigned shared, const void *global, 
                : "memory");
 }
 
+// How the L2 cache holds what is read once: it makes room for others first (PTX ISA 9.7.9.15,
+// createpolicy). For copy_streamed, which is copy_async with it.
+__device__ __forceinline__ unsigned long long streamed_policy() {
+  unsigned long long policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ void copy_streamed(unsigned shared, const void *global, int bytes,
+                                              unsigned long long policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(shared),
+               "l"(global), "r"(bytes), "l"(policy)
+               : "memory");
+}
+
 // Waits until all copies that this thread started have arrived; a barrier must follow before other
 // threads read them.
 __device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }

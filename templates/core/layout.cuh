@@ -84,6 +84,17 @@ __device__ __forceinline__ PagedRows<T> paged_rows(const Params &params, const v
   return rows;
 }
 
+// The same of rows that a launch reads once: others stay in the L2 cache in their place.
+template <class T> struct StreamedRows : PagedRows<T> {
+  unsigned long long policy;
+};
+template <class T>
+__device__ __forceinline__ StreamedRows<T> streamed_rows(const Params &params, const void *tensor,
+                                                         const long long *stride,
+                                                         const TokenTile &tile, int head) {
+  return {paged_rows<T>(params, tensor, stride, tile, head), streamed_policy()};
+}
+
 // The rows that the host keeps of summary `index`, one sequence's and one key/value head's: row j
 // of windows of kWindow keys at stride kStride.
 template <class T, int kWindow, int kStride>

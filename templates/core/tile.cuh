@@ -93,12 +93,25 @@ __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &
   }
 }
 
+// How a row is copied: as data that others may read again, or once.
+struct CopyAsync {
+  __device__ __forceinline__ void operator()(unsigned to, const void *from, int bytes) const {
+    copy_async(to, from, bytes);
+  }
+};
+struct CopyStreamed {
+  unsigned long long policy;
+  __device__ __forceinline__ void operator()(unsigned to, const void *from, int bytes) const {
+    copy_streamed(to, from, bytes, policy);
+  }
+};
+
 // The same from rows that need not follow each other: an address per row, where the other has one
 // in all and constant distances.
-template <int kThreads, int kRows, int kColumns, class T>
-__device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &tile,
-                                          const PagedRows<T> &source, int first_row, int row_limit,
-                                          int thread) {
+template <int kThreads, int kRows, int kColumns, class T, class Copy>
+__device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns, T> &tile,
+                                                const PagedRows<T> &source, int first_row,
+                                                int row_limit, int thread, const Copy &copy) {
   constexpr int kRowChunks = SharedTile<kRows, kColumns, T>::kRowChunks;
   constexpr int kRowThreads = threads_per_row(kRowChunks);
   constexpr int kRowsAtOnce = kThreads / kRowThreads;
@@ -113,9 +126,24 @@ __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &
     const T *from = valid ? source.row(first_row + row) : source.first;
 #pragma unroll
     for (int part = 0; part < kRowChunks / kRowThreads; ++part)
-      copy_async(tile.address(row, chunk + part * kRowThreads),
-                 from + (chunk + part * kRowThreads) * 8, valid ? 16 : 0);
+      copy(tile.address(row, chunk + part * kRowThreads), from + (chunk + part * kRowThreads) * 8,
+           valid ? 16 : 0);
   }
+}
+
+template <int kThreads, int kRows, int kColumns, class T>
+__device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &tile,
+                                          const PagedRows<T> &source, int first_row, int row_limit,
+                                          int thread) {
+  copy_paged_rows<kThreads>(tile, source, first_row, row_limit, thread, CopyAsync());
+}
+
+template <int kThreads, int kRows, int kColumns, class T>
+__device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &tile,
+                                          const StreamedRows<T> &source, int first_row,
+                                          int row_limit, int thread) {
+  copy_paged_rows<kThreads>(tile, static_cast<const PagedRows<T> &>(source), first_row, row_limit,
+                            thread, CopyStreamed{source.policy});
 }
 
 //===-- Shared memory to registers ------------------------------------------------------------===//

@@ -72,7 +72,7 @@ public:
                         plan.method, plan.group)
               .str(),
           kWarpThreads, sizes.resident),
-        tokens(t, plan), source(t, plan, KeySource::Tiles::Shared), logits(t, plan),
+        tokens(t, plan), source(t, plan, KeySource::Tiles::Shared, /*once=*/true), logits(t, plan),
         mask(t, plan, "kKeys"), softmax(t, plan, {}), epilogue(t, plan) {}
   BuiltKernel build(int values, int states);
 

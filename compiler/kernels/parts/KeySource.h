@@ -13,7 +13,9 @@ class KeySource : public Part {
 public:
   /// SharedTile for mma.sync, filled by load; PanelTile for wgmma, filled by copy.
   enum class Tiles { Shared, Panels };
-  KeySource(KernelBuilder &t, const AttendPlan &plan, Tiles tiles) : Part(t, plan), tiles(tiles) {}
+  /// `once`: every row that load reads is read by one block of threads only, and not soon again.
+  KeySource(KernelBuilder &t, const AttendPlan &plan, Tiles tiles, bool once = false)
+      : Part(t, plan), tiles(tiles), once(once) {}
 
   /// A tile of `keys` keys and one of their values: bytes in shared memory, and device types.
   static int keyBytes(const AttendPlan &plan, Tiles tiles, int keys) {
@@ -33,7 +35,7 @@ public:
       return;
     if (plan.paged) {
       auto rows = [&](const char *name, const char *tensor) {
-        return t.value(name, "paged_rows",
+        return t.value(name, once ? "streamed_rows" : "paged_rows",
                        {t.params(), t.pointer(tensor), t.pointer(std::string(tensor) + "_stride"),
                         sequence, head},
                        {plan.element});
@@ -102,6 +104,7 @@ private:
   }
 
   const Tiles tiles;
+  const bool once;
   std::string keyMap, valueMap; ///< members of params
   Value sequence, kvHead, keys, values;
 };

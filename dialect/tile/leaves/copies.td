@@ -21,6 +21,13 @@ def Tile_PagedRowsOp : Tile_Leaf<"paged_rows", "core/layout.cuh", [Pure, InferTy
                        Takes<TokenTile>:$tile, I32:$head);
   let results = (outs PagedRows:$rows);
 }
+def Tile_StreamedRowsOp : Tile_Leaf<"streamed_rows", "core/layout.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "The same of rows that a launch reads once: others stay in the L2 cache in their place";
+  let source = "PTX ISA 9.0, createpolicy with L2::evict_first";
+  let arguments = (ins Template:$type, Takes<Params>:$params, Takes<Pointer>:$tensor, Takes<Pointer>:$stride,
+                       Takes<TokenTile>:$tile, I32:$head);
+  let results = (outs StreamedRows:$rows);
+}
 def Tile_StridedHeadsOp : Tile_Leaf<"strided_heads", "core/layout.cuh", [Pure]> {
   let summary = "A tensor of tokens and heads with the launch's strides";
   let arguments = (ins Takes<Pointer>:$tensor, Takes<Pointer>:$stride);
@@ -29,7 +36,7 @@ def Tile_StridedHeadsOp : Tile_Leaf<"strided_heads", "core/layout.cuh", [Pure]> 
 def Tile_LoadRowsOp : Tile_Leaf<"load_rows", "core/tile.cuh", [AsyncLoad]> {
   let summary = "Starts copying consecutive rows into a shared tile; rows from the limit on become zero";
   let source = "PTX ISA 9.0, cp.async of 16 bytes";
-  let arguments = (ins Template:$threads, Writes<SharedTile>:$tile, Takes<KeyRows>:$source, I32:$first_row,
+  let arguments = (ins Template:$threads, Writes<SharedTile>:$tile, Takes<LoadedRows>:$source, I32:$first_row,
                        I32:$row_limit, I32:$thread);
 }
 def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", "select/scoring.cuh", [AsyncLoad]> {

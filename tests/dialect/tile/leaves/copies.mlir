@@ -6,6 +6,7 @@
 !paged_rows = !tile.view<PagedRows<bf16>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
+!streamed_rows = !tile.view<StreamedRows<bf16>>
 !shared_tile = !tile.shared_tile<SharedTile<@kKeys, @kDim, bf16>>
 !strided_heads = !tile.view<StridedHeads>
 !summary_images = !tile.view<SummaryImages<bf16, @kDim>>
@@ -41,6 +42,10 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   %keys = tile.paged_rows %params, %k, %stride, %token_tile, %head {type = bf16} : (!params, !pointer, !pointer, !token_tile, i32) -> !paged_rows
   // CHECK: load_rows<kThreads>(shared_tile, keys, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %keys, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32, i32) -> ()
+  // CHECK: const auto once = streamed_rows<bf16>(params, k, stride, token_tile, head);
+  %once = tile.streamed_rows %params, %k, %stride, %token_tile, %head {type = bf16} : (!params, !pointer, !pointer, !token_tile, i32) -> !streamed_rows
+  // CHECK: load_rows<kThreads>(shared_tile, once, first_row, row_limit, thread);
+  tile.load_rows %shared_tile, %once, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !streamed_rows, i32, i32, i32) -> ()
   // CHECK: const auto heads = strided_heads(k, stride);
   %heads = tile.strided_heads %k, %stride : (!pointer, !pointer) -> !strided_heads
   // CHECK: load_rows<kThreads>(shared_tile, global_rows, first_row, row_limit, thread);
