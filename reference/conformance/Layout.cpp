@@ -14,42 +14,6 @@ namespace {
 constexpr int kSparePages = 3;
 constexpr int32_t kNowhere = 0x3fffffff; // a page that no pool has
 
-/// The sizes of a pool of pages and the strides of its halves.
-struct Pool {
-  int pages = 0;
-  int64_t valueOffset = 0, pageElements = 0;
-};
-
-Pool setStrides(const reference::Problem &problem, Layout layout, StoredTensors &stored) {
-  const int64_t heads = problem.kvHeads, dim = problem.headDim, valueDim = problem.valueWidth(),
-                page = stored.layout.pageSize;
-  Pool pool;
-  auto set = [&](int64_t *stride, int64_t whole, int64_t token, int64_t head) {
-    stride[0] = whole, stride[1] = token, stride[2] = head;
-  };
-  pool.pageElements = page * heads * (dim + valueDim);
-  switch (layout) {
-  case Layout::Halves:
-    set(stored.layout.kStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
-    set(stored.layout.vStride, pool.pageElements, dim + valueDim, page * (dim + valueDim));
-    pool.valueOffset = dim;
-    break;
-  case Layout::Pairs:
-    set(stored.layout.kStride, pool.pageElements, heads * dim, dim);
-    set(stored.layout.vStride, pool.pageElements, heads * valueDim, valueDim);
-    pool.valueOffset = page * heads * dim;
-    break;
-  case Layout::Rows: // a tensor each, head-major
-    set(stored.layout.kStride, page * heads * dim, dim, page * dim);
-    set(stored.layout.vStride, page * heads * valueDim, valueDim, page * valueDim);
-    break;
-  default: // Packed, Pages: a tensor each, token-major
-    set(stored.layout.kStride, page * heads * dim, heads * dim, dim);
-    set(stored.layout.vStride, page * heads * valueDim, heads * valueDim, valueDim);
-  }
-  return pool;
-}
-
 } // namespace
 
 Result<Layout> parseLayout(const std::string &name) {
@@ -66,6 +30,40 @@ Result<Layout> parseLayout(const std::string &name) {
       fmt::format("layout '{}' is not known: take packed, halves, pages, rows or pairs", name));
 }
 
+PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize) {
+  const int64_t heads = problem.kvHeads, dim = problem.headDim, valueDim = problem.valueWidth(),
+                page = pageSize;
+  PagePool pool;
+  pool.layout.pageSize = pageSize;
+  pool.together = layout == Layout::Halves || layout == Layout::Pairs;
+  pool.keyElements = page * heads * (pool.together ? dim + valueDim : dim);
+  pool.valueElements = pool.together ? 0 : page * heads * valueDim;
+  auto set = [&](int64_t *stride, int64_t whole, int64_t token, int64_t head) {
+    stride[0] = whole, stride[1] = token, stride[2] = head;
+  };
+  int64_t *k = pool.layout.kStride, *v = pool.layout.vStride;
+  switch (layout) {
+  case Layout::Halves:
+    set(k, pool.keyElements, dim + valueDim, page * (dim + valueDim));
+    set(v, pool.keyElements, dim + valueDim, page * (dim + valueDim));
+    pool.valueOffset = dim;
+    break;
+  case Layout::Pairs:
+    set(k, pool.keyElements, heads * dim, dim);
+    set(v, pool.keyElements, heads * valueDim, valueDim);
+    pool.valueOffset = page * heads * dim;
+    break;
+  case Layout::Rows: // a tensor each, head-major
+    set(k, pool.keyElements, dim, page * dim);
+    set(v, pool.valueElements, valueDim, page * valueDim);
+    break;
+  default: // Packed, Pages: a tensor each, token-major
+    set(k, pool.keyElements, heads * dim, dim);
+    set(v, pool.valueElements, heads * valueDim, valueDim);
+  }
+  return pool;
+}
+
 StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
                            uint64_t seed) {
   const int batch = static_cast<int>(problem.cuK.size()) - 1;
@@ -75,7 +73,11 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
     stored.seqK.push_back(problem.cuK[s + 1] - problem.cuK[s]);
   const int maxK = *std::max_element(stored.seqK.begin(), stored.seqK.end());
   const bool isPacked = layout == Layout::Packed;
-  stored.layout.pageSize = layout == Layout::Rows ? maxK + 5 : isPacked ? 0 : pageSize;
+  const PagePool pool = pagePool(problem, layout,
+                                 layout == Layout::Rows ? maxK + 5
+                                 : isPacked             ? 0
+                                                        : pageSize);
+  stored.layout = pool.layout;
 
   // A page of its own for every part of a sequence, in random order among spare ones.
   int pages = 0;
@@ -100,13 +102,11 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
     pages += kSparePages;
   }
 
-  const Pool pool = setStrides(problem, layout, stored);
-  const bool together = layout == Layout::Halves || layout == Layout::Pairs;
   const int64_t tokens =
       isPacked ? problem.cuK.back() + problem.spareKeys : int64_t(pages) * stored.layout.pageSize;
   const int64_t keyElements = tokens * problem.kvHeads * dim,
                 valueElements = tokens * problem.kvHeads * valueDim;
-  stored.v = static_cast<size_t>(together ? pool.valueOffset : (keyElements + 7) / 8 * 8);
+  stored.v = static_cast<size_t>(pool.together ? pool.valueOffset : (keyElements + 7) / 8 * 8);
   stored.keyValues.assign(
       static_cast<size_t>(keyElements + valueElements + 8),
       reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype));

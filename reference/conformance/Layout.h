@@ -21,6 +21,16 @@ enum class Layout {
 /// "packed", "halves", "pages", "rows", "pairs". Error: Usage with the known ones.
 Result<Layout> parseLayout(const std::string &name);
 
+/// How the rows of a page lie, whatever is in them.
+struct PagePool {
+  TensorLayout layout;   ///< strides of keys and values, and the page size; no lists
+  bool together = false; ///< values lie in the pages of the keys, from `valueOffset` on
+  int64_t valueOffset = 0;
+  int64_t keyElements = 0, valueElements = 0; ///< of a page; the former holds both where together
+};
+/// Packed counts as one page of `pageSize` tokens, and so does a row of a batch.
+PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize);
+
 /// Tensors of one call in a layout. Elements that belong to nothing are NaN or infinity, table
 /// entries that nobody may follow point outside of memory.
 struct StoredTensors {

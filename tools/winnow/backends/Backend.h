@@ -3,6 +3,7 @@
 #pragma once
 #include "reference/conformance/Conformance.h"
 #include "reference/conformance/Layout.h"
+#include "runtime/device/Driver.h"
 #include "tools/winnow/commands/prepare/Programs.h"
 #include <memory>
 #include <string>
@@ -69,5 +70,9 @@ Result<std::unique_ptr<Backend>> openCudaBackend(int device, const BackendOption
                                                  Cache &cache);
 Result<std::unique_ptr<Backend>> openEmulatedBackend(const BackendOptions &options, Cache &cache);
 Result<std::unique_ptr<Backend>> openCpuBackend(const BackendOptions &options);
+
+/// The emulator as a driver, and its device of an architecture (empty: the default one). Error:
+/// Unsupported where this build has none, or for an unknown architecture.
+Result<std::shared_ptr<Driver>> openEmulator(const std::string &arch, DeviceInfo &device);
 
 } // namespace winnow

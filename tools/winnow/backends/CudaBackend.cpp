@@ -142,9 +142,7 @@ Result<std::unique_ptr<Backend>> openCudaBackend(int device, const BackendOption
   return std::make_unique<CudaBackend>(driver, info, arch, options.form(), cache);
 }
 
-Result<std::unique_ptr<Backend>> openEmulatedBackend(const BackendOptions &options, Cache &cache) {
-  if (options.ptx)
-    return fail(ErrorKind::Usage, "--ptx does not go with --device emulated");
+Result<std::shared_ptr<Driver>> openEmulator(const std::string &arch, DeviceInfo &device) {
   std::array<char, 4096> program{};
   const ssize_t length = ::readlink("/proc/self/exe", program.data(), program.size() - 1);
   std::string library(program.data(), std::max<ssize_t>(length, 0));
@@ -156,13 +154,20 @@ Result<std::unique_ptr<Backend>> openEmulatedBackend(const BackendOptions &optio
   std::shared_ptr<Driver> driver;
   WINNOW_TRY(driver, Driver::open(library));
   // One device per architecture.
-  const std::string arch = options.arch.empty() ? defaultTarget().arch : options.arch;
   const Target *target = nullptr;
-  WINNOW_TRY(target, findTarget(arch));
-  const auto device = static_cast<int>(target - targets().data());
+  WINNOW_TRY(target, findTarget(arch.empty() ? defaultTarget().arch : arch));
+  WINNOW_TRY(device, driver->device(static_cast<int>(target - targets().data())));
+  return driver;
+}
+
+Result<std::unique_ptr<Backend>> openEmulatedBackend(const BackendOptions &options, Cache &cache) {
+  if (options.ptx)
+    return fail(ErrorKind::Usage, "--ptx does not go with --device emulated");
+  std::shared_ptr<Driver> driver;
   DeviceInfo info;
-  WINNOW_TRY(info, driver->device(device));
+  WINNOW_TRY(driver, openEmulator(options.arch, info));
   WINNOW_CHECK(driver->makeCurrent(info.index));
+  const std::string arch = options.arch.empty() ? defaultTarget().arch : options.arch;
   return std::make_unique<CudaBackend>(driver, info, arch, CodeForm::Emulated, cache);
 }
 

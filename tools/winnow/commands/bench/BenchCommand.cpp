@@ -6,6 +6,8 @@
 #include "tools/winnow/Session.h"
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/BenchReport.h"
+#include "tools/winnow/commands/bench/DecodeCommand.h"
+#include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
 #include "tools/winnow/commands/tune/TunedConfigs.h"
 #include "tools/winnow/help.inc"
@@ -32,7 +34,7 @@ const char *const kTuned = "tuned";
 class BenchCommand {
 public:
   BenchCommand(CLI::App &command, Session &session) : session(session) {
-    command.add_option("WHAT", what, "prefill, select or attend")
+    command.add_option("WHAT", what, "prefill, select or attend; or a command below")
         ->check(CLI::IsMember({"prefill", "select", "attend"}));
     flags.addTo(command, /*methodRequired=*/false);
     command.remove_option(command.get_option("--topk")); // here it takes a list
@@ -84,7 +86,7 @@ public:
 
   Status run() {
     if (what.empty())
-      return fail(ErrorKind::Usage, "say what to measure: prefill, select or attend");
+      return fail(ErrorKind::Usage, "say what to measure: prefill, decode, select or attend");
     lengths = numbers(seq), budgets = numbers(topk), overlaps = numbers(overlap);
     if (variants == std::vector<std::string>{kTuned})
       variants.insert(variants.begin(), "");
@@ -129,14 +131,9 @@ private:
   Status readFlags() {
     WINNOW_TRY(archs, flags.architectures());
     WINNOW_TRY(base, flags.request());
-    for (const MethodInfo &candidate :
-         builtinMethods()) // the first one that selects, if none is named
-      if (flags.method.empty())
-        if (Result<reference::Method> axes = readAxes(candidate.name, base.spec);
-            axes && axes->selects)
-          flags.method = candidate.name;
-    if (flags.method.empty())
-      return fail(ErrorKind::Usage, "name the method to measure");
+    if (flags.method.empty()) {
+      WINNOW_TRY(flags.method, selectingMethod(base.spec));
+    }
     base.method = flags.method;
     return {};
   }
@@ -155,15 +152,10 @@ private:
     return {};
   }
 
-  /// The spec for one budget. Where the method forces more blocks than that, a third is local: what
-  /// models of the field have (33 of 96).
   Result<Spec> specFor(int budget) const {
     Spec spec = base.spec;
     spec.topk = budget;
-    reference::Method axes;
-    WINNOW_TRY(axes, readAxes(base.method, spec));
-    if (axes.selects && axes.init + axes.local > budget && !spec.params.count("local"))
-      spec.params["local"] = std::to_string(std::max(0, std::min(budget - axes.init, budget / 3)));
+    WINNOW_CHECK(fitLocal(base.method, spec));
     return spec;
   }
 
@@ -412,7 +404,10 @@ void addBenchCommand(CLI::App &app, Session &session) {
   CLI::App *table = command->add_subcommand("table", "A markdown table from the JSON of runs");
   auto tableState = std::make_shared<BenchTableCommand>(*table);
   setBody(*table, session, [tableState] { return tableState->run(); });
-  setBody(*command, session, [state, table] { return table->parsed() ? Status() : state->run(); });
+  CLI::App *decode = addDecodeCommand(*command, session);
+  setBody(*command, session, [state, table, decode] {
+    return table->parsed() || decode->parsed() ? Status() : state->run();
+  });
 }
 
 } // namespace winnow

@@ -184,23 +184,23 @@ void BenchInputs::topicAt(int token, float *mix) const {
     mix[i] = c * from[i] + s * to[i];
 }
 
-void BenchInputs::queryRow(int token, uint16_t *row) const {
+void BenchInputs::queryRow(int token, uint16_t *row, int voice) const {
   std::vector<float> mix(static_cast<size_t>(problem.kvHeads) * problem.headDim);
   topicAt(token, mix.data());
   int dim = problem.headDim, group = problem.heads / problem.kvHeads;
   for (int head = 0; head < problem.heads; ++head) {
     uint64_t index = (static_cast<uint64_t>(token) * problem.heads + head) * dim / 4;
-    noisy(problem.dtype, seed + Query, index, dim, 1.2f,
+    noisy(problem.dtype, seed + Query + (static_cast<uint64_t>(voice) << 32), index, dim, 1.2f,
           &mix[static_cast<size_t>(head / group) * dim], 0.9f,
           row + static_cast<size_t>(head) * dim);
   }
 }
 
-void BenchInputs::queryRows(int first, int count, uint16_t *rows) const {
+void BenchInputs::queryRows(int first, int count, uint16_t *rows, int voice) const {
   size_t width = static_cast<size_t>(problem.heads) * problem.headDim;
   parallelPieces(count, 64, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t)
-      queryRow(first + static_cast<int>(t), rows + t * width);
+      queryRow(first + static_cast<int>(t), rows + t * width, voice);
   });
 }
 
@@ -212,13 +212,14 @@ void BenchInputs::provideQueries(const std::vector<int> &rows) {
 
 HostArray<int32_t> overlappingIds(const reference::Method &method,
                                   const reference::Problem &problem, int overlap, uint64_t seed) {
-  int tokens = problem.totalQ(), heads = problem.selectHeads(method);
+  int queries = problem.totalQ(), heads = problem.selectHeads(method);
+  int tokens = problem.cuK.back(), history = tokens - queries;
   int blocks = (tokens + problem.block - 1) / problem.block;
-  int groups = (tokens + overlap - 1) / overlap;
-  HostArray<int32_t> ids(static_cast<size_t>(heads) * tokens * problem.topk, true);
+  int before = history / overlap, groups = (tokens + overlap - 1) / overlap;
+  HostArray<int32_t> ids(static_cast<size_t>(heads) * queries * problem.topk, true);
   // A run of groups at a time, because each group begins with the vector that the last one ended
   // with.
-  int run = std::max(1, 256 / overlap), runs = (groups + run - 1) / run;
+  int run = std::max(1, 256 / overlap), runs = (groups - before + run - 1) / run;
   reference::parallelFor(static_cast<size_t>(heads) * runs, {}, [&](size_t item) {
     // Late runs have more blocks to look at: they come first.
     auto head = static_cast<int>(item % heads), part = runs - 1 - static_cast<int>(item / heads);
@@ -233,15 +234,16 @@ HostArray<int32_t> overlappingIds(const reference::Method &method,
       }
     };
     RowChooser chooser(method, problem);
-    int last = std::min(groups, (part + 1) * run);
-    draw(x, part * run);
-    for (int group = part * run; group < last; ++group) {
+    int first = before + part * run, last = std::min(groups, first + run);
+    draw(x, first);
+    for (int group = first; group < last; ++group) {
       draw(y, group + 1);
-      for (int t = group * overlap; t < std::min(tokens, (group + 1) * overlap); ++t) {
+      for (int t = std::max(history, group * overlap); t < std::min(tokens, (group + 1) * overlap);
+           ++t) {
         double angle = static_cast<double>(t % overlap) / overlap * std::acos(0.0);
         chooser.run(t, x.data(), y.data(), static_cast<float>(std::cos(angle)),
                     static_cast<float>(std::sin(angle)),
-                    &ids[(static_cast<size_t>(head) * tokens + t) * problem.topk]);
+                    &ids[(static_cast<size_t>(head) * queries + t - history) * problem.topk]);
       }
       std::swap(x, y);
     }

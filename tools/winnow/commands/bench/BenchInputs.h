@@ -12,8 +12,9 @@ namespace winnow {
 class BenchInputs {
 public:
   BenchInputs(const Spec &spec, int tokens, uint64_t seed);
-  /// Rows [first, first + count) of q, [heads, head_dim] each, by all cores.
-  void queryRows(int first, int count, uint16_t *rows) const;
+  /// Rows [first, first + count) of q, [heads, head_dim] each, by all cores. `voice`: another noise
+  /// about the same topics, for sequences that read the same text; problem.q has voice 0.
+  void queryRows(int first, int count, uint16_t *rows, int voice = 0) const;
   /// Puts rows into problem.q; the others stay zeros and cost no memory.
   void provideQueries(const std::vector<int> &rows);
 
@@ -22,17 +23,17 @@ public:
 
 private:
   void topicAt(int token, float *mix) const; ///< [kv_heads, head_dim], deviation 1
-  void queryRow(int token, uint16_t *row) const;
+  void queryRow(int token, uint16_t *row, int voice = 0) const;
 
   uint64_t seed;
   std::vector<float> topics; ///< [steps, kv_heads, head_dim]
   HostArray<uint16_t> q;
 };
 
-/// Block lists [select_heads, tokens, topk] for one sequence. Block scores of token t are cos(a)
-/// x_i + sin(a) x_(i+1) with i = t / overlap, a = (t mod overlap) / overlap * pi / 2 and x_i normal
-/// vectors over the blocks; forced blocks as the method has them. overlap = 1: neighbours share
-/// nothing but the forced blocks.
+/// Block lists [select_heads, queries, topk] for one sequence, whose queries are its last tokens.
+/// Block scores of token t are cos(a) x_i + sin(a) x_(i+1) with i = t / overlap, a = (t mod
+/// overlap) / overlap * pi / 2 and x_i normal vectors over the blocks; forced blocks as the method
+/// has them. overlap = 1: neighbours share nothing but the forced blocks.
 HostArray<int32_t> overlappingIds(const reference::Method &method,
                                   const reference::Problem &problem, int overlap, uint64_t seed);
 

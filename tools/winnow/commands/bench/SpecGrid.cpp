@@ -49,16 +49,6 @@ Result<std::vector<int>> numbersOf(const char *name, const std::vector<std::stri
   return values;
 }
 
-/// The method's own parameters may force more blocks than a budget has.
-Status fitLocal(const std::string &method, Spec &spec) {
-  reference::Method axes;
-  WINNOW_TRY(axes, readAxes(method, spec));
-  if (axes.selects && axes.init + axes.local > spec.topk && !spec.params.count("local"))
-    spec.params["local"] =
-        std::to_string(std::max(0, std::min(spec.topk - axes.init, spec.topk / 3)));
-  return {};
-}
-
 using Lists = std::map<std::string, std::vector<std::string>>;
 
 /// Far above any sweep: each of them is lowered before the first is compiled.
@@ -169,6 +159,15 @@ Result<std::vector<GridEntry>> parseGrid(const nlohmann::json &object) {
 }
 
 } // namespace
+
+Status fitLocal(const std::string &method, Spec &spec) {
+  reference::Method axes;
+  WINNOW_TRY(axes, readAxes(method, spec));
+  if (axes.selects && axes.init + axes.local > spec.topk && !spec.params.count("local"))
+    spec.params["local"] =
+        std::to_string(std::max(0, std::min(spec.topk - axes.init, spec.topk / 3)));
+  return {};
+}
 
 void SpecGrid::addTo(CLI::App &command) {
   for (const GridFlag &flag : kFlags)

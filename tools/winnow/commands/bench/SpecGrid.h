@@ -16,6 +16,10 @@ struct GridEntry {
   std::vector<std::string> phases; ///< "select", "attend"
 };
 
+/// Where the method forces more blocks than the spec's budget, a third of it is local, unless --set
+/// names `local`: what models of the field have (33 of 96). Errors: as readAxes.
+Status fitLocal(const std::string &method, Spec &spec);
+
 class SpecGrid {
 public:
   /// Flags: --heads, --kv-heads, --group, --head-dim, --value-dim, --block, --topk, --dtype, --set,

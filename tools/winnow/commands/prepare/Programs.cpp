@@ -62,6 +62,13 @@ Result<reference::Method> readAxes(const std::string &method, const Spec &spec) 
   return axesOfText(info.text, info.file, spec);
 }
 
+Result<std::string> selectingMethod(const Spec &spec) {
+  for (const MethodInfo &candidate : builtinMethods())
+    if (Result<reference::Method> axes = readAxes(candidate.name, spec); axes && axes->selects)
+      return candidate.name;
+  return fail(ErrorKind::Usage, "name the method to measure");
+}
+
 Result<std::string> denseMethod(const Spec &spec) {
   Spec plain = spec;
   plain.params.clear();

@@ -26,6 +26,8 @@ Status isServed(const CompileRequest &request);
 /// text; Unsupported where this build has no compiler to read it, or where the text uses an op that
 /// the reference does not know.
 Result<reference::Method> readAxes(const std::string &method, const Spec &spec);
+/// The first built-in method that selects, where the user names none. Error: Usage.
+Result<std::string> selectingMethod(const Spec &spec);
 /// The built-in method that selects nothing: the yardstick of times.
 Result<std::string> denseMethod(const Spec &spec);
 

@@ -1,0 +1,351 @@
+// Pools are filled a piece at a time; a graph holds a launch of every set.
+#include "tools/winnow/commands/bench/DecodeBench.h"
+#include "reference/Compare.h"
+#include "tools/winnow/Session.h"
+#include "tools/winnow/backends/Backend.h"
+#include "tools/winnow/io/Flags.h"
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <map>
+
+namespace winnow {
+namespace {
+
+constexpr int64_t kPieceBytes = int64_t(64) << 20; ///< of a pool, made and uploaded at a time
+constexpr int kMostSets = 256;
+constexpr int kLeastLaunches = 16;   ///< of a graph, so that its own start does not count
+constexpr int kKernelLaunches = 9;   ///< with an event after each kernel, for the breakdown
+constexpr double kMemoryShare = 0.9; ///< of the free device memory: the driver wants some
+
+Result<DeviceBuffer> uploaded(const std::shared_ptr<Driver> &driver, const void *host,
+                              size_t bytes) {
+  DeviceBuffer buffer;
+  WINNOW_TRY(buffer, DeviceBuffer::allocate(driver, std::max<size_t>(bytes, 256)));
+  WINNOW_CHECK(buffer.upload(host, bytes));
+  return buffer;
+}
+
+template <typename T>
+Result<DeviceBuffer> uploaded(const std::shared_ptr<Driver> &driver, const std::vector<T> &list) {
+  return uploaded(driver, list.data(), list.size() * sizeof(T));
+}
+
+/// Of `count` sequences spread over a batch, both ends among them.
+std::vector<int> spread(int batch, int count) {
+  std::vector<int> chosen;
+  count = std::clamp(count, 1, batch);
+  for (int i = 0; i < count; ++i)
+    chosen.push_back(count == 1 ? batch - 1
+                                : static_cast<int>(int64_t(i) * (batch - 1) / (count - 1)));
+  return chosen;
+}
+
+} // namespace
+
+Result<std::unique_ptr<DecodeBench>> DecodeBench::open(const std::string &name) {
+  auto bench = std::make_unique<DecodeBench>();
+  if (name == "emulated" || name.rfind("emulated:", 0) == 0) {
+    bench->form = CodeForm::Emulated;
+    WINNOW_TRY(bench->driver,
+               openEmulator(name == "emulated" ? "" : name.substr(9), bench->device));
+  } else {
+    std::string number = name;
+    if (!between(0, 1023)(number).empty())
+      return fail(ErrorKind::Usage,
+                  fmt::format("--device {}: decode is measured on a GPU, by its number; emulated "
+                              "or emulated:ARCH executes the kernels without one",
+                              name));
+    WINNOW_TRY(bench->driver, Driver::open());
+    WINNOW_TRY(bench->device, bench->driver->device(std::stoi(name)));
+  }
+  WINNOW_CHECK(bench->driver->makeCurrent(bench->device.index));
+  bench->clock.emplace(bench->device.uuid);
+  WINNOW_TRY(Stream made, Stream::create(bench->driver));
+  bench->stream.emplace(std::move(made));
+  return bench;
+}
+
+std::string DecodeBench::driverText() const {
+  const int version = driver->version();
+  const std::string own = clock->driverVersion();
+  return fmt::format("{}CUDA {}.{}", own.empty() ? "" : "driver " + own + ", ", version / 1000,
+                     version % 1000 / 10);
+}
+
+Result<Variant> DecodeBench::load(std::string name,
+                                  std::shared_ptr<const ProgramImage> image) const {
+  Variant variant;
+  variant.name = std::move(name);
+  variant.image = image;
+  LoadOptions options;
+  options.device = device.index;
+  WINNOW_TRY(variant.program, LoadedProgram::load(std::move(image), driver, options));
+  return variant;
+}
+
+size_t DecodeBench::setBytes() const {
+  const reference::Problem &problem = inputs->problem;
+  const size_t tokens = problem.totalQ(), heads = problem.heads;
+  return sizeof(uint16_t) * (inputs->elements(false) + inputs->elements(true) +
+                             tokens * heads * (problem.headDim + problem.valueWidth())) +
+         sizeof(float) * tokens * heads +
+         sizeof(int32_t) * (tokens * selectHeads * problem.topk +
+                            inputs->lengths.size() * (inputs->tableStride + 4));
+}
+
+Status DecodeBench::upload(const Set &set, const std::vector<int32_t> &table, bool values) const {
+  const DeviceBuffer &pool = values ? set.values : set.keys;
+  int64_t longest = 1;
+  for (int part = 0; part < inputs->parts(); ++part)
+    longest = std::max(longest, inputs->partElements(values, part));
+  HostArray<uint16_t> piece(std::max<int64_t>(longest, kPieceBytes / int64_t(sizeof(uint16_t))),
+                            true);
+  for (int first = 0; first < inputs->parts();) {
+    int last = first + 1;
+    auto elements = [&](int end) {
+      return inputs->partBegin(values, end) - inputs->partBegin(values, first);
+    };
+    while (last < inputs->parts() && elements(last + 1) <= static_cast<int64_t>(piece.size()))
+      ++last;
+    inputs->fill(table, values, first, last - first, piece.data());
+    auto target =
+        reinterpret_cast<CUdeviceptr>(pool.data<uint16_t>() + inputs->partBegin(values, first));
+    WINNOW_CHECK(driver->check(
+        driver->api().cuMemcpyHtoD_v2(target, piece.data(), elements(last) * sizeof(uint16_t)),
+        "uploading keys and values"));
+    first = last;
+  }
+  return {};
+}
+
+Result<DecodeBench::Set> DecodeBench::makeSet(int index) const {
+  const reference::Problem &problem = inputs->problem;
+  const size_t tokens = problem.totalQ(), heads = problem.heads;
+  Set set;
+  const std::vector<int32_t> table = inputs->table(index);
+  WINNOW_TRY(set.keys, DeviceBuffer::allocate(driver, inputs->elements(false) * sizeof(uint16_t)));
+  WINNOW_CHECK(upload(set, table, false));
+  if (!inputs->pool.together) {
+    WINNOW_TRY(set.values,
+               DeviceBuffer::allocate(driver, inputs->elements(true) * sizeof(uint16_t)));
+    WINNOW_CHECK(upload(set, table, true));
+  }
+  WINNOW_TRY(set.q, uploaded(driver, problem.q, tokens * heads * problem.headDim * 2));
+  WINNOW_TRY(set.cuQ, uploaded(driver, problem.cuQ));
+  WINNOW_TRY(set.cuK, uploaded(driver, problem.cuK));
+  WINNOW_TRY(set.seqK, uploaded(driver, inputs->lengths));
+  if (!table.empty()) {
+    WINNOW_TRY(set.table, uploaded(driver, table));
+  }
+  if (!inputs->kBegin.empty()) {
+    WINNOW_TRY(set.kBegin, uploaded(driver, inputs->kBegin));
+  }
+  WINNOW_TRY(set.out, poisonedBuffer(driver, tokens * heads * problem.valueWidth() * 2));
+  WINNOW_TRY(set.lse, poisonedBuffer(driver, tokens * heads * sizeof(float)));
+  WINNOW_TRY(set.ids,
+             poisonedBuffer(driver, tokens * selectHeads * problem.topk * sizeof(int32_t)));
+  return set;
+}
+
+Result<std::string> DecodeBench::place(const DecodeInputs &placed, const reference::Method &method,
+                                       const Variant &variant) {
+  sets.clear(); // frees what the last row had, before more is asked for
+  workspace = {};
+  inputs = &placed;
+  selectHeads = placed.problem.selectHeads(method);
+  size_t workspaceBytes = 0, free = 0, total = 0;
+  WINNOW_TRY(workspaceBytes, variant.program->workspaceSize(args({}, Phase::All).shape));
+  WINNOW_CHECK(driver->check(driver->api().cuMemGetInfo_v2(&free, &total), "asking for memory"));
+  const double room =
+      kMemoryShare * static_cast<double>(free) - static_cast<double>(workspaceBytes);
+  const auto each = static_cast<double>(setBytes());
+  if (each > room)
+    return fmt::format("keys, values and workspace need {:.1f} GiB, {:.1f} of {:.1f} are free",
+                       (each + static_cast<double>(workspaceBytes)) / (1 << 30),
+                       static_cast<double>(free) / (1 << 30),
+                       static_cast<double>(total) / (1 << 30));
+  const double cold = std::ceil(kColdBytes / std::max(1.0, placed.bytesExpected(method)));
+  const int count =
+      emulated()
+          ? 2
+          : static_cast<int>(std::clamp(std::min(cold, room / each), 1.0, double(kMostSets)));
+  WINNOW_TRY(workspace, poisonedBuffer(driver, workspaceBytes));
+  for (int i = 0; i < count; ++i) {
+    WINNOW_TRY(Set made, makeSet(i));
+    sets.push_back(std::move(made));
+  }
+  return std::string();
+}
+
+Status DecodeBench::placeIds(const std::vector<int32_t> &ids) {
+  for (Set &set : sets)
+    WINNOW_CHECK(set.ids.upload(ids.data(), ids.size() * sizeof(int32_t)));
+  return {};
+}
+
+/// The one place where a launch's tensors are named: what else a host keeps (summaries that grow
+/// with the cache) belongs to a set and is given here.
+LaunchArgs DecodeBench::args(const Set &set, Phase phase) const {
+  const reference::Problem &problem = inputs->problem;
+  LaunchArgs args;
+  args.phase = phase;
+  args.q = set.q.data();
+  args.k = set.keys.data();
+  args.v = inputs->pool.together ? set.keys.data<uint16_t>() + inputs->pool.valueOffset
+                                 : set.values.data<uint16_t>();
+  args.out = set.out.data();
+  args.lse = set.lse.data<float>();
+  args.ids = set.ids.data<int>();
+  args.cuQ = set.cuQ.data<int>();
+  args.cuK = set.cuK.data<int>();
+  args.shape.batch = static_cast<int>(inputs->lengths.size());
+  args.shape.totalQ = problem.totalQ();
+  args.shape.totalK = problem.cuK.back();
+  args.shape.maxQ = problem.cuQ[1];
+  args.shape.maxK = *std::max_element(inputs->lengths.begin(), inputs->lengths.end());
+  args.layout = inputs->pool.layout;
+  args.layout.seqK = set.seqK.data<int>();
+  args.layout.pageTable = set.table.data<int>();
+  args.layout.pageTableStride = inputs->tableStride;
+  args.layout.kBegin = set.kBegin.data<int>();
+  return args;
+}
+
+Status DecodeBench::launch(const Variant &variant, const Set &set, Phase phase,
+                           KernelTimer *timer) const {
+  return variant.program->launch(args(set, phase), stream->get(), workspace.data(),
+                                 workspace.size(), timer ? KernelTimer::observe : nullptr, timer);
+}
+
+Result<DecodeTiming> DecodeBench::measure(const reference::Method &method, const Variant &variant,
+                                          Phase phase, int rounds, int rows) {
+  DecodeTiming timing;
+  WINNOW_CHECK(check(method, variant, phase, rows, timing));
+  WINNOW_CHECK(time(variant, phase, rounds, timing));
+  WINNOW_CHECK(kernelTimes(variant, phase, rounds, timing));
+  return timing;
+}
+
+Status DecodeBench::download(const Set &set, CaseAnswer &result) const {
+  const reference::Problem &problem = inputs->problem;
+  const size_t tokens = problem.totalQ(), heads = problem.heads;
+  result.out.resize(tokens * heads * problem.valueWidth());
+  result.lse.resize(tokens * heads);
+  result.ids.resize(tokens * selectHeads * problem.topk);
+  WINNOW_CHECK(set.out.download(result.out.data(), result.out.size() * sizeof(uint16_t)));
+  WINNOW_CHECK(set.lse.download(result.lse.data(), result.lse.size() * sizeof(float)));
+  return set.ids.download(result.ids.data(), result.ids.size() * sizeof(int32_t));
+}
+
+Status DecodeBench::check(const reference::Method &method, const Variant &variant, Phase phase,
+                          int rows, DecodeTiming &timing) {
+  CaseAnswer other;
+  for (size_t i = 0; i < sets.size(); ++i) {
+    // What an earlier launch wrote must not pass for this one's answer.
+    WINNOW_CHECK(sets[i].out.fill(0xff));
+    WINNOW_CHECK(sets[i].lse.fill(0xff));
+    if (phase != Phase::Attend)
+      WINNOW_CHECK(sets[i].ids.fill(0xff));
+    WINNOW_CHECK(launch(variant, sets[i], phase, nullptr));
+    WINNOW_CHECK(stream->synchronize());
+    if (i > 0 && rows == 0)
+      continue;
+    WINNOW_CHECK(download(sets[i], i == 0 ? answer : other));
+    if (i > 0 && (other.out != answer.out || other.ids != answer.ids) && timing.fault.empty())
+      timing.fault = fmt::format("set {} of the tensors gives other answers than set 0, from the "
+                                 "same numbers in other pages",
+                                 i);
+  }
+  timing.bytesRead = inputs->bytesRead(method, answer.ids.data(), phase == Phase::All);
+  if (rows > 0 && timing.fault.empty()) {
+    WINNOW_TRY(timing.fault, compare(method, phase, rows));
+  }
+  return {};
+}
+
+/// The first fault in some sequences of the first set, or empty.
+Result<std::string> DecodeBench::compare(const reference::Method &method, Phase phase, int rows) {
+  const reference::Problem &whole = inputs->problem;
+  const size_t total = whole.totalQ(), heads = whole.heads, topk = whole.topk;
+  const size_t width = heads * whole.valueWidth();
+  const int queries = whole.cuQ[1];
+  const int batch = static_cast<int>(inputs->lengths.size());
+  for (int s : spread(batch, rows / queries)) {
+    const reference::Problem one = inputs->sequence(s);
+    const size_t first = whole.cuQ[s], count = one.totalQ();
+    std::vector<int32_t> ids(selectHeads * count * topk);
+    std::vector<float> lse(heads * count);
+    for (int head = 0; head < selectHeads; ++head)
+      std::copy_n(&answer.ids[(head * total + first) * topk], count * topk,
+                  &ids[head * count * topk]);
+    for (size_t head = 0; head < heads; ++head)
+      std::copy_n(&answer.lse[head * total + first], count, &lse[head * count]);
+    if (phase != Phase::Attend && method.selects) {
+      auto report =
+          reference::compareSelection(method, one, reference::select(method, one), ids.data());
+      if (report.wrong > 0)
+        return fmt::format("sequence {}: {}", s, report.first);
+    }
+    auto report = reference::compareOutput(one, reference::attend(method, one, ids.data()),
+                                           &answer.out[first * width], lse.data());
+    if (!report.withinBars())
+      return fmt::format("sequence {}: {}", s, report.text());
+  }
+  return std::string();
+}
+
+Status DecodeBench::time(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing) {
+  const int each = setCount(), turns = (kLeastLaunches + each - 1) / each;
+  const int launches = emulated() ? each : turns * each;
+  auto all = [&]() -> Status {
+    for (int i = 0; i < launches; ++i)
+      WINNOW_CHECK(launch(variant, sets[i % each], phase, nullptr));
+    return {};
+  };
+  std::optional<LaunchGraph> graph;
+  if (!emulated()) {
+    WINNOW_TRY(LaunchGraph captured, LaunchGraph::capture(driver, stream->get(), all));
+    graph.emplace(std::move(captured));
+  }
+  WINNOW_TRY(Event begin, Event::create(driver));
+  WINNOW_TRY(Event end, Event::create(driver));
+  std::vector<double> times, clocks;
+  for (int round = 0; round <= rounds; ++round) {
+    WINNOW_CHECK(begin.record(stream->get()));
+    WINNOW_CHECK(graph ? graph->replay(stream->get()) : all());
+    WINNOW_CHECK(end.record(stream->get()));
+    const int megahertz = clock->smMegahertz();
+    WINNOW_CHECK(end.synchronize());
+    float milliseconds = 0;
+    WINNOW_TRY(milliseconds, end.millisecondsSince(begin));
+    if (round == 0)
+      continue; // warms up
+    times.push_back(1000 * static_cast<double>(milliseconds) / launches);
+    clocks.push_back(megahertz);
+  }
+  timing.medianUs = median(times);
+  timing.fastestUs = *std::min_element(times.begin(), times.end());
+  timing.clock = static_cast<int>(median(clocks));
+  return {};
+}
+
+Status DecodeBench::kernelTimes(const Variant &variant, Phase phase, int rounds,
+                                DecodeTiming &timing) {
+  std::map<std::string, std::vector<double>> times;
+  for (int i = 0; i < std::min(rounds, kKernelLaunches); ++i) {
+    KernelTimer timer(driver);
+    WINNOW_CHECK(timer.begin(stream->get()));
+    WINNOW_CHECK(launch(variant, sets[i % sets.size()], phase, &timer));
+    KernelTimes one;
+    WINNOW_TRY(one, timer.finish());
+    for (const auto &[name, time] : one.kernels)
+      times[name].push_back(time);
+  }
+  for (const Kernel &kernel : variant.image->kernels)
+    if (auto found = times.find(kernel.name); found != times.end())
+      timing.kernels.emplace_back(kernel.name, 1000 * median(found->second));
+  return {};
+}
+
+} // namespace winnow

@@ -1,0 +1,74 @@
+// The device side of `winnow bench decode`: a batch over pages in several disjoint sets of tensors,
+// launched in turn as one graph, so that no launch finds in L2 what the one before it has read.
+#pragma once
+#include "tools/winnow/backends/DeviceClock.h"
+#include "tools/winnow/backends/LaunchGraph.h"
+#include "tools/winnow/commands/bench/BenchDevice.h"
+#include "tools/winnow/commands/bench/DecodeInputs.h"
+
+namespace winnow {
+
+/// What one row of the benchmark showed; times of one launch.
+struct DecodeTiming {
+  double medianUs = 0, fastestUs = 0;                  ///< over the rounds
+  std::vector<std::pair<std::string, double>> kernels; ///< medians in microseconds
+  int clock = 0;                                       ///< MHz while it ran; 0: unknown
+  double bytesRead = 0;                                ///< by definition, see DecodeInputs
+  std::string fault; ///< of the comparison with the reference; empty: none
+};
+
+class DecodeBench {
+public:
+  /// `device`: the number of a GPU, or emulated or emulated:ARCH, which executes the kernels
+  /// without one (times mean nothing then). Errors: Usage for another text; DeviceFailed.
+  static Result<std::unique_ptr<DecodeBench>> open(const std::string &device);
+
+  const DeviceInfo &info() const { return device; }
+  std::string driverText() const;
+  bool emulated() const { return form == CodeForm::Emulated; }
+  CodeForm codeForm() const { return form; }
+  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image) const;
+
+  /// Makes sets until the keys and values that launches read in turn are kColdBytes, or memory is
+  /// full. Returns why not even one fits, or an empty text. The inputs must outlive their use here.
+  Result<std::string> place(const DecodeInputs &inputs, const reference::Method &method,
+                            const Variant &variant);
+  /// Block lists [select_heads, total_q, topk] of every set.
+  Status placeIds(const std::vector<int32_t> &ids);
+  /// Compares about `rows` rows with the reference (0: none) and every set with the first one, then
+  /// times.
+  Result<DecodeTiming> measure(const reference::Method &method, const Variant &variant, Phase phase,
+                               int rounds, int rows);
+  int setCount() const { return static_cast<int>(sets.size()); }
+
+  static constexpr double kColdBytes = 256e6; ///< several times the L2 of any GPU
+
+private:
+  struct Set {
+    DeviceBuffer keys, values, q, out, lse, ids, seqK, table, kBegin, cuQ, cuK;
+  };
+  Result<Set> makeSet(int index) const;
+  Status upload(const Set &set, const std::vector<int32_t> &table, bool values) const;
+  size_t setBytes() const;
+  LaunchArgs args(const Set &set, Phase phase) const;
+  Status launch(const Variant &variant, const Set &set, Phase phase, KernelTimer *timer) const;
+  Status check(const reference::Method &method, const Variant &variant, Phase phase, int rows,
+               DecodeTiming &timing);
+  Result<std::string> compare(const reference::Method &method, Phase phase, int rows);
+  Status download(const Set &set, CaseAnswer &answer) const;
+  Status time(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing);
+  Status kernelTimes(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing);
+
+  std::shared_ptr<Driver> driver;
+  DeviceInfo device;
+  CodeForm form = CodeForm::Cubin;
+  std::optional<DeviceClock> clock;
+  std::optional<Stream> stream;
+  const DecodeInputs *inputs = nullptr;
+  int selectHeads = 0;
+  std::vector<Set> sets;
+  DeviceBuffer workspace;
+  CaseAnswer answer; ///< of the first set
+};
+
+} // namespace winnow

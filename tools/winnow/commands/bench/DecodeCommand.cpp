@@ -1,0 +1,330 @@
+// Every combination of batch, length, queries and budget: compiled first, checked, then timed. A
+// row that does not fit in device memory is left out, and that is said.
+#include "tools/winnow/commands/bench/DecodeCommand.h"
+#include "tools/winnow/ProgramFlags.h"
+#include "tools/winnow/backends/HostMemory.h"
+#include "tools/winnow/commands/bench/DecodeReport.h"
+#include "tools/winnow/commands/bench/SpecGrid.h"
+#include "tools/winnow/commands/prepare/Prepare.h"
+#include "tools/winnow/commands/tune/TunedConfigs.h"
+#include "tools/winnow/help.inc"
+#include "tools/winnow/io/Flags.h"
+#include "tools/winnow/io/Json.h"
+#include <algorithm>
+#include <fmt/format.h>
+#include <limits>
+#include <set>
+
+namespace winnow {
+namespace {
+
+/// What an H200 reads from its memory in practice, of 4.8 by its data sheet.
+constexpr double kTerabytesPerSecond = 4.3;
+constexpr int kMostBatch = 65536, kMostQueries = 4096;
+
+std::vector<int> numbers(const std::string &list) {
+  std::vector<int> values;
+  for (const std::string &piece : splitList(list))
+    values.push_back(std::stoi(piece));
+  return values;
+}
+
+class DecodeCommand {
+public:
+  DecodeCommand(CLI::App &command, Session &session) : session(session), command(command) {
+    flags.addTo(command, /*methodRequired=*/false);
+    command.remove_option(command.get_option("--topk"));  // here it takes a list
+    command.remove_option(command.get_option("--paged")); // it always is
+    addList("--topk", topk, "Blocks selected per token, separated by commas", kMostSpecNumber);
+    flags.addTargetFlags(command, "");
+    command
+        .add_option("--tuned", tuned,
+                    "on: measure the tuned configuration instead of the default (see `winnow db`)")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"on", "off"}))
+        ->group("Tuned configurations");
+    command
+        .add_option("--device", device,
+                    "GPU to use, counted from 0; emulated or emulated:ARCH: without one, for the "
+                    "check alone")
+        ->capture_default_str();
+    addList("--batch", batch, "Sequences, separated by commas", kMostBatch);
+    addList("--seq", seq, "Keys of a sequence, separated by commas", kMostTokens);
+    addList("--queries", queries, "Query tokens of a sequence, separated by commas", kMostQueries);
+    addList("--overlap", overlap, "Likeness of neighbours, for --phase attend", kMostTokens);
+    command.add_flag("--ragged", ragged, "Lengths spread between a quarter of --seq and --seq");
+    command
+        .add_option("--layout", layoutName,
+                    "Where keys and values lie: packed, halves, pages, rows or pairs")
+        ->capture_default_str();
+    pageOption =
+        command.add_option("--page-size", pageSize, "Tokens of a page, of layouts with pages")
+            ->check(between(1, 1 << 20))
+            ->capture_default_str();
+    command
+        .add_option("--phase", phase,
+                    "all: the whole program in one launch; attend: attention over given ids; "
+                    "separated by commas")
+        ->check(listOf(CLI::IsMember({"all", "attend"})))
+        ->capture_default_str();
+    command.add_option("--peer", peerFile,
+                       "JSON lines of another implementation, as tests/gpu/decode_peer.py prints "
+                       "them");
+    command.add_option("--rounds", rounds, "Timed replays of the graph")
+        ->capture_default_str()
+        ->check(between(1, 100000));
+    command
+        .add_option("--rows", rows,
+                    "Rows compared with the reference first; 0 leaves the comparison out")
+        ->check(between(0, 100000))
+        ->capture_default_str();
+    command.add_option("--bandwidth", bandwidth, "1e12 bytes per second behind the floor")
+        ->check(between(1e-3, 1e6))
+        ->capture_default_str();
+    command.add_flag("--prepare", prepareOnly,
+                     "Compile for --arch into the cache and stop; needs no GPU");
+    command.add_option("--helper", helper, "I/N: begin in this part, as a helper process")
+        ->group("");
+  }
+
+  Status run() {
+    WINNOW_CHECK(readFlags());
+    if (prepareOnly)
+      return prepare();
+    WINNOW_TRY(bench, DecodeBench::open(device));
+    std::vector<std::string> helperFlags{"--prepare"};
+    if (flags.arch.empty()) {
+      const Target *own = nullptr;
+      WINNOW_TRY(own, targetForDevice(bench->info().major, bench->info().minor));
+      base.arch = flags.arch = own->arch;
+      helperFlags.insert(helperFlags.end(), {"--arch", flags.arch});
+    }
+    base.form = bench->codeForm();
+    std::vector<CompileRequest> all;
+    WINNOW_TRY(all, everyRequest());
+    if (!bench->emulated()) // emulated kernels are compiled in moments
+      preparePrograms(all, cache, {}, helperFlags);
+    if (!session.json)
+      fmt::print("{}, {}; {}; floor: selected keys and values{} at {} TB/s\n", bench->info().name,
+                 bench->driverText(), programText(), " and summaries, each read once,", bandwidth);
+    for (int keys : lengths)
+      for (int budget : budgets)
+        WINNOW_CHECK(benchLength(keys, budget));
+    return finish();
+  }
+
+private:
+  void addList(const char *name, std::string &target, const char *meaning, int most) {
+    command.add_option(name, target, meaning)
+        ->capture_default_str()
+        ->check(listOf(between(1, most)));
+  }
+
+  Status readFlags() {
+    WINNOW_TRY(base, flags.request());
+    WINNOW_CHECK(flags.architectures().map([](const auto &) {}).or_else([&](const Error &error) {
+      return flags.arch.empty() ? Status() : Status(tl::unexpected(error));
+    }));
+    base.spec.paged = true;
+    if (flags.method.empty()) {
+      WINNOW_TRY(flags.method, selectingMethod(base.spec));
+    }
+    base.method = flags.method;
+    lengths = numbers(seq), budgets = numbers(topk), batches = numbers(batch);
+    queryCounts = numbers(queries), overlaps = numbers(overlap);
+    Result<Layout> known = parseLayout(layoutName);
+    if (!known)
+      return fail(ErrorKind::Usage, "--layout: " + known.error().message);
+    layout = *known;
+    const bool hasPages = layout != Layout::Packed && layout != Layout::Rows;
+    if (!hasPages && pageOption->count() > 0)
+      return fail(ErrorKind::Usage,
+                  fmt::format("--page-size: the layout {} has no pages of a size", layoutName));
+    for (const std::string &one : splitList(phase))
+      (one == "all" ? measuresAll : measuresAttend) = true;
+    for (int keys : lengths)
+      for (int count : queryCounts)
+        if (count > (ragged ? keys / 4 : keys))
+          return fail(ErrorKind::Usage,
+                      fmt::format("--queries {}: a sequence of {} keys has no such many tokens",
+                                  count, ragged ? keys / 4 : keys));
+    for (int keys : lengths)
+      for (int count : batches)
+        if (int64_t(keys) * count > std::numeric_limits<int32_t>::max())
+          return fail(ErrorKind::Usage,
+                      fmt::format("--batch {} of --seq {} are 2^31 tokens or more", count, keys));
+    if (!peerFile.empty()) {
+      WINNOW_TRY(peers, DecodePeer::load(peerFile));
+    }
+    return {};
+  }
+
+  Status prepare() {
+    if (flags.arch.empty())
+      return fail(ErrorKind::Usage, "--prepare needs --arch: there may be no GPU to ask");
+    std::vector<CompileRequest> all;
+    WINNOW_TRY(all, everyRequest());
+    PrepareReport report = preparePrograms(all, cache, Part::parse(helper));
+    say(fmt::format("{} programs, {} were in the cache, {:.1f} s", report.programs, report.cached,
+                    report.seconds));
+    if (!report.failures.empty())
+      return fail(ErrorKind::CompileFailed, report.failures.front());
+    return {};
+  }
+
+  Result<CompileRequest> requestFor(int keys, int budget) {
+    CompileRequest request = base;
+    request.spec.topk = budget;
+    WINNOW_CHECK(fitLocal(request.method, request.spec));
+    if (tuned == "on") {
+      ChosenConfig choice =
+          tunedConfigs.fill(request, {keys, overlaps.front()}, bench ? bench->info().name : "");
+      const std::string note = fmt::format("tuned, {} keys, top-{}: {}", keys, budget,
+                                           choiceText(choice, /*selects=*/true));
+      if (told.insert(note).second)
+        say(note);
+    }
+    return request;
+  }
+
+  Result<std::vector<CompileRequest>> everyRequest() {
+    std::vector<CompileRequest> all;
+    for (int keys : lengths)
+      for (int budget : budgets) {
+        WINNOW_TRY(CompileRequest request, requestFor(keys, budget));
+        all.push_back(std::move(request));
+      }
+    return all;
+  }
+
+  /// Every batch and number of queries over one text.
+  Status benchLength(int keys, int budget) {
+    WINNOW_TRY(CompileRequest request, requestFor(keys, budget));
+    WINNOW_CHECK(requireTensors(request.spec, keys));
+    WINNOW_TRY(reference::Method method, readAxes(request.method, request.spec));
+    ObtainedProgram obtained;
+    WINNOW_TRY(obtained, obtainProgram(request, cache));
+    WINNOW_TRY(Variant variant, bench->load(request.arch, obtained.image));
+    const BenchInputs text(request.spec, keys, 1);
+    for (int sequences : batches)
+      for (int count : queryCounts) {
+        const DecodeShape shape{sequences, keys, count, ragged};
+        const DecodeInputs inputs(request.spec, shape, layout, pageSize, text);
+        WINNOW_TRY(std::string why, bench->place(inputs, method, variant));
+        if (!why.empty()) {
+          skipped.push_back(fmt::format("{}, top-{}: left out: {}", shapeText(shape), budget, why));
+          say(skipped.back());
+          continue;
+        }
+        WINNOW_CHECK(benchRow(method, variant, inputs, shape, budget));
+      }
+    return {};
+  }
+
+  Status benchRow(const reference::Method &method, const Variant &variant,
+                  const DecodeInputs &inputs, const DecodeShape &shape, int budget) {
+    DecodeMeasurement about;
+    about.variant = variant.name + (base.config.text() == Config().text() ? "" : " with --config");
+    about.shape = shape;
+    about.topk = budget;
+    about.sets = bench->setCount();
+    about.cold = about.sets * inputs.bytesExpected(method) >= DecodeBench::kColdBytes;
+    if (measuresAll)
+      WINNOW_CHECK(note(about, method, variant, Phase::All));
+    about.wholeProgram = false;
+    if (measuresAttend && method.selects)
+      for (int likeness : overlaps) {
+        about.overlap = likeness;
+        WINNOW_CHECK(bench->placeIds(inputs.ids(method, likeness)));
+        WINNOW_CHECK(note(about, method, variant, Phase::Attend));
+      }
+    return {};
+  }
+
+  Status note(DecodeMeasurement m, const reference::Method &method, const Variant &variant,
+              Phase which) {
+    m.checked = rows > 0;
+    m.terabytesPerSecond = bandwidth;
+    WINNOW_TRY(m.timing, bench->measure(method, variant, which, rounds, rows));
+    if (!m.timing.fault.empty() && failure.empty())
+      failure = fmt::format("{}: {}", shapeText(m.shape), m.timing.fault);
+    fmt::print(session.json ? stderr : stdout, "{}", measurementText(m, peers));
+    std::fflush(stdout);
+    results.push_back(std::move(m));
+    return {};
+  }
+
+  std::string programText() const {
+    const Spec &spec = base.spec;
+    const std::string pages = layout == Layout::Packed || layout == Layout::Rows
+                                  ? ""
+                                  : fmt::format(", pages of {}", pageSize);
+    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}, blocks of {}, layout {}{}",
+                       base.method, spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype),
+                       spec.block, layoutName, pages);
+  }
+
+  Status finish() {
+    if (session.json) {
+      nlohmann::json object{{"device", bench->info().name},
+                            {"driver", bench->driverText()},
+                            {"date", today()},
+                            {"program", programText()},
+                            {"rounds", rounds},
+                            {"checked", rows > 0},
+                            {"tb_per_s", bandwidth},
+                            {"decode", nlohmann::json::array()},
+                            {"skipped", skipped},
+                            {"peers", nlohmann::json::array()}};
+      for (const DecodeMeasurement &m : results)
+        object["decode"].push_back(measurementJson(m));
+      for (const DecodePeer &peer : peers)
+        object["peers"].push_back(peerJson(peer));
+      printJson(object);
+    }
+    if (!failure.empty())
+      return fail(ErrorKind::WrongResult, failure);
+    if (results.empty())
+      return fail(ErrorKind::DeviceFailed, skipped.empty()
+                                               ? "nothing to measure: --phase attend is "
+                                                 "for methods that select"
+                                               : "no row fits in device memory");
+    return {};
+  }
+
+  Session &session;
+  CLI::App &command;
+  ProgramFlags flags;
+  const CLI::Option *pageOption = nullptr;
+  std::string tuned = "off", device = "0", batch = "1,4,16,64", seq = "32768,131072", queries = "1";
+  std::string overlap = "32", topk = "96", layoutName = "halves", phase = "all", peerFile, helper;
+  bool ragged = false, prepareOnly = false;
+  int pageSize = 64, rounds = 20, rows = 24;
+  double bandwidth = kTerabytesPerSecond;
+
+  Cache cache;
+  CompileRequest base; ///< without the top-k
+  Layout layout = Layout::Halves;
+  bool measuresAll = false, measuresAttend = false;
+  std::vector<int> lengths, budgets, batches, queryCounts, overlaps;
+  std::vector<DecodePeer> peers;
+  TunedConfigs tunedConfigs{true};
+  std::unique_ptr<DecodeBench> bench;
+  std::set<std::string> told; ///< notes
+  std::vector<DecodeMeasurement> results;
+  std::vector<std::string> skipped;
+  std::string failure;
+};
+
+} // namespace
+
+CLI::App *addDecodeCommand(CLI::App &bench, Session &session) {
+  CLI::App *command =
+      bench.add_subcommand("decode", "Measures a few query tokens per sequence over pages of keys");
+  command->footer(kDecodeHelp);
+  auto state = std::make_shared<DecodeCommand>(*command, session);
+  setBody(*command, session, [state] { return state->run(); });
+  return command;
+}
+
+} // namespace winnow
