@@ -3,6 +3,8 @@
 #include "tools/winnow/backends/Backend.h"
 #include <fmt/format.h>
 #include <limits>
+#include <memory>
+#include <mutex>
 #include <thread>
 #if WINNOW_CPU
 #include "compiler/cpu/CpuProgram.h"
@@ -29,8 +31,8 @@ public:
       return fail(ErrorKind::Usage,
                   "a program image holds GPU code; give the method and its spec to run on the CPU");
     double began = now();
-    WINNOW_TRY(MethodInfo method, loadMethod(call.request.method));
-    WINNOW_TRY(auto program, CpuProgram::compile(method.text, call.request.spec, method.file));
+    std::shared_ptr<const CpuProgram> program;
+    WINNOW_TRY(program, obtain(call.request));
     BackendAnswer answer;
     answer.prepareMs = (now() - began) * 1000;
     answer.selectHeads = program->selectHeads();
@@ -78,6 +80,23 @@ public:
   }
 
 private:
+  /// The last program stays: a run in steps calls it again and again. Callers may come from any
+  /// thread.
+  Result<std::shared_ptr<const CpuProgram>> obtain(const CompileRequest &request) {
+    const std::string name = request.method + "\n" + request.spec.text();
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (name == lastName)
+        return last;
+    }
+    WINNOW_TRY(MethodInfo method, loadMethod(request.method));
+    WINNOW_TRY(auto made, CpuProgram::compile(method.text, request.spec, method.file));
+    const std::lock_guard<std::mutex> lock(mutex);
+    lastName = name;
+    last = std::move(made);
+    return last;
+  }
+
   static void setLayout(const StoredTensors &stored, CpuTensors &args) {
     args.q = stored.q.data();
     args.k = stored.keyValues.data() + stored.k;
@@ -96,6 +115,9 @@ private:
   }
 
   int threads;
+  std::mutex mutex; ///< guards what follows
+  std::string lastName;
+  std::shared_ptr<const CpuProgram> last;
 };
 
 } // namespace

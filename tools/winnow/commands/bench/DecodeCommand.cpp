@@ -105,8 +105,9 @@ public:
     if (!bench->emulated()) // emulated kernels are compiled in moments
       preparePrograms(all, cache, {}, helperFlags);
     if (!session.json)
-      fmt::print("{}, {}; {}; floor: selected keys and values{} at {} TB/s\n", bench->info().name,
-                 bench->driverText(), programText(), " and summaries, each read once,", bandwidth);
+      fmt::print("{}, {}; {}; floor: selected keys and values and scored summaries, each read "
+                 "once, at {} TB/s\n",
+                 bench->info().name, bench->driverText(), programText(), bandwidth);
     for (int keys : lengths)
       for (int budget : budgets)
         WINNOW_CHECK(benchLength(keys, budget));
@@ -122,9 +123,11 @@ private:
 
   Status readFlags() {
     WINNOW_TRY(base, flags.request());
-    WINNOW_CHECK(flags.architectures().map([](const auto &) {}).or_else([&](const Error &error) {
-      return flags.arch.empty() ? Status() : Status(tl::unexpected(error));
-    }));
+    if (!flags.arch.empty()) {
+      WINNOW_TRY(const std::vector<std::string> archs, flags.architectures());
+      if (archs.size() != 1)
+        return fail(ErrorKind::Usage, "--arch: decode is measured for one architecture at a time");
+    }
     base.spec.paged = true;
     if (flags.method.empty()) {
       WINNOW_TRY(flags.method, selectingMethod(base.spec));

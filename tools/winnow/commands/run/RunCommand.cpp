@@ -4,6 +4,7 @@
 #include "tools/winnow/Session.h"
 #include "tools/winnow/backends/Backend.h"
 #include "tools/winnow/backends/HostMemory.h"
+#include "tools/winnow/commands/run/PagedRun.h"
 #include "tools/winnow/commands/run/Picture.h"
 #include "tools/winnow/commands/run/Prompt.h"
 #include "tools/winnow/commands/run/RunInput.h"
@@ -56,6 +57,7 @@ public:
     command.add_flag("--check", check,
                      "Compare with the fp64 reference (always done on the structured prompt)");
     command.add_option("--image", imagePath, "Run this program image instead of compiling METHOD");
+    paged.addTo(command);
     std::string group = "NumPy files";
     CLI::Option *queries =
         command.add_option("--q", files.q, "Queries [tokens, heads, head_dim]")->group(group);
@@ -89,10 +91,13 @@ public:
     if (!files.anyInput())
       WINNOW_CHECK(compileAll());
     WINNOW_CHECK(makeInput());
-    WINNOW_CHECK(execute());
-    WINNOW_CHECK(compare());
-    if (!files.anyInput()) {
-      WINNOW_CHECK(timeDense());
+    if (paged.given()) {
+      WINNOW_CHECK(executePaged());
+    } else {
+      WINNOW_CHECK(execute());
+      WINNOW_CHECK(compare());
+      if (!files.anyInput())
+        WINNOW_CHECK(timeDense());
     }
     WINNOW_CHECK(writeResults(files, problem(), answer.selectHeads, answer.tensors));
     draw();
@@ -113,8 +118,11 @@ private:
       if (std::string flag = firstGiven(command, group); !imagePath.empty() && !flag.empty())
         return fail(ErrorKind::Usage,
                     fmt::format("{} describes a program; the one of --image is made", flag));
+    if (paged.given())
+      WINNOW_CHECK(paged.check(files.anyInput(), !imagePath.empty()));
     WINNOW_TRY(request, flags.request());
     WINNOW_TRY(archs, flags.architectures());
+    request.spec.paged |= paged.given();
     if (!imagePath.empty()) {
       WINNOW_TRY(ProgramImage loaded, loadImageFile(imagePath));
       image = std::make_shared<ProgramImage>(std::move(loaded));
@@ -133,7 +141,7 @@ private:
       else
         unknownAxes = axes.error();
     }
-    if (check && unknownAxes)
+    if ((check || paged.given()) && unknownAxes)
       return tl::unexpected(*unknownAxes);
     if (files.anyInput()) {
       WINNOW_TRY(RunInput loaded, loadInput(files, request.spec));
@@ -198,12 +206,19 @@ private:
     }
     for (const std::string &piece :
          splitList(seq.empty() ? (backend->isGpu() ? "32768" : "12288") : seq))
-      lengths.push_back(std::stoi(piece));
+      lengths.push_back(std::stoi(piece) + paged.steps);
     const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t(0));
     if (tokens > kMostBatchTokens)
       return fail(ErrorKind::Usage,
                   fmt::format("--seq: {} tokens are more than a batch may have, {}", tokens,
                               kMostBatchTokens));
+    if (paged.given()) {
+      WINNOW_TRY(Layout layout, parseLayout(paged.layout));
+      WINNOW_CHECK(
+          requireTensors(request.spec, PagedCache::capacity(lengths, layout, paged.pageSize)));
+      if (tokens == 0)
+        return fail(ErrorKind::Usage, "--seq 0: there is no token to bring; give --decode STEPS");
+    }
     return requireTensors(request.spec, tokens);
   }
 
@@ -233,6 +248,28 @@ private:
     report.ran(problem(), answer);
     if (backend->isGpu() && !image)
       report.tuned(choice, answer.selectHeads > 0);
+    return {};
+  }
+
+  /// In steps, each of them compared.
+  Status executePaged() {
+    BackendCall call;
+    ChosenConfig choice;
+    call.request = tunedRequest(request.method, backend->arch(), &choice);
+    PagedOutcome outcome;
+    {
+      Progress progress("running");
+      WINNOW_TRY(outcome, runPaged(*backend, call, *prompt, *method, paged, checkedRows(problem()),
+                                   progress.callback()));
+    }
+    answer = std::move(outcome.answer);
+    report.ran(problem(), answer);
+    if (backend->isGpu())
+      report.tuned(choice, answer.selectHeads > 0);
+    std::optional<Recall> recall;
+    if (method->selects)
+      recall = recallOf(*prompt, *method, answer.tensors.ids.data());
+    report.stepped(outcome.steps, recall);
     return {};
   }
 
@@ -321,6 +358,7 @@ private:
   ProgramFlags flags;
   BackendOptions backendOptions;
   RunFiles files;
+  PagedFlags paged;
   std::string seq, imagePath, svg;
   uint64_t seed = 1;
   bool noDense = false, check = false;

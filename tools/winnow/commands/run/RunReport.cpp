@@ -2,6 +2,7 @@
 #include "tools/winnow/commands/run/RunReport.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/io/Json.h"
+#include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -99,16 +100,70 @@ void RunReport::checked(size_t rows, const std::optional<reference::SelectionRep
   if (!output.withinBars() && failure.empty())
     failure = "the output differs from the reference: " + output.text();
   object["check"]["passed"] = failure.empty();
-  if (recall && recall->asked) {
-    double share = static_cast<double>(recall->found) / static_cast<double>(recall->asked);
-    object["recall"] = {
-        {"asked", recall->asked}, {"found", recall->found}, {"chance", recall->chance}};
-    lines += fmt::format(
-        "needles:   {} of {} questions found theirs ({:.1f} %; random blocks: {:.1f} %)\n",
-        recall->found, recall->asked, share * 100, recall->chance * 100);
-  }
+  lines += recallLine(recall);
   section(fmt::format("Check against the fp64 reference, {} tokens: {}", rows,
                       failure.empty() ? "passed" : "FAILED"),
+          lines);
+}
+
+std::string RunReport::recallLine(const std::optional<Recall> &recall) {
+  if (!recall || !recall->asked)
+    return {};
+  const double share = static_cast<double>(recall->found) / static_cast<double>(recall->asked);
+  object["recall"] = {
+      {"asked", recall->asked}, {"found", recall->found}, {"chance", recall->chance}};
+  return fmt::format(
+      "needles:   {} of {} questions found theirs ({:.1f} %; random blocks: {:.1f} %)\n",
+      recall->found, recall->asked, share * 100, recall->chance * 100);
+}
+
+void RunReport::stepped(const std::vector<PagedStep> &steps, const std::optional<Recall> &recall) {
+  constexpr size_t mostLines = 64;
+  std::string lines;
+  reference::SelectionReport selection;
+  double error = 0, plain = 0;
+  size_t rows = 0, failed = 0;
+  for (const PagedStep &step : steps) {
+    const std::string what = step.decodes ? fmt::format("decode  {}", step.begin)
+                                          : fmt::format("prefill {} to {}", step.begin, step.end);
+    object["steps"].push_back({{"decodes", step.decodes},
+                               {"begin", step.begin},
+                               {"end", step.end},
+                               {"ms", step.milliseconds},
+                               {"rows", step.rows},
+                               {"wrong_picks", step.selection.wrong},
+                               {"ties", step.selection.ties},
+                               {"picks", step.selection.picks},
+                               {"max_error", step.output.maxError},
+                               {"plain_error", step.output.plainError},
+                               {"lse_error", step.output.lseError},
+                               {"fault", step.fault}});
+    if (steps.size() <= mostLines || !step.fault.empty())
+      lines +=
+          fmt::format("{:<24} {:>8}  {} wrong of {} picks, output off by {:.2e}, {}\n", what,
+                      durationText(step.milliseconds), step.selection.wrong, step.selection.picks,
+                      step.output.maxError, step.fault.empty() ? "ok" : step.fault);
+    if (!step.fault.empty() && failure.empty())
+      failure = what + ": " + step.fault;
+    failed += !step.fault.empty();
+    selection.wrong += step.selection.wrong;
+    selection.ties += step.selection.ties;
+    selection.picks += step.selection.picks;
+    error = std::max(error, step.output.maxError);
+    plain = std::max(plain, step.output.plainError);
+    rows += step.rows;
+  }
+  object["check"] = {{"passed", failed == 0},  {"failed_steps", failed},
+                     {"rows", rows},           {"wrong_picks", selection.wrong},
+                     {"ties", selection.ties}, {"picks", selection.picks},
+                     {"max_error", error},     {"plain_error", plain}};
+  lines += fmt::format("{} calls, {} wrong; selection: {} wrong of {} picks ({} ties within "
+                       "rounding); worst output error {:.2e} (plain 16-bit arithmetic: {:.2e})\n",
+                       steps.size(), failed, selection.wrong, selection.picks, selection.ties,
+                       error, plain);
+  lines += recallLine(recall);
+  section(fmt::format("Check of each call against the fp64 reference, {} tokens: {}", rows,
+                      failed == 0 ? "passed" : "FAILED"),
           lines);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "reference/Compare.h"
 #include "tools/winnow/backends/Backend.h"
+#include "tools/winnow/commands/run/PagedRun.h"
 #include "tools/winnow/commands/run/Prompt.h"
 #include "tools/winnow/commands/tune/TunedConfigs.h"
 #include <nlohmann/json.hpp>
@@ -20,6 +21,9 @@ public:
   void notChecked(const std::string &why);
   void checked(size_t rows, const std::optional<reference::SelectionReport> &selection,
                const reference::OutputReport &output, const std::optional<Recall> &recall);
+  /// The calls of a paged run, each with its check: a line for each, or for a long run for those
+  /// that failed.
+  void stepped(const std::vector<PagedStep> &steps, const std::optional<Recall> &recall);
   void dense(double denseMs, double touchedShare);
   void drawn(const std::string &path, size_t bytes);
   /// Prints the JSON object. Error: WrongResult if a check failed.
@@ -27,6 +31,7 @@ public:
 
 private:
   void section(const std::string &title, const std::string &text);
+  std::string recallLine(const std::optional<Recall> &recall);
 
   bool json = false;
   int number = 0;
