@@ -14,7 +14,7 @@ constexpr double kDecisive = 0.02;
 
 /// Whether the launcher runs the kernel.
 bool launched(const Kernel &kernel, const Variables &shape) {
-  Result<Formula> when = Formula::parse(kernel.when);
+  Result<Formula> when = Formula::parse(kernel.when, Variable::Rows);
   Result<int64_t> value = when ? when->evaluate(shape) : Result<int64_t>(1);
   return !value || *value != 0;
 }

@@ -81,7 +81,7 @@ public:
   Status run(const CpuTensors &given, int threads,
              const std::function<void(double)> &progress) const override {
     CpuTensors tensors = given;
-    const TensorLayout &layout = tensors.layout = given.layout.withStrides(spec);
+    const TensorLayout &layout = tensors.layout = given.layout.withStrides(spec, {}, 0);
     if (threads <= 0)
       threads = std::max(1u, std::thread::hardware_concurrency());
     const int totalQ = tensors.cuQ[tensors.batch];

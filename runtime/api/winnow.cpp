@@ -314,6 +314,27 @@ int32_t winnow_program_select_heads(const winnow_program *program) {
   return program ? program->program->image().selectHeads : 0;
 }
 
+int32_t winnow_rows_count(const winnow_program *program) {
+  return program ? static_cast<int32_t>(program->program->image().summaries.size()) : 0;
+}
+
+winnow_status winnow_rows_layout(const winnow_program *program, int32_t index, int32_t *window,
+                                 int32_t *stride) {
+  return guarded([&]() -> Status {
+    WINNOW_CHECK(needs(program, "program"));
+    WINNOW_CHECK(needs(window, "window"));
+    WINNOW_CHECK(needs(stride, "stride"));
+    const std::vector<SummaryShape> &summaries = program->program->image().summaries;
+    if (index < 0 || static_cast<size_t>(index) >= summaries.size())
+      return fail(ErrorKind::Usage, fmt::format("index is {}: a host may keep {} summaries of this "
+                                                "program",
+                                                index, summaries.size()));
+    *window = summaries[index].window;
+    *stride = summaries[index].stride;
+    return {};
+  });
+}
+
 const char *winnow_program_key(const winnow_program *program) {
   return program ? program->program->image().key.c_str() : "";
 }
@@ -353,7 +374,7 @@ winnow_status winnow_launch(const winnow_program *program, const winnow_launch_a
     WINNOW_CHECK(needs(program, "program"));
     WINNOW_TRY(winnow_launch_args c, adopt(args, "args"));
     WINNOW_TRY(Shape shape, toShape(c.shape));
-    if (c.phase < WINNOW_ALL || c.phase > WINNOW_ATTEND)
+    if (c.phase < WINNOW_ALL || c.phase > WINNOW_APPEND)
       return fail(ErrorKind::Usage, fmt::format("args: {} is not a winnow_phase", c.phase));
     LaunchArgs own;
     own.q = c.q;
@@ -376,6 +397,12 @@ winnow_status winnow_launch(const winnow_program *program, const winnow_launch_a
     layout.pageTableStride = c.page_table_stride;
     layout.kBegin = c.k_begin;
     layout.pageSize = c.page_size;
+    for (int i = 0; i < kMostRows; ++i) {
+      own.rows[i] = c.rows[i];
+      std::copy_n(c.rows_stride[i], 3, layout.rowsStride[i]);
+    }
+    layout.rowsTable = c.rows_table;
+    layout.rowsTableStride = c.rows_table_stride;
     return program->program->launch(own, static_cast<CUstream>(stream), c.workspace,
                                     c.workspace_bytes);
   });

@@ -36,8 +36,14 @@ typedef enum winnow_status {
 
 typedef enum winnow_dtype { WINNOW_BF16 = 0, WINNOW_FP16 = 1 } winnow_dtype;
 
-/* Which steps a launch runs: all; up to the selection (writes ids); or attention over given ids. */
-typedef enum winnow_phase { WINNOW_ALL = 0, WINNOW_SELECT = 1, WINNOW_ATTEND = 2 } winnow_phase;
+/* Which steps a launch runs: all of those below, appending where `rows` are given; the selection
+ * (writes ids); attention over given ids; or the summaries of new keys alone, into `rows`. */
+typedef enum winnow_phase {
+  WINNOW_ALL = 0,
+  WINNOW_SELECT = 1,
+  WINNOW_ATTEND = 2,
+  WINNOW_APPEND = 3 /* reads k and lengths; needs neither q, v, out, ids nor workspace */
+} winnow_phase;
 
 /* Where a prepared program came from. */
 typedef enum winnow_origin {
@@ -180,6 +186,25 @@ typedef struct winnow_launch_args {
                              key (left padding); null = 0 */
   int32_t page_size;      /* tokens, any number from 1 on; a page may be a whole row of a batch */
   int32_t reserved;       /* zero */
+
+  /* The summaries that the host keeps from launch to launch, one tensor for each index of
+   * winnow_rows_layout, all or none: dtype and head_dim of the keys, 16-byte aligned, strides
+   * multiples of 8. Row j of windows of W keys at stride S lies in slot j + (W - 1) / S of its
+   * sequence; the slots before it are not used. The new keys of a sequence are the last ones, as
+   * many as it has queries: appending finishes each row whose last key is among them and writes
+   * nothing else, so keys that are replaced (drafts) are appended once more. */
+  void *rows[2];
+  int64_t rows_stride[2][3]; /* of each: page, slot, head. 0 = packed [page, slot, kv_heads,
+                                head_dim] */
+  /* Which page holds slot i of sequence s:
+   *   with rows_table [batch, rows_table_stride], page rows_table[s][i], which is that one slot;
+   *     entries of slots without rows are not read;
+   *   else with page_table, slot i % n of page page_table[s][i / n], n = page_size / S; page_size
+   *     must be a multiple of S;
+   *   else slot i of page s, packed pages of ceil(max_k / S) slots. Give the page's stride where
+   *     max_k changes from launch to launch. */
+  const int32_t *rows_table;
+  int64_t rows_table_stride;
 } winnow_launch_args;
 
 /* The version of this library, "MAJOR.MINOR.PATCH". */
@@ -226,6 +251,13 @@ WINNOW_API winnow_status winnow_engine_export_decisions(winnow_engine *engine, w
 WINNOW_API void winnow_program_destroy(winnow_program *program);
 /* Heads of the ids tensor: kv_heads or heads; 0 where the method selects nothing. */
 WINNOW_API int32_t winnow_program_select_heads(const winnow_program *program);
+/* How many summaries a host may keep for this program: 0 for a spec that is not `paged`, and for
+ * methods that select without them. */
+WINNOW_API int32_t winnow_rows_count(const winnow_program *program);
+/* Summary `index` is the mean of `window` keys, from each `stride`-th key on; a sequence of k keys
+ * takes k / stride slots (rounded down) of kv_heads rows of head_dim elements. */
+WINNOW_API winnow_status winnow_rows_layout(const winnow_program *program, int32_t index,
+                                            int32_t *window, int32_t *stride);
 /* The 64 hexadecimal digits that name this program in the cache. */
 WINNOW_API const char *winnow_program_key(const winnow_program *program);
 /* The tunables it was built with, "attend_warps=8 ..."; lives as long as the handle. */

@@ -103,6 +103,8 @@ json toJson(const ProgramImage &image) {
     root["ingredients"] = image.ingredients;
   if (!image.defaults.empty())
     root["defaults"] = image.defaults;
+  for (const SummaryShape &summary : image.summaries)
+    root["summaries"].push_back({{"window", summary.window}, {"stride", summary.stride}});
   return root;
 }
 
@@ -190,6 +192,12 @@ bool fromJson(const json &root, ProgramImage &image,
   readLater("defaults", image.defaults);
   if (root.contains("parts"))
     r.read(root, "parts", image.parts);
+  if (auto summaries = root.find("summaries"); summaries != root.end())
+    for (const json &entry : *summaries) {
+      SummaryShape &summary = image.summaries.emplace_back();
+      r.read(entry, "window", summary.window);
+      r.read(entry, "stride", summary.stride);
+    }
   r.read(root, "config", text);
   if (Result<Config> config = Config::parse(text))
     image.config = *config;
@@ -284,6 +292,13 @@ Status checkImage(const ProgramImage &image) {
       if (status)
         status = checkFormula("tensor map of " + map.tensor, "extents", extent, Variable::MaxK);
   }
+  if (image.summaries.size() > WINNOW_MAX_ROWS)
+    return broken(fmt::format("a host would keep {} summaries; Params holds {}",
+                              image.summaries.size(), WINNOW_MAX_ROWS));
+  for (const SummaryShape &summary : image.summaries)
+    if (summary.window < 1 || summary.stride < 1)
+      return broken(fmt::format("there are no summaries of {} keys at stride {}", summary.window,
+                                summary.stride));
   for (const Kernel &kernel : image.kernels) {
     std::string owner = "kernel " + kernel.name;
     if (status)

@@ -8,6 +8,8 @@
 
 namespace winnow {
 
+static_assert(kMostRows == WINNOW_MAX_ROWS);
+
 namespace {
 
 bool isAligned(const void *pointer, size_t alignment) {
@@ -27,7 +29,9 @@ void setDivision(int size, unsigned &magic, int &shift) {
 } // namespace
 
 Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
-  const bool selects = args.phase != Phase::Attend, attends = args.phase != Phase::Select;
+  const bool all = args.phase == Phase::All;
+  const bool selects = all || args.phase == Phase::Select,
+             attends = all || args.phase == Phase::Attend;
   const bool hasQueries = args.shape.totalQ > 0,
              hasKeys = program->spec.paged ? args.shape.maxK > 0 : args.shape.totalK > 0;
   const struct {
@@ -36,17 +40,20 @@ Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
     bool needed;
     size_t alignment; ///< 16: rows are moved 16 bytes at a time
   } tensors[] = {
-      {"q", args.q, hasQueries, 16},
+      {"q", args.q, (selects || attends) && hasQueries, 16},
       {"k", args.k, hasKeys, 16},
       {"v", args.v, attends && hasKeys, 16},
       {"out", args.out, attends && hasQueries, 16},
       {"lse", args.lse, false, 4},
-      {"ids", args.ids, program->selectHeads > 0 && hasQueries, 4},
+      {"ids", args.ids, (selects || attends) && program->selectHeads > 0 && hasQueries, 4},
       {"cu_q", args.cuQ, true, 4},
       {"cu_k", args.cuK, !program->spec.paged, 4},
       {"seq_k", args.layout.seqK, false, 4},
       {"page_table", args.layout.pageTable, false, 4},
       {"k_begin", args.layout.kBegin, false, 4},
+      {"rows[0]", args.rows[0], false, 16},
+      {"rows[1]", args.rows[1], false, 16},
+      {"rows_table", args.layout.rowsTable, false, 4},
   };
   for (const auto &tensor : tensors) {
     if (tensor.needed && !tensor.pointer)
@@ -58,7 +65,8 @@ Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
   if (selects && !attends && program->selectHeads == 0)
     return fail(ErrorKind::Usage,
                 fmt::format("launch: method {} selects nothing", program->method));
-  return checkLayout(args);
+  WINNOW_CHECK(checkLayout(args));
+  return checkRows(args);
 }
 
 /// Strides, tables and lengths per sequence: right for a paged program, absent for any other.
@@ -71,7 +79,9 @@ Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
   } strides[] = {{"q_stride", layout.qStride, 2},
                  {"out_stride", layout.outStride, 2},
                  {"k_stride", layout.kStride, 3},
-                 {"v_stride", layout.vStride, 3}};
+                 {"v_stride", layout.vStride, 3},
+                 {"rows_stride[0]", layout.rowsStride[0], 3},
+                 {"rows_stride[1]", layout.rowsStride[1], 3}};
   bool any =
       layout.seqK || layout.pageTable || layout.kBegin || layout.pageTableStride || layout.pageSize;
   for (const auto &stride : strides)
@@ -105,6 +115,46 @@ Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
   return {};
 }
 
+/// The summaries that a host keeps: all that the program has and no other, in pages that hold whole
+/// strides.
+Status LoadedProgram::checkRows(const LaunchArgs &args) const {
+  const TensorLayout &layout = args.layout;
+  const std::vector<SummaryShape> &summaries = program->summaries;
+  const bool any = args.rows[0] || args.rows[1];
+  if (!any && args.phase != Phase::Append)
+    return layout.rowsTable || layout.rowsTableStride
+               ? fail(ErrorKind::Usage, "launch: rows_table is given without rows")
+               : Status();
+  if (!program->spec.paged)
+    return fail(ErrorKind::Usage, "launch: this program makes its summaries anew at each launch: "
+                                  "prepare it with `paged` set to keep them as rows");
+  if (summaries.empty())
+    return fail(ErrorKind::Usage,
+                fmt::format("launch: method {} has no summaries that can be kept as rows",
+                            program->method));
+  for (int i = 0; i < kMostRows; ++i)
+    if ((args.rows[i] != nullptr) != (static_cast<size_t>(i) < summaries.size()))
+      return fail(ErrorKind::Usage,
+                  fmt::format("launch: rows[{}] is {}: this program keeps {} {}", i,
+                              args.rows[i] ? "given" : "null", summaries.size(),
+                              summaries.size() == 1 ? "summary" : "summaries"));
+  for (const SummaryShape &summary : summaries) {
+    const int64_t slots = args.shape.maxK / summary.stride;
+    if (layout.rowsTable && layout.rowsTableStride < slots && args.shape.batch > 1)
+      return fail(ErrorKind::Usage,
+                  fmt::format("launch: rows_table_stride is {}, but sequences of up to {} keys "
+                              "have {} slots of {} keys",
+                              layout.rowsTableStride, args.shape.maxK, slots, summary.stride));
+    if (!layout.rowsTable && layout.pageTable && layout.pageSize % summary.stride != 0)
+      return fail(
+          ErrorKind::Usage,
+          fmt::format("launch: page_size is {}: rows need pages of a multiple of {} tokens, "
+                      "or a rows_table",
+                      layout.pageSize, summary.stride));
+  }
+  return {};
+}
+
 Status LoadedProgram::checkWorkspace(const void *workspace, size_t bytes, int64_t needed) {
   if (bytes < static_cast<size_t>(needed))
     return fail(
@@ -117,9 +167,10 @@ Status LoadedProgram::checkWorkspace(const void *workspace, size_t bytes, int64_
   return {};
 }
 
-/// Strides, tables and what divides by the page size.
-void LoadedProgram::setLayout(const TensorLayout &given, Params &params) const {
-  const TensorLayout layout = given.withStrides(program->spec);
+/// Strides, tables and what divides by the sizes of pages.
+void LoadedProgram::setLayout(const LaunchArgs &args, Params &params) const {
+  const std::vector<SummaryShape> &summaries = program->summaries;
+  const TensorLayout layout = args.layout.withStrides(program->spec, summaries, args.shape.maxK);
   std::copy_n(layout.qStride, 2, params.q_stride);
   std::copy_n(layout.outStride, 2, params.out_stride);
   std::copy_n(layout.kStride, 3, params.k_stride);
@@ -130,6 +181,14 @@ void LoadedProgram::setLayout(const TensorLayout &given, Params &params) const {
   params.k_begin = layout.kBegin;
   params.page_size = layout.pageSize;
   setDivision(std::max(layout.pageSize, 1), params.page_magic, params.page_shift);
+  params.rows_table = layout.rowsTable;
+  params.rows_table_stride = layout.rowsTableStride;
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    params.rows[i] = args.rows[i];
+    std::copy_n(layout.rowsStride[i], 3, params.rows_stride[i]);
+    params.rows_page[i] = layout.rowsPage(summaries[i], args.shape.maxK);
+    setDivision(params.rows_page[i], params.rows_magic[i], params.rows_shift[i]);
+  }
 }
 
 } // namespace winnow

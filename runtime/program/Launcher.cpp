@@ -37,7 +37,7 @@ struct LoadedProgram::Step {
   CUlibrary library = nullptr;
   CUkernel handle = nullptr;
   Formula when, gridX, gridY;
-  bool attends = false;
+  Phase phase = Phase::Select;
   std::string what; ///< for error messages: "launching attend"
 };
 
@@ -114,7 +114,7 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
             kernel.name, shared, info.index, info.name, info.sharedPerBlock));
   Step &step = steps.emplace_back();
   step.kernel = &kernel;
-  step.attends = winnow::attends(kernel);
+  step.phase = phaseOf(kernel);
   step.what = fmt::format("launching {}", kernel.name);
   step.when = *parseField(kernel.when, "1", Variable::Rows);
   step.gridX = *parseField(kernel.gridX, "1", Variable::TokenCount);
@@ -253,7 +253,8 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
   WINNOW_TRY(Plan planned, plan(args.shape));
   WINNOW_CHECK(checkArgs(args));
-  WINNOW_CHECK(checkWorkspace(workspace, workspaceBytes, planned.workspaceBytes));
+  const bool appends = args.phase == Phase::Append; // takes no workspace
+  WINNOW_CHECK(checkWorkspace(workspace, workspaceBytes, appends ? 0 : planned.workspaceBytes));
   WINNOW_TRY(int current, driver->currentDevice());
   if (current != deviceIndex)
     return fail(ErrorKind::Usage,
@@ -262,7 +263,8 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                             deviceIndex, current));
   if (args.shape.totalQ == 0)
     return {};
-  if (args.phase != Phase::Attend)
+  planned.variables[Variable::Rows] = args.rows[0] ? 1 : 0;
+  if (args.phase == Phase::All || args.phase == Phase::Select)
     WINNOW_CHECK(checkReach(planned.variables));
 
   Params params{};
@@ -274,7 +276,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.ids = args.ids;
   params.cu_q = args.cuQ;
   params.cu_k = args.cuK;
-  for (size_t i = 0; i < bufferBytes.size(); ++i)
+  for (size_t i = 0; i < bufferBytes.size() && !appends; ++i)
     params.buffer[i] = static_cast<char *>(workspace) + planned.offset[i];
   params.batch = args.shape.batch;
   params.total_q = args.shape.totalQ;
@@ -284,7 +286,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.parts = static_cast<int>(planned.variables[Variable::Parts]);
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
   if (program->spec.paged)
-    setLayout(args.layout, params);
+    setLayout(args, params);
 
   WINNOW_CHECK(encodeTensorMaps(args, planned, params));
 
@@ -317,7 +319,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
     return driver->check(result, step.what.c_str());
   };
   auto inPhase = [&](const Step &step) {
-    return args.phase == Phase::All || (args.phase == Phase::Attend) == step.attends;
+    return args.phase == Phase::All || args.phase == step.phase;
   };
 
   const int total = args.shape.totalQ,

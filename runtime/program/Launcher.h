@@ -24,9 +24,16 @@ struct Shape {
 /// Which steps of the program run.
 enum class Phase {
   All,
-  Select, ///< every step up to top_k: writes ids, reads neither v nor out
+  Select, ///< every step from summaries in the workspace to top_k: writes ids, reads neither v nor
+          ///< out
   Attend, ///< attend only: reads ids (given by the caller) where the program has a selection
+  Append, ///< the rows that the host keeps, of new keys alone: reads k and lengths
 };
+
+/// The phase in which a kernel runs beside Phase::All.
+inline Phase phaseOf(const Kernel &kernel) {
+  return kernel.step == "append" ? Phase::Append : attends(kernel) ? Phase::Attend : Phase::Select;
+}
 
 /// Device pointers and sizes of one call; layouts as in templates/Params.h. q, k, v and out are
 /// 16-byte aligned.
@@ -37,6 +44,8 @@ struct LaunchArgs {
   int *ids = nullptr;   ///< [select_heads, total_q, topk]; null allowed only for programs without a
                         ///< selection
   const int *cuQ = nullptr, *cuK = nullptr;
+  void *rows[kMostRows] =
+      {}; ///< the summaries that the host keeps, of a paged program; all or none
   Shape shape;
   Phase phase = Phase::All;
   TensorLayout layout; ///< for programs whose spec is paged; all others take none of it
@@ -89,8 +98,9 @@ private:
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
   Status checkLayout(const LaunchArgs &args) const;
+  Status checkRows(const LaunchArgs &args) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
-  void setLayout(const TensorLayout &given, Params &params) const;
+  void setLayout(const LaunchArgs &args, Params &params) const;
   Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
   Status checkReach(const Variables &variables) const;
 

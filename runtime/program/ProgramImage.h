@@ -3,7 +3,7 @@
 #pragma once
 #include "runtime/cache/Digest.h"
 #include "runtime/program/KernelFacts.h"
-#include "runtime/program/Spec.h"
+#include "runtime/program/TensorLayout.h"
 #include <map>
 #include <string>
 #include <vector>
@@ -66,6 +66,8 @@ struct ProgramImage {
   std::string chunkTokens; ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;
   std::vector<TensorMapRecipe> tensorMaps;
+  /// Those that a host can keep, Params::rows[i] for the i-th entry; none where it can keep none.
+  std::vector<SummaryShape> summaries;
   std::vector<Kernel> kernels; ///< in launch order
   double mlirMs = 0;           ///< time spent in MLIR when this image was built
 };

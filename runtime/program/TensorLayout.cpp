@@ -1,5 +1,6 @@
 // Strides that 0 stands for.
 #include "runtime/program/TensorLayout.h"
+#include <algorithm>
 
 namespace winnow {
 namespace {
@@ -14,7 +15,16 @@ void fillRows(int64_t *stride, int heads, int dim) {
 
 } // namespace
 
-TensorLayout TensorLayout::withStrides(const Spec &spec) const {
+int TensorLayout::rowsPage(const SummaryShape &summary, int maxK) const {
+  if (rowsTable)
+    return 1;
+  if (pageTable)
+    return std::max(1, pageSize / summary.stride);
+  return std::max(1, static_cast<int>((int64_t(maxK) + summary.stride - 1) / summary.stride));
+}
+
+TensorLayout TensorLayout::withStrides(const Spec &spec, const std::vector<SummaryShape> &summaries,
+                                       int maxK) const {
   TensorLayout filled = *this;
   fillRows(filled.qStride, spec.heads, spec.headDim);
   fillRows(filled.outStride, spec.heads, spec.valueWidth());
@@ -23,6 +33,12 @@ TensorLayout TensorLayout::withStrides(const Spec &spec) const {
   for (int64_t *stride : {filled.kStride, filled.vStride})
     if (stride[0] == 0)
       stride[0] = stride[1] * pageSize;
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    int64_t *stride = filled.rowsStride[i];
+    fillRows(stride + 1, spec.kvHeads, spec.headDim);
+    if (stride[0] == 0)
+      stride[0] = stride[1] * rowsPage(summaries[i], maxK);
+  }
   return filled;
 }
 

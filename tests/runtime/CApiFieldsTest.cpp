@@ -208,6 +208,7 @@ TEST_F(Fields, EveryFieldOfALaunchReachesTheKernels) {
 TEST_F(Fields, EveryFieldOfAPagedLaunchReachesTheKernels) {
   ProgramImage image = sampleImage();
   image.spec.paged = true;
+  image.summaries = {{32, 16}, {128, 64}};
   ASSERT_TRUE(saveImageFile(image, dir / "paged.winnow"));
   winnow_program *program = nullptr;
   ASSERT_EQ(winnow_prepare_image(open(), (dir / "paged.winnow").c_str(), 0, &program), WINNOW_OK)
@@ -225,6 +226,10 @@ TEST_F(Fields, EveryFieldOfAPagedLaunchReachesTheKernels) {
   args.v_stride[0] = 64, args.v_stride[1] = 72, args.v_stride[2] = 80;
   args.seq_k = address<int32_t>(3), args.page_table = address<int32_t>(4);
   args.k_begin = address<int32_t>(5), args.page_table_stride = 9, args.page_size = 16;
+  args.rows[0] = address<void>(6), args.rows[1] = address<void>(7);
+  for (int i = 0; i < 6; ++i)
+    args.rows_stride[i / 3][i % 3] = 88 + 8 * i;
+  args.rows_table = address<int32_t>(8), args.rows_table_stride = 10;
   ASSERT_EQ(winnow_launch(program, &args, nullptr), WINNOW_OK) << winnow_last_error();
   const Params &p = fakeDriver(kFake).launches.at(0).params;
   for (int i = 0; i < 2; ++i) {
@@ -240,6 +245,36 @@ TEST_F(Fields, EveryFieldOfAPagedLaunchReachesTheKernels) {
   EXPECT_EQ(p.k_begin, args.k_begin);
   EXPECT_EQ(p.page_table_stride, 9);
   EXPECT_EQ(p.page_size, 16);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(p.rows[i], args.rows[i]);
+    for (int j = 0; j < 3; ++j)
+      EXPECT_EQ(p.rows_stride[i][j], args.rows_stride[i][j]);
+  }
+  EXPECT_EQ(p.rows_table, args.rows_table);
+  EXPECT_EQ(p.rows_table_stride, 10);
+  winnow_program_destroy(program);
+}
+
+TEST_F(Fields, WhatAHostKeepsIsToldByIndex) {
+  ProgramImage image = sampleImage();
+  image.summaries = {{32, 16}, {128, 64}};
+  ASSERT_TRUE(saveImageFile(image, dir / "rows.winnow"));
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare_image(open(), (dir / "rows.winnow").c_str(), 0, &program), WINNOW_OK)
+      << winnow_last_error();
+  EXPECT_EQ(winnow_rows_count(nullptr), 0);
+  EXPECT_EQ(winnow_rows_count(program), 2);
+  int32_t window = 0, stride = 0;
+  EXPECT_EQ(winnow_rows_layout(program, 1, &window, &stride), WINNOW_OK);
+  EXPECT_EQ(window, 128);
+  EXPECT_EQ(stride, 64);
+  for (int32_t index : {-1, 2}) {
+    EXPECT_EQ(winnow_rows_layout(program, index, &window, &stride), WINNOW_INVALID);
+    EXPECT_EQ(winnow_last_error(), "index is " + std::to_string(index) +
+                                       ": a host may keep 2 summaries of this program");
+  }
+  EXPECT_EQ(winnow_rows_layout(program, 0, nullptr, &stride), WINNOW_INVALID);
+  EXPECT_EQ(winnow_rows_layout(nullptr, 0, &window, &stride), WINNOW_INVALID);
   winnow_program_destroy(program);
 }
 
@@ -268,7 +303,7 @@ TEST_F(Fields, PhasesAreToldApart) {
   EXPECT_EQ(kernels(WINNOW_ALL), (Names{"summarize", "score", "top_k", "attend"}));
   EXPECT_EQ(kernels(WINNOW_SELECT), (Names{"summarize", "score", "top_k"}));
   EXPECT_EQ(kernels(WINNOW_ATTEND), Names{"attend"});
-  for (int32_t phase : {-1, 3}) {
+  for (int32_t phase : {-1, 4}) {
     args.phase = phase;
     EXPECT_EQ(winnow_launch(program, &args, nullptr), WINNOW_INVALID);
   }

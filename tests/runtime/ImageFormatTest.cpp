@@ -15,7 +15,8 @@ std::string errorOf(const ProgramImage &image) {
 }
 
 TEST(ImageFormat, RoundTripKeepsEveryField) {
-  const ProgramImage image = sampleImage();
+  ProgramImage image = sampleImage();
+  image.summaries = {{32, 16}, {128, 64}};
   Result<std::string> bytes = serializeImage(image);
   ASSERT_TRUE(bytes) << bytes.error().message;
   Result<ProgramImage> back = deserializeImage(*bytes);
@@ -36,6 +37,11 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   for (size_t i = 0; i < image.buffers.size(); ++i) {
     EXPECT_EQ(back->buffers[i].name, image.buffers[i].name);
     EXPECT_EQ(back->buffers[i].bytes, image.buffers[i].bytes);
+  }
+  ASSERT_EQ(back->summaries.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(back->summaries[i].window, image.summaries[i].window);
+    EXPECT_EQ(back->summaries[i].stride, image.summaries[i].stride);
   }
   ASSERT_EQ(back->kernels.size(), image.kernels.size());
   for (size_t i = 0; i < image.kernels.size(); ++i) {
