@@ -65,6 +65,25 @@ constexpr unsigned kEventDefault = 0;
 constexpr int kCaptureModeThreadLocal = 1;
 } // namespace cuda
 
+/// CUlaunchAttribute and CUlaunchConfig.
+struct CudaLaunchAttribute {
+  int id;
+  char padding[4];
+  union {
+    char bytes[64];
+    int value;
+  };
+};
+struct CudaLaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  CUstream stream;
+  CudaLaunchAttribute *attributes;
+  unsigned attributeCount;
+};
+namespace cuda {
+constexpr int kProgrammaticStreamSerialization = 6; // CUlaunchAttributeID
+} // namespace cuda
+
 struct CudaUuid {
   unsigned char bytes[16];
 };

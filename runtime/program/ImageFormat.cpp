@@ -62,6 +62,8 @@ json toJson(const ProgramImage &image) {
                        {"compile_ms", k.compileMs},
                        {"cubin_size", k.cubin.size()},
                        {"source_size", k.source.size()}});
+    if (k.early)
+      kernels.back()["early"] = true;
     for (const FactField &field : factFields())
       if (const KernelFacts::Fact &fact = k.facts.*field.member)
         kernels.back()["facts"][field.name] = *fact;
@@ -230,6 +232,8 @@ bool fromJson(const json &root, ProgramImage &image,
     r.read(entry, "block_threads", k.blockThreads);
     r.read(entry, "shared_bytes", k.sharedBytes);
     r.read(entry, "per_chunk", k.perChunk);
+    if (entry.contains("early"))
+      r.read(entry, "early", k.early);
     r.read(entry, "registers", k.registers);
     r.read(entry, "spill_bytes", k.spillBytes);
     r.read(entry, "static_shared_bytes", k.staticSharedBytes);

@@ -290,6 +290,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
 
   WINNOW_CHECK(encodeTensorMaps(args, planned, params));
 
+  bool isFirst = true; // what runs in front of it is the host's, and need not end early
   auto enqueue = [&](const Step &step, int begin, int end, int chunk) -> Status {
     Variables variables = planned.variables;
     variables[Variable::TokenCount] = end - begin;
@@ -310,10 +311,23 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
     void *arguments[] = {&params};
     // The driver takes a CUkernel wherever it takes a CUfunction, and finds the function of the
     // current context.
-    CudaResult result = driver->api().cuLaunchKernel(
-        reinterpret_cast<CUfunction>(step.handle), static_cast<unsigned>(*x),
-        static_cast<unsigned>(*y), 1, static_cast<unsigned>(step.kernel->blockThreads), 1, 1,
-        static_cast<unsigned>(step.kernel->sharedBytes), stream, arguments, nullptr);
+    auto function = reinterpret_cast<CUfunction>(step.handle);
+    const auto threads = static_cast<unsigned>(step.kernel->blockThreads),
+               shared = static_cast<unsigned>(step.kernel->sharedBytes),
+               blocks = static_cast<unsigned>(*x), rows = static_cast<unsigned>(*y);
+    CudaResult result;
+    if (step.kernel->early && !isFirst && driver->api().cuLaunchKernelEx) {
+      CudaLaunchAttribute attribute{};
+      attribute.id = cuda::kProgrammaticStreamSerialization;
+      attribute.value = 1;
+      const CudaLaunchConfig config{
+          {blocks, rows, 1}, {threads, 1, 1}, shared, stream, &attribute, 1};
+      result = driver->api().cuLaunchKernelEx(&config, function, arguments, nullptr);
+    } else {
+      result = driver->api().cuLaunchKernel(function, blocks, rows, 1, threads, 1, 1, shared,
+                                            stream, arguments, nullptr);
+    }
+    isFirst = false;
     if (result == cuda::kSuccess && observer)
       observer(user, *step.kernel, chunk, stream);
     return driver->check(result, step.what.c_str());

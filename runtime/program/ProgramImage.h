@@ -21,7 +21,10 @@ struct Kernel {
   int blockThreads = 0;
   int sharedBytes = 0;   ///< dynamic shared memory, as planned by the compiler
   bool perChunk = false; ///< launched once per chunk of tokens (score and top_k)
-  KernelFacts facts;     ///< of the builder; no launch depends on them
+  /// Started while the kernels in front of it in the launch are running, for whom it waits by
+  /// itself (wait_earlier_kernels): programmatic dependent launch, of targets that have it.
+  bool early = false;
+  KernelFacts facts; ///< of the builder; no launch depends on them
   // Read back from the cubin by the compiler:
   int registers = 0, spillBytes = 0, staticSharedBytes = 0;
   double compileMs = 0;

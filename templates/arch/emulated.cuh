@@ -235,6 +235,7 @@ __forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};
   emulated_store_shared(shared, &zeros, 16);
 }
+__forceinline__ void wait_earlier_kernels() {}
 __forceinline__ void sync_threads() { __syncthreads(); }
 __forceinline__ bool sync_threads_any(bool vote) { return __syncthreads_or(vote) != 0; }
 __forceinline__ void init_barrier(unsigned barrier, int arrivals) {

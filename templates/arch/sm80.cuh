@@ -56,6 +56,10 @@ __device__ __forceinline__ void store_zeros(unsigned shared) {
 
 //===-- "Parallel Synchronization and Communication": bar.sync, mbarrier ----------------------===//
 
+#ifndef WINNOW_EARLY_LAUNCH
+// Kernels of this level start when those before them have ended: nothing to wait for.
+__device__ __forceinline__ void wait_earlier_kernels() {}
+#endif
 __device__ __forceinline__ void sync_threads() { __syncthreads(); }
 
 // The same; true in all threads where `vote` holds in any.

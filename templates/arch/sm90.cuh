@@ -21,6 +21,15 @@ __device__ __forceinline__ unsigned at_least_pair(unsigned pair, unsigned thresh
   return reached;
 }
 
+// Lets the kernels behind this one start as soon as there is room, then waits until those before it
+// have ended and their results can be read. By every thread, before anything else: a kernel that
+// ended without waiting would tell those behind it that all before it are done
+// ("griddepcontrol").
+#define WINNOW_EARLY_LAUNCH
+__device__ __forceinline__ void wait_earlier_kernels() {
+  asm volatile("griddepcontrol.launch_dependents;\n\tgriddepcontrol.wait;" ::: "memory");
+}
+
 #include "winnow/sm80.cuh"
 
 //===-- "mbarrier" with transaction counts ----------------------------------------------------===//

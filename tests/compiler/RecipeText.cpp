@@ -21,7 +21,7 @@ std::string text(const TensorMapRecipe &map, size_t index) {
 } // namespace
 
 std::string recipeText(const Kernel &kernel) {
-  const auto &[name, step, when, gridX, gridY, blockThreads, sharedBytes, perChunk, facts,
+  const auto &[name, step, when, gridX, gridY, blockThreads, sharedBytes, perChunk, early, facts,
                registers, spillBytes, staticSharedBytes, compileMs, cubin, source] = kernel;
   // Facts about the code, and the code.
   (void)facts, (void)registers, (void)spillBytes, (void)staticSharedBytes, (void)compileMs,
@@ -29,17 +29,17 @@ std::string recipeText(const Kernel &kernel) {
   return fmt::format("kernel {}: step {}, {}\n"
                      "  when {}\n"
                      "  grid ({}, {})\n"
-                     "  block of {} threads, {} bytes of shared memory\n",
+                     "  block of {} threads, {} bytes of shared memory{}\n",
                      name, step, perChunk ? "once per chunk" : "once", when, gridX, gridY,
-                     blockThreads, sharedBytes);
+                     blockThreads, sharedBytes, early ? ", started early" : "");
 }
 
 std::string sharedRecipeText(const ProgramImage &image) {
   const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, parts,
-               scoreStride, chunkTokens, buffers, tensorMaps, kernels, mlirMs] = image;
+               scoreStride, chunkTokens, buffers, tensorMaps, summaries, kernels, mlirMs] = image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
-      (void)mlirMs;
+      (void)mlirMs, (void)summaries;
   std::string out = fmt::format("select_heads: {}\nscore_stride: {}\nchunk_tokens: {}\n",
                                 selectHeads, scoreStride, chunkTokens);
   if (!parts.empty())

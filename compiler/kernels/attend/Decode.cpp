@@ -113,6 +113,7 @@ void AttendDecode::constants() {
 }
 
 void AttendDecode::locate() {
+  t.leaf("wait_earlier_kernels", {});
   keyTile = t.shared("key_tile", source.keyTile(),
                      KeySource::keyBytes(plan, KeySource::Tiles::Shared, sizes.keys));
   valueTile = t.shared("value_tile", source.valueTile(),
@@ -210,6 +211,7 @@ BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer
   t.constant("kWarps", kMergeWarps, "warps of a block of threads");
   Value sums = t.shared("sums", t.type("WarpValues", {"@kWarps", "@kValueDim"}),
                         4 * kMergeWarps * plan.valueDim);
+  t.leaf("wait_earlier_kernels", {});
   Value slot = t.blockIndex('x');
   Value head = t.rem(slot, t.named("kHeads"), "head");
   Value tile = t.value("tile", "find_token",

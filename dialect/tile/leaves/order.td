@@ -14,6 +14,10 @@ def Tile_SyncThreadsOp : Tile_Leaf<"sync_threads", "arch/", [Orders]> {
   let summary = "Barrier of all threads of the block (inserted by the insert-barriers pass)";
   let source = "PTX ISA 9.0, bar.sync";
 }
+def Tile_WaitEarlierKernelsOp : Tile_Leaf<"wait_earlier_kernels", "arch/", [Orders]> {
+  let summary = "Lets the next kernel start, and waits until those before have ended; by every thread, first of all";
+  let source = "PTX ISA 9.0, griddepcontrol";
+}
 def Tile_SyncThreadsAnyOp : Tile_Leaf<"sync_threads_any", "arch/", [Orders]> {
   let summary = "Barrier of all threads; true where the vote holds in any";
   let source = "PTX ISA 9.0, bar.red.or";

@@ -32,6 +32,8 @@ tile.kernel @order attributes {constants = [], min_blocks = 1 : i32, threads = 1
   %deal = tile.register : !deal
   %consumer = tile.block_index "x" : i32
   %tiles = tile.block_index "x" : i32
+  // CHECK: wait_earlier_kernels();
+  tile.wait_earlier_kernels : () -> ()
   // CHECK: sync_threads();
   tile.sync_threads : () -> ()
   // CHECK: const bool any = sync_threads_any(vote);
