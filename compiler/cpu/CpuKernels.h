@@ -67,6 +67,16 @@ void parallelFor(size_t count, int threads, const std::function<void(size_t)> &b
 void gatherQueries(const KernelPlan &plan, const CpuTensors &tensors, const Segment &segment,
                    int first, int tokens, int firstHead, float *rows);
 
+/// Row `row` of a summary, `dim` elements: the mean of its window's keys, added in their order.
+void summaryRow(const SelectionPlan &plan, const CpuTensors &tensors, const Segment &segment,
+                const SelectionPlan::Summary &summary, int row, int kvHead, uint16_t *elements);
+/// Whole windows in `length` keys.
+inline int summaryRows(const SelectionPlan::Summary &summary, int length) {
+  return length < summary.window ? 0 : (length - summary.window) / summary.stride + 1;
+}
+/// Writes the rows of segment `sequence` whose last key is new to those that the host keeps.
+void appendSegment(const SelectionPlan &plan, const CpuTensors &tensors, const Segment &segment,
+                   int sequence, int threads);
 /// Selection of one segment: writes ids rows. `progress` is advanced by the number of finished
 /// (head, token) pairs.
 void selectSegment(const SelectionPlan &plan, const TileFunctions &functions,

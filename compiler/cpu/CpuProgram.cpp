@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fmt/format.h>
 #include <thread>
 
 using namespace mlir;
@@ -81,12 +82,17 @@ public:
   Status run(const CpuTensors &given, int threads,
              const std::function<void(double)> &progress) const override {
     CpuTensors tensors = given;
-    const TensorLayout &layout = tensors.layout = given.layout.withStrides(spec, {}, 0);
+    std::vector<SummaryShape> summaries;
+    WINNOW_TRY(summaries, keptSummaries(given));
+    const TensorLayout &layout = tensors.layout =
+        given.layout.withStrides(spec, summaries, longest(given));
+    const bool appends = !summaries.empty() && !tensors.idsGiven;
     if (threads <= 0)
       threads = std::max(1u, std::thread::hardware_concurrency());
     const int totalQ = tensors.cuQ[tensors.batch];
-    const bool selects = plans.selection && !tensors.idsGiven, attends = tensors.out || tensors.lse;
-    if (plans.selection && !tensors.ids && totalQ > 0)
+    const bool selects = plans.selection && !tensors.idsGiven && !tensors.appendOnly,
+               attends = !tensors.appendOnly && (tensors.out || tensors.lse);
+    if (plans.selection && !tensors.appendOnly && !tensors.ids && totalQ > 0)
       return fail(ErrorKind::Usage, "the CPU target needs an ids tensor for a method that selects");
     const int sets = plans.attend.selectHeads();
     const double all = static_cast<double>(totalQ) * ((selects ? sets : 0) + (attends ? sets : 0));
@@ -99,12 +105,13 @@ public:
     };
     for (int s = 0; s < tensors.batch; ++s) {
       Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s],
-                      tensors.cuK ? tensors.cuK[s] : 0,
-                      layout.seqK ? layout.seqK[s] : tensors.cuK[s + 1] - tensors.cuK[s]};
+                      tensors.cuK ? tensors.cuK[s] : 0, keyCount(tensors, s)};
       if (layout.pageTable)
         segment.pages = layout.pageTable + s * layout.pageTableStride;
       if (layout.kBegin)
         segment.skipped = layout.kBegin[s];
+      if (appends)
+        appendSegment(*plans.selection, tensors, segment, s, threads);
       if (selects)
         selectSegment(*plans.selection, functions, tensors, segment, totalQ, threads, advance);
       if (attends)
@@ -113,6 +120,36 @@ public:
     if (progress)
       progress(1);
     return {};
+  }
+
+private:
+  static int keyCount(const CpuTensors &tensors, int sequence) {
+    return tensors.layout.seqK ? tensors.layout.seqK[sequence]
+                               : tensors.cuK[sequence + 1] - tensors.cuK[sequence];
+  }
+  static int longest(const CpuTensors &tensors) {
+    int keys = tensors.maxK;
+    for (int s = 0; s < tensors.batch && tensors.maxK == 0; ++s)
+      keys = std::max(keys, keyCount(tensors, s));
+    return keys;
+  }
+  /// The summaries whose rows are given: those of the method, or none.
+  Result<std::vector<SummaryShape>> keptSummaries(const CpuTensors &tensors) const {
+    std::vector<SummaryShape> summaries;
+    if (!tensors.rows[0] && !tensors.rows[1] && !tensors.appendOnly)
+      return summaries;
+    if (plans.selection)
+      for (const SelectionPlan::Summary &summary : plans.selection->summaries)
+        summaries.push_back({summary.window, summary.stride});
+    if (summaries.empty() || summaries.size() > kMostRows)
+      return fail(ErrorKind::Usage, "this method has no summaries that can be kept as rows");
+    for (size_t i = 0; i < kMostRows; ++i)
+      if ((tensors.rows[i] != nullptr) != (i < summaries.size()))
+        return fail(ErrorKind::Usage,
+                    fmt::format("rows[{}] is {}: this method keeps {} summaries", i,
+                                tensors.rows[i] ? "given" : "null", summaries.size()));
+    WINNOW_CHECK(tensors.layout.checkRows(summaries, tensors.batch, longest(tensors)));
+    return summaries;
   }
 };
 

@@ -22,6 +22,11 @@ struct CpuTensors {
   int batch = 1;
   bool idsGiven = false;
   TensorLayout layout = {};
+  /// The summaries that the host keeps, one for each of the method's, or none. Rows of new keys are
+  /// appended before the selection, unless ids are given.
+  uint16_t *rows[kMostRows] = {};
+  bool appendOnly = false; ///< nothing but that: needs neither q nor ids
+  int maxK = 0;            ///< an upper bound of the keys of a sequence; 0: those of the longest
 };
 
 class CpuProgram {

@@ -34,10 +34,6 @@ struct Logarithms {
   }
 };
 
-int summaryRows(const SelectionPlan::Summary &summary, int length) {
-  return length < summary.window ? 0 : (length - summary.window) / summary.stride + 1;
-}
-
 /// Means over whole windows, rounded to the element type like the keys they stand for, as
 /// transposed tiles.
 TransposedTiles summarize(const SelectionPlan &plan, const CpuTensors &tensors,
@@ -48,17 +44,10 @@ TransposedTiles summarize(const SelectionPlan &plan, const CpuTensors &tensors,
   tiles.dim = dim;
   tiles.values.assign(static_cast<size_t>((rows + kKeys - 1) / kKeys) * kKeys * dim, 0.f);
   parallelFor(rows, threads, [&](size_t row) {
-    std::vector<float> sums(dim, 0.f);
-    for (int i = 0; i < summary.window; ++i) {
-      const uint16_t *key =
-          tensors.k + keyOffset(tensors, segment, tensors.layout.kStride,
-                                static_cast<int>(row) * summary.stride + i, kvHead);
-      for (int d = 0; d < dim; ++d)
-        sums[d] += toFloat(key[d], plan.isBf16);
-    }
+    std::vector<uint16_t> means(dim);
+    summaryRow(plan, tensors, segment, summary, static_cast<int>(row), kvHead, means.data());
     for (int d = 0; d < dim; ++d)
-      tiles.values[(row / kKeys * dim + d) * kKeys + row % kKeys] = toFloat(
-          fromFloat(sums[d] / static_cast<float>(summary.window), plan.isBf16), plan.isBf16);
+      tiles.values[(row / kKeys * dim + d) * kKeys + row % kKeys] = toFloat(means[d], plan.isBf16);
   });
   return tiles;
 }

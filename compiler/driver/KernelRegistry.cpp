@@ -14,7 +14,16 @@ Kernels one(Result<BuiltKernel> kernel) {
 }
 
 Kernels summarize(KernelContext &c) {
-  return buildSummarize(c.module, *c.plans.selection, c.scores);
+  const SelectionPlan &plan = *c.plans.selection;
+  std::vector<BuiltKernel> kernels;
+  if (plan.paged && plan.summaries.size() <= kMostRows) {
+    kernels = buildAppend(c.module, plan);
+    for (const SelectionPlan::Summary &summary : plan.summaries)
+      c.image.summaries.push_back({summary.window, summary.stride});
+  }
+  for (BuiltKernel &kernel : buildSummarize(c.module, plan, c.scores))
+    kernels.push_back(std::move(kernel));
+  return kernels;
 }
 
 Kernels scoreOnWarpgroups(KernelContext &c) {

@@ -136,6 +136,12 @@ LogicalResult StreamedRowsOp::inferReturnTypes(MLIRContext *context, std::option
   return success();
 }
 
+LogicalResult KeptRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+                                           KeptRowsOp::Adaptor rows, SmallVectorImpl<Type> &types) {
+  types.push_back(ObjectType::get(context, "PagedRows", ArrayAttr::get(context, {rows.getType()})));
+  return success();
+}
+
 LogicalResult SummaryOfOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                             SummaryOfOp::Adaptor rows,
                                             SmallVectorImpl<Type> &types) {

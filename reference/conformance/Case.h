@@ -24,6 +24,7 @@ struct ConformanceCase {
   /// ones.
   std::string data = "normal";
   bool givenIds = false; ///< attention alone, over adversarial ids
+  bool append = false;   ///< rows alone (Append.h): the sequences' keys come in chunks
   /// Where tensors lie (Layout.h), for a spec that is paged; "" = packed, as templates/Params.h
   /// says.
   std::string layout;

@@ -4,6 +4,7 @@
 #pragma once
 #include "reference/Compare.h"
 #include "reference/conformance/Case.h"
+#include "runtime/program/TensorLayout.h"
 #include <functional>
 
 namespace winnow {
@@ -13,6 +14,7 @@ struct CaseAnswer {
   std::vector<float> lse;    ///< [heads, total_q]
   std::vector<int32_t>
       ids; ///< [select_heads, total_q, topk]; empty for a method that selects nothing
+  std::vector<uint16_t> rows[kMostRows]; ///< StoredTensors::rows after the call
 };
 
 /// Runs a case; where `test.givenIds`, attention alone over inputs.ids.

@@ -74,7 +74,7 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
   const int maxK = *std::max_element(stored.seqK.begin(), stored.seqK.end());
   const bool isPacked = layout == Layout::Packed;
   const PagePool pool = pagePool(problem, layout,
-                                 layout == Layout::Rows ? maxK + 5
+                                 layout == Layout::Rows ? (maxK + 68) / 64 * 64
                                  : isPacked             ? 0
                                                         : pageSize);
   stored.layout = pool.layout;
@@ -142,6 +142,68 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
                 &stored.q[row * stored.layout.qStride[0]]);
   stored.outElements = static_cast<size_t>(rows * stored.layout.outStride[0]);
   return stored;
+}
+
+void storeRows(const std::vector<SummaryShape> &summaries, Layout layout,
+               const reference::Problem &problem, uint64_t seed, StoredTensors &stored) {
+  const int batch = static_cast<int>(stored.seqK.size()), dim = problem.headDim;
+  const int maxK = *std::max_element(stored.seqK.begin(), stored.seqK.end());
+  const bool ownTable = !stored.table.empty() &&
+                        std::any_of(summaries.begin(), summaries.end(), [&](SummaryShape shape) {
+                          return stored.layout.pageSize % shape.stride != 0;
+                        });
+  int pages = batch;
+  for (int32_t page : stored.table)
+    if (page != kNowhere)
+      pages = std::max(pages, page + kSparePages);
+  if (ownTable) { // slots in random order; those without a row in any summary have none
+    int finest = maxK, unused = maxK;
+    for (const SummaryShape &shape : summaries) {
+      finest = std::min(finest, shape.stride);
+      unused = std::min(unused, (shape.window - 1) / shape.stride);
+    }
+    stored.layout.rowsTableStride = std::max(1, maxK / finest);
+    stored.rowsTable.assign(batch * stored.layout.rowsTableStride, kNowhere);
+    std::vector<int32_t> places(stored.rowsTable.size() + kSparePages);
+    std::iota(places.begin(), places.end(), 0);
+    for (size_t i = places.size(); i > 1; --i)
+      std::swap(places[i - 1], places[randomBits(seed + 1, i) % i]);
+    for (int s = 0; s < batch; ++s)
+      for (int slot = unused; slot < stored.seqK[s] / finest; ++slot) {
+        const auto entry = static_cast<size_t>(s * stored.layout.rowsTableStride + slot);
+        stored.rowsTable[entry] = places[entry];
+      }
+    pages = static_cast<int>(places.size());
+  }
+  const bool headMajor = layout == Layout::Halves || layout == Layout::Rows;
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    const int64_t slots = ownTable ? 1
+                          : !stored.table.empty()
+                              ? stored.layout.pageSize / summaries[i].stride
+                              : std::max(1, (maxK + summaries[i].stride - 1) / summaries[i].stride);
+    int64_t *stride = stored.layout.rowsStride[i];
+    stride[0] = slots * problem.kvHeads * dim;
+    stride[1] = headMajor ? dim : problem.kvHeads * dim;
+    stride[2] = headMajor ? slots * dim : dim;
+    stored.rows[i].assign(
+        static_cast<size_t>(pages * stride[0]),
+        reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype));
+  }
+}
+
+size_t placeOfRow(const StoredTensors &stored, const SummaryShape &summary, int index, int sequence,
+                  int row, int head) {
+  const int64_t *stride = stored.layout.rowsStride[index];
+  const int64_t slot = row + (summary.window - 1) / summary.stride;
+  int64_t page = sequence, place = slot;
+  if (!stored.rowsTable.empty()) {
+    page = stored.rowsTable[sequence * stored.layout.rowsTableStride + slot], place = 0;
+  } else if (!stored.table.empty()) {
+    const int slots = stored.layout.pageSize / summary.stride;
+    page = stored.table[sequence * stored.layout.pageTableStride + slot / slots];
+    place = slot % slots;
+  }
+  return static_cast<size_t>(page * stride[0] + place * stride[1] + head * stride[2]);
 }
 
 Result<std::vector<uint16_t>> packOutput(const reference::Problem &problem,

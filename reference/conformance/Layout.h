@@ -39,13 +39,24 @@ struct StoredTensors {
   std::vector<uint16_t> q;
   size_t outElements = 0;
   std::vector<int32_t> seqK, table, kBegin; ///< the latter two may be empty
-  TensorLayout layout; ///< without the lists: whoever has put them somewhere says where
+  /// The summaries that the host keeps, as the call finds them; empty: it keeps none.
+  std::vector<uint16_t> rows[kMostRows];
+  std::vector<int32_t> rowsTable; ///< may be empty
+  TensorLayout layout;            ///< without the lists: whoever has put them somewhere says where
 };
 
 /// `pageSize`: tokens, for the layouts that have pages; others ignore it. The same seed gives the
 /// same places.
 StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
                            uint64_t seed);
+/// Adds room for rows of these summaries, all NaN: beside the pages of keys where these hold whole
+/// strides, by a table of their own for other pages, and a page per sequence for packed keys.
+/// Layouts whose keys are head-major get head-major rows.
+void storeRows(const std::vector<SummaryShape> &summaries, Layout layout,
+               const reference::Problem &problem, uint64_t seed, StoredTensors &stored);
+/// Where element 0 of row `row` of summary `index` lies in stored.rows[index].
+size_t placeOfRow(const StoredTensors &stored, const SummaryShape &summary, int index, int sequence,
+                  int row, int head);
 /// The packed output [total_q, heads, value_dim] of a stored one; Error: Usage naming an element
 /// behind or between rows that was written (it no longer holds `untouched`).
 Result<std::vector<uint16_t>> packOutput(const reference::Problem &problem,

@@ -138,21 +138,7 @@ Status LoadedProgram::checkRows(const LaunchArgs &args) const {
                   fmt::format("launch: rows[{}] is {}: this program keeps {} {}", i,
                               args.rows[i] ? "given" : "null", summaries.size(),
                               summaries.size() == 1 ? "summary" : "summaries"));
-  for (const SummaryShape &summary : summaries) {
-    const int64_t slots = args.shape.maxK / summary.stride;
-    if (layout.rowsTable && layout.rowsTableStride < slots && args.shape.batch > 1)
-      return fail(ErrorKind::Usage,
-                  fmt::format("launch: rows_table_stride is {}, but sequences of up to {} keys "
-                              "have {} slots of {} keys",
-                              layout.rowsTableStride, args.shape.maxK, slots, summary.stride));
-    if (!layout.rowsTable && layout.pageTable && layout.pageSize % summary.stride != 0)
-      return fail(
-          ErrorKind::Usage,
-          fmt::format("launch: page_size is {}: rows need pages of a multiple of {} tokens, "
-                      "or a rows_table",
-                      layout.pageSize, summary.stride));
-  }
-  return {};
+  return layout.checkRows(summaries, args.shape.batch, args.shape.maxK);
 }
 
 Status LoadedProgram::checkWorkspace(const void *workspace, size_t bytes, int64_t needed) {

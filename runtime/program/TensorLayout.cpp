@@ -1,6 +1,7 @@
-// Strides that 0 stands for.
+// Strides that 0 stands for, and pages of rows.
 #include "runtime/program/TensorLayout.h"
 #include <algorithm>
+#include <fmt/format.h>
 
 namespace winnow {
 namespace {
@@ -14,6 +15,25 @@ void fillRows(int64_t *stride, int heads, int dim) {
 }
 
 } // namespace
+
+Status TensorLayout::checkRows(const std::vector<SummaryShape> &summaries, int batch,
+                               int maxK) const {
+  for (const SummaryShape &summary : summaries) {
+    const int slots = maxK / summary.stride;
+    if (rowsTable && rowsTableStride < slots && batch > 1)
+      return fail(ErrorKind::Usage,
+                  fmt::format("launch: rows_table_stride is {}, but sequences of up to {} keys "
+                              "have {} slots of {} keys",
+                              rowsTableStride, maxK, slots, summary.stride));
+    if (!rowsTable && pageTable && pageSize % summary.stride != 0)
+      return fail(
+          ErrorKind::Usage,
+          fmt::format("launch: page_size is {}: rows need pages of a multiple of {} tokens, "
+                      "or a rows_table",
+                      pageSize, summary.stride));
+  }
+  return {};
+}
 
 int TensorLayout::rowsPage(const SummaryShape &summary, int maxK) const {
   if (rowsTable)

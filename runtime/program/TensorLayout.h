@@ -31,6 +31,9 @@ struct TensorLayout {
                                   ///< of keys, or where there are none a page per sequence
   int64_t rowsTableStride = 0;
 
+  /// Whether rows of `summaries` of `batch` sequences of up to `maxK` keys have a page for each
+  /// slot. Error: Usage.
+  Status checkRows(const std::vector<SummaryShape> &summaries, int batch, int maxK) const;
   /// Slots of a page of rows, for sequences of up to `maxK` keys.
   int rowsPage(const SummaryShape &summary, int maxK) const;
   /// The same with the strides that 0 stands for: q and out [token, head, element], k and v [page,

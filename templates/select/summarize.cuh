@@ -1,8 +1,9 @@
 // Summaries of keys: the mean over windows of consecutive keys, per key/value head and channel.
-// Serves summarize. A summary row j of a sequence covers the keys [j kStride, j kStride + kWindow);
-// only whole windows count. Sums run in fp32 in the order of the keys, so a row computed later,
-// alone, is equal bit for bit. Summaries of sequence s begin at row cu_k[s] / kStride of a buffer
-// [kv_heads, total_k / kStride, head_dim]: floor is super-additive, so sequences never overlap.
+// Serves summarize and append. A summary row j of a sequence covers the keys [j kStride, j kStride
+// + kWindow); only whole windows count. Sums run in fp32 in the order of the keys, so a row
+// computed later, alone, is equal bit for bit. In the workspace summaries of sequence s begin at
+// row cu_k[s] / kStride of a buffer [kv_heads, total_k / kStride, head_dim]: floor is
+// super-additive, so sequences never overlap.
 #pragma once
 #include "winnow/tile.cuh"
 
@@ -54,9 +55,10 @@ __device__ __forceinline__ uint4 mean_words(const ChannelSums &sums, float count
 }
 
 // Elements [8 chunk, 8 chunk + 8) of summary row `row` = sums / count * factor: one 16-byte store.
-template <class T, int kDim>
-__device__ __forceinline__ void store_mean(const GlobalRows<T, kDim> &rows, int row, int chunk,
+template <class KeyRows>
+__device__ __forceinline__ void store_mean(const KeyRows &rows, int row, int chunk,
                                            const ChannelSums &sums, float count, float factor) {
-  *reinterpret_cast<uint4 *>(const_cast<T *>(rows.first) + static_cast<long long>(row) * kDim +
-                             8 * chunk) = mean_words<T>(sums, count, factor);
+  using T = typename KeyRows::Element;
+  *reinterpret_cast<uint4 *>(const_cast<T *>(rows.row(row)) + 8 * chunk) =
+      mean_words<T>(sums, count, factor);
 }

@@ -56,6 +56,8 @@ const Printed kPrinted[] = {
     {"top_k", "kWarps", &KernelFacts::rowWarps},
     {"summarize", "kWindow", &KernelFacts::summaryKeys},
     {"summarize", "kStride", &KernelFacts::summaryStride},
+    {"append", "kWindow", &KernelFacts::summaryKeys},
+    {"append", "kStride", &KernelFacts::summaryStride},
     {"rescore", "kWindow", &KernelFacts::summaryKeys},
     {"rescore", "kStride", &KernelFacts::summaryStride},
     {"rescore", "kCoarseStride", &KernelFacts::normalizerStride},

@@ -73,7 +73,7 @@ TEST_P(Goldens, RecipeAndPrintedKernels) {
 }
 
 // The first three: MiniCPM4.1. Then what these do not have: fp32 scores and their top_k; the
-// published kernel's visibility; short sequences that attend to every key.
+// published kernel's visibility; short sequences that attend to every key; rows that a host keeps.
 INSTANTIATE_TEST_SUITE_P(
     Programs, Goldens,
     testing::Values(Golden{"infllm_v2_sm_80",
@@ -110,7 +110,13 @@ INSTANTIATE_TEST_SUITE_P(
                            "infllm_v2",
                            "set.compat=infllmv2 set.dense_len=8192",
                            "",
-                           {{"score", "score_compat"}, {"attend", "attend_dense_len"}}}),
+                           {{"score", "score_compat"}, {"attend", "attend_dense_len"}}},
+                    Golden{"infllm_v2_sm_80_paged",
+                           "sm_80",
+                           "infllm_v2",
+                           "paged=1",
+                           "",
+                           {{"append_0", "append"}}}),
     [](const auto &info) { return std::string(info.param.name); });
 
 int main(int argc, char **argv) {

@@ -14,7 +14,7 @@ using std::max;
 using std::min;
 #include "templates/core/sequence.cuh"
 
-constexpr const char *kSteps[] = {"summarize", "score", "top_k", "rescore", "attend"};
+constexpr const char *kSteps[] = {"append", "summarize", "score", "top_k", "rescore", "attend"};
 
 /// Numbers of blocks at which a choice could turn: those of the tests' own, and whatever the
 /// formulas compare with. Without keys there are no queries, and nothing is launched.
@@ -109,6 +109,8 @@ TEST(Recipe, StepsInOrder) {
       EXPECT_EQ(kernel.perChunk, holds(kernel, "params.token_begin")) << kernel.name;
     }
     EXPECT_EQ(kernels["summarize"], facts.summaries.size());
+    EXPECT_EQ(kernels["append"], image.spec.paged ? facts.summaries.size() : 0u);
+    EXPECT_EQ(kernels["append"], image.summaries.size());
     EXPECT_EQ(kernels["score"], facts.scores ? 1u : 0u);
     EXPECT_EQ(kernels["rescore"], facts.scores && facts.softmax ? 1u : 0u);
     EXPECT_EQ(kernels["attend"], 1u);
@@ -127,7 +129,8 @@ TEST(Recipe, BlocksOfThreads) {
                                     " bytes."));
       EXPECT_LE(kernel.sharedBytes, (*findTarget(image.arch))->sharedPerBlock);
       const int tile = constantOf(kernel, "kTokens");
-      if (kernel.step == "summarize") // a thread makes 8 channels of one summary
+      if (kernel.step == "summarize" ||
+          kernel.step == "append") // a thread makes 8 channels of one summary
         EXPECT_EQ(tile, threads / (facts.headDim / 8) * constantOf(kernel, "kStride"));
       if (kernel.step == "top_k" && kernel.name != "score_top_k") // a warp per row, or all of them
         EXPECT_EQ(tile * std::max(1, constantOf(kernel, "kWarps")), threads / 32);
@@ -221,6 +224,8 @@ void checkGrids(const ProgramImage &image, const RecipeFacts &facts, const Batch
       EXPECT_EQ(launch.value(kernel.gridX),
                 std::min<int64_t>(sms, ceilDiv(rows, constantOf(kernel, "kThreads"))));
       EXPECT_EQ(launch.value(kernel.gridY), 1);
+    } else if (kernel.step == "append") {
+      checkGrid(kernel, launch, batch.cuQ, 0, total, facts.kvHeads);
     } else if (kernel.step == "summarize") {
       checkGrid(kernel, launch, batch.cuK, 0, batch.totalK(), facts.kvHeads);
     } else if (!kernel.perChunk) {

@@ -48,6 +48,9 @@ std::string sharedRecipeText(const ProgramImage &image) {
     out += text(buffer);
   for (size_t i = 0; i < tensorMaps.size(); ++i)
     out += text(tensorMaps[i], i);
+  for (size_t i = 0; i < summaries.size(); ++i)
+    out += fmt::format("rows {}: means of {} keys at stride {}\n", i, summaries[i].window,
+                       summaries[i].stride);
   out += "order:";
   for (const Kernel &kernel : kernels)
     out += " " + kernel.name;

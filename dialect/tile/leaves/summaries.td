@@ -27,6 +27,12 @@ def Tile_ImagesOfOp : Tile_Leaf<"images_of", "select/summary_images.cuh", [Pure,
                        I32:$total_k, I32:$batch, Takes<TokenTile>:$tile);
   let results = (outs SummaryImages:$images);
 }
+def Tile_KeptRowsOp : Tile_Leaf<"kept_rows", "core/layout.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "Summary rows of one sequence and one head that the host keeps, wherever its pages lie";
+  let arguments = (ins Template:$type, Template:$window, Template:$stride, Takes<Params>:$params, I32:$index,
+                       Takes<TokenTile>:$tile, I32:$head);
+  let results = (outs PagedRows:$rows);
+}
 def Tile_VisibleAbsoluteOp : Tile_Leaf<"visible_absolute", "select/scoring.cuh", [Pure]> {
   let summary = "Summary rows whose window ends at or before a position";
   let arguments = (ins Template:$window, Template:$stride, I32:$position, I32:$rows);
@@ -43,7 +49,7 @@ def Tile_AddRowOp : Tile_Leaf<"add_row", "select/summarize.cuh, select/summary_i
 }
 def Tile_StoreMeanOp : Tile_Leaf<"store_mean", "select/summarize.cuh"> {
   let summary = "Writes eight channels of a summary row";
-  let arguments = (ins Stores<GlobalRows>:$rows, I32:$row, I32:$chunk, Reads<ChannelSums>:$sums, F32:$count,
+  let arguments = (ins Stores<KeyRows>:$rows, I32:$row, I32:$chunk, Reads<ChannelSums>:$sums, F32:$count,
                        F32:$factor);
 }
 def Tile_StoreImageRowOp : Tile_Leaf<"store_image_row", "select/summary_images.cuh"> {

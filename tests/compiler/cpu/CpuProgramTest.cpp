@@ -118,6 +118,27 @@ TEST(CpuProgram, RefusesBrokenTextAndMissingIds) {
   EXPECT_FALSE(compiled->run(tensors, 1));
 }
 
+TEST(CpuProgram, RowsAreThoseOfTheMethodOrNone) {
+  auto compiled = program("infllm_v2", smallSpec());
+  ASSERT_TRUE(compiled);
+  CpuInputs inputs(smallSpec(), {200}, compiled->selectHeads());
+  std::vector<uint16_t> rows(200 / 16 * inputs.k.size() / 200, 0xffff);
+  CpuTensors tensors = inputs.tensors();
+  auto error = [&] {
+    Status status = compiled->run(tensors, 1);
+    return status ? "no error" : status.error().message;
+  };
+  tensors.rows[0] = rows.data();
+  EXPECT_EQ(error(), "rows[1] is null: this method keeps 2 summaries");
+  tensors.rows[0] = nullptr, tensors.appendOnly = true;
+  EXPECT_EQ(error(), "rows[0] is null: this method keeps 2 summaries");
+  tensors.rows[0] = tensors.rows[1] = rows.data(), tensors.ids = nullptr;
+  EXPECT_EQ(error(), "no error");
+  compiled = program("dense", smallSpec());
+  ASSERT_TRUE(compiled);
+  EXPECT_EQ(error(), "this method has no summaries that can be kept as rows");
+}
+
 // The reader of the reference and that of the compiler name a place alike.
 TEST(CpuProgram, PlacesOfBuiltInMethods) {
   Spec spec = smallSpec();

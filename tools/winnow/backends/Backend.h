@@ -17,8 +17,9 @@ struct BackendCall {
   const int32_t *ids = nullptr; ///< attention alone, over these ids
   /// The problem's tensors as a host keeps them, for a request whose spec is paged; null: packed.
   const StoredTensors *stored = nullptr;
-  int repeats = 0;     ///< timed launches after a first one (GPU); 0: the first one is timed
-  bool answers = true; ///< bring the results back
+  bool appendOnly = false; ///< nothing but the rows of new keys, into stored->rows
+  int repeats = 0;         ///< timed launches after a first one (GPU); 0: the first one is timed
+  bool answers = true;     ///< bring the results back
   /// Every byte of a GPU's workspace before the launch: NaN, or with kPlausible a number that
   /// passes for a score, so that a score that nobody wrote is not taken for one beyond fp32 and
   /// made again.

@@ -54,6 +54,18 @@ public:
     args.batch = static_cast<int>(problem.cuQ.size()) - 1;
     if (call.stored)
       setLayout(*call.stored, args);
+    for (int s = 0; s < args.batch; ++s)
+      args.maxK = std::max(args.maxK, problem.cuK[s + 1] - problem.cuK[s]);
+    for (int i = 0; i < kMostRows && call.stored; ++i)
+      if (!call.stored->rows[i].empty()) {
+        tensors.rows[i] = call.stored->rows[i];
+        args.rows[i] = tensors.rows[i].data();
+      }
+    if (call.appendOnly) {
+      args.appendOnly = true;
+      WINNOW_CHECK(program->run(args, threads, call.progress));
+      return answer;
+    }
     // Two calls, so that each part has its time: selection, then attention over its ids.
     bool selects = answer.selectHeads > 0 && !call.ids;
     if (selects) {
@@ -105,6 +117,7 @@ private:
     args.layout.seqK = stored.seqK.data();
     args.layout.pageTable = stored.table.empty() ? nullptr : stored.table.data();
     args.layout.kBegin = stored.kBegin.empty() ? nullptr : stored.kBegin.data();
+    args.layout.rowsTable = stored.rowsTable.empty() ? nullptr : stored.rowsTable.data();
   }
 
   static std::function<void(double)> half(const std::function<void(double)> &progress,

@@ -40,7 +40,7 @@ public:
     WINNOW_TRY(tensors,
                DeviceTensors::make(driver, problem, answer.selectHeads, call.ids, call.stored));
     LaunchArgs args = tensors.args(problem);
-    args.phase = call.ids ? Phase::Attend : Phase::All;
+    args.phase = call.appendOnly ? Phase::Append : call.ids ? Phase::Attend : Phase::All;
     size_t workspaceBytes = 0;
     WINNOW_TRY(workspaceBytes, program->workspaceSize(args.shape));
     WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, workspaceBytes));

@@ -54,6 +54,9 @@ Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
     WINNOW_CHECK(upload(tensors.seqK, stored->seqK));
     WINNOW_CHECK(upload(tensors.table, stored->table));
     WINNOW_CHECK(upload(tensors.kBegin, stored->kBegin));
+    WINNOW_CHECK(upload(tensors.rowsTable, stored->rowsTable));
+    for (int i = 0; i < kMostRows; ++i)
+      WINNOW_CHECK(upload(tensors.rows[i], stored->rows[i]));
   } else {
     WINNOW_TRY(tensors.q, uploadedBuffer(driver, problem.q, queryBytes));
     WINNOW_TRY(tensors.k, uploadedBuffer(driver, problem.k, keyBytes));
@@ -98,6 +101,9 @@ LaunchArgs DeviceTensors::args(const reference::Problem &problem) const {
   args.layout.seqK = seqK.data<int>();
   args.layout.pageTable = stored->table.empty() ? nullptr : table.data<int>();
   args.layout.kBegin = stored->kBegin.empty() ? nullptr : kBegin.data<int>();
+  args.layout.rowsTable = stored->rowsTable.empty() ? nullptr : rowsTable.data<int>();
+  for (int i = 0; i < kMostRows; ++i)
+    args.rows[i] = stored->rows[i].empty() ? nullptr : rows[i].data();
   return args;
 }
 
@@ -111,6 +117,11 @@ Result<CaseAnswer> DeviceTensors::download(const reference::Problem &problem,
   WINNOW_CHECK(out.download(answer.out.data(), answer.out.size() * sizeof(uint16_t)));
   WINNOW_CHECK(lse.download(answer.lse.data(), answer.lse.size() * sizeof(float)));
   WINNOW_CHECK(ids.download(answer.ids.data(), answer.ids.size() * sizeof(int32_t)));
+  for (int i = 0; i < kMostRows && stored; ++i)
+    if (!stored->rows[i].empty()) {
+      answer.rows[i].resize(stored->rows[i].size());
+      WINNOW_CHECK(rows[i].download(answer.rows[i].data(), answer.rows[i].size() * 2));
+    }
   if (stored) {
     WINNOW_TRY(answer.out, packOutput(problem, *stored, answer.out, 0xffff));
   }

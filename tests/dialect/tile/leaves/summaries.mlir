@@ -3,6 +3,7 @@
 
 !channel_sums = !tile.state<ChannelSums>
 !global_rows = !tile.view<GlobalRows<bf16, @kDim>>
+!paged_rows = !tile.view<PagedRows<bf16>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !summary_images = !tile.view<SummaryImages<bf16, @kDim>>
@@ -34,6 +35,8 @@ tile.kernel @summaries attributes {constants = [], min_blocks = 1 : i32, threads
   %rows_3 = tile.summary_of %pointer, %kv_head, %total_k, %k_row {dim = @kDim, stride = @kStride, type = bf16} : (!pointer, i32, i32, i32) -> !global_rows
   // CHECK: const auto images = images_of<bf16, kDim, kStride>(pointer, kv_head, total_k, batch, token_tile);
   %images = tile.images_of %pointer, %kv_head, %total_k, %batch, %token_tile {dim = @kDim, stride = @kStride, type = bf16} : (!pointer, i32, i32, i32, !token_tile) -> !summary_images
+  // CHECK: const auto kept = kept_rows<bf16, kWindow, kStride>(params, index, token_tile, kv_head);
+  %kept = tile.kept_rows %params, %index, %token_tile, %kv_head {stride = @kStride, type = bf16, window = @kWindow} : (!params, i32, !token_tile, i32) -> !paged_rows
   // CHECK: const int visible = visible_absolute<kWindow, kStride>(position, rows);
   %visible = tile.visible_absolute %position, %rows {stride = @kStride, window = @kWindow} : (i32, i32) -> i32
   // CHECK: const int visible_2 = visible_by_segment<kStride>(index, q_length, rows);
@@ -44,6 +47,8 @@ tile.kernel @summaries attributes {constants = [], min_blocks = 1 : i32, threads
   tile.add_row %channel_sums, %summary_images, %row, %chunk : (!channel_sums, !summary_images, i32, i32) -> ()
   // CHECK: store_mean(global_rows, row, chunk, channel_sums, kScale, kScale);
   tile.store_mean %global_rows, %row, %chunk, %channel_sums, %scale, %scale : (!global_rows, i32, i32, !channel_sums, f32, f32) -> ()
+  // CHECK: store_mean(kept, row, chunk, channel_sums, kScale, kScale);
+  tile.store_mean %kept, %row, %chunk, %channel_sums, %scale, %scale : (!paged_rows, i32, i32, !channel_sums, f32, f32) -> ()
   // CHECK: store_image_row(summary_images, row, chunk, channel_sums, kScale, kScale);
   tile.store_image_row %summary_images, %row, %chunk, %channel_sums, %scale, %scale : (!summary_images, i32, i32, !channel_sums, f32, f32) -> ()
 }

@@ -1,6 +1,7 @@
 // `winnow check`: the conformance cases, the recorded answers or random draws on one device. A line
 // per case (of random draws, per failing one); exit code 1 if any fails, and a case that cannot run
 // counts as failed.
+#include "reference/conformance/Append.h"
 #include "reference/conformance/RandomCases.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/commands/check/CheckList.h"
@@ -182,6 +183,8 @@ private:
         items.push_back({test, answers, ""});
     };
     for (const ConformanceCase &test : table)
+      add(test, nullptr);
+    for (const ConformanceCase &test : appendCases())
       add(test, nullptr);
     for (const RecordedCase &one : recorded)
       add(one.test, &one);

@@ -1,5 +1,6 @@
 // Draws random items from what the compiler serves; runs items on several threads.
 #include "tools/winnow/commands/check/CheckList.h"
+#include "reference/conformance/Append.h"
 #include "reference/conformance/RandomCases.h"
 #include "reference/conformance/SmallCases.h"
 #include "reference/methods/MethodAxes.h"
@@ -101,15 +102,18 @@ Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseIn
   }
   if (inputs.problem.totalQ() % 2 == 0) // either kind, but the same one each time
     call.workspaceByte = BackendCall::kPlausible;
+  WINNOW_TRY(BackendAnswer result, onDevice(call));
+  return std::move(result.tensors);
+}
+
+Result<BackendAnswer> CheckRunner::onDevice(const BackendCall &call) {
   std::lock_guard<std::mutex> lock(device);
   if (broken)
     return fail(ErrorKind::DeviceFailed, "not run: the device failed before");
   Result<BackendAnswer> result = backend.run(call);
-  if (result)
-    return std::move(result->tensors);
-  if (result.error().kind == ErrorKind::DeviceFailed)
+  if (!result && result.error().kind == ErrorKind::DeviceFailed)
     broken = true;
-  return tl::unexpected(result.error());
+  return result;
 }
 
 Result<CaseResult> CheckRunner::judge(const CheckItem &item, int threads) {
@@ -123,6 +127,17 @@ Result<CaseResult> CheckRunner::judge(const CheckItem &item, int threads) {
   };
   if (broken)
     return fail(ErrorKind::DeviceFailed, "not run: the device failed before");
+  if (item.test.append)
+    return runAppendCase(item.test, readAxes,
+                         [&](const reference::Problem &problem, const StoredTensors &stored) {
+                           BackendCall call;
+                           call.request = requestFor(item.test);
+                           call.problem = &problem;
+                           call.stored = &stored;
+                           call.appendOnly = true;
+                           return onDevice(call).map(
+                               [](BackendAnswer &&answer) { return std::move(answer.tensors); });
+                         });
   Result<CaseResult> result = item.recorded
                                   ? runRecorded(*item.recorded, readAxes, runner)
                                   : runCase(item.test, readAxes, runner, tolerance, threads);

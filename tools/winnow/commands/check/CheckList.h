@@ -53,6 +53,7 @@ public:
 
 private:
   Result<CaseResult> judge(const CheckItem &item, int threads);
+  Result<BackendAnswer> onDevice(const BackendCall &call);
   Result<CaseAnswer> answer(const ConformanceCase &test, const CaseInputs &inputs);
   /// Adds to a result what the other device's answer says.
   Status compare(const ConformanceCase &test, const CaseAnswer &answer, CaseResult &result,
