@@ -13,32 +13,58 @@ Kernels one(Result<BuiltKernel> kernel) {
   return std::move(kernel).map([](BuiltKernel built) { return std::vector{std::move(built)}; });
 }
 
+/// The kernel, not launched where decode kernels are.
+void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
+  std::string &when = kernel.recipe.when;
+  if (plan.keepsRows())
+    when = llvm::formatv("{0}(1 - {1})", when.empty() ? "" : "(" + when + ") * ", decodes()).str();
+}
+
 Kernels summarize(KernelContext &c) {
   const SelectionPlan &plan = *c.plans.selection;
   std::vector<BuiltKernel> kernels;
-  if (plan.paged && plan.summaries.size() <= kMostRows) {
+  if (plan.keepsRows()) {
     kernels = buildAppend(c.module, plan);
     for (const SelectionPlan::Summary &summary : plan.summaries)
       c.image.summaries.push_back({summary.window, summary.stride});
   }
-  for (BuiltKernel &kernel : buildSummarize(c.module, plan, c.scores))
+  for (BuiltKernel &kernel : buildSummarize(c.module, plan, c.scores)) {
+    leaveDecode(plan, kernel);
     kernels.push_back(std::move(kernel));
+  }
   return kernels;
 }
 
+/// Adds the score kernels of decode, where there are some.
+void addDecode(KernelContext &c, std::vector<BuiltKernel> &kernels) {
+  const SelectionPlan &plan = *c.plans.selection;
+  if (plan.keepsRows())
+    for (BuiltKernel &kernel : buildScoreDecode(c.module, plan, c.scores))
+      kernels.push_back(std::move(kernel));
+}
+
 Kernels scoreOnWarpgroups(KernelContext &c) {
+  const SelectionPlan &plan = *c.plans.selection;
   auto build = [&](bool selects) {
-    return buildScoreWarpgroups(c.module, *c.plans.selection, c.scores, c.image.tensorMaps,
-                                selects);
+    BuiltKernel kernel =
+        buildScoreWarpgroups(c.module, plan, c.scores, c.image.tensorMaps, selects);
+    leaveDecode(plan, kernel);
+    return kernel;
   };
   std::vector<BuiltKernel> kernels{build(/*selects=*/false)};
+  addDecode(c, kernels);
   if (c.scores.fused)
     kernels.push_back(build(/*selects=*/true));
   return kernels;
 }
 
 Kernels scoreOnWarps(KernelContext &c) {
-  return one(buildScore(c.module, *c.plans.selection, c.scores, c.target, c.image.config));
+  const SelectionPlan &plan = *c.plans.selection;
+  WINNOW_TRY(BuiltKernel score, buildScore(c.module, plan, c.scores, c.target, c.image.config));
+  leaveDecode(plan, score);
+  std::vector<BuiltKernel> kernels{std::move(score)};
+  addDecode(c, kernels);
+  return kernels;
 }
 
 Kernels topK(KernelContext &c) {
@@ -47,8 +73,12 @@ Kernels topK(KernelContext &c) {
     return one(buildForced(c.module, plan));
   std::vector<BuiltKernel> kernels = c.scores.ranks ? buildTopKRanks(c.module, plan, c.scores)
                                                     : buildTopK(c.module, plan, c.scores);
-  if (plan.normalizer >= 0)
-    kernels.push_back(buildRescore(c.module, plan, c.scores));
+  if (plan.normalizer < 0)
+    return kernels;
+  kernels.push_back(buildRescore(c.module, plan, c.scores));
+  leaveDecode(plan, kernels.back());
+  if (plan.keepsRows())
+    kernels.push_back(buildRescore(c.module, plan, c.scores.ofKeptRows()));
   return kernels;
 }
 

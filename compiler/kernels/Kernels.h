@@ -11,8 +11,9 @@
 
 namespace winnow {
 
-/// Most query tokens of a sequence that the decode kernels take: whatever is fewer of them.
-constexpr int kDecodeTokens = 16;
+constexpr int kDecodeTokens = 16; ///< most query tokens of a sequence that the decode kernels take
+/// Formula: 1 where the decode kernels run, in the place of those that make summaries anew; else 0.
+inline std::string decodes() { return "(max_q <= " + std::to_string(kDecodeTokens) + ") * rows"; }
 
 /// A built kernel with its part of the launch recipe: grid and condition as formulas.
 struct BuiltKernel {
@@ -35,13 +36,19 @@ Result<BuiltKernel> buildScore(mlir::ModuleOp module, const SelectionPlan &plan,
 BuiltKernel buildScoreWarpgroups(mlir::ModuleOp module, const SelectionPlan &plan,
                                  const ScorePlan &scores, std::vector<TensorMapRecipe> &maps,
                                  bool selects);
+/// The scores of a few tokens per sequence against summaries that the host keeps: normalize, of
+/// methods with softmax scores, and score_decode. Of paged programs.
+std::vector<BuiltKernel> buildScoreDecode(mlir::ModuleOp module, const SelectionPlan &plan,
+                                          const ScorePlan &scores);
+/// Room for what normalize writes, a formula.
+std::string partSumsBytes(const SelectionPlan &plan);
 /// Top-k over fp32 scores, and over 16-bit ranks.
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const SelectionPlan &plan,
                                    const ScorePlan &scores);
 std::vector<BuiltKernel> buildTopKRanks(mlir::ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores);
 /// Selection by the logarithms of scores, for the rows that the top-k kernels mark; of methods with
-/// softmax scores.
+/// softmax scores. Of kept summaries (ScorePlan::kept) it is called rescore_decode.
 BuiltKernel buildRescore(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores);
 /// Its blocks of threads, a formula; each has room for the octaves of one row.
 std::string rescoreBlocks(const SelectionPlan &plan);

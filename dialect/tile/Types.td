@@ -78,7 +78,7 @@ def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in
                                  ["SharedTile", "PanelTile"]>;
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
-                             "HeadNormalizers", "TileSlot", "WarpValues"]>;
+                             "HeadNormalizers", "TileSlot", "WarpValues", "RowSums", "TileScores"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
 def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList", "BlockList"]>;
@@ -112,7 +112,7 @@ def Tile_Any : AnyTypeOf<[I1, I32, I64, F32, Tile_Object]>;
 // Device types that some leaves take alike.
 defvar Scores = AnyTypeOf<[RowScores, TokenScores]>;
 defvar Ranks = AnyTypeOf<[BlockRanks, RankPairs]>;
-defvar Summaries = AnyTypeOf<[GlobalRows, SummaryImages]>;
+defvar Summaries = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar AnyRows = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar KeyRows = AnyTypeOf<[GlobalRows, PagedRows]>;
 defvar LoadedRows = AnyTypeOf<[GlobalRows, PagedRows, StreamedRows]>;

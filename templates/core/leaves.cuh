@@ -4,6 +4,7 @@
 #pragma once
 #include "winnow/attention.cuh"
 #include "winnow/block_ranks.cuh"
+#include "winnow/decode_scores.cuh"
 #include "winnow/parts.cuh"
 #include "winnow/pipeline.cuh"
 #include "winnow/region.cuh"

@@ -253,6 +253,29 @@ __device__ __forceinline__ void mma_abt(Accumulator<16, kColumns> &sums,
   }
 }
 
+// The same with both factors in shared memory: rows [right_row, right_row + kColumns) of another
+// tile. Few registers, where few products share a factor.
+template <int kTileRows, int kRightRows, int kColumns, int kDepth, class T>
+__device__ __forceinline__ void
+mma_abt_rows(Accumulator<16, kColumns> &sums, const SharedTile<kTileRows, kDepth, T> &left,
+             int left_row, const SharedTile<kRightRows, kDepth, T> &right, int right_row) {
+  const int lane = lane_index();
+  const unsigned left_start = left.address(left_row + (lane & 15), lane >> 4);
+  const unsigned start = right.address(right_row + (lane & 7) + (lane >> 4) * 8, (lane >> 3) & 1);
+#pragma unroll
+  for (int step = 0; step < kDepth / 16; ++step) {
+    unsigned factor[4];
+    load_matrices(factor, left.skip_chunks(left_start, 2 * step));
+#pragma unroll
+    for (int n = 0; n < kColumns / 8; n += 2) {
+      unsigned words[4];
+      load_matrices(words, right.skip_chunks(start, 2 * step) + n * 8 * right.kRowBytes);
+      mma_16x8x16<T>(sums.value[n], factor, words[0], words[1]);
+      mma_16x8x16<T>(sums.value[n + 1], factor, words[2], words[3]);
+    }
+  }
+}
+
 // sums[16, kColumns] += left[16, kDepth] right[kDepth, kColumns], right factor in shared memory
 // (ldmatrix.trans).
 template <int kColumns, int kDepth, class T>

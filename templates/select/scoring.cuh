@@ -70,6 +70,30 @@ __device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> 
   }
 }
 
+// The same from rows that need not follow each other: an address per row.
+template <int kThreads, int kRows, int kDim, class T>
+__device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> &summaries,
+                                               const PagedRows<T> &source, int first_row,
+                                               int row_limit) {
+  constexpr int kRowChunks = SharedTile<kRows, kDim, T>::kRowChunks;
+  constexpr int kRowThreads = threads_per_row(kRowChunks);
+  constexpr int kRowsAtOnce = kThreads / kRowThreads;
+  static_assert(kThreads % kRowThreads == 0 && kRows % kRowsAtOnce == 0,
+                "threads must tile the rows");
+  const int chunk = thread_index() % kRowThreads;
+#pragma unroll 8
+  for (int pass = 0; pass < kRows / kRowsAtOnce; ++pass) {
+    const int n = pass * kRowsAtOnce + thread_index() / kRowThreads;
+    const int row = first_row + summary_order(n);
+    const bool valid = row < row_limit; // no other row has a page
+    const T *from = valid ? source.row(row) : source.first;
+#pragma unroll
+    for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+      copy_async(summaries.address(n, chunk + part * kRowThreads),
+                 from + (chunk + part * kRowThreads) * 8, valid ? 16 : 0);
+  }
+}
+
 // The lane's token of token set `set`: index in the tile.
 template <int kSets> __device__ __forceinline__ int set_token(int token_group, int set) {
   return (token_group * kSets + set) * 8 + lane_index() / 4;

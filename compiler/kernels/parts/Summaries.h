@@ -60,8 +60,12 @@ public:
     Value last = t.sub(t.add(t.field(tile, "first"), t.field(tile, "tokens")), t.number(1));
     return visibleAt(index, tile, t.value("", "last_position", {tile}), last, rows, "");
   }
-  /// Where the sequence's rows of a KV head lie: rows, or images of tiles.
+  /// Where the sequence's rows of a KV head lie: the host's, or the workspace's rows or images of
+  /// tiles.
   Value source(int index, Value tile, Value kvHead, StringRef hint) {
+    if (scores.kept)
+      return t.value(hint, "kept_rows", {t.params(), t.number(index), tile, kvHead},
+                     {plan.element, window(index), stride(index)});
     Value buffer = t.pointer(t.bufferMember(index)), totalKeys = t.field(t.params(), "total_k");
     const TemplateArgument layout[] = {plan.element, "@kDim", stride(index)};
     if (scores.warpgroups)

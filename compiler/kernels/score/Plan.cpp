@@ -137,6 +137,8 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
     image.buffers.push_back(
         {"octaves",
          llvm::formatv("4 * {0} * ceil_div(max_k, {1})", rescoreBlocks(plan), plan.block).str()});
+  if (plan.normalizer >= 0 && plan.keepsRows())
+    image.buffers.push_back({"part_sums", partSumsBytes(plan)});
 }
 
 } // namespace winnow

@@ -12,6 +12,7 @@ struct ScorePlan {
   bool warpgroups = false; ///< the score kernel multiplies by wgmma, summaries are tile images
   bool ranks = false;      ///< block scores are 16-bit ranks, not fp32
   bool folded = false;     ///< summaries hold scale * log2 e
+  bool kept = false;       ///< summaries are the rows that the host keeps: means, without a factor
   int cubicEvery = 0;      ///< of a thread's columns, every so many take 2^x by a cubic; 0: none
   int blocksPerEdge = 0;   ///< blocks from one edge to the next
   Config config;           ///< with what was chosen, where it was left open
@@ -30,6 +31,14 @@ struct ScorePlan {
 
   /// Formula: whether the longest sequence is one for the fused kernel.
   std::string fits(int block) const;
+
+  /// The same scores from the rows that the host keeps.
+  ScorePlan ofKeptRows() const {
+    ScorePlan scores = *this;
+    scores.kept = true;
+    scores.folded = false;
+    return scores;
+  }
 
   /// The device type of an element of a row of block scores.
   const char *element() const { return ranks ? "ScoreRank" : "float"; }

@@ -17,13 +17,7 @@ constexpr int kThreads = 256; ///< also the rows of ids that a block of threads 
 class RescoreBuilder {
 public:
   RescoreBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores)
-      : plan(plan),
-        t(module, "rescore",
-          llvm::formatv("rescore of {0}: tokens whose scores leave the range of fp32 are selected "
-                        "for by the logarithms of their scores.",
-                        plan.method)
-              .str(),
-          kThreads, 1),
+      : plan(plan), scores(scores), t(module, name(), title(), kThreads, 1),
         summaries(t, plan, scores), blockScores(t, plan, scores), search(t, kThreads / 32),
         facts(scoreFacts(plan, scores)) {}
   BuiltKernel build();
@@ -39,7 +33,16 @@ private:
                    {"@kThreads"});
   }
 
+  StringRef name() const { return scores.kept ? "rescore_decode" : "rescore"; }
+  std::string title() const {
+    return llvm::formatv("{0} of {1}: tokens whose scores leave the range of fp32 are selected for "
+                         "by the logarithms of their scores.",
+                         name(), plan.method)
+        .str();
+  }
+
   const SelectionPlan &plan;
+  const ScorePlan &scores;
   KernelBuilder t;
   Summaries summaries;
   BlockScores blockScores;
@@ -143,6 +146,8 @@ BuiltKernel RescoreBuilder::build() {
   built.recipe.facts = facts;
   built.recipe.facts.init = plan.init;
   built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
+  if (scores.kept)
+    built.recipe.when = llvm::formatv("({0}) * {1}", built.recipe.when, decodes()).str();
   built.recipe.gridX = rescoreBlocks(plan);
   built.recipe.gridY = "1";
   return built;

@@ -2,6 +2,7 @@
 // what the one before wrote, and of the rescore kernel.
 #pragma once
 #include "compiler/select/plans/KernelPlan.h"
+#include "runtime/program/TensorLayout.h"
 #include <vector>
 
 namespace winnow {
@@ -23,6 +24,8 @@ struct SelectionPlan : KernelPlan {
   mlir::Region *scoreHook = nullptr;
 
   bool scores() const { return fine >= 0; }
+  /// Whether a host can keep the summaries as rows, which decode then works from.
+  bool keepsRows() const { return paged && !summaries.empty() && summaries.size() <= kMostRows; }
   int rowsPerBlock() const { return block / summaries[fine].stride; }
   int pad() const { return summaries[fine].window / summaries[fine].stride - 1; }
   int scoreBuffer() const { return static_cast<int>(summaries.size()); }

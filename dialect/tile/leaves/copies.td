@@ -48,8 +48,14 @@ def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", "select/scoring.cuh", [AsyncL
 def Tile_LoadSummariesOp : Tile_Leaf<"load_summaries", "select/scoring.cuh", [AsyncLoad]> {
   let summary = "Starts copying a tile of summary rows into shared memory, in the order that makes pooling local";
   let source = "PTX ISA 9.0, cp.async of 16 bytes";
-  let arguments = (ins Template:$threads, Writes<SharedTile>:$summaries, Takes<GlobalRows>:$source, I32:$first_row,
+  let arguments = (ins Template:$threads, Writes<SharedTile>:$summaries, Takes<KeyRows>:$source, I32:$first_row,
                        I32:$row_limit);
+}
+def Tile_LoadHeadRowsOp : Tile_Leaf<"load_head_rows", "select/decode_scores.cuh", [AsyncLoad]> {
+  let summary = "Starts copying the heads of one token into shared memory, one per row; further rows become zero";
+  let source = "PTX ISA 9.0, cp.async of 16 bytes";
+  let arguments = (ins Template:$threads, Template:$heads, Template:$group, Writes<SharedTile>:$queries,
+                       Takes<Heads>:$q, I32:$row, I32:$first_head);
 }
 def Tile_CopyRowsOp : Tile_Leaf<"copy_rows", "core/warpgroup.cuh"> {
   let summary = "Starts the bulk copy of consecutive rows of one head into rows of a panel tile";

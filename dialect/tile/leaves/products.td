@@ -35,6 +35,12 @@ def Tile_MmaAbtOp : Tile_Leaf<"mma_abt", "core/tile.cuh"> {
                        Optional<I32>:$first_row, Reads<AnyTypeOf<[SharedTile, RightOperand]>>:$right);
   let hasVerifier = 1;
 }
+def Tile_MmaAbtRowsOp : Tile_Leaf<"mma_abt_rows", "core/tile.cuh"> {
+  let summary = "sums += a b^T, each factor rows of a shared tile from a first one on";
+  let source = "PTX ISA 9.0, mma.sync.m16n8k16 and ldmatrix";
+  let arguments = (ins Updates<Accumulator>:$sums, Reads<SharedTile>:$left, I32:$left_row, Reads<SharedTile>:$right,
+                       I32:$right_row);
+}
 def Tile_MmaAbtPairOp : Tile_Leaf<"mma_abt_pair", "core/tile.cuh"> {
   let summary = "sums += a b^T for two left factors, which share the loads of the right one";
   let source = "PTX ISA 9.0, mma.sync.m16n8k16 and ldmatrix";

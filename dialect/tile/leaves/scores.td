@@ -125,6 +125,42 @@ def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores", "select/head_score
   let arguments = (ins Template:$pool, Template:$rows_per_block, Template:$pad, Stores<Pointer>:$row,
                        Reads<Scores>:$scores, I32:$first_row, I32:$rows, I32:$padded, I1:$valid);
 }
+def Tile_PutRowSumsOp : Tile_Leaf<"put_row_sums", "select/decode_scores.cuh"> {
+  let summary = "A warp's maxima and sums of the rows of a head tile into the block's table";
+  let arguments = (ins Writes<RowSums>:$sums, Reads<SoftmaxState>:$state, I32:$warp, F32:$scale);
+}
+def Tile_StorePartSumsOp : Tile_Leaf<"store_part_sums", "select/decode_scores.cuh"> {
+  let summary = "Writes the maxima and sums of a part of the summaries, added up over the warps";
+  let arguments = (ins Template:$heads, Template:$tile_heads, Stores<Pointer>:$buffer, Reads<RowSums>:$sums, I32:$part,
+                       I32:$token, I32:$tokens, I32:$first_head);
+}
+def Tile_MergePartSumsOp : Tile_Leaf<"merge_part_sums", "select/decode_scores.cuh"> {
+  let summary = "The normalisers of a token's heads from the sums of all parts";
+  let arguments = (ins Template:$threads, Template:$heads, Template:$group, Writes<NormalizerTable>:$table,
+                       Takes<Pointer>:$buffer, I32:$parts, I32:$token, I32:$tokens, I32:$first_head);
+}
+def Tile_AddHeadScoresOp : Tile_Leaf<"add_head_scores", "select/decode_scores.cuh"> {
+  let summary = "Combines in the softmax weights of the lane's heads of a head tile";
+  let arguments = (ins Template:$combine, Template:$group, Updates<RowScores>:$scores, Reads<Accumulator>:$logits,
+                       Reads<NormalizerTable>:$table, I32:$row, F32:$scale);
+}
+def Tile_AddRawHeadScoresOp : Tile_Leaf<"add_raw_head_scores", "select/decode_scores.cuh"> {
+  let summary = "Combines in the raw scores of the lane's heads of a head tile, through the method's region";
+  let arguments = (ins Template:$combine, Template:$group, Updates<RowScores>:$scores, Reads<Accumulator>:$logits,
+                       I32:$row, I32:$position, I32:$first_row, F32:$scale, Takes<Hook>:$hook);
+}
+def Tile_CombineLaneGroupsOp : Tile_Leaf<"combine_lane_groups", "select/decode_scores.cuh"> {
+  let summary = "Combines the heads of the warp's lane groups: every lane has its quad's scores";
+  let arguments = (ins Template:$combine, Updates<Scores>:$scores);
+}
+def Tile_PutTileScoresOp : Tile_Leaf<"put_tile_scores", "select/decode_scores.cuh"> {
+  let summary = "A warp's 32 scores into those of the block's tile";
+  let arguments = (ins Writes<TileScores>:$tile_scores, Reads<RowScores>:$scores, I32:$first);
+}
+def Tile_TakeTileScoresOp : Tile_Leaf<"take_tile_scores", "select/decode_scores.cuh"> {
+  let summary = "The lane's 32 consecutive scores of the tile";
+  let arguments = (ins Writes<TokenScores>:$scores, Reads<TileScores>:$tile_scores);
+}
 } // opDocGroup
 
 #endif

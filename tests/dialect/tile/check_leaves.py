@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Operands that several device types may stand for, and C++ types that the dialect calls otherwise.
 UNIONS = {"Scores": {"RowScores", "TokenScores"}, "Ranks": {"BlockRanks", "RankPairs"},
-          "Summaries": {"GlobalRows", "SummaryImages"}, "KeyRows": {"GlobalRows", "PagedRows"},
+          "Summaries": {"GlobalRows", "PagedRows", "SummaryImages"}, "KeyRows": {"GlobalRows", "PagedRows"},
           "LoadedRows": {"GlobalRows", "PagedRows", "StreamedRows"},
           "AnyRows": {"GlobalRows", "PagedRows", "SummaryImages"},
           "Heads": {"Pointer", "StridedHeads"}, "Lengths": {"Pointer", "KeyLengths"}}
