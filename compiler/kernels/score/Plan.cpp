@@ -128,6 +128,10 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
     rows = llvm::formatv("({0} * sm_count * {1} + (1 - {0}) * {2})", fits,
                          ScorePlan::kScratchItems * scores.tileTokens, rows)
                .str();
+    if (plan.paged) // decode kernels have a row for each token
+      rows = llvm::formatv("max({0}, (max_q <= {1}) * {2} * chunk_tokens)", rows, kDecodeTokens,
+                           image.selectHeads)
+                 .str();
   }
   image.chunkTokens = llvm::formatv("min(max(1, total_q), {0})", fitting).str();
   image.buffers.push_back(

@@ -48,8 +48,13 @@ std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &pl
                                         const ScorePlan &scores) {
   std::vector<BuiltKernel> kernels;
   int shorter = RowSelection::kWarpBlocks;
-  if (!scores.fused) // which holds the same rows
+  // The fused kernel holds the same rows, but decode kernels leave theirs to this one.
+  if (!scores.fused || plan.paged)
     kernels.push_back(buildOne(module, plan, scores, 1, 0, shorter));
+  if (scores.fused && plan.paged) {
+    std::string &when = kernels.back().recipe.when;
+    when = llvm::formatv("{0} * {1}", when, decodes()).str();
+  }
   for (int warps : kWideWarps) {
     if (shorter >= kLongestSequence / plan.block)
       break;

@@ -54,6 +54,10 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.load_queries %shared_tile, %pointer, %token_tile, %first_head {group = @kGroup, heads = @kHeads, sets = @kSets, threads = @kThreads} : (!shared_tile, !pointer, !token_tile, i32) -> ()
   // CHECK: load_summaries<kThreads>(shared_tile, global_rows, first_row, row_limit);
   tile.load_summaries %shared_tile, %global_rows, %first_row, %row_limit {threads = @kThreads} : (!shared_tile, !global_rows, i32, i32) -> ()
+  // CHECK: load_summaries<kThreads>(shared_tile, keys, first_row, row_limit);
+  tile.load_summaries %shared_tile, %keys, %first_row, %row_limit {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32) -> ()
+  // CHECK: load_head_rows<kThreads, kHeads, kGroup>(shared_tile, pointer, row, first_head);
+  tile.load_head_rows %shared_tile, %pointer, %row, %first_head {group = @kGroup, heads = @kHeads, threads = @kThreads} : (!shared_tile, !pointer, i32, i32) -> ()
   // CHECK: copy_rows<kRows>(panel_tile, tile_row, tensor_map, barrier, head, first_row);
   tile.copy_rows %panel_tile, %tile_row, %tensor_map, %barrier, %head, %first_row {rows = @kRows} : (!panel_tile, i32, !tensor_map, i32, i32, i32) -> ()
   // CHECK: copy_queries<kTileHeads, kWarpTokens>(panel_tile, tensor_map, barrier, first_head, row);

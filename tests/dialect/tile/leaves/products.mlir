@@ -46,6 +46,8 @@ tile.kernel @products attributes {constants = [], min_blocks = 1 : i32, threads 
   tile.mma_abt %accumulator, %left_operand, %shared_tile : (!accumulator, !left_operand, !shared_tile) -> ()
   // CHECK: mma_abt(accumulator, shared_tile, first_row, right_operand);
   tile.mma_abt %accumulator, %shared_tile, %first_row, %right_operand : (!accumulator, !shared_tile, i32, !right_operand) -> ()
+  // CHECK: mma_abt_rows(accumulator, shared_tile, first_row, shared_tile, first_row);
+  tile.mma_abt_rows %accumulator, %shared_tile, %first_row, %shared_tile, %first_row : (!accumulator, !shared_tile, i32, !shared_tile, i32) -> ()
   // CHECK: mma_abt_pair(accumulator, accumulator_2, left_operand, left_operand_2, shared_tile);
   tile.mma_abt_pair %accumulator, %accumulator_2, %left_operand, %left_operand_2, %shared_tile : (!accumulator, !accumulator, !left_operand, !left_operand, !shared_tile) -> ()
   // CHECK: mma_ab(accumulator, left_operand, shared_tile);

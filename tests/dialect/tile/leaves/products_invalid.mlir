@@ -89,3 +89,14 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   // expected-error@+1 {{has '!tile.fragment<Accumulator<16, 64>>' beside the right factor '!tile.shared_tile<PanelTile<64, 32, bf16>>': they do not fit each other}}
   tile.start_ab %sums, %left, %tile : (!tile.fragment<Accumulator<16, 64>>, !tile.fragment<LeftOperand<16, 64, bf16>>, !tile.shared_tile<PanelTile<64, 32, bf16>>) -> ()
 }
+
+// -----
+
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
+  %i = tile.block_index "x" : i32
+  %sums = tile.register : !tile.fragment<Accumulator<16, 32>>
+  %left = tile.register : !tile.fragment<LeftOperand<16, 64, bf16>>
+  %tile = tile.shared bytes 4096 : !tile.shared_tile<SharedTile<32, 64, bf16>>
+  // expected-error@+1 {{operand #1 must be SharedTile (shared_tile), but got '!tile.fragment<LeftOperand<16, 64, bf16>>'}}
+  tile.mma_abt_rows %sums, %left, %i, %tile, %i : (!tile.fragment<Accumulator<16, 32>>, !tile.fragment<LeftOperand<16, 64, bf16>>, i32, !tile.shared_tile<SharedTile<32, 64, bf16>>, i32) -> ()
+}

@@ -8,6 +8,9 @@
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !row_scores = !tile.state<RowScores>
+!row_sums = !tile.table<RowSums<@kWarps>>
+!softmax_state = !tile.state<SoftmaxState>
+!tile_scores = !tile.table<TileScores<@kRows>>
 !token_scores = !tile.state<TokenScores>
 
 tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !params) {
@@ -98,4 +101,28 @@ tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.store_block_scores %pointer, %row_scores, %first_row, %rows, %padded, %valid {pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !row_scores, i32, i32, i32, i1) -> ()
   // CHECK: store_block_scores<Max, kRowsPerBlock, kPad>(pointer, token_scores, first_row, rows, padded, valid);
   tile.store_block_scores %pointer, %token_scores, %first_row, %rows, %padded, %valid {pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !token_scores, i32, i32, i32, i1) -> ()
+  %row_sums = tile.shared bytes 16 : !row_sums
+  %state = tile.register : !softmax_state
+  %warp = tile.block_index "x" : i32
+  %part = tile.block_index "x" : i32
+  %parts = tile.block_index "x" : i32
+  %first_head = tile.block_index "x" : i32
+  %tile_scores = tile.shared bytes 16 : !tile_scores
+  %first = tile.block_index "x" : i32
+  // CHECK: put_row_sums(row_sums, state, warp, kScale);
+  tile.put_row_sums %row_sums, %state, %warp, %scale : (!row_sums, !softmax_state, i32, f32) -> ()
+  // CHECK: store_part_sums<kHeads, kTileHeads>(pointer, row_sums, part, token, tokens, first_head);
+  tile.store_part_sums %pointer, %row_sums, %part, %token, %tokens, %first_head {heads = @kHeads, tile_heads = @kTileHeads} : (!pointer, !row_sums, i32, i32, i32, i32) -> ()
+  // CHECK: merge_part_sums<kThreads, kHeads, kGroup>(normalizer_table, pointer, parts, token, tokens, first_head);
+  tile.merge_part_sums %normalizer_table, %pointer, %parts, %token, %tokens, %first_head {group = @kGroup, heads = @kHeads, threads = @kThreads} : (!normalizer_table, !pointer, i32, i32, i32, i32) -> ()
+  // CHECK: add_head_scores<Sum, kGroup>(row_scores, accumulator, normalizer_table, row, kScale);
+  tile.add_head_scores %row_scores, %accumulator, %normalizer_table, %row, %scale {combine = "Sum", group = @kGroup} : (!row_scores, !accumulator, !normalizer_table, i32, f32) -> ()
+  // CHECK: add_raw_head_scores<Sum, kGroup>(row_scores, accumulator, row, position, first_row, kScale, hook);
+  tile.add_raw_head_scores %row_scores, %accumulator, %row, %position, %first_row, %scale, %hook {combine = "Sum", group = @kGroup} : (!row_scores, !accumulator, i32, i32, i32, f32, !hook) -> ()
+  // CHECK: combine_lane_groups<Max>(row_scores);
+  tile.combine_lane_groups %row_scores {combine = "Max"} : (!row_scores) -> ()
+  // CHECK: put_tile_scores(tile_scores, row_scores, first);
+  tile.put_tile_scores %tile_scores, %row_scores, %first : (!tile_scores, !row_scores, i32) -> ()
+  // CHECK: take_tile_scores(token_scores, tile_scores);
+  tile.take_tile_scores %token_scores, %tile_scores : (!token_scores, !tile_scores) -> ()
 }

@@ -38,3 +38,23 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   // expected-error@+1 {{attribute 'element' failed to satisfy constraint}}
   %row = tile.score_row %ids, %i, %i, %i, %i {element = "float"} : (!tile.view<Pointer>, i32, i32, i32, i32) -> !tile.view<Pointer>
 }
+
+// -----
+
+// A lane of the warp that pools takes 32 scores.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
+  %scores = tile.register : !tile.state<RowScores>
+  %tile_scores = tile.shared bytes 512 : !tile.table<TileScores<128>>
+  // expected-error@+1 {{operand #0 must be TokenScores (state), but got '!tile.state<RowScores>'}}
+  tile.take_tile_scores %scores, %tile_scores : (!tile.state<RowScores>, !tile.table<TileScores<128>>) -> ()
+}
+
+// -----
+
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
+  %i = tile.block_index "x" : i32
+  %ids = tile.field %params "ids" : !tile.value<Params> -> !tile.view<Pointer>
+  %table = tile.shared bytes 64 : !tile.table<NormalizerTable<16>>
+  // expected-error@+1 {{operand #1 must be RowSums (table), but got '!tile.table<NormalizerTable<16>>'}}
+  tile.store_part_sums %ids, %table, %i, %i, %i, %i {heads = 32 : i32, tile_heads = 16 : i32} : (!tile.view<Pointer>, !tile.table<NormalizerTable<16>>, i32, i32, i32, i32) -> ()
+}
