@@ -81,6 +81,21 @@ TEST_F(BadInput, wrongValueDim) {
                 {"v.npy", "value_dim 64", "--value-dim says 96"});
 }
 
+TEST_F(BadInput, flagsOfThePagedCache) {
+  writeGoodTensors();
+  expectRefusal(run({"--decode", "2"}), Usage, {"--decode", "structured prompt"});
+  auto prompt = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"run", METHOD, "--device", "cpu", "--seq", "64"});
+    return tool.run(more);
+  };
+  expectRefusal(prompt({"--layout", "heap"}), Usage, {"--layout", "heap", "halves"});
+  expectRefusal(prompt({"--layout", "rows", "--page-size", "16"}), Usage,
+                {"--page-size", "rows has no pages"});
+  expectRefusal(prompt({"--chunk", "0"}), Usage, {"--chunk", "1 to"});
+  expectRefusal(tool.run({"run", "--image", "in.winnow", "--decode", "1"}), Usage,
+                {"--decode needs METHOD"});
+}
+
 TEST_F(BadInput, wrongRank) {
   writeGoodTensors();
   write("v.npy", {kTokens, kKvHeads * kHeadDim});

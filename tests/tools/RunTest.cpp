@@ -47,6 +47,45 @@ TEST(Run, mainJobOnASmallPrompt) {
   EXPECT_TRUE(tool.files().empty()) << "nobody asked for " << tool.files()[0];
 }
 
+/// Chunks whose ends are ends of neither pages nor blocks, and sequences that end before others.
+TEST(Run, ChunksAndDecodeOverPagesAreRightInEveryLayout) {
+  for (const char *layout : {"packed", "halves", "pages", "rows", "pairs"}) {
+    ToolRunner tool;
+    std::vector<std::string> words = {"--seq",   "900,310", "--arch",   "none", "--layout", layout,
+                                      "--chunk", "331",     "--decode", "2",    "--json"};
+    if (std::string(layout) == "halves" || std::string(layout) == "pages")
+      words.insert(words.end(), {"--page-size", layout[0] == 'h' ? "7" : "1"});
+    Outcome outcome = tool.run(command({"run", WINNOW_TEST_METHOD}, words));
+    ASSERT_EQ(outcome.exitCode, 0) << layout << ": " << outcome.err;
+    auto result = nlohmann::json::parse(outcome.out, nullptr, false);
+    ASSERT_TRUE(result.is_object()) << outcome.out;
+    ASSERT_EQ(result["steps"].size(), 3u + 2) << layout;
+    EXPECT_EQ(result["steps"][2]["end"], 900);
+    EXPECT_EQ(result["steps"][4]["begin"], 901);
+    EXPECT_EQ(result["steps"][4]["rows"], 2) << "a token of each sequence";
+    EXPECT_TRUE(result["check"]["passed"]) << layout;
+    EXPECT_GT(result["check"]["picks"], 100);
+  }
+}
+
+/// In steps or at once, what is written is the same: absolute visibility knows no chunks.
+TEST(Run, StepsGiveTheSelectionOfOneCall) {
+  ToolRunner tool;
+  auto run = [&](const std::string &seq, const std::vector<std::string> &more) {
+    std::vector<std::string> words =
+        command({"run", WINNOW_TEST_METHOD}, {"--seq", seq, "--arch", "none", "--no-dense"});
+    words.insert(words.end(), more.begin(), more.end());
+    Outcome outcome = tool.run(words);
+    EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+    return outcome.out;
+  };
+  const std::string text = run("796", {"--decode", "4", "--chunk", "400", "--ids", "steps.npy"});
+  EXPECT_NE(text.find("decode  799"), std::string::npos) << text;
+  EXPECT_NE(text.find("6 calls, 0 wrong"), std::string::npos) << text;
+  run("800", {"--ids", "whole.npy"});
+  EXPECT_TRUE(contentOf(tool.path("steps.npy")) == contentOf(tool.path("whole.npy")));
+}
+
 // check --save and --against: the same answers agree; one output that is off is found.
 TEST(Check, ComparesWithAnswersThatWereSaved) {
   ToolRunner tool;
