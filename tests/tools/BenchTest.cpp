@@ -49,6 +49,67 @@ TEST(Bench, jsonBecomesATable) {
   EXPECT_NE(page.find("<!-- bench:end -->\nafter\n"), std::string::npos);
 }
 
+TEST(Bench, decodeGoesOverEveryShapeAndShowsPeers) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  auto run = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"bench", "decode", "--heads", "2", "--kv-heads", "1", "--topk",
+                                 "3", "--head-dim", "64", "--rounds", "2"});
+    return tool.run(words);
+  };
+  std::ofstream(tool.path("peers.jsonl"))
+      << R"({"name": "other", "batch": 3, "seq": 600, "queries": 1, "us": 700})";
+  Outcome outcome = run({"--batch", "1,3", "--seq", "300,600", "--queries", "1,2", "--phase",
+                         "all,attend", "--rows", "0", "--peer", "peers.jsonl", "--ragged", "--json",
+                         "--layout", "pairs", "--page-size", "16"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("other "), std::string::npos) << outcome.err;
+  auto told = nlohmann::json::parse(outcome.out, nullptr, false);
+  ASSERT_TRUE(told.is_object()) << outcome.out;
+  ASSERT_EQ(told["decode"].size(), 2u * 2 * 2 * 2);
+  EXPECT_TRUE(told["skipped"].empty());
+  for (const auto &row : told["decode"]) {
+    const double keys = row["batch"].get<double>() * row["seq"].get<double>();
+    EXPECT_EQ(row["check"], "not checked");
+    EXPECT_GT(row["median_us"], 0.0);
+    EXPECT_GE(row["sets"], 1);
+    EXPECT_GT(row["floor_us"], 0.0);
+    if (row["phase"] == "attend") // the blocks of a selection are no more than all keys
+      EXPECT_LE(row["bytes"], 2.0 * 2 * 64 * keys);
+  }
+  // The kernels of the fake driver do nothing.
+  outcome = run({"--batch", "2", "--seq", "600"});
+  EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
+  EXPECT_NE(outcome.out.find("WRONG"), std::string::npos) << outcome.out;
+}
+
+TEST(Bench, decodeRowsThatDoNotFitAreLeftOut) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  Outcome outcome =
+      tool.run({"bench", "decode", "dense", "--batch", "1,60000", "--seq", "30000", "--heads", "2",
+                "--kv-heads", "1", "--head-dim", "64", "--rows", "0", "--rounds", "1"});
+  EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+  EXPECT_NE(
+      outcome.err.find("60000 x 30000 keys, top-96: left out: keys, values and workspace need"),
+      std::string::npos)
+      << outcome.err;
+}
+
+/// Whether pages, tables and lists are what the kernels expect shows where they are executed.
+TEST(Bench, decodeIsRightUnderTheEmulator) {
+  ToolRunner tool;
+  for (const char *layout : {"pages", "rows"}) {
+    Outcome outcome = tool.run({"bench",      "decode",   "--device", "emulated:sm_80", "--batch",
+                                "2",          "--seq",    "300",      "--ragged",       "--topk",
+                                "3",          "--heads",  "2",        "--kv-heads",     "1",
+                                "--head-dim", "64",       "--phase",  "attend",         "--queries",
+                                "2",          "--rounds", "1",        "--layout",       layout});
+    EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find(", ok\n"), std::string::npos) << outcome.out;
+  }
+}
+
 TEST(Bench, wrongResultsAreFound) {
   ToolRunner tool;
   withFakeDriver(tool);
@@ -79,6 +140,19 @@ TEST(Run, checkFindsWrongResultsOfFilesToo) {
   EXPECT_EQ(checked.exitCode, 1) << checked.err;
   EXPECT_NE(checked.err.find("the output differs from the reference"), std::string::npos)
       << checked.err;
+}
+
+TEST(Run, aWrongStepIsFound) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  Outcome outcome =
+      tool.run({"run", "dense", "--device", "cuda", "--heads", "4", "--kv-heads", "2", "--head-dim",
+                "64", "--arch", "none", "--seq", "100", "--decode", "1"});
+  EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
+  EXPECT_NE(outcome.err.find("prefill 0 to 100: the output differs from the reference"),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_NE(outcome.out.find("2 calls, 2 wrong"), std::string::npos) << outcome.out;
 }
 
 TEST(Check, compilesInSeveralProcesses) {
@@ -117,15 +191,25 @@ TEST(Bench, refusesBadInput) {
   ToolRunner tool;
   withFakeDriver(tool);
   std::ofstream(tool.path("x.json")) << "{}";
-  for (const std::vector<std::string> &words :
-       std::vector<std::vector<std::string>>{{"bench"},
-                                             {"bench", "select", "--seq", "0"},
-                                             {"bench", "select", "--topk", "16,x"},
-                                             {"bench", "select", "--peer", "nothing"},
-                                             {"bench", "select", "--peer", "a@x=3"},
-                                             {"bench", "select", "--prepare"},
-                                             {"bench", "table", "x.json"},
-                                             {"bench", "table", "missing.json"}}) {
+  std::ofstream(tool.path("x.jsonl")) << "{\"name\": \"a\", \"batch\": 1, \"seq\": 8}\n";
+  for (const std::vector<std::string> &words : std::vector<std::vector<std::string>>{
+           {"bench"},
+           {"bench", "select", "--seq", "0"},
+           {"bench", "select", "--topk", "16,x"},
+           {"bench", "select", "--peer", "nothing"},
+           {"bench", "select", "--peer", "a@x=3"},
+           {"bench", "select", "--prepare"},
+           {"bench", "table", "x.json"},
+           {"bench", "table", "missing.json"},
+           {"bench", "decode", "--batch", "0"},
+           {"bench", "decode", "--device", "cpu"},
+           {"bench", "decode", "--layout", "heap"},
+           {"bench", "decode", "--phase", "select"},
+           {"bench", "decode", "--seq", "4", "--queries", "8"},
+           {"bench", "decode", "--layout", "rows", "--page-size", "8"},
+           {"bench", "decode", "--peer", "x.jsonl"},
+           {"bench", "decode", "--peer", "missing.jsonl"},
+           {"bench", "decode", "--prepare"}}) {
     Outcome outcome = tool.run(words);
     EXPECT_EQ(outcome.exitCode, 2) << words.back();
     EXPECT_EQ(outcome.errLines(), 1) << outcome.err;

@@ -166,16 +166,20 @@ Result<std::string> DecodeBench::place(const DecodeInputs &placed, const referen
                        static_cast<double>(free) / (1 << 30),
                        static_cast<double>(total) / (1 << 30));
   const double cold = std::ceil(kColdBytes / std::max(1.0, placed.bytesExpected(method)));
-  const int count =
-      emulated()
-          ? 2
-          : static_cast<int>(std::clamp(std::min(cold, room / each), 1.0, double(kMostSets)));
+  const double most = std::min({cold, std::min(room, kMostBytes) / each, double(kMostSets)});
+  const int count = emulated() ? 2 : static_cast<int>(std::max(1.0, most));
   WINNOW_TRY(workspace, poisonedBuffer(driver, workspaceBytes));
   for (int i = 0; i < count; ++i) {
     WINNOW_TRY(Set made, makeSet(i));
     sets.push_back(std::move(made));
   }
   return std::string();
+}
+
+bool DecodeBench::cold(const reference::Method &method) const {
+  const double enough =
+      device.l2Bytes > 0 ? std::min(kColdBytes, 2.0 * device.l2Bytes) : kColdBytes;
+  return setCount() * inputs->bytesExpected(method) >= enough;
 }
 
 Status DecodeBench::placeIds(const std::vector<int32_t> &ids) {

@@ -29,8 +29,9 @@ public:
   CodeForm codeForm() const { return form; }
   Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image) const;
 
-  /// Makes sets until the keys and values that launches read in turn are kColdBytes, or memory is
-  /// full. Returns why not even one fits, or an empty text. The inputs must outlive their use here.
+  /// Makes sets until the keys and values that launches read in turn are kColdBytes, or memory or
+  /// kMostBytes are full. Returns why not even one fits, or an empty text. The inputs must outlive
+  /// their use here.
   Result<std::string> place(const DecodeInputs &inputs, const reference::Method &method,
                             const Variant &variant);
   /// Block lists [select_heads, total_q, topk] of every set.
@@ -41,7 +42,11 @@ public:
                                int rounds, int rows);
   int setCount() const { return static_cast<int>(sets.size()); }
 
+  /// Whether what the sets read in turn is at least twice L2, so that none of it is still there.
+  bool cold(const reference::Method &method) const;
+
   static constexpr double kColdBytes = 256e6; ///< several times the L2 of any GPU
+  static constexpr double kMostBytes = 24e9;  ///< of all sets, unless one alone is larger
 
 private:
   struct Set {

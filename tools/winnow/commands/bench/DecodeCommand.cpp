@@ -231,7 +231,7 @@ private:
     about.shape = shape;
     about.topk = budget;
     about.sets = bench->setCount();
-    about.cold = about.sets * inputs.bytesExpected(method) >= DecodeBench::kColdBytes;
+    about.cold = bench->cold(method);
     if (measuresAll)
       WINNOW_CHECK(note(about, method, variant, Phase::All));
     about.wholeProgram = false;

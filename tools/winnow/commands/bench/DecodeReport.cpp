@@ -59,7 +59,7 @@ std::string measurementText(const DecodeMeasurement &m, const std::vector<Decode
   if (m.overlap)
     words += fmt::format(", L = {}", m.overlap);
   std::string line = fmt::format(
-      "{}, {}: {:.1f} us (fastest {:.1f}), floor {:.1f} us = {:.0f} %, {:.2f} TB/s, {} set{}{}{}, "
+      "{}, {}: {:.1f} us (fastest {:.1f}), floor {:.2f} us = {:.0f} %, {:.2f} TB/s, {} set{}{}{}, "
       "{}\n",
       words, m.variant, t.medianUs, t.fastestUs, m.floorUs(), 100 * m.floorUs() / t.medianUs,
       m.reached(), m.sets, m.sets == 1 ? "" : "s", m.cold ? "" : " (L2 may be warm)",
