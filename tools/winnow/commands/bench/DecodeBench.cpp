@@ -173,7 +173,13 @@ Result<std::string> DecodeBench::place(const DecodeInputs &placed, const referen
     WINNOW_TRY(Set made, makeSet(i));
     sets.push_back(std::move(made));
   }
+  WINNOW_CHECK(finishUploads());
   return std::string();
+}
+
+/// The copy of pageable memory may go on when its call has returned, and our stream waits for none.
+Status DecodeBench::finishUploads() const {
+  return driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads");
 }
 
 bool DecodeBench::cold(const reference::Method &method) const {
@@ -185,7 +191,7 @@ bool DecodeBench::cold(const reference::Method &method) const {
 Status DecodeBench::placeIds(const std::vector<int32_t> &ids) {
   for (Set &set : sets)
     WINNOW_CHECK(set.ids.upload(ids.data(), ids.size() * sizeof(int32_t)));
-  return {};
+  return finishUploads();
 }
 
 /// The one place where a launch's tensors are named: what else a host keeps (summaries that grow

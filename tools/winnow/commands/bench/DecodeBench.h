@@ -54,6 +54,7 @@ private:
   };
   Result<Set> makeSet(int index) const;
   Status upload(const Set &set, const std::vector<int32_t> &table, bool values) const;
+  Status finishUploads() const;
   size_t setBytes() const;
   LaunchArgs args(const Set &set, Phase phase) const;
   Status launch(const Variant &variant, const Set &set, Phase phase, KernelTimer *timer) const;
