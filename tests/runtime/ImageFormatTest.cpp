@@ -16,6 +16,7 @@ std::string errorOf(const ProgramImage &image) {
 
 TEST(ImageFormat, RoundTripKeepsEveryField) {
   ProgramImage image = sampleImage();
+  image.parts = "min(4, max_q)", image.kernels[1].early = true;
   image.summaries = {{32, 16}, {128, 64}};
   Result<std::string> bytes = serializeImage(image);
   ASSERT_TRUE(bytes) << bytes.error().message;
@@ -30,6 +31,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->spec.scale, image.spec.scale);
   EXPECT_EQ(back->config.text(), image.config.text());
   EXPECT_EQ(back->selectHeads, image.selectHeads);
+  EXPECT_EQ(back->parts, image.parts);
   EXPECT_EQ(back->scoreStride, image.scoreStride);
   EXPECT_EQ(back->chunkTokens, image.chunkTokens);
   EXPECT_EQ(back->mlirMs, image.mlirMs);
@@ -47,8 +49,8 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   for (size_t i = 0; i < image.kernels.size(); ++i) {
     const Kernel &a = image.kernels[i], &b = back->kernels[i];
     // A new field of Kernel stops this line from compiling: store it, then compare it here.
-    const auto &[name, step, when, x, y, threads, shared, perChunk, facts, registers, spill, fixed,
-                 ms, cubin, source] = a;
+    const auto &[name, step, when, x, y, threads, shared, perChunk, early, facts, registers, spill,
+                 fixed, ms, cubin, source] = a;
     EXPECT_EQ(b.name, name);
     EXPECT_EQ(b.step, step);
     EXPECT_EQ(b.when, when);
@@ -57,6 +59,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
     EXPECT_EQ(b.blockThreads, threads);
     EXPECT_EQ(b.sharedBytes, shared);
     EXPECT_EQ(b.perChunk, perChunk);
+    EXPECT_EQ(b.early, early);
     EXPECT_EQ(b.facts.text(), facts.text());
     EXPECT_EQ(b.registers, registers);
     EXPECT_EQ(b.spillBytes, spill);

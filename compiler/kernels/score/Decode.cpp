@@ -103,6 +103,7 @@ void DecodeScores::constants() {
 /// The token and the part of the block of threads. Neighbours have tokens of one part, which may
 /// share its summaries.
 void DecodeScores::locate() {
+  t.leaf("wait_earlier_kernels", {});
   Value first = t.field(t.params(), "token_begin");
   tokens = t.sub(t.field(t.params(), "token_end"), first, "tokens");
   parts = t.div(t.gridDimension('x'), tokens, "parts");

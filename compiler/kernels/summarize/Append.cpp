@@ -33,6 +33,7 @@ static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, int inde
   t.constant("kTokens", rows * stride, "new tokens of a block of threads, one row per stride");
   t.constant("kFactor", 1.0, "the host's rows are plain means");
 
+  t.leaf("wait_earlier_kernels", {});
   Value tile = t.value("tile", "find_token_tile",
                        {t.pointer("cu_q"), t.keyLengths(true), t.field(t.params(), "batch"),
                         t.number(0), t.field(t.params(), "total_q"), t.blockIndex('x')},

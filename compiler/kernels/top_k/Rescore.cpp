@@ -121,6 +121,8 @@ void RescoreBuilder::store(Value found) {
 
 BuiltKernel RescoreBuilder::build() {
   constants();
+  if (plan.paged)
+    t.leaf("wait_earlier_kernels", {});
   declare();
   Value blocks = t.div(t.sub(t.add(t.field(t.params(), "max_k"), t.named("kBlock")), t.number(1)),
                        t.named("kBlock"));

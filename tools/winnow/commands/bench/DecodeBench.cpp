@@ -8,6 +8,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <map>
+#include <numeric>
 
 namespace winnow {
 namespace {
@@ -84,10 +85,55 @@ Result<Variant> DecodeBench::load(std::string name,
   return variant;
 }
 
+int64_t DecodeBench::ownSlots() const {
+  const TensorLayout &layout = inputs->pool.layout;
+  int64_t slots = 0;
+  for (const SummaryShape &summary : summaries)
+    if (layout.pageSize % summary.stride != 0)
+      for (const SummaryShape &any : summaries)
+        slots = std::max<int64_t>(slots, inputs->longest() / any.stride + 1);
+  return slots;
+}
+
+size_t DecodeBench::rowsBytes(size_t index) const {
+  TensorLayout layout = inputs->pool.layout;
+  const bool paged = layout.pageSize > 0;
+  const int64_t slots =
+      ownSlots() > 0 ? ownSlots() * int64_t(inputs->lengths.size())
+      : paged
+          ? int64_t(inputs->parts()) * (layout.pageSize / summaries[index].stride)
+          : int64_t(inputs->lengths.size()) * layout.rowsPage(summaries[index], inputs->longest());
+  return sizeof(uint16_t) * slots * inputs->problem.kvHeads * inputs->problem.headDim;
+}
+
+/// Room for the rows, and the rows of all keys: as after a prompt.
+Status DecodeBench::makeRows(const Variant &variant, Set &set) const {
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    WINNOW_TRY(set.rows[i], poisonedBuffer(driver, rowsBytes(i)));
+  }
+  if (const int64_t slots = ownSlots(); slots > 0) {
+    std::vector<int32_t> table(slots * inputs->lengths.size());
+    std::iota(table.begin(), table.end(), 0);
+    WINNOW_TRY(set.rowsTable, uploaded(driver, table));
+  }
+  if (summaries.empty())
+    return {};
+  WINNOW_CHECK(finishUploads());
+  LaunchArgs whole = args(set, Phase::Append); // as if all keys were new
+  whole.cuQ = whole.cuK;
+  whole.shape.totalQ = whole.shape.totalK;
+  whole.shape.maxQ = whole.shape.maxK;
+  return variant.program->launch(whole, stream->get(), nullptr, 0);
+}
+
 size_t DecodeBench::setBytes() const {
   const reference::Problem &problem = inputs->problem;
   const size_t tokens = problem.totalQ(), heads = problem.heads;
-  return sizeof(uint16_t) * (inputs->elements(false) + inputs->elements(true) +
+  size_t rows = 0;
+  for (size_t i = 0; i < summaries.size(); ++i)
+    rows += rowsBytes(i);
+  return rows +
+         sizeof(uint16_t) * (inputs->elements(false) + inputs->elements(true) +
                              tokens * heads * (problem.headDim + problem.valueWidth())) +
          sizeof(float) * tokens * heads +
          sizeof(int32_t) * (tokens * selectHeads * problem.topk +
@@ -153,6 +199,7 @@ Result<std::string> DecodeBench::place(const DecodeInputs &placed, const referen
   sets.clear(); // frees what the last row had, before more is asked for
   workspace = {};
   inputs = &placed;
+  summaries = variant.image->summaries;
   selectHeads = placed.problem.selectHeads(method);
   size_t workspaceBytes = 0, free = 0, total = 0;
   WINNOW_TRY(workspaceBytes, variant.program->workspaceSize(args({}, Phase::All).shape));
@@ -171,6 +218,7 @@ Result<std::string> DecodeBench::place(const DecodeInputs &placed, const referen
   WINNOW_TRY(workspace, poisonedBuffer(driver, workspaceBytes));
   for (int i = 0; i < count; ++i) {
     WINNOW_TRY(Set made, makeSet(i));
+    WINNOW_CHECK(makeRows(variant, made));
     sets.push_back(std::move(made));
   }
   WINNOW_CHECK(finishUploads());
@@ -194,8 +242,7 @@ Status DecodeBench::placeIds(const std::vector<int32_t> &ids) {
   return finishUploads();
 }
 
-/// The one place where a launch's tensors are named: what else a host keeps (summaries that grow
-/// with the cache) belongs to a set and is given here.
+/// The one place where a launch's tensors are named.
 LaunchArgs DecodeBench::args(const Set &set, Phase phase) const {
   const reference::Problem &problem = inputs->problem;
   LaunchArgs args;
@@ -213,12 +260,18 @@ LaunchArgs DecodeBench::args(const Set &set, Phase phase) const {
   args.shape.totalQ = problem.totalQ();
   args.shape.totalK = problem.cuK.back();
   args.shape.maxQ = problem.cuQ[1];
-  args.shape.maxK = *std::max_element(inputs->lengths.begin(), inputs->lengths.end());
+  args.shape.maxK = inputs->longest();
   args.layout = inputs->pool.layout;
   args.layout.seqK = set.seqK.data<int>();
   args.layout.pageTable = set.table.data<int>();
   args.layout.pageTableStride = inputs->tableStride;
   args.layout.kBegin = set.kBegin.data<int>();
+  for (size_t i = 0; i < summaries.size(); ++i)
+    args.rows[i] = set.rows[i].data();
+  if (const int64_t slots = ownSlots(); slots > 0) {
+    args.layout.rowsTable = set.rowsTable.data<int>();
+    args.layout.rowsTableStride = slots;
+  }
   return args;
 }
 

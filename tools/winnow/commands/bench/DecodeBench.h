@@ -51,8 +51,14 @@ public:
 private:
   struct Set {
     DeviceBuffer keys, values, q, out, lse, ids, seqK, table, kBegin, cuQ, cuK;
+    DeviceBuffer rows[kMostRows], rowsTable; ///< the summaries that the host keeps
   };
   Result<Set> makeSet(int index) const;
+  /// Slots of one sequence where rows have a table of their own, since pages do not hold whole
+  /// strides; else 0.
+  int64_t ownSlots() const;
+  size_t rowsBytes(size_t index) const;
+  Status makeRows(const Variant &variant, Set &set) const;
   Status upload(const Set &set, const std::vector<int32_t> &table, bool values) const;
   Status finishUploads() const;
   size_t setBytes() const;
@@ -71,6 +77,7 @@ private:
   std::optional<DeviceClock> clock;
   std::optional<Stream> stream;
   const DecodeInputs *inputs = nullptr;
+  std::vector<SummaryShape> summaries; ///< of the program: the rows that sets have
   int selectHeads = 0;
   std::vector<Set> sets;
   DeviceBuffer workspace;

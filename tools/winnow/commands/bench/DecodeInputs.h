@@ -5,6 +5,7 @@
 #pragma once
 #include "reference/conformance/Layout.h"
 #include "tools/winnow/commands/bench/BenchInputs.h"
+#include <algorithm>
 #include <optional>
 
 namespace winnow {
@@ -46,6 +47,8 @@ public:
   double bytesRead(const reference::Method &method, const int32_t *ids, bool summaries) const;
   /// About as many, before anything is selected.
   double bytesExpected(const reference::Method &method) const;
+
+  int longest() const { return *std::max_element(lengths.begin(), lengths.end()); } ///< keys
 
   reference::Problem problem;           ///< numbers, lengths and queries; no keys
   std::vector<int32_t> lengths, kBegin; ///< the latter may be empty
