@@ -231,6 +231,11 @@ __forceinline__ void copy_streamed(unsigned shared, const void *global, int byte
   emulated_copy_async(shared, global, bytes);
 }
 __forceinline__ void wait_copies() { emulated_wait_copies(); }
+__forceinline__ uint4 load_words(unsigned address) {
+  uint4 words;
+  __builtin_memcpy(&words, shared + address, sizeof(words));
+  return words;
+}
 __forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};
   emulated_store_shared(shared, &zeros, 16);

@@ -49,6 +49,16 @@ __device__ __forceinline__ void copy_streamed(unsigned shared, const void *globa
 // threads read them.
 __device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
+// 16 bytes of shared memory.
+__device__ __forceinline__ uint4 load_words(unsigned shared) {
+  uint4 words;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+               : "r"(shared)
+               : "memory");
+  return words;
+}
+
 // Stores 16 zero bytes to shared memory.
 __device__ __forceinline__ void store_zeros(unsigned shared) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(shared), "r"(0) : "memory");

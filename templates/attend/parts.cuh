@@ -108,7 +108,8 @@ struct PartTotal {
   float maximum, sum;
 };
 
-// By a whole warp, over the states of row `row` and head `head` in `parts` parts.
+// By a whole warp, over the states of row `row` and head `head` in `parts` parts, which may be
+// none.
 template <int kHeads>
 __device__ __forceinline__ PartTotal total_of_parts(const void *states, int parts, int total_q,
                                                     int row, int head) {
@@ -145,51 +146,53 @@ template <int kWarps, int kValueDim> struct WarpValues {
       : value(reinterpret_cast<float *>(bytes)) {}
 };
 
-// The warp's row = the sum over every kWarps-th part from `warp` on of its values relative to the
+// The warp's row = the sum over every `step`-th part from `first` on of its values relative to the
 // total's maximum.
 template <int kHeads, int kWarps, int kValueDim>
 __device__ __forceinline__ void
 add_parts(const WarpValues<kWarps, kValueDim> &sums, const void *values, const void *states,
-          const PartTotal &total, int parts, int total_q, int row, int head, int warp) {
+          const PartTotal &total, int first, int step, int parts, int total_q, int row, int head) {
   constexpr int kLaneValues = (kValueDim + 31) / 32;
-  const long long first = part_row(0, total_q, row, kHeads, head);
+  const long long own = part_row(0, total_q, row, kHeads, head);
   const long long stride = static_cast<long long>(total_q) * kHeads;
   float sum[kLaneValues] = {};
 #pragma unroll 4
-  for (int part = warp; part < parts; part += kWarps) {
-    const float2 state = static_cast<const float2 *>(states)[first + part * stride];
+  for (int part = first; part < parts; part += step) {
+    const float2 state = static_cast<const float2 *>(states)[own + part * stride];
     const float *from =
-        static_cast<const float *>(values) + (first + part * stride) * kValueDim + lane_index();
+        static_cast<const float *>(values) + (own + part * stride) * kValueDim + lane_index();
     const float weight = state.y == 0.f ? 0.f : exp2_fast(state.x - total.maximum);
 #pragma unroll
-    for (int i = 0; i < kLaneValues; ++i)
-      sum[i] += state.y == 0.f ? 0.f : weight * from[32 * i]; // a part without keys left no values
+    for (int i = 0; i < kLaneValues; ++i) {
+      const float value = from[32 * i];
+      sum[i] += state.y == 0.f ? 0.f : weight * value; // a part without keys left no values
+    }
   }
 #pragma unroll
   for (int i = 0; i < kLaneValues; ++i)
-    sums.value[warp * kValueDim + lane_index() + 32 * i] = sum[i];
+    sums.value[warp_index() * kValueDim + lane_index() + 32 * i] = sum[i];
 }
 
-// out [total_q, kHeads, kValueDim] = the warps' rows / total, and lse [kHeads, total_q] the natural
-// logarithm of the total; 0 and -inf for rows without any key. Either may be null.
+// By one warp: out [total_q, kHeads, kValueDim] = the rows of `warps` warps from `first` on /
+// total, and lse [kHeads, total_q] the natural logarithm of the total; 0 and -inf for rows without
+// any key. Either may be null.
 template <int kHeads, class T, int kWarps, int kValueDim, class Heads>
 __device__ __forceinline__ void
 store_merged(const Heads &out, float *lse, const WarpValues<kWarps, kValueDim> &sums,
-             const PartTotal &total, int total_q, int row, int head) {
+             const PartTotal &total, int first, int warps, int total_q, int row, int head) {
   const float inverse = total.sum == 0.f ? 0.f : 1.f / total.sum;
   if (!is_null(out)) {
     T *to = const_cast<T *>(head_row<kHeads, kValueDim, T>(out, row, head));
-    for (int i = 2 * threadIdx.x; i < kValueDim; i += 2 * blockDim.x) {
+    for (int i = 2 * lane_index(); i < kValueDim; i += 64) {
       float sum[2] = {0.f, 0.f};
-#pragma unroll
-      for (int warp = 0; warp < kWarps; ++warp) {
+      for (int warp = first; warp < first + warps; ++warp) {
         sum[0] += sums.value[warp * kValueDim + i];
         sum[1] += sums.value[warp * kValueDim + i + 1];
       }
       *reinterpret_cast<unsigned *>(to + i) = pack<T>(sum[0] * inverse, sum[1] * inverse);
     }
   }
-  if (lse != nullptr && threadIdx.x == 0)
+  if (lse != nullptr && lane_index() == 0)
     lse[static_cast<long long>(head) * total_q + row] =
         (total.maximum + log2_fast(total.sum)) * kLn2;
 }

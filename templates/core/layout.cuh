@@ -52,11 +52,19 @@ template <class T> struct PagedRows {
   unsigned page_magic; // n / page_size = n * page_magic >> page_shift
   int page_shift;
 
+  __device__ __forceinline__ int page_of(int index) const {
+    return static_cast<unsigned long long>(begin + static_cast<long long>(index)) * page_magic >>
+           page_shift;
+  }
+  // Whether rows [index, last] are token_stride apart.
+  __device__ __forceinline__ bool together(int index, int last) const {
+    return table == nullptr || page_of(index) == page_of(last);
+  }
   __device__ __forceinline__ const T *row(int index) const {
     const long long slot = begin + static_cast<long long>(index);
     if (table == nullptr)
       return first + slot * token_stride;
-    const int page = static_cast<unsigned long long>(slot) * page_magic >> page_shift;
+    const int page = page_of(index);
     return first + static_cast<long long>(table[page]) * page_stride +
            (slot - static_cast<long long>(page) * page_size) * token_stride;
   }

@@ -116,18 +116,36 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
   constexpr int kRowThreads = threads_per_row(kRowChunks);
   constexpr int kRowsAtOnce = kThreads / kRowThreads;
   static_assert(kThreads % kRowThreads == 0, "whole rows at once");
-  const int chunk = thread % kRowThreads;
+  constexpr int kPasses = (kRows + kRowsAtOnce - 1) / kRowsAtOnce;
+  const int chunk = thread % kRowThreads, own = thread / kRowThreads; // of kRowsAtOnce rows
+  const int last = min(first_row + kRows, row_limit) - 1;             // no row behind it has a page
+  // Where all rows lie in one page, one look-up finds them.
+  const bool together = last >= first_row && source.together(first_row, last);
+  const T *base = together ? source.row(first_row) : source.first;
+  // Addresses before copies, a few at a time: a look-up between copies would wait for each.
+  constexpr int kBatch = kPasses < 8 ? kPasses : 8;
 #pragma unroll
-  for (int pass = 0; pass < (kRows + kRowsAtOnce - 1) / kRowsAtOnce; ++pass) {
-    const int row = pass * kRowsAtOnce + thread / kRowThreads;
-    if (kRows % kRowsAtOnce != 0 && row >= kRows)
-      break;
-    const bool valid = first_row + row < row_limit; // no other row has a page
-    const T *from = valid ? source.row(first_row + row) : source.first;
+  for (int batch = 0; batch < kPasses; batch += kBatch) {
+    const T *from[kBatch];
 #pragma unroll
-    for (int part = 0; part < kRowChunks / kRowThreads; ++part)
-      copy(tile.address(row, chunk + part * kRowThreads), from + (chunk + part * kRowThreads) * 8,
-           valid ? 16 : 0);
+    for (int i = 0; i < kBatch; ++i) {
+      const int row = (batch + i) * kRowsAtOnce + own;
+      if (together)
+        from[i] = base + row * source.token_stride;
+      else
+        from[i] = first_row + row <= last ? source.row(first_row + row) : source.first;
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int row = (batch + i) * kRowsAtOnce + own;
+      if (batch + i >= kPasses || (kRows % kRowsAtOnce != 0 && row >= kRows))
+        break;
+      const bool valid = first_row + row <= last;
+#pragma unroll
+      for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+        copy(tile.address(row, chunk + part * kRowThreads),
+             (valid ? from[i] : source.first) + (chunk + part * kRowThreads) * 8, valid ? 16 : 0);
+    }
   }
 }
 

@@ -80,17 +80,29 @@ __device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> 
   constexpr int kRowsAtOnce = kThreads / kRowThreads;
   static_assert(kThreads % kRowThreads == 0 && kRows % kRowsAtOnce == 0,
                 "threads must tile the rows");
-  const int chunk = thread_index() % kRowThreads;
-#pragma unroll 8
-  for (int pass = 0; pass < kRows / kRowsAtOnce; ++pass) {
-    const int n = pass * kRowsAtOnce + thread_index() / kRowThreads;
-    const int row = first_row + summary_order(n);
-    const bool valid = row < row_limit; // no other row has a page
-    const T *from = valid ? source.row(row) : source.first;
+  constexpr int kPasses = kRows / kRowsAtOnce;
+  const int chunk = thread_index() % kRowThreads, own = thread_index() / kRowThreads;
+  // Addresses before copies, a few at a time: a look-up between copies would wait for each.
+  constexpr int kBatch = kPasses < 8 ? kPasses : 8;
+  static_assert(kPasses % kBatch == 0, "whole batches");
 #pragma unroll
-    for (int part = 0; part < kRowChunks / kRowThreads; ++part)
-      copy_async(summaries.address(n, chunk + part * kRowThreads),
-                 from + (chunk + part * kRowThreads) * 8, valid ? 16 : 0);
+  for (int batch = 0; batch < kPasses; batch += kBatch) {
+    const T *from[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int row = first_row + summary_order((batch + i) * kRowsAtOnce + own);
+      from[i] = row < row_limit ? source.row(row) : nullptr; // no other row has a page
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int n = (batch + i) * kRowsAtOnce + own;
+      const bool valid = from[i] != nullptr;
+#pragma unroll
+      for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+        copy_async(summaries.address(n, chunk + part * kRowThreads),
+                   (valid ? from[i] : source.first) + (chunk + part * kRowThreads) * 8,
+                   valid ? 16 : 0);
+    }
   }
 }
 

@@ -44,6 +44,15 @@ __device__ __forceinline__ void add_row(ChannelSums &sums, const KeyRows &rows, 
                                        *reinterpret_cast<const uint4 *>(rows.row(row) + 8 * chunk));
 }
 
+// sums += elements [8 chunk, 8 chunk + 8) of every row of a tile, in the rows' order.
+template <int kRows, int kDim, class T>
+__device__ __forceinline__ void add_tile_rows(ChannelSums &sums,
+                                              const SharedTile<kRows, kDim, T> &tile, int chunk) {
+#pragma unroll 16
+  for (int row = 0; row < kRows; ++row)
+    add_words<T>(sums, load_words(tile.address(row, chunk)));
+}
+
 // Four words of sums / count * factor, rounded to T.
 template <class T>
 __device__ __forceinline__ uint4 mean_words(const ChannelSums &sums, float count, float factor) {

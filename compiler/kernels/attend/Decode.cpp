@@ -113,7 +113,6 @@ void AttendDecode::constants() {
 }
 
 void AttendDecode::locate() {
-  t.leaf("wait_earlier_kernels", {});
   keyTile = t.shared("key_tile", source.keyTile(),
                      KeySource::keyBytes(plan, KeySource::Tiles::Shared, sizes.keys));
   valueTile = t.shared("value_tile", source.valueTile(),
@@ -125,7 +124,6 @@ void AttendDecode::locate() {
   tile = t.value("tile", "find_token",
                  {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"),
                   t.div(slot, parts)});
-  t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   warp = t.value("warp", "warp_index", {});
   firstHead = tokens.firstHead(t.blockIndex('y', "head_tile"), "first_head");
   source.locate(tile, tokens.kvHead(firstHead));
@@ -178,8 +176,10 @@ BuiltKernel AttendDecode::build(int values, int states) {
   softmax.declare(row);
   row.rows = tokens.rows("rows", tile, row.index);
   logits.declareRegion(/*takesFactors=*/false);
-  tokens.load(row, firstHead);
+  tokens.load(row, firstHead); // the host's, as lengths are; what follows earlier kernels wrote
   t.leaf("clear", {row.output});
+  t.leaf("wait_earlier_kernels", {});
+  t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   listBlocks();
   Value parts = t.field(t.params(), "parts");
   Value from = t.div(t.mul(entries, part), parts, "from");
@@ -197,37 +197,47 @@ BuiltKernel AttendDecode::build(int values, int states) {
   return {t.finish(), {}};
 }
 
-/// One block of threads for each row of the output.
+/// A block of threads for each row of the output, or a warp, where parts are few.
 BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer,
                        int statesBuffer) {
-  KernelBuilder t(module, "merge",
-                  llvm::formatv("merge of {0}: joins the parts of attend_decode, one row of the "
-                                "output per block of threads.",
-                                plan.method)
-                      .str(),
-                  kWarpThreads * kMergeWarps, 1);
+  KernelBuilder t(
+      module, "merge",
+      llvm::formatv("merge of {0}: joins the parts of attend_decode, a row of the output "
+                    "per block of threads or, where parts are few, per warp.",
+                    plan.method)
+          .str(),
+      kWarpThreads * kMergeWarps, 1);
   t.constant("kHeads", plan.heads, "query heads");
   t.constant("kValueDim", plan.valueDim, "elements of one output row");
   t.constant("kWarps", kMergeWarps, "warps of a block of threads");
   Value sums = t.shared("sums", t.type("WarpValues", {"@kWarps", "@kValueDim"}),
                         4 * kMergeWarps * plan.valueDim);
-  t.leaf("wait_earlier_kernels", {});
-  Value slot = t.blockIndex('x');
+  // Many parts are added up by all warps, few by one for each row.
+  Value parts = t.field(t.params(), "parts"), warp = t.value("warp", "warp_index", {});
+  Value warps =
+      t.select(t.greater(parts, t.named("kWarps")), t.named("kWarps"), t.number(1), "warps");
+  Value slot =
+      t.add(t.mul(t.blockIndex('x'), t.div(t.named("kWarps"), warps)), t.div(warp, warps), "slot");
   Value head = t.rem(slot, t.named("kHeads"), "head");
   Value tile = t.value("tile", "find_token",
                        {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"),
                         t.div(slot, t.named("kHeads"))});
-  t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
-  Value row = t.field(tile, "row"), parts = t.field(t.params(), "parts"),
-        totalQ = t.field(t.params(), "total_q");
+  t.leaf("wait_earlier_kernels", {});
+  Value exists = t.differ(t.field(tile, "tokens"), t.number(0));
+  Value there = t.select(exists, parts, t.number(0), "there"); // behind the last row there are none
+  Value row = t.field(tile, "row"), totalQ = t.field(t.params(), "total_q");
   Value values = t.pointer(t.bufferMember(valuesBuffer)),
         states = t.pointer(t.bufferMember(statesBuffer));
-  Value total = t.value("total", "total_of_parts", {states, parts, totalQ, row, head}, {"@kHeads"});
-  Value warp = t.value("warp", "warp_index", {});
-  t.leaf("add_parts", {sums, values, states, total, parts, totalQ, row, head, warp}, {"@kHeads"});
-  t.leaf("store_merged",
-         {t.heads("out", plan.paged), t.pointer("lse"), sums, total, totalQ, row, head},
-         {"@kHeads", plan.element});
+  Value total = t.value("total", "total_of_parts", {states, there, totalQ, row, head}, {"@kHeads"});
+  Value turn = t.rem(warp, warps, "turn");
+  t.leaf("add_parts", {sums, values, states, total, turn, warps, there, totalQ, row, head},
+         {"@kHeads"});
+  t.when(t.compute<arith::AndIOp>(exists, t.equal(turn, t.number(0))), [&] {
+    t.leaf(
+        "store_merged",
+        {t.heads("out", plan.paged), t.pointer("lse"), sums, total, warp, warps, totalQ, row, head},
+        {"@kHeads", plan.element});
+  });
   return {t.finish(), {}};
 }
 
@@ -276,7 +286,9 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
   BuiltKernel merge = buildMerge(module, plan, values, states);
   merge.recipe.step = "merge";
   merge.recipe.when = when;
-  merge.recipe.gridX = llvm::formatv("total_q * {0}", plan.heads).str();
+  merge.recipe.gridX = llvm::formatv("ceil_div(total_q * {0}, 1 + {1} * (parts <= {2}))",
+                                     plan.heads, kMergeWarps - 1, kMergeWarps)
+                           .str();
   merge.recipe.gridY = "1";
   return {std::move(attend), std::move(merge)};
 }

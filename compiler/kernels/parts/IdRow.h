@@ -46,9 +46,9 @@ public:
   void constants() { t.constant("kTokens", tokens, "rows of one block of threads"); }
   /// Finds the running warp's row; warps without one return.
   void locate() {
+    tile = findTile(t.blockIndex('x'));
     if (plan.paged)
       t.leaf("wait_earlier_kernels", {});
-    tile = findTile(t.blockIndex('x'));
     warp = t.value("warp", "warp_index");
     const bool wide = tokens == 1;
     t.returnIf(t.atLeast(wide ? t.number(0) : warp, t.field(tile, "tokens")));

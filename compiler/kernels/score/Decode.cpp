@@ -103,7 +103,6 @@ void DecodeScores::constants() {
 /// The token and the part of the block of threads. Neighbours have tokens of one part, which may
 /// share its summaries.
 void DecodeScores::locate() {
-  t.leaf("wait_earlier_kernels", {});
   Value first = t.field(t.params(), "token_begin");
   tokens = t.sub(t.field(t.params(), "token_end"), first, "tokens");
   parts = t.div(t.gridDimension('x'), tokens, "parts");
@@ -113,6 +112,7 @@ void DecodeScores::locate() {
   tile =
       t.value("tile", "find_token",
               {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
+  t.leaf("wait_earlier_kernels", {}); // lengths are the host's, rows and sums theirs
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
   // Where every block is selected anyway, scores are not needed.

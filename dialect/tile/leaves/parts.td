@@ -41,12 +41,13 @@ def Tile_TotalOfPartsOp : Tile_Leaf<"total_of_parts", "attend/parts.cuh"> {
 def Tile_AddPartsOp : Tile_Leaf<"add_parts", "attend/parts.cuh"> {
   let summary = "A warp's share of the parts' weighted values";
   let arguments = (ins Template:$heads, Writes<WarpValues>:$sums, Takes<Pointer>:$values, Takes<Pointer>:$states,
-                       Takes<PartTotal>:$total, I32:$parts, I32:$total_q, I32:$row, I32:$head, I32:$warp);
+                       Takes<PartTotal>:$total, I32:$first, I32:$step, I32:$parts, I32:$total_q, I32:$row, I32:$head);
 }
 def Tile_StoreMergedOp : Tile_Leaf<"store_merged", "attend/parts.cuh"> {
-  let summary = "Writes a row of the output and its log-sum-exp";
+  let summary = "Writes a row of the output and its log-sum-exp, by one warp";
   let arguments = (ins Template:$heads, Template:$type, Stores<Heads>:$out, Stores<Pointer>:$lse,
-                       Reads<WarpValues>:$sums, Takes<PartTotal>:$total, I32:$total_q, I32:$row, I32:$head);
+                       Reads<WarpValues>:$sums, Takes<PartTotal>:$total, I32:$first, I32:$warps, I32:$total_q, I32:$row,
+                       I32:$head);
 }
 } // opDocGroup
 

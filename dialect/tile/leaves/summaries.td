@@ -47,6 +47,10 @@ def Tile_AddRowOp : Tile_Leaf<"add_row", "select/summarize.cuh, select/summary_i
   let summary = "Adds eight channels of a key to fp32 sums";
   let arguments = (ins Updates<ChannelSums>:$sums, Takes<AnyRows>:$rows, I32:$row, I32:$chunk);
 }
+def Tile_AddTileRowsOp : Tile_Leaf<"add_tile_rows", "select/summarize.cuh"> {
+  let summary = "Adds eight channels of each row of a shared tile to fp32 sums, in the rows' order";
+  let arguments = (ins Updates<ChannelSums>:$sums, Reads<SharedTile>:$tile, I32:$chunk);
+}
 def Tile_StoreMeanOp : Tile_Leaf<"store_mean", "select/summarize.cuh"> {
   let summary = "Writes eight channels of a summary row";
   let arguments = (ins Stores<KeyRows>:$rows, I32:$row, I32:$chunk, Reads<ChannelSums>:$sums, F32:$count,
