@@ -125,9 +125,10 @@ Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candi
   const Variables shape = shapeOf(workload, profile);
   const Kernel *score = nullptr;
   for (const Kernel &kernel : candidate.kernels) {
-    if (kernel.step == "score")
-      score = &kernel;
-    if (!launched(kernel, shape))
+    const bool runs = launched(kernel, shape);
+    if (kernel.step == "score" && (runs || !score))
+      score = &kernel; // not one of decode
+    if (!runs)
       continue;
     WINNOW_TRY(KernelPrediction one,
                predictKernel(workload, candidate, kernel, score, profile, constants));

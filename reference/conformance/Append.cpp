@@ -204,14 +204,18 @@ std::vector<ConformanceCase> appendCases() {
   return cases;
 }
 
+std::vector<SummaryShape> summariesOf(const reference::Method &method) {
+  std::vector<SummaryShape> summaries{{method.window, method.stride}};
+  if (method.lse == reference::Lse::Coarse)
+    summaries.push_back({method.coarseWindow, method.coarseStride});
+  return summaries;
+}
+
 Result<CaseResult> runAppendCase(const ConformanceCase &test, const AxesReader &axes,
                                  const AppendRunner &run) {
   WINNOW_TRY(reference::Method method, axes(test.method, test.spec));
   WINNOW_TRY(Layout layout, parseLayout(test.layout));
-  std::vector<SummaryShape> summaries{{method.window, method.stride}};
-  if (method.lse == reference::Lse::Coarse)
-    summaries.push_back({method.coarseWindow, method.coarseStride});
-  return AppendCase(test, std::move(summaries), layout).run(run);
+  return AppendCase(test, summariesOf(method), layout).run(run);
 }
 
 } // namespace winnow

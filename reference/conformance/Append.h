@@ -10,6 +10,9 @@ namespace winnow {
 /// The table; each has a layout, and `append` set.
 std::vector<ConformanceCase> appendCases();
 
+/// The summaries that a program of the method has, where it chooses blocks by scores.
+std::vector<SummaryShape> summariesOf(const reference::Method &method);
+
 /// Appends the rows of new keys, as many for each sequence as it has queries in `problem`, and
 /// returns the rows. Lengths are those of `stored`, places of packed keys those of `problem`.
 using AppendRunner = std::function<Result<CaseAnswer>(const reference::Problem &problem,

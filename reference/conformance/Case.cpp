@@ -38,6 +38,7 @@ Result<ConformanceCase> parseCase(const json &entry) {
   test.layout = entry.value("layout", "");
   test.pageSize = entry.value("page_size", 64);
   spec.paged = !test.layout.empty();
+  test.keepsRows = entry.value("keeps_rows", false);
   test.large = entry.value("large", false);
   test.rows = entry.value("rows", 96);
   test.leastRecall = entry.value("least_recall", 0.0);

@@ -28,9 +28,10 @@ struct ConformanceCase {
   /// Where tensors lie (Layout.h), for a spec that is paged; "" = packed, as templates/Params.h
   /// says.
   std::string layout;
-  int pageSize = 64;  ///< tokens, of layouts with pages
-  bool large = false; ///< needs many GB: only when asked for
-  int rows = 96;      ///< rows compared with the reference
+  int pageSize = 64;      ///< tokens, of layouts with pages
+  bool keepsRows = false; ///< the host keeps the summaries, those of earlier tokens appended before
+  bool large = false;     ///< needs many GB: only when asked for
+  int rows = 96;          ///< rows compared with the reference
   /// Least share of the blocks selected by score that agree with the reference on summaries that
   /// are not rounded; 0: not asked for.
   double leastRecall = 0;

@@ -128,7 +128,7 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
     rows = llvm::formatv("({0} * sm_count * {1} + (1 - {0}) * {2})", fits,
                          ScorePlan::kScratchItems * scores.tileTokens, rows)
                .str();
-    if (plan.paged) // decode kernels have a row for each token
+    if (plan.keepsRows()) // decode kernels have a row for each token
       rows = llvm::formatv("max({0}, (max_q <= {1}) * {2} * chunk_tokens)", rows, kDecodeTokens,
                            image.selectHeads)
                  .str();

@@ -49,9 +49,9 @@ std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &pl
   std::vector<BuiltKernel> kernels;
   int shorter = RowSelection::kWarpBlocks;
   // The fused kernel holds the same rows, but decode kernels leave theirs to this one.
-  if (!scores.fused || plan.paged)
+  if (!scores.fused || plan.keepsRows())
     kernels.push_back(buildOne(module, plan, scores, 1, 0, shorter));
-  if (scores.fused && plan.paged) {
+  if (scores.fused && plan.keepsRows()) {
     std::string &when = kernels.back().recipe.when;
     when = llvm::formatv("{0} * {1}", when, decodes()).str();
   }

@@ -98,12 +98,38 @@ Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseIn
     if (!layout)
       return tl::unexpected(layout.error());
     stored = storeTensors(inputs.problem, *layout, test.pageSize, test.seed);
+    if (test.keepsRows)
+      WINNOW_CHECK(appendHistory(test, inputs.problem, *layout, stored));
     call.stored = &stored;
   }
   if (inputs.problem.totalQ() % 2 == 0) // either kind, but the same one each time
     call.workspaceByte = BackendCall::kPlausible;
   WINNOW_TRY(BackendAnswer result, onDevice(call));
   return std::move(result.tensors);
+}
+
+/// Gives `stored` the rows that earlier launches have left there: those of all keys in front of the
+/// call's own tokens.
+Status CheckRunner::appendHistory(const ConformanceCase &test, const reference::Problem &problem,
+                                  Layout layout, StoredTensors &stored) {
+  WINNOW_TRY(reference::Method method, readAxes(test.method, test.spec));
+  storeRows(summariesOf(method), layout, problem, test.seed, stored);
+  StoredTensors before = stored;
+  reference::Problem earlier = problem;
+  for (size_t s = 0; s < before.seqK.size(); ++s) {
+    before.seqK[s] -= problem.cuQ[s + 1] - problem.cuQ[s];
+    earlier.cuQ[s + 1] = earlier.cuQ[s] + before.seqK[s];
+  }
+  before.outElements = static_cast<size_t>(earlier.totalQ() * before.layout.outStride[0]);
+  BackendCall call;
+  call.request = requestFor(test);
+  call.problem = &earlier;
+  call.stored = &before;
+  call.appendOnly = true;
+  WINNOW_TRY(BackendAnswer answer, onDevice(call));
+  for (int i = 0; i < kMostRows; ++i)
+    stored.rows[i] = answer.tensors.rows[i];
+  return {};
 }
 
 Result<BackendAnswer> CheckRunner::onDevice(const BackendCall &call) {

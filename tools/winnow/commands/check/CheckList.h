@@ -54,6 +54,8 @@ public:
 private:
   Result<CaseResult> judge(const CheckItem &item, int threads);
   Result<BackendAnswer> onDevice(const BackendCall &call);
+  Status appendHistory(const ConformanceCase &test, const reference::Problem &problem,
+                       Layout layout, StoredTensors &stored);
   Result<CaseAnswer> answer(const ConformanceCase &test, const CaseInputs &inputs);
   /// Adds to a result what the other device's answer says.
   Status compare(const ConformanceCase &test, const CaseAnswer &answer, CaseResult &result,

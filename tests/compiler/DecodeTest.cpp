@@ -1,0 +1,130 @@
+// Which kernels of a selection run where the host keeps summaries: those of decode for few query
+// tokens per sequence, the others for more, and of each step as many as without rows. What the
+// decode kernels take of the grid and of the workspace.
+#include "compiler/driver/Compile.h"
+#include "compiler/kernels/Kernels.h"
+#include "runtime/program/Formula.h"
+#include <gtest/gtest.h>
+#include <set>
+
+using namespace winnow;
+
+namespace {
+
+ProgramImage paged(const std::string &method, const char *arch, Config config = {}) {
+  CompileRequest request;
+  request.method = method;
+  request.arch = arch;
+  request.config = config;
+  request.spec.paged = true;
+  request.spec.topk = 8;
+  if (method == "infllm_v2")
+    request.spec.params = {{"local", "3"}};
+  auto result = lowerProgram(request);
+  EXPECT_TRUE(result) << result.error().message;
+  return result ? std::move(result->first) : ProgramImage();
+}
+
+Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK, bool rows) {
+  Variables shape;
+  shape[Variable::SmCount] = 132;
+  shape[Variable::Batch] = batch;
+  shape[Variable::TotalQ] = int64_t(batch) * maxQ;
+  shape[Variable::TotalK] = int64_t(batch) * maxK;
+  shape[Variable::MaxQ] = maxQ;
+  shape[Variable::MaxK] = maxK;
+  shape[Variable::ScoreStride] = *Formula::parse(image.scoreStride)->evaluate(shape);
+  shape[Variable::ChunkTokens] = *Formula::parse(image.chunkTokens)->evaluate(shape);
+  shape[Variable::TokenCount] = std::min(shape[Variable::TotalQ], shape[Variable::ChunkTokens]);
+  shape[Variable::Rows] = rows;
+  return shape;
+}
+
+int64_t value(const std::string &formula, const Variables &shape) {
+  Result<Formula> parsed = Formula::parse(formula, Variable::Rows);
+  EXPECT_TRUE(parsed) << formula;
+  return parsed ? *parsed->evaluate(shape) : -1;
+}
+
+std::multiset<std::string> running(const ProgramImage &image, const Variables &shape) {
+  std::multiset<std::string> names;
+  for (const Kernel &kernel : image.kernels)
+    if (kernel.step != "append" && kernel.step != "attend" && kernel.step != "merge" &&
+        value(kernel.when, shape) != 0)
+      names.insert(kernel.step == "top_k" ? "top_k" : kernel.name);
+  return names;
+}
+
+const char *const kMethods[] = {"infllm_v2", "nsa_select", "moba", "relu_select"};
+const char *const kArchs[] = {"sm_80", "sm_90a"};
+
+TEST(Decode, FewTokensRunDecodeKernelsWhereRowsAreKept) {
+  using Names = std::multiset<std::string>;
+  for (const std::string method : kMethods)
+    for (const char *arch : kArchs) {
+      SCOPED_TRACE(method + " " + arch);
+      const bool softmax = method == "infllm_v2" || method == "nsa_select";
+      const ProgramImage image = paged(method, arch);
+      Names decode{"score_decode", "top_k"}, prefill{"summarize_0", "score", "top_k"};
+      if (softmax) {
+        decode.insert({"normalize", "rescore_decode"});
+        prefill.insert("rescore");
+      }
+      if (method == "infllm_v2")
+        prefill.insert("summarize_1");
+      for (int tokens : {1, kDecodeTokens}) {
+        EXPECT_EQ(running(image, shapeOf(image, 3, tokens, 100000, true)), decode);
+        EXPECT_EQ(running(image, shapeOf(image, 3, tokens, 100000, false)), prefill);
+        // Where every block is selected, nothing is scored, and nothing summarized.
+        EXPECT_EQ(running(image, shapeOf(image, 3, tokens, 8 * 64, true)), Names{"top_k"});
+      }
+      EXPECT_EQ(running(image, shapeOf(image, 3, kDecodeTokens + 1, 100000, true)), prefill);
+    }
+}
+
+TEST(Decode, AFusedProgramSelectsFromDecodeScores) {
+  Config config;
+  config.scoreForm = ScoreForm::Fused;
+  const ProgramImage image = paged("infllm_v2", "sm_90a", config);
+  using Names = std::multiset<std::string>;
+  for (int keys : {100000, 200000}) {
+    const Variables shape = shapeOf(image, 64, 1, keys, true);
+    EXPECT_EQ(running(image, shape),
+              (Names{"normalize", "score_decode", "top_k", "rescore_decode"}));
+    for (const Buffer &buffer : image.buffers)
+      if (buffer.name == "block_scores")
+        EXPECT_GE(value(buffer.bytes, shape), 2 * 2 * 64 * shape[Variable::ScoreStride]);
+  }
+  EXPECT_EQ(running(image, shapeOf(image, 64, 1, 100000, false)),
+            (Names{"summarize_0", "summarize_1", "top_k", "rescore"}));
+}
+
+// A block of threads has a part of one token, and no two parts write the same.
+TEST(Decode, PartsFillTheGpuAndFitTheWorkspace) {
+  for (const char *arch : kArchs) {
+    const ProgramImage image = paged("infllm_v2", arch);
+    for (int batch : {1, 2, 7, 16, 64, 133, 1000})
+      for (int tokens : {1, 3, 16})
+        for (int keys : {600, 8192, 131072, 1 << 20}) {
+          const Variables shape = shapeOf(image, batch, tokens, keys, true);
+          const int64_t count = shape[Variable::TokenCount];
+          for (const Kernel &kernel : image.kernels) {
+            if (kernel.name != "normalize" && kernel.name != "score_decode")
+              continue;
+            const int64_t blocks = value(kernel.gridX, shape);
+            const int tileKeys = 128 * (kernel.name == "normalize" ? 64 : 16);
+            EXPECT_EQ(blocks % count, 0);
+            EXPECT_GE(blocks, count);
+            EXPECT_LE(blocks / count, std::max(1, (keys + tileKeys - 1) / tileKeys));
+            EXPECT_LE(blocks * 2, std::max<int64_t>(4 * 132, 2 * count));
+            EXPECT_EQ(value(kernel.gridY, shape), 2);
+            if (kernel.name == "normalize")
+              for (const Buffer &buffer : image.buffers)
+                if (buffer.name == "part_sums")
+                  EXPECT_GE(value(buffer.bytes, shape), blocks * 32 * 8);
+          }
+        }
+  }
+}
+
+} // namespace
