@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(
                            "infllm_v2",
                            "paged=1",
                            "",
-                           {{"append", "append"},
+                           {{"append_0", "append"},
                             {"normalize", "normalize"},
                             {"score_decode", "score_decode"}}}),
     [](const auto &info) { return std::string(info.param.name); });

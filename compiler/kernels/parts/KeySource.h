@@ -35,11 +35,10 @@ public:
       return;
     if (plan.paged) {
       auto rows = [&](const char *name, const char *tensor) {
-        Value paged = t.value(once ? "" : name, "paged_rows",
-                              {t.params(), t.pointer(tensor),
-                               t.pointer(std::string(tensor) + "_stride"), sequence, head},
-                              {plan.element});
-        return once ? t.value(name, "read_once", {paged}) : paged;
+        return t.value(name, once ? "streamed_rows" : "paged_rows",
+                       {t.params(), t.pointer(tensor), t.pointer(std::string(tensor) + "_stride"),
+                        sequence, head},
+                       {plan.element});
       };
       keys = rows("keys", "k");
       values = rows("values", "v");

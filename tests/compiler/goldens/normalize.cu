@@ -33,7 +33,6 @@ normalize(const __grid_constant__ Params params) {
   const int token = blockIdx.x % tokens;
   const int row = params.token_begin + token;
   const auto tile = find_token(params.cu_q, key_lengths(params), params.batch, row);
-  wait_earlier_kernels();
   if (tile.tokens == 0) return;
   const int own = tile.position / kBlock;
   if (own < kTopK || tile.k_length < kDenseLength) return;
@@ -47,7 +46,7 @@ normalize(const __grid_constant__ Params params) {
   static_assert(SharedTile<kRows, kDim, bf16>::kBytes == 32768);
   const int rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
   const int visible = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position, rows);
-  const auto source = read_once(kept_rows<bf16, kCoarseWindow, kCoarseStride>(params, 1, tile, kv_head));
+  const auto source = kept_rows<bf16, kCoarseWindow, kCoarseStride>(params, 1, tile, kv_head);
   const int tiles = (visible + (kRows - 1)) / kRows;
   const int begin = tiles * part / parts * kRows;
   const int end = tiles * (part + 1) / parts * kRows;

@@ -33,7 +33,6 @@ score_decode(const __grid_constant__ Params params) {
   const int token = blockIdx.x % tokens;
   const int row = params.token_begin + token;
   const auto tile = find_token(params.cu_q, key_lengths(params), params.batch, row);
-  wait_earlier_kernels();
   if (tile.tokens == 0) return;
   const int own = tile.position / kBlock;
   if (own < kTopK || tile.k_length < kDenseLength) return;
@@ -45,7 +44,7 @@ score_decode(const __grid_constant__ Params params) {
   const int rows = summary_rows<kWindow, kStride>(tile.k_length);
   const int visible = visible_absolute<kWindow, kStride>(tile.position, rows);
   const int fine_end = (own - kLocal + 1) * kRowsPerBlock;
-  const auto source = read_once(kept_rows<bf16, kWindow, kStride>(params, 0, tile, kv_head));
+  const auto source = kept_rows<bf16, kWindow, kStride>(params, 0, tile, kv_head);
   const int tiles = (fine_end + (kRows - 1)) / kRows;
   const int begin = tiles * part / parts * kRows;
   const int end = tiles * (part + 1) / parts * kRows;
