@@ -33,6 +33,7 @@ normalize(const __grid_constant__ Params params) {
   const int token = blockIdx.x % tokens;
   const int row = params.token_begin + token;
   const auto tile = find_token(params.cu_q, key_lengths(params), params.batch, row);
+  wait_earlier_kernels();
   if (tile.tokens == 0) return;
   const int own = tile.position / kBlock;
   if (own < kTopK || tile.k_length < kDenseLength) return;

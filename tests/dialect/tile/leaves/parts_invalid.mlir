@@ -6,7 +6,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   %states = tile.field %params "buffer[2]" : !tile.value<Params> -> !tile.view<Pointer>
   %sums = tile.shared bytes 4096 : !tile.table<WarpValues<8, 128>>
   // expected-error@+1 {{operand #3 must be PartTotal (value), but got '!tile.view<Pointer>'}}
-  tile.add_parts %sums, %states, %states, %states, %i, %i, %i, %i, %i {heads = @kHeads} : (!tile.table<WarpValues<8, 128>>, !tile.view<Pointer>, !tile.view<Pointer>, !tile.view<Pointer>, i32, i32, i32, i32, i32) -> ()
+  tile.add_parts %sums, %states, %states, %states, %i, %i, %i, %i, %i, %i {heads = @kHeads} : (!tile.table<WarpValues<8, 128>>, !tile.view<Pointer>, !tile.view<Pointer>, !tile.view<Pointer>, i32, i32, i32, i32, i32, i32) -> ()
 }
 
 // -----

@@ -4,6 +4,7 @@
 !channel_sums = !tile.state<ChannelSums>
 !global_rows = !tile.view<GlobalRows<bf16, @kDim>>
 !paged_rows = !tile.view<PagedRows<bf16>>
+!key_tile = !tile.shared_tile<SharedTile<@kKeys, @kDim, bf16>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !summary_images = !tile.view<SummaryImages<bf16, @kDim>>
@@ -45,6 +46,9 @@ tile.kernel @summaries attributes {constants = [], min_blocks = 1 : i32, threads
   tile.add_row %channel_sums, %global_rows, %row, %chunk : (!channel_sums, !global_rows, i32, i32) -> ()
   // CHECK: add_row(channel_sums, summary_images, row, chunk);
   tile.add_row %channel_sums, %summary_images, %row, %chunk : (!channel_sums, !summary_images, i32, i32) -> ()
+  %key_tile = tile.shared bytes 8192 : !key_tile
+  // CHECK: add_tile_rows(channel_sums, key_tile, chunk);
+  tile.add_tile_rows %channel_sums, %key_tile, %chunk : (!channel_sums, !key_tile, i32) -> ()
   // CHECK: store_mean(global_rows, row, chunk, channel_sums, kScale, kScale);
   tile.store_mean %global_rows, %row, %chunk, %channel_sums, %scale, %scale : (!global_rows, i32, i32, !channel_sums, f32, f32) -> ()
   // CHECK: store_mean(kept, row, chunk, channel_sums, kScale, kScale);
