@@ -194,7 +194,10 @@ Result<Formula> Formula::parse(std::string_view text, Variable lastKnown) {
 }
 
 Result<int64_t> Formula::evaluate(const Variables &variables) const {
-  int64_t stack[kMaxDepth + 1] = {0};
+  if (code.size() == 1 && code[0].op == Op::Constant) // as many grids are; launches are short
+    return code[0].value;
+  int64_t stack[kMaxDepth + 1]; // each is written before it is read; clearing all would take longer
+  stack[0] = 0;
   int top = 0; // values on the stack; the last one is stack[top - 1]
   auto overflow = [&] {
     return fail(ErrorKind::Usage,

@@ -271,25 +271,43 @@ FAKE CudaResult cuFuncLoad(CUfunction) {
 }
 #endif
 
-FAKE CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
-                               unsigned blockX, unsigned, unsigned, unsigned shared,
-                               CUstream stream, void **params, void **) {
-  ENTER;
+static CudaResult record(CUfunction function, const unsigned (&grid)[3], unsigned threads,
+                         unsigned shared, CUstream stream, void **params, bool early) {
+  if (!state().records)
+    return 0;
   FakeLaunch launch{reinterpret_cast<Library *>(function)->kernel,
-                    gridX,
-                    gridY,
-                    gridZ,
-                    blockX,
+                    grid[0],
+                    grid[1],
+                    grid[2],
+                    threads,
                     shared,
                     stream,
                     currentDevice,
-                    {}};
+                    {},
+                    early};
   std::memcpy(&launch.params, params[0], sizeof(Params));
   if (capture)
     capture->push_back(launch.params);
   state().launches.push_back(launch);
   return 0;
 }
+FAKE CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
+                               unsigned blockX, unsigned, unsigned, unsigned shared,
+                               CUstream stream, void **params, void **) {
+  ENTER;
+  return record(function, {gridX, gridY, gridZ}, blockX, shared, stream, params, false);
+}
+#ifndef FAKE_OLD
+FAKE CudaResult cuLaunchKernelEx(const winnow::CudaLaunchConfig *config, CUfunction function,
+                                 void **params, void **) {
+  ENTER;
+  const bool early = config->attributeCount == 1 &&
+                     config->attributes[0].id == cuda::kProgrammaticStreamSerialization &&
+                     config->attributes[0].value == 1;
+  return record(function, config->grid, config->block[0], config->sharedBytes, config->stream,
+                params, early);
+}
+#endif
 FAKE CudaResult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) {
   ENTER;
   if (breaksCapture())

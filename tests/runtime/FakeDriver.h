@@ -2,6 +2,9 @@
 // of DriverApi.h that records what it is asked to do. Tests reach its state through fakeDriver().
 #pragma once
 #include "templates/Params.h"
+#include <cstdio>
+#include <cstdlib>
+#include <dlfcn.h>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,6 +15,7 @@ struct FakeLaunch {
   void *stream;
   int device; ///< of the context that was current
   Params params;
+  bool early = false; ///< allowed to start before the kernels in front of it have ended
 };
 
 struct FakeDevice {
@@ -27,6 +31,7 @@ struct FakeState {
   // The next call of this function fails with this code, once.
   std::map<std::string, int> failOnce;
   bool refuseImages = false;
+  bool records = true; ///< launches; without, a launch costs what its caller does
 
   // What happened.
   std::vector<FakeLaunch> launches;
@@ -36,7 +41,14 @@ struct FakeState {
 };
 
 /// The state of the fake driver library at `path` (opened if need be).
-FakeState &fakeDriver(const char *path);
+inline FakeState &fakeDriver(const char *path) {
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    std::fprintf(stderr, "the fake driver does not load: %s\n", dlerror());
+    std::abort();
+  }
+  return *reinterpret_cast<FakeState *(*)()>(dlsym(library, "fakeState"))();
+}
 /// Forgets everything that happened and every pretence.
 inline void resetFakeDriver(const char *path) {
   int libraries = fakeDriver(path).liveLibraries, allocations = fakeDriver(path).liveAllocations;

@@ -182,6 +182,27 @@ TEST_F(LauncherTest, LaunchOnlyEnqueues) {
   EXPECT_EQ(fakeDriver(kFake).calls, expected); // no allocation, synchronisation, copy or load
 }
 
+TEST_F(LauncherTest, EarlyKernelsStartEarlyBehindTheFirst) {
+  ProgramImage image = sampleImage();
+  for (Kernel &kernel : image.kernels)
+    kernel.early = kernel.name != "score";
+  load(image);
+  auto early = [&] {
+    std::string text;
+    for (const FakeLaunch &launch : fakeDriver(kFake).launches)
+      text += launch.kernel + (launch.early ? " early, " : ", ");
+    return text;
+  };
+  LaunchArgs args = arguments({1, 64, 4096, 64, 4096});
+  for (int turn = 0; turn < 2; ++turn) { // what was launched before belongs to another launch
+    ASSERT_TRUE(launch(args));
+    EXPECT_EQ(early(), "summarize, score, top_k early, attend early, ");
+  }
+  args.phase = Phase::Attend;
+  ASSERT_TRUE(launch(args));
+  EXPECT_EQ(early(), "attend, ");
+}
+
 TEST_F(LauncherTest, ObserverSeesEveryKernel) {
   std::vector<std::string> seen;
   LaunchArgs args = arguments({1, 300, 65536, 300, 65536});

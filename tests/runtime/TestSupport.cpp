@@ -9,15 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-FakeState &fakeDriver(const char *path) {
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!library) {
-    std::fprintf(stderr, "the fake driver does not load: %s\n", dlerror());
-    std::abort();
-  }
-  return *reinterpret_cast<FakeState *(*)()>(dlsym(library, "fakeState"))();
-}
-
 namespace winnow::test {
 
 TempDir::TempDir() {
