@@ -86,8 +86,11 @@ Status emitKernels(MlirSession &session, std::vector<BuiltKernel> &built,
       recipe.when = "1";
     recipe.blockThreads = kernel.op.getThreads();
     recipe.sharedBytes = shared;
-    if (isGiven)
+    if (isGiven) {
       recipe.facts = {}; // they are the built kernel's
+      // A text that does not wait for the kernels before it must not start before they end.
+      recipe.early &= StringRef(*source).contains("wait_earlier_kernels();");
+    }
     recipe.source = *source;
     stages.push_back({"cuda", name, *source});
     image.kernels.push_back(std::move(recipe));

@@ -100,7 +100,7 @@ Kernels withDecode(KernelContext &c, BuiltKernel attend) {
   std::vector<BuiltKernel> kernels{std::move(attend)};
   if (!c.plans.attend.paged)
     return kernels;
-  kernels[0].recipe.when = "max_q > " + std::to_string(kDecodeTokens);
+  kernels[0].recipe.when = "1 - " + attendsByDecode();
   for (BuiltKernel &decode :
        buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, c.image))
     kernels.push_back(std::move(decode));

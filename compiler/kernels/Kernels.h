@@ -12,7 +12,16 @@
 namespace winnow {
 
 constexpr int kDecodeTokens = 16; ///< most query tokens of a sequence that the decode kernels take
-/// Formula: 1 where the decode kernels run, in the place of those that make summaries anew; else 0.
+/// Most query tokens of a batch whose attention is made in parts: partial results of each lie in
+/// the workspace, 17 KB for 32 heads of 128 values.
+constexpr int kDecodeBatch = 8192;
+/// Formula: 1 where attention is that of decode, else 0.
+inline std::string attendsByDecode() {
+  return "(max_q <= " + std::to_string(kDecodeTokens) +
+         ") * (total_q <= " + std::to_string(kDecodeBatch) + ")";
+}
+/// Formula: 1 where the decode kernels of a selection run, in the place of those that make
+/// summaries anew; else 0.
 inline std::string decodes() { return "(max_q <= " + std::to_string(kDecodeTokens) + ") * rows"; }
 
 /// A built kernel with its part of the launch recipe: grid and condition as formulas.

@@ -179,8 +179,8 @@ typedef struct winnow_launch_args {
   int64_t v_stride[3];       /* likewise. K and V may be halves of one row, or of one page */
   const int32_t *seq_k;      /* [batch] keys of each sequence, new ones included; null: from cu_k */
   const int32_t *page_table; /* [batch, page_table_stride] pages of each sequence; entries behind
-                                ceil(seq_k / page_size) are not read; null: sequence s begins at
-                                token cu_k[s] of k and v */
+                                ceil((k_begin + seq_k) / page_size) are not read; null: sequence s
+                                begins at token cu_k[s] of k and v */
   int64_t page_table_stride;
   const int32_t *k_begin; /* [batch] tokens of the sequence's first page that come before its first
                              key (left padding); null = 0 */
@@ -195,12 +195,13 @@ typedef struct winnow_launch_args {
    * nothing else, so keys that are replaced (drafts) are appended once more. */
   void *rows[2];
   int64_t rows_stride[2][3]; /* of each: page, slot, head. 0 = packed [page, slot, kv_heads,
-                                head_dim] */
+                                head_dim]; a page's alone: what slots and heads take together */
   /* Which page holds slot i of sequence s:
    *   with rows_table [batch, rows_table_stride], page rows_table[s][i], which is that one slot;
    *     entries of slots without rows are not read;
    *   else with page_table, slot i % n of page page_table[s][i / n], n = page_size / S; page_size
-   *     must be a multiple of S;
+   *     must be a multiple of S. With k_begin only where one page holds a whole sequence, since
+   *     slots count from the first key;
    *   else slot i of page s, packed pages of ceil(max_k / S) slots. Give the page's stride where
    *     max_k changes from launch to launch. */
   const int32_t *rows_table;

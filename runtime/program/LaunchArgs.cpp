@@ -138,6 +138,11 @@ Status LoadedProgram::checkRows(const LaunchArgs &args) const {
                   fmt::format("launch: rows[{}] is {}: this program keeps {} {}", i,
                               args.rows[i] ? "given" : "null", summaries.size(),
                               summaries.size() == 1 ? "summary" : "summaries"));
+  if (layout.kBegin && layout.pageTable && !layout.rowsTable && layout.pageSize < args.shape.maxK)
+    return fail(ErrorKind::Usage,
+                "launch: k_begin is given with rows in pages of keys: rows count from the first "
+                "key, so that they would lie in other pages than their keys; give rows_table, or "
+                "a page for each sequence");
   return layout.checkRows(summaries, args.shape.batch, args.shape.maxK);
 }
 

@@ -290,6 +290,8 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
 
   WINNOW_CHECK(encodeTensorMaps(args, planned, params));
 
+  // Graphs hold such launches from CUDA 12.3 on.
+  const bool startsEarly = driver->api().cuLaunchKernelEx && driver->version() >= 12030;
   bool isFirst = true; // what runs in front of it is the host's, and need not end early
   auto enqueue = [&](const Step &step, int begin, int end, int chunk) -> Status {
     Variables variables = planned.variables;
@@ -316,7 +318,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                shared = static_cast<unsigned>(step.kernel->sharedBytes),
                blocks = static_cast<unsigned>(*x), rows = static_cast<unsigned>(*y);
     CudaResult result;
-    if (step.kernel->early && !isFirst && driver->api().cuLaunchKernelEx) {
+    if (step.kernel->early && !isFirst && startsEarly) {
       CudaLaunchAttribute attribute{};
       attribute.id = cuda::kProgrammaticStreamSerialization;
       attribute.value = 1;

@@ -26,7 +26,7 @@ enum class Phase {
   All,
   Select, ///< every step from summaries in the workspace to top_k: writes ids, reads neither v nor
           ///< out
-  Attend, ///< attend only: reads ids (given by the caller) where the program has a selection
+  Attend, ///< attend and merge: reads ids (given by the caller) where the program has a selection
   Append, ///< the rows that the host keeps, of new keys alone: reads k and lengths
 };
 

@@ -50,14 +50,17 @@ TensorLayout TensorLayout::withStrides(const Spec &spec, const std::vector<Summa
   fillRows(filled.outStride, spec.heads, spec.valueWidth());
   fillRows(filled.kStride + 1, spec.kvHeads, spec.headDim);
   fillRows(filled.vStride + 1, spec.kvHeads, spec.valueWidth());
-  for (int64_t *stride : {filled.kStride, filled.vStride})
+  // A page as large as what lies in it, whichever of rows and heads lies inside the other.
+  auto fillPage = [&](int64_t *stride, int64_t rows) {
     if (stride[0] == 0)
-      stride[0] = stride[1] * pageSize;
+      stride[0] = std::max(stride[1] * rows, stride[2] * spec.kvHeads);
+  };
+  for (int64_t *stride : {filled.kStride, filled.vStride})
+    fillPage(stride, pageSize);
   for (size_t i = 0; i < summaries.size(); ++i) {
     int64_t *stride = filled.rowsStride[i];
     fillRows(stride + 1, spec.kvHeads, spec.headDim);
-    if (stride[0] == 0)
-      stride[0] = stride[1] * rowsPage(summaries[i], maxK);
+    fillPage(stride, rowsPage(summaries[i], maxK));
   }
   return filled;
 }

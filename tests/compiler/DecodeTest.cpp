@@ -33,6 +33,7 @@ Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK, bool
   shape[Variable::TotalK] = int64_t(batch) * maxK;
   shape[Variable::MaxQ] = maxQ;
   shape[Variable::MaxK] = maxK;
+  shape[Variable::Parts] = *Formula::parse(image.parts)->evaluate(shape);
   shape[Variable::ScoreStride] = *Formula::parse(image.scoreStride)->evaluate(shape);
   shape[Variable::ChunkTokens] = *Formula::parse(image.chunkTokens)->evaluate(shape);
   shape[Variable::TokenCount] = std::min(shape[Variable::TotalQ], shape[Variable::ChunkTokens]);
@@ -124,6 +125,55 @@ TEST(Decode, PartsFillTheGpuAndFitTheWorkspace) {
                   EXPECT_GE(value(buffer.bytes, shape), blocks * 32 * 8);
           }
         }
+  }
+}
+
+// Each block of threads of attention writes a row of values and a state for each of its heads, and
+// merge has a row, or as many as it has warps, for each block of its own.
+TEST(Decode, PartsOfAttentionFitTheWorkspace) {
+  for (const char *method : {"infllm_v2", "dense"})
+    for (const char *arch : kArchs) {
+      const ProgramImage image = paged(method, arch);
+      for (int batch : {1, 2, 7, 64, 133, 512, 513, 8192, 8193})
+        for (int keys : {1, 600, 131072, 1 << 28}) {
+          const Variables shape = shapeOf(image, batch, 1, keys, true);
+          const int64_t parts = shape[Variable::Parts], total = shape[Variable::TotalQ];
+          EXPECT_GE(parts, 1);
+          EXPECT_LE(parts, 256);
+          EXPECT_LE(parts * ((keys + 31) / 32), INT32_MAX);
+          const bool decodes = total <= kDecodeBatch;
+          for (const Kernel &kernel : image.kernels) {
+            if (kernel.step != "attend" && kernel.step != "merge")
+              continue;
+            EXPECT_EQ(value(kernel.when, shape) != 0, (kernel.name != "attend") == decodes);
+            const int64_t blocks = value(kernel.gridX, shape) * value(kernel.gridY, shape);
+            if (kernel.name == "attend_decode")
+              EXPECT_EQ(blocks * 16, total * parts * 32); // of 16 heads each
+            if (kernel.name == "merge")
+              EXPECT_EQ(blocks, parts > 8 ? total * 32 : (total * 32 + 7) / 8);
+          }
+          const int64_t rows = decodes ? total * parts * 32 : 0;
+          for (const Buffer &buffer : image.buffers) {
+            if (buffer.name == "part_values")
+              EXPECT_EQ(value(buffer.bytes, shape), rows * 128 * 4);
+            if (buffer.name == "part_states")
+              EXPECT_EQ(value(buffer.bytes, shape), rows * 8);
+          }
+        }
+    }
+}
+
+// Whoever starts early waits by itself, and all of a decode step do where the target can.
+TEST(Decode, KernelsOfAStepStartEarly) {
+  for (const char *arch : kArchs) {
+    const ProgramImage image = paged("infllm_v2", arch);
+    for (const Kernel &kernel : image.kernels) {
+      const bool waits = kernel.source.find("wait_earlier_kernels();") != std::string::npos;
+      EXPECT_EQ(kernel.early, waits && std::string(arch) == "sm_90a") << kernel.name;
+      const bool prefills =
+          kernel.name == "attend" || kernel.name == "score" || kernel.step == "summarize";
+      EXPECT_EQ(waits, !prefills) << kernel.name;
+    }
   }
 }
 

@@ -118,7 +118,9 @@ INSTANTIATE_TEST_SUITE_P(
                            "",
                            {{"append_0", "append"},
                             {"normalize", "normalize"},
-                            {"score_decode", "score_decode"}}}),
+                            {"score_decode", "score_decode"},
+                            {"attend_decode", "attend_decode"},
+                            {"merge", "merge"}}}),
     [](const auto &info) { return std::string(info.param.name); });
 
 int main(int argc, char **argv) {

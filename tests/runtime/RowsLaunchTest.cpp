@@ -107,6 +107,15 @@ TEST_F(RowsLaunch, WithoutTablesASequenceIsAPage) {
   EXPECT_EQ(p.rows_stride[1][2], 1024);
 }
 
+TEST_F(RowsLaunch, PagesOfHeadMajorRowsDoNotOverlap) {
+  const Params p = paramsOf([](LaunchArgs &a) {
+    for (auto &stride : a.layout.rowsStride)
+      stride[1] = 128, stride[2] = 4 * 128;
+  });
+  EXPECT_EQ(p.rows_page[0], 4);
+  EXPECT_EQ(p.rows_stride[0][0], 2 * 4 * 128);
+}
+
 TEST_F(RowsLaunch, EachPhaseRunsItsOwnKernels) {
   using Names = std::vector<std::string>;
   EXPECT_EQ(kernels(Phase::All), (Names{"append", "summarize", "score", "top_k", "attend"}));
@@ -160,6 +169,10 @@ TEST_F(RowsLaunch, BadRowsAreRefused) {
               a.layout.rowsTable = address<const int>(12);
             }),
             "launch: rows_table is given without rows");
+  EXPECT_EQ(error([](LaunchArgs &a) { a.layout.kBegin = address<const int>(12); }),
+            "launch: k_begin is given with rows in pages of keys: rows count from the first key, "
+            "so that they would lie in other pages than their keys; give rows_table, or a page for "
+            "each sequence");
 }
 
 TEST_F(RowsLaunch, ProgramsWithoutKeptSummariesTakeNoRows) {

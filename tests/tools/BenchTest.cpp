@@ -103,7 +103,7 @@ TEST(Bench, decodeIsRightUnderTheEmulator) {
     Outcome outcome = tool.run({"bench",      "decode",   "--device", "emulated:sm_80", "--batch",
                                 "2",          "--seq",    "300",      "--ragged",       "--topk",
                                 "3",          "--heads",  "2",        "--kv-heads",     "1",
-                                "--head-dim", "64",       "--phase",  "attend",         "--queries",
+                                "--head-dim", "64",       "--phase",  "all,attend",     "--queries",
                                 "2",          "--rounds", "1",        "--layout",       layout});
     EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
     EXPECT_NE(outcome.out.find(", ok\n"), std::string::npos) << outcome.out;

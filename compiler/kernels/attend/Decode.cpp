@@ -264,13 +264,15 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
                                            const Target &target, ProgramImage &image) {
   const Sizes sizes = chooseSizes(plan, target);
   const int headTiles = plan.heads / plan.group;
-  const std::string when = llvm::formatv("max_q <= {0}", kDecodeTokens).str();
+  const std::string when = attendsByDecode();
   // As many parts as fill the GPU, but none without a key tile.
   const std::string tiles = plan.selects() && plan.denseLength <= 0
                                 ? std::to_string(plan.topk * sizes.tilesPerBlock)
                                 : llvm::formatv("max(1, ceil_div(max_k, {0}))", sizes.keys).str();
-  image.parts = llvm::formatv("min({0}, {1}, max(1, {2} * sm_count / max(1, {3} * total_q)))",
-                              kMostParts, tiles, sizes.resident, headTiles)
+  // Key tiles times parts are counted in 32 bits.
+  image.parts = llvm::formatv("max(1, min({0}, {1}, {2} * sm_count / max(1, {3} * total_q), "
+                              "{4} / max(1, ceil_div(max_k, {5}))))",
+                              kMostParts, tiles, sizes.resident, headTiles, INT32_MAX, sizes.keys)
                     .str();
   const int values = static_cast<int>(image.buffers.size()), states = values + 1;
   const std::string rows = llvm::formatv("({0}) * parts * total_q * {1}", when, plan.heads).str();

@@ -13,7 +13,7 @@ class KeySource : public Part {
 public:
   /// SharedTile for mma.sync, filled by load; PanelTile for wgmma, filled by copy.
   enum class Tiles { Shared, Panels };
-  /// `once`: every row that load reads is read by one block of threads only, and not soon again.
+  /// `once`: rows that load reads are not read again but by blocks of threads beside this one.
   KeySource(KernelBuilder &t, const AttendPlan &plan, Tiles tiles, bool once = false)
       : Part(t, plan), tiles(tiles), once(once) {}
 

@@ -217,7 +217,7 @@ void DecodeScores::store(Value rowScores, Value tileRow) {
   auto pool = [&](Value scored, Value firstRow, int count) {
     blockScores.hide(scored, firstRow, t.add(firstRow, t.number(count)), fineEnd, visible, rows,
                      [&] { return visible; });
-    // The lane groups hold the same.
+    // The lane groups hold the same, or the first one holds the only head.
     blockScores.store(blockScores.row(selectHead, row, "block_scores"), scored, firstRow, rows,
                       t.less(t.value("", "lane_index"), t.number(4)));
   };

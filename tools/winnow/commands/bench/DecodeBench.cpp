@@ -315,7 +315,8 @@ Status DecodeBench::check(const reference::Method &method, const Variant &varian
     if (i > 0 && rows == 0)
       continue;
     WINNOW_CHECK(download(sets[i], i == 0 ? answer : other));
-    if (i > 0 && (other.out != answer.out || other.ids != answer.ids) && timing.fault.empty())
+    if (i > 0 && (other.out != answer.out || other.ids != answer.ids || other.lse != answer.lse) &&
+        timing.fault.empty())
       timing.fault = fmt::format("set {} of the tensors gives other answers than set 0, from the "
                                  "same numbers in other pages",
                                  i);

@@ -15,7 +15,10 @@ constexpr uint64_t kPlaceSeed = 77; ///< of set 0; each further one adds 1
 
 /// Lengths in steps that reach from a quarter of `keys` to all of them, in no order.
 int raggedLength(const DecodeShape &shape, int sequence) {
-  const int step = static_cast<int>(int64_t(sequence) * 7 % shape.batch);
+  int turn = 7; // each step once: no divisor of the batch
+  while (std::gcd(turn, shape.batch) != 1)
+    ++turn;
+  const int step = static_cast<int>(int64_t(sequence) * turn % shape.batch);
   const int64_t least = std::max(shape.queries, shape.keys / 4);
   return shape.batch < 2
              ? shape.keys
@@ -200,7 +203,10 @@ double DecodeInputs::bytesRead(const reference::Method &method, const int32_t *i
     auto rows = [&](int window, int stride) {
       return length < window ? 0 : (length - window) / stride + 1;
     };
-    int scored = rows(method.window, method.stride);
+    // Local blocks are forced, so that no row of theirs need be scored.
+    const int own = (length - 1) / problem.block;
+    int scored = std::min(rows(method.window, method.stride),
+                          std::max(0, own - method.local + 1) * (problem.block / method.stride));
     if (method.lse == reference::Lse::Coarse)
       scored += rows(method.coarseWindow, method.coarseStride);
     if (summaries && blocks > problem.topk)
