@@ -1,6 +1,7 @@
 // A step is a problem of its own: the queries of some tokens, and all keys up to them.
 #include "tools/winnow/commands/run/PagedRun.h"
 #include "reference/Half.h"
+#include "reference/conformance/Append.h"
 #include "tools/winnow/io/Flags.h"
 #include <algorithm>
 #include <fmt/format.h>
@@ -143,13 +144,23 @@ int64_t PagedCache::capacity(const std::vector<int> &lengths, Layout layout, int
                                     : tokens + spare * pageSize;
 }
 
-PagedCache::PagedCache(const reference::Problem &all, Layout layout, int pageSize, uint64_t seed)
+PagedCache::PagedCache(const reference::Problem &all, const reference::Method &method,
+                       Layout layout, int pageSize, uint64_t seed)
     : all(all), stored(storeTensors(all, layout, pageSize, seed)) {
+  const bool scores = method.selects && method.init + method.local != all.topk;
+  if (scores)
+    storeRows(summariesOf(method), layout, all, seed, stored);
   places = stored.table;
   std::fill(stored.table.begin(), stored.table.end(), kNowhere);
   std::fill(stored.seqK.begin(), stored.seqK.end(), 0);
   std::fill(stored.keyValues.begin(), stored.keyValues.end(),
             reference::toWord(std::numeric_limits<double>::quiet_NaN(), all.dtype));
+}
+
+void PagedCache::keepRows(CaseAnswer &answer) {
+  for (int i = 0; i < kMostRows; ++i)
+    if (!stored.rows[i].empty())
+      stored.rows[i] = std::move(answer.rows[i]);
 }
 
 void PagedCache::copyKey(int sequence, int key) {
@@ -198,7 +209,7 @@ Result<PagedOutcome> runPaged(Backend &backend, BackendCall call, const Prompt &
                               const std::function<void(double)> &progress) {
   const reference::Problem &all = prompt.problem;
   WINNOW_TRY(Layout layout, parseLayout(flags.layout));
-  PagedCache cache(all, layout, flags.pageSize, 1);
+  PagedCache cache(all, method, layout, flags.pageSize, 1);
   std::vector<int> lengths; // of the prompt, without what is decoded
   for (size_t s = 0; s + 1 < all.cuQ.size(); ++s)
     lengths.push_back(all.cuQ[s + 1] - all.cuQ[s] - flags.steps);
@@ -229,6 +240,7 @@ Result<PagedOutcome> runPaged(Backend &backend, BackendCall call, const Prompt &
     call.stored = &cache.tensors();
     WINNOW_TRY(BackendAnswer answer, backend.run(call));
     step.milliseconds = answer.totalMs();
+    cache.keepRows(answer.tensors);
     judge(method, now.problem, answer.tensors,
           step.decodes ? now.problem.totalQ() : std::max(kLeastRows, rows / chunks), step);
     if (i == 0) {

@@ -42,12 +42,16 @@ struct PagedStep {
 /// what is not yet there is NaN and the table points nowhere.
 class PagedCache {
 public:
-  /// `all`: keys and values of the whole sequences; its tensors must outlive this.
-  PagedCache(const reference::Problem &all, Layout layout, int pageSize, uint64_t seed);
+  /// `all`: keys and values of the whole sequences; its tensors must outlive this. Of a method that
+  /// scores summaries it keeps them from call to call, as an engine does.
+  PagedCache(const reference::Problem &all, const reference::Method &method, Layout layout,
+             int pageSize, uint64_t seed);
   /// Brings the keys up to these lengths, none shorter than before.
   void append(const std::vector<int> &lengths);
   /// Queries [rows, heads, head_dim], strided as engines have them.
   void setQueries(const std::vector<uint16_t> &q, int rows);
+  /// Takes over the rows that a call has appended.
+  void keepRows(CaseAnswer &answer);
   const StoredTensors &tensors() const { return stored; }
 
   /// Tokens of memory that a cache for these sequences has.

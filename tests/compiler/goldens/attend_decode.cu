@@ -1,0 +1,98 @@
+// attend_decode of infllm_v2: softmax attention of one token over a part of the keys of its selected blocks; 16 query heads.
+// Dynamic shared memory: 49600 bytes.
+#include "winnow/sm80.cuh"
+
+constexpr int kHeads = 32;  // query heads
+constexpr int kKvHeads = 2;  // key/value heads
+constexpr int kTileHeads = 16;  // query heads of one block of threads
+constexpr int kDim = 128;  // elements of one query or key row
+constexpr int kValueDim = 128;  // elements of one value or output row
+constexpr int kTopK = 96;  // selected blocks per token, at most
+constexpr int kBlock = 64;  // keys of one selectable block
+constexpr int kTilesPerBlock = 2;  // key tiles of one selectable block
+constexpr int kKeys = 32;  // keys of one tile
+constexpr float kScale = 0.127517432f;  // softmax scale times log2 e: weights are powers of 2
+constexpr int kStages = 3;  // stages of the ring
+constexpr int kConsumerWarps = 1;  // warps that compute
+constexpr int kProducerThreads = 64;  // threads that load
+
+extern "C" __global__ void __launch_bounds__(96, 3)
+attend_decode(const __grid_constant__ Params params) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const Ring<kStages, SharedTile<kKeys, kDim, bf16>> key_ring{shared + 0};
+  static_assert(Ring<kStages, SharedTile<kKeys, kDim, bf16>>::kBytes == 24576);
+  const Ring<kStages, SharedTile<kKeys, kValueDim, bf16>> value_ring{shared + 24576};
+  static_assert(Ring<kStages, SharedTile<kKeys, kValueDim, bf16>>::kBytes == 24576);
+  const RingBarriers<kStages> barriers{shared + 49552};
+  static_assert(RingBarriers<kStages>::kBytes == 48);
+  const BlockList<kTopK> list{shared + 49152};
+  static_assert(BlockList<kTopK>::kBytes == 400);
+  const int part = blockIdx.x % params.parts;
+  const auto tile = find_token(params.cu_q, key_lengths(params), params.batch, blockIdx.x / params.parts);
+  const int warp = warp_index();
+  const int head_tile = blockIdx.y;
+  const int first_head = head_tile * kTileHeads;
+  const int kv_head = first_head / (kHeads / kKvHeads);
+  LeftOperand<16, kDim, bf16> query;
+  Accumulator<16, kValueDim> output;
+  SoftmaxState state;
+  const auto rows = query_rows<kTileHeads>(tile, 0);
+  if (warp < kConsumerWarps) {
+    load_query<kHeads>(query, strided_heads(params.q, params.q_stride), rows, first_head);
+    clear(output);
+  }
+  wait_earlier_kernels();
+  if (tile.tokens == 0) return;
+  if (warp == 0) {
+    list_blocks<kBlock>(list, params.ids, head_tile, params.total_q, tile);
+  }
+  sync_threads();
+  const int count_blocks_value = count_blocks(list);
+  const int listed = count_blocks_value * kTilesPerBlock;
+  const int from = listed * part / params.parts;
+  const int to = listed * (part + 1) / params.parts;
+  Cursor<kStages> cursor;
+  if (thread_index() == 0) {
+    init_ring(barriers, kProducerThreads, kConsumerWarps);
+  }
+  sync_threads();
+  if (warp < kConsumerWarps) {
+    for (int entry = from; entry < to; ++entry) {
+      const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, false);
+      Accumulator<16, kKeys> logits;
+      clear(logits);
+      wait_full(barriers, cursor);
+      const auto key_tile = stage(key_ring, cursor);
+      const auto value_tile = stage(value_ring, cursor);
+      mma_abt(logits, query, key_tile);
+      if (first_key + kKeys - 1 > rows.first_position) {
+        mask_causal(logits, rows, first_key);
+      }
+      if (raise_maximum(state, logits, kScale)) {
+        rescale_rows(output, state);
+      }
+      exponentiate(logits, state, kScale);
+      LeftOperand<16, kKeys, bf16> weights;
+      round_to_operand(weights, logits);
+      mma_ab(output, weights, value_tile);
+      arrive_empty(barriers, cursor);
+      advance(cursor);
+    }
+    reduce_sum(state);
+    store_part<kHeads>(params.buffer[5], params.buffer[6], output, state, rows, first_head, part, params.total_q, kScale);
+  } else {
+    const auto keys = streamed_rows<bf16>(params, params.k, params.k_stride, tile, kv_head);
+    const auto values = streamed_rows<bf16>(params, params.v, params.v_stride, tile, kv_head);
+    const int producer = thread_index() - 32;
+    for (int entry = from; entry < to; ++entry) {
+      const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, false);
+      wait_empty(barriers, cursor);
+      const auto key_tile = stage(key_ring, cursor);
+      load_rows<kProducerThreads>(key_tile, keys, first_key, tile.k_length, producer);
+      const auto value_tile = stage(value_ring, cursor);
+      load_rows<kProducerThreads>(value_tile, values, first_key, tile.k_length, producer);
+      arrive_full(barriers, cursor);
+      advance(cursor);
+    }
+  }
+}
