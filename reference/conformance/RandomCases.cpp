@@ -137,6 +137,36 @@ std::pair<int, int> drawSequence(Draw &draw, int block, int limitK, int limitQ) 
   return {std::min({queries, keys, std::max(0, limitQ)}), keys};
 }
 
+/// Whether draw `index` keeps its tensors as an engine does. A stream of its own: other choices
+/// stay what they are.
+Draw hostOf(uint64_t seed, int index) {
+  constexpr uint64_t kHosts = 0x9e3779b97f4a7c15;
+  return Draw(seed ^ kHosts, static_cast<uint64_t>(index));
+}
+
+/// Whether some block is chosen by its score, so that summaries are there to be kept.
+bool choosesByScore(const Spec &spec) {
+  int forced = 0;
+  for (const char *name : {"init", "local"})
+    if (auto it = spec.params.find(name); it != spec.params.end())
+      forced += std::stoi(it->second);
+  return forced < spec.topk;
+}
+
+/// Puts a case into the memory of an engine: a layout, pages, often few queries, summaries kept.
+void drawHost(Draw &draw, bool selects, ConformanceCase &test) {
+  test.layout =
+      draw.pick<std::string>({"packed", "halves", "halves", "pages", "pages", "rows", "pairs"});
+  test.pageSize = draw.pick<int>({1, 7, 16, 48, 64, 64, 100, 256});
+  if (draw.oneIn(3))
+    return;
+  // As at decode: a few tokens each, of some or all sequences one.
+  const int most = draw.pick<int>({1, 1, 2, 5, 16, 17});
+  for (auto &[queries, keys] : test.sequences)
+    queries = std::min(queries, draw.between(1, most));
+  test.keepsRows = selects && !test.givenIds && choosesByScore(test.spec) && !draw.oneIn(4);
+}
+
 } // namespace
 
 bool isRefusal(const Status &served) {
@@ -152,6 +182,7 @@ Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int inde
     const DrawSpace::Method &method = drawMethod(draw, space);
     DrawnProgram program{method.name, drawSpec(draw), Config()};
     drawParameters(draw, method, program.spec);
+    program.spec.paged = hostOf(seed, index).oneIn(3);
     // Tunables have a stream of their own: what fits an architecture must not change the specs.
     Draw tunables(seed, (static_cast<uint64_t>(index) << 32 | attempt) * 2 + 1);
     for (int i = 0; i <= configs; ++i) {
@@ -190,6 +221,10 @@ ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t see
     int length = draw.between(1, 300);
     test.sequences.emplace_back(length, length);
   }
+  if (test.spec.paged) {
+    Draw host = hostOf(test.seed, index);
+    drawHost(host, selects, test);
+  }
   return test;
 }
 
@@ -204,9 +239,13 @@ std::string describe(const ConformanceCase &test) {
   std::string lengths;
   for (auto [queries, keys] : test.sequences)
     lengths += fmt::format("{}{}/{}", lengths.empty() ? "" : " ", queries, keys);
-  return fmt::format("{} {} config [{}] queries/keys [{}] data {}{} seed {}", test.method,
+  std::string layout;
+  if (!test.layout.empty())
+    layout = fmt::format(" layout {} pages of {}{}", test.layout, test.pageSize,
+                         test.keepsRows ? " rows kept" : "");
+  return fmt::format("{} {} config [{}] queries/keys [{}] data {}{}{} seed {}", test.method,
                      test.spec.text(), test.config.text(), lengths, test.data,
-                     test.givenIds ? " given ids" : "", test.seed);
+                     test.givenIds ? " given ids" : "", layout, test.seed);
 }
 
 } // namespace winnow
