@@ -193,8 +193,8 @@ Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp mod
   for (const KernelEntry *entry : entries) {
     WINNOW_TRY(std::vector<BuiltKernel> kernels, entry->build(context));
     for (BuiltKernel &kernel : kernels) {
-      kernel.recipe.early =
-          target.hasBulkCopy && !kernel.op.getBody().getOps<tile::WaitEarlierKernelsOp>().empty();
+      kernel.recipe.early = target.hasEarlyLaunch &&
+                            !kernel.op.getBody().getOps<tile::WaitEarlierKernelsOp>().empty();
       image.config = kernel.config.value_or(image.config);
       built.push_back(std::move(kernel));
     }

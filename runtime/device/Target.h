@@ -16,9 +16,15 @@ struct Target {
   bool hasAsyncCopy;      ///< cp.async
   bool hasBulkCopy;       ///< TMA, cp.async.bulk
   bool hasWarpgroupMma;   ///< wgmma
+  bool hasEarlyLaunch;    ///< griddepcontrol in its leaf header: programmatic dependent launch
   const char *leafHeader; ///< templates/arch/<this>
   double tensorTflops;    ///< what bf16 matrix products reach, in 1e12 operations per second
 };
+
+/// Bytes of a multiprocessor's shared memory that the system takes for each block of threads, which
+/// has them beside its sharedPerBlock: on every row (CUDA C++ Programming Guide, technical
+/// specifications, from compute capability 8.0 on).
+constexpr int kSharedReserve = 1024;
 
 const std::vector<Target> &targets();
 /// The row that answers where none is named and there is no GPU to ask: the newest whose kernels

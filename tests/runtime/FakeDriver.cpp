@@ -273,8 +273,6 @@ FAKE CudaResult cuFuncLoad(CUfunction) {
 
 static CudaResult record(CUfunction function, const unsigned (&grid)[3], unsigned threads,
                          unsigned shared, CUstream stream, void **params, bool early) {
-  if (!state().records)
-    return 0;
   FakeLaunch launch{reinterpret_cast<Library *>(function)->kernel,
                     grid[0],
                     grid[1],
@@ -294,12 +292,16 @@ static CudaResult record(CUfunction function, const unsigned (&grid)[3], unsigne
 FAKE CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
                                unsigned blockX, unsigned, unsigned, unsigned shared,
                                CUstream stream, void **params, void **) {
+  if (!state().records)
+    return 0;
   ENTER;
   return record(function, {gridX, gridY, gridZ}, blockX, shared, stream, params, false);
 }
 #ifndef FAKE_OLD
 FAKE CudaResult cuLaunchKernelEx(const winnow::CudaLaunchConfig *config, CUfunction function,
                                  void **params, void **) {
+  if (!state().records)
+    return 0;
   ENTER;
   const bool early = config->attributeCount == 1 &&
                      config->attributes[0].id == cuda::kProgrammaticStreamSerialization &&

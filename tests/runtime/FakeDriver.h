@@ -31,7 +31,7 @@ struct FakeState {
   // The next call of this function fails with this code, once.
   std::map<std::string, int> failOnce;
   bool refuseImages = false;
-  bool records = true; ///< launches; without, a launch costs what its caller does
+  bool records = true; ///< launches; without, a launch returns at once
 
   // What happened.
   std::vector<FakeLaunch> launches;

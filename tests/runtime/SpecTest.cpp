@@ -132,6 +132,7 @@ TEST(Target, Rows) {
     EXPECT_EQ((*target)->minor, row.minor);
     EXPECT_EQ((*target)->sharedPerBlock, row.kib * 1024);
     EXPECT_EQ((*target)->hasBulkCopy, row.tma);
+    EXPECT_EQ((*target)->hasEarlyLaunch, std::string((*target)->leafHeader) == "sm90.cuh");
     EXPECT_EQ(*targetForDevice(row.major, row.minor), *target);
   }
   EXPECT_STREQ((*targetForDevice(8, 8))->arch,

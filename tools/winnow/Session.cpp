@@ -52,6 +52,13 @@ std::vector<std::string> splitList(const std::string &text) {
   return pieces;
 }
 
+std::vector<int> splitNumbers(const std::string &text) {
+  std::vector<int> values;
+  for (const std::string &piece : splitList(text))
+    values.push_back(std::stoi(piece));
+  return values;
+}
+
 std::string Table::text() const {
   std::vector<std::vector<std::string>> shown = rows; // cells may come from files
   std::vector<size_t> widths(rows[0].size(), 0);

@@ -73,5 +73,7 @@ std::string today();
 std::string durationText(double milliseconds);
 /// Splits at commas; empty pieces are left out.
 std::vector<std::string> splitList(const std::string &text);
+/// The whole numbers of a list that its flag has checked.
+std::vector<int> splitNumbers(const std::string &text);
 
 } // namespace winnow

@@ -19,9 +19,6 @@ namespace {
 /// 100 KB of keys on their way.
 constexpr int kResident = 3, kMostStages = 8, kProducers = 2, kMergeWarps = 8;
 constexpr int kMostRingBytes = 65536;
-/// What the system takes of a multiprocessor's shared memory for each block of threads (CUDA C++
-/// Programming Guide, technical specifications, from compute capability 8.0 on).
-constexpr int kReserved = 1024;
 /// Parts of one token, at most: what merge joins in its time.
 constexpr int kMostParts = 256;
 
@@ -45,13 +42,11 @@ Sizes chooseSizes(const AttendPlan &plan, const Target &target) {
                      KeySource::valueBytes(plan, KeySource::Tiles::Shared, sizes.keys);
   const int small = listBytes(plan) + kMostStages * kBarrierBytes;
   auto room = [&](int resident) {
-    return (target.sharedPerBlock + kReserved) / resident - kReserved - small;
+    return (target.sharedPerBlock + kSharedReserve) / resident - kSharedReserve - small;
   };
-  // Registers go to multiples of four warps: a quarter of a multiprocessor has as many as the next.
   const int registers =
       attendLaneRegisters(1, plan.headDim, plan.valueDim, sizes.keys) + kOtherRegisters;
-  const int threads = 4 * kWarpThreads;
-  static_assert(1 + kProducers <= 4, "warps of a block of threads");
+  const int threads = wholeQuarters(kWarpThreads * (1 + kProducers));
   sizes.resident = kResident;
   while (sizes.resident > 1 &&
          (room(sizes.resident) < 2 * sizes.stageBytes ||

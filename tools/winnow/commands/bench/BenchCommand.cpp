@@ -20,14 +20,6 @@
 namespace winnow {
 namespace {
 
-/// Of a list that the flag has checked.
-std::vector<int> numbers(const std::string &list) {
-  std::vector<int> values;
-  for (const std::string &piece : splitList(list))
-    values.push_back(std::stoi(piece));
-  return values;
-}
-
 /// The variant whose tunables are looked up, for each length and overlap.
 const char *const kTuned = "tuned";
 
@@ -87,7 +79,7 @@ public:
   Status run() {
     if (what.empty())
       return fail(ErrorKind::Usage, "say what to measure: prefill, decode, select or attend");
-    lengths = numbers(seq), budgets = numbers(topk), overlaps = numbers(overlap);
+    lengths = splitNumbers(seq), budgets = splitNumbers(topk), overlaps = splitNumbers(overlap);
     if (variants == std::vector<std::string>{kTuned})
       variants.insert(variants.begin(), "");
     if (variants.empty())
@@ -326,15 +318,11 @@ private:
 
   Status finish() {
     if (session.json) {
-      nlohmann::json object{{"device", bench->info().name},
-                            {"driver", bench->driverText()},
-                            {"date", today()},
-                            {"program", programText()},
-                            {"rounds", rounds},
-                            {"checked", rows > 0},
-                            {"peak_tflops", peak},
-                            {"results", nlohmann::json::array()},
-                            {"peers", nlohmann::json::array()}};
+      nlohmann::json object =
+          runJson(bench->info().name, bench->driverText(), programText(), rounds, rows > 0);
+      object.update({{"peak_tflops", peak},
+                     {"results", nlohmann::json::array()},
+                     {"peers", nlohmann::json::array()}});
       for (const Measurement &m : results)
         object["results"].push_back(measurementJson(m));
       for (const Peer &peer : peers)

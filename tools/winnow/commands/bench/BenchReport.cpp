@@ -2,6 +2,7 @@
 #include "tools/winnow/commands/bench/BenchReport.h"
 #include "runtime/JsonText.h"
 #include "runtime/cache/Files.h"
+#include "tools/winnow/Session.h"
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
@@ -164,6 +165,12 @@ Result<Peer> Peer::parse(const std::string &text) {
     peer.name.resize(at);
   }
   return peer;
+}
+
+nlohmann::json runJson(const std::string &device, const std::string &driver,
+                       const std::string &program, int rounds, bool checked) {
+  return {{"device", device},   {"driver", driver}, {"date", today()},
+          {"program", program}, {"rounds", rounds}, {"checked", checked}};
 }
 
 std::string measurementText(const Measurement &m) {

@@ -30,6 +30,9 @@ struct Measurement {
   double floorMs() const { return operations / peakTflops * 1e-9; }
 };
 
+/// What the JSON of a run says of the run itself.
+nlohmann::json runJson(const std::string &device, const std::string &driver,
+                       const std::string &program, int rounds, bool checked);
 /// "attend 131072 tokens, top-96, L = 32, sm_90a: ..."; kernels below it where there are several.
 std::string measurementText(const Measurement &measurement);
 nlohmann::json measurementJson(const Measurement &measurement);

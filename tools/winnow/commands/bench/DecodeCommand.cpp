@@ -3,6 +3,7 @@
 #include "tools/winnow/commands/bench/DecodeCommand.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/backends/HostMemory.h"
+#include "tools/winnow/commands/bench/BenchReport.h"
 #include "tools/winnow/commands/bench/DecodeReport.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
@@ -21,13 +22,6 @@ namespace {
 /// What an H200 reads from its memory in practice, of 4.8 by its data sheet.
 constexpr double kTerabytesPerSecond = 4.3;
 constexpr int kMostBatch = 65536, kMostQueries = 4096;
-
-std::vector<int> numbers(const std::string &list) {
-  std::vector<int> values;
-  for (const std::string &piece : splitList(list))
-    values.push_back(std::stoi(piece));
-  return values;
-}
 
 class DecodeCommand {
 public:
@@ -133,8 +127,8 @@ private:
       WINNOW_TRY(flags.method, selectingMethod(base.spec));
     }
     base.method = flags.method;
-    lengths = numbers(seq), budgets = numbers(topk), batches = numbers(batch);
-    queryCounts = numbers(queries), overlaps = numbers(overlap);
+    lengths = splitNumbers(seq), budgets = splitNumbers(topk), batches = splitNumbers(batch);
+    queryCounts = splitNumbers(queries), overlaps = splitNumbers(overlap);
     Result<Layout> known = parseLayout(layoutName);
     if (!known)
       return fail(ErrorKind::Usage, "--layout: " + known.error().message);
@@ -269,16 +263,12 @@ private:
 
   Status finish() {
     if (session.json) {
-      nlohmann::json object{{"device", bench->info().name},
-                            {"driver", bench->driverText()},
-                            {"date", today()},
-                            {"program", programText()},
-                            {"rounds", rounds},
-                            {"checked", rows > 0},
-                            {"tb_per_s", bandwidth},
-                            {"decode", nlohmann::json::array()},
-                            {"skipped", skipped},
-                            {"peers", nlohmann::json::array()}};
+      nlohmann::json object =
+          runJson(bench->info().name, bench->driverText(), programText(), rounds, rows > 0);
+      object.update({{"tb_per_s", bandwidth},
+                     {"decode", nlohmann::json::array()},
+                     {"skipped", skipped},
+                     {"peers", nlohmann::json::array()}});
       for (const DecodeMeasurement &m : results)
         object["decode"].push_back(measurementJson(m));
       for (const DecodePeer &peer : peers)

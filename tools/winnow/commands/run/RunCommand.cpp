@@ -204,9 +204,8 @@ private:
         lengths.push_back(cu[s + 1] - cu[s]);
       return {};
     }
-    for (const std::string &piece :
-         splitList(seq.empty() ? (backend->isGpu() ? "32768" : "12288") : seq))
-      lengths.push_back(std::stoi(piece) + paged.steps);
+    for (int length : splitNumbers(seq.empty() ? (backend->isGpu() ? "32768" : "12288") : seq))
+      lengths.push_back(length + paged.steps);
     const int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), int64_t(0));
     if (tokens > kMostBatchTokens)
       return fail(ErrorKind::Usage,
