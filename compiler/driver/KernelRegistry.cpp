@@ -24,7 +24,7 @@ Kernels summarize(KernelContext &c) {
   const SelectionPlan &plan = *c.plans.selection;
   std::vector<BuiltKernel> kernels;
   if (plan.keepsRows()) {
-    kernels = buildAppend(c.module, plan);
+    kernels.push_back(buildAppend(c.module, plan));
     for (const SelectionPlan::Summary &summary : plan.summaries)
       c.image.summaries.push_back({summary.window, summary.stride});
   }

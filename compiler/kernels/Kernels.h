@@ -35,7 +35,7 @@ struct BuiltKernel {
 std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores);
 /// The rows of new keys, of summaries that the host keeps; of paged programs.
-std::vector<BuiltKernel> buildAppend(mlir::ModuleOp module, const SelectionPlan &plan);
+BuiltKernel buildAppend(mlir::ModuleOp module, const SelectionPlan &plan);
 /// Chooses the tokens of a block of threads that fit the target. Error: Unsupported, where `config`
 /// asks for more.
 Result<BuiltKernel> buildScore(mlir::ModuleOp module, const SelectionPlan &plan,

@@ -128,11 +128,12 @@ LogicalResult PagedRowsOp::inferReturnTypes(MLIRContext *context, std::optional<
   return success();
 }
 
-LogicalResult StreamedRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
-                                               StreamedRowsOp::Adaptor rows,
-                                               SmallVectorImpl<Type> &types) {
-  types.push_back(
-      ObjectType::get(context, "StreamedRows", ArrayAttr::get(context, {rows.getType()})));
+LogicalResult ReadOnceOp::inferReturnTypes(MLIRContext *context, std::optional<Location> location,
+                                           ReadOnceOp::Adaptor once, SmallVectorImpl<Type> &types) {
+  auto rows = dyn_cast<ObjectType>(once.getRows().getType());
+  if (!rows)
+    return emitOptionalError(location, "read_once takes rows");
+  types.push_back(ObjectType::get(context, "StreamedRows", rows.getArguments()));
   return success();
 }
 

@@ -115,6 +115,7 @@ defvar Ranks = AnyTypeOf<[BlockRanks, RankPairs]>;
 defvar Summaries = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar AnyRows = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar KeyRows = AnyTypeOf<[GlobalRows, PagedRows]>;
+defvar SummaryRows = AnyTypeOf<[GlobalRows, StreamedRows]>;
 defvar LoadedRows = AnyTypeOf<[GlobalRows, PagedRows, StreamedRows]>;
 defvar Heads = AnyTypeOf<[Pointer, StridedHeads]>;
 defvar Lengths = AnyTypeOf<[Pointer, KeyLengths]>;

@@ -60,14 +60,18 @@ template <class T> struct PagedRows {
   __device__ __forceinline__ bool together(int index, int last) const {
     return table == nullptr || page_of(index) == page_of(last);
   }
-  __device__ __forceinline__ const T *row(int index) const {
+  // What the table says of a row: for row_in, which needs nothing else from memory.
+  __device__ __forceinline__ int look_up(int index) const {
+    return table == nullptr ? 0 : table[page_of(index)];
+  }
+  __device__ __forceinline__ const T *row_in(int page, int index) const {
     const long long slot = begin + static_cast<long long>(index);
     if (table == nullptr)
       return first + slot * token_stride;
-    const int page = page_of(index);
-    return first + static_cast<long long>(table[page]) * page_stride +
-           (slot - static_cast<long long>(page) * page_size) * token_stride;
+    return first + static_cast<long long>(page) * page_stride +
+           (slot - static_cast<long long>(page_of(index)) * page_size) * token_stride;
   }
+  __device__ __forceinline__ const T *row(int index) const { return row_in(look_up(index), index); }
 };
 
 // `tensor`, k or v; `stride`: of a page, a token and a head.
@@ -92,15 +96,12 @@ __device__ __forceinline__ PagedRows<T> paged_rows(const Params &params, const v
   return rows;
 }
 
-// The same of rows that a launch reads once: others stay in the L2 cache in their place.
+// Rows that a launch reads once: others stay in the L2 cache in their place.
 template <class T> struct StreamedRows : PagedRows<T> {
   unsigned long long policy;
 };
-template <class T>
-__device__ __forceinline__ StreamedRows<T> streamed_rows(const Params &params, const void *tensor,
-                                                         const long long *stride,
-                                                         const TokenTile &tile, int head) {
-  return {paged_rows<T>(params, tensor, stride, tile, head), streamed_policy()};
+template <class T> __device__ __forceinline__ StreamedRows<T> read_once(const PagedRows<T> &rows) {
+  return {rows, streamed_policy()};
 }
 
 // The rows that the host keeps of summary `index`, one sequence's and one key/value head's: row j

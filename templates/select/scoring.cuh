@@ -70,40 +70,49 @@ __device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> 
   }
 }
 
-// The same from rows that need not follow each other: an address per row.
-template <int kThreads, int kRows, int kDim, class T>
-__device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> &summaries,
-                                               const PagedRows<T> &source, int first_row,
-                                               int row_limit) {
+// The same from rows that need not follow each other: a page and an address per row. Pages
+// before copies, a few at a time: a look-up between copies would wait for each.
+template <int kThreads, int kRows, int kDim, class T, class Copy>
+__device__ __forceinline__ void copy_paged_summaries(const SharedTile<kRows, kDim, T> &summaries,
+                                                     const PagedRows<T> &source, int first_row,
+                                                     int row_limit, const Copy &copy) {
   constexpr int kRowChunks = SharedTile<kRows, kDim, T>::kRowChunks;
   constexpr int kRowThreads = threads_per_row(kRowChunks);
   constexpr int kRowsAtOnce = kThreads / kRowThreads;
   static_assert(kThreads % kRowThreads == 0 && kRows % kRowsAtOnce == 0,
                 "threads must tile the rows");
   constexpr int kPasses = kRows / kRowsAtOnce;
-  const int chunk = thread_index() % kRowThreads, own = thread_index() / kRowThreads;
-  // Addresses before copies, a few at a time: a look-up between copies would wait for each.
   constexpr int kBatch = kPasses < 8 ? kPasses : 8;
   static_assert(kPasses % kBatch == 0, "whole batches");
+  const int chunk = thread_index() % kRowThreads, own = thread_index() / kRowThreads;
 #pragma unroll
   for (int batch = 0; batch < kPasses; batch += kBatch) {
-    const T *from[kBatch];
+    int pages[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       const int row = first_row + summary_order((batch + i) * kRowsAtOnce + own);
-      from[i] = row < row_limit ? source.row(row) : nullptr; // no other row has a page
+      pages[i] = row < row_limit ? source.look_up(row) : 0; // no other row has a page
     }
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       const int n = (batch + i) * kRowsAtOnce + own;
-      const bool valid = from[i] != nullptr;
+      const int row = first_row + summary_order(n);
+      const bool valid = row < row_limit;
+      const T *from = valid ? source.row_in(pages[i], row) : source.first;
 #pragma unroll
       for (int part = 0; part < kRowChunks / kRowThreads; ++part)
-        copy_async(summaries.address(n, chunk + part * kRowThreads),
-                   (valid ? from[i] : source.first) + (chunk + part * kRowThreads) * 8,
-                   valid ? 16 : 0);
+        copy(summaries.address(n, chunk + part * kRowThreads),
+             from + (chunk + part * kRowThreads) * 8, valid ? 16 : 0);
     }
   }
+}
+
+template <int kThreads, int kRows, int kDim, class T>
+__device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> &summaries,
+                                               const StreamedRows<T> &source, int first_row,
+                                               int row_limit) {
+  copy_paged_summaries<kThreads>(summaries, static_cast<const PagedRows<T> &>(source), first_row,
+                                 row_limit, CopyStreamed{source.policy});
 }
 
 // The lane's token of token set `set`: index in the tile.

@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(
                            "infllm_v2",
                            "paged=1",
                            "",
-                           {{"append_0", "append"},
+                           {{"append", "append"},
                             {"normalize", "normalize"},
                             {"score_decode", "score_decode"},
                             {"attend_decode", "attend_decode"},

@@ -35,10 +35,11 @@ public:
       return;
     if (plan.paged) {
       auto rows = [&](const char *name, const char *tensor) {
-        return t.value(name, once ? "streamed_rows" : "paged_rows",
-                       {t.params(), t.pointer(tensor), t.pointer(std::string(tensor) + "_stride"),
-                        sequence, head},
-                       {plan.element});
+        Value paged = t.value(once ? "" : name, "paged_rows",
+                              {t.params(), t.pointer(tensor),
+                               t.pointer(std::string(tensor) + "_stride"), sequence, head},
+                              {plan.element});
+        return once ? t.value(name, "read_once", {paged}) : paged;
       };
       keys = rows("keys", "k");
       values = rows("values", "v");

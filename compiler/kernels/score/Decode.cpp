@@ -124,7 +124,7 @@ void DecodeScores::locate() {
 
 /// The part's share of the first `limit` rows of summary `index`: whole tiles.
 void DecodeScores::share(int index, Value limit) {
-  source = compressed.source(index, tile, kvHead, "source");
+  source = t.value("source", "read_once", {compressed.source(index, tile, kvHead, "")});
   Value rowsOfTile = t.named("kRows");
   Value tiles = t.div(t.add(limit, t.sub(rowsOfTile, t.number(1))), rowsOfTile, "tiles");
   begin = t.mul(t.div(t.mul(tiles, part), parts), rowsOfTile, "begin");

@@ -21,12 +21,11 @@ def Tile_PagedRowsOp : Tile_Leaf<"paged_rows", "core/layout.cuh", [Pure, InferTy
                        Takes<TokenTile>:$tile, I32:$head);
   let results = (outs PagedRows:$rows);
 }
-def Tile_StreamedRowsOp : Tile_Leaf<"streamed_rows", "core/layout.cuh", [Pure, InferTypeOpAdaptor]> {
-  let summary = "The same of rows that a launch reads once: others stay in the L2 cache in their place";
+def Tile_ReadOnceOp : Tile_Leaf<"read_once", "core/layout.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "Rows that a launch reads once: others stay in the L2 cache in their place";
   let source = "PTX ISA 9.0, createpolicy with L2::evict_first";
-  let arguments = (ins Template:$type, Takes<Params>:$params, Takes<Pointer>:$tensor, Takes<Pointer>:$stride,
-                       Takes<TokenTile>:$tile, I32:$head);
-  let results = (outs StreamedRows:$rows);
+  let arguments = (ins Takes<PagedRows>:$rows);
+  let results = (outs StreamedRows:$once);
 }
 def Tile_StridedHeadsOp : Tile_Leaf<"strided_heads", "core/layout.cuh", [Pure]> {
   let summary = "A tensor of tokens and heads with the launch's strides";
@@ -48,7 +47,7 @@ def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", "select/scoring.cuh", [AsyncL
 def Tile_LoadSummariesOp : Tile_Leaf<"load_summaries", "select/scoring.cuh", [AsyncLoad]> {
   let summary = "Starts copying a tile of summary rows into shared memory, in the order that makes pooling local";
   let source = "PTX ISA 9.0, cp.async of 16 bytes";
-  let arguments = (ins Template:$threads, Writes<SharedTile>:$summaries, Takes<KeyRows>:$source, I32:$first_row,
+  let arguments = (ins Template:$threads, Writes<SharedTile>:$summaries, Takes<SummaryRows>:$source, I32:$first_row,
                        I32:$row_limit);
 }
 def Tile_LoadHeadRowsOp : Tile_Leaf<"load_head_rows", "select/decode_scores.cuh", [AsyncLoad]> {

@@ -81,8 +81,8 @@ attend_decode(const __grid_constant__ Params params) {
     reduce_sum(state);
     store_part<kHeads>(params.buffer[5], params.buffer[6], output, state, rows, first_head, part, params.total_q, kScale);
   } else {
-    const auto keys = streamed_rows<bf16>(params, params.k, params.k_stride, tile, kv_head);
-    const auto values = streamed_rows<bf16>(params, params.v, params.v_stride, tile, kv_head);
+    const auto keys = read_once(paged_rows<bf16>(params, params.k, params.k_stride, tile, kv_head));
+    const auto values = read_once(paged_rows<bf16>(params, params.v, params.v_stride, tile, kv_head));
     const int producer = thread_index() - 32;
     for (int entry = from; entry < to; ++entry) {
       const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, false);

@@ -47,7 +47,7 @@ normalize(const __grid_constant__ Params params) {
   static_assert(SharedTile<kRows, kDim, bf16>::kBytes == 32768);
   const int rows = summary_rows<kCoarseWindow, kCoarseStride>(tile.k_length);
   const int visible = visible_absolute<kCoarseWindow, kCoarseStride>(tile.position, rows);
-  const auto source = kept_rows<bf16, kCoarseWindow, kCoarseStride>(params, 1, tile, kv_head);
+  const auto source = read_once(kept_rows<bf16, kCoarseWindow, kCoarseStride>(params, 1, tile, kv_head));
   const int tiles = (visible + (kRows - 1)) / kRows;
   const int begin = tiles * part / parts * kRows;
   const int end = tiles * (part + 1) / parts * kRows;

@@ -45,7 +45,7 @@ score_decode(const __grid_constant__ Params params) {
   const int rows = summary_rows<kWindow, kStride>(tile.k_length);
   const int visible = visible_absolute<kWindow, kStride>(tile.position, rows);
   const int fine_end = (own - kLocal + 1) * kRowsPerBlock;
-  const auto source = kept_rows<bf16, kWindow, kStride>(params, 0, tile, kv_head);
+  const auto source = read_once(kept_rows<bf16, kWindow, kStride>(params, 0, tile, kv_head));
   const int tiles = (fine_end + (kRows - 1)) / kRows;
   const int begin = tiles * part / parts * kRows;
   const int end = tiles * (part + 1) / parts * kRows;

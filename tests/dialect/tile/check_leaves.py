@@ -11,6 +11,7 @@ from pathlib import Path
 # Operands that several device types may stand for, and C++ types that the dialect calls otherwise.
 UNIONS = {"Scores": {"RowScores", "TokenScores"}, "Ranks": {"BlockRanks", "RankPairs"},
           "Summaries": {"GlobalRows", "PagedRows", "SummaryImages"}, "KeyRows": {"GlobalRows", "PagedRows"},
+          "SummaryRows": {"GlobalRows", "StreamedRows"},
           "LoadedRows": {"GlobalRows", "PagedRows", "StreamedRows"},
           "AnyRows": {"GlobalRows", "PagedRows", "SummaryImages"},
           "Heads": {"Pointer", "StridedHeads"}, "Lengths": {"Pointer", "KeyLengths"}}

@@ -42,8 +42,8 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   %keys = tile.paged_rows %params, %k, %stride, %token_tile, %head {type = bf16} : (!params, !pointer, !pointer, !token_tile, i32) -> !paged_rows
   // CHECK: load_rows<kThreads>(shared_tile, keys, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %keys, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32, i32) -> ()
-  // CHECK: const auto once = streamed_rows<bf16>(params, k, stride, token_tile, head);
-  %once = tile.streamed_rows %params, %k, %stride, %token_tile, %head {type = bf16} : (!params, !pointer, !pointer, !token_tile, i32) -> !streamed_rows
+  // CHECK: const auto once = read_once(keys);
+  %once = tile.read_once %keys : (!paged_rows) -> !streamed_rows
   // CHECK: load_rows<kThreads>(shared_tile, once, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %once, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !streamed_rows, i32, i32, i32) -> ()
   // CHECK: const auto heads = strided_heads(k, stride);
@@ -54,8 +54,8 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.load_queries %shared_tile, %pointer, %token_tile, %first_head {group = @kGroup, heads = @kHeads, sets = @kSets, threads = @kThreads} : (!shared_tile, !pointer, !token_tile, i32) -> ()
   // CHECK: load_summaries<kThreads>(shared_tile, global_rows, first_row, row_limit);
   tile.load_summaries %shared_tile, %global_rows, %first_row, %row_limit {threads = @kThreads} : (!shared_tile, !global_rows, i32, i32) -> ()
-  // CHECK: load_summaries<kThreads>(shared_tile, keys, first_row, row_limit);
-  tile.load_summaries %shared_tile, %keys, %first_row, %row_limit {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32) -> ()
+  // CHECK: load_summaries<kThreads>(shared_tile, once, first_row, row_limit);
+  tile.load_summaries %shared_tile, %once, %first_row, %row_limit {threads = @kThreads} : (!shared_tile, !streamed_rows, i32, i32) -> ()
   // CHECK: load_head_rows<kThreads, kHeads, kGroup>(shared_tile, pointer, row, first_head);
   tile.load_head_rows %shared_tile, %pointer, %row, %first_head {group = @kGroup, heads = @kHeads, threads = @kThreads} : (!shared_tile, !pointer, i32, i32) -> ()
   // CHECK: copy_rows<kRows>(panel_tile, tile_row, tensor_map, barrier, head, first_row);

@@ -266,8 +266,14 @@ LaunchArgs DecodeBench::args(const Set &set, Phase phase) const {
   args.layout.pageTable = set.table.data<int>();
   args.layout.pageTableStride = inputs->tableStride;
   args.layout.kBegin = set.kBegin.data<int>();
-  for (size_t i = 0; i < summaries.size(); ++i)
+  for (size_t i = 0; i < summaries.size(); ++i) {
     args.rows[i] = set.rows[i].data();
+    // Head-major pages: a head's rows follow each other.
+    const int64_t dim = problem.headDim,
+                  slots = ownSlots() > 0 ? 1 : args.layout.rowsPage(summaries[i], args.shape.maxK);
+    int64_t *stride = args.layout.rowsStride[i];
+    stride[0] = slots * problem.kvHeads * dim, stride[1] = dim, stride[2] = slots * dim;
+  }
   if (const int64_t slots = ownSlots(); slots > 0) {
     args.layout.rowsTable = set.rowsTable.data<int>();
     args.layout.rowsTableStride = slots;
