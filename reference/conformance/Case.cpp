@@ -132,8 +132,8 @@ private:
 
 constexpr int kPoisonTokens = 37; // odd, so that no tile boundary hides a leak
 
-/// Block lists that a caller should never write and that must do no harm, one pattern after the
-/// other.
+} // namespace
+
 void adversarialRow(int32_t *ids, int topk, int blocks, int own, uint64_t seed) {
   auto random = [&](int i, int bound) {
     return static_cast<int32_t>(randomBits(seed, i) % std::max(1, bound));
@@ -170,8 +170,6 @@ void adversarialRow(int32_t *ids, int topk, int blocks, int own, uint64_t seed) 
       ids[i] = i;
   }
 }
-
-} // namespace
 
 Result<std::vector<ConformanceCase>> conformanceCases() {
   json table = json::parse(kConformanceCases, nullptr, /*allow_exceptions=*/false);

@@ -49,4 +49,8 @@ struct CaseInputs {
 };
 CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads = 0);
 
+/// Writes a block list [topk] that a caller should never write and that must do no harm: one
+/// pattern after the other by `seed`. `blocks`: of the sequence; `own`: the block of the query.
+void adversarialRow(int32_t *ids, int topk, int blocks, int own, uint64_t seed);
+
 } // namespace winnow
