@@ -1,6 +1,7 @@
 // Chooses a backend from the --device flag.
 #include "tools/winnow/backends/Backend.h"
 #include "tools/winnow/Session.h"
+#include "tools/winnow/io/Flags.h"
 #include <cstdlib>
 #include <fmt/format.h>
 #include <string_view>
@@ -43,6 +44,27 @@ Result<std::unique_ptr<Backend>> openBackend(const BackendOptions &options, Cach
     return gpu; // a build without the CPU target: what is missing is the GPU
   say("running on the CPU: " + gpu.error().message);
   return cpu;
+}
+
+Result<std::shared_ptr<Driver>> launchDevice(const std::string &name, DeviceInfo &device,
+                                             CodeForm &form) {
+  constexpr std::string_view kEmulated = "emulated";
+  form = CodeForm::Emulated;
+  if (name == kEmulated)
+    return openEmulator("", device);
+  if (name.rfind("emulated:", 0) == 0)
+    return openEmulator(name.substr(kEmulated.size() + 1), device);
+  std::string number = name;
+  if (!between(0, 1023)(number).empty())
+    return fail(ErrorKind::Usage,
+                fmt::format("--device {}: this needs a GPU, by its number; emulated or "
+                            "emulated:ARCH executes the kernels without one",
+                            name));
+  form = CodeForm::Cubin;
+  std::shared_ptr<Driver> driver;
+  WINNOW_TRY(driver, Driver::open());
+  WINNOW_TRY(device, driver->device(std::stoi(name)));
+  return driver;
 }
 
 } // namespace winnow

@@ -75,5 +75,9 @@ Result<std::unique_ptr<Backend>> openCpuBackend(const BackendOptions &options);
 /// The emulator as a driver, and its device of an architecture (empty: the default one). Error:
 /// Unsupported where this build has none, or for an unknown architecture.
 Result<std::shared_ptr<Driver>> openEmulator(const std::string &arch, DeviceInfo &device);
+/// A device whose launches a command makes itself, by the number of a GPU, or emulated or
+/// emulated:ARCH; `form`: of its code. Errors: Usage for another text; DeviceFailed.
+Result<std::shared_ptr<Driver>> launchDevice(const std::string &name, DeviceInfo &device,
+                                             CodeForm &form);
 
 } // namespace winnow

@@ -3,7 +3,6 @@
 #include "reference/Compare.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/backends/Backend.h"
-#include "tools/winnow/io/Flags.h"
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -46,20 +45,7 @@ std::vector<int> spread(int batch, int count) {
 
 Result<std::unique_ptr<DecodeBench>> DecodeBench::open(const std::string &name) {
   auto bench = std::make_unique<DecodeBench>();
-  if (name == "emulated" || name.rfind("emulated:", 0) == 0) {
-    bench->form = CodeForm::Emulated;
-    WINNOW_TRY(bench->driver,
-               openEmulator(name == "emulated" ? "" : name.substr(9), bench->device));
-  } else {
-    std::string number = name;
-    if (!between(0, 1023)(number).empty())
-      return fail(ErrorKind::Usage,
-                  fmt::format("--device {}: decode is measured on a GPU, by its number; emulated "
-                              "or emulated:ARCH executes the kernels without one",
-                              name));
-    WINNOW_TRY(bench->driver, Driver::open());
-    WINNOW_TRY(bench->device, bench->driver->device(std::stoi(name)));
-  }
+  WINNOW_TRY(bench->driver, launchDevice(name, bench->device, bench->form));
   WINNOW_CHECK(bench->driver->makeCurrent(bench->device.index));
   bench->clock.emplace(bench->device.uuid);
   WINNOW_TRY(Stream made, Stream::create(bench->driver));
