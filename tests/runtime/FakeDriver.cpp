@@ -4,10 +4,12 @@
 #include "FakeDriver.h"
 #include "runtime/device/CudaTypes.h"
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 using winnow::CudaResult;
@@ -395,6 +397,9 @@ FAKE CudaResult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, un
 }
 FAKE CudaResult cuGraphLaunch(CUgraphExec exec, CUstream) {
   ENTER;
+  static const bool hangs = std::getenv("FAKE_GRAPH_HANGS") != nullptr;
+  while (hangs)
+    std::this_thread::sleep_for(std::chrono::seconds(1));
   for (const Params &params : *reinterpret_cast<Graph *>(exec))
     if (!isAlive(params))
       return kIllegalAddress;

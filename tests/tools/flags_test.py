@@ -27,6 +27,7 @@ BASES = {
     "bench": (["prefill"], {"--prepare": None, "--arch": "sm_80", **SPEC}),
     "bench table": (["bench.json"], {}),
     "bench decode": ([], {"--prepare": None, "--arch": "sm_80", "--queries": "1", "--seq": "64", **SPEC}),
+    "soak": ([], {"--prepare": None, "--arch": "sm_80", "--queries": "1", "--seq": "64", **SPEC}),
     "model choose": (["dense"], {"--device-profile": "a100", "--space": "quick", "--db": "chosen.jsonl"}),
     "model check": (["trials.jsonl"], {"--device-profile": "h200", "--worst": "1000", "--median": "1000"}),
     "model explain": (["dense"], {"--device-profile": "a100"}),

@@ -28,6 +28,7 @@ void addCacheCommand(CLI::App &app, Session &session);
 void addDbCommand(CLI::App &app, Session &session);
 void addCheckCommand(CLI::App &app, Session &session);
 void addBenchCommand(CLI::App &app, Session &session);
+void addSoakCommand(CLI::App &app, Session &session);
 void addModelCommand(CLI::App &app, Session &session);
 void addTuneCommand(CLI::App &app, Session &session);
 void addReportCommand(CLI::App &app, Session &session);

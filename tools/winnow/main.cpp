@@ -57,6 +57,7 @@ int runCommandLine(int argc, char **argv) {
   addRunCommand(app, session);
   addCheckCommand(app, session);
   addBenchCommand(app, session);
+  addSoakCommand(app, session);
   addModelCommand(app, session);
   addTuneCommand(app, session);
   addReportCommand(app, session);
