@@ -12,7 +12,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 winnow=${1:-$here/../../build/bin/winnow}
 logs=${2:-/tmp/winnow-gpu}
-PARTS=${PARTS:-doctor native sm_80 random memcheck racecheck synccheck initcheck bench million sm_89 regions run}
+PARTS=${PARTS:-doctor native sm_80 random memcheck racecheck synccheck initcheck bench million sm_89 regions soak run}
 BOX=${BOX:-540} ARCH=${ARCH:-sm_90a} SEED=${SEED:-1} DRAWS=${DRAWS:-500}
 mkdir -p "$logs"
 failed=0
@@ -22,6 +22,7 @@ recorded=(--recorded "$here/../../reference/recorded" --method infllm_v2)
 sm_89_cases=(--filter 'model_shape|group|block|tail|adversarial|dense|overlap_pool|per_query|rewritten')
 random=(--random "$DRAWS" --seed "$SEED")
 bench=(prefill --seq "16384,32768,131072" --topk "96,16" --overlap "1,8,32,128")
+soak=(--steps 1000) busy=(--steps 2000 --phase all --busy)
 million=(prefill --seq 1048576 --topk 96 --overlap 32 --rounds 3 --rows 8)
 broad='^(tail|compat_tail|short|empty|history|many_kv|group|block|topk_[13]|lse|softmax|wide|ties|poison|adversarial|dense|overlap_pool|per_query|rewritten)'
 small='^(short_sequences|group_2|block_128_group_4|per_query_head_block_128|adversarial_ids_group_1|dense_group_1_fp16|overlap_pool_group_4_fp16|rewritten_scores_group_2)$'
@@ -80,6 +81,7 @@ prepare() {
     "$winnow" check --arch "$ARCH" --prepare "${random[@]}" &&
     "$winnow" check --arch "$ARCH" --prepare --large --filter offsets_past &&
     "$winnow" bench "${bench[@]}" --arch "$ARCH" --prepare &&
+    "$winnow" soak --arch "$ARCH" --prepare && "$winnow" soak dense --arch "$ARCH" --prepare &&
     "$winnow" compile infllm_v2 >/dev/null
 }
 
@@ -112,11 +114,15 @@ run() {
     "$winnow" run infllm_v2 --svg "$logs/selection.svg"
 }
 
+soaks() { # a captured decode launch whose arrays change at random, then beside a stream that takes half of the GPU
+  "$winnow" soak "${soak[@]}" && "$winnow" soak dense "${soak[@]}" && "$winnow" soak "${busy[@]}"
+}
+
 # Functions under `timeout` need a shell of their own.
-export -f doctor shards prepare times million regions run
+export -f doctor shards prepare times million regions soaks run
 export winnow here logs ARCH README
 inside() { # function, flags...: a command line that runs it
-  printf '%s; ' "$(declare -p recorded sm_89_cases random bench million)"
+  printf '%s; ' "$(declare -p recorded sm_89_cases random bench million soak busy)"
   printf '%q ' "$@"
 }
 
@@ -133,6 +139,7 @@ for name in $PARTS; do
   bench) part bench 150 bash -c "$(inside times)" ;;
   million) part million 90 bash -c "$(inside million)" ;;
   regions) part regions 60 bash -c "$(inside regions)" ;;
+  soak) part soak 90 bash -c "$(inside soaks)" ;;
   run) part run 60 bash -c "$(inside run)" ;;
   *) printf 'FAIL  %-12s        no such part\n' "$name" && failed=1 ;;
   esac
