@@ -13,13 +13,6 @@ Kernels one(Result<BuiltKernel> kernel) {
   return std::move(kernel).map([](BuiltKernel built) { return std::vector{std::move(built)}; });
 }
 
-/// The kernel, not launched where decode kernels are.
-void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
-  std::string &when = kernel.recipe.when;
-  if (plan.keepsRows())
-    when = llvm::formatv("{0}(1 - {1})", when.empty() ? "" : "(" + when + ") * ", decodes()).str();
-}
-
 Kernels summarize(KernelContext &c) {
   const SelectionPlan &plan = *c.plans.selection;
   std::vector<BuiltKernel> kernels;
@@ -39,8 +32,7 @@ Kernels summarize(KernelContext &c) {
 void addDecode(KernelContext &c, std::vector<BuiltKernel> &kernels) {
   const SelectionPlan &plan = *c.plans.selection;
   if (plan.keepsRows())
-    for (BuiltKernel &kernel : buildScoreDecode(c.module, plan, c.scores))
-      kernels.push_back(std::move(kernel));
+    kernels.push_back(buildScoreDecode(c.module, plan, c.scores, c.target));
 }
 
 Kernels scoreOnWarpgroups(KernelContext &c) {
@@ -77,7 +69,7 @@ Kernels topK(KernelContext &c) {
     return kernels;
   kernels.push_back(buildRescore(c.module, plan, c.scores));
   leaveDecode(plan, kernels.back());
-  if (plan.keepsRows())
+  if (plan.keepsRows() && !(c.scores.ranks && plan.weighsHeads())) // whose top_k rescores
     kernels.push_back(buildRescore(c.module, plan, c.scores.ofKeptRows()));
   return kernels;
 }

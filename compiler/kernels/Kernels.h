@@ -31,6 +31,13 @@ struct BuiltKernel {
   std::optional<Config> config = {}; ///< with what the builder chose, where it was left open
 };
 
+/// The kernel, not launched where decode kernels are.
+inline void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
+  std::string &when = kernel.recipe.when;
+  if (plan.keepsRows())
+    when = (when.empty() ? "" : "(" + when + ") * ") + "(1 - " + decodes() + ")";
+}
+
 /// The builders append tile.kernel ops to `module`.
 std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores);
@@ -45,11 +52,13 @@ Result<BuiltKernel> buildScore(mlir::ModuleOp module, const SelectionPlan &plan,
 BuiltKernel buildScoreWarpgroups(mlir::ModuleOp module, const SelectionPlan &plan,
                                  const ScorePlan &scores, std::vector<TensorMapRecipe> &maps,
                                  bool selects);
-/// The scores of a few tokens per sequence against summaries that the host keeps: normalize, of
-/// methods with softmax scores, and score_decode. Of paged programs.
-std::vector<BuiltKernel> buildScoreDecode(mlir::ModuleOp module, const SelectionPlan &plan,
-                                          const ScorePlan &scores);
-/// Room for what normalize writes, a formula.
+/// The scores of a few tokens per sequence against summaries that the host keeps, of paged
+/// programs: weigh for methods with softmax scores, else score_decode.
+BuiltKernel buildScoreDecode(mlir::ModuleOp module, const SelectionPlan &plan,
+                             const ScorePlan &scores, const Target &target);
+BuiltKernel buildWeigh(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
+                       const Target &target);
+/// Room for what weigh writes of normalisers, a formula.
 std::string partSumsBytes(const SelectionPlan &plan);
 /// Top-k over fp32 scores, and over 16-bit ranks.
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const SelectionPlan &plan,

@@ -26,19 +26,31 @@ Value namedI32(OpBuilder &b, StringRef name) {
 
 NameLoc nameLoc(OpBuilder &b, StringRef name) { return NameLoc::get(b.getStringAttr(name)); }
 
+/// The loops stand in one block, one behind the other, and fill the same shared tiles.
 class Specializer {
 public:
-  Specializer(tile::KernelOp kernel, scf::ForOp loop)
-      : kernel(kernel), loop(loop), consumerThreads(kernel.getThreads()),
+  Specializer(tile::KernelOp kernel, ArrayRef<scf::ForOp> loops)
+      : kernel(kernel), loops(loops), loop(loops.front()), consumerThreads(kernel.getThreads()),
         producerWarps(loop->getAttrOfType<IntegerAttr>("tile.producer_warps").getInt()),
-        stages(loop->getAttrOfType<IntegerAttr>("tile.stages").getInt()) {}
+        stages(loop->getAttrOfType<IntegerAttr>("tile.stages").getInt()),
+        takeTurns(loop->hasAttr("tile.producers_take_turns")) {}
 
   void run() {
     findLoads();
     addConstants();
     guardConsumerStatements();
     declareRing();
-    splitLoop();
+    for (scf::ForOp each : loops) {
+      loop = each;
+      findLoads();
+      if (loop != loops.front()) {
+        OpBuilder b(loop);
+        tile::SyncThreadsOp::create(b, b.getUnknownLoc());
+      }
+      splitLoop();
+    }
+    for (auto [tile, ring] : rings)
+      tile.getDefiningOp()->erase();
   }
 
 private:
@@ -58,8 +70,10 @@ private:
   }
 
   tile::KernelOp kernel;
-  scf::ForOp loop;
+  ArrayRef<scf::ForOp> loops;
+  scf::ForOp loop; ///< the one that is worked on
   int consumerThreads, producerWarps, stages;
+  bool takeTurns; ///< each producer warp loads whole tiles
   SmallVector<Operation *> loads;
   SetVector<Operation *> addresses;    ///< what the loads' operands need inside the loop
   llvm::MapVector<Value, Value> rings; ///< shared tile -> its ring
@@ -67,6 +81,8 @@ private:
 };
 
 void Specializer::findLoads() {
+  loads.clear();
+  addresses.clear();
   for (Operation &op : *loop.getBody())
     if (op.hasTrait<tile::AsyncLoad>())
       loads.push_back(&op);
@@ -91,7 +107,10 @@ void Specializer::addConstants() {
   };
   add("kStages", stages, "stages of the ring");
   add("kConsumerWarps", consumerThreads / 32, "warps that compute");
-  add("kProducerThreads", 32 * producerWarps, "threads that load");
+  if (takeTurns)
+    add("kProducerWarps", producerWarps, "warps that load, a tile each in turn");
+  add("kProducerThreads", takeTurns ? 32 : 32 * producerWarps,
+      takeTurns ? "threads that load a tile" : "threads that load");
   kernel.setConstantsAttr(b.getArrayAttr(constants));
   kernel.setThreads(consumerThreads + 32 * producerWarps);
 }
@@ -153,11 +172,12 @@ void Specializer::declareRing() {
 /// only consumers have something there. Runs of such statements share one `if`.
 void Specializer::guardConsumerStatements() {
   DenseSet<Value> registers;
-  loop.walk([&](Operation *op) {
-    for (Value operand : op->getOperands())
-      if (auto reg = operand.getDefiningOp<tile::RegisterOp>(); reg && !loop->isAncestor(reg))
-        registers.insert(operand);
-  });
+  for (scf::ForOp each : loops)
+    each.walk([&](Operation *op) {
+      for (Value operand : op->getOperands())
+        if (auto reg = operand.getDefiningOp<tile::RegisterOp>(); reg && !each->isAncestor(reg))
+          registers.insert(operand);
+    });
   Operation *top = loop;
   while (top->getParentOp() != kernel)
     top = top->getParentOp();
@@ -249,22 +269,48 @@ void Specializer::producer(OpBuilder b) {
   Value thread = tile::ThreadIndexOp::create(b, loc, b.getI32Type());
   Value mine =
       arith::SubIOp::create(b, nameLoc(b, "producer"), thread, constantI32(b, consumerThreads));
-  scf::ForOp copy = cloneHeader(b, mapping);
+  scf::ForOp copy;
+  Value place = cursor; // of the producer
+  if (takeTurns) {
+    place = tile::RegisterOp::create(b, nameLoc(b, "place"), cursor.getType());
+    tile::FollowOp::create(b, loc, place, cursor);
+    // No warp is a turn of the ring ahead of another, whose phases it would mistake for its own:
+    // within a loop it has waited for the release of a tile no more than producerWarps, so stages,
+    // behind, and a later loop begins at a barrier of all threads, behind the consumers' last tile.
+    Value turn = arith::DivSIOp::create(b, nameLoc(b, "turn"), mine, constantI32(b, 32));
+    mine = arith::RemSIOp::create(b, nameLoc(b, "lane"), mine, constantI32(b, 32));
+    tile::AdvanceByOp::create(b, loc, place, turn);
+    Value step = arith::MulIOp::create(b, loc, namedI32(b, "kProducerWarps"), loop.getStep());
+    Value first = arith::AddIOp::create(b, loc, loop.getLowerBound(),
+                                        arith::MulIOp::create(b, loc, turn, loop.getStep()));
+    copy = scf::ForOp::create(b, loop.getLoc(), first, loop.getUpperBound(), step);
+    mapping.map(loop.getInductionVar(), copy.getInductionVar());
+    if (loop != loops.back()) { // the next loop goes on where this one ends
+      Value length = arith::SubIOp::create(b, loc, loop.getUpperBound(), loop.getLowerBound());
+      tile::AdvanceByOp::create(b, loc, cursor,
+                                arith::MaxSIOp::create(b, loc, length, constantI32(b, 0)));
+    }
+  } else {
+    copy = cloneHeader(b, mapping);
+  }
   b.setInsertionPointToStart(copy.getBody());
   for (Operation &op : loop.getBody()->without_terminator())
     if (addresses.contains(&op) && !isa<tile::ThreadIndexOp>(op))
       b.clone(op, mapping);
-  tile::WaitEmptyOp::create(b, loc, barriers, cursor);
+  tile::WaitEmptyOp::create(b, loc, barriers, place);
   for (Operation *load : loads) {
     auto rows = cast<tile::LoadRowsOp>(load);
     Value stage = tile::StageOp::create(b, rows.getTile().getLoc(), rows.getTile().getType(),
-                                        rings[rows.getTile()], cursor);
+                                        rings[rows.getTile()], place);
     tile::LoadRowsOp::create(b, loc, FlatSymbolRefAttr::get(b.getContext(), "kProducerThreads"),
                              stage, rows.getSource(), mapping.lookupOrDefault(rows.getFirstRow()),
                              mapping.lookupOrDefault(rows.getRowLimit()), mine);
   }
-  tile::ArriveFullOp::create(b, loc, barriers, cursor);
-  tile::AdvanceOp::create(b, loc, cursor);
+  tile::ArriveFullOp::create(b, loc, barriers, place);
+  if (takeTurns)
+    tile::AdvanceByOp::create(b, loc, place, namedI32(b, "kProducerWarps"));
+  else
+    tile::AdvanceOp::create(b, loc, cursor);
 }
 
 void Specializer::splitLoop() {
@@ -273,8 +319,6 @@ void Specializer::splitLoop() {
   consumer(roles.getThenBodyBuilder());
   producer(roles.getElseBodyBuilder());
   loop.erase();
-  for (auto [tile, ring] : rings)
-    tile.getDefiningOp()->erase();
   sinkInto(roles);
 }
 
@@ -330,14 +374,38 @@ struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
         loops.push_back(loop);
     });
     for (scf::ForOp loop : loops) {
-      if (loops.size() > 1 ||
-          llvm::none_of(*loop.getBody(), [](Operation &op) { return isa<tile::LoadRowsOp>(op); })) {
-        loop.emitError("warps are specialised for one loop per kernel, whose body loads rows into "
-                       "shared tiles");
+      if (!isLike(loops.front(), loop)) {
+        loop.emitError("warps are specialised for loops that load rows into the same shared tiles, "
+                       "one behind the other, in steps of 1, with the same stages and producers");
         return signalPassFailure();
       }
-      Specializer(getOperation(), loop).run();
+      auto count = [&](StringRef name) { return loop->getAttrOfType<IntegerAttr>(name).getInt(); };
+      if (loop->hasAttr("tile.producers_take_turns") &&
+          count("tile.producer_warps") > count("tile.stages")) {
+        loop.emitError("producers that take turns need a stage each");
+        return signalPassFailure();
+      }
     }
+    if (!loops.empty())
+      Specializer(getOperation(), loops).run();
+  }
+
+  /// Whether both loops fill the same rings.
+  static bool isLike(scf::ForOp first, scf::ForOp loop) {
+    auto tiles = [](scf::ForOp of) {
+      SmallVector<Value> filled;
+      for (auto load : of.getBody()->getOps<tile::LoadRowsOp>())
+        filled.push_back(load.getTile());
+      return filled;
+    };
+    for (scf::ForOp one : {first, loop}) // a cursor is moved by the length of a loop
+      if (first != loop && getConstantIntValue(one.getStep()) != 1)
+        return false;
+    for (StringRef name : {"tile.stages", "tile.producer_warps", "tile.producers_take_turns"})
+      if (first->getAttr(name) != loop->getAttr(name))
+        return false;
+    return first->getBlock() == loop->getBlock() && !tiles(loop).empty() &&
+           tiles(first) == tiles(loop);
   }
 };
 

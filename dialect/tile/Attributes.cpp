@@ -21,7 +21,7 @@ public:
     if (op->hasTrait<Varies>())
       return value;
     // A vote is the same for everybody, whatever each thread has said.
-    if (isa<SyncThreadsAnyOp>(op))
+    if (isa<SyncThreadsAnyOp, AnyLeavesOp>(op))
       return {};
     if (auto object = dyn_cast<RegisterOp>(op))
       return ofObject(object);
@@ -114,8 +114,8 @@ LogicalResult ReturnOp::verify() {
     return success();
   for (Operation *later = getOperation()->getNextNode(); later; later = later->getNextNode()) {
     const WalkResult barrier = later->walk([](Operation *op) {
-      return isa<SyncThreadsOp, SyncThreadsAnyOp>(op) ? WalkResult::interrupt()
-                                                      : WalkResult::advance();
+      return isa<SyncThreadsOp, SyncThreadsAnyOp, AnyLeavesOp>(op) ? WalkResult::interrupt()
+                                                                   : WalkResult::advance();
     });
     if (barrier.wasInterrupted()) {
       InFlightDiagnostic error = emitOpError(
@@ -160,9 +160,9 @@ LogicalResult TileDialect::verifyOperationAttribute(Operation *op, NamedAttribut
     return verifyPipeline(op, attribute.getValue());
   if (name == "tile.stages" || name == "tile.producer_warps" || name == "tile.unroll")
     return verifyCount(op, name, attribute.getValue());
-  if (name == "tile.at_least_once")
+  if (name == "tile.at_least_once" || name == "tile.producers_take_turns")
     return isa<scf::ForOp>(op) && isa<UnitAttr>(attribute.getValue())
                ? success()
-               : op->emitOpError("tile.at_least_once is a mark of scf.for, without a value");
+               : op->emitOpError() << name << " is a mark of scf.for, without a value";
   return op->emitOpError() << "there is no attribute " << name;
 }

@@ -137,6 +137,17 @@ LogicalResult ReadOnceOp::inferReturnTypes(MLIRContext *context, std::optional<L
   return success();
 }
 
+LogicalResult InSummaryOrderOp::inferReturnTypes(MLIRContext *context,
+                                                 std::optional<Location> location,
+                                                 InSummaryOrderOp::Adaptor ordered,
+                                                 SmallVectorImpl<Type> &types) {
+  auto rows = dyn_cast<ObjectType>(ordered.getRows().getType());
+  if (!rows)
+    return emitOptionalError(location, "in_summary_order takes rows");
+  types.push_back(ObjectType::get(context, "OrderedRows", rows.getArguments()));
+  return success();
+}
+
 LogicalResult KeptRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                            KeptRowsOp::Adaptor rows, SmallVectorImpl<Type> &types) {
   types.push_back(ObjectType::get(context, "PagedRows", ArrayAttr::get(context, {rows.getType()})));

@@ -15,8 +15,9 @@ def Tile_Dialect : Dialect {
     Attributes of the dialect on scf ops, each verified where it stands:
 
     * `tile.uniform` on scf.if: all threads of the block take the same branch, so that barriers may stand inside.
-    * `tile.pipeline` on scf.for: "specialize_warps" (with `tile.stages` and `tile.producer_warps`) or "rotate" (where
-      the loop runs at least once, with `tile.at_least_once`): what the passes are to make of the loop.
+    * `tile.pipeline` on scf.for: "specialize_warps" (with `tile.stages` and `tile.producer_warps`; with
+      `tile.producers_take_turns` each of these warps loads whole tiles, one in turn) or "rotate" (where the loop runs at
+      least once, with `tile.at_least_once`): what the passes are to make of the loop.
     * `tile.unroll` on scf.for: unrolled as a whole, or by the number given.
   }];
   let useDefaultAttributePrinterParser = 1;
@@ -71,20 +72,20 @@ def Tile_Fragment : Tile_Class<"Fragment", "fragment", "a fragment of a product,
                                ["Accumulator", "LeftOperand", "RightOperand"]>;
 def Tile_State : Tile_Class<"State", "state", "numbers that a thread keeps in registers",
                             ["SoftmaxState", "StepSums", "StepKeys", "LogSumExp", "ChannelSums", "RowScores",
-                             "TokenScores", "BlockRanks", "RankPairs", "BlockMarks"]>;
+                             "TokenScores", "NormalizerSums", "RangeVote", "BlockRanks", "RankPairs", "BlockMarks"]>;
 def Tile_Cursor : Tile_Class<"Cursor", "cursor", "a place that is moved on: in a ring, among dealt tiles, in a search",
                              ["Cursor", "Deal", "ThresholdSearch"]>;
 def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in shared memory",
                                  ["SharedTile", "PanelTile"]>;
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
-                             "HeadNormalizers", "TileSlot", "WarpValues", "RowSums", "TileScores"]>;
+                             "HeadNormalizers", "TileSlot", "WarpValues", "TileScores"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
 def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList", "BlockList"]>;
 def Tile_View : Tile_Class<"View", "view", "where something lies in global memory",
-                           ["Pointer", "GlobalRows", "PagedRows", "StreamedRows", "StridedHeads", "SummaryImages",
-                            "TensorMap"]>;
+                           ["Pointer", "GlobalRows", "PagedRows", "StreamedRows", "OrderedRows", "StridedHeads",
+                            "SummaryImages", "TensorMap"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
                             ["Params", "TokenTile", "KeyLengths", "QueryRows", "WorkHeader", "PartTotal", "Hook"]>;
 
@@ -116,7 +117,7 @@ defvar Summaries = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar AnyRows = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar KeyRows = AnyTypeOf<[GlobalRows, PagedRows]>;
 defvar SummaryRows = AnyTypeOf<[GlobalRows, StreamedRows]>;
-defvar LoadedRows = AnyTypeOf<[GlobalRows, PagedRows, StreamedRows]>;
+defvar LoadedRows = AnyTypeOf<[GlobalRows, PagedRows, StreamedRows, OrderedRows]>;
 defvar Heads = AnyTypeOf<[Pointer, StridedHeads]>;
 defvar Lengths = AnyTypeOf<[Pointer, KeyLengths]>;
 def Tile_InRegisters : Type<CPred<"::mlir::isa<::winnow::tile::FragmentType, ::winnow::tile::StateType, "

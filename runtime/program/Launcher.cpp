@@ -284,6 +284,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.max_q = args.shape.maxQ;
   params.max_k = args.shape.maxK;
   params.parts = static_cast<int>(planned.variables[Variable::Parts]);
+  params.selects = args.phase == Phase::All;
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
   if (program->spec.paged)
     setLayout(args, params);

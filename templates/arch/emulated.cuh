@@ -190,10 +190,18 @@ __forceinline__ int __reduce_add_sync(unsigned lanes, int value) {
   return value;
 }
 template <class T> __forceinline__ T emulated_shuffle(unsigned lanes, T value, int from) {
-  static_assert(sizeof(T) == 4, "shuffles move words");
-  EmulatedShuffle shuffle{__builtin_bit_cast(unsigned, value), from};
-  emulated_warp(kWarpShuffle, lanes, &shuffle);
-  return __builtin_bit_cast(T, shuffle.value);
+  if constexpr (sizeof(T) == 8) { // as two words
+    const auto bits = __builtin_bit_cast(unsigned long long, value);
+    const unsigned long long high =
+        emulated_shuffle(lanes, static_cast<unsigned>(bits >> 32), from);
+    return __builtin_bit_cast(T, high << 32 |
+                                     emulated_shuffle(lanes, static_cast<unsigned>(bits), from));
+  } else {
+    static_assert(sizeof(T) == 4, "shuffles move words");
+    EmulatedShuffle shuffle{__builtin_bit_cast(unsigned, value), from};
+    emulated_warp(kWarpShuffle, lanes, &shuffle);
+    return __builtin_bit_cast(T, shuffle.value);
+  }
 }
 template <class T> __forceinline__ T __shfl_sync(unsigned lanes, T value, int from) {
   return emulated_shuffle(lanes, value, from & 31);
@@ -240,6 +248,7 @@ __forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};
   emulated_store_shared(shared, &zeros, 16);
 }
+__forceinline__ void start_later_kernels() {}
 __forceinline__ void wait_earlier_kernels() {}
 __forceinline__ void sync_threads() { __syncthreads(); }
 __forceinline__ bool sync_threads_any(bool vote) { return __syncthreads_or(vote) != 0; }

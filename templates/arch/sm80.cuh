@@ -68,6 +68,7 @@ __device__ __forceinline__ void store_zeros(unsigned shared) {
 
 #ifndef WINNOW_EARLY_LAUNCH
 // Kernels of this level start when those before them have ended: nothing to wait for.
+__device__ __forceinline__ void start_later_kernels() {}
 __device__ __forceinline__ void wait_earlier_kernels() {}
 #endif
 __device__ __forceinline__ void sync_threads() { __syncthreads(); }

@@ -21,13 +21,18 @@ __device__ __forceinline__ unsigned at_least_pair(unsigned pair, unsigned thresh
   return reached;
 }
 
-// Lets the kernels behind this one start as soon as there is room, then waits until those before it
-// have ended and their results can be read. By every thread, before anything else: a kernel that
-// ended without waiting would tell those behind it that all before it are done
+// Lets the kernel behind this one start as soon as all blocks of threads have said so and there is
+// room, beside this one and all that this one has not yet waited for: it waits by itself
 // ("griddepcontrol").
 #define WINNOW_EARLY_LAUNCH
+__device__ __forceinline__ void start_later_kernels() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+// Waits until the kernels before this one have ended and their results can be read. By every
+// thread, before it reads these, writes what they read, or ends: a kernel that ended without
+// waiting would tell those behind it that all before it are done.
 __device__ __forceinline__ void wait_earlier_kernels() {
-  asm volatile("griddepcontrol.launch_dependents;\n\tgriddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
 #include "winnow/sm80.cuh"

@@ -18,19 +18,21 @@ template <int kTopK> struct BlockList {
 };
 
 // By one warp: list = the ids of the tile's first token, in their order. -1, ids out of range,
-// blocks in the token's future and repetitions are left out. `ids` [select_heads, total_q, kTopK].
+// blocks in the token's future, repetitions and those outside [begin, end) are left out. `ids`
+// [select_heads, total_q, kTopK].
 template <int kBlock, int kTopK>
 __device__ __forceinline__ void list_blocks(const BlockList<kTopK> &list, const int *ids,
-                                            int select_head, int total_q, const TokenTile &tile) {
+                                            int select_head, int total_q, const TokenTile &tile,
+                                            int begin, int end) {
   const int *selected = ids + (static_cast<long long>(select_head) * total_q + tile.row) * kTopK;
-  const int last = tile.position < 0 ? -1 : tile.position / kBlock;
+  const int last = min(tile.position < 0 ? -1 : tile.position / kBlock, end - 1);
   const int lane = lane_index();
   int length = 0, largest = -1; // of the ids before
 #pragma unroll
   for (int first = 0; first < kTopK; first += 32) {
     const int i = first + lane;
     const int id = i < kTopK ? selected[i] : -1;
-    bool wanted = id >= 0 && id <= last;
+    bool wanted = id >= begin && id <= last;
     int top = wanted ? id : -1; // the largest id up to this lane's
 #pragma unroll
     for (int step = 1; step < 32; step *= 2) {
@@ -51,6 +53,15 @@ __device__ __forceinline__ void list_blocks(const BlockList<kTopK> &list, const 
   }
   if (lane == 0)
     *list.length = length;
+}
+
+// The first key of tile `entry` of the forced blocks: blocks [0, kInit), then those from
+// `forced_from` on.
+template <int kInit, int kTilesPerBlock, int kKeys>
+__device__ __forceinline__ int forced_key(int entry, int forced_from) {
+  const int index = entry / kTilesPerBlock;
+  const int block = index < kInit ? index : forced_from + index - kInit;
+  return (block * kTilesPerBlock + entry % kTilesPerBlock) * kKeys;
 }
 
 template <int kTopK> __device__ __forceinline__ int count_blocks(const BlockList<kTopK> &list) {
@@ -117,14 +128,21 @@ __device__ __forceinline__ PartTotal total_of_parts(const void *states, int part
       static_cast<const float2 *>(states) + part_row(0, total_q, row, kHeads, head);
   const long long stride = static_cast<long long>(total_q) * kHeads;
   PartTotal total = {-kInfinity, 0.f};
-  for (int part = lane_index(); part < parts; part += 32) {
-    const float2 state = from[part * stride];
-    if (state.y == 0.f)
-      continue;
-    const float maximum = fmaxf(total.maximum, state.x);
-    total.sum =
-        total.sum * exp2_fast(total.maximum - maximum) + state.y * exp2_fast(state.x - maximum);
-    total.maximum = maximum;
+  constexpr int kTogether = 4; // loads that do not wait for each other
+  for (int first = lane_index(); first < parts; first += 32 * kTogether) {
+    float2 state[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i)
+      state[i] = first + 32 * i < parts ? from[(first + 32 * i) * stride] : make_float2(0.f, 0.f);
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      if (state[i].y == 0.f)
+        continue;
+      const float maximum = fmaxf(total.maximum, state[i].x);
+      total.sum = total.sum * exp2_fast(total.maximum - maximum) +
+                  state[i].y * exp2_fast(state[i].x - maximum);
+      total.maximum = maximum;
+    }
   }
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) {
@@ -156,16 +174,26 @@ add_parts(const WarpValues<kWarps, kValueDim> &sums, const void *values, const v
   const long long own = part_row(0, total_q, row, kHeads, head);
   const long long stride = static_cast<long long>(total_q) * kHeads;
   float sum[kLaneValues] = {};
-#pragma unroll 4
-  for (int part = first; part < parts; part += step) {
-    const float2 state = static_cast<const float2 *>(states)[own + part * stride];
-    const float *from =
-        static_cast<const float *>(values) + (own + part * stride) * kValueDim + lane_index();
-    const float weight = state.y == 0.f ? 0.f : exp2_fast(state.x - total.maximum);
+  constexpr int kTogether = kLaneValues > 4 ? 4 : 8; // parts whose loads do not wait for each other
+  for (int part = first; part < parts; part += kTogether * step) {
+    float2 state[kTogether];
+    float value[kTogether][kLaneValues];
 #pragma unroll
-    for (int i = 0; i < kLaneValues; ++i) {
-      const float value = from[32 * i];
-      sum[i] += state.y == 0.f ? 0.f : weight * value; // a part without keys left no values
+    for (int j = 0; j < kTogether; ++j) {
+      const bool is_part = part + j * step < parts;
+      const long long place = own + (part + j * step) * stride;
+      const float *from = static_cast<const float *>(values) + place * kValueDim + lane_index();
+      state[j] = is_part ? static_cast<const float2 *>(states)[place] : make_float2(0.f, 0.f);
+#pragma unroll
+      for (int i = 0; i < kLaneValues; ++i)
+        value[j][i] = is_part ? from[32 * i] : 0.f;
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const float weight = state[j].y == 0.f ? 0.f : exp2_fast(state[j].x - total.maximum);
+#pragma unroll
+      for (int i = 0; i < kLaneValues; ++i) // a part without keys left no values
+        sum[i] += state[j].y == 0.f ? 0.f : weight * value[j][i];
     }
   }
 #pragma unroll

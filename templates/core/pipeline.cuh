@@ -81,6 +81,14 @@ template <int kStages> __device__ __forceinline__ void advance(Cursor<kStages> &
   cursor.phase ^= cursor.stage == 0;
 }
 
+// The same by `count` stages.
+template <int kStages>
+__device__ __forceinline__ void advance_by(Cursor<kStages> &cursor, int count) {
+  const unsigned stage = cursor.stage + count;
+  cursor.phase ^= stage / kStages & 1;
+  cursor.stage = stage % kStages;
+}
+
 //===-- Where bulk copies fill the stages and one lane speaks for its warp
 //-----------------------===//
 

@@ -106,12 +106,18 @@ struct CopyStreamed {
   }
 };
 
+// Which row of the source lies in row n of the tile.
+struct AsTheyCome {
+  __device__ __forceinline__ int operator()(int n) const { return n; }
+};
+
 // The same from rows that need not follow each other: an address per row, where the other has one
-// in all and constant distances.
-template <int kThreads, int kRows, int kColumns, class T, class Copy>
+// in all and constant distances. Row order(n) of the source goes to row n of the tile.
+template <int kThreads, int kRows, int kColumns, class T, class Copy, class Order = AsTheyCome>
 __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns, T> &tile,
                                                 const PagedRows<T> &source, int first_row,
-                                                int row_limit, int thread, const Copy &copy) {
+                                                int row_limit, int thread, const Copy &copy,
+                                                const Order &order = Order()) {
   constexpr int kRowChunks = SharedTile<kRows, kColumns, T>::kRowChunks;
   constexpr int kRowThreads = threads_per_row(kRowChunks);
   constexpr int kRowsAtOnce = kThreads / kRowThreads;
@@ -122,6 +128,26 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
   // Where all rows lie in one page, one look-up finds them.
   const bool together = last >= first_row && source.together(first_row, last);
   const T *base = together ? source.row(first_row) : source.first;
+  if constexpr (kThreads == 32 && kRows == 32) {
+    // A warp: each lane looks up one row, and tells the others.
+    const T *place = source.first;
+    if (together)
+      place = base + order(thread) * source.token_stride;
+    else if (first_row + order(thread) <= last)
+      place = source.row(first_row + order(thread));
+    const auto address = reinterpret_cast<unsigned long long>(place);
+#pragma unroll 8 // few addresses at a time, which the consumers' registers would pay for
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const int row = pass * kRowsAtOnce + own;
+      const unsigned long long from = __shfl_sync(kFullWarp, address, row);
+      const int bytes = first_row + order(row) <= last ? 16 : 0;
+#pragma unroll
+      for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+        copy(tile.address(row, chunk + part * kRowThreads),
+             reinterpret_cast<const T *>(from) + (chunk + part * kRowThreads) * 8, bytes);
+    }
+    return;
+  }
   // Addresses before copies, a few at a time: a look-up between copies would wait for each.
   constexpr int kBatch = kPasses < 8 ? kPasses : 8;
 #pragma unroll
@@ -129,7 +155,7 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
     const T *from[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      const int row = (batch + i) * kRowsAtOnce + own;
+      const int row = order((batch + i) * kRowsAtOnce + own);
       if (together)
         from[i] = base + row * source.token_stride;
       else
@@ -140,7 +166,7 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
       const int row = (batch + i) * kRowsAtOnce + own;
       if (batch + i >= kPasses || (kRows % kRowsAtOnce != 0 && row >= kRows))
         break;
-      const bool valid = first_row + row <= last;
+      const bool valid = first_row + order(row) <= last;
 #pragma unroll
       for (int part = 0; part < kRowChunks / kRowThreads; ++part)
         copy(tile.address(row, chunk + part * kRowThreads),

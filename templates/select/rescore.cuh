@@ -27,6 +27,9 @@ __device__ __forceinline__ void mark_unordered(int *ids) {
   ids[0] = kUnordered;
 }
 
+// Whether the row was left so.
+__device__ __forceinline__ bool is_unordered(const int *ids) { return ids[0] == kUnordered; }
+
 //===-- In rescore: finding the rows ----------------------------------------------------------===//
 
 // One bit for each of kRows consecutive rows of ids: those that are not ordered.

@@ -115,6 +115,26 @@ __device__ __forceinline__ void load_summaries(const SharedTile<kRows, kDim, T> 
                                  row_limit, CopyStreamed{source.policy});
 }
 
+// The same into a tile that few threads fill: rows in the order above, by load_rows.
+template <class T> struct OrderedRows {
+  using Element = T;
+  StreamedRows<T> rows;
+};
+template <class T>
+__device__ __forceinline__ OrderedRows<T> in_summary_order(const StreamedRows<T> &rows) {
+  return {rows};
+}
+struct SummaryOrder {
+  __device__ __forceinline__ int operator()(int n) const { return summary_order(n); }
+};
+template <int kThreads, int kRows, int kColumns, class T>
+__device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &tile,
+                                          const OrderedRows<T> &source, int first_row,
+                                          int row_limit, int thread) {
+  copy_paged_rows<kThreads>(tile, static_cast<const PagedRows<T> &>(source.rows), first_row,
+                            row_limit, thread, CopyStreamed{source.rows.policy}, SummaryOrder());
+}
+
 // The lane's token of token set `set`: index in the tile.
 template <int kSets> __device__ __forceinline__ int set_token(int token_group, int set) {
   return (token_group * kSets + set) * 8 + lane_index() / 4;

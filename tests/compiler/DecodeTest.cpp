@@ -11,15 +11,20 @@ using namespace winnow;
 
 namespace {
 
-ProgramImage paged(const std::string &method, const char *arch, Config config = {}) {
+CompileRequest requestOf(const std::string &method, const char *arch) {
   CompileRequest request;
   request.method = method;
   request.arch = arch;
-  request.config = config;
   request.spec.paged = true;
   request.spec.topk = 8;
   if (method == "infllm_v2")
     request.spec.params = {{"local", "3"}};
+  return request;
+}
+
+ProgramImage paged(const std::string &method, const char *arch, Config config = {}) {
+  CompileRequest request = requestOf(method, arch);
+  request.config = config;
   auto result = lowerProgram(request);
   EXPECT_TRUE(result) << result.error().message;
   return result ? std::move(result->first) : ProgramImage();
@@ -66,11 +71,12 @@ TEST(Decode, FewTokensRunDecodeKernelsWhereRowsAreKept) {
       SCOPED_TRACE(method + " " + arch);
       const bool softmax = method == "infllm_v2" || method == "nsa_select";
       const ProgramImage image = paged(method, arch);
-      Names decode{"score_decode", "top_k"}, prefill{"summarize_0", "score", "top_k"};
-      if (softmax) {
-        decode.insert({"normalize", "rescore_decode"});
+      Names decode{softmax ? "weigh" : "score_decode", "top_k"};
+      Names prefill{"summarize_0", "score", "top_k"};
+      if (softmax)
         prefill.insert("rescore");
-      }
+      if (method == "nsa_select") // where ranks are kept, top_k rescores
+        decode.insert("rescore_decode");
       if (method == "infllm_v2")
         prefill.insert("summarize_1");
       for (int tokens : {1, kDecodeTokens}) {
@@ -90,8 +96,7 @@ TEST(Decode, AFusedProgramSelectsFromDecodeScores) {
   using Names = std::multiset<std::string>;
   for (int keys : {100000, 200000}) {
     const Variables shape = shapeOf(image, 64, 1, keys, true);
-    EXPECT_EQ(running(image, shape),
-              (Names{"normalize", "score_decode", "top_k", "rescore_decode"}));
+    EXPECT_EQ(running(image, shape), (Names{"weigh", "top_k"}));
     for (const Buffer &buffer : image.buffers)
       if (buffer.name == "block_scores")
         EXPECT_GE(value(buffer.bytes, shape), 2 * 2 * 64 * shape[Variable::ScoreStride]);
@@ -101,31 +106,59 @@ TEST(Decode, AFusedProgramSelectsFromDecodeScores) {
 }
 
 // A block of threads has a part of one token, and no two parts write the same.
-TEST(Decode, PartsFillTheGpuAndFitTheWorkspace) {
+TEST(Decode, PartsFitTheWorkspace) {
   for (const char *arch : kArchs) {
     const ProgramImage image = paged("infllm_v2", arch);
     for (int batch : {1, 2, 7, 16, 64, 133, 1000})
       for (int tokens : {1, 3, 16})
-        for (int keys : {600, 8192, 131072, 1 << 20}) {
+        for (int keys : {0, 600, 8192, 131072, 1 << 20}) {
           const Variables shape = shapeOf(image, batch, tokens, keys, true);
-          const int64_t count = shape[Variable::TokenCount];
+          const int64_t count = shape[Variable::TokenCount], tiles = (keys + 511) / 512;
           for (const Kernel &kernel : image.kernels) {
-            if (kernel.name != "normalize" && kernel.name != "score_decode")
+            if (kernel.name != "weigh")
               continue;
             const int64_t blocks = value(kernel.gridX, shape);
-            const int tileKeys = 128 * (kernel.name == "normalize" ? 64 : 16);
             EXPECT_EQ(blocks % count, 0);
             EXPECT_GE(blocks, count);
-            EXPECT_LE(blocks / count, std::max(1, (keys + tileKeys - 1) / tileKeys));
-            EXPECT_LE(blocks * 2, std::max<int64_t>(4 * 132, 2 * count));
+            EXPECT_LE(blocks / count, std::max<int64_t>(1, tiles / 2));
             EXPECT_EQ(value(kernel.gridY, shape), 2);
-            if (kernel.name == "normalize")
-              for (const Buffer &buffer : image.buffers)
-                if (buffer.name == "part_sums")
-                  EXPECT_GE(value(buffer.bytes, shape), blocks * 32 * 8);
+            for (const Buffer &buffer : image.buffers) {
+              if (buffer.name == "part_sums")
+                EXPECT_GE(value(buffer.bytes, shape), blocks * 32 * 8);
+              if (buffer.name == "head_weights")
+                EXPECT_EQ(value(buffer.bytes, shape),
+                          count * 2 * 16 * (64 * tiles + (16 * tiles + 3) / 4));
+              if (buffer.name == "octaves") // top_k rescores, each token for itself
+                EXPECT_GE(value(buffer.bytes, shape), 4 * 2 * count * ((keys + 63) / 64));
+            }
           }
         }
   }
+}
+
+// However many tokens a batch has, weights take half a GiB, and chunks do the rest.
+TEST(Decode, WeightsOfAChunkAreBounded) {
+  const ProgramImage image = paged("infllm_v2", "sm_90a");
+  const Variables shape = shapeOf(image, 256, 16, 1 << 20, true);
+  EXPECT_LT(shape[Variable::ChunkTokens], 256 * 16);
+  EXPECT_GE(shape[Variable::ChunkTokens], 100);
+  for (const Buffer &buffer : image.buffers)
+    if (buffer.name == "head_weights")
+      EXPECT_LE(value(buffer.bytes, shape), int64_t(1) << 29);
+}
+
+// Each row of ids is written by one kernel, whatever the batch and the length.
+TEST(Decode, EveryBatchHasOneKernelThatSelects) {
+  for (const std::string method : kMethods)
+    for (const char *arch : kArchs) {
+      const ProgramImage image = paged(method, arch);
+      for (int batch : {1, 16, 17, 64, 500})
+        for (int keys : {64, 513, 4096 * 64, 4096 * 64 + 1, 32768 * 64}) {
+          const Variables shape = shapeOf(image, batch, 1, keys, true);
+          EXPECT_EQ(running(image, shape).count("top_k"), 1u)
+              << method << " " << arch << " " << batch << " x " << keys;
+        }
+    }
 }
 
 // Each block of threads of attention writes a row of values and a state for each of its heads, and

@@ -117,8 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
                            "paged=1",
                            "",
                            {{"append", "append"},
-                            {"normalize", "normalize"},
-                            {"score_decode", "score_decode"},
+                            {"weigh", "weigh"},
+                            {"top_k_decode_16x1", "top_k_decode"},
                             {"attend_decode", "attend_decode"},
                             {"merge", "merge"}}}),
     [](const auto &info) { return std::string(info.param.name); });

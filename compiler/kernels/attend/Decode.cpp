@@ -18,9 +18,12 @@ namespace {
 /// Blocks of threads that a multiprocessor has room for, as far as shared memory allows: about
 /// 100 KB of keys on their way.
 constexpr int kResident = 3, kMostStages = 8, kProducers = 2, kMergeWarps = 8;
+constexpr int kFewParts = 16; ///< what one warp of merge joins
 constexpr int kMostRingBytes = 65536;
-/// Parts of one token, at most: what merge joins in its time.
-constexpr int kMostParts = 256;
+/// Parts of one token, at most, and key tiles of a part, about: what merge joins in its time.
+constexpr int kMostParts = 256, kLeastPartTiles = 3;
+/// Of the blocks of threads that run at a time, how many must have work.
+constexpr int kFullPercent = 85;
 
 struct Sizes {
   int keys;          ///< of one key tile
@@ -72,11 +75,15 @@ public:
   BuiltKernel build(int values, int states);
 
 private:
+  /// Whether a selection has blocks that it selects whatever their scores.
+  bool forces() const { return plan.selects() && plan.init + plan.local > 0; }
   void constants();
   void locate();
+  void findForced();
   void listBlocks();
   Value firstKey(Value entry);
   void attendTile(Value first);
+  void over(Value tiles, function_ref<Value(Value)> firstKeyOf);
 
   const AttendPlan &plan;
   const Sizes &sizes;
@@ -89,6 +96,7 @@ private:
   Epilogue epilogue;
   RowTile row;
   Value part, tile, warp, firstHead, keyTile, valueTile, list, all, entries;
+  Value hasForced, forcedFrom, forced; ///< `forced`: key tiles of the forced blocks
 };
 
 void AttendDecode::constants() {
@@ -96,6 +104,10 @@ void AttendDecode::constants() {
   if (plan.selects()) {
     t.constant("kTopK", plan.topk, "selected blocks per token, at most");
     t.constant("kBlock", plan.block, "keys of one selectable block");
+    if (forces()) {
+      t.constant("kInit", plan.init, "first blocks, always selected");
+      t.constant("kLocal", plan.local, "blocks up to the query's own that are always selected");
+    }
     if (plan.denseLength > 0)
       t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
     t.constant("kTilesPerBlock", sizes.tilesPerBlock, "key tiles of one selectable block");
@@ -124,7 +136,29 @@ void AttendDecode::locate() {
   source.locate(tile, tokens.kvHead(firstHead));
 }
 
-/// How many key tiles the token wants, and of which blocks.
+/// Which blocks the token selects whatever their scores, where this launch selects and the token
+/// has more than it can.
+void AttendDecode::findForced() {
+  all = plan.selects() && plan.denseLength > 0
+            ? t.less(t.field(tile, "k_length"), t.named("kDenseLength"))
+            : t.flag(false);
+  if (!forces())
+    return;
+  Value own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
+  Value chooses = t.atLeast(own, t.named("kTopK"));
+  if (plan.denseLength > 0)
+    chooses = t.compute<arith::AndIOp>(
+        chooses, t.atLeast(t.field(tile, "k_length"), t.named("kDenseLength")));
+  // Rows behind the last token of a captured batch have none.
+  chooses = t.compute<arith::AndIOp>(chooses, t.differ(t.field(tile, "tokens"), t.number(0)));
+  hasForced = t.compute<arith::AndIOp>(
+      chooses, t.differ(t.field(t.params(), "selects"), t.number(0)), "has_forced");
+  forcedFrom = t.add(t.sub(own, t.named("kLocal")), t.number(1), "forced_from");
+  Value tiles = t.mul(t.add(t.named("kInit"), t.named("kLocal")), t.named("kTilesPerBlock"));
+  forced = t.select(hasForced, tiles, t.number(0), "forced");
+}
+
+/// How many key tiles the token wants beside those of forced blocks, and of which blocks.
 void AttendDecode::listBlocks() {
   entries = mask.visibleTiles(tile, "key_tiles");
   if (!plan.selects())
@@ -132,13 +166,17 @@ void AttendDecode::listBlocks() {
   Value selectHead = t.blockIndex('y');
   if (plan.headTiles > 1)
     selectHead = t.div(selectHead, t.named("kHeadTiles"));
+  Value begin = t.number(0), end = t.number(INT32_MAX);
+  if (forces()) {
+    begin = t.select(hasForced, t.named("kInit"), begin, "chosen_begin");
+    end = t.select(hasForced, forcedFrom, end, "chosen_end");
+  }
   t.when(t.equal(warp, t.number(0)), [&] {
     t.leaf("list_blocks",
-           {list, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile}, {"@kBlock"});
+           {list, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, begin, end},
+           {"@kBlock"});
   });
   Value listed = t.mul(t.value("", "count_blocks", {list}), t.named("kTilesPerBlock"), "listed");
-  all = plan.denseLength > 0 ? t.less(t.field(tile, "k_length"), t.named("kDenseLength"))
-                             : t.flag(false);
   entries = plan.denseLength > 0 ? t.select(all, entries, listed, "entries") : listed;
 }
 
@@ -162,8 +200,26 @@ void AttendDecode::attendTile(Value first) {
   t.leaf("mma_ab", {row.output, row.weights, valueTile});
 }
 
+/// Attends to the part's share of `tiles` key tiles.
+void AttendDecode::over(Value tiles, function_ref<Value(Value)> firstKeyOf) {
+  Value parts = t.field(t.params(), "parts");
+  Value from = t.div(t.mul(tiles, part), parts, "from");
+  Value to = t.div(t.mul(tiles, t.add(part, t.number(1))), parts, "to");
+  scf::ForOp loop = t.loop("entry", from, to, t.number(1), [&](Value entry) {
+    Value first = firstKeyOf(entry);
+    source.load(keyTile, valueTile, first, kWarpThreads);
+    attendTile(first);
+  });
+  loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
+  loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
+  loop->setAttr("tile.producer_warps",
+                t.builder.getI32IntegerAttr(std::min(kProducers, sizes.stages)));
+  loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
+}
+
 BuiltKernel AttendDecode::build(int values, int states) {
   constants();
+  t.leaf("start_later_kernels", {});
   locate();
   row.index = t.number(0);
   row.query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
@@ -171,22 +227,19 @@ BuiltKernel AttendDecode::build(int values, int states) {
   softmax.declare(row);
   row.rows = tokens.rows("rows", tile, row.index);
   logits.declareRegion(/*takesFactors=*/false);
-  tokens.load(row, firstHead); // the host's, as lengths are; what follows earlier kernels wrote
+  tokens.load(row, firstHead);
   t.leaf("clear", {row.output});
+  findForced();
+  // Keys and queries are the host's: forced blocks need no earlier kernel.
+  if (forces())
+    over(forced, [&](Value entry) {
+      return t.value("first_key", "forced_key", {entry, forcedFrom},
+                     {"@kInit", "@kTilesPerBlock", "@kKeys"});
+    });
   t.leaf("wait_earlier_kernels", {});
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   listBlocks();
-  Value parts = t.field(t.params(), "parts");
-  Value from = t.div(t.mul(entries, part), parts, "from");
-  Value to = t.div(t.mul(entries, t.add(part, t.number(1))), parts, "to");
-  scf::ForOp loop = t.loop("entry", from, to, t.number(1), [&](Value entry) {
-    Value first = firstKey(entry);
-    source.load(keyTile, valueTile, first, kWarpThreads);
-    attendTile(first);
-  });
-  loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
-  loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
-  loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(kProducers));
+  over(entries, [&](Value entry) { return firstKey(entry); });
   epilogue.storePart(row, firstHead, t.pointer(t.bufferMember(values)),
                      t.pointer(t.bufferMember(states)), part);
   return {t.finish(), {}};
@@ -205,12 +258,14 @@ BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer
   t.constant("kHeads", plan.heads, "query heads");
   t.constant("kValueDim", plan.valueDim, "elements of one output row");
   t.constant("kWarps", kMergeWarps, "warps of a block of threads");
+  t.constant("kFewParts", kFewParts, "parts that one warp joins");
+  t.leaf("start_later_kernels", {});
   Value sums = t.shared("sums", t.type("WarpValues", {"@kWarps", "@kValueDim"}),
                         4 * kMergeWarps * plan.valueDim);
   // Many parts are added up by all warps, few by one for each row.
   Value parts = t.field(t.params(), "parts"), warp = t.value("warp", "warp_index", {});
   Value warps =
-      t.select(t.greater(parts, t.named("kWarps")), t.named("kWarps"), t.number(1), "warps");
+      t.select(t.greater(parts, t.named("kFewParts")), t.named("kWarps"), t.number(1), "warps");
   Value slot =
       t.add(t.mul(t.blockIndex('x'), t.div(t.named("kWarps"), warps)), t.div(warp, warps), "slot");
   Value head = t.rem(slot, t.named("kHeads"), "head");
@@ -260,15 +315,21 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
   const Sizes sizes = chooseSizes(plan, target);
   const int headTiles = plan.heads / plan.group;
   const std::string when = attendsByDecode();
-  // As many parts as fill the GPU, but none without a key tile.
+  // As many parts as fill the GPU once, or three times where once would leave too much of it idle;
+  // but of a few key tiles each.
   const std::string tiles = plan.selects() && plan.denseLength <= 0
                                 ? std::to_string(plan.topk * sizes.tilesPerBlock)
-                                : llvm::formatv("max(1, ceil_div(max_k, {0}))", sizes.keys).str();
+                                : llvm::formatv("ceil_div(max_k, {0})", sizes.keys).str();
+  const std::string slots = llvm::formatv("{0} * sm_count", sizes.resident),
+                    tokens = llvm::formatv("max(1, {0} * total_q)", headTiles),
+                    fills = llvm::formatv("({0} / {1} * {1} * 100 >= {0} * {2})", slots, tokens,
+                                          kFullPercent);
   // Key tiles times parts are counted in 32 bits.
-  image.parts = llvm::formatv("max(1, min({0}, {1}, {2} * sm_count / max(1, {3} * total_q), "
-                              "{4} / max(1, ceil_div(max_k, {5}))))",
-                              kMostParts, tiles, sizes.resident, headTiles, INT32_MAX, sizes.keys)
-                    .str();
+  image.parts =
+      llvm::formatv("max(1, min({0}, {1} / {2}, {3} * (3 - 2 * {4}) / {5}, "
+                    "{6} / max(1, ceil_div(max_k, {7}))))",
+                    kMostParts, tiles, kLeastPartTiles, slots, fills, tokens, INT32_MAX, sizes.keys)
+          .str();
   const int values = static_cast<int>(image.buffers.size()), states = values + 1;
   const std::string rows = llvm::formatv("({0}) * parts * total_q * {1}", when, plan.heads).str();
   image.buffers.push_back({"part_values", llvm::formatv("{0} * {1}", rows, 4 * plan.valueDim)});
@@ -284,7 +345,7 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
   merge.recipe.step = "merge";
   merge.recipe.when = when;
   merge.recipe.gridX = llvm::formatv("ceil_div(total_q * {0}, 1 + {1} * (parts <= {2}))",
-                                     plan.heads, kMergeWarps - 1, kMergeWarps)
+                                     plan.heads, kMergeWarps - 1, kFewParts)
                            .str();
   merge.recipe.gridY = "1";
   return {std::move(attend), std::move(merge)};

@@ -47,6 +47,12 @@ public:
            {pool(), "@kRowsPerBlock", "@kPad"});
   }
 
+  /// The same where threads follow each other in summaries, 8 of each.
+  void storeOfThread(Value row, Value threadScores, Value firstRow, Value rows, Value exists) {
+    t.leaf("store_thread_scores", {row, threadScores, firstRow, rows, padded(), exists},
+           {pool(), "@kRowsPerBlock", "@kPad", scores.blocksPerEdge * plan.rowsPerBlock()});
+  }
+
   /// The row of a selection and a query row, one of the chunk.
   Value row(Value selectHead, Value queryRow, StringRef hint) {
     Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");

@@ -16,6 +16,10 @@ public:
       : SelectionPart(t, plan, scores), warps(warps), tokens(warps > 1 ? 1 : kRowsTogether) {}
   /// Of a block of threads.
   static int threads(int warps) { return 32 * (warps > 1 ? warps : kRowsTogether); }
+  /// Of a kernel for rows of up to so many blocks, of decode or of all else.
+  static std::string name(int blocks, bool decode) {
+    return llvm::formatv("top_k_{0}{1}", decode ? "decode_" : "", blocks).str();
+  }
   /// Of a kernel for rows of up to so many blocks; 0: of forced blocks alone, and any length.
   static std::string title(const SelectionPlan &plan, int blocks) {
     if (blocks == 0)
@@ -46,6 +50,8 @@ public:
   void constants() { t.constant("kTokens", tokens, "rows of one block of threads"); }
   /// Finds the running warp's row; warps without one return.
   void locate() {
+    if (plan.paged)
+      t.leaf("start_later_kernels", {});
     tile = findTile(t.blockIndex('x'));
     if (plan.paged)
       t.leaf("wait_earlier_kernels", {});

@@ -41,8 +41,11 @@ public:
 
   /// Rows of summary `index` that exist for the tile's sequence.
   Value rows(int index, Value tile, StringRef hint) {
-    return t.value(hint, "summary_rows", {t.field(tile, "k_length")},
-                   {window(index), stride(index)});
+    return rowsOf(index, t.field(tile, "k_length"), hint);
+  }
+  /// Those of a sequence of so many keys.
+  Value rowsOf(int index, Value keys, StringRef hint) {
+    return t.value(hint, "summary_rows", {keys}, {window(index), stride(index)});
   }
   /// How many of these `rows` the tile's first token sees.
   Value visible(int index, Value tile, Value rows, StringRef hint) {

@@ -1,9 +1,7 @@
-// The score kernels of decode, where a sequence has few query tokens and the host keeps its
-// summaries: one token and one selection for each block of threads, and a part of the summaries, so
-// that a single sequence keeps a whole GPU busy. `normalize` writes maximum and sum of each head
-// over its part of the normaliser's summaries; `score_decode` adds the parts up and scores its part
-// of the fine ones. Both read every row once, and are bound by that. Device functions:
-// templates/select/decode_scores.cuh.
+// The score kernel of decode for methods without softmax, where a sequence has few query tokens and
+// the host keeps its summaries: one token and one selection for each block of threads, and a part
+// of the summaries, so that a single sequence keeps a whole GPU busy. Every row is read once. (With
+// softmax: Weigh.cpp.) Device functions: templates/select/decode_scores.cuh.
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/BlockScores.h"
 #include "compiler/kernels/parts/Summaries.h"
@@ -17,16 +15,12 @@ namespace {
 
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr int kTileRows = ScorePlan::kTileRows; ///< summaries of one shared tile, 32 of each warp
-constexpr int kBlocksPerMultiprocessor = 4;     ///< of these kernels: what registers are kept to
-constexpr int kMostParts = 64;                  ///< what score_decode adds up in little time
+constexpr int kBlocksPerMultiprocessor = 4;     ///< what registers are kept to
+constexpr int kMostParts = 64;
 static_assert(kTileRows == 32 * kWarps);
 
-/// Keys from one tile of summary `index` to the next.
-int tileKeys(const SelectionPlan &plan, int index) {
-  return kTileRows * plan.summaries[index].stride;
-}
-/// Where normalize writes, behind block_scores and octaves.
-int partBuffer(const SelectionPlan &plan) { return plan.scoreBuffer() + 2; }
+/// Keys from one tile of summaries to the next.
+int tileKeys(const SelectionPlan &plan) { return kTileRows * plan.summaries[plan.fine].stride; }
 /// Tiles of 16 heads that share a selection.
 int headTiles(const SelectionPlan &plan) { return (plan.group + 15) / 16; }
 
@@ -34,43 +28,36 @@ int headTiles(const SelectionPlan &plan) { return (plan.group + 15) / 16; }
 std::string fineParts(const SelectionPlan &plan) {
   return llvm::formatv("min({0}, max(1, ceil_div(max_k, {1})), max(1, {2} * sm_count / "
                        "max(1, {3} * token_count)))",
-                       kMostParts, tileKeys(plan, plan.fine), kBlocksPerMultiprocessor,
-                       plan.selectHeads())
-      .str();
-}
-
-/// Formula: parts of the normaliser's summaries; score_decode works it out again.
-std::string normalizerParts(const SelectionPlan &plan) {
-  return llvm::formatv("min({0}, max(1, ceil_div(max_k, {1})))", fineParts(plan),
-                       tileKeys(plan, plan.normalizer))
+                       kMostParts, tileKeys(plan), kBlocksPerMultiprocessor, plan.selectHeads())
       .str();
 }
 
 class DecodeScores {
 public:
-  DecodeScores(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores, StringRef name,
-               StringRef title)
+  DecodeScores(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores)
       : plan(plan), scores(scores),
-        t(module, name, llvm::formatv("{0} of {1}: {2}", name, plan.method, title).str(), kThreads,
-          kBlocksPerMultiprocessor),
+        t(module, "score_decode",
+          llvm::formatv("score_decode of {0}: block scores of one token from a part of the "
+                        "summaries that the host keeps.",
+                        plan.method)
+              .str(),
+          kThreads, kBlocksPerMultiprocessor),
         compressed(t, plan, this->scores), blockScores(t, plan, this->scores) {}
-  BuiltKernel normalize();
-  BuiltKernel score();
+  BuiltKernel build();
 
 private:
-  bool softmax() const { return plan.normalizer >= 0; }
   /// Edges lie as far apart as tiles: one warp pools for all.
   bool poolsTogether() const { return scores.blocksPerEdge * plan.rowsPerBlock() == kTileRows; }
   void constants();
   void locate();
-  void share(int index, Value limit);
+  void share(Value limit);
   void load(Value firstRow);
   void overTiles(function_ref<void(Value tileRow)> body);
   void loadNext(Value tileRow);
   Value product(Value headRow);
   void addHeads(Value rowScores, Value tileRow);
   void store(Value rowScores, Value tileRow);
-  BuiltKernel finish(const std::string &parts, int columns);
+  BuiltKernel finish();
 
   const SelectionPlan &plan;
   const ScorePlan scores;
@@ -79,7 +66,7 @@ private:
   BlockScores blockScores;
   Value tokens, token, part, parts; ///< of the chunk; `token` is the block's
   Value row, tile, own, warp, warpRow, selectHead, firstHead, kvHead;
-  Value queries, summaries, table, tileScores;
+  Value queries, summaries, tileScores;
   Value source, rows, visible, begin, end; ///< the summaries, and the part of them
   Value fineEnd, hook;
 };
@@ -94,15 +81,13 @@ void DecodeScores::constants() {
   t.constant("kRows", kTileRows, "summaries of one tile");
   t.constant("kTileHeads", std::min(plan.group, 16), "heads of one mma tile");
   t.constant("kQueryRows", 16 * headTiles(plan), "rows of queries: heads, to whole mma tiles");
-  if (softmax())
-    t.constant("kTileKeys", tileKeys(plan, plan.normalizer),
-               "keys from one tile of the normaliser's summaries to the next");
   compressed.scaleConstant();
 }
 
 /// The token and the part of the block of threads. Neighbours have tokens of one part, which may
 /// share its summaries.
 void DecodeScores::locate() {
+  t.leaf("start_later_kernels", {});
   Value first = t.field(t.params(), "token_begin");
   tokens = t.sub(t.field(t.params(), "token_end"), first, "tokens");
   parts = t.div(t.gridDimension('x'), tokens, "parts");
@@ -122,9 +107,9 @@ void DecodeScores::locate() {
   warpRow = t.mul(warp, t.number(32), "warp_row");
 }
 
-/// The part's share of the first `limit` rows of summary `index`: whole tiles.
-void DecodeScores::share(int index, Value limit) {
-  source = t.value("source", "read_once", {compressed.source(index, tile, kvHead, "")});
+/// The part's share of the first `limit` rows: whole tiles.
+void DecodeScores::share(Value limit) {
+  source = t.value("source", "read_once", {compressed.source(plan.fine, tile, kvHead, "")});
   Value rowsOfTile = t.named("kRows");
   Value tiles = t.div(t.add(limit, t.sub(rowsOfTile, t.number(1))), rowsOfTile, "tiles");
   begin = t.mul(t.div(t.mul(tiles, part), parts), rowsOfTile, "begin");
@@ -155,54 +140,16 @@ Value DecodeScores::product(Value headRow) {
   return logits;
 }
 
-/// Attention without values: maximum and sum of each head over the part's summaries.
-BuiltKernel DecodeScores::normalize() {
-  constants();
-  locate();
-  firstHead = t.mul(t.blockIndex('y'), t.named("kTileHeads"), "first_head");
-  kvHead = compressed.kvHead(firstHead);
-  queries = t.shared("queries", t.type("SharedTile", {16, "@kDim", plan.element}),
-                     sharedTileBytes(16, plan.headDim));
-  summaries = t.shared("summaries", t.type("SharedTile", {"@kRows", "@kDim", plan.element}),
-                       sharedTileBytes(kTileRows, plan.headDim));
-  rows = compressed.rows(plan.normalizer, tile, "rows");
-  visible = compressed.visible(plan.normalizer, tile, rows, "visible");
-  share(plan.normalizer, visible);
-  t.leaf("load_head_rows", {queries, t.heads("q", plan.paged), row, firstHead},
-         {"@kThreads", "@kHeads", "@kTileHeads"});
-  load(begin);
-  Value scale = t.namedReal("kScale"), state = t.fragment("state", t.type("SoftmaxState"));
-  overTiles([&](Value tileRow) {
-    Value logits = product(t.number(0)), firstRow = t.add(tileRow, warpRow, "first_row");
-    loadNext(tileRow);
-    t.when(t.greater(t.add(firstRow, t.number(32)), visible),
-           [&] { t.leaf("mask_summaries", {logits, firstRow, visible}); });
-    t.value("", "raise_maximum", {state, logits, scale});
-    t.leaf("exponentiate", {logits, state, scale});
-  });
-  t.leaf("reduce_sum", {state});
-  Value sums = t.shared("sums", t.type("RowSums", {"@kWarps"}), kWarps * 16 * 8);
-  t.leaf("put_row_sums", {sums, state, warp, scale});
-  t.leaf("store_part_sums",
-         {t.pointer(t.bufferMember(partBuffer(plan))), sums, part, token, tokens, firstHead},
-         {"@kHeads", "@kTileHeads"});
-  return finish(normalizerParts(plan), plan.selectHeads() * headTiles(plan));
-}
-
-/// Adds the token's heads: logits of each head tile, with normalisers or through the method's
-/// region. Behind the last product the next tile is fetched.
+/// Adds the token's heads: logits of each head tile, through the method's region. Behind the last
+/// product the next tile is fetched.
 void DecodeScores::addHeads(Value rowScores, Value tileRow) {
   Value scale = t.namedReal("kScale"), firstRow = t.add(tileRow, warpRow);
   auto addTile = [&](Value headRow, function_ref<void()> behind) {
     Value logits = product(headRow);
     behind();
-    if (softmax())
-      t.leaf("add_head_scores", {rowScores, logits, table, headRow, scale},
-             {blockScores.combine(), "@kGroup"});
-    else
-      t.leaf("add_raw_head_scores",
-             {rowScores, logits, headRow, t.field(tile, "position"), firstRow, scale, hook},
-             {blockScores.combine(), "@kGroup"});
+    t.leaf("add_raw_head_scores",
+           {rowScores, logits, headRow, t.field(tile, "position"), firstRow, scale, hook},
+           {blockScores.combine(), "@kGroup"});
   };
   if (headTiles(plan) == 1)
     return addTile(t.number(0), [&] { loadNext(tileRow); });
@@ -231,10 +178,9 @@ void DecodeScores::store(Value rowScores, Value tileRow) {
   });
 }
 
-BuiltKernel DecodeScores::score() {
+BuiltKernel DecodeScores::build() {
   constants();
-  if (!softmax())
-    hook = blockScores.rewrite();
+  hook = blockScores.rewrite();
   locate();
   selectHead = t.blockIndex('y', "select_head");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
@@ -242,7 +188,7 @@ BuiltKernel DecodeScores::score() {
   rows = compressed.rows(plan.fine, tile, "rows");
   visible = compressed.visible(plan.fine, tile, rows, "visible");
   fineEnd = compressed.scoredEnd(own);
-  share(plan.fine, fineEnd);
+  share(fineEnd);
   t.returnIf(t.atLeast(begin, end));
   queries = t.shared("queries", t.type("SharedTile", {"@kQueryRows", "@kDim", plan.element}),
                      sharedTileBytes(16 * headTiles(plan), plan.headDim));
@@ -251,16 +197,6 @@ BuiltKernel DecodeScores::score() {
   t.leaf("load_head_rows", {queries, t.heads("q", plan.paged), row, firstHead},
          {"@kThreads", "@kHeads", "@kGroup"});
   load(begin);
-  if (softmax()) {
-    table = t.shared("table", t.type("NormalizerTable", {"@kQueryRows"}), 64 * headTiles(plan));
-    // As normalizerParts says.
-    Value keys = t.named("kTileKeys"), longest = t.field(t.params(), "max_k");
-    Value tiles = t.div(t.add(longest, t.sub(keys, t.number(1))), keys);
-    t.leaf("merge_part_sums",
-           {table, t.pointer(t.bufferMember(partBuffer(plan))),
-            t.min(parts, t.max(t.number(1), tiles), "normalizer_parts"), token, tokens, firstHead},
-           {"@kThreads", "@kHeads", "@kGroup"});
-  }
   if (poolsTogether())
     tileScores = t.shared("tile_scores", t.type("TileScores", {"@kRows"}), 4 * kTileRows);
   overTiles([&](Value tileRow) {
@@ -270,10 +206,10 @@ BuiltKernel DecodeScores::score() {
       t.leaf("combine_lane_groups", {rowScores}, {blockScores.combine()});
     store(rowScores, tileRow);
   });
-  return finish(fineParts(plan), plan.selectHeads());
+  return finish();
 }
 
-BuiltKernel DecodeScores::finish(const std::string &parts, int columns) {
+BuiltKernel DecodeScores::finish() {
   BuiltKernel built{t.finish(), {}};
   Kernel &recipe = built.recipe;
   recipe.step = "score";
@@ -287,34 +223,18 @@ BuiltKernel DecodeScores::finish(const std::string &parts, int columns) {
   recipe.perChunk = true;
   recipe.when =
       llvm::formatv("(ceil_div(max_k, {0}) > {1}) * {2}", plan.block, plan.topk, decodes()).str();
-  recipe.gridX = "token_count * " + parts;
-  recipe.gridY = std::to_string(columns);
+  recipe.gridX = "token_count * " + fineParts(plan);
+  recipe.gridY = std::to_string(plan.selectHeads());
   return built;
 }
 
 } // namespace
 
-std::string partSumsBytes(const SelectionPlan &plan) {
-  // As many parts as run at a time, and one more of each token.
-  return llvm::formatv("(max_q <= {0}) * {1} * (chunk_tokens + ceil_div({2} * sm_count, {3}))",
-                       kDecodeTokens, 8 * plan.heads, kBlocksPerMultiprocessor, plan.selectHeads())
-      .str();
-}
-
-std::vector<BuiltKernel> buildScoreDecode(ModuleOp module, const SelectionPlan &plan,
-                                          const ScorePlan &scores) {
+BuiltKernel buildScoreDecode(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
+                             const Target &target) {
   const ScorePlan kept = scores.ofKeptRows();
-  std::vector<BuiltKernel> kernels;
-  if (plan.normalizer >= 0)
-    kernels.push_back(DecodeScores(module, plan, kept, "normalize",
-                                   "maximum and sum of each head's exponentials, over a part of "
-                                   "the summaries that the host keeps.")
-                          .normalize());
-  kernels.push_back(DecodeScores(module, plan, kept, "score_decode",
-                                 "block scores of one token from a part of the summaries that the "
-                                 "host keeps.")
-                        .score());
-  return kernels;
+  return plan.weighsHeads() ? buildWeigh(module, plan, kept, target)
+                            : DecodeScores(module, plan, kept).build();
 }
 
 } // namespace winnow

@@ -1,6 +1,7 @@
 // The choices of ScorePlan, and the workspace that follows from them.
 #include "compiler/kernels/score/Plan.h"
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/HeadWeights.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -12,6 +13,10 @@ constexpr int kTileRows = ScorePlan::kTileRows; ///< what the score layout count
 /// Size of the block scores. Few chunks, since the last items of each leave multiprocessors idle:
 /// one chunk for 131,072 tokens of two selections.
 constexpr int kDefaultMiB = 1152;
+
+/// Size of the weights that decode keeps of a chunk's heads: for 2,000 tokens of two selections
+/// against 131,072 keys.
+constexpr int64_t kHeadWeightBytes = int64_t(1) << 29;
 
 constexpr int kMostMmaTiles = 8; ///< of one item of work, on warpgroups: 512 query rows
 
@@ -133,16 +138,29 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
                            image.selectHeads)
                  .str();
   }
+  if (plan.weighsHeads()) // whose weights take more room than scores
+    fitting = llvm::formatv("min({0}, max(1, {1} / max(1, {2})) + (max_q > {3}) * {0})", fitting,
+                            kHeadWeightBytes, headWeightBytes(plan), kDecodeTokens)
+                  .str();
   image.chunkTokens = llvm::formatv("min(max(1, total_q), {0})", fitting).str();
   image.buffers.push_back(
       {"block_scores",
        llvm::formatv("{0} * {1} * score_stride", scores.elementBytes(), rows).str()});
-  if (plan.normalizer >= 0)
+  if (plan.normalizer >= 0) {
+    std::string octaveRows = rescoreBlocks(plan);
+    if (scores.ranks && plan.weighsHeads()) // a row for each of decode's
+      octaveRows = llvm::formatv("max({0}, (max_q <= {1}) * {2} * chunk_tokens)", octaveRows,
+                                 kDecodeTokens, image.selectHeads)
+                       .str();
     image.buffers.push_back(
-        {"octaves",
-         llvm::formatv("4 * {0} * ceil_div(max_k, {1})", rescoreBlocks(plan), plan.block).str()});
-  if (plan.normalizer >= 0 && plan.keepsRows())
+        {"octaves", llvm::formatv("4 * {0} * ceil_div(max_k, {1})", octaveRows, plan.block).str()});
+  }
+  if (plan.weighsHeads()) {
     image.buffers.push_back({"part_sums", partSumsBytes(plan)});
+    image.buffers.push_back({"head_weights", llvm::formatv("(max_q <= {0}) * chunk_tokens * {1}",
+                                                           kDecodeTokens, headWeightBytes(plan))
+                                                 .str()});
+  }
 }
 
 } // namespace winnow

@@ -60,6 +60,7 @@ BuiltKernel buildAppend(ModuleOp module, const SelectionPlan &plan) {
   t.constant("kThreads", threads);
   t.constant("kTokens", kTokens, "new tokens of a block of threads");
 
+  t.leaf("start_later_kernels", {});
   SmallVector<Value> tiles; // of keys
   for (int index = 0; index < count; ++index)
     tiles.push_back(

@@ -3,6 +3,7 @@
 // row; the recipe picks by the longest sequence.
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/BlockScores.h"
+#include "compiler/kernels/parts/HeadWeights.h"
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/RowSearch.h"
 #include "compiler/kernels/parts/SelectionPart.h"
@@ -20,20 +21,22 @@ struct Variant {
   int blocks() const { return warpsPerRow * ranksPerLane * 32; }
 };
 constexpr Variant kVariants[] = {{1, 16, 0}, {1, 64, 512}, {16, 64, 2048}};
+/// At decode all warps of a block of threads share a row.
+constexpr Variant kDecodeVariants[] = {{16, 8, 0}, {16, 64, 4096}};
 /// For small blocks at the far end: its ranks take every register there is, so most of them live in
 /// local memory.
 constexpr Variant kLongest = {32, 64, 32768};
 
 class TopKBuilder {
 public:
+  /// `decode`: from the weights of decode.
   TopKBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
-              const Variant &variant)
-      : plan(plan), scores(scores), variant(variant),
-        t(module, llvm::formatv("top_k_{0}", variant.blocks()).str(),
-          IdRow::title(plan, variant.blocks()), IdRow::threads(variant.warpsPerRow),
-          variant.warpsPerRow > 1 ? 1 : 2),
+              const Variant &variant, bool decode = false)
+      : plan(plan), scores(scores), variant(variant), decode(decode),
+        t(module, IdRow::name(variant.blocks(), decode), IdRow::title(plan, variant.blocks()),
+          IdRow::threads(variant.warpsPerRow), variant.warpsPerRow > 1 ? 1 : 2),
         token(t, plan, scores, variant.warpsPerRow), row(t, variant.warpsPerRow),
-        blockScores(t, plan, scores) {}
+        blockScores(t, plan, scores), weights(t, plan, scores) {}
   BuiltKernel build();
 
 private:
@@ -44,16 +47,21 @@ private:
   const SelectionPlan &plan;
   const ScorePlan &scores;
   const Variant variant;
+  const bool decode;
   KernelBuilder t;
   IdRow token;
   RowSearch row;
   BlockScores blockScores;
-  Value ranks, firstBlock;
+  HeadWeights weights;
+  Value ranks, firstBlock, beyond; ///< `beyond`: decode's scores leave the range of fp32
 };
 
 void TopKBuilder::constants() {
-  planConstants(t, plan,
-                {"kBlock", "kTopK", "kInit", "kLocal", "kDenseLength", "kRowsPerBlock", "kPad"});
+  planConstants(t, plan, {"kBlock", "kTopK", "kInit", "kLocal", "kDenseLength"});
+  if (decode)
+    weights.constants(IdRow::threads(variant.warpsPerRow));
+  else
+    planConstants(t, plan, {"kRowsPerBlock", "kPad"});
   t.constant("kBlocksPerEdge", scores.blocksPerEdge, "blocks from one edge to the next");
   token.constants();
   if (row.wide())
@@ -64,6 +72,8 @@ void TopKBuilder::constants() {
 void TopKBuilder::store(Value search) {
   if (plan.normalizer >= 0) { // raw scores may be any fp32 value
     Value leaves = t.value("leaves", "leaves_order", {search, token.own}, {"@kTopK"});
+    if (beyond)
+      leaves = t.either(leaves, beyond);
     Value first = t.equal(token.warp, t.number(0)); // of the row's warps
     t.when(row.wide() ? t.compute<arith::AndIOp>(leaves, first) : leaves,
            [&] { t.leaf("mark_unordered", {token.ids}); });
@@ -88,6 +98,8 @@ void TopKBuilder::select() {
                           : t.number(0);
   Value forcedFrom = t.value("forced_from", "first_forced", {token.own}, {"@kTopK", "@kLocal"});
   Value rowScores = blockScores.row(token.selectHead, token.row, "scores");
+  if (decode)
+    beyond = weights.fill(token.tile, token.own, token.selectHead, token.row, rowScores);
   Value edges = blockScores.edges(rowScores);
   ranks = t.fragment("ranks", t.type("BlockRanks", {"@kRanksPerLane"}));
   t.leaf("load_ranks", {ranks, rowScores, edges, firstBlock, forcedFrom, token.own},
@@ -100,13 +112,18 @@ void TopKBuilder::select() {
 BuiltKernel TopKBuilder::build() {
   constants();
   row.declare();
+  if (decode)
+    weights.declare();
   token.locate();
   row.place(token.warp);
   row.when(
       t.less(t.field(token.tile, "k_length"), t.named("kDenseLength")),
       [&] { row.once([&] { t.leaf("pad_ids", {token.ids, t.number(0)}, {"@kTopK"}); }); },
       [&] { select(); });
-  return token.finish(variant.above, variant.blocks());
+  BuiltKernel built = token.finish(variant.above, variant.blocks());
+  if (decode)
+    weights.leadTo(built.recipe);
+  return built;
 }
 
 } // namespace
@@ -118,6 +135,14 @@ std::vector<BuiltKernel> buildTopK(ModuleOp module, const SelectionPlan &plan,
     kernels.push_back(TopKBuilder(module, plan, scores, variant).build());
   if (std::end(kVariants)[-1].blocks() < kLongestSequence / plan.block)
     kernels.push_back(TopKBuilder(module, plan, scores, kLongest).build());
+  if (!plan.weighsHeads())
+    return kernels;
+  for (BuiltKernel &kernel : kernels)
+    leaveDecode(plan, kernel);
+  for (const Variant &variant : kDecodeVariants)
+    kernels.push_back(TopKBuilder(module, plan, scores, variant, /*decode=*/true).build());
+  if (std::end(kDecodeVariants)[-1].blocks() < kLongestSequence / plan.block)
+    kernels.push_back(TopKBuilder(module, plan, scores, kLongest, /*decode=*/true).build());
   return kernels;
 }
 

@@ -2,9 +2,7 @@
 // range of fp32, by the logarithms of scores (templates/select/rescore.cuh). A few blocks of
 // threads look at every row of ids; where nothing is marked they are done.
 #include "compiler/kernels/Kernels.h"
-#include "compiler/kernels/parts/BlockScores.h"
-#include "compiler/kernels/parts/RowSearch.h"
-#include "compiler/kernels/parts/Summaries.h"
+#include "compiler/kernels/top_k/Octaves.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -18,20 +16,12 @@ class RescoreBuilder {
 public:
   RescoreBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores)
       : plan(plan), scores(scores), t(module, name(), title(), kThreads, 1),
-        summaries(t, plan, scores), blockScores(t, plan, scores), search(t, kThreads / 32),
-        facts(scoreFacts(plan, scores)) {}
+        summaries(t, plan, scores), selection(t, plan, scores, kThreads / 32) {}
   BuiltKernel build();
 
 private:
   void constants();
-  void declare();
-  void locate(Value markedRow);
-  void measure();
-  void store(Value search);
-  Value count(Value threshold, StringRef hint) {
-    return t.value(hint, "count_octaves", {octaves, t.named("kInit"), forcedFrom, threshold},
-                   {"@kThreads"});
-  }
+  void selectFor(Value markedRow, Value warp, Value octaves);
 
   StringRef name() const { return scores.kept ? "rescore_decode" : "rescore"; }
   std::string title() const {
@@ -45,11 +35,7 @@ private:
   const ScorePlan &scores;
   KernelBuilder t;
   Summaries summaries;
-  BlockScores blockScores;
-  RowSearch search;
-  const KernelFacts facts;
-  Value marks, queries, normalizers, warp;
-  Value row, selectHead, firstHead, tile, ids, octaves, forcedFrom;
+  OctaveSelection selection;
 };
 
 void RescoreBuilder::constants() {
@@ -62,33 +48,73 @@ void RescoreBuilder::constants() {
   summaries.scaleConstant();
 }
 
-void RescoreBuilder::declare() {
-  marks = t.shared("marks", t.type("RowMarks", {"@kThreads"}), kThreads / 8);
+/// For the token of a marked row of ids.
+void RescoreBuilder::selectFor(Value markedRow, Value warp, Value octaves) {
+  Value tokens = t.field(t.params(), "total_q");
+  Value selectHead = t.div(markedRow, tokens, "select_head");
+  Value row = t.rem(markedRow, tokens, "row");
+  Value tile =
+      t.value("tile", "find_token",
+              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
+  Value ids = t.value("ids", "id_row", {t.pointer("ids"), selectHead, tokens, row}, {"@kTopK"});
+  selection.select(tile, selectHead, row, ids, octaves, warp);
+}
+
+BuiltKernel RescoreBuilder::build() {
+  constants();
+  if (plan.paged) {
+    t.leaf("start_later_kernels", {});
+    t.leaf("wait_earlier_kernels", {});
+  }
+  Value marks = t.shared("marks", t.type("RowMarks", {"@kThreads"}), kThreads / 8);
+  selection.declare();
+  Value warp = t.value("warp", "warp_index");
+  Value octaves = selection.room(t.blockIndex('x'));
+  Value allRows = t.mul(t.named("kSelectHeads"), t.field(t.params(), "total_q"), "rows");
+  Value begin = t.mul(t.blockIndex('x'), t.named("kThreads"));
+  Value step = t.mul(t.gridDimension('x'), t.named("kThreads"));
+  t.loop("first", begin, allRows, step, [&](Value first) {
+    t.leaf("find_unordered", {marks, t.pointer("ids"), first, allRows}, {"@kTopK"});
+    Value marked = t.value("marked", "count_unordered", {marks});
+    t.loop("index", t.number(0), marked, t.number(1), [&](Value index) {
+      selectFor(t.add(first, t.value("", "nth_unordered", {marks, index}), "marked_row"), warp,
+                octaves);
+    });
+  });
+  BuiltKernel built{t.finish(), {}};
+  built.recipe.step = "rescore";
+  built.recipe.facts = scoreFacts(plan, scores);
+  built.recipe.facts.init = plan.init;
+  built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
+  if (scores.kept)
+    built.recipe.when = llvm::formatv("({0}) * {1}", built.recipe.when, decodes()).str();
+  built.recipe.gridX = rescoreBlocks(plan);
+  built.recipe.gridY = "1";
+  return built;
+}
+
+} // namespace
+
+void OctaveSelection::declare() {
   queries = t.shared("queries", t.type("HeadQueries", {"@kGroup", "@kDim"}),
                      plan.group * plan.headDim * 4);
   normalizers =
       t.shared("normalizers", t.type("HeadNormalizers", {"@kGroup"}), (plan.group + 3) / 4 * 16);
   search.declare();
-  warp = t.value("warp", "warp_index");
-  search.place(warp);
 }
 
-/// The token of a marked row of ids, and the places that belong to it.
-void RescoreBuilder::locate(Value markedRow) {
-  Value tokens = t.field(t.params(), "total_q");
-  selectHead = t.div(markedRow, tokens, "select_head");
-  row = t.rem(markedRow, tokens, "row");
-  firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
-  tile =
-      t.value("tile", "find_token",
-              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
-  ids = t.value("ids", "id_row", {t.pointer("ids"), selectHead, tokens, row}, {"@kTopK"});
-  Value own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
-  forcedFrom = t.add(t.sub(own, t.named("kLocal")), t.number(1), "forced_from");
+mlir::Value OctaveSelection::room(Value index) {
+  Value blocks = t.div(t.sub(t.add(t.field(t.params(), "max_k"), t.named("kBlock")), t.number(1)),
+                       t.named("kBlock"));
+  return t.value(
+      "octaves", "score_row",
+      {t.pointer(t.bufferMember(plan.scoreBuffer() + 1)), t.number(0), index, t.number(0), blocks},
+      {"float"});
 }
 
 /// The octaves of the token's candidates.
-void RescoreBuilder::measure() {
+void OctaveSelection::measure(Value tile, Value selectHead, Value row) {
+  Value firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
   t.leaf("load_head_queries", {queries, t.heads("q", plan.paged), row, firstHead},
          {plan.element, "@kThreads", "@kHeads"});
   Value scale = t.namedReal("kScale");
@@ -107,7 +133,7 @@ void RescoreBuilder::measure() {
   t.leaf("sync_threads", {}); // octaves lie in device memory, which no pass watches over
 }
 
-void RescoreBuilder::store(Value found) {
+void OctaveSelection::store(Value ids, Value found) {
   Value above = count(t.add(search.threshold(found), t.number(1)), "above");
   Value ties = t.sub(t.named("kSearched"), search.total(above, "total_above"), "ties");
   search.once([&] {
@@ -119,43 +145,16 @@ void RescoreBuilder::store(Value found) {
   });
 }
 
-BuiltKernel RescoreBuilder::build() {
-  constants();
-  if (plan.paged)
-    t.leaf("wait_earlier_kernels", {});
-  declare();
-  Value blocks = t.div(t.sub(t.add(t.field(t.params(), "max_k"), t.named("kBlock")), t.number(1)),
-                       t.named("kBlock"));
-  octaves = t.value("octaves", "score_row",
-                    {t.pointer(t.bufferMember(plan.scoreBuffer() + 1)), t.number(0),
-                     t.blockIndex('x'), t.number(0), blocks},
-                    {"float"});
-  Value allRows = t.mul(t.named("kSelectHeads"), t.field(t.params(), "total_q"), "rows");
-  Value begin = t.mul(t.blockIndex('x'), t.named("kThreads"));
-  Value step = t.mul(t.gridDimension('x'), t.named("kThreads"));
-  t.loop("first", begin, allRows, step, [&](Value first) {
-    t.leaf("find_unordered", {marks, t.pointer("ids"), first, allRows}, {"@kTopK"});
-    Value marked = t.value("marked", "count_unordered", {marks});
-    t.loop("index", t.number(0), marked, t.number(1), [&](Value index) {
-      locate(t.add(first, t.value("", "nth_unordered", {marks, index}), "marked_row"));
-      measure();
-      store(search.find(t.named("kSearched"), "@kSearched", 0,
-                        [&](Value threshold) { return count(threshold, ""); }));
-    });
-  });
-  BuiltKernel built{t.finish(), {}};
-  built.recipe.step = "rescore";
-  built.recipe.facts = facts;
-  built.recipe.facts.init = plan.init;
-  built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
-  if (scores.kept)
-    built.recipe.when = llvm::formatv("({0}) * {1}", built.recipe.when, decodes()).str();
-  built.recipe.gridX = rescoreBlocks(plan);
-  built.recipe.gridY = "1";
-  return built;
+void OctaveSelection::select(Value tile, Value selectHead, Value row, Value ids, Value room,
+                             Value warp) {
+  octaves = room;
+  search.place(warp);
+  Value own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
+  forcedFrom = t.add(t.sub(own, t.named("kLocal")), t.number(1), "forced_from");
+  measure(tile, selectHead, row);
+  store(ids, search.find(t.named("kSearched"), "@kSearched", 0,
+                         [&](Value threshold) { return count(threshold, ""); }));
 }
-
-} // namespace
 
 std::string rescoreBlocks(const SelectionPlan &plan) {
   return llvm::formatv("min(sm_count, ceil_div({0} * total_q, {1}))", plan.selectHeads(), kThreads)

@@ -22,7 +22,8 @@ void RowSelection::constants() {
 
 /// The best kSearched candidates of rows that fit `chunks` chunks of each lane.
 void RowSelection::search(int chunks) {
-  Value firstBlock = row.wide() ? t.mul(warp, t.number(kWarpBlocks), "first_block") : start;
+  Value firstBlock =
+      row.wide() ? t.mul(warp, t.number(chunks * kChunkBlocks), "first_block") : start;
   Value held = t.fragment("ranks", t.type("RankPairs", {chunks}));
   t.leaf("load_rank_pairs", {held, ranks, edges, firstBlock, forcedFrom},
          {"@kInit", "@kBlocksPerEdge"});
@@ -67,7 +68,7 @@ void RowSelection::selectSome(function_ref<Value()> rankRow) {
   edges = blockScores.edges(ranks);
   std::function<void(ArrayRef<int>)> bySize = [&](ArrayRef<int> sizes) {
     if (sizes.empty())
-      return search(kMostChunks);
+      return search(chunks);
     Value most = t.mul(t.number(sizes.front()), t.named("kChunkBlocks"));
     t.when(
         t.atLeast(most, forcedFrom), [&] { search(sizes.front()); },

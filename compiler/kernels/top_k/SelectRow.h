@@ -14,9 +14,10 @@ public:
   static constexpr int kMostChunks = 8;    ///< of one warp
   static constexpr int kWarpBlocks = kMostChunks * kChunkBlocks;
 
-  /// `warps` of one row; rows of several need declare().
-  RowSelection(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps)
-      : t(t), plan(plan), scores(scores), warps(warps),
+  /// `warps` of one row, each with up to `chunks` of it; rows of several need declare().
+  RowSelection(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps,
+               int chunks = kMostChunks)
+      : t(t), plan(plan), scores(scores), warps(warps), chunks(chunks),
         searched(plan.topk - plan.init - plan.local), blockScores(t, plan, scores), row(t, warps) {}
 
   /// The constants that only the selection needs; kBlock, kTopK, kLocal, kDenseLength and, where
@@ -37,7 +38,7 @@ private:
   KernelBuilder &t;
   const SelectionPlan &plan;
   const ScorePlan &scores;
-  const int warps, searched;
+  const int warps, chunks, searched;
   BlockScores blockScores;
   RowSearch row;
   Value warp, own, ids, forcedFrom, ranks, edges, start;

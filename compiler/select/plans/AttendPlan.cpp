@@ -8,8 +8,11 @@ Result<AttendPlan> planAttend(select::AttendOp attend, const SelectionPlan *sele
   plan.valueDim =
       number(attend->getParentOfType<select::MethodOp>().getSpecAttr().get("value_dim"));
   plan.selective = selection != nullptr;
-  if (selection)
+  if (selection) {
     plan.group = selection->group;
+    plan.init = selection->init;
+    plan.local = selection->local;
+  }
   plan.logitHook = attend.getRewrite().empty() ? nullptr : &attend.getRewrite();
   return checkHook(plan.logitHook).map([&] { return plan; });
 }

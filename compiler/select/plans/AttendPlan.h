@@ -7,8 +7,9 @@ namespace winnow {
 struct AttendPlan : KernelPlan {
   using KernelPlan::KernelPlan;
   int valueDim = 0;
-  bool selective = false; ///< attention to some blocks, not to all keys
-  int headTiles = 1;      ///< tiles of `group` heads that share one selection
+  bool selective = false;  ///< attention to some blocks, not to all keys
+  int headTiles = 1;       ///< tiles of `group` heads that share one selection
+  int init = 0, local = 0; ///< forced blocks of its selection, as of SelectionPlan
   mlir::Region *logitHook = nullptr;
 
   bool selects() const { return selective; }

@@ -142,4 +142,27 @@ Result<SelectionPlan> planSelection(select::AttendOp attend) {
   return SelectionPlanner(attend).run();
 }
 
+int NormalizerMeans::open() const {
+  int open = 0;
+  for (int last = 0; last < std::min(8, reach()); ++last)
+    open += (last + 8 - reach()) % stride == 0;
+  return open;
+}
+
+std::optional<NormalizerMeans> SelectionPlan::normalizerMeans() const {
+  if (normalizer < 0)
+    return std::nullopt;
+  if (normalizer == fine)
+    return NormalizerMeans{1, 1, 1};
+  const Summary &scored = summaries[fine], &coarse = summaries[normalizer];
+  if (coarse.window % scored.window != 0 || scored.window % scored.stride != 0 ||
+      coarse.stride % scored.stride != 0)
+    return std::nullopt;
+  const NormalizerMeans means{coarse.window / scored.window, scored.window / scored.stride,
+                              coarse.stride / scored.stride};
+  if (means.reach() > 8 || 8 % means.stride != 0)
+    return std::nullopt;
+  return means;
+}
+
 } // namespace winnow

@@ -3,9 +3,19 @@
 #pragma once
 #include "compiler/select/plans/KernelPlan.h"
 #include "runtime/program/TensorLayout.h"
+#include <optional>
 #include <vector>
 
 namespace winnow {
+
+/// The normaliser's summaries as means of `count` scored ones that lie `step` apart, one for every
+/// `stride` of them.
+struct NormalizerMeans {
+  int count = 0, step = 0, stride = 0;
+  int reach() const { return step * (count - 1); }
+  /// Those that begin before the 8 scored ones in which they end.
+  int open() const;
+};
 
 struct SelectionPlan : KernelPlan {
   using KernelPlan::KernelPlan;
@@ -24,8 +34,16 @@ struct SelectionPlan : KernelPlan {
   mlir::Region *scoreHook = nullptr;
 
   bool scores() const { return fine >= 0; }
-  /// Whether a host can keep the summaries as rows, which decode then works from.
-  bool keepsRows() const { return paged && !summaries.empty() && summaries.size() <= kMostRows; }
+  /// Whether a host can keep the summaries as rows, which decode then works from: scored ones
+  /// alone, so the normaliser's must be means of them.
+  bool keepsRows() const {
+    return paged && !summaries.empty() && summaries.size() <= kMostRows &&
+           (normalizer < 0 || normalizerMeans());
+  }
+  /// Whether decode weighs heads before their normalisers are known.
+  bool weighsHeads() const { return keepsRows() && normalizer >= 0; }
+  /// The normaliser's summaries from the scored ones, where they reach no further than 8 back.
+  std::optional<NormalizerMeans> normalizerMeans() const;
   int rowsPerBlock() const { return block / summaries[fine].stride; }
   int pad() const { return summaries[fine].window / summaries[fine].stride - 1; }
   int scoreBuffer() const { return static_cast<int>(summaries.size()); }

@@ -27,6 +27,11 @@ def Tile_ReadOnceOp : Tile_Leaf<"read_once", "core/layout.cuh", [Pure, InferType
   let arguments = (ins Takes<PagedRows>:$rows);
   let results = (outs StreamedRows:$once);
 }
+def Tile_InSummaryOrderOp : Tile_Leaf<"in_summary_order", "select/scoring.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "Rows that are loaded in the order that makes pooling local";
+  let arguments = (ins Takes<StreamedRows>:$rows);
+  let results = (outs OrderedRows:$ordered);
+}
 def Tile_StridedHeadsOp : Tile_Leaf<"strided_heads", "core/layout.cuh", [Pure]> {
   let summary = "A tensor of tokens and heads with the launch's strides";
   let arguments = (ins Takes<Pointer>:$tensor, Takes<Pointer>:$stride);

@@ -14,8 +14,12 @@ def Tile_SyncThreadsOp : Tile_Leaf<"sync_threads", "arch/", [Orders]> {
   let summary = "Barrier of all threads of the block (inserted by the insert-barriers pass)";
   let source = "PTX ISA 9.0, bar.sync";
 }
+def Tile_StartLaterKernelsOp : Tile_Leaf<"start_later_kernels", "arch/", [Orders]> {
+  let summary = "Lets the next kernel start once every block of threads of this one has";
+  let source = "PTX ISA 9.0, griddepcontrol";
+}
 def Tile_WaitEarlierKernelsOp : Tile_Leaf<"wait_earlier_kernels", "arch/", [Orders]> {
-  let summary = "Lets the next kernel start, and waits until those before have ended; by every thread, first of all";
+  let summary = "Waits until the kernels before have ended; by every thread, before it ends, reads what they wrote or writes what they read";
   let source = "PTX ISA 9.0, griddepcontrol";
 }
 def Tile_SyncThreadsAnyOp : Tile_Leaf<"sync_threads_any", "arch/", [Orders]> {
@@ -111,6 +115,10 @@ def Tile_StageOp : Tile_Leaf<"stage", "attend/work_list.cuh, core/pipeline.cuh",
 def Tile_AdvanceOp : Tile_Leaf<"advance", "core/pipeline.cuh"> {
   let summary = "Moves the cursor to the next stage";
   let arguments = (ins Updates<Cursor>:$cursor);
+}
+def Tile_AdvanceByOp : Tile_Leaf<"advance_by", "core/pipeline.cuh"> {
+  let summary = "Moves the cursor on by some stages";
+  let arguments = (ins Updates<Cursor>:$cursor, I32:$count);
 }
 def Tile_MoveToOp : Tile_Leaf<"move_to", "core/pipeline.cuh"> {
   let summary = "Puts the cursor on a stage of the same turn";

@@ -14,7 +14,12 @@ let opDocGroup = Tile_PartsGroup in {
 def Tile_ListBlocksOp : Tile_Leaf<"list_blocks", "attend/parts.cuh"> {
   let summary = "The blocks that a token selected, each once, by one warp";
   let arguments = (ins Template:$block, Writes<BlockList>:$list, Takes<Pointer>:$ids, I32:$select_head, I32:$total_q,
-                       Takes<TokenTile>:$tile);
+                       Takes<TokenTile>:$tile, I32:$begin, I32:$end);
+}
+def Tile_ForcedKeyOp : Tile_Leaf<"forced_key", "attend/parts.cuh", [Pure]> {
+  let summary = "The first key of a key tile of the forced blocks";
+  let arguments = (ins Template:$init, Template:$tiles_per_block, Template:$keys, I32:$entry, I32:$forced_from);
+  let results = (outs I32:$key);
 }
 def Tile_CountBlocksOp : Tile_Leaf<"count_blocks", "attend/parts.cuh"> {
   let summary = "Blocks of the list";

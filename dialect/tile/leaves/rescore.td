@@ -24,6 +24,11 @@ def Tile_MarkUnorderedOp : Tile_Leaf<"mark_unordered", "select/rescore.cuh"> {
   let summary = "Leaves a row of ids to rescore";
   let arguments = (ins Stores<Pointer>:$ids);
 }
+def Tile_IsUnorderedOp : Tile_Leaf<"is_unordered", "select/rescore.cuh"> {
+  let summary = "Whether a row of ids was left to rescore; alike in all threads behind a barrier of them";
+  let arguments = (ins Loads<Pointer>:$ids);
+  let results = (outs I1:$unordered);
+}
 def Tile_FindUnorderedOp : Tile_Leaf<"find_unordered", "select/rescore.cuh"> {
   let summary = "Which rows of ids were left to rescore, one row per thread";
   let arguments = (ins Template:$topk, Writes<RowMarks>:$marks, Loads<Pointer>:$ids, I32:$first, I32:$rows);

@@ -125,24 +125,40 @@ def Tile_StoreBlockScoresOp : Tile_Leaf<"store_block_scores", "select/head_score
   let arguments = (ins Template:$pool, Template:$rows_per_block, Template:$pad, Stores<Pointer>:$row,
                        Reads<Scores>:$scores, I32:$first_row, I32:$rows, I32:$padded, I1:$valid);
 }
-def Tile_PutRowSumsOp : Tile_Leaf<"put_row_sums", "select/decode_scores.cuh"> {
-  let summary = "A warp's maxima and sums of the rows of a head tile into the block's table";
-  let arguments = (ins Writes<RowSums>:$sums, Reads<SoftmaxState>:$state, I32:$warp, F32:$scale);
-}
-def Tile_StorePartSumsOp : Tile_Leaf<"store_part_sums", "select/decode_scores.cuh"> {
-  let summary = "Writes the maxima and sums of a part of the summaries, added up over the warps";
-  let arguments = (ins Template:$heads, Template:$tile_heads, Stores<Pointer>:$buffer, Reads<RowSums>:$sums, I32:$part,
-                       I32:$token, I32:$tokens, I32:$first_head);
-}
-def Tile_MergePartSumsOp : Tile_Leaf<"merge_part_sums", "select/decode_scores.cuh"> {
+def Tile_MergePartSumsOp : Tile_Leaf<"merge_part_sums", "select/head_weights.cuh"> {
   let summary = "The normalisers of a token's heads from the sums of all parts";
   let arguments = (ins Template:$threads, Template:$heads, Template:$group, Writes<NormalizerTable>:$table,
                        Takes<Pointer>:$buffer, I32:$parts, I32:$token, I32:$tokens, I32:$first_head);
 }
-def Tile_AddHeadScoresOp : Tile_Leaf<"add_head_scores", "select/decode_scores.cuh"> {
-  let summary = "Combines in the softmax weights of the lane's heads of a head tile";
-  let arguments = (ins Template:$combine, Template:$group, Updates<RowScores>:$scores, Reads<Accumulator>:$logits,
-                       Reads<NormalizerTable>:$table, I32:$row, F32:$scale);
+def Tile_AddNormalizerRowsOp : Tile_Leaf<"add_normalizer_rows", "select/head_weights.cuh"> {
+  let summary = "Adds the normaliser's summaries, means of scored ones, that end in the lane's of a tile";
+  let arguments = (ins Template:$count, Template:$step, Template:$stride, Updates<NormalizerSums>:$sums,
+                       Reads<Accumulator>:$logits, I32:$first_row, I32:$visible, I1:$counts, F32:$scale);
+}
+def Tile_StoreNormalizerShareOp : Tile_Leaf<"store_normalizer_share", "select/head_weights.cuh"> {
+  let summary = "Writes the maxima and sums of a part of the summaries";
+  let arguments = (ins Template:$heads, Template:$tile_heads, Stores<Pointer>:$buffer, Reads<NormalizerSums>:$sums,
+                       I32:$part, I32:$token, I32:$tokens, I32:$first_head);
+}
+def Tile_StoreHeadWeightsOp : Tile_Leaf<"store_head_weights", "select/head_weights.cuh"> {
+  let summary = "Writes the softmax weights of a head tile for 32 summaries in 16 bits, less their references; logits may be hidden";
+  let arguments = (ins Template:$tile_heads, Stores<Pointer>:$weights, Updates<Accumulator>:$logits, I32:$column, I32:$tiles, I32:$tile, I32:$visible, F32:$scale);
+}
+def Tile_AddStoredHeadsOp : Tile_Leaf<"add_stored_heads", "select/head_weights.cuh"> {
+  let summary = "Combines in the stored weights of a group's heads for the thread's 8 summaries";
+  let arguments = (ins Template:$combine, Template:$group, Template:$tile_heads, Updates<RowScores>:$scores,
+                       Updates<RangeVote>:$vote, Takes<Pointer>:$weights, Reads<NormalizerTable>:$table, I32:$column, I32:$tiles, I32:$tile, I1:$exists);
+}
+def Tile_AnyLeavesOp : Tile_Leaf<"any_leaves", "select/head_weights.cuh", [Orders]> {
+  let summary = "Whether any thread's vote says that scores leave the range of fp32; a barrier of all threads";
+  let arguments = (ins Reads<RangeVote>:$vote);
+  let results = (outs I1:$leaves);
+}
+def Tile_StoreThreadScoresOp : Tile_Leaf<"store_thread_scores", "select/head_weights.cuh"> {
+  let summary = "Pools the summaries of threads that follow each other to key blocks and writes their scores";
+  let arguments = (ins Template:$pool, Template:$rows_per_block, Template:$pad, Template:$edge_rows,
+                       Stores<Pointer>:$row, Reads<RowScores>:$scores, I32:$first_row, I32:$rows, I32:$padded,
+                       I1:$valid);
 }
 def Tile_AddRawHeadScoresOp : Tile_Leaf<"add_raw_head_scores", "select/decode_scores.cuh"> {
   let summary = "Combines in the raw scores of the lane's heads of a head tile, through the method's region";

@@ -18,6 +18,7 @@ constexpr int kTokens = 128;  // new tokens of a block of threads
 extern "C" __global__ void __launch_bounds__(128, 4)
 append(const __grid_constant__ Params params) {
   extern __shared__ __align__(1024) unsigned char shared[];
+  start_later_kernels();
   const SharedTile<kKeys0, kDim, bf16> key_tile0{shared + 0};
   static_assert(SharedTile<kKeys0, kDim, bf16>::kBytes == 8192);
   const SharedTile<kKeys1, kDim, bf16> key_tile1{shared + 0};

@@ -9,16 +9,20 @@ constexpr int kDim = 128;  // elements of one query or key row
 constexpr int kValueDim = 128;  // elements of one value or output row
 constexpr int kTopK = 96;  // selected blocks per token, at most
 constexpr int kBlock = 64;  // keys of one selectable block
+constexpr int kInit = 1;  // first blocks, always selected
+constexpr int kLocal = 33;  // blocks up to the query's own that are always selected
 constexpr int kTilesPerBlock = 2;  // key tiles of one selectable block
 constexpr int kKeys = 32;  // keys of one tile
 constexpr float kScale = 0.127517432f;  // softmax scale times log2 e: weights are powers of 2
 constexpr int kStages = 3;  // stages of the ring
 constexpr int kConsumerWarps = 1;  // warps that compute
-constexpr int kProducerThreads = 64;  // threads that load
+constexpr int kProducerWarps = 2;  // warps that load, a tile each in turn
+constexpr int kProducerThreads = 32;  // threads that load a tile
 
 extern "C" __global__ void __launch_bounds__(96, 3)
 attend_decode(const __grid_constant__ Params params) {
   extern __shared__ __align__(1024) unsigned char shared[];
+  start_later_kernels();
   const Ring<kStages, SharedTile<kKeys, kDim, bf16>> key_ring{shared + 0};
   static_assert(Ring<kStages, SharedTile<kKeys, kDim, bf16>>::kBytes == 24576);
   const Ring<kStages, SharedTile<kKeys, kValueDim, bf16>> value_ring{shared + 24576};
@@ -33,6 +37,8 @@ attend_decode(const __grid_constant__ Params params) {
   const int head_tile = blockIdx.y;
   const int first_head = head_tile * kTileHeads;
   const int kv_head = first_head / (kHeads / kKvHeads);
+  const auto keys = read_once(paged_rows<bf16>(params, params.k, params.k_stride, tile, kv_head));
+  const auto values = read_once(paged_rows<bf16>(params, params.v, params.v_stride, tile, kv_head));
   LeftOperand<16, kDim, bf16> query;
   Accumulator<16, kValueDim> output;
   SoftmaxState state;
@@ -41,16 +47,12 @@ attend_decode(const __grid_constant__ Params params) {
     load_query<kHeads>(query, strided_heads(params.q, params.q_stride), rows, first_head);
     clear(output);
   }
-  wait_earlier_kernels();
-  if (tile.tokens == 0) return;
-  if (warp == 0) {
-    list_blocks<kBlock>(list, params.ids, head_tile, params.total_q, tile);
-  }
-  sync_threads();
-  const int count_blocks_value = count_blocks(list);
-  const int listed = count_blocks_value * kTilesPerBlock;
-  const int from = listed * part / params.parts;
-  const int to = listed * (part + 1) / params.parts;
+  const int own = tile.position / kBlock;
+  const bool has_forced = own >= kTopK && tile.tokens != 0 && params.selects != 0;
+  const int forced_from = own - kLocal + 1;
+  const int forced = has_forced ? (kInit + kLocal) * kTilesPerBlock : 0;
+  const int from = forced * part / params.parts;
+  const int to = forced * (part + 1) / params.parts;
   Cursor<kStages> cursor;
   if (thread_index() == 0) {
     init_ring(barriers, kProducerThreads, kConsumerWarps);
@@ -58,6 +60,59 @@ attend_decode(const __grid_constant__ Params params) {
   sync_threads();
   if (warp < kConsumerWarps) {
     for (int entry = from; entry < to; ++entry) {
+      const int first_key = forced_key<kInit, kTilesPerBlock, kKeys>(entry, forced_from);
+      Accumulator<16, kKeys> logits;
+      clear(logits);
+      wait_full(barriers, cursor);
+      const auto key_tile = stage(key_ring, cursor);
+      const auto value_tile = stage(value_ring, cursor);
+      mma_abt(logits, query, key_tile);
+      if (first_key + kKeys - 1 > rows.first_position) {
+        mask_causal(logits, rows, first_key);
+      }
+      if (raise_maximum(state, logits, kScale)) {
+        rescale_rows(output, state);
+      }
+      exponentiate(logits, state, kScale);
+      LeftOperand<16, kKeys, bf16> weights;
+      round_to_operand(weights, logits);
+      mma_ab(output, weights, value_tile);
+      arrive_empty(barriers, cursor);
+      advance(cursor);
+    }
+  } else {
+    const int producer = thread_index() - 32;
+    Cursor<kStages> place;
+    follow(place, cursor);
+    const int turn = producer / 32;
+    const int lane = producer % 32;
+    advance_by(place, turn);
+    for (int entry = from + turn; entry < to; entry += kProducerWarps) {
+      const int first_key = forced_key<kInit, kTilesPerBlock, kKeys>(entry, forced_from);
+      wait_empty(barriers, place);
+      const auto key_tile = stage(key_ring, place);
+      load_rows<kProducerThreads>(key_tile, keys, first_key, tile.k_length, lane);
+      const auto value_tile = stage(value_ring, place);
+      load_rows<kProducerThreads>(value_tile, values, first_key, tile.k_length, lane);
+      arrive_full(barriers, place);
+      advance_by(place, kProducerWarps);
+    }
+    advance_by(cursor, max(to - from, 0));
+  }
+  wait_earlier_kernels();
+  if (tile.tokens == 0) return;
+  const int chosen_begin = has_forced ? kInit : 0;
+  const int chosen_end = has_forced ? forced_from : 2147483647;
+  if (warp == 0) {
+    list_blocks<kBlock>(list, params.ids, head_tile, params.total_q, tile, chosen_begin, chosen_end);
+  }
+  sync_threads();
+  const int listed = count_blocks(list) * kTilesPerBlock;
+  const int from_2 = listed * part / params.parts;
+  const int to_2 = listed * (part + 1) / params.parts;
+  sync_threads();
+  if (warp < kConsumerWarps) {
+    for (int entry = from_2; entry < to_2; ++entry) {
       const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, false);
       Accumulator<16, kKeys> logits;
       clear(logits);
@@ -79,20 +134,23 @@ attend_decode(const __grid_constant__ Params params) {
       advance(cursor);
     }
     reduce_sum(state);
-    store_part<kHeads>(params.buffer[5], params.buffer[6], output, state, rows, first_head, part, params.total_q, kScale);
+    store_part<kHeads>(params.buffer[6], params.buffer[7], output, state, rows, first_head, part, params.total_q, kScale);
   } else {
-    const auto keys = read_once(paged_rows<bf16>(params, params.k, params.k_stride, tile, kv_head));
-    const auto values = read_once(paged_rows<bf16>(params, params.v, params.v_stride, tile, kv_head));
     const int producer = thread_index() - 32;
-    for (int entry = from; entry < to; ++entry) {
+    Cursor<kStages> place;
+    follow(place, cursor);
+    const int turn = producer / 32;
+    const int lane = producer % 32;
+    advance_by(place, turn);
+    for (int entry = from_2 + turn; entry < to_2; entry += kProducerWarps) {
       const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, false);
-      wait_empty(barriers, cursor);
-      const auto key_tile = stage(key_ring, cursor);
-      load_rows<kProducerThreads>(key_tile, keys, first_key, tile.k_length, producer);
-      const auto value_tile = stage(value_ring, cursor);
-      load_rows<kProducerThreads>(value_tile, values, first_key, tile.k_length, producer);
-      arrive_full(barriers, cursor);
-      advance(cursor);
+      wait_empty(barriers, place);
+      const auto key_tile = stage(key_ring, place);
+      load_rows<kProducerThreads>(key_tile, keys, first_key, tile.k_length, lane);
+      const auto value_tile = stage(value_ring, place);
+      load_rows<kProducerThreads>(value_tile, values, first_key, tile.k_length, lane);
+      arrive_full(barriers, place);
+      advance_by(place, kProducerWarps);
     }
   }
 }

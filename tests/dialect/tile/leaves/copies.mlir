@@ -6,6 +6,7 @@
 !paged_rows = !tile.view<PagedRows<bf16>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
+!ordered_rows = !tile.view<OrderedRows<bf16>>
 !streamed_rows = !tile.view<StreamedRows<bf16>>
 !shared_tile = !tile.shared_tile<SharedTile<@kKeys, @kDim, bf16>>
 !strided_heads = !tile.view<StridedHeads>
@@ -46,6 +47,10 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   %once = tile.read_once %keys : (!paged_rows) -> !streamed_rows
   // CHECK: load_rows<kThreads>(shared_tile, once, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %once, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !streamed_rows, i32, i32, i32) -> ()
+  // CHECK: const auto ordered = in_summary_order(once);
+  %ordered = tile.in_summary_order %once : (!streamed_rows) -> !ordered_rows
+  // CHECK: load_rows<kThreads>(shared_tile, ordered, first_row, row_limit, thread);
+  tile.load_rows %shared_tile, %ordered, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !ordered_rows, i32, i32, i32) -> ()
   // CHECK: const auto heads = strided_heads(k, stride);
   %heads = tile.strided_heads %k, %stride : (!pointer, !pointer) -> !strided_heads
   // CHECK: load_rows<kThreads>(shared_tile, global_rows, first_row, row_limit, thread);

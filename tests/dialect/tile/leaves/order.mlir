@@ -32,6 +32,8 @@ tile.kernel @order attributes {constants = [], min_blocks = 1 : i32, threads = 1
   %deal = tile.register : !deal
   %consumer = tile.block_index "x" : i32
   %tiles = tile.block_index "x" : i32
+  // CHECK: start_later_kernels();
+  tile.start_later_kernels : () -> ()
   // CHECK: wait_earlier_kernels();
   tile.wait_earlier_kernels : () -> ()
   // CHECK: sync_threads();
@@ -76,6 +78,8 @@ tile.kernel @order attributes {constants = [], min_blocks = 1 : i32, threads = 1
   %tile_2 = tile.stage %work_ring, %cursor : (!work_ring, !cursor) -> !work_list
   // CHECK: advance(cursor);
   tile.advance %cursor : (!cursor) -> ()
+  // CHECK: advance_by(cursor, stage);
+  tile.advance_by %cursor, %stage : (!cursor, i32) -> ()
   // CHECK: move_to(cursor, stage);
   tile.move_to %cursor, %stage : (!cursor, i32) -> ()
   // CHECK: next_turn(cursor);

@@ -30,8 +30,10 @@ tile.kernel @parts attributes {constants = [], min_blocks = 1 : i32, threads = 1
   %query_rows = tile.query_rows %token_tile, %i {tile_heads = @kTileHeads} : (!token_tile, i32) -> !query_rows
   %scale = tile.constant @kScale : f32
   %all = arith.constant false
-  // CHECK: list_blocks<kBlock>(block_list, ids, i, i, token_tile);
-  tile.list_blocks %block_list, %ids, %i, %i, %token_tile {block = @kBlock} : (!block_list, !pointer, i32, i32, !token_tile) -> ()
+  // CHECK: list_blocks<kBlock>(block_list, ids, i, i, token_tile, i, i);
+  tile.list_blocks %block_list, %ids, %i, %i, %token_tile, %i, %i {block = @kBlock} : (!block_list, !pointer, i32, i32, !token_tile, i32, i32) -> ()
+  // CHECK: const int forced = forced_key<kInit, kTilesPerBlock, kKeys>(i, i);
+  %forced = tile.forced_key %i, %i {init = @kInit, keys = @kKeys, tiles_per_block = @kTilesPerBlock} : (i32, i32) -> i32
   // CHECK: const int count = count_blocks(block_list);
   %count = tile.count_blocks %block_list : (!block_list) -> i32
   // CHECK: const int key = listed_key<kTilesPerBlock, kKeys>(block_list, count, all);

@@ -18,6 +18,8 @@ tile.kernel @rescore attributes {constants = [], min_blocks = 1 : i32, threads =
   %upper = arith.cmpi slt, %i, %i : i32
   %ids = tile.field %params "ids" : !params -> !pointer
   %pointer = tile.id_row %ids, %i, %i, %i {topk = @kTopK} : (!pointer, i32, i32, i32) -> !pointer
+  // CHECK: is_unordered(pointer)
+  %unordered = tile.is_unordered %pointer : (!pointer) -> i1
   %row_marks = tile.shared bytes 16 : !row_marks
   %first = tile.block_index "x" : i32
   %rows = tile.block_index "x" : i32

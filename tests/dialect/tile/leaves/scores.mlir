@@ -4,11 +4,12 @@
 !accumulator = !tile.fragment<Accumulator<16, @kKeys>>
 !hook = !tile.value<Hook>
 !log_sum_exp = !tile.state<LogSumExp<8>>
+!normalizer_sums = !tile.state<NormalizerSums<1>>
 !normalizer_table = !tile.table<NormalizerTable<@kQueryRows>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
+!range_vote = !tile.state<RangeVote>
 !row_scores = !tile.state<RowScores>
-!row_sums = !tile.table<RowSums<@kWarps>>
 !softmax_state = !tile.state<SoftmaxState>
 !tile_scores = !tile.table<TileScores<@kRows>>
 !token_scores = !tile.state<TokenScores>
@@ -101,7 +102,6 @@ tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.store_block_scores %pointer, %row_scores, %first_row, %rows, %padded, %valid {pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !row_scores, i32, i32, i32, i1) -> ()
   // CHECK: store_block_scores<Max, kRowsPerBlock, kPad>(pointer, token_scores, first_row, rows, padded, valid);
   tile.store_block_scores %pointer, %token_scores, %first_row, %rows, %padded, %valid {pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !token_scores, i32, i32, i32, i1) -> ()
-  %row_sums = tile.shared bytes 16 : !row_sums
   %state = tile.register : !softmax_state
   %warp = tile.block_index "x" : i32
   %part = tile.block_index "x" : i32
@@ -109,14 +109,24 @@ tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 
   %first_head = tile.block_index "x" : i32
   %tile_scores = tile.shared bytes 16 : !tile_scores
   %first = tile.block_index "x" : i32
-  // CHECK: put_row_sums(row_sums, state, warp, kScale);
-  tile.put_row_sums %row_sums, %state, %warp, %scale : (!row_sums, !softmax_state, i32, f32) -> ()
-  // CHECK: store_part_sums<kHeads, kTileHeads>(pointer, row_sums, part, token, tokens, first_head);
-  tile.store_part_sums %pointer, %row_sums, %part, %token, %tokens, %first_head {heads = @kHeads, tile_heads = @kTileHeads} : (!pointer, !row_sums, i32, i32, i32, i32) -> ()
   // CHECK: merge_part_sums<kThreads, kHeads, kGroup>(normalizer_table, pointer, parts, token, tokens, first_head);
   tile.merge_part_sums %normalizer_table, %pointer, %parts, %token, %tokens, %first_head {group = @kGroup, heads = @kHeads, threads = @kThreads} : (!normalizer_table, !pointer, i32, i32, i32, i32) -> ()
-  // CHECK: add_head_scores<Sum, kGroup>(row_scores, accumulator, normalizer_table, row, kScale);
-  tile.add_head_scores %row_scores, %accumulator, %normalizer_table, %row, %scale {combine = "Sum", group = @kGroup} : (!row_scores, !accumulator, !normalizer_table, i32, f32) -> ()
+  %sums = tile.register : !normalizer_sums
+  %vote = tile.register : !range_vote
+  %counts = arith.cmpi slt, %i, %i : i32
+  // CHECK: add_normalizer_rows<kCount, kStep, kEvery>(sums, accumulator, first_row, visible, counts, kScale);
+  tile.add_normalizer_rows %sums, %accumulator, %first_row, %visible, %counts, %scale {count = @kCount, step = @kStep, stride = @kEvery} : (!normalizer_sums, !accumulator, i32, i32, i1, f32) -> ()
+  // CHECK: store_normalizer_share<kHeads, kTileHeads>(pointer, sums, part, token, tokens, first_head);
+  tile.store_normalizer_share %pointer, %sums, %part, %token, %tokens, %first_head {heads = @kHeads, tile_heads = @kTileHeads} : (!pointer, !normalizer_sums, i32, i32, i32, i32) -> ()
+  // CHECK: store_head_weights<kTileHeads>(pointer, accumulator, record, rows, first, visible, kScale);
+  %record = tile.block_index "x" : i32
+  tile.store_head_weights %pointer, %accumulator, %record, %rows, %first, %visible, %scale {tile_heads = @kTileHeads} : (!pointer, !accumulator, i32, i32, i32, i32, f32) -> ()
+  // CHECK: add_stored_heads<Sum, kGroup, kTileHeads>(row_scores, vote, pointer, normalizer_table, record, rows, first, valid);
+  tile.add_stored_heads %row_scores, %vote, %pointer, %normalizer_table, %record, %rows, %first, %valid {combine = "Sum", group = @kGroup, tile_heads = @kTileHeads} : (!row_scores, !range_vote, !pointer, !normalizer_table, i32, i32, i32, i1) -> ()
+  // CHECK: const bool beyond = any_leaves(vote);
+  %beyond = tile.any_leaves %vote : (!range_vote) -> i1
+  // CHECK: store_thread_scores<Max, kRowsPerBlock, kPad, kEdgeRows>(pointer, row_scores, first_row, rows, padded, valid);
+  tile.store_thread_scores %pointer, %row_scores, %first_row, %rows, %padded, %valid {edge_rows = @kEdgeRows, pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !row_scores, i32, i32, i32, i1) -> ()
   // CHECK: add_raw_head_scores<Sum, kGroup>(row_scores, accumulator, row, position, first_row, kScale, hook);
   tile.add_raw_head_scores %row_scores, %accumulator, %row, %position, %first_row, %scale, %hook {combine = "Sum", group = @kGroup} : (!row_scores, !accumulator, i32, i32, i32, f32, !hook) -> ()
   // CHECK: combine_lane_groups<Max>(row_scores);

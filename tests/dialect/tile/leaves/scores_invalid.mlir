@@ -53,8 +53,8 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
 
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
   %i = tile.block_index "x" : i32
-  %ids = tile.field %params "ids" : !tile.value<Params> -> !tile.view<Pointer>
   %table = tile.shared bytes 64 : !tile.table<NormalizerTable<16>>
-  // expected-error@+1 {{operand #1 must be RowSums (table), but got '!tile.table<NormalizerTable<16>>'}}
-  tile.store_part_sums %ids, %table, %i, %i, %i, %i {heads = 32 : i32, tile_heads = 16 : i32} : (!tile.view<Pointer>, !tile.table<NormalizerTable<16>>, i32, i32, i32, i32) -> ()
+  %buffer = tile.field %params "buffer[0]" : !tile.value<Params> -> !tile.view<Pointer>
+  // expected-error@+1 {{operand #1 must be NormalizerSums (state), but got '!tile.table<NormalizerTable<16>>'}}
+  tile.store_normalizer_share %buffer, %table, %i, %i, %i, %i {heads = 32 : i32, tile_heads = 16 : i32} : (!tile.view<Pointer>, !tile.table<NormalizerTable<16>>, i32, i32, i32, i32) -> ()
 }

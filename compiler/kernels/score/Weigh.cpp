@@ -1,0 +1,192 @@
+// The weigh kernel of decode: softmax weights of one token's heads for a part of the summaries that
+// the host keeps, and the part's share of the normalisers, which top_k adds up. Each tile of heads
+// reads a row once, by blocks of threads that do not wait for each other: as in attend_decode one
+// warp computes and another keeps bytes on their way. Device functions:
+// templates/select/head_weights.cuh.
+#include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/HeadWeights.h"
+#include "runtime/program/Budgets.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace winnow {
+namespace {
+
+constexpr int kRows = HeadWeights::kRows; ///< summaries of one shared tile
+constexpr int kResident = 6;              ///< blocks of threads of one multiprocessor
+constexpr int kProducers = 1, kMostStages = 8, kMostRingBytes = 34816;
+
+/// Rings like those of attend_decode: as many stages as fit beside the other blocks of threads.
+int ringStages(int tileBytes, const Target &target) {
+  const int room = (target.sharedPerBlock + kSharedReserve) / kResident - kSharedReserve;
+  return std::clamp(std::min(room, kMostRingBytes) / (tileBytes + kBarrierBytes), 2, kMostStages);
+}
+
+class WeighBuilder {
+public:
+  WeighBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
+               const Target &target)
+      : plan(plan), target(target), means(*plan.normalizerMeans()),
+        t(module, "weigh",
+          llvm::formatv("weigh of {0}: softmax weights of one token's heads for a part of the "
+                        "summaries that the host keeps.",
+                        plan.method)
+              .str(),
+          kWarpThreads, kResident),
+        compressed(t, plan, scores), weights(t, plan, scores) {}
+  BuiltKernel build(const ScorePlan &scores);
+
+private:
+  void constants();
+  void locate();
+  void share();
+
+  const SelectionPlan &plan;
+  const Target &target;
+  const NormalizerMeans means;
+  KernelBuilder t;
+  Summaries compressed;
+  HeadWeights weights;
+  Value summaries, query;
+  Value part, parts, tokens, token, row, tile, headTile, firstHead, source;
+  Value rows, visible, normalizerVisible, begin, end;
+};
+
+void WeighBuilder::constants() {
+  planConstants(t, plan, {"kHeads", "kKvHeads", "kDim", "kBlock", "kTopK", "kLocal"});
+  if (plan.denseLength > 0)
+    planConstants(t, plan, {"kDenseLength"});
+  compressed.constants();
+  weights.constants();
+  t.constant("kRows", kRows, "summaries of one tile");
+  t.constant("kMeans", means.count, "scored summaries whose mean is one of the normaliser's");
+  t.constant("kMeanStep", means.step, "from one of these to the next");
+  t.constant("kMeanStride", means.stride,
+             "from the first one of a normaliser's summary to that of the next");
+  compressed.scaleConstant();
+}
+
+/// The token, the tile of heads and the part of the block of threads.
+void WeighBuilder::locate() {
+  summaries = t.shared("summary_tile", t.type("SharedTile", {"@kRows", "@kDim", plan.element}),
+                       sharedTileBytes(kRows, plan.headDim));
+  Value first = t.field(t.params(), "token_begin");
+  tokens = t.sub(t.field(t.params(), "token_end"), first, "tokens");
+  parts = weights.parts();
+  part = t.rem(t.blockIndex('x'), parts, "part");
+  token = t.div(t.blockIndex('x'), parts, "token");
+  row = t.add(first, token, "row");
+  tile =
+      t.value("tile", "find_token",
+              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
+  headTile = t.blockIndex('y', "head_tile");
+  firstHead = t.mul(headTile, t.named("kTileHeads"), "first_head");
+  query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
+  Value heads = t.value("heads", "query_rows", {tile, t.number(0)}, {"@kTileHeads"});
+  t.leaf("load_query", {query, t.heads("q", plan.paged), heads, firstHead}, {"@kHeads"});
+}
+
+/// The part's share of the tiles: those with scored summaries, or summaries of the normaliser that
+/// the token sees.
+void WeighBuilder::share() {
+  Value own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
+  // Where every block is selected anyway, scores are not needed.
+  Value idle =
+      t.either(t.equal(t.field(tile, "tokens"), t.number(0)), t.less(own, t.named("kTopK")));
+  if (plan.denseLength > 0)
+    idle = t.either(idle, t.less(t.field(tile, "k_length"), t.named("kDenseLength")));
+  Value kvHead = compressed.kvHead(firstHead);
+  source = t.value("source", "in_summary_order",
+                   {t.value("", "read_once", {compressed.source(plan.fine, tile, kvHead, "")})});
+  rows = compressed.rows(plan.fine, tile, "rows");
+  visible = compressed.visible(plan.fine, tile, rows, "visible");
+  normalizerVisible = visible;
+  Value limit = t.max(compressed.scoredEnd(own), visible);
+  if (plan.normalizer != plan.fine) {
+    normalizerVisible = compressed.visible(
+        plan.normalizer, tile, compressed.rows(plan.normalizer, tile, ""), "normalizer_visible");
+    Value behind = t.add(t.mul(normalizerVisible, t.named("kMeanStride")),
+                         t.number(means.reach() - means.stride + 1));
+    limit = t.max(limit, behind);
+  }
+  Value rowsOfTile = t.named("kRows");
+  Value tiles =
+      t.div(t.add(t.min(limit, rows), t.sub(rowsOfTile, t.number(1))), rowsOfTile, "tiles");
+  begin = t.div(t.mul(tiles, part), parts, "begin");
+  end = t.div(t.mul(tiles, t.add(part, t.number(1))), parts, "end");
+  // Rows of old keys were there before this launch: append writes those behind them. And only the
+  // first chunk's weights lie where no kernel before reads others.
+  Value oldKeys = t.sub(t.field(tile, "position"), t.field(tile, "first"));
+  Value oldRows = compressed.rowsOf(plan.fine, oldKeys, "old_rows");
+  Value isFresh = t.greater(t.mul(end, rowsOfTile), oldRows);
+  Value isLater = t.greater(t.field(t.params(), "token_begin"), t.number(0));
+  t.when(t.either(t.either(idle, isLater), isFresh), [&] { t.leaf("wait_earlier_kernels", {}); });
+  t.returnIf(idle);
+}
+
+BuiltKernel WeighBuilder::build(const ScorePlan &scores) {
+  constants();
+  t.leaf("start_later_kernels", {});
+  locate();
+  Value sums = t.fragment("sums", t.type("NormalizerSums", {means.open()}));
+  share();
+  // The tile before the first one says what the first one's normaliser needs of it.
+  Value from = begin;
+  if (means.open() > 0)
+    from = t.select(t.less(begin, end), t.max(t.sub(begin, t.number(1)), t.number(0)), end, "from");
+  Value column = weights.column(token, headTile), rowTiles = weights.rowTiles();
+  Value scale = t.namedReal("kScale");
+  scf::ForOp loop = t.loop("entry", from, end, t.number(1), [&](Value entry) {
+    Value firstRow = t.mul(entry, t.named("kRows"), "first_row");
+    t.leaf("load_rows", {summaries, source, firstRow, rows, t.value("thread", "thread_index")},
+           {kWarpThreads});
+    Value logits = t.fragment("logits", t.type("Accumulator", {16, "@kRows"}));
+    t.leaf("clear", {logits});
+    t.leaf("mma_abt", {logits, query, summaries});
+    Value counts = t.atLeast(entry, begin, "counts");
+    t.leaf("add_normalizer_rows", {sums, logits, firstRow, normalizerVisible, counts, scale},
+           {"@kMeans", "@kMeanStep", "@kMeanStride"});
+    t.when(counts, [&] {
+      t.leaf("store_head_weights",
+             {weights.weights(), logits, column, rowTiles, entry, visible, scale}, {"@kTileHeads"});
+    });
+  });
+  loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
+  loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(
+                                   ringStages(sharedTileBytes(kRows, plan.headDim), target)));
+  loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(kProducers));
+  // In turns even where there is one: printed with a loop that is alike in all threads, the copies
+  // stopped an H200 by an illegal instruction (2026-11-29; the cause is not known).
+  loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
+  t.leaf("store_normalizer_share", {weights.shares(), sums, part, token, tokens, firstHead},
+         {"@kHeads", "@kTileHeads"});
+  t.leaf("wait_earlier_kernels", {});
+
+  BuiltKernel built{t.finish(), {}};
+  Kernel &recipe = built.recipe;
+  recipe.step = "score";
+  recipe.facts = scoreFacts(plan, scores);
+  recipe.facts.warps = 1;
+  recipe.facts.producers = kProducers;
+  recipe.facts.mmaWarps = 1;
+  recipe.facts.tokens = 1;
+  recipe.facts.queryRows = 16;
+  recipe.facts.scoreBytes = scores.elementBytes();
+  recipe.facts.tileSummaries = kRows;
+  recipe.perChunk = true;
+  recipe.when =
+      llvm::formatv("(ceil_div(max_k, {0}) > {1}) * {2}", plan.block, plan.topk, decodes()).str();
+  recipe.gridX = "token_count * " + HeadWeights::parts(plan);
+  recipe.gridY = std::to_string(plan.selectHeads() * HeadWeights::headTiles(plan));
+  return built;
+}
+
+} // namespace
+
+BuiltKernel buildWeigh(ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
+                       const Target &target) {
+  return WeighBuilder(module, plan, scores, target).build(scores);
+}
+
+} // namespace winnow
