@@ -397,8 +397,7 @@ FAKE CudaResult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, un
 }
 FAKE CudaResult cuGraphLaunch(CUgraphExec exec, CUstream) {
   ENTER;
-  static const bool hangs = std::getenv("FAKE_GRAPH_HANGS") != nullptr;
-  while (hangs)
+  while (std::getenv("FAKE_GRAPH_HANGS") != nullptr)
     std::this_thread::sleep_for(std::chrono::seconds(1));
   for (const Params &params : *reinterpret_cast<Graph *>(exec))
     if (!isAlive(params))
