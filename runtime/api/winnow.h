@@ -252,8 +252,9 @@ WINNOW_API winnow_status winnow_engine_export_decisions(winnow_engine *engine, w
 WINNOW_API void winnow_program_destroy(winnow_program *program);
 /* Heads of the ids tensor: kv_heads or heads; 0 where the method selects nothing. */
 WINNOW_API int32_t winnow_program_select_heads(const winnow_program *program);
-/* How many summaries a host may keep for this program: 0 for a spec that is not `paged`, and for
- * methods that select without them. */
+/* How many summaries a host may keep for this program: 0 for a spec that is not `paged`, for
+ * methods that select without them, and where a softmax score's normaliser is not over means of
+ * the scored summaries. */
 WINNOW_API int32_t winnow_rows_count(const winnow_program *program);
 /* Summary `index` is the mean of `window` keys, from each `stride`-th key on; a sequence of k keys
  * takes k / stride slots (rounded down) of kv_heads rows of head_dim elements. */

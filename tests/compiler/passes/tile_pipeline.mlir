@@ -55,6 +55,62 @@ tile.kernel @roles attributes {constants = [], min_blocks = 1 : i32, threads = 6
 !params = !tile.value<Params>
 !rows = !tile.view<GlobalRows<bf16, 512>>
 !shared = !tile.shared_tile<SharedTile<64, 128, bf16>>
+!query = !tile.fragment<LeftOperand<16, 128, bf16>>
+!sums = !tile.fragment<Accumulator<16, 64>>
+
+// Producers that take turns: each begins at its own tile and stage, and passes by those of the others. Two loops go over
+// one ring: the second begins behind a barrier, where the first one has ended.
+// CHECK-LABEL: tile.kernel @turns
+// CHECK-SAME: "kProducerWarps" = 2
+// CHECK-SAME: "kProducerThreads" = 32
+// CHECK-SAME: threads = 128 : i32
+// CHECK: tile.init_ring
+// CHECK: tile.wait_full %{{[0-9]+}}, %[[CURSOR:[0-9]+]]
+// CHECK: } else {
+// CHECK: tile.follow %[[PLACE:[0-9]+]], %[[CURSOR]]
+// CHECK: %[[TURN:[0-9]+]] = arith.divsi
+// CHECK: %[[LANE:[0-9]+]] = arith.remsi
+// CHECK: tile.advance_by %[[PLACE]], %[[TURN]]
+// CHECK: %[[STEP:[0-9]+]] = arith.muli
+// CHECK: scf.for {{.*}} step %[[STEP]]
+// CHECK: tile.wait_empty %{{[0-9]+}}, %[[PLACE]]
+// CHECK: tile.load_rows {{.*}}, %[[LANE]] {threads = @kProducerThreads}
+// CHECK: tile.arrive_full %{{[0-9]+}}, %[[PLACE]]
+// CHECK: tile.advance_by %[[PLACE]]
+// CHECK: tile.advance_by %[[CURSOR]]
+// CHECK: tile.sync_threads
+// CHECK-NOT: tile.init_ring
+// CHECK: tile.wait_full %{{[0-9]+}}, %[[CURSOR]]
+// CHECK: } else {
+// CHECK: tile.follow %[[NEXT:[0-9]+]], %[[CURSOR]]
+// CHECK: tile.load_rows
+// CHECK-NOT: tile.advance_by %[[CURSOR]]
+tile.kernel @turns attributes {constants = [], min_blocks = 1 : i32, threads = 64 : i32, title = "t"} (%params: !params) {
+  %tile = tile.shared bytes 16384 : !shared
+  %query = tile.register : !query
+  %sums = tile.register : !sums
+  %k = tile.field %params "k" : !params -> !tile.view<Pointer>
+  %n = tile.field %params "total_k" : !params -> i32
+  %m = tile.field %params "total_q" : !params -> i32
+  %zero = arith.constant 0 : i32
+  %keys = tile.global_rows %k, %zero, %zero {type = bf16, stride = 512 : i32} : (!tile.view<Pointer>, i32, i32) -> !rows
+  %one = arith.constant 1 : i32
+  scf.for %i = %zero to %m step %one : i32 {
+    %thread = tile.thread_index : () -> i32
+    tile.load_rows %tile, %keys, %i, %m, %thread {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
+    tile.mma_abt %sums, %query, %tile : (!sums, !query, !shared) -> ()
+  } {tile.pipeline = "specialize_warps", tile.stages = 3 : i32, tile.producer_warps = 2 : i32, tile.producers_take_turns}
+  scf.for %i = %zero to %n step %one : i32 {
+    %thread = tile.thread_index : () -> i32
+    tile.load_rows %tile, %keys, %i, %n, %thread {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
+    tile.mma_abt %sums, %query, %tile : (!sums, !query, !shared) -> ()
+  } {tile.pipeline = "specialize_warps", tile.stages = 3 : i32, tile.producer_warps = 2 : i32, tile.producers_take_turns}
+}
+
+// -----
+!params = !tile.value<Params>
+!rows = !tile.view<GlobalRows<bf16, 512>>
+!shared = !tile.shared_tile<SharedTile<64, 128, bf16>>
 !operand = !tile.fragment<RightOperand<32, 128, bf16>>
 
 // The first tile is loaded before the first loop; each loop fetches its next tile behind the reader; the second loop's

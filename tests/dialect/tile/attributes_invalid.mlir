@@ -191,3 +191,12 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   %outside = arith.cmpi sge, %warp, %i : i32
   tile.return_if %outside
 }
+
+// -----
+
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %zero = arith.constant 0 : i32
+  // expected-error@+1 {{tile.producers_take_turns is a mark of scf.for, without a value}}
+  scf.for %i = %zero to %zero step %zero : i32 {
+  } {tile.producers_take_turns = 2 : i32}
+}
