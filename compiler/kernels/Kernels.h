@@ -38,6 +38,11 @@ inline void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
     when = (when.empty() ? "" : "(" + when + ") * ") + "(1 - " + decodes() + ")";
 }
 
+/// The kernel, launched where decode kernels are alone.
+inline void keepToDecode(BuiltKernel &kernel) {
+  kernel.recipe.when = "(" + kernel.recipe.when + ") * " + decodes();
+}
+
 /// The builders append tile.kernel ops to `module`.
 std::vector<BuiltKernel> buildSummarize(mlir::ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores);

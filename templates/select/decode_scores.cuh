@@ -1,7 +1,7 @@
 // Scores of one query token against the summaries that the host keeps: at decode, where a block of
-// threads has one token and one selection. Serves score_decode. The 16 rows of an mma
-// tile are heads of the token, not tokens: row g of a head tile is head g of 16, rows behind the
-// group's last head are zero. A tile of summaries is shared by the block's warps, 32 rows each, in
+// threads has one token and one selection. Serves score_decode. The 16 rows of an mma tile are
+// heads of the token, not tokens: row g of a head tile is head g of 16, rows behind the group's
+// last head are zero. A tile of summaries is shared by the block's warps, 32 rows each, in
 // the order of summary_order.cuh, so that a lane owns 8 consecutive summaries of its two heads;
 // heads are combined in the lane, then over the warp's 8 lane groups.
 #pragma once
@@ -28,8 +28,7 @@ __device__ __forceinline__ void load_head_rows(const SharedTile<kRows, kDim, T> 
 //===-- Scores --------------------------------------------------------------------------------===//
 
 // Combines in the lane's heads of the head tile that begins at row `row`: score = hook(scale
-// logit, query position, summary row). Rows behind the
-// last head are left out.
+// logit, query position, summary row). Rows behind the last head are left out.
 template <class Combine, int kGroup, class Hook>
 __device__ __forceinline__ void
 add_raw_head_scores(RowScores &scores, const Accumulator<16, 32> &logits, int row, int position,

@@ -120,7 +120,13 @@ INSTANTIATE_TEST_SUITE_P(
                             {"weigh", "weigh"},
                             {"top_k_decode_16x1", "top_k_decode"},
                             {"attend_decode", "attend_decode"},
-                            {"merge", "merge"}}}),
+                            {"merge", "merge"}}},
+                    Golden{"relu_select_sm_80_paged",
+                           "sm_80",
+                           "relu_select",
+                           "paged=1",
+                           "",
+                           {{"score_decode", "score_decode"}}}),
     [](const auto &info) { return std::string(info.param.name); });
 
 int main(int argc, char **argv) {

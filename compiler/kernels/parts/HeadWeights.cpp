@@ -33,10 +33,6 @@ std::string HeadWeights::parts(const SelectionPlan &plan) {
       .str();
 }
 
-void HeadWeights::leadTo(Kernel &recipe) {
-  recipe.when = llvm::formatv("{0} * {1}", recipe.when, decodes()).str();
-}
-
 Value HeadWeights::fill(Value tile, Value own, Value selectHead, Value queryRow, Value scoreRow) {
   Value scored = t.atLeast(own, t.named("kTopK"), "scored");
   if (plan.denseLength > 0)

@@ -60,8 +60,6 @@ public:
     constants();
     t.constant("kThreads", threads);
   }
-  /// The recipe of such a kernel: for decode, and what it does beside selecting.
-  static void leadTo(Kernel &recipe);
   /// The normalisers in shared memory, of a kernel that fills.
   void declare() {
     const int rows = 16 * headTiles(plan);

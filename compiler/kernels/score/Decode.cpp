@@ -16,7 +16,7 @@ namespace {
 constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr int kTileRows = ScorePlan::kTileRows; ///< summaries of one shared tile, 32 of each warp
 constexpr int kBlocksPerMultiprocessor = 4;     ///< what registers are kept to
-constexpr int kMostParts = 64;
+constexpr int kMostParts = 64;                  ///< of one token's summaries
 static_assert(kTileRows == 32 * kWarps);
 
 /// Keys from one tile of summaries to the next.
@@ -24,7 +24,7 @@ int tileKeys(const SelectionPlan &plan) { return kTileRows * plan.summaries[plan
 /// Tiles of 16 heads that share a selection.
 int headTiles(const SelectionPlan &plan) { return (plan.group + 15) / 16; }
 
-/// Formula: parts of the fine summaries. No more than there are tiles, nor than run at a time.
+/// Formula: parts of a token's summaries. No more than there are tiles, nor than run at a time.
 std::string fineParts(const SelectionPlan &plan) {
   return llvm::formatv("min({0}, max(1, ceil_div(max_k, {1})), max(1, {2} * sm_count / "
                        "max(1, {3} * token_count)))",
@@ -79,7 +79,6 @@ void DecodeScores::constants() {
   t.constant("kThreads", kThreads);
   t.constant("kWarps", kWarps);
   t.constant("kRows", kTileRows, "summaries of one tile");
-  t.constant("kTileHeads", std::min(plan.group, 16), "heads of one mma tile");
   t.constant("kQueryRows", 16 * headTiles(plan), "rows of queries: heads, to whole mma tiles");
   compressed.scaleConstant();
 }
@@ -97,7 +96,7 @@ void DecodeScores::locate() {
   tile =
       t.value("tile", "find_token",
               {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
-  t.leaf("wait_earlier_kernels", {}); // lengths are the host's, rows and sums theirs
+  t.leaf("wait_earlier_kernels", {}); // lengths are the host's, rows theirs
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
   // Where every block is selected anyway, scores are not needed.

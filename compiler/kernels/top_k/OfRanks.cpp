@@ -77,7 +77,7 @@ BuiltKernel buildOfWeights(ModuleOp module, const SelectionPlan &plan, const Sco
   });
   std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
   BuiltKernel built = token.finish(shorter, blocks);
-  weights.leadTo(built.recipe);
+  keepToDecode(built);
   return built;
 }
 

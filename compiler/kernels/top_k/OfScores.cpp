@@ -122,7 +122,7 @@ BuiltKernel TopKBuilder::build() {
       [&] { select(); });
   BuiltKernel built = token.finish(variant.above, variant.blocks());
   if (decode)
-    weights.leadTo(built.recipe);
+    keepToDecode(built);
   return built;
 }
 
