@@ -71,12 +71,13 @@ KERNEL_FUNCTION void emulated_copy_bulk(unsigned to, const void *from, int bytes
   block.access(static_cast<const char *>(from) + bytes - 1, 1, false, PLACE);
   block.copyLater({{to, from, bytes}}, barrier, 0, bytes, PLACE);
 }
-KERNEL_FUNCTION void emulated_copy_box(unsigned to, const void *map, unsigned barrier, int x, int y,
-                                       int z) {
+KERNEL_FUNCTION void emulated_copy_box(unsigned to, const void *map, unsigned barrier, int rank,
+                                       const int *corner) {
   Block &block = *runningBlock();
   std::vector<Copy> copies;
   int bytes = 0;
-  if (std::string wrong = boxCopies(map, to, {x, y, z}, copies, bytes); !wrong.empty())
+  if (std::string wrong = boxCopies(map, to, {corner, corner + rank}, copies, bytes);
+      !wrong.empty())
     block.fail(wrong, {PLACE});
   block.copyLater(std::move(copies), barrier, 0, bytes, PLACE);
 }

@@ -2,7 +2,7 @@
 // (CUDA Driver API, cuTensorMapEncodeTiled; PTX ISA 9.0, "Tensors", 128-byte swizzle).
 #pragma once
 #include "emulator/Block.h"
-#include <array>
+#include <vector>
 
 namespace winnow::emulator {
 
@@ -19,7 +19,7 @@ constexpr uint64_t kTensorMapMagic = 0x77696e6e6f77746d;
 /// The copies of the box at `corner` (innermost first) of 16-bit elements, to byte `to` of shared
 /// memory, in chunks of 16 bytes; what lies outside the tensor is zero. `bytes`: of the whole box.
 /// Returns what is wrong, or "".
-std::string boxCopies(const void *map, unsigned to, std::array<int, 3> corner,
+std::string boxCopies(const void *map, unsigned to, const std::vector<int> &corner,
                       std::vector<Copy> &copies, int &bytes);
 
 } // namespace winnow::emulator

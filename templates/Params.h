@@ -56,6 +56,8 @@ struct Params {
   int page_size;
   unsigned page_magic; /* slot / page_size = slot * page_magic >> page_shift, slot below 2^31 */
   int page_shift;
+  int box_rows; /* rows of keys that one bulk copy brings, a multiple of 8; 0: none can be brought
+                   so */
 
   /* The summaries that the host keeps, in the order of the program's; null: none. Row j of window W
    * and stride S lies in slot j + (W - 1) / S of its sequence, the slot in which its last key's

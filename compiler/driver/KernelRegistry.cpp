@@ -82,17 +82,15 @@ AttendPlan inHeadTiles(AttendPlan plan) {
   return plan;
 }
 
-Kernels attendOnWarpgroups(KernelContext &c) {
-  return one(buildAttendWarpgroups(c.module, inHeadTiles(c.plans.attend), c.target, c.image.config,
-                                   c.image.tensorMaps));
-}
-
 /// `attend` for long query segments, and of paged programs decode kernels for the others.
-Kernels withDecode(KernelContext &c, BuiltKernel attend) {
-  std::vector<BuiltKernel> kernels{std::move(attend)};
+Kernels withDecode(KernelContext &c, std::vector<BuiltKernel> kernels) {
   if (!c.plans.attend.paged)
     return kernels;
-  kernels[0].recipe.when = "1 - " + attendsByDecode();
+  for (BuiltKernel &attend : kernels) {
+    const std::string others = "1 - " + attendsByDecode();
+    std::string &when = attend.recipe.when;
+    when = when.empty() ? others : when + " * (" + others + ")";
+  }
   for (BuiltKernel &decode :
        buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, c.image))
     kernels.push_back(std::move(decode));
@@ -102,7 +100,25 @@ Kernels withDecode(KernelContext &c, BuiltKernel attend) {
 Kernels attendOnWarps(KernelContext &c) {
   WINNOW_TRY(BuiltKernel attend,
              buildAttend(c.module, inHeadTiles(c.plans.attend), c.target, c.image.config));
-  return withDecode(c, std::move(attend));
+  return withDecode(c, {std::move(attend)});
+}
+
+/// Of paged programs a second kernel serves the launches whose pages cut key tiles into pieces too
+/// small for bulk copies.
+Kernels attendOnWarpgroups(KernelContext &c) {
+  const AttendPlan plan = inHeadTiles(c.plans.attend);
+  std::vector<BuiltKernel> kernels;
+  WINNOW_TRY(BuiltKernel attend,
+             buildAttendWarpgroups(c.module, plan, c.target, c.image.config, c.image.tensorMaps));
+  kernels.push_back(std::move(attend));
+  if (plan.paged) {
+    kernels[0].recipe.when = "(box_rows > 0)";
+    WINNOW_TRY(BuiltKernel any, buildAttend(c.module, plan, c.target, {}, "attend_any_pages"));
+    any.recipe.when = "(box_rows == 0)";
+    any.config.reset(); // the program's is that of `attend`
+    kernels.push_back(std::move(any));
+  }
+  return withDecode(c, std::move(kernels));
 }
 
 /// What the kernels of a selection must agree on, chosen before the first of them is built.
@@ -135,7 +151,7 @@ constexpr KernelEntry kEntries[] = {
     {"top_k", false, {kElementTypes, {}, {}, kGroups, kBlockSizes, kMostTopk}, topK},
     {"attend",
      true,
-     {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk, /*paged=*/false},
+     {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk},
      attendOnWarpgroups},
     {"attend",
      false,

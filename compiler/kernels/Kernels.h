@@ -85,7 +85,7 @@ Result<BuiltKernel> buildAttendWarpgroups(mlir::ModuleOp module, const AttendPla
 /// Chooses warps, ring stages, key tiles and list sizes that fit the target. Error: Unsupported,
 /// where what `config` asks for does not fit.
 Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, const Target &target,
-                                Config config);
+                                Config config, llvm::StringRef name = "attend");
 
 /// Attention for batches of at most kDecodeTokens query tokens per sequence, of paged programs: one
 /// token of a block of threads, and where a batch is small several blocks for each token, which a

@@ -15,8 +15,6 @@ Status checkServed(const std::string &who, const Features &features, const Spec 
   };
   if (!llvm::is_contained(features.dtypes, spec.dtype))
     return refuse(llvm::formatv("elements of type {0} are not served", name(spec.dtype)).str());
-  if (spec.paged && !features.paged)
-    return refuse("strides and page tables are not served: prepare it for packed tensors");
   const std::tuple<const char *, int, llvm::ArrayRef<int>> numbers[] = {
       {"a head dimension of", spec.headDim, features.headDims},
       {"a value head dimension of", spec.valueWidth(), features.valueDims},

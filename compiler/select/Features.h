@@ -24,7 +24,6 @@ struct Features {
   llvm::ArrayRef<int> groups; ///< query heads per KV head
   llvm::ArrayRef<int> blocks; ///< keys
   int mostTopk = 0;           ///< 0: makes no difference
-  bool paged = true;          ///< strides, lengths per sequence and page tables too
 };
 
 /// Whether `features` hold all that a program of this spec needs. Error: Unsupported, with `who`

@@ -179,7 +179,8 @@ static constexpr Members kMembers[] = {
      " q k v out lse ids cu_q cu_k buffer q_stride out_stride k_stride v_stride "},
     {"Params", "TensorMap", " map "},
     {"Params", "i32",
-     " batch total_q total_k max_q max_k token_begin token_end score_stride parts selects "},
+     " batch total_q total_k max_q max_k token_begin token_end score_stride parts selects "
+     "box_rows "},
     {"TokenTile", "i32", " sequence tokens first row position q_length k_row k_length "},
     {"QueryRows", "i32", " first_position "},
     {"WorkHeader", "TokenTile", " tile "},

@@ -87,7 +87,8 @@ def Tile_View : Tile_Class<"View", "view", "where something lies in global memor
                            ["Pointer", "GlobalRows", "PagedRows", "StreamedRows", "OrderedRows", "StridedHeads",
                             "SummaryImages", "TensorMap"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
-                            ["Params", "TokenTile", "KeyLengths", "QueryRows", "WorkHeader", "PartTotal", "Hook"]>;
+                            ["Params", "TokenTile", "KeyLengths", "QueryRows", "RowBox", "WorkHeader", "PartTotal",
+                             "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...
 class Tile_Device<Tile_Class kind, string device_>

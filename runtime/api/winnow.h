@@ -146,7 +146,9 @@ typedef struct winnow_shape {
   size_t struct_size;
   int32_t batch;   /* sequences */
   int32_t total_q; /* query tokens of all sequences */
-  int32_t total_k; /* key tokens of all sequences */
+  int32_t total_k; /* key tokens of all sequences. For programs whose spec is `paged`: of launches
+                    * without a page table how many tokens of k and v may be read, cu_k's last
+                    * entry (0: not known, attention is slower then); of others not read */
   int32_t max_q;   /* longest query segment, or an upper bound */
   int32_t max_k;   /* longest key sequence, or an upper bound */
 } winnow_shape;

@@ -26,8 +26,9 @@ enum class Variable {
   ChunkTokens, ///< "chunk_tokens": tokens per selection chunk
   TokenCount,  ///< "token_count": tokens of the current chunk
   Rows,        ///< "rows": 1 where the host keeps summaries and gives them, else 0
+  BoxRows,     ///< "box_rows": keys of a page that one bulk copy brings; 0: none can be brought so
 };
-inline constexpr int kVariableCount = 11;
+inline constexpr int kVariableCount = 12;
 
 /// Values of all variables, indexed by Variable.
 class Variables {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <climits>
 #include <fmt/format.h>
+#include <numeric>
 
 namespace winnow {
 
@@ -116,7 +117,7 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
   step.kernel = &kernel;
   step.phase = phaseOf(kernel);
   step.what = fmt::format("launching {}", kernel.name);
-  step.when = *parseField(kernel.when, "1", Variable::Rows);
+  step.when = *parseField(kernel.when, "1", Variable::BoxRows);
   step.gridX = *parseField(kernel.gridX, "1", Variable::TokenCount);
   step.gridY = *parseField(kernel.gridY, "1", Variable::TokenCount);
 
@@ -195,6 +196,18 @@ Result<size_t> LoadedProgram::workspaceSize(const Shape &shape) const {
   return plan(shape).map([](const Plan &plan) { return static_cast<size_t>(plan.workspaceBytes); });
 }
 
+/// How many keys of a page one bulk copy brings, where it may bring `most`: all lie in one page,
+/// and in whole patterns of 8 rows of the 128-byte swizzle. 0: none can be brought so.
+int LoadedProgram::boxRows(const LaunchArgs &args, int most) {
+  const TensorLayout &layout = args.layout;
+  if (!layout.pageTable) // without a count of rows nothing would end the last copy
+    return args.shape.totalK > 0 ? most : 0;
+  if (layout.kBegin) // boxes begin anywhere: a page must hold the whole sequence
+    return args.shape.batch > 1 && layout.pageTableStride == 1 ? most : 0;
+  const int rows = std::gcd(layout.pageSize, most);
+  return rows % 8 == 0 ? rows : 0;
+}
+
 /// Describes the call's tensors to the bulk tensor copies: host work only, nothing is enqueued.
 /// (CUDA Driver API, "Tensor Map Object Management".)
 Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
@@ -204,7 +217,12 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
     const void *tensor = map.tensor == "q" ? args.q : map.tensor == "k" ? args.k : args.v;
     if (!tensor)
       continue; // not read in this phase, or empty
-    const bool isStrided = program->spec.paged && map.tensor == "q";
+    const bool isQuery = map.tensor == "q", isStrided = program->spec.paged;
+    if (isStrided && !isQuery && params.box_rows == 0)
+      continue; // no kernel of this launch reads it
+    const long long *tensorStrides = isQuery             ? params.q_stride
+                                     : map.tensor == "k" ? params.k_stride
+                                                         : params.v_stride;
     constexpr size_t kMaxRank = 5;
     uint64_t extents[kMaxRank] = {}, strides[kMaxRank] = {};
     uint32_t box[kMaxRank] = {}, steps[kMaxRank] = {};
@@ -214,10 +232,19 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
       extents[d] = static_cast<uint64_t>(std::max<int64_t>(extent, 1));
       box[d] = static_cast<uint32_t>(map.box[d]);
       steps[d] = 1;
-      if (d > 0 && isStrided) // a dimension of tokens or of heads
-        strides[d - 1] = 2 * params.q_stride[map.extents[d] == "total_q" ? 0 : 1];
+      if (d > 0 && isStrided && isQuery) // a dimension of tokens or of heads
+        strides[d - 1] = 2 * tensorStrides[map.extents[d] == "total_q" ? 0 : 1];
       else if (d > 0)
         strides[d - 1] = static_cast<uint64_t>(map.strides[d - 1]);
+    }
+    if (isStrided && !isQuery) {
+      // How many pages a host has it does not say: kernels read those that its table names.
+      extents[2] = params.page_table ? params.page_size : args.shape.totalK;
+      extents[3] = params.page_table ? INT_MAX : 1;
+      strides[0] = 2 * tensorStrides[2]; // of a head
+      strides[1] = 2 * tensorStrides[1]; // of a token
+      strides[2] = 2 * tensorStrides[0]; // of a page
+      box[2] = params.box_rows;
     }
     const int type =
         program->spec.dtype == Dtype::BF16 ? cuda::kTensorBfloat16 : cuda::kTensorFloat16;
@@ -286,8 +313,13 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.parts = static_cast<int>(planned.variables[Variable::Parts]);
   params.selects = args.phase == Phase::All;
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
-  if (program->spec.paged)
+  if (program->spec.paged) {
     setLayout(args, params);
+    for (const TensorMapRecipe &map : program->tensorMaps)
+      if (map.tensor == "k")
+        params.box_rows = boxRows(args, map.box[2]);
+    planned.variables[Variable::BoxRows] = params.box_rows;
+  }
 
   WINNOW_CHECK(encodeTensorMaps(args, planned, params));
 

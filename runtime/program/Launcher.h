@@ -101,6 +101,7 @@ private:
   Status checkRows(const LaunchArgs &args) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;
+  static int boxRows(const LaunchArgs &args, int most);
   Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
   Status checkReach(const Variables &variables) const;
 

@@ -47,6 +47,9 @@ struct Buffer {
 /// A tensor map, Params::map[i] for the i-th entry: a view of a tensor as the bulk tensor copies of
 /// Hopper see it. Elements are the program's 16-bit type, boxes land in shared memory with the
 /// 128-byte swizzle, and what lies outside the extents arrives as zero.
+/// Of programs of paged tensors the strides are the launch's, and a map of "k" or "v" has the
+/// dimensions elements, heads, tokens of a page and pages, whose last two extents are the launch's
+/// too; its box brings box[2] tokens or as many less as pages need (LoadedProgram::boxRows).
 struct TensorMapRecipe {
   std::string tensor;               ///< "q", "k" or "v"
   std::vector<std::string> extents; ///< formulas, innermost dimension first: 2 to 5

@@ -155,7 +155,8 @@ void emulated_arrive_after_copies(unsigned barrier);
 void emulated_wait(unsigned barrier, int phase);
 void emulated_fence_proxy();
 void emulated_copy_bulk(unsigned shared, const void *global, int bytes, unsigned barrier);
-void emulated_copy_box(unsigned shared, const void *map, unsigned barrier, int x, int y, int z);
+void emulated_copy_box(unsigned shared, const void *map, unsigned barrier, int rank,
+                       const int *corner);
 void emulated_wgmma(const EmulatedWgmma *product);
 void emulated_wgmma_fence();
 void emulated_wgmma_commit();
@@ -296,7 +297,13 @@ __forceinline__ void fence_barriers() { emulated_fence_proxy(); }
 __forceinline__ void fence_shared_stores() { emulated_fence_proxy(); }
 __forceinline__ void copy_box(unsigned shared, const TensorMap &map, unsigned barrier, int x, int y,
                               int z) {
-  emulated_copy_box(shared, &map, barrier, x, y, z);
+  const int corner[] = {x, y, z};
+  emulated_copy_box(shared, &map, barrier, 3, corner);
+}
+__forceinline__ void copy_box(unsigned shared, const TensorMap &map, unsigned barrier, int x, int y,
+                              int z, int w) {
+  const int corner[] = {x, y, z, w};
+  emulated_copy_box(shared, &map, barrier, 4, corner);
 }
 __forceinline__ void copy_bytes(unsigned shared, const void *global, int bytes, unsigned barrier) {
   emulated_copy_bulk(shared, global, bytes, barrier);

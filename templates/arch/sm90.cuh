@@ -74,6 +74,15 @@ __device__ __forceinline__ void copy_box(unsigned shared, const TensorMap &map, 
                : "memory");
 }
 
+// The same by a map of four dimensions.
+__device__ __forceinline__ void copy_box(unsigned shared, const TensorMap &map, unsigned barrier,
+                                         int x, int y, int z, int w) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(shared),
+               "l"(&map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(barrier)
+               : "memory");
+}
+
 // Starts copying `bytes` consecutive bytes (a multiple of 16, both ends 16-byte aligned).
 __device__ __forceinline__ void copy_bytes(unsigned shared, const void *global, int bytes,
                                            unsigned barrier) {

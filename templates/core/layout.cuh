@@ -60,6 +60,11 @@ template <class T> struct PagedRows {
   __device__ __forceinline__ bool together(int index, int last) const {
     return table == nullptr || page_of(index) == page_of(last);
   }
+  // Where a row lies in its page; without a table, in the tensor.
+  __device__ __forceinline__ int place_in_page(int index) const {
+    const int slot = begin + index;
+    return table == nullptr ? slot : slot - page_of(index) * page_size;
+  }
   // What the table says of a row: for row_in, which needs nothing else from memory.
   __device__ __forceinline__ int look_up(int index) const {
     return table == nullptr ? 0 : table[page_of(index)];

@@ -46,6 +46,45 @@ __device__ __forceinline__ void copy_rows(const PanelTile<kTileRows, kColumns, T
              first_row);
 }
 
+// The rows of a tile that one lane's bulk copy brings: from row `row` of the tile on, where token
+// `token` of page `page` goes. -1: the lane copies nothing.
+struct RowBox {
+  int row, token, page;
+};
+
+// Lane n's box of the tile that holds rows [first_row, first_row + kRows): box_rows rows from row n
+// box_rows on, all of one page. Boxes that begin behind row_limit have no page.
+template <int kRows, class T>
+__device__ __forceinline__ RowBox row_box(const PagedRows<T> &source, int box_rows, int first_row,
+                                          int row_limit) {
+  const int row = lane_index() * box_rows, index = first_row + row;
+  if (row >= kRows || index >= row_limit)
+    return {-1, 0, 0};
+  return {row, source.place_in_page(index), source.look_up(index)};
+}
+
+// How many rows all boxes of such a tile have together.
+template <int kRows>
+__device__ __forceinline__ int rows_in_boxes(int box_rows, int first_row, int row_limit) {
+  const int valid = max(0, row_limit - first_row);
+  return min(kRows, (valid + box_rows - 1) / box_rows * box_rows);
+}
+
+// Starts copying each lane's box into the rows of the tile from tile_row on. The map's dimensions
+// are elements, heads, tokens of a page and pages, its box 64 columns x 1 head x box_rows tokens x
+// 1 page. By a warp. box_rows and tile_row are multiples of 8.
+template <int kTileRows, int kColumns, class T>
+__device__ __forceinline__ void copy_row_boxes(const PanelTile<kTileRows, kColumns, T> &tile,
+                                               int tile_row, const TensorMap &map, unsigned barrier,
+                                               int head, const RowBox &box) {
+  if (box.row < 0)
+    return;
+#pragma unroll
+  for (int panel = 0; panel < tile.kPanels; ++panel)
+    copy_box(tile.base + panel * tile.kPanelBytes + (tile_row + box.row) * 128, map, barrier,
+             64 * panel, head, box.token, box.page);
+}
+
 // Starts copying a warp's query rows [16 warp, 16 warp + kTileHeads * kWarpTokens): kTileHeads
 // heads from first_head on of kWarpTokens tokens from `row` on. The map's box is 64 columns x
 // kTileHeads heads x kWarpTokens tokens. By one thread.

@@ -47,9 +47,14 @@ Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK, bool
 }
 
 int64_t value(const std::string &formula, const Variables &shape) {
-  Result<Formula> parsed = Formula::parse(formula, Variable::Rows);
+  Result<Formula> parsed = Formula::parse(formula, Variable::BoxRows);
   EXPECT_TRUE(parsed) << formula;
   return parsed ? *parsed->evaluate(shape) : -1;
+}
+
+/// Attention of long query segments.
+bool prefills(const Kernel &kernel) {
+  return kernel.name == "attend" || kernel.name == "attend_any_pages";
 }
 
 std::multiset<std::string> running(const ProgramImage &image, const Variables &shape) {
@@ -163,6 +168,28 @@ TEST(Decode, EveryBatchHasOneKernelThatSelects) {
 
 // Each block of threads of attention writes a row of values and a state for each of its heads, and
 // merge has a row, or as many as it has warps, for each block of its own.
+// By bulk copies where pages let them, by warps of their own where not; never twice.
+TEST(Decode, EveryBatchHasOneKernelThatAttends) {
+  for (const char *method : {"infllm_v2", "dense"})
+    for (const char *arch : kArchs) {
+      const ProgramImage image = paged(method, arch);
+      for (int boxRows : {0, 8, 64})
+        for (int maxQ : {1, 16, 17, 4096}) {
+          Variables shape = shapeOf(image, 3, maxQ, 70000, true);
+          shape[Variable::BoxRows] = boxRows;
+          std::vector<std::string> names;
+          for (const Kernel &kernel : image.kernels)
+            if (kernel.step == "attend" && value(kernel.when, shape) != 0)
+              names.push_back(kernel.name);
+          const bool bulk = std::string(arch) == "sm_90a" && boxRows > 0;
+          const std::string any = std::string(arch) == "sm_90a" ? "attend_any_pages" : "attend";
+          EXPECT_EQ(names, std::vector<std::string>{maxQ <= 16 ? "attend_decode"
+                                                    : bulk     ? "attend"
+                                                               : any});
+        }
+    }
+}
+
 TEST(Decode, PartsOfAttentionFitTheWorkspace) {
   for (const char *method : {"infllm_v2", "dense"})
     for (const char *arch : kArchs) {
@@ -178,7 +205,8 @@ TEST(Decode, PartsOfAttentionFitTheWorkspace) {
           for (const Kernel &kernel : image.kernels) {
             if (kernel.step != "attend" && kernel.step != "merge")
               continue;
-            EXPECT_EQ(value(kernel.when, shape) != 0, (kernel.name != "attend") == decodes);
+            if (!prefills(kernel))
+              EXPECT_EQ(value(kernel.when, shape) != 0, decodes);
             const int64_t blocks = value(kernel.gridX, shape) * value(kernel.gridY, shape);
             if (kernel.name == "attend_decode")
               EXPECT_EQ(blocks * 16, total * parts * 32); // of 16 heads each
@@ -203,9 +231,8 @@ TEST(Decode, KernelsOfAStepStartEarly) {
     for (const Kernel &kernel : image.kernels) {
       const bool waits = kernel.source.find("wait_earlier_kernels();") != std::string::npos;
       EXPECT_EQ(kernel.early, waits && std::string(arch) == "sm_90a") << kernel.name;
-      const bool prefills =
-          kernel.name == "attend" || kernel.name == "score" || kernel.step == "summarize";
-      EXPECT_EQ(waits, !prefills) << kernel.name;
+      EXPECT_EQ(waits, !prefills(kernel) && kernel.name != "score" && kernel.step != "summarize")
+          << kernel.name;
     }
   }
 }

@@ -68,6 +68,91 @@ TEST_F(PagedLaunch, StridesReachKernelsAndTheMapOfQueries) {
   EXPECT_EQ(p.map[0].words[7], 2u * 8192) << "bytes from one token to the next";
 }
 
+/// Words of a map on the fake driver: extent, stride to the next dimension in bytes and box, of
+/// each dimension from word 3 on.
+unsigned long long extentOf(const TensorMap &map, int dimension) {
+  return map.words[3 + 3 * dimension];
+}
+unsigned long long strideOf(const TensorMap &map, int dimension) {
+  return map.words[1 + 3 * dimension];
+}
+unsigned long long boxOf(const TensorMap &map, int dimension) {
+  return map.words[5 + 3 * dimension];
+}
+
+class BulkCopies : public PagedLaunch {
+protected:
+  void SetUp() override {
+    LaunchFixture::SetUp();
+    ProgramImage image = sampleImage();
+    image.spec.paged = true;
+    image.tensorMaps = {{"k", {"128", "2", "max_k", "1"}, {0, 0, 0}, {64, 1, 64, 1}}};
+    image.kernels.resize(1);
+    image.kernels[0].when = "box_rows > 0";
+    load(std::move(image));
+  }
+  /// Keys that one copy brings, as the kernel sees it; 0: the kernel was not launched.
+  template <typename Change> int boxRows(Change change) {
+    fakeDriver(kFake).launches.clear();
+    LaunchArgs args = arguments();
+    args.layout.pageTableStride = 1000;
+    change(args);
+    EXPECT_TRUE(launch(args));
+    const auto &launches = fakeDriver(kFake).launches;
+    return launches.empty() ? 0 : launches.at(0).params.box_rows;
+  }
+};
+
+TEST_F(BulkCopies, BringWhatLiesInOnePage) {
+  const std::pair<int, int> sizes[] = {{64, 64}, {128, 64}, {16, 16}, {48, 16}, {8, 8},
+                                       {96, 32}, {200, 8},  {1, 0},   {7, 0},   {100, 0}};
+  for (auto [page, rows] : sizes)
+    EXPECT_EQ(boxRows([page = page](LaunchArgs &a) { a.layout.pageSize = page; }), rows)
+        << "pages of " << page;
+}
+
+TEST_F(BulkCopies, PaddingNeedsAPageForEachSequence) {
+  auto padded = [](LaunchArgs &a) { a.layout.kBegin = address<const int>(10); };
+  EXPECT_EQ(boxRows(padded), 0) << "a box would begin anywhere in a page";
+  EXPECT_EQ(boxRows([&](LaunchArgs &a) {
+              padded(a);
+              a.layout.pageTableStride = 1, a.layout.pageSize = 1000;
+            }),
+            64);
+}
+
+TEST_F(BulkCopies, WithoutPagesNeedTheNumberOfRows) {
+  auto ragged = [](LaunchArgs &a) {
+    a.layout.pageTable = nullptr, a.layout.pageTableStride = a.layout.pageSize = 0;
+    a.cuK = address<const int>(11);
+  };
+  EXPECT_EQ(boxRows(ragged), 0) << "nothing would end the last copy";
+  EXPECT_EQ(boxRows([&](LaunchArgs &a) {
+              ragged(a);
+              a.shape.totalK = 1500;
+            }),
+            64);
+  const TensorMap &map = fakeDriver(kFake).launches.at(0).params.map[0];
+  EXPECT_EQ(extentOf(map, 2), 1500u);
+  EXPECT_EQ(extentOf(map, 3), 1u);
+}
+
+TEST_F(BulkCopies, GoByTheStridesOfTheLaunch) {
+  boxRows([](LaunchArgs &a) {
+    a.layout.kStride[0] = 65536, a.layout.kStride[1] = 512, a.layout.kStride[2] = 256;
+  });
+  const TensorMap &map = fakeDriver(kFake).launches.at(0).params.map[0];
+  EXPECT_EQ(map.words[1], 4u) << "elements, heads, tokens of a page, pages";
+  EXPECT_EQ(extentOf(map, 0), 128u);
+  EXPECT_EQ(extentOf(map, 1), 2u);
+  EXPECT_EQ(extentOf(map, 2), 16u);
+  EXPECT_EQ(strideOf(map, 1), 2u * 256);
+  EXPECT_EQ(strideOf(map, 2), 2u * 512);
+  EXPECT_EQ(strideOf(map, 3), 2u * 65536);
+  EXPECT_EQ(boxOf(map, 2), 16u);
+  EXPECT_EQ(boxOf(map, 3), 1u);
+}
+
 TEST_F(PagedLaunch, DivisionByThePageSizeIsExact) {
   for (int size :
        {1, 2, 3, 5, 7, 16, 48, 63, 64, 65, 100, 255, 256, 1000, 4097, 131072, 2147483647}) {

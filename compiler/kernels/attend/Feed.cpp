@@ -53,18 +53,42 @@ void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
   }
   // A stage with anything from behind the sequence lands on a barrier of this warp's own first.
   Value overruns = t.greater(end, overrun, "overruns");
+  SmallVector<Value> boxes; // pages are looked up while the stage is in use
+  for (int part = 0; plan.paged && part < sizes.parts; ++part)
+    boxes.push_back(source.boxes(firstKeys[part]));
   t.leaf("wait_empty", {barriers, cursor});
   Value keyTile = stage("key_tile", keyRing, cursor);
   Value valueTile = stage("value_tile", valueRing, cursor);
-  forOneLane([&] {
-    Value barrier = t.select(overruns, t.value("", "full_barrier", {landing, pending}),
-                             t.value("", "full_barrier", {barriers, cursor}), "barrier");
-    t.leaf("arrive_expecting", {barrier, named("kStageBytes")});
-    for (int part = 0; part < sizes.parts; ++part) {
-      Value row = part == 0 ? t.number(0) : t.mul(t.number(part), named("kPartKeys"));
-      source.copy(keyTile, valueTile, row, barrier, firstKeys[part]);
-    }
-  });
+  auto target = [&] {
+    return t.select(overruns, t.value("", "full_barrier", {landing, pending}),
+                    t.value("", "full_barrier", {barriers, cursor}), "barrier");
+  };
+  auto forParts = [&](function_ref<void(int part, Value row)> body) {
+    for (int part = 0; part < sizes.parts; ++part)
+      body(part, part == 0 ? t.number(0) : t.mul(t.number(part), named("kPartKeys")));
+  };
+  if (plan.paged) {
+    Value barrier = target();
+    forOneLane([&] {
+      Value keys;
+      forParts([&](int part, Value) {
+        Value count = source.keysInBoxes(firstKeys[part]);
+        keys = part == 0 ? count : t.add(keys, count);
+      });
+      t.leaf("arrive_expecting", {barrier, t.mul(keys, named("kRowBytes"))});
+    });
+    forParts([&](int part, Value row) {
+      source.copyBoxes(keyTile, valueTile, row, barrier, boxes[part]);
+    });
+  } else {
+    forOneLane([&] {
+      Value barrier = target();
+      t.leaf("arrive_expecting", {barrier, named("kStageBytes")});
+      forParts([&](int part, Value row) {
+        source.copy(keyTile, valueTile, row, barrier, firstKeys[part]);
+      });
+    });
+  }
   Value others = t.greater(t.value("", "lane_index"), t.number(0), "other_lane");
   t.when(overruns, [&] {
     // Every lane arrives before it waits, so that the next use cannot pass one that still waits.
@@ -72,7 +96,8 @@ void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
     t.leaf("wait_full", {landing, pending});
     t.leaf("next_turn", {pending});
     for (int part = 0; part < sizes.parts; ++part)
-      source.clearOverrun(valueTile, t.mul(t.number(part), named("kPartKeys")), firstKeys[part]);
+      source.clearOverrun(keyTile, valueTile, t.mul(t.number(part), named("kPartKeys")),
+                          firstKeys[part]);
   });
   // One lane has arrived with the bytes of its copies, unless it was on the warp's own barrier.
   t.when(t.either(overruns, others), [&] { t.leaf("report_full", {barriers, cursor}); });

@@ -16,14 +16,14 @@ class AttendFrame {
 protected:
   using Value = mlir::Value;
   /// `owner`: who owns the tokens of a tile, for the title. `threads` before any pass adds some.
-  AttendFrame(mlir::ModuleOp module, const AttendPlan &plan, const AttendSizes &sizes,
-              Softmax::Options options, const char *owner, int threads)
+  AttendFrame(mlir::ModuleOp module, llvm::StringRef name, const AttendPlan &plan,
+              const AttendSizes &sizes, Softmax::Options options, const char *owner, int threads)
       : plan(plan), sizes(sizes),
-        t(module, "attend",
-          llvm::formatv("attend of {0}: softmax attention of each token over the keys of its "
+        t(module, name,
+          llvm::formatv("{5} of {0}: softmax attention of each token over the keys of its "
                         "selected blocks; {1} {2} tokens of {3} query heads{4}.",
                         plan.method, owner, sizes.tokens, plan.group,
-                        sizes.onWarpgroups() ? " after the other" : "")
+                        sizes.onWarpgroups() ? " after the other" : "", name)
               .str(),
           threads, 1),
         tokens(t, plan),

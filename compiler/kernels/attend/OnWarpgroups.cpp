@@ -13,7 +13,7 @@ namespace winnow {
 AttendOnWarpgroups::AttendOnWarpgroups(ModuleOp module, const AttendPlan &plan,
                                        const AttendSizes &sizes, const Config &config,
                                        std::vector<TensorMapRecipe> &maps)
-    : AttendFrame(module, plan, sizes,
+    : AttendFrame(module, "attend", plan, sizes,
                   {/*someWant=*/true, /*lazy=*/config.attendSoftmax == AttendSoftmax::Lazy,
                    config.attendFma == AttendFma::None ? 0 : static_cast<int>(config.attendFma)},
                   "blocks of threads stay and take one tile of",
@@ -29,8 +29,11 @@ void AttendOnWarpgroups::constants() {
   t.constant("kPartKeys", sizes.tileKeys(), "keys of one key tile");
   t.constant("kParts", sizes.parts, "key tiles of one step");
   t.constant("kKeys", sizes.keys, "keys of one step, and of one ring stage");
-  t.constant("kStageBytes", sizes.keyBytes(plan) + sizes.valueBytes(plan),
-             "bytes of one ring stage");
+  const int stageBytes = sizes.keyBytes(plan) + sizes.valueBytes(plan);
+  if (plan.paged)
+    t.constant("kRowBytes", stageBytes / sizes.keys, "bytes of a key and its value in the ring");
+  else
+    t.constant("kStageBytes", stageBytes, "bytes of one ring stage");
   t.constant("kWarpgroups", sizes.warpgroups(), "warpgroups that compute, 64 rows of queries each");
   t.constant("kWarpTokens", sizes.rowTokens, "tokens of one warp: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one tile");

@@ -11,8 +11,8 @@ namespace {
 
 class AttendOnWarps : AttendFrame {
 public:
-  AttendOnWarps(ModuleOp module, const AttendPlan &plan, const AttendSizes &sizes)
-      : AttendFrame(module, plan, sizes, {/*someWant=*/sizes.rowTokens * sizes.rowTiles > 1},
+  AttendOnWarps(ModuleOp module, const AttendPlan &plan, const AttendSizes &sizes, StringRef name)
+      : AttendFrame(module, name, plan, sizes, {/*someWant=*/sizes.rowTokens * sizes.rowTiles > 1},
                     "a block of threads owns", kWarpThreads * sizes.warps) {}
   BuiltKernel build();
 
@@ -167,10 +167,10 @@ BuiltKernel AttendOnWarps::build() {
 } // namespace
 
 Result<BuiltKernel> buildAttend(ModuleOp module, const AttendPlan &plan, const Target &target,
-                                Config config) {
+                                Config config, StringRef name) {
   config.attendForm = AttendForm::Warps;
   WINNOW_TRY(AttendSizes sizes, chooseAttendOnWarps(plan, target, config));
-  BuiltKernel built = AttendOnWarps(module, plan, sizes).build();
+  BuiltKernel built = AttendOnWarps(module, plan, sizes, name).build();
   built.config = config;
   return built;
 }

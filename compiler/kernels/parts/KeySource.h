@@ -1,8 +1,9 @@
 // Part: where keys and values lie in global memory, and how a key tile comes to shared memory; no
 // skeleton and no other part knows. Here: rows of 16-bit elements, packed [total_k, kv_heads, dim]
-// as a ragged batch or, by many threads alone, in the pages that the launch's tables name. Two
-// ways: many threads by cp.async (load), or one lane by the copy engine (describe, copy). Waiting
-// for room, and saying that a tile is full, is the skeleton's.
+// as a ragged batch or in the pages that the launch's tables name. Two ways: many threads by
+// cp.async (load), or the copy engine (describe), started by one lane (copy) or, where pages cut a
+// tile, by as many lanes as it has pieces (boxes, copyBoxes). Waiting for room, and saying that a
+// tile is full, is the skeleton's.
 #pragma once
 #include "compiler/kernels/parts/Tokens.h"
 #include "runtime/program/Budgets.h"
@@ -31,14 +32,13 @@ public:
   void locate(Value tile, Value head) {
     sequence = tile;
     kvHead = head;
+    if (plan.paged && tiles == Tiles::Panels) // values lie where keys do
+      keys = pagedRows("keys", "k");
     if (tiles == Tiles::Panels)
       return;
     if (plan.paged) {
       auto rows = [&](const char *name, const char *tensor) {
-        Value paged = t.value(once ? "" : name, "paged_rows",
-                              {t.params(), t.pointer(tensor),
-                               t.pointer(std::string(tensor) + "_stride"), sequence, head},
-                              {plan.element});
+        Value paged = pagedRows(once ? "" : name, tensor);
         return once ? t.value(name, "read_once", {paged}) : paged;
       };
       keys = rows("keys", "k");
@@ -62,10 +62,14 @@ public:
     t.leaf("load_rows", {valueTile, values, firstKey, limit, thread}, {threads});
   }
 
-  /// Adds the maps that copy reads; a box is the rows of a key tile.
+  /// Adds the maps that copy and copyBoxes read; a box is the rows of a key tile, or of a piece.
   void describe(std::vector<TensorMapRecipe> &maps, int tileKeys) {
-    keyMap = describeRows(maps, "k", plan.kvHeads, plan.headDim, 1, tileKeys);
-    valueMap = describeRows(maps, "v", plan.kvHeads, plan.valueDim, 1, tileKeys);
+    auto add = [&](llvm::StringRef tensor, int dim) {
+      return plan.paged ? describePages(maps, tensor, dim, tileKeys)
+                        : describeRows(maps, tensor, plan.kvHeads, dim, 1, tileKeys);
+    };
+    keyMap = add("k", plan.headDim);
+    valueMap = add("v", plan.valueDim);
   }
   /// Starts copying kPartKeys keys and values from `firstKey` on into rows of the tiles from `row`
   /// on; the barrier counts their bytes. By one lane.
@@ -78,24 +82,66 @@ public:
     start(keyTile, keyMap);
     start(valueTile, valueMap);
   }
+  /// The piece of the kPartKeys keys from `firstKey` on that this lane copies. By a warp; the page
+  /// is looked up at once.
+  Value boxes(Value firstKey) {
+    return t.value("box", "row_box",
+                   {keys, t.field(t.params(), "box_rows"), firstKey, t.field(sequence, "k_length")},
+                   {"@kPartKeys"});
+  }
+  /// How many of these keys all lanes' pieces bring, each with its value: those behind the sequence
+  /// that lie in other pieces do not come.
+  Value keysInBoxes(Value firstKey) {
+    return t.value("", "rows_in_boxes",
+                   {t.field(t.params(), "box_rows"), firstKey, t.field(sequence, "k_length")},
+                   {"@kPartKeys"});
+  }
+  /// Starts copying the pieces into rows of the tiles from `row` on. By a warp.
+  void copyBoxes(Value keyTile, Value valueTile, Value row, Value barrier, Value box) {
+    auto start = [&](Value into, llvm::StringRef map) {
+      t.leaf("copy_row_boxes", {into, row, t.field(t.params(), map), barrier, kvHead, box});
+    };
+    start(keyTile, keyMap);
+    start(valueTile, valueMap);
+  }
+
   /// From which key on copy may deliver what lies behind the sequence: the copy engine knows the
   /// end of the tensor, not that of a sequence. It may be anything there, and a weight of 0 times
   /// NaN is NaN, so such values must be cleared before anyone reads them.
   Value overrun() {
     Value length = t.field(sequence, "k_length");
+    if (plan.paged) // the end of a page is nearly never that of a sequence
+      return length;
     Value isLast =
         t.equal(t.add(t.field(sequence, "k_row"), length), t.field(t.params(), "total_k"));
     return t.select(isLast, t.number(INT32_MAX), length, "row_limit");
   }
-  /// Clears the copied values that lie behind the sequence. By one warp.
-  void clearOverrun(Value valueTile, Value row, Value firstKey) {
+  /// Clears the values that lie behind the sequence, and where boxes have not brought all of them
+  /// the keys too. By one warp.
+  void clearOverrun(Value keyTile, Value valueTile, Value row, Value firstKey) {
     Value valid = t.max(t.number(0), t.sub(t.field(sequence, "k_length"), firstKey));
     Value tileKeys = t.named("kPartKeys");
-    t.leaf("clear_rows", {valueTile, t.add(row, t.min(valid, tileKeys)), t.add(row, tileKeys)},
-           {32});
+    Value from = t.add(row, t.min(valid, tileKeys)), end = t.add(row, tileKeys);
+    t.leaf("clear_rows", {valueTile, from, end}, {32});
+    if (plan.paged)
+      t.leaf("clear_rows", {keyTile, from, end}, {32});
   }
 
 private:
+  Value pagedRows(llvm::StringRef name, const char *tensor) {
+    return t.value(name, "paged_rows",
+                   {t.params(), t.pointer(tensor), t.pointer(std::string(tensor) + "_stride"),
+                    sequence, kvHead},
+                   {plan.element});
+  }
+  std::string describePages(std::vector<TensorMapRecipe> &maps, llvm::StringRef tensor, int dim,
+                            int tileKeys) {
+    maps.push_back({tensor.str(),
+                    {std::to_string(dim), std::to_string(plan.kvHeads), "max_k", "1"},
+                    {0, 0, 0},
+                    {64, 1, tileKeys, 1}});
+    return "map[" + std::to_string(maps.size() - 1) + "]";
+  }
   static int tileBytes(Tiles tiles, int rows, int columns) {
     return tiles == Tiles::Shared ? sharedTileBytes(rows, columns) : panelTileBytes(rows, columns);
   }

@@ -67,6 +67,22 @@ def Tile_CopyRowsOp : Tile_Leaf<"copy_rows", "core/warpgroup.cuh"> {
   let arguments = (ins Template:$rows, Writes<PanelTile>:$tile, I32:$tile_row, Takes<TensorMap>:$map, I32:$barrier,
                        I32:$head, I32:$first_row);
 }
+def Tile_RowBoxOp : Tile_Leaf<"row_box", "core/warpgroup.cuh", [Pure]> {
+  let summary = "The rows of one page that this lane's bulk copy brings into a panel tile";
+  let arguments = (ins Template:$rows, Takes<PagedRows>:$source, I32:$box_rows, I32:$first_row, I32:$row_limit);
+  let results = (outs Whole<RowBox>:$box);
+}
+def Tile_RowsInBoxesOp : Tile_Leaf<"rows_in_boxes", "core/warpgroup.cuh", [Pure]> {
+  let summary = "How many rows the boxes of all lanes have together";
+  let arguments = (ins Template:$rows, I32:$box_rows, I32:$first_row, I32:$row_limit);
+  let results = (outs I32:$count);
+}
+def Tile_CopyRowBoxesOp : Tile_Leaf<"copy_row_boxes", "core/warpgroup.cuh"> {
+  let summary = "Starts the bulk copy of each lane's rows of one head into rows of a panel tile";
+  let source = "PTX ISA 9.0, cp.async.bulk.tensor";
+  let arguments = (ins Writes<PanelTile>:$tile, I32:$tile_row, Takes<TensorMap>:$map, I32:$barrier, I32:$head,
+                       Takes<RowBox>:$box);
+}
 def Tile_CopyQueriesOp : Tile_Leaf<"copy_queries", "core/warpgroup.cuh"> {
   let summary = "Starts the bulk copies of a warpgroup's query rows";
   let source = "PTX ISA 9.0, cp.async.bulk.tensor";

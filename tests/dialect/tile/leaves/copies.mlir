@@ -65,6 +65,13 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.load_head_rows %shared_tile, %pointer, %row, %first_head {group = @kGroup, heads = @kHeads, threads = @kThreads} : (!shared_tile, !pointer, i32, i32) -> ()
   // CHECK: copy_rows<kRows>(panel_tile, tile_row, tensor_map, barrier, head, first_row);
   tile.copy_rows %panel_tile, %tile_row, %tensor_map, %barrier, %head, %first_row {rows = @kRows} : (!panel_tile, i32, !tensor_map, i32, i32, i32) -> ()
+  // CHECK: const auto box = row_box<kRows>(keys, box_rows, first_row, row_limit);
+  %box_rows = tile.block_index "x" : i32
+  %box = tile.row_box %keys, %box_rows, %first_row, %row_limit {rows = @kRows} : (!paged_rows, i32, i32, i32) -> !tile.value<RowBox>
+  // CHECK: const int count = rows_in_boxes<kRows>(box_rows, first_row, row_limit);
+  %count = tile.rows_in_boxes %box_rows, %first_row, %row_limit {rows = @kRows} : (i32, i32, i32) -> i32
+  // CHECK: copy_row_boxes(panel_tile, tile_row, tensor_map, barrier, head, box);
+  tile.copy_row_boxes %panel_tile, %tile_row, %tensor_map, %barrier, %head, %box : (!panel_tile, i32, !tensor_map, i32, i32, !tile.value<RowBox>) -> ()
   // CHECK: copy_queries<kTileHeads, kWarpTokens>(panel_tile, tensor_map, barrier, first_head, row);
   tile.copy_queries %panel_tile, %tensor_map, %barrier, %first_head, %row {tile_heads = @kTileHeads, warp_tokens = @kWarpTokens} : (!panel_tile, !tensor_map, i32, i32, i32) -> ()
   // CHECK: copy_query_tile<kGroup>(panel_tile, tensor_map, barrier, head, row);

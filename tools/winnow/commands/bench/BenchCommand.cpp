@@ -7,6 +7,7 @@
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/BenchReport.h"
 #include "tools/winnow/commands/bench/DecodeCommand.h"
+#include "tools/winnow/commands/bench/LayoutFlags.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
 #include "tools/winnow/commands/tune/TunedConfigs.h"
@@ -53,6 +54,7 @@ public:
     command.add_option("--variant", variants,
                        "A config to compare, or \"tuned\", beside the default where it is the only "
                        "one; may be given several times");
+    place.addTo(command);
     command.add_flag("--ptx", ptx, "Load PTX of the architecture's virtual counterpart");
     command.add_flag("--dense", dense, "Measure our dense attention beside it");
     command.add_option("--peer", peerTexts,
@@ -123,6 +125,8 @@ private:
   Status readFlags() {
     WINNOW_TRY(archs, flags.architectures());
     WINNOW_TRY(base, flags.request());
+    WINNOW_CHECK(place.read());
+    base.spec.paged = base.spec.paged || place.layout != Layout::Packed;
     if (flags.method.empty()) {
       WINNOW_TRY(flags.method, selectingMethod(base.spec));
     }
@@ -247,7 +251,11 @@ private:
     WINNOW_CHECK(requireTensors(spec, tokens));
     BenchInputs inputs(spec, tokens, 1);
     const reference::Problem &problem = inputs.problem;
-    WINNOW_CHECK(bench->place(inputs, problem.selectHeads(method), rows));
+    std::optional<DecodeInputs> pages;
+    if (place.layout != Layout::Packed)
+      pages.emplace(spec, DecodeShape{1, tokens}, place.layout, place.pageSize, inputs);
+    WINNOW_CHECK(
+        bench->place(inputs, pages ? &*pages : nullptr, problem.selectHeads(method), rows));
     double score = scoreOperations(method, problem), attend = attendOperations(method, problem);
     Measurement about;
     about.tokens = tokens;
@@ -312,8 +320,9 @@ private:
 
   std::string programText() const {
     const Spec &spec = base.spec;
-    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}, blocks of {}", base.method,
-                       spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), spec.block);
+    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}, blocks of {}{}", base.method,
+                       spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), spec.block,
+                       spec.paged ? ", " + place.text() : "");
   }
 
   Status finish() {
@@ -343,6 +352,7 @@ private:
   std::string tuned = "off", what, seq = "131072", overlap = "32", topk = "96", helper;
   std::vector<std::string> variants, peerTexts;
   bool ptx = false, dense = false, prepareOnly = false;
+  LayoutFlags place{"packed"};
   int device = 0, rounds = 20, rows = 24;
   double peak = 0;
 

@@ -10,7 +10,7 @@
 namespace winnow {
 namespace {
 
-constexpr size_t kPieceBytes = size_t(64) << 20; ///< of the queries, made and uploaded at a time
+constexpr size_t kPieceBytes = size_t(64) << 20; ///< of a tensor, made and uploaded at a time
 constexpr int kKernelRounds = 5; ///< launches with an event after each kernel, for the breakdown
 
 /// The value below which a share of the sorted values lies.
@@ -23,6 +23,32 @@ double quantile(const std::vector<double> &sorted, double share) {
 }
 
 } // namespace
+
+Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
+                                  const std::vector<int32_t> &table, bool values) {
+  DeviceBuffer pool;
+  WINNOW_TRY(pool, DeviceBuffer::allocate(driver, inputs.elements(values) * sizeof(uint16_t)));
+  int64_t longest = kPieceBytes / int64_t(sizeof(uint16_t));
+  for (int part = 0; part < inputs.parts(); ++part)
+    longest = std::max(longest, inputs.partElements(values, part));
+  HostArray<uint16_t> piece(longest, true);
+  for (int first = 0; first < inputs.parts();) {
+    int last = first + 1;
+    auto elements = [&](int end) {
+      return inputs.partBegin(values, end) - inputs.partBegin(values, first);
+    };
+    while (last < inputs.parts() && elements(last + 1) <= static_cast<int64_t>(piece.size()))
+      ++last;
+    inputs.fill(table, values, first, last - first, piece.data());
+    auto target =
+        reinterpret_cast<CUdeviceptr>(pool.data<uint16_t>() + inputs.partBegin(values, first));
+    WINNOW_CHECK(driver->check(
+        driver->api().cuMemcpyHtoD_v2(target, piece.data(), elements(last) * sizeof(uint16_t)),
+        "uploading keys and values"));
+    first = last;
+  }
+  return pool;
+}
 
 Result<std::unique_ptr<BenchDevice>> BenchDevice::open(int index) {
   auto bench = std::make_unique<BenchDevice>();
@@ -54,9 +80,11 @@ Result<Variant> BenchDevice::load(std::string name, std::shared_ptr<const Progra
   return variant;
 }
 
-Status BenchDevice::place(BenchInputs &workload, int selectHeads, int checkedRows) {
+Status BenchDevice::place(BenchInputs &workload, const DecodeInputs *paged, int selectHeads,
+                          int checkedRows) {
   tensors = {}; // frees what the last workload had, before more is asked for
   inputs = &workload;
+  pages = paged;
   expectedSelection.reset();
   expectedAttention.reset();
   const reference::Problem &problem = workload.problem;
@@ -71,8 +99,20 @@ Status BenchDevice::place(BenchInputs &workload, int selectHeads, int checkedRow
     WINNOW_TRY(buffer, DeviceBuffer::allocate(driver, std::max<size_t>(bytes, 256)));
     return buffer.upload(host, bytes);
   };
-  WINNOW_CHECK(uploaded(tensors.k, workload.k.data(), workload.k.bytes()));
-  WINNOW_CHECK(uploaded(tensors.v, workload.v.data(), workload.v.bytes()));
+  if (pages) {
+    const std::vector<int32_t> table = pages->table(0);
+    WINNOW_TRY(tensors.k, uploadedPool(driver, *pages, table, false));
+    if (!pages->pool.together) {
+      WINNOW_TRY(tensors.v, uploadedPool(driver, *pages, table, true));
+    }
+    WINNOW_CHECK(uploaded(tensors.table, table.data(), table.size() * sizeof(int32_t)));
+    WINNOW_CHECK(uploaded(tensors.seqK, pages->lengths.data(), sizeof(int32_t)));
+    WINNOW_CHECK(
+        uploaded(tensors.kBegin, pages->kBegin.data(), pages->kBegin.size() * sizeof(int32_t)));
+  } else {
+    WINNOW_CHECK(uploaded(tensors.k, workload.k.data(), workload.k.bytes()));
+    WINNOW_CHECK(uploaded(tensors.v, workload.v.data(), workload.v.bytes()));
+  }
   WINNOW_CHECK(uploaded(tensors.cuQ, problem.cuQ.data(), problem.cuQ.size() * sizeof(int32_t)));
   WINNOW_CHECK(uploaded(tensors.cuK, problem.cuK.data(), problem.cuK.size() * sizeof(int32_t)));
   WINNOW_TRY(tensors.q, DeviceBuffer::allocate(driver, tokens * rowBytes));
@@ -97,6 +137,21 @@ Status BenchDevice::place(BenchInputs &workload, int selectHeads, int checkedRow
   return {};
 }
 
+LaunchArgs BenchDevice::launchArgs(Phase phase) const {
+  LaunchArgs args = tensors.args(inputs->problem);
+  args.phase = phase;
+  if (!pages)
+    return args;
+  const PagePool &pool = pages->pool;
+  args.layout = pool.layout;
+  args.layout.seqK = tensors.seqK.data<int>();
+  args.layout.pageTable = tensors.table.data<int>();
+  args.layout.pageTableStride = pages->tableStride;
+  args.layout.kBegin = pages->kBegin.empty() ? nullptr : tensors.kBegin.data<int>();
+  args.v = pool.together ? tensors.k.data<uint16_t>() + pool.valueOffset : tensors.v.data();
+  return args;
+}
+
 Status BenchDevice::placeIds(const HostArray<int32_t> &given) {
   expectedAttention.reset();
   return tensors.ids.upload(given.data(), given.bytes());
@@ -104,7 +159,7 @@ Status BenchDevice::placeIds(const HostArray<int32_t> &given) {
 
 Status BenchDevice::reserve(const Variant &variant) {
   size_t bytes = 0;
-  WINNOW_TRY(bytes, variant.program->workspaceSize(tensors.args(inputs->problem).shape));
+  WINNOW_TRY(bytes, variant.program->workspaceSize(launchArgs(Phase::All).shape));
   if (tensors.workspace.size() < bytes) {
     WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, bytes));
   }
@@ -113,8 +168,7 @@ Status BenchDevice::reserve(const Variant &variant) {
 
 Result<std::string> BenchDevice::check(const reference::Method &method, const Variant &variant,
                                        Phase phase) {
-  LaunchArgs args = tensors.args(inputs->problem);
-  args.phase = phase;
+  const LaunchArgs args = launchArgs(phase);
   // What the last variant wrote must not pass for this one's answer.
   if (phase != Phase::Select) {
     WINNOW_CHECK(tensors.out.fill(0xff));
@@ -128,8 +182,7 @@ Result<std::string> BenchDevice::check(const reference::Method &method, const Va
 }
 
 Result<LaunchGraph> BenchDevice::capture(const Variant &variant, Phase phase) {
-  LaunchArgs args = tensors.args(inputs->problem);
-  args.phase = phase;
+  const LaunchArgs args = launchArgs(phase);
   return LaunchGraph::capture(driver, stream->get(),
                               [&] { return launch(variant, args, nullptr); });
 }
@@ -137,8 +190,7 @@ Result<LaunchGraph> BenchDevice::capture(const Variant &variant, Phase phase) {
 Result<std::vector<Timing>> BenchDevice::measure(const reference::Method &method,
                                                  std::vector<Variant> &variants, Phase phase,
                                                  int rounds, const std::string &label) {
-  LaunchArgs args = tensors.args(inputs->problem);
-  args.phase = phase;
+  const LaunchArgs args = launchArgs(phase);
   for (const Variant &variant : variants)
     WINNOW_CHECK(reserve(variant));
   std::vector<Timing> timings(variants.size());

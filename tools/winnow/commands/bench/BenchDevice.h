@@ -4,7 +4,7 @@
 #include "tools/winnow/backends/CudaTensors.h"
 #include "tools/winnow/backends/DeviceClock.h"
 #include "tools/winnow/backends/LaunchGraph.h"
-#include "tools/winnow/commands/bench/BenchInputs.h"
+#include "tools/winnow/commands/bench/DecodeInputs.h"
 #include "tools/winnow/commands/prepare/Programs.h"
 #include <optional>
 
@@ -26,6 +26,10 @@ struct Timing {
   std::string fault; ///< of the comparison with the reference; empty: none
 };
 
+/// The pool of keys, or of values where they lie apart, in device memory, a piece at a time.
+Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
+                                  const std::vector<int32_t> &table, bool values);
+
 class BenchDevice {
 public:
   /// Errors: DeviceFailed without a driver or this device.
@@ -35,9 +39,9 @@ public:
   std::string driverText() const; ///< "driver 580.159.04, CUDA 13.0"
   Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image, bool ptx) const;
 
-  /// Brings one workload into device memory, the queries a piece at a time. The inputs must outlive
-  /// their use here.
-  Status place(BenchInputs &inputs, int selectHeads, int checkedRows);
+  /// Brings one workload into device memory, the queries a piece at a time; keys and values in
+  /// pages where `pages` is not null. The inputs must outlive their use here.
+  Status place(BenchInputs &inputs, const DecodeInputs *pages, int selectHeads, int checkedRows);
   Status placeIds(const HostArray<int32_t> &ids);
   /// Makes the workspace large enough for a variant on the present workload.
   Status reserve(const Variant &variant);
@@ -54,6 +58,7 @@ public:
                                       const std::string &label);
 
 private:
+  LaunchArgs launchArgs(Phase phase) const;
   Status launch(const Variant &variant, const LaunchArgs &args, KernelTimer *timer);
   Result<double> timedLaunch(const Variant &variant, const LaunchArgs &args, Timing &timing);
   Status kernelTimes(const Variant &variant, const LaunchArgs &args, int rounds, Timing &timing);
@@ -68,6 +73,7 @@ private:
   std::optional<Stream> stream;
   DeviceTensors tensors;
   const BenchInputs *inputs = nullptr;
+  const DecodeInputs *pages = nullptr;
   std::vector<int> rows; ///< compared with the reference
   // What the reference says of them, as long as the workload stays. Attention: only over given ids,
   // which are the same for every variant.

@@ -12,7 +12,6 @@
 namespace winnow {
 namespace {
 
-constexpr int64_t kPieceBytes = int64_t(64) << 20; ///< of a pool, made and uploaded at a time
 constexpr int kMostSets = 256;
 constexpr int kLeastLaunches = 16;   ///< of a graph, so that its own start does not count
 constexpr int kKernelLaunches = 9;   ///< with an event after each kernel, for the breakdown
@@ -126,42 +125,14 @@ size_t DecodeBench::setBytes() const {
                             inputs->lengths.size() * (inputs->tableStride + 4));
 }
 
-Status DecodeBench::upload(const Set &set, const std::vector<int32_t> &table, bool values) const {
-  const DeviceBuffer &pool = values ? set.values : set.keys;
-  int64_t longest = 1;
-  for (int part = 0; part < inputs->parts(); ++part)
-    longest = std::max(longest, inputs->partElements(values, part));
-  HostArray<uint16_t> piece(std::max<int64_t>(longest, kPieceBytes / int64_t(sizeof(uint16_t))),
-                            true);
-  for (int first = 0; first < inputs->parts();) {
-    int last = first + 1;
-    auto elements = [&](int end) {
-      return inputs->partBegin(values, end) - inputs->partBegin(values, first);
-    };
-    while (last < inputs->parts() && elements(last + 1) <= static_cast<int64_t>(piece.size()))
-      ++last;
-    inputs->fill(table, values, first, last - first, piece.data());
-    auto target =
-        reinterpret_cast<CUdeviceptr>(pool.data<uint16_t>() + inputs->partBegin(values, first));
-    WINNOW_CHECK(driver->check(
-        driver->api().cuMemcpyHtoD_v2(target, piece.data(), elements(last) * sizeof(uint16_t)),
-        "uploading keys and values"));
-    first = last;
-  }
-  return {};
-}
-
 Result<DecodeBench::Set> DecodeBench::makeSet(int index) const {
   const reference::Problem &problem = inputs->problem;
   const size_t tokens = problem.totalQ(), heads = problem.heads;
   Set set;
   const std::vector<int32_t> table = inputs->table(index);
-  WINNOW_TRY(set.keys, DeviceBuffer::allocate(driver, inputs->elements(false) * sizeof(uint16_t)));
-  WINNOW_CHECK(upload(set, table, false));
+  WINNOW_TRY(set.keys, uploadedPool(driver, *inputs, table, false));
   if (!inputs->pool.together) {
-    WINNOW_TRY(set.values,
-               DeviceBuffer::allocate(driver, inputs->elements(true) * sizeof(uint16_t)));
-    WINNOW_CHECK(upload(set, table, true));
+    WINNOW_TRY(set.values, uploadedPool(driver, *inputs, table, true));
   }
   WINNOW_TRY(set.q, uploaded(driver, problem.q, tokens * heads * problem.headDim * 2));
   WINNOW_TRY(set.cuQ, uploaded(driver, problem.cuQ));

@@ -59,7 +59,6 @@ private:
   int64_t ownSlots() const;
   size_t rowsBytes(size_t index) const;
   Status makeRows(const Variant &variant, Set &set) const;
-  Status upload(const Set &set, const std::vector<int32_t> &table, bool values) const;
   Status finishUploads() const;
   size_t setBytes() const;
   LaunchArgs args(const Set &set, Phase phase) const;

@@ -5,6 +5,7 @@
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/BenchReport.h"
 #include "tools/winnow/commands/bench/DecodeReport.h"
+#include "tools/winnow/commands/bench/LayoutFlags.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
 #include "tools/winnow/commands/tune/TunedConfigs.h"
@@ -47,14 +48,7 @@ public:
     addList("--queries", queries, "Query tokens of a sequence, separated by commas", kMostQueries);
     addList("--overlap", overlap, "Likeness of neighbours, for --phase attend", kMostTokens);
     command.add_flag("--ragged", ragged, "Lengths spread between a quarter of --seq and --seq");
-    command
-        .add_option("--layout", layoutName,
-                    "Where keys and values lie: packed, halves, pages, rows or pairs")
-        ->capture_default_str();
-    pageOption =
-        command.add_option("--page-size", pageSize, "Tokens of a page, of layouts with pages")
-            ->check(between(1, 1 << 20))
-            ->capture_default_str();
+    place.addTo(command);
     command
         .add_option("--phase", phase,
                     "all: the whole program in one launch; attend: attention over given ids; "
@@ -129,14 +123,7 @@ private:
     base.method = flags.method;
     lengths = splitNumbers(seq), budgets = splitNumbers(topk), batches = splitNumbers(batch);
     queryCounts = splitNumbers(queries), overlaps = splitNumbers(overlap);
-    Result<Layout> known = parseLayout(layoutName);
-    if (!known)
-      return fail(ErrorKind::Usage, "--layout: " + known.error().message);
-    layout = *known;
-    const bool hasPages = layout != Layout::Packed && layout != Layout::Rows;
-    if (!hasPages && pageOption->count() > 0)
-      return fail(ErrorKind::Usage,
-                  fmt::format("--page-size: the layout {} has no pages of a size", layoutName));
+    WINNOW_CHECK(place.read());
     for (const std::string &one : splitList(phase))
       (one == "all" ? measuresAll : measuresAttend) = true;
     for (int keys : lengths)
@@ -206,7 +193,7 @@ private:
     for (int sequences : batches)
       for (int count : queryCounts) {
         const DecodeShape shape{sequences, keys, count, ragged};
-        const DecodeInputs inputs(request.spec, shape, layout, pageSize, text);
+        const DecodeInputs inputs(request.spec, shape, place.layout, place.pageSize, text);
         WINNOW_TRY(std::string why, bench->place(inputs, method, variant));
         if (!why.empty()) {
           skipped.push_back(fmt::format("{}, top-{}: left out: {}", shapeText(shape), budget, why));
@@ -253,12 +240,9 @@ private:
 
   std::string programText() const {
     const Spec &spec = base.spec;
-    const std::string pages = layout == Layout::Packed || layout == Layout::Rows
-                                  ? ""
-                                  : fmt::format(", pages of {}", pageSize);
-    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}, blocks of {}, layout {}{}",
-                       base.method, spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype),
-                       spec.block, layoutName, pages);
+    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}, blocks of {}, {}", base.method,
+                       spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), spec.block,
+                       place.text());
   }
 
   Status finish() {
@@ -288,16 +272,15 @@ private:
   Session &session;
   CLI::App &command;
   ProgramFlags flags;
-  const CLI::Option *pageOption = nullptr;
+  LayoutFlags place{"halves"};
   std::string tuned = "off", device = "0", batch = "1,4,16,64", seq = "32768,131072", queries = "1";
-  std::string overlap = "32", topk = "96", layoutName = "halves", phase = "all", peerFile, helper;
+  std::string overlap = "32", topk = "96", phase = "all", peerFile, helper;
   bool ragged = false, prepareOnly = false;
-  int pageSize = 64, rounds = 20, rows = 24;
+  int rounds = 20, rows = 24;
   double bandwidth = kTerabytesPerSecond;
 
   Cache cache;
   CompileRequest base; ///< without the top-k
-  Layout layout = Layout::Halves;
   bool measuresAll = false, measuresAttend = false;
   std::vector<int> lengths, budgets, batches, queryCounts, overlaps;
   std::vector<DecodePeer> peers;

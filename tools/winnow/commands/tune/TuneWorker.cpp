@@ -253,7 +253,8 @@ private:
       inputs.reset(); // before more memory is asked for
       WINNOW_CHECK(requireTensors(spec, tokens));
       inputs = std::make_unique<BenchInputs>(spec, tokens, 1);
-      WINNOW_CHECK(bench->place(*inputs, inputs->problem.selectHeads(method), kCheckedRows));
+      WINNOW_CHECK(
+          bench->place(*inputs, nullptr, inputs->problem.selectHeads(method), kCheckedRows));
     }
     const reference::Problem &problem = inputs->problem;
     if (phase == Phase::Attend)
