@@ -37,6 +37,7 @@ Result<ConformanceCase> parseCase(const json &entry) {
   test.givenIds = entry.value("given_ids", false);
   test.layout = entry.value("layout", "");
   test.pageSize = entry.value("page_size", 64);
+  test.pageGap = entry.value("page_gap", int64_t(0));
   spec.paged = !test.layout.empty();
   test.keepsRows = entry.value("keeps_rows", false);
   test.large = entry.value("large", false);

@@ -30,14 +30,14 @@ Result<Layout> parseLayout(const std::string &name) {
       fmt::format("layout '{}' is not known: take packed, halves, pages, rows or pairs", name));
 }
 
-PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize) {
+PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize, int64_t gap) {
   const int64_t heads = problem.kvHeads, dim = problem.headDim, valueDim = problem.valueWidth(),
                 page = pageSize;
   PagePool pool;
   pool.layout.pageSize = pageSize;
   pool.together = layout == Layout::Halves || layout == Layout::Pairs;
-  pool.keyElements = page * heads * (pool.together ? dim + valueDim : dim);
-  pool.valueElements = pool.together ? 0 : page * heads * valueDim;
+  pool.keyElements = page * heads * (pool.together ? dim + valueDim : dim) + gap;
+  pool.valueElements = pool.together ? 0 : page * heads * valueDim + gap;
   auto set = [&](int64_t *stride, int64_t whole, int64_t token, int64_t head) {
     stride[0] = whole, stride[1] = token, stride[2] = head;
   };
@@ -65,7 +65,7 @@ PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize
 }
 
 StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
-                           uint64_t seed) {
+                           uint64_t seed, int64_t gap) {
   const int batch = static_cast<int>(problem.cuK.size()) - 1;
   const int64_t dim = problem.headDim, valueDim = problem.valueWidth();
   StoredTensors stored;
@@ -76,7 +76,8 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
   const PagePool pool = pagePool(problem, layout,
                                  layout == Layout::Rows ? (maxK + 68) / 64 * 64
                                  : isPacked             ? 0
-                                                        : pageSize);
+                                                        : pageSize,
+                                 gap);
   stored.layout = pool.layout;
 
   // A page of its own for every part of a sequence, in random order among spare ones.
@@ -102,10 +103,10 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
     pages += kSparePages;
   }
 
-  const int64_t tokens =
-      isPacked ? problem.cuK.back() + problem.spareKeys : int64_t(pages) * stored.layout.pageSize;
-  const int64_t keyElements = tokens * problem.kvHeads * dim,
-                valueElements = tokens * problem.kvHeads * valueDim;
+  const int64_t rowsOfHeads =
+      isPacked ? int64_t(problem.cuK.back() + problem.spareKeys) * problem.kvHeads : 0;
+  const int64_t keyElements = isPacked ? rowsOfHeads * dim : pages * pool.keyElements,
+                valueElements = isPacked ? rowsOfHeads * valueDim : pages * pool.valueElements;
   stored.v = static_cast<size_t>(pool.together ? pool.valueOffset : (keyElements + 7) / 8 * 8);
   stored.keyValues.assign(
       static_cast<size_t>(keyElements + valueElements + 8),

@@ -28,8 +28,9 @@ struct PagePool {
   int64_t valueOffset = 0;
   int64_t keyElements = 0, valueElements = 0; ///< of a page; the former holds both where together
 };
-/// Packed counts as one page of `pageSize` tokens, and so does a row of a batch.
-PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize);
+/// Packed counts as one page of `pageSize` tokens, and so does a row of a batch. `gap`: elements
+/// between one page and the next that belong to neither.
+PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize, int64_t gap = 0);
 
 /// Tensors of one call in a layout. Elements that belong to nothing are NaN or infinity, table
 /// entries that nobody may follow point outside of memory.
@@ -46,9 +47,9 @@ struct StoredTensors {
 };
 
 /// `pageSize`: tokens, for the layouts that have pages; others ignore it. The same seed gives the
-/// same places.
+/// same places. `gap`: as of pagePool.
 StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
-                           uint64_t seed);
+                           uint64_t seed, int64_t gap = 0);
 /// Adds room for rows of these summaries, all NaN: beside the pages of keys where these hold whole
 /// strides, by a table of their own for other pages, and a page per sequence for packed keys.
 /// Layouts whose keys are head-major get head-major rows.

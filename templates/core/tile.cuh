@@ -128,23 +128,26 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
   // Where all rows lie in one page, one look-up finds them.
   const bool together = last >= first_row && source.together(first_row, last);
   const T *base = together ? source.row(first_row) : source.first;
-  if constexpr (kThreads == 32 && kRows == 32) {
-    // A warp: each lane looks up one row, and tells the others.
-    const T *place = source.first;
-    if (together)
-      place = base + order(thread) * source.token_stride;
-    else if (first_row + order(thread) <= last)
-      place = source.row(first_row + order(thread));
-    const auto address = reinterpret_cast<unsigned long long>(place);
-#pragma unroll 8 // few addresses at a time, which the consumers' registers would pay for
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const int row = pass * kRowsAtOnce + own;
-      const unsigned long long from = __shfl_sync(kFullWarp, address, row);
-      const int bytes = first_row + order(row) <= last ? 16 : 0;
+  if constexpr (kThreads == 32 && kRows % 32 == 0) {
+    // A warp: of 32 rows at a time each lane looks up one, and tells the others.
 #pragma unroll
-      for (int part = 0; part < kRowChunks / kRowThreads; ++part)
-        copy(tile.address(row, chunk + part * kRowThreads),
-             reinterpret_cast<const T *>(from) + (chunk + part * kRowThreads) * 8, bytes);
+    for (int begin = 0; begin < kRows; begin += 32) {
+      const T *place = source.first;
+      if (together)
+        place = base + order(begin + thread) * source.token_stride;
+      else if (first_row + order(begin + thread) <= last)
+        place = source.row(first_row + order(begin + thread));
+      const auto address = reinterpret_cast<unsigned long long>(place);
+#pragma unroll 8 // few addresses at a time, which the consumers' registers would pay for
+      for (int pass = 0; pass < 32 / kRowsAtOnce; ++pass) {
+        const int row = begin + pass * kRowsAtOnce + own;
+        const unsigned long long from = __shfl_sync(kFullWarp, address, row - begin);
+        const int bytes = first_row + order(row) <= last ? 16 : 0;
+#pragma unroll
+        for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+          copy(tile.address(row, chunk + part * kRowThreads),
+               reinterpret_cast<const T *>(from) + (chunk + part * kRowThreads) * 8, bytes);
+      }
     }
     return;
   }

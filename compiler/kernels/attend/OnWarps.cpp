@@ -154,6 +154,9 @@ BuiltKernel AttendOnWarps::build() {
     loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
     loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
     loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(sizes.producers));
+    // A warp of its own looks each row of a page up once, several together once each.
+    if (plan.paged && sizes.producers <= sizes.stages)
+      loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
   });
   tile = t.value("done", "parked", {slot});
   findRows();

@@ -97,7 +97,7 @@ Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseIn
     Result<Layout> layout = parseLayout(test.layout);
     if (!layout)
       return tl::unexpected(layout.error());
-    stored = storeTensors(inputs.problem, *layout, test.pageSize, test.seed);
+    stored = storeTensors(inputs.problem, *layout, test.pageSize, test.seed, test.pageGap);
     if (test.keepsRows)
       WINNOW_CHECK(appendHistory(test, inputs.problem, *layout, stored));
     call.stored = &stored;
