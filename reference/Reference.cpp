@@ -22,6 +22,16 @@ const float *valueTable(Dtype dtype) {
   return dtype == Dtype::BF16 ? bf16.data() : fp16.data();
 }
 
+const float *keyTable(KvDtype kvDtype, Dtype dtype) {
+  static const std::vector<float> fp8 = [] {
+    std::vector<float> table(256);
+    for (int byte = 0; byte < 256; ++byte)
+      table[byte] = fromE4m3(static_cast<uint8_t>(byte));
+    return table;
+  }();
+  return kvDtype == KvDtype::Fp8E4m3 ? fp8.data() : valueTable(dtype);
+}
+
 Problem problemOf(const Spec &spec) {
   Problem problem;
   problem.heads = spec.heads;
@@ -31,6 +41,7 @@ Problem problemOf(const Spec &spec) {
   problem.block = spec.block;
   problem.topk = spec.topk;
   problem.dtype = spec.dtype;
+  problem.kvDtype = spec.kvDtype;
   problem.scale = spec.scale;
   return problem;
 }

@@ -4,8 +4,8 @@
 // axes on which methods differ.
 //
 // Shapes as in templates/Params.h: q [total_q, heads, head_dim], k [total_k, kv_heads, head_dim],
-// v [total_k, kv_heads, value_dim], 16-bit words; ids [select_heads, total_q, topk]. A "row" is one
-// query token, numbered over the whole batch.
+// v [total_k, kv_heads, value_dim], 16-bit words (fp8 keys and values one in a word); ids
+// [select_heads, total_q, topk]. A "row" is one query token, numbered over the whole batch.
 #pragma once
 #include "runtime/program/Spec.h"
 #include <cstdint>
@@ -49,11 +49,16 @@ struct Problem {
   int valueDim = 0; ///< 0: head_dim
   Dtype dtype = Dtype::BF16;
   double scale = 0; ///< 0: head_dim^-0.5
+  KvDtype kvDtype = KvDtype::Same;
   const uint16_t *q = nullptr, *k = nullptr, *v = nullptr;
+  /// [kv_heads] what turns stored keys and values into true ones; empty: 1.
+  std::vector<float> kScale, vScale;
   int spareKeys = 0; ///< key tokens in memory behind the last sequence, never to be used
   /// Cumulative lengths, batch + 1 entries; no query segment is longer than its keys.
   std::vector<int32_t> cuQ, cuK;
 
+  double keyFactor(int kvHead) const { return kScale.empty() ? 1 : kScale[kvHead]; }
+  double valueFactor(int kvHead) const { return vScale.empty() ? 1 : vScale[kvHead]; }
   int totalQ() const { return cuQ.back(); }
   int selectHeads(const Method &method) const;
   int valueWidth() const { return valueDim != 0 ? valueDim : headDim; }

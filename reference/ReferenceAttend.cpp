@@ -44,6 +44,7 @@ public:
   RowAttention(const Method &method, const Problem &problem, const Place &place, int row)
       : method(method), problem(problem), place(place), row(row), dim(problem.headDim),
         valueDim(problem.valueWidth()), values(valueTable(problem.dtype)),
+        keyValues(keyTable(problem.kvDtype, problem.dtype)),
         chunk(static_cast<size_t>(kChunk) * std::max(dim, valueDim)) {}
 
   /// Heads [first, first + heads); `out`, `plain`, `bound` point at [heads, value_dim], `lse` and
@@ -68,9 +69,11 @@ public:
       if (count == 0)
         continue;
       lse[h * stride] = softmax(&exact[h * count], count);
-      // Weights are rounded relative to the largest one; below 2^-14 of it fp16 has steps of 2^-24.
-      if (problem.dtype == Dtype::FP16)
-        least[h] = 0x1p-13 * *std::max_element(&exact[h * count], &exact[h * count] + count);
+      // Weights are rounded relative to the largest one; below 2^-14 of it fp16, which fp8 values
+      // are multiplied in, has steps of 2^-24.
+      if (problem.dtype == Dtype::FP16 || problem.kvDtype == KvDtype::Fp8E4m3)
+        least[h] = (problem.dtype == Dtype::FP16 ? 0x1p-13 : 0x1p-16) *
+                   *std::max_element(&exact[h * count], &exact[h * count] + count);
       softmax(&coarse[h * count], count);
       for (size_t n = 0; n < count; ++n)
         coarse[h * count + n] = round(coarse[h * count + n]);
@@ -99,7 +102,7 @@ private:
     double scale = problem.softmaxScale(), longest = 0;
     for (size_t begin = 0; begin < keys.size(); begin += kChunk) {
       size_t end = std::min(keys.size(), begin + kChunk);
-      convert(problem.k, dim, keys, begin, end, kvHead);
+      convert(problem.k, dim, keys, begin, end, kvHead, problem.keyFactor(kvHead));
       for (size_t n = begin; n < end; ++n) {
         const double *key = &chunk[(n - begin) * dim];
         longest = std::max(longest, norm(key, dim));
@@ -117,7 +120,7 @@ private:
                  double *bound) {
     for (size_t begin = 0; begin < keys.size(); begin += kChunk) {
       size_t end = std::min(keys.size(), begin + kChunk);
-      convert(problem.v, valueDim, keys, begin, end, kvHead);
+      convert(problem.v, valueDim, keys, begin, end, kvHead, problem.valueFactor(kvHead));
       for (int h = 0; h < heads; ++h)
         for (size_t n = begin; n < end; ++n)
           addValue(&chunk[(n - begin) * valueDim], exact[h * keys.size() + n],
@@ -139,13 +142,13 @@ private:
 
   /// Rows of k or v, [total_k, kv_heads, width].
   void convert(const uint16_t *tensor, int width, const std::vector<int> &keys, size_t begin,
-               size_t end, int kvHead) {
+               size_t end, int kvHead, double factor) {
     for (size_t n = begin; n < end; ++n) {
       const uint16_t *words =
           tensor +
           ((static_cast<size_t>(place.keyBegin) + keys[n]) * problem.kvHeads + kvHead) * width;
       for (int i = 0; i < width; ++i)
-        chunk[(n - begin) * width + i] = values[words[i]];
+        chunk[(n - begin) * width + i] = keyValues[words[i]] * factor;
     }
   }
 
@@ -185,7 +188,7 @@ private:
   const Problem &problem;
   const Place &place;
   int row, dim, valueDim;
-  const float *values;
+  const float *values, *keyValues;
   std::vector<double> chunk, queries, exact, coarse;
   std::vector<double> least; ///< per head: the probability below which steps are constant
 };

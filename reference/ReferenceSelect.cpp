@@ -42,7 +42,7 @@ std::vector<double> windowMeans(const Problem &problem, int sequence, int window
   int begin = problem.cuK[sequence], tokens = problem.cuK[sequence + 1] - begin;
   int count = windowCount(tokens, window, stride);
   int width = problem.kvHeads * problem.headDim;
-  const float *values = valueTable(problem.dtype);
+  const float *values = keyTable(problem.kvDtype, problem.dtype);
   std::vector<double> means(static_cast<size_t>(count) * width);
   Options options;
   options.threads = threads;
@@ -58,7 +58,7 @@ std::vector<double> windowMeans(const Problem &problem, int sequence, int window
           sums[i] += values[key[i]];
       }
       for (int i = 0; i < width; ++i)
-        sums[i] /= window;
+        sums[i] *= problem.keyFactor(i / problem.headDim) / window;
     }
   });
   return means;

@@ -69,6 +69,10 @@ struct Params {
   int rows_page[WINNOW_MAX_ROWS];            /* rows of a page, and what divides by them */
   unsigned rows_magic[WINNOW_MAX_ROWS];
   int rows_shift[WINNOW_MAX_ROWS];
+
+  /* Read by programs whose keys are fp8: [kv_heads] what turns stored elements into true ones;
+   * null: 1. */
+  const float *k_scale, *v_scale;
 };
 
 #endif

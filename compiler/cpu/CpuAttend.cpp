@@ -23,6 +23,8 @@ KeyValues pack(const AttendPlan &plan, const CpuTensors &tensors, const Segment 
                int kvHead, int width, int threads) {
   const int tiles = (segment.kCount + width - 1) / width, dim = plan.headDim,
             valueDim = plan.valueDim;
+  const float keyFactor = headFactor(tensors.kScale, kvHead),
+              valueFactor = headFactor(tensors.vScale, kvHead);
   KeyValues packed;
   packed.width = width;
   packed.keys.dim = dim;
@@ -30,17 +32,18 @@ KeyValues pack(const AttendPlan &plan, const CpuTensors &tensors, const Segment 
   packed.values.assign(static_cast<size_t>(tiles) * kKeys * valueDim, 0.f);
   parallelFor(tiles, threads, [&](size_t tile) {
     const int begin = static_cast<int>(tile) * width, end = std::min(segment.kCount, begin + width);
+    std::vector<float> row(dim);
     for (int key = begin; key < end; ++key) {
-      const uint16_t *k = tensors.k +
-                          keyOffset(tensors, segment, tensors.layout.kStride, key, kvHead),
-                     *v = tensors.v +
-                          keyOffset(tensors, segment, tensors.layout.vStride, key, kvHead);
       float *value = &packed.values[(tile * kKeys + (key - begin)) * valueDim];
       float *column = &packed.keys.values[tile * dim * kKeys + (key - begin)];
+      readKey(plan, tensors.k, keyOffset(tensors, segment, tensors.layout.kStride, key, kvHead),
+              dim, row.data());
       for (int d = 0; d < dim; ++d)
-        column[static_cast<size_t>(d) * kKeys] = toFloat(k[d], plan.isBf16);
+        column[static_cast<size_t>(d) * kKeys] = row[d] * keyFactor;
+      readKey(plan, tensors.v, keyOffset(tensors, segment, tensors.layout.vStride, key, kvHead),
+              valueDim, value);
       for (int d = 0; d < valueDim; ++d)
-        value[d] = toFloat(v[d], plan.isBf16);
+        value[d] *= valueFactor;
     }
   });
   return packed;

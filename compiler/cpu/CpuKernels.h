@@ -56,6 +56,12 @@ inline size_t keyOffset(const CpuTensors &tensors, const Segment &segment, const
   return static_cast<size_t>(page * stride[0] + slot * stride[1] + kvHead * stride[2]);
 }
 
+/// The `count` elements of a row of k or v that begins at element `offset` of `tensor`, as they are
+/// stored.
+void readKey(const KernelPlan &plan, const void *tensor, size_t offset, int count, float *elements);
+/// What turns them into true ones; `scales`: CpuTensors::kScale or vScale.
+inline float headFactor(const float *scales, int kvHead) { return scales ? scales[kvHead] : 1.f; }
+
 float toFloat(uint16_t word, bool isBf16);
 uint16_t fromFloat(float value, bool isBf16); ///< round to nearest even
 

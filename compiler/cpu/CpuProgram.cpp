@@ -7,6 +7,7 @@
 #include "mlir/Parser/Parser.h"
 #include "runtime/Threads.h"
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <fmt/format.h>
@@ -40,6 +41,31 @@ uint16_t fromFloat(float value, bool isBf16) {
   auto half = static_cast<_Float16>(value);
   std::memcpy(&word, &half, sizeof(word));
   return word;
+}
+
+/// An e4m3 number: a sign, 4 bits of exponent with bias 7, 3 of mantissa; all ones are NaN and
+/// nothing is infinite (OCP 8-bit Floating Point Specification, section 5).
+static float fromE4m3(uint8_t byte) {
+  const int exponent = byte >> 3 & 15, mantissa = byte & 7;
+  float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                  : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  if (exponent == 15 && mantissa == 7)
+    magnitude = NAN;
+  return byte & 0x80 ? -magnitude : magnitude;
+}
+
+void readKey(const KernelPlan &plan, const void *tensor, size_t offset, int count,
+             float *elements) {
+  static const auto table = [] {
+    std::array<float, 256> values{};
+    for (int byte = 0; byte < 256; ++byte)
+      values[byte] = fromE4m3(static_cast<uint8_t>(byte));
+    return values;
+  }();
+  for (int i = 0; i < count; ++i)
+    elements[i] = plan.hasFp8Keys()
+                      ? table[static_cast<const uint8_t *>(tensor)[offset + i]]
+                      : toFloat(static_cast<const uint16_t *>(tensor)[offset + i], plan.isBf16);
 }
 
 void parallelFor(size_t count, int threads, const std::function<void(size_t)> &body) {
@@ -174,8 +200,8 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   select::MethodOp method = parsed.method;
   if (!method)
     return fail(parsed.unsupported ? ErrorKind::Unsupported : ErrorKind::Usage, parsed.complaint);
-  static constexpr Features served{kElementTypes, kHeadDims,   kHeadDims,
-                                   kGroups,       kBlockSizes, kMostTopk};
+  static constexpr Features served{kElementTypes, kHeadDims, kHeadDims, kGroups,
+                                   kBlockSizes,   kMostTopk, kHeadDims};
   Status status = specializeMethod(method, spec).and_then([&] {
     return checkServed("the CPU target", served, spec);
   });

@@ -12,12 +12,13 @@
 namespace winnow {
 
 /// Host tensors of one call; layouts as in templates/Params.h, all in host memory. bf16 / fp16 as
-/// raw 16-bit words. A layout is taken for any program.
+/// raw 16-bit words, fp8 as bytes. A layout is taken for any program.
 struct CpuTensors {
-  const uint16_t *q, *k, *v;
-  uint16_t *out; ///< may be null: selection only
-  float *lse;    ///< may be null
-  int32_t *ids;  ///< [select_heads, total_q, topk]; written, or read when `idsGiven`
+  const uint16_t *q;
+  const void *k, *v; ///< 16-bit words, or bytes where the spec says fp8
+  uint16_t *out;     ///< may be null: selection only
+  float *lse;        ///< may be null
+  int32_t *ids;      ///< [select_heads, total_q, topk]; written, or read when `idsGiven`
   const int32_t *cuQ, *cuK;
   int batch = 1;
   bool idsGiven = false;
@@ -26,7 +27,9 @@ struct CpuTensors {
   /// appended before the selection, unless ids are given.
   uint16_t *rows[kMostRows] = {};
   bool appendOnly = false; ///< nothing but that: needs neither q nor ids
-  int maxK = 0;            ///< an upper bound of the keys of a sequence; 0: those of the longest
+  /// [kv_heads] what turns stored keys and values into true ones, where they are fp8; null: 1.
+  const float *kScale = nullptr, *vScale = nullptr;
+  int maxK = 0; ///< an upper bound of the keys of a sequence; 0: those of the longest
 };
 
 class CpuProgram {

@@ -7,15 +7,17 @@ namespace winnow::cpu {
 
 void summaryRow(const SelectionPlan &plan, const CpuTensors &tensors, const Segment &segment,
                 const SelectionPlan::Summary &summary, int row, int kvHead, uint16_t *elements) {
-  std::vector<float> sums(plan.headDim, 0.f);
+  std::vector<float> sums(plan.headDim, 0.f), key(plan.headDim);
+  const float factor = headFactor(tensors.kScale, kvHead);
   for (int i = 0; i < summary.window; ++i) {
-    const uint16_t *key = tensors.k + keyOffset(tensors, segment, tensors.layout.kStride,
-                                                row * summary.stride + i, kvHead);
+    const size_t offset =
+        keyOffset(tensors, segment, tensors.layout.kStride, row * summary.stride + i, kvHead);
+    readKey(plan, tensors.k, offset, plan.headDim, key.data());
     for (int d = 0; d < plan.headDim; ++d)
-      sums[d] += toFloat(key[d], plan.isBf16);
+      sums[d] += key[d];
   }
   for (int d = 0; d < plan.headDim; ++d)
-    elements[d] = fromFloat(sums[d] / static_cast<float>(summary.window), plan.isBf16);
+    elements[d] = fromFloat(sums[d] / static_cast<float>(summary.window) * factor, plan.isBf16);
 }
 
 void appendSegment(const SelectionPlan &plan, const CpuTensors &tensors, const Segment &segment,

@@ -140,22 +140,32 @@ Status planScores(KernelContext &c) {
 
 /// Scores on warpgroups keep 512 query rows and a ring of summaries in shared memory, which longer
 /// rows and larger groups do not leave room for.
-constexpr int kShortDims[] = {64, 96, 128}, kSmallGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16};
+constexpr int kShortDims[] = {64, 96, 128}, kShortFp8Dims[] = {64, 128},
+              kSmallGroups[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16};
 
 /// Attention may be asked for on warps where both are there: a warp skips what its own few tokens
 /// do not want, while the 64 rows of a warpgroup hold many tokens of a small group.
 constexpr KernelEntry kEntries[] = {
-    {"summarize", false, {kElementTypes, kHeadDims, {}, {}, {}}, summarize},
-    {"score", true, {kElementTypes, kShortDims, {}, kSmallGroups, kBlockSizes}, scoreOnWarpgroups},
-    {"score", false, {kElementTypes, kHeadDims, {}, kGroups, kBlockSizes}, scoreOnWarps},
-    {"top_k", false, {kElementTypes, {}, {}, kGroups, kBlockSizes, kMostTopk}, topK},
+    {"summarize", false, {kElementTypes, kHeadDims, {}, {}, {}, 0, kFp8Dims}, summarize},
+    {"score",
+     true,
+     {kElementTypes, kShortDims, {}, kSmallGroups, kBlockSizes, 0, kShortFp8Dims},
+     scoreOnWarpgroups},
+    {"score",
+     false,
+     {kElementTypes, kHeadDims, {}, kGroups, kBlockSizes, 0, kFp8Dims},
+     scoreOnWarps},
+    {"top_k",
+     false,
+     {kElementTypes, {}, {}, kGroups, kBlockSizes, kMostTopk, kFp8Dims},
+     topK},
     {"attend",
      true,
      {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk},
      attendOnWarpgroups},
     {"attend",
      false,
-     {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk},
+     {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk, kFp8Dims},
      attendOnWarps},
 };
 
@@ -166,6 +176,13 @@ ArrayRef<KernelEntry> kernelEntries() { return kEntries; }
 Result<const KernelEntry *> findKernel(StringRef kernel, const Spec &spec, const Target &target,
                                        const Config &config) {
   const AttendForm asked = kernel == "attend" ? config.attendForm : AttendForm::Default;
+  if (spec.hasFp8Keys() && !target.hasFp8Conversion)
+    return fail(
+        ErrorKind::Unsupported,
+        llvm::formatv("keys and values of type {0} need a conversion that {1} has not: take "
+                      "kv_dtype same, or a GPU of compute capability 8.9 or newer",
+                      name(spec.kvDtype), target.arch)
+            .str());
   Status served = fail(ErrorKind::Unsupported, "nothing builds a kernel " + kernel.str());
   for (const KernelEntry &entry : kernelEntries()) {
     if (kernel != entry.kernel ||

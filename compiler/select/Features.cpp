@@ -15,9 +15,13 @@ Status checkServed(const std::string &who, const Features &features, const Spec 
   };
   if (!llvm::is_contained(features.dtypes, spec.dtype))
     return refuse(llvm::formatv("elements of type {0} are not served", name(spec.dtype)).str());
+  if (spec.hasFp8Keys() && features.fp8Dims.empty())
+    return refuse(
+        llvm::formatv("keys and values of type {0} are not served", name(spec.kvDtype)).str());
+  auto dims = [&](llvm::ArrayRef<int> all) { return spec.hasFp8Keys() ? features.fp8Dims : all; };
   const std::tuple<const char *, int, llvm::ArrayRef<int>> numbers[] = {
-      {"a head dimension of", spec.headDim, features.headDims},
-      {"a value head dimension of", spec.valueWidth(), features.valueDims},
+      {"a head dimension of", spec.headDim, dims(features.headDims)},
+      {"a value head dimension of", spec.valueWidth(), dims(features.valueDims)},
       {"a group of query heads per key/value head of", spec.group(), features.groups},
       {"a block size of", spec.block, features.blocks}};
   for (const auto &[what, value, served] : numbers) {

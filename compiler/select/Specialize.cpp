@@ -112,6 +112,8 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
       b.getNamedAttr("scale", b.getF64FloatAttr(spec.softmaxScale()))};
   if (spec.paged)
     numbers.push_back(b.getNamedAttr("paged", b.getUnitAttr()));
+  if (spec.kvDtype != KvDtype::Same)
+    numbers.push_back(b.getNamedAttr("kv_dtype", b.getStringAttr(name(spec.kvDtype))));
   method.setSpecAttr(b.getDictionaryAttr(numbers));
 
   // Numbers may break what held for names: ask the verifiers again, and hand their words on.

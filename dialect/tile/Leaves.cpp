@@ -51,6 +51,17 @@ static bool mayEqual(Attribute a, Attribute b, KernelOp kernel) {
   return !a || !b || a == b;
 }
 
+/// Whether the elements of a left factor go with those of the right one: the same, or fp16 with fp8
+/// that is converted as it is loaded.
+static bool elementsFit(Attribute left, Attribute right) {
+  auto isType = [](Attribute element, auto is) {
+    auto type = dyn_cast<TypeAttr>(element);
+    return type && is(type.getValue());
+  };
+  return left == right || (isType(left, [](Type type) { return type.isF16(); }) &&
+                           isType(right, [](Type type) { return isa<Float8E4M3FNType>(type); }));
+}
+
 /// Rows, depths, columns and elements of a product's factors and sums fit each other: sums [rows,
 /// columns], left [rows, depth], right [columns, depth] or, of a product a b, [depth, columns].
 static LogicalResult verifyProduct(Operation *leaf) {
@@ -67,7 +78,7 @@ static LogicalResult verifyProduct(Operation *leaf) {
     ArrayRef<Attribute> own = object.getArguments().getValue();
     const bool isSum = object.getName() == "Accumulator";
     if (!mayEqual(own[1], right[isSum == isTransposed ? 0 : 1], kernel) ||
-        (own.size() > 2 && own[2] != right[2]))
+        (own.size() > 2 && !elementsFit(own[2], right[2])))
       return leaf->emitOpError() << "has " << operand.getType() << " beside the right factor "
                                  << last.getType() << ": they do not fit each other";
   }

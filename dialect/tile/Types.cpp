@@ -10,6 +10,8 @@ std::optional<StringRef> winnow::tile::elementName(Type type) {
     return "bf16";
   if (type.isF16())
     return "fp16";
+  if (isa<Float8E4M3FNType>(type))
+    return "e4m3";
   if (type.isF32())
     return "float";
   if (type.isInteger(32))
@@ -32,7 +34,8 @@ Attribute winnow::tile::templateArgument(MLIRContext *context, StringRef text) {
   if (text == "true" || text == "false")
     return builder.getBoolAttr(text == "true");
   for (Type type : {Type(builder.getBF16Type()), Type(builder.getF16Type()),
-                    Type(builder.getF32Type()), Type(builder.getI32Type())})
+                    Type(builder.getType<Float8E4M3FNType>()), Type(builder.getF32Type()),
+                    Type(builder.getI32Type())})
     if (text == *elementName(type))
       return TypeAttr::get(type);
   StringRef constant = text;
@@ -117,7 +120,7 @@ static LogicalResult verifyObject(function_ref<InFlightDiagnostic()> error, Stri
     if (!isTemplateArgument(argument))
       return error() << "an argument of '" << name << "' is " << argument
                      << ": it may be a number, true or false, a constant of the kernel, bf16, f16, "
-                        "f32, i32, an object, or the text of another expression";
+                        "f8E4M3FN, f32, i32, an object, or the text of another expression";
   return success();
 }
 
@@ -176,7 +179,7 @@ struct Members {
 
 static constexpr Members kMembers[] = {
     {"Params", "Pointer",
-     " q k v out lse ids cu_q cu_k buffer q_stride out_stride k_stride v_stride "},
+     " q k v out lse ids cu_q cu_k buffer q_stride out_stride k_stride v_stride k_scale v_scale "},
     {"Params", "TensorMap", " map "},
     {"Params", "i32",
      " batch total_q total_k max_q max_k token_begin token_end score_stride parts selects "

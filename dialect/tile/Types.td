@@ -71,7 +71,7 @@ class Tile_Class<string cppClass, string keyword, string what, list<string> devi
 def Tile_Fragment : Tile_Class<"Fragment", "fragment", "a fragment of a product, in the registers of a warp",
                                ["Accumulator", "LeftOperand", "RightOperand"]>;
 def Tile_State : Tile_Class<"State", "state", "numbers that a thread keeps in registers",
-                            ["SoftmaxState", "StepSums", "StepKeys", "LogSumExp", "ChannelSums", "RowScores",
+                            ["SoftmaxState", "LogitScale", "StepSums", "StepKeys", "LogSumExp", "ChannelSums", "RowScores",
                              "TokenScores", "NormalizerSums", "RangeVote", "BlockRanks", "RankPairs", "BlockMarks"]>;
 def Tile_Cursor : Tile_Class<"Cursor", "cursor", "a place that is moved on: in a ring, among dealt tiles, in a search",
                              ["Cursor", "Deal", "ThresholdSearch"]>;

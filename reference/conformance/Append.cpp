@@ -17,10 +17,12 @@ struct AppendSpec {
   int pageSize;
   std::map<std::string, std::string> params;
   std::vector<int> keys; ///< of each sequence at the end
+  KvDtype kvDtype = KvDtype::Same;
 };
 
 const std::vector<AppendSpec> &specs() {
   constexpr Dtype bf16 = Dtype::BF16, fp16 = Dtype::FP16;
+  constexpr KvDtype fp8 = KvDtype::Fp8E4m3;
   static const auto &table = *new std::vector<AppendSpec>{
       {"pages_64", "infllm_v2", 8, 2, 64, bf16, "pages", 64, {}, {700, 333, 31, 0, 128, 64}},
       {"halves_128", "infllm_v2", 4, 2, 128, fp16, "halves", 128, {}, {511, 129, 1}},
@@ -30,6 +32,9 @@ const std::vector<AppendSpec> &specs() {
       {"rows_padded", "infllm_v2", 4, 2, 64, bf16, "rows", 0, {}, {600, 333, 65}},
       {"packed", "infllm_v2", 4, 2, 192, bf16, "packed", 0, {}, {350, 129, 0, 64}},
       {"nsa_pages_32", "nsa_select", 4, 1, 256, fp16, "pages", 32, {}, {300, 32, 33, 100}},
+      {"fp8_pages_64", "infllm_v2", 8, 2, 128, bf16, "pages", 64, {}, {700, 333, 31, 0, 64}, fp8},
+      {"fp8_halves_16", "infllm_v2", 4, 2, 64, fp16, "halves", 16, {}, {400, 129, 1}, fp8},
+      {"fp8_tokens_1", "infllm_v2", 4, 2, 64, bf16, "pages", 1, {}, {350, 200, 16}, fp8},
   };
   return table;
 }
@@ -37,14 +42,16 @@ const std::vector<AppendSpec> &specs() {
 /// One row as the specification says: fp32 sums in the order of the keys.
 void meanRow(const reference::Problem &problem, const SummaryShape &summary, int sequence, int row,
              int head, uint16_t *elements) {
+  const float *values = reference::keyTable(problem.kvDtype, problem.dtype);
+  const auto factor = static_cast<float>(problem.keyFactor(head));
   for (int d = 0; d < problem.headDim; ++d) {
     float sum = 0;
     for (int i = 0; i < summary.window; ++i) {
       const int64_t key = int64_t(problem.cuK[sequence]) + row * summary.stride + i;
-      sum += reference::fromWord(problem.k[(key * problem.kvHeads + head) * problem.headDim + d],
-                                 problem.dtype);
+      sum += values[problem.k[(key * problem.kvHeads + head) * problem.headDim + d]];
     }
-    elements[d] = reference::toWord(sum / static_cast<float>(summary.window), problem.dtype);
+    elements[d] =
+        reference::toWord(sum / static_cast<float>(summary.window) * factor, problem.dtype);
   }
 }
 
@@ -190,6 +197,8 @@ std::vector<ConformanceCase> appendCases() {
     test.method = row.method;
     test.spec.heads = row.heads, test.spec.kvHeads = row.kvHeads;
     test.spec.headDim = row.headDim, test.spec.dtype = row.dtype;
+    test.spec.kvDtype = row.kvDtype;
+    test.scaled = row.kvDtype != KvDtype::Same;
     test.spec.topk = 6;
     test.spec.paged = true;
     test.spec.params = row.params;

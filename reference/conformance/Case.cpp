@@ -39,6 +39,8 @@ Result<ConformanceCase> parseCase(const json &entry) {
   test.pageSize = entry.value("page_size", 64);
   test.pageGap = entry.value("page_gap", int64_t(0));
   spec.paged = !test.layout.empty();
+  WINNOW_TRY(spec.kvDtype, parseKvDtype(entry.value("kv_dtype", "same")));
+  test.scaled = entry.value("scaled", false);
   test.keepsRows = entry.value("keeps_rows", false);
   test.large = entry.value("large", false);
   test.rows = entry.value("rows", 96);
@@ -47,11 +49,16 @@ Result<ConformanceCase> parseCase(const json &entry) {
   return test;
 }
 
+uint16_t keyWord(const reference::Problem &problem, double value, double factor) {
+  return reference::toKeyWord(value, factor, problem.kvDtype, problem.dtype);
+}
+
 /// Fills tokens [begin, end) of a key tensor with topics of 40 tokens plus noise, so that blocks
 /// differ in their scores.
 class TensorFiller {
 public:
-  TensorFiller(const ConformanceCase &test, int threads) : test(test) {
+  TensorFiller(const ConformanceCase &test, const reference::Problem &problem, int threads)
+      : test(test), problem(problem) {
     options.threads = threads;
     const double keyDeviation = std::sqrt(1 + kNoise * kNoise);
     auto deviationFor = [&](double logits) {
@@ -95,7 +102,8 @@ public:
           value = i % test.spec.headDim == 0 ? peakOf(t / test.spec.block) : 0;
         if (isValleys)
           value = valleyOf(t / test.spec.block, i % test.spec.headDim);
-        k[(begin + t) * width + i] = reference::toWord(value * keyFactor, test.spec.dtype);
+        const double factor = problem.keyFactor(static_cast<int>(i) / problem.headDim);
+        k[(begin + t) * width + i] = keyWord(problem, value * keyFactor, factor);
       }
     });
   }
@@ -103,8 +111,11 @@ public:
   void values(std::vector<uint16_t> &v, int begin, int end) const {
     size_t width = valueWidth();
     reference::parallelFor(end - begin, options, [&](size_t t) {
-      for (size_t i = (begin + t) * width; i < (begin + t + 1) * width; ++i)
-        v[i] = reference::toWord(randomNormal(test.seed * 16 + 4, i), test.spec.dtype);
+      for (size_t i = (begin + t) * width; i < (begin + t + 1) * width; ++i) {
+        const double factor =
+            problem.valueFactor(static_cast<int>(i % width) / problem.valueWidth());
+        v[i] = keyWord(problem, randomNormal(test.seed * 16 + 4, i), factor);
+      }
     });
   }
 
@@ -117,6 +128,7 @@ private:
   static constexpr size_t kChunk = 65536;
   static constexpr double kNoise = 0.7;
   const ConformanceCase &test;
+  const reference::Problem &problem;
   reference::Options options;
   /// What all keys of a block have in their first channel: steps of 1 from -30 to 30, in no order.
   static double peakOf(size_t block) { return static_cast<double>(block * 37 % 61) - 30; }
@@ -194,6 +206,10 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads)
   reference::Problem &problem = inputs.problem = reference::problemOf(test.spec);
   problem.spareKeys = kPoisonTokens;
   problem.cuQ = problem.cuK = {0};
+  for (int head = 0; test.scaled && head < problem.kvHeads; ++head) {
+    problem.kScale.push_back(0.05f + 0.03f * static_cast<float>(head));
+    problem.vScale.push_back(0.11f + 0.02f * static_cast<float>(head));
+  }
   bool poisoned = test.data == "poison";
   auto append = [&](int queries, int keys) {
     problem.cuQ.push_back(problem.cuQ.back() + queries);
@@ -207,11 +223,11 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads)
   if (poisoned)
     append(0, kPoisonTokens);
 
-  TensorFiller fill(test, threads);
+  TensorFiller fill(test, problem, threads);
   size_t queryElements = static_cast<size_t>(problem.totalQ()) * problem.heads * problem.headDim;
   size_t keyTokens = static_cast<size_t>(problem.cuK.back()) + kPoisonTokens;
-  uint16_t nan = reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype);
-  uint16_t infinity = reference::toWord(std::numeric_limits<double>::infinity(), problem.dtype);
+  const uint16_t nan = keyWord(problem, std::numeric_limits<double>::quiet_NaN(), 1),
+                 infinity = keyWord(problem, std::numeric_limits<double>::infinity(), 1);
   inputs.q.resize(queryElements);
   inputs.k.assign(keyTokens * fill.keyWidth(), nan);
   inputs.v.assign(keyTokens * fill.valueWidth(), infinity);

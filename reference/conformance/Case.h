@@ -30,6 +30,7 @@ struct ConformanceCase {
   std::string layout;
   int pageSize = 64;      ///< tokens, of layouts with pages
   int64_t pageGap = 0;    ///< elements between one page and the next
+  bool scaled = false;    ///< fp8 keys and values have a factor per head; false: none is given
   bool keepsRows = false; ///< the host keeps the summaries, those of earlier tokens appended before
   bool large = false;     ///< needs many GB: only when asked for
   int rows = 96;          ///< rows compared with the reference

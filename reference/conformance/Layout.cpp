@@ -3,6 +3,7 @@
 #include "reference/Half.h"
 #include "reference/conformance/Random.h"
 #include <algorithm>
+#include <cstring>
 #include <fmt/format.h>
 #include <limits>
 #include <numeric>
@@ -107,10 +108,10 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
       isPacked ? int64_t(problem.cuK.back() + problem.spareKeys) * problem.kvHeads : 0;
   const int64_t keyElements = isPacked ? rowsOfHeads * dim : pages * pool.keyElements,
                 valueElements = isPacked ? rowsOfHeads * valueDim : pages * pool.valueElements;
-  stored.v = static_cast<size_t>(pool.together ? pool.valueOffset : (keyElements + 7) / 8 * 8);
-  stored.keyValues.assign(
-      static_cast<size_t>(keyElements + valueElements + 8),
-      reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype));
+  stored.v = static_cast<size_t>(pool.together ? pool.valueOffset : (keyElements + 15) / 16 * 16);
+  stored.keyValues.assign(static_cast<size_t>(keyElements + valueElements + 16),
+                          reference::toKeyWord(std::numeric_limits<double>::quiet_NaN(), 1,
+                                               problem.kvDtype, problem.dtype));
   for (int s = 0; s < batch; ++s)
     for (int key = 0; key < stored.seqK[s]; ++key) {
       int64_t slot = key, page = 0;
@@ -143,6 +144,14 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
                 &stored.q[row * stored.layout.qStride[0]]);
   stored.outElements = static_cast<size_t>(rows * stored.layout.outStride[0]);
   return stored;
+}
+
+std::vector<uint8_t> bytesOfKeys(const reference::Problem &problem, const StoredTensors &stored) {
+  if (problem.kvDtype == KvDtype::Fp8E4m3)
+    return {stored.keyValues.begin(), stored.keyValues.end()};
+  std::vector<uint8_t> bytes(stored.keyValues.size() * sizeof(uint16_t));
+  std::memcpy(bytes.data(), stored.keyValues.data(), bytes.size());
+  return bytes;
 }
 
 void storeRows(const std::vector<SummaryShape> &summaries, Layout layout,

@@ -35,7 +35,7 @@ PagePool pagePool(const reference::Problem &problem, Layout layout, int pageSize
 /// Tensors of one call in a layout. Elements that belong to nothing are NaN or infinity, table
 /// entries that nobody may follow point outside of memory.
 struct StoredTensors {
-  std::vector<uint16_t> keyValues; ///< k and v
+  std::vector<uint16_t> keyValues; ///< k and v, of fp8 an element in a word
   size_t k = 0, v = 0;             ///< element at which each begins
   std::vector<uint16_t> q;
   size_t outElements = 0;
@@ -50,6 +50,8 @@ struct StoredTensors {
 /// same places. `gap`: as of pagePool.
 StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
                            uint64_t seed, int64_t gap = 0);
+/// stored.keyValues as they lie in memory.
+std::vector<uint8_t> bytesOfKeys(const reference::Problem &problem, const StoredTensors &stored);
 /// Adds room for rows of these summaries, all NaN: beside the pages of keys where these hold whole
 /// strides, by a table of their own for other pages, and a page per sequence for packed keys.
 /// Layouts whose keys are head-major get head-major rows.

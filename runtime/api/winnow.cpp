@@ -44,13 +44,16 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
   spec.block = c.block ? c.block : spec.block;
   spec.topk = c.topk ? c.topk : spec.topk;
   spec.scale = c.scale;
+  spec.paged = c.paged != 0;
+  if (c.kv_dtype != WINNOW_KV_SAME && c.kv_dtype != WINNOW_KV_FP8_E4M3)
+    return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_kv_dtype", c.kv_dtype));
+  spec.kvDtype = c.kv_dtype == WINNOW_KV_SAME ? KvDtype::Same : KvDtype::Fp8E4m3;
   if (Status status = spec.check(); !status)
     return fail(status.error().kind, "spec: " + status.error().message);
   if (c.expected_tokens < 0 || c.expected_overlap < 0)
     return fail(ErrorKind::Usage,
                 "spec: expected_tokens and expected_overlap must not be negative");
   request.workload = {c.expected_tokens, c.expected_overlap};
-  request.spec.paged = c.paged != 0;
   if (c.dtype != WINNOW_BF16 && c.dtype != WINNOW_FP16)
     return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c.dtype));
   spec.dtype = c.dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
@@ -93,6 +96,7 @@ Result<std::string> callCompiler(const char *what, CompileFunction function, voi
   c.expected_tokens = request.workload.tokens;
   c.expected_overlap = request.workload.overlap;
   c.paged = request.spec.paged;
+  c.kv_dtype = request.spec.hasFp8Keys() ? WINNOW_KV_FP8_E4M3 : WINNOW_KV_SAME;
   winnow_sink sink = [](void *context, const void *data, size_t size) {
     static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
   };
@@ -403,6 +407,8 @@ winnow_status winnow_launch(const winnow_program *program, const winnow_launch_a
     }
     layout.rowsTable = c.rows_table;
     layout.rowsTableStride = c.rows_table_stride;
+    own.kScale = c.k_scale;
+    own.vScale = c.v_scale;
     return program->program->launch(own, static_cast<CUstream>(stream), c.workspace,
                                     c.workspace_bytes);
   });

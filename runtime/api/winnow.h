@@ -36,6 +36,11 @@ typedef enum winnow_status {
 
 typedef enum winnow_dtype { WINNOW_BF16 = 0, WINNOW_FP16 = 1 } winnow_dtype;
 
+/* Elements of k and v: those of q and out, or fp8 (OCP E4M3: finite but for NaN, up to 448), for
+ * `paged` programs on GPUs of compute capability 8.9 and newer, with head_dim and value_dim
+ * multiples of 64. Summaries (`rows`) keep the dtype of q. */
+typedef enum winnow_kv_dtype { WINNOW_KV_SAME = 0, WINNOW_KV_FP8_E4M3 = 1 } winnow_kv_dtype;
+
 /* Which steps a launch runs: all of those below, appending where `rows` are given; the selection
  * (writes ids); attention over given ids; or the summaries of new keys alone, into `rows`. */
 typedef enum winnow_phase {
@@ -85,9 +90,11 @@ typedef struct winnow_spec {
   int32_t expected_overlap; /* over how many tokens a selection turns into a new one; 0 = unknown,
                                32 */
   int64_t expected_tokens;  /* of a typical sequence; 0 = unknown, 131072 */
-  int32_t paged;    /* nonzero: launches give strides, lengths per sequence and page tables (see
-                       winnow_launch_args); zero: they give packed tensors */
-  int32_t reserved; /* zero */
+  int32_t paged;     /* nonzero: launches give strides, lengths per sequence and page tables (see
+                        winnow_launch_args); zero: they give packed tensors */
+  int32_t reserved;  /* zero */
+  int32_t kv_dtype;  /* winnow_kv_dtype; anything but WINNOW_KV_SAME asks for `paged` */
+  int32_t reserved2; /* zero */
 } winnow_spec;
 
 /* A compiler for programs that are not in the cache. Both functions return a winnow_status and
@@ -208,6 +215,13 @@ typedef struct winnow_launch_args {
    *     max_k changes from launch to launch. */
   const int32_t *rows_table;
   int64_t rows_table_stride;
+
+  /* For programs whose kv_dtype is fp8, for all others null: [kv_heads] fp32 in device memory, read
+   * by the launch. The true keys and values of a head are the stored ones times its number, which
+   * is above 0; null: times 1. Strides of k and v are multiples of 16 there. Summaries are made of
+   * true keys, lse is that of true logits. */
+  const float *k_scale;
+  const float *v_scale;
 } winnow_launch_args;
 
 /* The version of this library, "MAJOR.MINOR.PATCH". */

@@ -28,9 +28,11 @@ constexpr int scoreLaneRegisters(int rowTiles, int headPairs, int headDim) {
   return headDim / 2 + kSums * rowTiles + kLogits * headPairs + kQueryLoads;
 }
 
-/// Bytes of a tile of 16-bit elements in shared memory: SharedTile (templates/core/tile.cuh), and
+/// Bytes of a tile in shared memory: SharedTile (templates/core/tile.cuh), and
 /// PanelTile (core/warpgroup.cuh), whose columns are padded to panels of 64.
-constexpr int sharedTileBytes(int rows, int columns) { return rows * columns * 2; }
+constexpr int sharedTileBytes(int rows, int columns, int elementBytes = 2) {
+  return rows * columns * elementBytes;
+}
 constexpr int panelTileBytes(int rows, int columns) { return (columns + 63) / 64 * 128 * rows; }
 /// Where winnow-plan-shared-memory lets an object of so many bytes begin: at a multiple of this.
 /// And the room that it takes where another one follows it.

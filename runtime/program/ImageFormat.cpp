@@ -99,6 +99,8 @@ json toJson(const ProgramImage &image) {
                {"mlir_ms", image.mlirMs}};
   if (s.paged)
     root["spec"]["paged"] = true;
+  if (s.kvDtype != KvDtype::Same)
+    root["spec"]["kv_dtype"] = name(s.kvDtype);
   if (!image.parts.empty())
     root["parts"] = image.parts;
   if (!image.ingredients.empty())
@@ -172,6 +174,13 @@ bool fromJson(const json &root, ProgramImage &image,
   r.read(spec, "scale", image.spec.scale);
   if (spec.contains("paged")) // packed programs go without, as all older ones do
     r.read(spec, "paged", image.spec.paged);
+  if (spec.contains("kv_dtype")) { // likewise
+    std::string word;
+    r.read(spec, "kv_dtype", word);
+    Result<KvDtype> kv = parseKvDtype(word);
+    image.spec.kvDtype = kv.value_or(KvDtype::Same);
+    r.ok = r.ok && kv;
+  }
   std::string text;
   r.read(spec, "dtype", text);
   if (Result<Dtype> dtype = parseDtype(text))

@@ -54,6 +54,8 @@ Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
       {"rows[0]", args.rows[0], false, 16},
       {"rows[1]", args.rows[1], false, 16},
       {"rows_table", args.layout.rowsTable, false, 4},
+      {"k_scale", args.kScale, false, 4},
+      {"v_scale", args.vScale, false, 4},
   };
   for (const auto &tensor : tensors) {
     if (tensor.needed && !tensor.pointer)
@@ -66,6 +68,7 @@ Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
     return fail(ErrorKind::Usage,
                 fmt::format("launch: method {} selects nothing", program->method));
   WINNOW_CHECK(checkLayout(args));
+  WINNOW_CHECK(checkFp8(args));
   return checkRows(args);
 }
 
@@ -112,6 +115,26 @@ Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
                 fmt::format("launch: page_table_stride is {}, but sequences of up to {} keys have "
                             "{} pages of {} tokens",
                             layout.pageTableStride, args.shape.maxK, pages, layout.pageSize));
+  return {};
+}
+
+/// Scales, and strides that let 16 bytes be read at a time where an element has one.
+Status LoadedProgram::checkFp8(const LaunchArgs &args) const {
+  if (!program->spec.hasFp8Keys())
+    return args.kScale || args.vScale
+               ? fail(ErrorKind::Usage,
+                      "launch: k_scale or v_scale is given, but this program's keys are not fp8: "
+                      "prepare it with kv_dtype fp8_e4m3, or leave them null")
+               : Status();
+  const std::pair<const char *, const int64_t *> strides[] = {{"k_stride", args.layout.kStride},
+                                                              {"v_stride", args.layout.vStride}};
+  for (const auto &[name, values] : strides)
+    for (int i = 0; i < 3; ++i)
+      if (values[i] % 16 != 0)
+        return fail(ErrorKind::Usage,
+                    fmt::format("launch: {}[{}] is {}: take a multiple of 16 elements of fp8, or 0 "
+                                "for packed",
+                                name, i, values[i]));
   return {};
 }
 
@@ -172,6 +195,8 @@ void LoadedProgram::setLayout(const LaunchArgs &args, Params &params) const {
   params.k_begin = layout.kBegin;
   params.page_size = layout.pageSize;
   setDivision(std::max(layout.pageSize, 1), params.page_magic, params.page_shift);
+  params.k_scale = args.kScale;
+  params.v_scale = args.vScale;
   params.rows_table = layout.rowsTable;
   params.rows_table_stride = layout.rowsTableStride;
   for (size_t i = 0; i < summaries.size(); ++i) {

@@ -48,6 +48,8 @@ struct LaunchArgs {
       {}; ///< the summaries that the host keeps, of a paged program; all or none
   Shape shape;
   Phase phase = Phase::All;
+  /// [kv_heads] what turns stored keys and values into true ones, where they are fp8; null: 1.
+  const float *kScale = nullptr, *vScale = nullptr;
   TensorLayout layout; ///< for programs whose spec is paged; all others take none of it
 };
 
@@ -98,6 +100,7 @@ private:
   Result<Plan> plan(const Shape &shape) const;
   Status checkArgs(const LaunchArgs &args) const;
   Status checkLayout(const LaunchArgs &args) const;
+  Status checkFp8(const LaunchArgs &args) const;
   Status checkRows(const LaunchArgs &args) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;

@@ -79,6 +79,9 @@ Status Spec::check() const {
                 fmt::format("the softmax scale must be a number from {} to {}, or "
                             "0 for head_dim^-0.5, not {}",
                             kLeastScale, kMostScale, scale));
+  if (hasFp8Keys() && !paged)
+    return fail(ErrorKind::Usage,
+                fmt::format("kv_dtype {} is for paged programs: set paged too", name(kvDtype)));
   return {};
 }
 
@@ -89,7 +92,7 @@ double Spec::softmaxScale() const {
 std::string Spec::text() const {
   // A new field does not compile until it is named here, and so in the cache key (fault F09).
   const auto &[heads, kvHeads, headDim, givenValueDim, block, topk, dtype, givenScale, paged,
-               params] = *this;
+               kvDtype, params] = *this;
   // 0 and its default are the same program: the effective values are printed.
   (void)givenValueDim, (void)givenScale;
   std::string out = fmt::format(
@@ -97,6 +100,8 @@ std::string Spec::text() const {
       kvHeads, headDim, valueWidth(), block, topk, name(dtype), softmaxScale());
   if (paged) // packed programs keep the text, and so the keys, that they always had
     out += " paged=1";
+  if (kvDtype != KvDtype::Same) // likewise
+    out += fmt::format(" kv_dtype={}", name(kvDtype));
   for (const auto &[param, value] : params)
     out += fmt::format(" set.{}={}", escape(param), escape(value));
   return out;
@@ -123,6 +128,8 @@ Result<Spec> Spec::parse(const std::string &text) {
       spec.dtype = *dtype;
     else if (key == "paged" && (value == "0" || value == "1"))
       spec.paged = value == "1";
+    else if (Result<KvDtype> kv = parseKvDtype(std::string(value)); key == "kv_dtype" && kv)
+      spec.kvDtype = *kv;
     else if (key.substr(0, 4) == "set.")
       spec.params[unescape(key.substr(4))] = unescape(value);
     else
@@ -141,6 +148,16 @@ Result<Dtype> parseDtype(const std::string &text) {
   if (text == "fp16" || text == "float16" || text == "f16")
     return Dtype::FP16;
   return fail(ErrorKind::Usage, fmt::format("dtype '{}' is not known; use bf16 or fp16", text));
+}
+
+const char *name(KvDtype dtype) { return dtype == KvDtype::Same ? "same" : "fp8_e4m3"; }
+
+Result<KvDtype> parseKvDtype(const std::string &text) {
+  for (KvDtype dtype : {KvDtype::Same, KvDtype::Fp8E4m3})
+    if (text == name(dtype))
+      return dtype;
+  return fail(ErrorKind::Usage,
+              fmt::format("kv_dtype '{}' is not known; use same or fp8_e4m3", text));
 }
 
 } // namespace winnow

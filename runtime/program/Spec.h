@@ -11,6 +11,10 @@
 namespace winnow {
 
 enum class Dtype { BF16, FP16 };
+/// Elements of keys and values: those of queries and output, or fp8 with 4 bits of exponent and 3
+/// of mantissa (OCP 8-bit Floating Point Specification, E4M3), which times a number per key/value
+/// head are the true ones.
+enum class KvDtype { Same, Fp8E4m3 };
 
 /// One specialisation of a method.
 struct Spec {
@@ -25,11 +29,14 @@ struct Spec {
   /// Tensors come by strides, keys by lengths per sequence and, where the caller has them, page
   /// tables (LaunchArgs); false: packed, as in templates/Params.h.
   bool paged = false;
+  KvDtype kvDtype = KvDtype::Same; ///< of paged programs
   std::map<std::string, std::string>
       params; ///< method parameters given by --set, checked against the method's text
 
   int group() const { return heads / kvHeads; }
   int valueWidth() const { return valueDim != 0 ? valueDim : headDim; }
+  bool hasFp8Keys() const { return kvDtype == KvDtype::Fp8E4m3; }
+  int keyElementBytes() const { return hasFp8Keys() ? 1 : 2; } ///< of values as well
   double softmaxScale() const;
   /// Whether the numbers can be those of any program; what a compiler or GPU serves is another
   /// question. Whoever takes a spec from outside asks this before anything else (group() divides).
@@ -94,5 +101,7 @@ struct Config {
 
 const char *name(Dtype dtype);
 Result<Dtype> parseDtype(const std::string &text);
+const char *name(KvDtype dtype);
+Result<KvDtype> parseKvDtype(const std::string &text);
 
 } // namespace winnow

@@ -41,6 +41,7 @@ std::string differences(const TuningKey &wanted, const TuningKey &have) {
   tell("group", have.spec.group(), wanted.spec.group());
   tell("kv-heads", have.spec.kvHeads, wanted.spec.kvHeads);
   tell("dtype", std::string(name(have.spec.dtype)), std::string(name(wanted.spec.dtype)));
+  tell("kv-dtype", std::string(name(have.spec.kvDtype)), std::string(name(wanted.spec.kvDtype)));
   for (const std::string &param : differentParams(wanted.spec, have.spec))
     tell(param.c_str(), have.spec.params.at(param), wanted.spec.params.at(param));
   return fmt::format("{}", fmt::join(parts, ", "));
@@ -136,6 +137,8 @@ std::optional<double> tuningDistance(const TuningKey &wanted, const TuningKey &h
   distance += 2 * octaves(a.group(), b.group()) + 0.25 * octaves(a.kvHeads, b.kvHeads);
   if (a.dtype != b.dtype)
     distance += 0.25;
+  if (a.kvDtype != b.kvDtype)
+    distance += 0.5;
   return distance + 0.25 * static_cast<double>(differentParams(a, b).size());
 }
 

@@ -26,6 +26,23 @@ template <class T> inline float2 unpack(unsigned word) {
   else
     return {emulated_from_fp16(word & 0xffffu), emulated_from_fp16(word >> 16)};
 }
+inline unsigned emulated_e4m3_to_fp16(unsigned bits) {
+  const unsigned sign = (bits & 0x80u) << 8, exponent = bits >> 3 & 15, fraction = bits & 7;
+  if (exponent == 15 && fraction == 7)
+    return sign | 0x7fffu;
+  if (exponent == 0)
+    return sign | emulated_to_fp16(static_cast<float>(fraction) * 0x1p-9f);
+  return sign | (exponent + 8) << 10 | fraction << 7;
+}
+inline uint2 unpack_e4m3(unsigned word) {
+  const auto pair = [](unsigned bytes) {
+    return emulated_e4m3_to_fp16(bytes & 0xffu) | emulated_e4m3_to_fp16(bytes >> 8 & 0xffu) << 16;
+  };
+  return {pair(word), pair(word >> 16)};
+}
+inline unsigned swap_middle_bytes(unsigned word) {
+  return (word & 0xff0000ffu) | (word & 0xff00u) << 8 | (word >> 8 & 0xff00u);
+}
 // .ftz: subnormal operands and results are 0.
 inline float emulated_flush(float value) {
   return __builtin_fabsf(value) < 1.17549435e-38f ? 0.f : value;

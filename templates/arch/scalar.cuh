@@ -28,6 +28,22 @@ template <class T> __device__ __forceinline__ float2 unpack(unsigned word) {
   return pair;
 }
 
+// The four e4m3 elements of a word as two packed words of fp16, in their order: exact. PTX
+// cvt.rn.f16x2.e4m3x2, from sm_89 on.
+__device__ __forceinline__ uint2 unpack_e4m3(unsigned word) {
+  uint2 pairs;
+  asm("{.reg .b16 l, h; mov.b32 {l, h}, %2; cvt.rn.f16x2.e4m3x2 %0, l; "
+      "cvt.rn.f16x2.e4m3x2 %1, h;}"
+      : "=r"(pairs.x), "=r"(pairs.y)
+      : "r"(word));
+  return pairs;
+}
+
+// Bytes 0, 2, 1, 3 of a word: PTX prmt.
+__device__ __forceinline__ unsigned swap_middle_bytes(unsigned word) {
+  return __byte_perm(word, 0, 0x3120);
+}
+
 // 2^x and log2(x) in one instruction, about 2 ulp: PTX ex2.approx.ftz.f32, lg2.approx.ftz.f32.
 // ex2(-inf) = 0, lg2(0) = -inf.
 __device__ __forceinline__ float exp2_fast(float x) {

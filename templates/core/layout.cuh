@@ -101,6 +101,12 @@ __device__ __forceinline__ PagedRows<T> paged_rows(const Params &params, const v
   return rows;
 }
 
+// `factor` times the number of `head` in `scales` [kv_heads], which turns stored elements into true
+// ones; null: times 1.
+__device__ __forceinline__ float head_factor(const float *scales, int head, float factor) {
+  return scales == nullptr ? factor : scales[head] * factor;
+}
+
 // Rows that a launch reads once: others stay in the L2 cache in their place.
 template <class T> struct StreamedRows : PagedRows<T> {
   unsigned long long policy;

@@ -5,6 +5,7 @@
 #include "winnow/attention.cuh"
 #include "winnow/block_ranks.cuh"
 #include "winnow/decode_scores.cuh"
+#include "winnow/fp8.cuh"
 #include "winnow/head_weights.cuh"
 #include "winnow/parts.cuh"
 #include "winnow/pipeline.cuh"

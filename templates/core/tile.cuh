@@ -10,9 +10,9 @@
 //===-- Objects -------------------------------------------------------------------------------===//
 
 // kRows x kColumns elements in shared memory, at a multiple of 1024 bytes, swizzled. kColumns: 64,
-// 96, 128, 192 or 256.
+// 96, 128, 192 or 256; of e4m3 not 96.
 template <int kRows, int kColumns, class T> struct SharedTile {
-  static constexpr int kRowBytes = kColumns * 2;
+  static constexpr int kRowBytes = kColumns * sizeof(T);
   static constexpr int kRowChunks = kRowBytes / 16;
   static constexpr int kBytes = kRows * kRowBytes;
   unsigned base;
@@ -119,7 +119,7 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
                                                 int row_limit, int thread, const Copy &copy,
                                                 const Order &order = Order()) {
   constexpr int kRowChunks = SharedTile<kRows, kColumns, T>::kRowChunks;
-  constexpr int kRowThreads = threads_per_row(kRowChunks);
+  constexpr int kRowThreads = threads_per_row(kRowChunks), kChunkElements = 16 / sizeof(T);
   constexpr int kRowsAtOnce = kThreads / kRowThreads;
   static_assert(kThreads % kRowThreads == 0, "whole rows at once");
   constexpr int kPasses = (kRows + kRowsAtOnce - 1) / kRowsAtOnce;
@@ -146,7 +146,8 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
 #pragma unroll
         for (int part = 0; part < kRowChunks / kRowThreads; ++part)
           copy(tile.address(row, chunk + part * kRowThreads),
-               reinterpret_cast<const T *>(from) + (chunk + part * kRowThreads) * 8, bytes);
+               reinterpret_cast<const T *>(from) + (chunk + part * kRowThreads) * kChunkElements,
+               bytes);
       }
     }
     return;
@@ -173,7 +174,8 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
 #pragma unroll
       for (int part = 0; part < kRowChunks / kRowThreads; ++part)
         copy(tile.address(row, chunk + part * kRowThreads),
-             (valid ? from[i] : source.first) + (chunk + part * kRowThreads) * 8, valid ? 16 : 0);
+             (valid ? from[i] : source.first) + (chunk + part * kRowThreads) * kChunkElements,
+             valid ? 16 : 0);
     }
   }
 }

@@ -13,6 +13,10 @@ struct bf16 {
 struct fp16 {
   unsigned short bits;
 };
+// 8-bit elements of keys and values: OCP E4M3, NaN but no infinity.
+struct e4m3 {
+  unsigned char bits;
+};
 
 constexpr float kInfinity = __builtin_bit_cast(float, 0x7f800000);
 constexpr float kLog2E = 1.4426950408889634f;

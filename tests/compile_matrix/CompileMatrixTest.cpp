@@ -104,6 +104,39 @@ TEST_P(CompileMatrix, EveryKernelWithinItsLimits) {
     checkRow(row);
 }
 
+// Keys of fp8: a block of threads of attention holds no more registers than with 16 bits.
+TEST_P(CompileMatrix, Fp8Keys) {
+  const Target *target = *findTarget(GetParam());
+  for (const MatrixRow &row : matrixRows()) {
+    CompileRequest request;
+    request.method = row.method;
+    request.arch = target->arch;
+    request.spec = declaredSpec(row);
+    request.spec.paged = true;
+    request.spec.kvDtype = KvDtype::Fp8E4m3;
+    SCOPED_TRACE(std::string(row.method) + " " + request.spec.text());
+    const bool isWhole = request.spec.headDim % 64 == 0 && request.spec.valueWidth() % 64 == 0;
+    Result<std::pair<ProgramImage, std::vector<StageText>>> lowered = lowerProgram(request);
+    ASSERT_EQ(lowered.has_value(), isWhole && target->hasFp8Conversion);
+    if (!lowered) {
+      EXPECT_EQ(lowered.error().kind, ErrorKind::Unsupported) << lowered.error().message;
+      continue;
+    }
+    Result<std::shared_ptr<const Nvrtc>> nvrtc = Nvrtc::open();
+    ASSERT_TRUE(nvrtc) << nvrtc.error().message;
+    for (Kernel &kernel : lowered->first.kernels) {
+      // What is scored and selected from are summaries, as of all programs.
+      if (kernel.source.find("e4m3") == std::string::npos)
+        continue;
+      Result<Nvrtc::Output> output = (*nvrtc)->compile(kernel.source, kernel.name, target->arch);
+      ASSERT_TRUE(output) << output.error().message;
+      kernel.cubin = output->binary;
+      kernel.spillBytes = spillBytes(output->log);
+      checkKernel(kernel, *target, maxSpillBytes(kernel, request.spec.headDim));
+    }
+  }
+}
+
 // Pairs of row tiles: what is not refused spills only what its fragments leave no room for.
 TEST_P(CompileMatrix, PairsOfRowTiles) {
   const Target *target = *findTarget(GetParam());

@@ -237,4 +237,35 @@ TEST(Decode, KernelsOfAStepStartEarly) {
   }
 }
 
+// Keys of fp8 take half the room, so that twice as many are on their way in a ring of its size; and
+// whoever has no instruction or no tile for them says so.
+TEST(Decode, Fp8KeysTakeHalfTheRoomOrAreRefused) {
+  CompileRequest request = requestOf("infllm_v2", "sm_90a");
+  request.spec.kvDtype = KvDtype::Fp8E4m3;
+  auto lowered = lowerProgram(request);
+  ASSERT_TRUE(lowered) << lowered.error().message;
+  const ProgramImage &image = lowered->first, plain = paged("infllm_v2", "sm_90a");
+  auto decode = [](const ProgramImage &of) {
+    return *std::find_if(of.kernels.begin(), of.kernels.end(),
+                         [](const Kernel &kernel) { return kernel.name == "attend_decode"; });
+  };
+  EXPECT_EQ(decode(image).facts.stages, 2 * *decode(plain).facts.stages);
+  EXPECT_EQ(image.summaries.size(), plain.summaries.size());
+
+  request.spec.headDim = 96;
+  auto refused = lowerProgram(request);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "kernel summarize: a head dimension of 96 is not served: kernels exist for 64, 128, "
+            "192, 256; the nearest is 64");
+  request.spec.headDim = 128;
+  request.arch = "sm_86";
+  refused = lowerProgram(request);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::Unsupported);
+  EXPECT_EQ(refused.error().message,
+            "keys and values of type fp8_e4m3 need a conversion that sm_86 has not: take kv_dtype "
+            "same, or a GPU of compute capability 8.9 or newer");
+}
+
 } // namespace

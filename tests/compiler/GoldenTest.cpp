@@ -73,7 +73,8 @@ TEST_P(Goldens, RecipeAndPrintedKernels) {
 }
 
 // The first three: MiniCPM4.1. Then what these do not have: fp32 scores and their top_k; the
-// published kernel's visibility; short sequences that attend to every key; rows that a host keeps.
+// published kernel's visibility; short sequences that attend to every key; rows that a host keeps;
+// fp8 keys.
 INSTANTIATE_TEST_SUITE_P(
     Programs, Goldens,
     testing::Values(Golden{"infllm_v2_sm_80",
@@ -132,7 +133,21 @@ INSTANTIATE_TEST_SUITE_P(
                            "relu_select",
                            "paged=1",
                            "",
-                           {{"score_decode", "score_decode"}}}),
+                           {{"score_decode", "score_decode"}}},
+                    Golden{"infllm_v2_sm_90a_fp8",
+                           "sm_90a",
+                           "infllm_v2",
+                           "paged=1 kv_dtype=fp8_e4m3",
+                           "",
+                           {{"append", "append_fp8"},
+                            {"attend", "attend_fp8"},
+                            {"attend_decode", "attend_decode_fp8"}}},
+                    Golden{"infllm_v2_sm_89_fp8",
+                           "sm_89",
+                           "infllm_v2",
+                           "paged=1 kv_dtype=fp8_e4m3",
+                           "",
+                           {{"summarize_0", "summarize_fp8"}}}),
     [](const auto &info) { return std::string(info.param.name); });
 
 int main(int argc, char **argv) {

@@ -28,6 +28,7 @@ public:
           add(arch, method.name, spec, {});
       }
     }
+    addFp8(arch);
     // The first rows of two methods: scores as keys and scores in fp32.
     for (const char *method : {"infllm_v2", "nsa_select"})
       for (const MatrixRow &row : matrixRows())
@@ -51,6 +52,24 @@ private:
     else
       program.refusal = lowered.error().message;
     return program;
+  }
+
+  /// Keys of fp8, of paged programs: refused where the target cannot convert them.
+  void addFp8(const std::string &arch) {
+    for (const MethodInfo &method : builtinMethods()) {
+      Spec spec;
+      spec.paged = true;
+      spec.kvDtype = KvDtype::Fp8E4m3;
+      add(arch, method.name, spec, {});
+    }
+    Spec wide;
+    wide.paged = true;
+    wide.kvDtype = KvDtype::Fp8E4m3;
+    wide.dtype = Dtype::FP16;
+    wide.heads = 8;
+    wide.headDim = 256;
+    wide.valueDim = 64;
+    add(arch, "infllm_v2", wide, {});
   }
 
   /// Of every tunable that numbers ways each way but the default's, of the others the first value

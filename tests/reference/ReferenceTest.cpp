@@ -212,6 +212,25 @@ TEST(Comparison, findsFaults) {
       compareOutput(inputs.problem, attention, answer.out.data(), lse.data()).withinBars());
 }
 
+TEST(Half, Fp8RoundsToNearestEvenAndEndsAt448) {
+  for (int byte = 0; byte < 256; ++byte)
+    if (byte % 128 != 127) {
+      ASSERT_EQ(toE4m3(fromE4m3(static_cast<uint8_t>(byte))), byte);
+    }
+  EXPECT_TRUE(std::isnan(fromE4m3(0x7f)) && std::isnan(fromE4m3(0xff)));
+  EXPECT_EQ(fromE4m3(0x7e), 448);
+  EXPECT_EQ(fromE4m3(0x01), 0x1p-9f);
+  EXPECT_EQ(fromE4m3(0x88), -0x1p-6f);
+  EXPECT_EQ(fromE4m3(0x38), 1);
+  EXPECT_EQ(toE4m3(1.0625), toE4m3(1)) << "halfway, to the even one";
+  EXPECT_EQ(toE4m3(1.1875), toE4m3(1.25));
+  EXPECT_EQ(toE4m3(1.97), toE4m3(2)) << "into the next exponent";
+  EXPECT_EQ(toE4m3(0x1p-10), 0);
+  EXPECT_EQ(toE4m3(1.5 * 0x1p-9), 2);
+  EXPECT_EQ(toE4m3(-1e6), 0xfe);
+  EXPECT_EQ(toE4m3(std::nan("")) & 0x7f, 0x7f);
+}
+
 TEST(Half, conversionsRoundToNearestEven) {
   for (int word = 0; word < 65536; ++word) {
     auto w = static_cast<uint16_t>(word);

@@ -255,6 +255,41 @@ TEST_F(Fields, EveryFieldOfAPagedLaunchReachesTheKernels) {
   winnow_program_destroy(program);
 }
 
+TEST_F(Fields, Fp8KeysReachTheHostsCompilerAndTheirScalesTheKernels) {
+  winnow_spec s = distinct();
+  s.kv_dtype = WINNOW_KV_FP8_E4M3;
+  winnow_program *program = nullptr;
+  EXPECT_EQ(winnow_prepare(open(), &s, 0, &program, nullptr), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(), "spec: kv_dtype fp8_e4m3 is for paged programs: set paged too");
+  s.kv_dtype = 2;
+  EXPECT_EQ(winnow_prepare(open(), &s, 0, &program, nullptr), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(), "spec: 2 is not a winnow_kv_dtype");
+  s.kv_dtype = WINNOW_KV_FP8_E4M3, s.paged = 1;
+  ASSERT_EQ(winnow_prepare(open(), &s, 0, &program, nullptr), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(compiler.build.spec.kv_dtype, WINNOW_KV_FP8_E4M3);
+  winnow_program_destroy(program);
+
+  ProgramImage image = sampleImage();
+  image.spec.paged = true, image.spec.kvDtype = KvDtype::Fp8E4m3;
+  ASSERT_TRUE(saveImageFile(image, dir / "fp8.winnow"));
+  ASSERT_EQ(winnow_prepare_image(open(), (dir / "fp8.winnow").c_str(), 0, &program), WINNOW_OK)
+      << winnow_last_error();
+  const winnow_shape shape{sizeof(shape), 3, 64, 0, 40, 80};
+  winnow_launch_args args{};
+  args.struct_size = sizeof(args);
+  args.q = args.k = args.v = args.out = args.workspace = address<void>(1);
+  args.ids = address<int32_t>(1);
+  args.cu_q = args.cu_k = address<int32_t>(2);
+  args.shape = &shape;
+  args.workspace_bytes = 1 << 20;
+  args.k_scale = address<float>(3), args.v_scale = address<float>(4);
+  ASSERT_EQ(winnow_launch(program, &args, nullptr), WINNOW_OK) << winnow_last_error();
+  const Params &p = fakeDriver(kFake).launches.at(0).params;
+  EXPECT_EQ(p.k_scale, args.k_scale);
+  EXPECT_EQ(p.v_scale, args.v_scale);
+  winnow_program_destroy(program);
+}
+
 TEST_F(Fields, WhatAHostKeepsIsToldByIndex) {
   ProgramImage image = sampleImage();
   image.summaries = {{32, 16}, {128, 64}};

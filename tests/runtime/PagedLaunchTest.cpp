@@ -191,4 +191,22 @@ TEST_F(PagedLaunch, BadLayoutsAreRefused) {
             "split the batch");
 }
 
+TEST_F(PagedLaunch, ScalesAreForFp8AndItsStridesForCopiesOf16Bytes) {
+  float scale = 1;
+  EXPECT_EQ(error([&](LaunchArgs &args) { args.vScale = &scale; }),
+            "launch: k_scale or v_scale is given, but this program's keys are not fp8: prepare it "
+            "with kv_dtype fp8_e4m3, or leave them null");
+  ProgramImage image = sampleImage();
+  image.spec.paged = true, image.spec.kvDtype = KvDtype::Fp8E4m3;
+  image.tensorMaps.clear();
+  load(std::move(image));
+  LaunchArgs args = arguments();
+  args.kScale = address<const float>(10);
+  ASSERT_TRUE(launch(args));
+  EXPECT_EQ(fakeDriver(kFake).launches.at(0).params.k_scale, args.kScale);
+  EXPECT_EQ(fakeDriver(kFake).launches.at(0).params.v_scale, nullptr);
+  EXPECT_EQ(error([](LaunchArgs &args) { args.layout.vStride[1] = 24; }),
+            "launch: v_stride[1] is 24: take a multiple of 16 elements of fp8, or 0 for packed");
+}
+
 } // namespace

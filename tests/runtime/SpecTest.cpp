@@ -37,6 +37,7 @@ TEST(Spec, TextComesBack) {
   spec.heads = 12, spec.kvHeads = 3, spec.headDim = 96, spec.valueDim = 64, spec.block = 32,
   spec.topk = 7;
   spec.dtype = Dtype::FP16, spec.scale = 0.3;
+  spec.paged = true, spec.kvDtype = KvDtype::Fp8E4m3;
   spec.params["window"] = "32", spec.params["a b=%"] = "1 heads=4";
   Result<Spec> again = Spec::parse(spec.text());
   ASSERT_TRUE(again) << again.error().message;
@@ -45,7 +46,7 @@ TEST(Spec, TextComesBack) {
   for (const char *text :
        {"heads", "heads=0", "heads=x", "colour=1", "dtype=int8", "scale=big", "kv_heads=0",
         "heads=2147483640", "head_dim=-1", "value_dim=-1", "heads=3", "block=0", "topk=99999",
-        "scale=inf", "scale=nan", "scale=1e300", "scale=-1"})
+        "kv_dtype=fp8", "kv_dtype=fp8_e4m3", "scale=inf", "scale=nan", "scale=1e300", "scale=-1"})
     EXPECT_FALSE(Spec::parse(text)) << text;
 }
 
@@ -72,6 +73,8 @@ TEST(Spec, F09EachFieldChangesTheText) {
   change([](Spec &s) { s.block = 32; });
   change([](Spec &s) { s.topk = 16; });
   change([](Spec &s) { s.dtype = Dtype::FP16; });
+  change([](Spec &s) { s.paged = true; });
+  change([](Spec &s) { s.kvDtype = KvDtype::Fp8E4m3; });
   change([](Spec &s) { s.scale = 0.1; });
   change([](Spec &s) { s.params["init"] = "1"; });
   change([](Spec &s) { s.params["init"] = "2"; });
@@ -114,6 +117,9 @@ TEST(Dtype, Names) {
   EXPECT_EQ(*parseDtype("bf16"), Dtype::BF16);
   EXPECT_EQ(*parseDtype(name(Dtype::FP16)), Dtype::FP16);
   EXPECT_FALSE(parseDtype("fp8"));
+  EXPECT_EQ(*parseKvDtype("same"), KvDtype::Same);
+  EXPECT_EQ(*parseKvDtype(name(KvDtype::Fp8E4m3)), KvDtype::Fp8E4m3);
+  EXPECT_FALSE(parseKvDtype("fp8_e5m2"));
 }
 
 TEST(Target, Rows) {
@@ -132,6 +138,7 @@ TEST(Target, Rows) {
     EXPECT_EQ((*target)->minor, row.minor);
     EXPECT_EQ((*target)->sharedPerBlock, row.kib * 1024);
     EXPECT_EQ((*target)->hasBulkCopy, row.tma);
+    EXPECT_EQ((*target)->hasFp8Conversion, 10 * row.major + row.minor >= 89);
     EXPECT_EQ((*target)->hasEarlyLaunch, std::string((*target)->leafHeader) == "sm90.cuh");
     EXPECT_EQ(*targetForDevice(row.major, row.minor), *target);
   }

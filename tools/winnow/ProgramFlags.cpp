@@ -42,6 +42,11 @@ void ProgramFlags::addTo(CLI::App &command, bool methodRequired, const char *nam
   command.add_flag("--paged", spec.paged, "For strides, lengths per sequence and page tables")
       ->group(kSpecGroup);
   command
+      .add_option("--kv-dtype", kvDtype,
+                  "Elements of keys and values of a paged program: same (as --dtype) or fp8_e4m3")
+      ->capture_default_str()
+      ->group(kSpecGroup);
+  command
       .add_option("--set", assignments,
                   "A parameter that the method declares, NAME=VALUE; may be given several times")
       ->group(kSpecGroup);
@@ -114,6 +119,7 @@ Result<CompileRequest> ProgramFlags::request() const {
   request.spec = spec;
   request.nvrtcPath = nvrtcPath;
   WINNOW_TRY(request.spec.dtype, parseDtype(dtype));
+  WINNOW_TRY(request.spec.kvDtype, parseKvDtype(kvDtype));
   for (const std::string &assignment : assignments) {
     size_t equals = assignment.find('=');
     if (equals == 0 || equals == std::string::npos || equals + 1 == assignment.size())

@@ -43,7 +43,7 @@ public:
   Workload workload; ///< as hinted
 
 private:
-  std::string dtype = "bf16", config, nvrtcPath, tuned;
+  std::string dtype = "bf16", kvDtype = "same", config, nvrtcPath, tuned;
   std::vector<std::string> assignments, kernelFiles;
 };
 

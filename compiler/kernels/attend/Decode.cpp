@@ -195,7 +195,7 @@ void AttendDecode::attendTile(Value first) {
   logits.rewrite(row, keys);
   mask.hide(row, keys);
   softmax.step(row, keys);
-  row.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
+  row.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.productElement}));
   t.leaf("round_to_operand", {row.weights, row.logits});
   t.leaf("mma_ab", {row.output, row.weights, valueTile});
 }
@@ -222,7 +222,7 @@ BuiltKernel AttendDecode::build(int values, int states) {
   t.leaf("start_later_kernels", {});
   locate();
   row.index = t.number(0);
-  row.query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
+  tokens.declare(row);
   epilogue.declare(row);
   softmax.declare(row);
   row.rows = tokens.rows("rows", tile, row.index);

@@ -65,7 +65,7 @@ void AttendOnWarps::declareRows() {
     if (sizes.rowTiles == 2)
       r.index = i == 0 ? t.mul(warp, t.number(2), "row_tile0")
                        : t.add(rowTiles[0].index, t.number(1), "row_tile1");
-    r.query = t.fragment("query" + r.suffix, t.type("LeftOperand", {16, "@kDim", plan.element}));
+    tokens.declare(r);
     epilogue.declare(r);
     softmax.declare(r);
     rowTiles.push_back(r);
@@ -116,8 +116,8 @@ void AttendOnWarps::attendTile(const KeysAtHand &keys) {
   mask.hide(rowTiles, keys);
   for (RowTile &r : rowTiles) {
     softmax.step(r, keys);
-    r.weights =
-        t.fragment("weights" + r.suffix, t.type("LeftOperand", {16, "@kKeys", plan.element}));
+    r.weights = t.fragment("weights" + r.suffix,
+                           t.type("LeftOperand", {16, "@kKeys", plan.productElement}));
     t.leaf("round_to_operand", {r.weights, r.logits});
   }
   if (rowTiles.size() == 1)

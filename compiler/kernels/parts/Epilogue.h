@@ -15,19 +15,29 @@ public:
   }
 
   void store(const RowTile &r, Value firstHead) {
-    t.leaf("reduce_sum", {r.state});
+    complete(r, firstHead);
     t.leaf("store_output", {t.heads("out", plan.paged), r.output, r.state, r.rows, firstHead},
            {"@kHeads", plan.element});
     t.leaf("store_lse", {t.pointer("lse"), r.state, r.rows, firstHead,
-                         t.field(t.params(), "total_q"), t.namedReal("kScale")});
+                         t.field(t.params(), "total_q"), scaleOf(r, "kScale")});
   }
   /// What one of several blocks of threads has found for the same rows, for merge to join.
   void storePart(const RowTile &r, Value firstHead, Value values, Value states, Value part) {
-    t.leaf("reduce_sum", {r.state});
+    complete(r, firstHead);
     t.leaf("store_part",
            {values, states, r.output, r.state, r.rows, firstHead, part,
-            t.field(t.params(), "total_q"), t.namedReal("kScale")},
+            t.field(t.params(), "total_q"), scaleOf(r, "kScale")},
            {"@kHeads"});
+  }
+
+private:
+  /// Sums of all lanes, and true values in their columns.
+  void complete(const RowTile &r, Value firstHead) {
+    t.leaf("reduce_sum", {r.state});
+    if (plan.hasFp8Keys())
+      t.leaf("order_columns",
+             {r.output,
+              t.value("", "head_factor", {t.pointer("v_scale"), kvHeadOf(firstHead), t.real(1)})});
   }
 };
 

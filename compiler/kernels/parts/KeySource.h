@@ -1,9 +1,9 @@
 // Part: where keys and values lie in global memory, and how a key tile comes to shared memory; no
-// skeleton and no other part knows. Here: rows of 16-bit elements, packed [total_k, kv_heads, dim]
-// as a ragged batch or in the pages that the launch's tables name. Two ways: many threads by
-// cp.async (load), or the copy engine (describe), started by one lane (copy) or, where pages cut a
-// tile, by as many lanes as it has pieces (boxes, copyBoxes). Waiting for room, and saying that a
-// tile is full, is the skeleton's.
+// skeleton and no other part knows. Here: rows of 16-bit elements or of fp8, packed [total_k,
+// kv_heads, dim] as a ragged batch or in the pages that the launch's tables name. Two ways: many
+// threads by cp.async (load), or, of 16-bit elements, the copy engine (describe), started by one
+// lane (copy) or, where pages cut a tile, by as many lanes as it has pieces (boxes, copyBoxes).
+// Waiting for room, and saying that a tile is full, is the skeleton's.
 #pragma once
 #include "compiler/kernels/parts/Tokens.h"
 #include "runtime/program/Budgets.h"
@@ -20,10 +20,10 @@ public:
 
   /// A tile of `keys` keys and one of their values: bytes in shared memory, and device types.
   static int keyBytes(const AttendPlan &plan, Tiles tiles, int keys) {
-    return tileBytes(tiles, keys, plan.headDim);
+    return tileBytes(plan, tiles, keys, plan.headDim);
   }
   static int valueBytes(const AttendPlan &plan, Tiles tiles, int keys) {
-    return tileBytes(tiles, keys, plan.valueDim);
+    return tileBytes(plan, tiles, keys, plan.valueDim);
   }
   tile::ObjectType keyTile() { return tileType("@kDim"); }
   tile::ObjectType valueTile() { return tileType("@kValueDim"); }
@@ -132,7 +132,7 @@ private:
     return t.value(name, "paged_rows",
                    {t.params(), t.pointer(tensor), t.pointer(std::string(tensor) + "_stride"),
                     sequence, kvHead},
-                   {plan.element});
+                   {plan.keyElement});
   }
   std::string describePages(std::vector<TensorMapRecipe> &maps, llvm::StringRef tensor, int dim,
                             int tileKeys) {
@@ -142,12 +142,13 @@ private:
                     {64, 1, tileKeys, 1}});
     return "map[" + std::to_string(maps.size() - 1) + "]";
   }
-  static int tileBytes(Tiles tiles, int rows, int columns) {
-    return tiles == Tiles::Shared ? sharedTileBytes(rows, columns) : panelTileBytes(rows, columns);
+  static int tileBytes(const AttendPlan &plan, Tiles tiles, int rows, int columns) {
+    return tiles == Tiles::Shared ? sharedTileBytes(rows, columns, plan.keyElementBytes())
+                                  : panelTileBytes(rows, columns);
   }
   tile::ObjectType tileType(const char *columns) {
     return t.type(tiles == Tiles::Shared ? "SharedTile" : "PanelTile",
-                  {"@kKeys", columns, plan.element});
+                  {"@kKeys", columns, plan.keyElement});
   }
 
   const Tiles tiles;

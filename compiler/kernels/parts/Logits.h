@@ -43,7 +43,7 @@ public:
     if (region)
       for (const RowTile &r : rowTiles)
         t.leaf(keys.step ? "map_step" : "map_logits",
-               {r.logits, r.rows, keys.step ? keys.step : keys.first, t.namedReal("kLogitScale"),
+               {r.logits, r.rows, keys.step ? keys.step : keys.first, scaleOf(r, "kLogitScale"),
                 region});
   }
 

@@ -12,6 +12,7 @@ struct RowTile {
   std::string suffix;          ///< of names: "" where a warp has one row tile, else "0" or "1"
   mlir::Value index;           ///< number in the tile of tokens
   mlir::Value rows;            ///< QueryRows: tokens, heads, positions
+  mlir::Value scale;           ///< of its logits, where keys are fp8: LogitScale
   mlir::Value query;           ///< in registers, or a warpgroup's tile in shared memory
   mlir::Value wants;           ///< a bit for each token that wants the key tile at hand
   mlir::Value logits, weights; ///< of the keys at hand
@@ -32,6 +33,16 @@ public:
 
 protected:
   using Value = mlir::Value;
+  /// The key/value head of a tile of heads.
+  Value kvHeadOf(Value firstHead) {
+    return t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
+  }
+  /// What turns a logit of the row tile into an exponent of 2, or before the method's region where
+  /// there is one.
+  Value scaleOf(const RowTile &r, llvm::StringRef constant) {
+    const bool isFirst = (constant == "kLogitScale") == (plan.logitHook != nullptr);
+    return r.scale && isFirst ? t.value("", "scale_of", {r.scale}) : t.namedReal(constant);
+  }
   KernelBuilder &t;
   const AttendPlan &plan;
 };

@@ -51,6 +51,15 @@ inline void planConstants(KernelBuilder &t, const SelectionPlan &plan,
   }
 }
 
+/// What a mean of stored keys of one head is multiplied by: kFactor, of fp8 keys times what makes
+/// them true ones.
+inline mlir::Value meanFactor(KernelBuilder &t, const SelectionPlan &plan, mlir::Value kvHead) {
+  mlir::Value factor = t.namedReal("kFactor");
+  return plan.hasFp8Keys()
+             ? t.value("factor", "head_factor", {t.pointer("k_scale"), kvHead, factor})
+             : factor;
+}
+
 class SelectionPart {
 public:
   SelectionPart(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores)

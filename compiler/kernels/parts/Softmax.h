@@ -57,7 +57,7 @@ public:
 
 private:
   Value raise(const RowTile &r, const KeysAtHand &keys) {
-    Value scale = t.namedReal("kScale");
+    Value scale = scaleOf(r, "kScale");
     if (keys.step)
       return t.value("raised", "raise_step_maximum", {r.state, r.logits, r.rows, keys.step, scale});
     if (!options.someWant)
@@ -65,7 +65,7 @@ private:
     return t.value("", "raise_wanted_maximum", {r.state, r.logits, r.rows, r.wants, scale});
   }
   void exponentiate(const RowTile &r, const KeysAtHand &keys) {
-    Value scale = t.namedReal("kScale");
+    Value scale = scaleOf(r, "kScale");
     if (keys.step)
       return t.leaf("exponentiate_step", {keys.sums, r.logits, r.state, r.rows, keys.step, scale},
                     {options.fmaColumns});

@@ -47,12 +47,25 @@ public:
   Value firstHead(Value selectHead, llvm::StringRef name = "") {
     return t.mul(selectHead, t.named("kTileHeads"), name);
   }
-  Value kvHead(Value firstHead) {
-    return t.div(firstHead, t.div(t.named("kHeads"), t.named("kKvHeads")), "kv_head");
-  }
+  Value kvHead(Value firstHead) { return kvHeadOf(firstHead); }
 
+  /// Queries in registers.
+  void declare(RowTile &r) {
+    r.query =
+        t.fragment("query" + r.suffix, t.type("LeftOperand", {16, "@kDim", plan.productElement}));
+    if (plan.hasFp8Keys())
+      r.scale = t.fragment("logit_scale" + r.suffix, t.type("LogitScale"));
+  }
   /// Loads the row tile's queries into registers.
   void load(const RowTile &r, Value firstHead) {
+    if (plan.hasFp8Keys()) {
+      Value factor = t.value("", "head_factor",
+                             {t.pointer("k_scale"), kvHead(firstHead),
+                              t.namedReal(plan.logitHook ? "kLogitScale" : "kScale")});
+      return t.leaf("load_query_fp16",
+                    {r.query, r.scale, t.heads("q", plan.paged), r.rows, firstHead, factor},
+                    {"@kHeads", plan.element});
+    }
     t.leaf("load_query", {r.query, t.heads("q", plan.paged), r.rows, firstHead}, {"@kHeads"});
   }
   /// Adds the map that copy reads; a box is the rows of one warp.

@@ -7,6 +7,7 @@
 // key after the other, where a decode step waits for them; then some add them up in their order.
 #include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/SelectionPart.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -63,10 +64,10 @@ BuiltKernel buildAppend(ModuleOp module, const SelectionPlan &plan) {
   t.leaf("start_later_kernels", {});
   SmallVector<Value> tiles; // of keys
   for (int index = 0; index < count; ++index)
-    tiles.push_back(
-        t.shared("key_tile" + (count > 1 ? std::to_string(index) : ""),
-                 t.type("SharedTile", {("@" + name("Keys", index)).c_str(), "@kDim", plan.element}),
-                 sharedTileBytes(keysTogether[index], plan.headDim)));
+    tiles.push_back(t.shared(
+        "key_tile" + (count > 1 ? std::to_string(index) : ""),
+        t.type("SharedTile", {("@" + name("Keys", index)).c_str(), "@kDim", plan.keyElement}),
+        sharedTileBytes(keysTogether[index], plan.headDim, plan.keyElementBytes())));
   Value tile = t.value("tile", "find_token_tile",
                        {t.pointer("cu_q"), t.keyLengths(true), t.field(t.params(), "batch"),
                         t.number(0), t.field(t.params(), "total_q"), t.blockIndex('x')},
@@ -78,7 +79,8 @@ BuiltKernel buildAppend(ModuleOp module, const SelectionPlan &plan) {
   Value thread = t.value("thread", "thread_index");
   Value keys =
       t.value("keys", "paged_rows",
-              {t.params(), t.pointer("k"), t.pointer("k_stride"), tile, kvHead}, {plan.element});
+              {t.params(), t.pointer("k"), t.pointer("k_stride"), tile, kvHead}, {plan.keyElement});
+  Value factor = meanFactor(t, plan, kvHead);
   auto appendRows = [&](int index) {
     const std::string window = "@" + name("Window", index), stride = "@" + name("Stride", index);
     // Whole windows before the tile's first token, and with its last one.
@@ -102,8 +104,8 @@ BuiltKernel buildAppend(ModuleOp module, const SelectionPlan &plan) {
                t.when(adds, [&] { t.leaf("add_tile_rows", {sums, keyTile, thread}); });
              });
       t.when(adds, [&] {
-        t.leaf("store_mean", {kept, row, thread, sums, t.real(plan.summaries[index].window),
-                              t.namedReal("kFactor")});
+        t.leaf("store_mean",
+               {kept, row, thread, sums, t.real(plan.summaries[index].window), factor});
       });
     });
   };

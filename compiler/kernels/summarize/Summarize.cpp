@@ -53,7 +53,7 @@ static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const Sc
   Value keys =
       plan.paged ? t.value("keys", "paged_rows",
                            {t.params(), t.pointer("k"), t.pointer("k_stride"), tile, kvHead},
-                           {plan.element})
+                           {plan.keyElement})
                  : t.value("keys", "global_rows",
                            {t.pointer("k"), t.field(tile, "k_row"), t.mul(kvHead, t.named("kDim"))},
                            {plan.element, "kKvHeads * kDim"});
@@ -61,9 +61,10 @@ static BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const Sc
   Value summary = summaries.source(index, tile, kvHead, scores.warpgroups ? "images" : "summary");
   Value total = summaries.rows(index, tile, "");
   Value sums = t.fragment("sums", t.type("ChannelSums"));
+  Value factor = meanFactor(t, plan, kvHead);
   auto store = [&](Value row) {
     t.leaf(scores.warpgroups ? "store_image_row" : "store_mean",
-           {summary, row, chunk, sums, t.real(window), t.namedReal("kFactor")});
+           {summary, row, chunk, sums, t.real(window), factor});
   };
   auto sum = [&] {
     t.unrolled("i", t.named("kWindow"), [&](Value i) {

@@ -19,6 +19,8 @@ KernelPlan::KernelPlan(select::AttendOp attend) {
   isBf16 = cast<StringAttr>(spec.get("dtype")).getValue() == "bf16";
   element =
       isBf16 ? Type(BFloat16Type::get(op.getContext())) : Type(Float16Type::get(op.getContext()));
+  keyElement = spec.contains("kv_dtype") ? Type(Float8E4M3FNType::get(op.getContext())) : element;
+  productElement = hasFp8Keys() ? Type(Float16Type::get(op.getContext())) : element;
   scale = cast<FloatAttr>(spec.get("scale")).getValueAsDouble();
   paged = spec.contains("paged");
   group = heads / kvHeads;

@@ -18,8 +18,10 @@ struct KernelPlan {
   int heads = 0, kvHeads = 0, headDim = 0, block = 0, topk = 0;
   mlir::Type element; ///< bf16 or f16
   bool isBf16 = false;
-  double scale = 0;   ///< softmax scale
-  bool paged = false; ///< tensors by strides, keys by lengths and page tables
+  mlir::Type keyElement;     ///< of keys and values: `element`, or fp8
+  mlir::Type productElement; ///< of what they are multiplied by: `element`, or fp16 beside fp8
+  double scale = 0;          ///< softmax scale
+  bool paged = false;        ///< tensors by strides, keys by lengths and page tables
   /// Query heads that share one selection: heads / kvHeads, or 1 for one selection per head.
   int group = 0;
   int denseLength = -1; ///< shorter sequences attend to every key; -1: none
@@ -27,6 +29,8 @@ struct KernelPlan {
   KernelPlan() = default;
   /// What the spec of a specialised method says, and the attention that its kernels serve.
   explicit KernelPlan(select::AttendOp attend);
+  bool hasFp8Keys() const { return keyElement != element; }
+  int keyElementBytes() const { return hasFp8Keys() ? 1 : 2; }
   int selectHeads() const { return heads / group; }
 };
 

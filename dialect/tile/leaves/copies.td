@@ -21,6 +21,11 @@ def Tile_PagedRowsOp : Tile_Leaf<"paged_rows", "core/layout.cuh", [Pure, InferTy
                        Takes<TokenTile>:$tile, I32:$head);
   let results = (outs PagedRows:$rows);
 }
+def Tile_HeadFactorOp : Tile_Leaf<"head_factor", "core/layout.cuh", [Pure]> {
+  let summary = "A factor times what turns a head's stored keys or values into true ones";
+  let arguments = (ins Takes<Pointer>:$scales, I32:$head, F32:$factor);
+  let results = (outs F32:$scaled);
+}
 def Tile_ReadOnceOp : Tile_Leaf<"read_once", "core/layout.cuh", [Pure, InferTypeOpAdaptor]> {
   let summary = "Rows that a launch reads once: others stay in the L2 cache in their place";
   let source = "PTX ISA 9.0, createpolicy with L2::evict_first";

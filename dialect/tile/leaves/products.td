@@ -19,6 +19,20 @@ def Tile_LoadQueryOp : Tile_Leaf<"load_query", "attend/attention.cuh"> {
   let arguments = (ins Template:$heads, Writes<LeftOperand>:$query, Takes<Heads>:$q, Takes<QueryRows>:$rows,
                        I32:$first_head);
 }
+def Tile_LoadQueryFp16Op : Tile_Leaf<"load_query_fp16", "core/fp8.cuh"> {
+  let summary = "The query rows in fp16, as the left factor of a product with fp8 keys, and the scale of its logits";
+  let arguments = (ins Template:$heads, Template:$type, Writes<LeftOperand>:$query, Writes<LogitScale>:$scale,
+                       Takes<Heads>:$q, Takes<QueryRows>:$rows, I32:$first_head, F32:$factor);
+}
+def Tile_ScaleOfOp : Tile_Leaf<"scale_of", "core/fp8.cuh"> {
+  let summary = "What the logits of a row tile are multiplied by";
+  let arguments = (ins Reads<LogitScale>:$scale);
+  let results = (outs F32:$value);
+}
+def Tile_OrderColumnsOp : Tile_Leaf<"order_columns", "core/fp8.cuh"> {
+  let summary = "Puts the columns of sums over fp8 values in order, times a factor";
+  let arguments = (ins Updates<Accumulator>:$sums, F32:$factor);
+}
 def Tile_LoadOperandOp : Tile_Leaf<"load_operand", "core/tile.cuh"> {
   let summary = "Rows of a shared tile as the transposed right factor of a product, in registers";
   let source = "PTX ISA 9.0, ldmatrix";
@@ -28,7 +42,7 @@ def Tile_RoundToOperandOp : Tile_Leaf<"round_to_operand", "core/tile.cuh"> {
   let summary = "Rounds fp32 sums to the element type, as the left factor of the next product";
   let arguments = (ins Writes<LeftOperand>:$operand, Reads<Accumulator>:$sums);
 }
-def Tile_MmaAbtOp : Tile_Leaf<"mma_abt", "core/tile.cuh"> {
+def Tile_MmaAbtOp : Tile_Leaf<"mma_abt", "core/fp8.cuh, core/tile.cuh"> {
   let summary = "sums += a b^T; a shared left factor is followed by its first row";
   let source = "PTX ISA 9.0, mma.sync.m16n8k16 and ldmatrix";
   let arguments = (ins Updates<Accumulator>:$sums, Reads<AnyTypeOf<[LeftOperand, SharedTile]>>:$left,
@@ -41,18 +55,18 @@ def Tile_MmaAbtRowsOp : Tile_Leaf<"mma_abt_rows", "core/tile.cuh"> {
   let arguments = (ins Updates<Accumulator>:$sums, Reads<SharedTile>:$left, I32:$left_row, Reads<SharedTile>:$right,
                        I32:$right_row);
 }
-def Tile_MmaAbtPairOp : Tile_Leaf<"mma_abt_pair", "core/tile.cuh"> {
+def Tile_MmaAbtPairOp : Tile_Leaf<"mma_abt_pair", "core/fp8.cuh, core/tile.cuh"> {
   let summary = "sums += a b^T for two left factors, which share the loads of the right one";
   let source = "PTX ISA 9.0, mma.sync.m16n8k16 and ldmatrix";
   let arguments = (ins Updates<Accumulator>:$sums0, Updates<Accumulator>:$sums1, Reads<LeftOperand>:$left0,
                        Reads<LeftOperand>:$left1, Reads<SharedTile>:$right);
 }
-def Tile_MmaAbOp : Tile_Leaf<"mma_ab", "core/tile.cuh"> {
+def Tile_MmaAbOp : Tile_Leaf<"mma_ab", "core/fp8.cuh, core/tile.cuh"> {
   let summary = "sums += a b";
   let source = "PTX ISA 9.0, mma.sync.m16n8k16 and ldmatrix.trans";
   let arguments = (ins Updates<Accumulator>:$sums, Reads<LeftOperand>:$left, Reads<SharedTile>:$right);
 }
-def Tile_MmaAbPairOp : Tile_Leaf<"mma_ab_pair", "core/tile.cuh"> {
+def Tile_MmaAbPairOp : Tile_Leaf<"mma_ab_pair", "core/fp8.cuh, core/tile.cuh"> {
   let summary = "sums += a b for two left factors, which share the loads of the right one";
   let source = "PTX ISA 9.0, mma.sync.m16n8k16 and ldmatrix.trans";
   let arguments = (ins Updates<Accumulator>:$sums0, Updates<Accumulator>:$sums1, Reads<LeftOperand>:$left0,

@@ -52,8 +52,11 @@ public:
     CpuTensors args{problem.q, problem.k,          problem.v,          nullptr,
                     nullptr,   tensors.ids.data(), problem.cuQ.data(), problem.cuK.data()};
     args.batch = static_cast<int>(problem.cuQ.size()) - 1;
-    if (call.stored)
-      setLayout(*call.stored, args);
+    std::vector<uint8_t> keys;
+    if (call.stored) {
+      keys = bytesOfKeys(problem, *call.stored);
+      setLayout(problem, *call.stored, keys.data(), args);
+    }
     for (int s = 0; s < args.batch; ++s)
       args.maxK = std::max(args.maxK, problem.cuK[s + 1] - problem.cuK[s]);
     for (int i = 0; i < kMostRows && call.stored; ++i)
@@ -109,10 +112,14 @@ private:
     return last;
   }
 
-  static void setLayout(const StoredTensors &stored, CpuTensors &args) {
+  static void setLayout(const reference::Problem &problem, const StoredTensors &stored,
+                        const uint8_t *keys, CpuTensors &args) {
     args.q = stored.q.data();
-    args.k = stored.keyValues.data() + stored.k;
-    args.v = stored.keyValues.data() + stored.v;
+    const int bytes = problem.kvDtype == KvDtype::Fp8E4m3 ? 1 : 2;
+    args.k = keys + stored.k * bytes;
+    args.v = keys + stored.v * bytes;
+    args.kScale = problem.kScale.empty() ? nullptr : problem.kScale.data();
+    args.vScale = problem.vScale.empty() ? nullptr : problem.vScale.data();
     args.layout = stored.layout;
     args.layout.seqK = stored.seqK.data();
     args.layout.pageTable = stored.table.empty() ? nullptr : stored.table.data();

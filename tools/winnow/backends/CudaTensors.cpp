@@ -50,7 +50,9 @@ Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
     tensors.stored = stored;
     outBytes = stored->outElements * 2;
     WINNOW_CHECK(upload(tensors.q, stored->q));
-    WINNOW_CHECK(upload(tensors.k, stored->keyValues));
+    WINNOW_CHECK(upload(tensors.k, bytesOfKeys(problem, *stored)));
+    WINNOW_CHECK(upload(tensors.kScale, problem.kScale));
+    WINNOW_CHECK(upload(tensors.vScale, problem.vScale));
     WINNOW_CHECK(upload(tensors.seqK, stored->seqK));
     WINNOW_CHECK(upload(tensors.table, stored->table));
     WINNOW_CHECK(upload(tensors.kBegin, stored->kBegin));
@@ -95,8 +97,11 @@ LaunchArgs DeviceTensors::args(const reference::Problem &problem) const {
   }
   if (!stored)
     return args;
-  args.k = k.data<uint16_t>() + stored->k;
-  args.v = k.data<uint16_t>() + stored->v;
+  const int bytes = problem.kvDtype == KvDtype::Fp8E4m3 ? 1 : 2;
+  args.k = k.data<uint8_t>() + stored->k * bytes;
+  args.v = k.data<uint8_t>() + stored->v * bytes;
+  args.kScale = problem.kScale.empty() ? nullptr : kScale.data<float>();
+  args.vScale = problem.vScale.empty() ? nullptr : vScale.data<float>();
   args.layout = stored->layout;
   args.layout.seqK = seqK.data<int>();
   args.layout.pageTable = stored->table.empty() ? nullptr : table.data<int>();

@@ -17,6 +17,7 @@ Result<DeviceBuffer> poisonedBuffer(const std::shared_ptr<Driver> &driver, size_
 
 struct DeviceTensors {
   DeviceBuffer q, k, v, out, lse, ids, cuQ, cuK, workspace;
+  DeviceBuffer kScale, vScale;      ///< may be empty
   DeviceBuffer seqK, table, kBegin; ///< of stored tensors; then k holds keys and values
   DeviceBuffer rows[kMostRows], rowsTable;
   const StoredTensors *stored = nullptr;

@@ -43,6 +43,12 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   %keys = tile.paged_rows %params, %k, %stride, %token_tile, %head {type = bf16} : (!params, !pointer, !pointer, !token_tile, i32) -> !paged_rows
   // CHECK: load_rows<kThreads>(shared_tile, keys, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %keys, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32, i32) -> ()
+  %k_scale = tile.field %params "k_scale" : !params -> !pointer
+  %scale = tile.constant "kScale" : f32
+  // CHECK: const float factor = head_factor(k_scale, head, kScale);
+  %factor = tile.head_factor %k_scale, %head, %scale : (!pointer, i32, f32) -> f32
+  // CHECK: const auto bytes = paged_rows<e4m3>(params, k, stride, token_tile, head);
+  %bytes = tile.paged_rows %params, %k, %stride, %token_tile, %head {type = f8E4M3FN} : (!params, !pointer, !pointer, !token_tile, i32) -> !tile.view<PagedRows<f8E4M3FN>>
   // CHECK: const auto once = read_once(keys);
   %once = tile.read_once %keys : (!paged_rows) -> !streamed_rows
   // CHECK: load_rows<kThreads>(shared_tile, once, first_row, row_limit, thread);

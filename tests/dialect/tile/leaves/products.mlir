@@ -2,7 +2,10 @@
 // RUN: winnow-translate %s | FileCheck %s
 
 !accumulator = !tile.fragment<Accumulator<16, @kKeys>>
+!fp16_operand = !tile.fragment<LeftOperand<16, @kDim, f16>>
+!fp8_tile = !tile.shared_tile<SharedTile<@kKeys, @kDim, f8E4M3FN>>
 !left_operand = !tile.fragment<LeftOperand<16, @kDim, bf16>>
+!logit_scale = !tile.state<LogitScale>
 !log_sum_exp = !tile.state<LogSumExp<8>>
 !panel_tile = !tile.shared_tile<PanelTile<@kKeys, @kDim, bf16>>
 !params = !tile.value<Params>
@@ -38,6 +41,18 @@ tile.kernel @products attributes {constants = [], min_blocks = 1 : i32, threads 
   tile.clear %softmax_state : (!softmax_state) -> ()
   // CHECK: load_query<kHeads>(left_operand, pointer, query_rows, first_head);
   tile.load_query %left_operand, %pointer, %query_rows, %first_head {heads = @kHeads} : (!left_operand, !pointer, !query_rows, i32) -> ()
+  %fp16_operand = tile.register : !fp16_operand
+  %logit_scale = tile.register : !logit_scale
+  %scale = tile.constant "kScale" : f32
+  // CHECK: load_query_fp16<kHeads, bf16>(fp16_operand, logit_scale, pointer, query_rows, first_head, kScale);
+  tile.load_query_fp16 %fp16_operand, %logit_scale, %pointer, %query_rows, %first_head, %scale {heads = @kHeads, type = bf16} : (!fp16_operand, !logit_scale, !pointer, !query_rows, i32, f32) -> ()
+  // CHECK: const float value = scale_of(logit_scale);
+  %value = tile.scale_of %logit_scale : (!logit_scale) -> f32
+  // CHECK: order_columns(accumulator, value);
+  tile.order_columns %accumulator, %value : (!accumulator, f32) -> ()
+  %fp8_tile = tile.shared bytes 16 : !fp8_tile
+  // CHECK: mma_abt(accumulator, fp16_operand, fp8_tile);
+  tile.mma_abt %accumulator, %fp16_operand, %fp8_tile : (!accumulator, !fp16_operand, !fp8_tile) -> ()
   // CHECK: load_operand(right_operand, shared_tile, first_row);
   tile.load_operand %right_operand, %shared_tile, %first_row : (!right_operand, !shared_tile, i32) -> ()
   // CHECK: round_to_operand(left_operand, accumulator);

@@ -100,3 +100,14 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   // expected-error@+1 {{operand #1 must be SharedTile (shared_tile), but got '!tile.fragment<LeftOperand<16, 64, bf16>>'}}
   tile.mma_abt_rows %sums, %left, %i, %tile, %i : (!tile.fragment<Accumulator<16, 32>>, !tile.fragment<LeftOperand<16, 64, bf16>>, i32, !tile.shared_tile<SharedTile<32, 64, bf16>>, i32) -> ()
 }
+
+// -----
+
+// What is converted as it is loaded becomes fp16.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
+  %sums = tile.register : !tile.fragment<Accumulator<16, 64>>
+  %left = tile.register : !tile.fragment<LeftOperand<16, 128, bf16>>
+  %tile = tile.shared bytes 8192 : !tile.shared_tile<SharedTile<64, 128, f8E4M3FN>>
+  // expected-error@+1 {{has '!tile.fragment<LeftOperand<16, 128, bf16>>' beside the right factor '!tile.shared_tile<SharedTile<64, 128, f8E4M3FN>>': they do not fit each other}}
+  tile.mma_abt %sums, %left, %tile : (!tile.fragment<Accumulator<16, 64>>, !tile.fragment<LeftOperand<16, 128, bf16>>, !tile.shared_tile<SharedTile<64, 128, f8E4M3FN>>) -> ()
+}

@@ -30,7 +30,8 @@ public:
     command.add_option("WHAT", what, "prefill, select or attend; or a command below")
         ->check(CLI::IsMember({"prefill", "select", "attend"}));
     flags.addTo(command, /*methodRequired=*/false);
-    command.remove_option(command.get_option("--topk")); // here it takes a list
+    command.remove_option(command.get_option("--kv-dtype")); // of packed keys there are none
+    command.remove_option(command.get_option("--topk"));     // here it takes a list
     command.add_option("--topk", topk, "Blocks selected per token, separated by commas")
         ->capture_default_str()
         ->check(listOf(between(1, kMostSpecNumber)))

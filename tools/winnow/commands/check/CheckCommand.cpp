@@ -123,6 +123,8 @@ public:
       WINNOW_CHECK(choose());
     WINNOW_CHECK(applyConfig());
     WINNOW_CHECK(applyLayout());
+    if (backend->isGpu())
+      WINNOW_CHECK(leaveOutFp8(backend->arch()));
     if (part)
       takePart();
     const AnswerFolder saved(saveFolder), against(againstFolder);
@@ -234,6 +236,26 @@ private:
     return {};
   }
 
+  /// Leaves out the cases of fp8 keys where the architecture cannot convert them.
+  Status leaveOutFp8(const std::string &arch) {
+    WINNOW_TRY(const Target *target, findTarget(arch));
+    if (target->hasFp8Conversion)
+      return {};
+    const size_t all = items.size();
+    items.erase(std::remove_if(items.begin(), items.end(),
+                               [](const CheckItem &item) { return item.test.spec.hasFp8Keys(); }),
+                items.end());
+    if (items.empty())
+      return fail(ErrorKind::Unsupported,
+                  fmt::format("{} has no kernels for keys of fp8, and no other case was chosen: "
+                              "take another --arch",
+                              arch));
+    if (items.size() < all)
+      say(fmt::format("{} cases of fp8 keys are left out: {} has no kernels for them",
+                      all - items.size(), arch));
+    return {};
+  }
+
   /// Keeps the items of --part; neighbours that share a program stay together.
   void takePart() {
     std::vector<CheckItem> kept;
@@ -285,6 +307,7 @@ private:
     choice.arch = options.arch;
     WINNOW_CHECK(choose());
     WINNOW_CHECK(applyConfig());
+    WINNOW_CHECK(leaveOutFp8(options.arch));
     if (part)
       takePart();
     PrepareReport report = preparePrograms(requests(options.arch), cache, Part::parse(helperText));

@@ -30,6 +30,7 @@ public:
     flags.spec.topk = kTopk;
     flags.addTo(command, /*methodRequired=*/false);
     command.remove_option(command.get_option("--paged")); // it always is
+    command.remove_option(command.get_option("--kv-dtype"));
     flags.addTargetFlags(command, "");
     command
         .add_option("--device", device,
