@@ -27,7 +27,8 @@ double quantile(const std::vector<double> &sorted, double share) {
 Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
                                   const std::vector<int32_t> &table, bool values) {
   DeviceBuffer pool;
-  WINNOW_TRY(pool, DeviceBuffer::allocate(driver, inputs.elements(values) * sizeof(uint16_t)));
+  const int bytes = inputs.keyElementBytes();
+  WINNOW_TRY(pool, DeviceBuffer::allocate(driver, inputs.elements(values) * bytes));
   int64_t longest = kPieceBytes / int64_t(sizeof(uint16_t));
   for (int part = 0; part < inputs.parts(); ++part)
     longest = std::max(longest, inputs.partElements(values, part));
@@ -40,11 +41,16 @@ Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const D
     while (last < inputs.parts() && elements(last + 1) <= static_cast<int64_t>(piece.size()))
       ++last;
     inputs.fill(table, values, first, last - first, piece.data());
-    auto target =
-        reinterpret_cast<CUdeviceptr>(pool.data<uint16_t>() + inputs.partBegin(values, first));
-    WINNOW_CHECK(driver->check(
-        driver->api().cuMemcpyHtoD_v2(target, piece.data(), elements(last) * sizeof(uint16_t)),
-        "uploading keys and values"));
+    if (bytes == 1) { // in place: a byte never comes behind its word
+      auto *narrow = reinterpret_cast<uint8_t *>(piece.data());
+      for (int64_t i = 0; i < elements(last); ++i)
+        narrow[i] = static_cast<uint8_t>(piece[i]);
+    }
+    auto target = reinterpret_cast<CUdeviceptr>(pool.data<uint8_t>() +
+                                                bytes * inputs.partBegin(values, first));
+    WINNOW_CHECK(
+        driver->check(driver->api().cuMemcpyHtoD_v2(target, piece.data(), elements(last) * bytes),
+                      "uploading keys and values"));
     first = last;
   }
   return pool;

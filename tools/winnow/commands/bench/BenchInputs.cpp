@@ -2,6 +2,7 @@
 // one 64-bit hash gives four of them.
 #include "tools/winnow/commands/bench/BenchInputs.h"
 #include "reference/Half.h"
+#include "reference/conformance/Fp8Keys.h"
 #include "reference/conformance/Random.h"
 #include <algorithm>
 #include <cmath>
@@ -173,6 +174,8 @@ BenchInputs::BenchInputs(const Spec &spec, int tokens, uint64_t seed) : seed(see
             nullptr, 0, &v[t * valueWidth]);
     }
   });
+  if (spec.hasFp8Keys())
+    storeAsFp8(problem, k.data(), v.data());
 }
 
 void BenchInputs::topicAt(int token, float *mix) const {

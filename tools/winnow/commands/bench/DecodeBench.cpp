@@ -117,9 +117,8 @@ size_t DecodeBench::setBytes() const {
   size_t rows = 0;
   for (size_t i = 0; i < summaries.size(); ++i)
     rows += rowsBytes(i);
-  return rows +
-         sizeof(uint16_t) * (inputs->elements(false) + inputs->elements(true) +
-                             tokens * heads * (problem.headDim + problem.valueWidth())) +
+  return rows + inputs->keyElementBytes() * (inputs->elements(false) + inputs->elements(true)) +
+         sizeof(uint16_t) * tokens * heads * (problem.headDim + problem.valueWidth()) +
          sizeof(float) * tokens * heads +
          sizeof(int32_t) * (tokens * selectHeads * problem.topk +
                             inputs->lengths.size() * (inputs->tableStride + 4));
@@ -135,6 +134,10 @@ Result<DecodeBench::Set> DecodeBench::makeSet(int index) const {
     WINNOW_TRY(set.values, uploadedPool(driver, *inputs, table, true));
   }
   WINNOW_TRY(set.q, uploaded(driver, problem.q, tokens * heads * problem.headDim * 2));
+  if (!problem.kScale.empty()) {
+    WINNOW_TRY(set.kScale, uploaded(driver, problem.kScale));
+    WINNOW_TRY(set.vScale, uploaded(driver, problem.vScale));
+  }
   WINNOW_TRY(set.cuQ, uploaded(driver, problem.cuQ));
   WINNOW_TRY(set.cuK, uploaded(driver, problem.cuK));
   WINNOW_TRY(set.seqK, uploaded(driver, inputs->lengths));
@@ -206,8 +209,11 @@ LaunchArgs DecodeBench::args(const Set &set, Phase phase) const {
   args.phase = phase;
   args.q = set.q.data();
   args.k = set.keys.data();
-  args.v = inputs->pool.together ? set.keys.data<uint16_t>() + inputs->pool.valueOffset
-                                 : set.values.data<uint16_t>();
+  args.v = inputs->pool.together
+               ? set.keys.data<uint8_t>() + inputs->keyElementBytes() * inputs->pool.valueOffset
+               : set.values.data<uint8_t>();
+  args.kScale = set.kScale.data<float>();
+  args.vScale = set.vScale.data<float>();
   args.out = set.out.data();
   args.lse = set.lse.data<float>();
   args.ids = set.ids.data<int>();

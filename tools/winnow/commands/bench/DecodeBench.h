@@ -51,6 +51,7 @@ public:
 private:
   struct Set {
     DeviceBuffer keys, values, q, out, lse, ids, seqK, table, kBegin, cuQ, cuK;
+    DeviceBuffer kScale, vScale;             ///< empty where keys are not fp8
     DeviceBuffer rows[kMostRows], rowsTable; ///< the summaries that the host keeps
   };
   Result<Set> makeSet(int index) const;

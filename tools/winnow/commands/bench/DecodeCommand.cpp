@@ -110,13 +110,13 @@ private:
   }
 
   Status readFlags() {
+    flags.spec.paged = true;
     WINNOW_TRY(base, flags.request());
     if (!flags.arch.empty()) {
       WINNOW_TRY(const std::vector<std::string> archs, flags.architectures());
       if (archs.size() != 1)
         return fail(ErrorKind::Usage, "--arch: decode is measured for one architecture at a time");
     }
-    base.spec.paged = true;
     if (flags.method.empty()) {
       WINNOW_TRY(flags.method, selectingMethod(base.spec));
     }
@@ -240,9 +240,11 @@ private:
 
   std::string programText() const {
     const Spec &spec = base.spec;
-    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}, blocks of {}, {}", base.method,
-                       spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), spec.block,
-                       place.text());
+    const std::string keys =
+        spec.hasFp8Keys() ? fmt::format(", keys and values {}", name(spec.kvDtype)) : "";
+    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}{}, blocks of {}, {}",
+                       base.method, spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), keys,
+                       spec.block, place.text());
   }
 
   Status finish() {

@@ -31,6 +31,8 @@ DecodeInputs::DecodeInputs(const Spec &spec, const DecodeShape &shape, Layout la
                            const BenchInputs &text)
     : text(text), layout(layout) {
   problem = reference::problemOf(spec);
+  problem.kScale = text.problem.kScale;
+  problem.vScale = text.problem.vScale;
   problem.cuQ = problem.cuK = {0};
   const size_t width = static_cast<size_t>(spec.heads) * spec.headDim;
   q.resize(static_cast<size_t>(shape.batch) * shape.queries * width);
@@ -117,7 +119,8 @@ void DecodeInputs::fill(const std::vector<int32_t> &table, bool values, int firs
     if (table[i] >= first && table[i] < first + count)
       owners[table[i] - first] = {static_cast<int>(i / tableStride),
                                   static_cast<int>(i % tableStride)};
-  const uint16_t nan = reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype);
+  const uint16_t nan = reference::toKeyWord(std::numeric_limits<double>::quiet_NaN(), 1,
+                                            problem.kvDtype, problem.dtype);
   const int64_t elements = partElements(values, 0);
   const int pageSize = pool.layout.pageSize;
   const bool withKeys = !values, withValues = values || pool.together;
@@ -170,7 +173,7 @@ std::vector<int32_t> DecodeInputs::ids(const reference::Method &method, int over
 }
 
 double DecodeInputs::rowBytes() const {
-  return sizeof(uint16_t) * static_cast<double>(problem.headDim + problem.valueWidth());
+  return keyElementBytes() * static_cast<double>(problem.headDim + problem.valueWidth());
 }
 
 double DecodeInputs::bytesRead(const reference::Method &method, const int32_t *ids,

@@ -27,7 +27,8 @@ public:
   /// Places of the pages: another order for each set of tensors. Empty for a layout without pages.
   std::vector<int32_t> table(int set) const;
   /// Fills `count` parts of the pool from `first` on, of keys or (where they lie apart) values;
-  /// rows that belong to no sequence become NaN. A part is a page or, without pages, a sequence.
+  /// rows that belong to no sequence become NaN, and fp8 takes a word for each element. A part is a
+  /// page or, without pages, a sequence.
   void fill(const std::vector<int32_t> &table, bool values, int first, int count,
             uint16_t *words) const;
   int parts() const;
@@ -36,6 +37,8 @@ public:
   /// The element of the pool at which a part begins.
   int64_t partBegin(bool values, int part) const;
   int64_t elements(bool values) const { return partBegin(values, parts()); }
+
+  int keyElementBytes() const { return problem.kvDtype == KvDtype::Fp8E4m3 ? 1 : 2; }
 
   /// One sequence as the reference reads it; its queries lie in `q`.
   reference::Problem sequence(int s) const;

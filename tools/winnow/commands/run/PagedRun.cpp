@@ -153,8 +153,9 @@ PagedCache::PagedCache(const reference::Problem &all, const reference::Method &m
   places = stored.table;
   std::fill(stored.table.begin(), stored.table.end(), kNowhere);
   std::fill(stored.seqK.begin(), stored.seqK.end(), 0);
-  std::fill(stored.keyValues.begin(), stored.keyValues.end(),
-            reference::toWord(std::numeric_limits<double>::quiet_NaN(), all.dtype));
+  std::fill(
+      stored.keyValues.begin(), stored.keyValues.end(),
+      reference::toKeyWord(std::numeric_limits<double>::quiet_NaN(), 1, all.kvDtype, all.dtype));
 }
 
 void PagedCache::keepRows(CaseAnswer &answer) {
@@ -202,6 +203,46 @@ void PagedCache::setQueries(const std::vector<uint16_t> &q, int rows) {
   for (int row = 0; row < rows; ++row)
     std::copy_n(&q[row * width], width, &stored.q[row * stride[0]]);
   stored.outElements = static_cast<size_t>(rows * stored.layout.outStride[0]);
+}
+
+Fp8Cost fp8CostOf(const Prompt &prompt, const reference::Method &method, const CaseAnswer &answer,
+                  int rows) {
+  const reference::Problem exact = prompt.exactProblem();
+  reference::Options options;
+  options.rows = reference::sampleRows(exact, rows);
+  for (int row : prompt.questionRows())
+    options.rows.push_back(row);
+  std::sort(options.rows.begin(), options.rows.end());
+  options.rows.erase(std::unique(options.rows.begin(), options.rows.end()), options.rows.end());
+  Fp8Cost cost;
+  cost.rows = options.rows.size();
+  std::vector<int32_t> ids;
+  if (method.selects) {
+    ids = idsTensor(reference::select(method, exact, options), exact);
+    const size_t total = exact.totalQ(), topk = exact.topk;
+    for (int head = 0; head < exact.selectHeads(method); ++head)
+      for (int row : options.rows) {
+        const size_t at = (head * total + row) * topk;
+        const int32_t *made = &answer.ids[at];
+        for (size_t i = 0; i < topk && ids[at + i] >= 0; ++i) {
+          ++cost.picks;
+          cost.alike += std::find(made, made + topk, ids[at + i]) != made + topk;
+        }
+      }
+    cost.exact = recallOf(prompt, method, ids.data());
+  }
+  const reference::Attention expected = attend(method, exact, ids.data(), options);
+  const size_t width = static_cast<size_t>(exact.heads) * exact.valueWidth();
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < options.rows.size(); ++i)
+    for (size_t e = 0; e < width; ++e) {
+      const double value = expected.out[i * width + e];
+      const double got = reference::fromWord(answer.out[options.rows[i] * width + e], exact.dtype);
+      difference += (got - value) * (got - value);
+      size += value * value;
+    }
+  cost.error = size > 0 ? std::sqrt(difference / size) : 0;
+  return cost;
 }
 
 Result<PagedOutcome> runPaged(Backend &backend, BackendCall call, const Prompt &prompt,

@@ -6,6 +6,7 @@
 #include "tools/winnow/backends/Backend.h"
 #include "tools/winnow/commands/run/Prompt.h"
 #include <CLI/CLI.hpp>
+#include <optional>
 
 namespace winnow {
 
@@ -63,6 +64,17 @@ private:
   StoredTensors stored;
   std::vector<int32_t> places; ///< the table when everything is there
 };
+
+/// What storing keys and values as fp8 has changed, against the reference over the exact ones.
+struct Fp8Cost {
+  size_t rows = 0;             ///< compared
+  long picks = 0, alike = 0;   ///< of the exact selection, and those of them that were made
+  double error = 0;            ///< of the output: root mean square, as a share of the exact one's
+  std::optional<Recall> exact; ///< what the exact selection finds
+};
+/// `answer`: of all tokens of the prompt, whose keys are fp8; `rows`: about how many are compared.
+Fp8Cost fp8CostOf(const Prompt &prompt, const reference::Method &method, const CaseAnswer &answer,
+                  int rows);
 
 struct PagedOutcome {
   BackendAnswer answer; ///< of all tokens of the prompt, in its order; times are sums

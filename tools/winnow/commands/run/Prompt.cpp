@@ -1,6 +1,7 @@
 // Builds the structured input and counts which needles were found.
 #include "tools/winnow/commands/run/Prompt.h"
 #include "reference/Half.h"
+#include "reference/conformance/Fp8Keys.h"
 #include "reference/conformance/Random.h"
 #include <algorithm>
 #include <cmath>
@@ -196,7 +197,22 @@ Prompt makePrompt(const Spec &spec, const std::vector<int> &lengths, uint64_t se
       store(prompt.v, spec.kvHeads, head, spec.valueWidth());
     }
   });
+  if (spec.hasFp8Keys()) {
+    prompt.exactK = prompt.k;
+    prompt.exactV = prompt.v;
+    storeAsFp8(problem, prompt.k.data(), prompt.v.data());
+  }
   return prompt;
+}
+
+reference::Problem Prompt::exactProblem() const {
+  reference::Problem exact = problem;
+  exact.kvDtype = KvDtype::Same;
+  exact.k = exactK.data();
+  exact.v = exactV.data();
+  exact.kScale.clear();
+  exact.vScale.clear();
+  return exact;
 }
 
 Recall recallOf(const Prompt &prompt, const reference::Method &method, const int32_t *ids) {

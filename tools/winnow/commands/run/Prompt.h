@@ -27,7 +27,10 @@ struct Needle {
 
 struct Prompt {
   std::vector<uint16_t> q, k, v;
-  reference::Problem problem; ///< points into the vectors
+  std::vector<uint16_t> exactK, exactV; ///< before they were stored as fp8; else empty
+  reference::Problem problem;           ///< points into the vectors
+  /// The problem with keys and values as they were before they were stored as fp8.
+  reference::Problem exactProblem() const;
   std::vector<Needle> needles;
   /// The needle that KV head `head` looks for at `row` (numbered over the batch), or -1 if the row
   /// asks nothing.

@@ -120,9 +120,9 @@ private:
                     fmt::format("{} describes a program; the one of --image is made", flag));
     if (paged.given())
       WINNOW_CHECK(paged.check(files.anyInput(), !imagePath.empty()));
+    flags.spec.paged |= paged.given();
     WINNOW_TRY(request, flags.request());
     WINNOW_TRY(archs, flags.architectures());
-    request.spec.paged |= paged.given();
     if (!imagePath.empty()) {
       WINNOW_TRY(ProgramImage loaded, loadImageFile(imagePath));
       image = std::make_shared<ProgramImage>(std::move(loaded));
@@ -141,6 +141,9 @@ private:
       else
         unknownAxes = axes.error();
     }
+    if (request.spec.hasFp8Keys() && !paged.given())
+      return fail(ErrorKind::Usage, fmt::format("kv_dtype {} is for a paged cache: give --layout",
+                                                name(request.spec.kvDtype)));
     if ((check || paged.given()) && unknownAxes)
       return tl::unexpected(*unknownAxes);
     if (files.anyInput()) {
@@ -269,6 +272,9 @@ private:
     if (method->selects)
       recall = recallOf(*prompt, *method, answer.tensors.ids.data());
     report.stepped(outcome.steps, recall);
+    if (request.spec.hasFp8Keys())
+      report.fp8Cost(fp8CostOf(*prompt, *method, answer.tensors, checkedRows(problem())),
+                     request.spec.dtype);
     return {};
   }
 

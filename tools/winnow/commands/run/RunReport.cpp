@@ -167,6 +167,24 @@ void RunReport::stepped(const std::vector<PagedStep> &steps, const std::optional
           lines);
 }
 
+void RunReport::fp8Cost(const Fp8Cost &cost, Dtype dtype) {
+  std::string lines;
+  nlohmann::json &entry = object["fp8_cost"] = {{"rows", cost.rows}, {"output_error", cost.error}};
+  if (cost.picks > 0) {
+    const double alike = static_cast<double>(cost.alike) / static_cast<double>(cost.picks);
+    entry["picks"] = cost.picks;
+    entry["alike"] = cost.alike;
+    lines += fmt::format("selection: {:.2f} % of {} picks are the same\n", 100 * alike, cost.picks);
+  }
+  lines += fmt::format("output:    off by {:.2f} % (root mean square)\n", 100 * cost.error);
+  if (cost.exact && cost.exact->asked > 0) {
+    entry["recall"] = {{"asked", cost.exact->asked}, {"found", cost.exact->found}};
+    lines += fmt::format("needles:   {} of {} questions would have found theirs\n",
+                         cost.exact->found, cost.exact->asked);
+  }
+  section(fmt::format("Against keys and values of {}, {} tokens", name(dtype), cost.rows), lines);
+}
+
 void RunReport::dense(double denseMs, double touchedShare) {
   object["dense_ms"] = denseMs;
   object["touched_share"] = touchedShare;

@@ -24,6 +24,8 @@ public:
   /// The calls of a paged run, each with its check: a line for each, or for a long run for those
   /// that failed.
   void stepped(const std::vector<PagedStep> &steps, const std::optional<Recall> &recall);
+  /// What fp8 has changed against keys and values of `dtype`.
+  void fp8Cost(const Fp8Cost &cost, Dtype dtype);
   void dense(double denseMs, double touchedShare);
   void drawn(const std::string &path, size_t bytes);
   /// Prints the JSON object. Error: WrongResult if a check failed.
