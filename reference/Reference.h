@@ -38,6 +38,8 @@ struct Method {
   Pool pool = Pool::Max;
   int init = 1, local = 33; ///< forced blocks; local counts the query's own block
   int denseLen = -1;        ///< sequences with fewer keys are dense; -1: none
+  /// denseLen is decided by each launch: what the program says of it is what denseLen must be.
+  bool denseByLaunch = false;
   /// Rewrites each raw score (q . summary * scale); the last argument is the summary row.
   Map mapScore;
   /// Rewrites each logit (q . k * scale) of the attention; the last argument is the key's position.

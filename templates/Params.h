@@ -73,6 +73,9 @@ struct Params {
   /* Read by programs whose keys are fp8: [kv_heads] what turns stored elements into true ones;
    * null: 1. */
   const float *k_scale, *v_scale;
+
+  /* Read by programs whose dense_len is `auto`: sequences with fewer keys attend to every key. */
+  int dense_length;
 };
 
 #endif

@@ -116,7 +116,7 @@ void wantedBlocks(const AttendPlan &plan, const int32_t *ids, int position,
 void attendSegment(const AttendPlan &plan, const TileFunctions &functions,
                    const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,
                    const std::function<void(size_t)> &progress) {
-  const bool sparse = plan.selects() && segment.kCount >= plan.denseLength;
+  const bool sparse = plan.selects() && !segment.isDense;
   const int tokens = sparse ? 1 : kTileRows / plan.group, rows = tokens * plan.group;
   const int tokenTiles = (segment.qCount + tokens - 1) / tokens,
             perKvHead = plan.heads / plan.kvHeads / plan.group;

@@ -28,6 +28,7 @@ struct Segment {
   int qBegin, qCount, kBegin, kCount; ///< rows in q, and in k where there is no page table
   const int32_t *pages = nullptr;     ///< the sequence's page table
   int skipped = 0;                    ///< tokens before its first key
+  bool isDense = false;               ///< attends to every key, whatever the method selects
   int position(int index) const {
     return kCount - qCount + index;
   } ///< absolute position of query `index`

@@ -6,6 +6,7 @@
 #include "compiler/select/SelectPasses.h"
 #include "mlir/Parser/Parser.h"
 #include "runtime/Threads.h"
+#include "runtime/program/Formula.h"
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -102,7 +103,16 @@ public:
   std::unique_ptr<CpuCode> code;
   TileFunctions functions;
   Spec spec;
+  Formula denseFormula; ///< where dense_len is `auto`
 
+  int denseLength(int batch, int maxQ) const override {
+    if (!plans.attend.crossing)
+      return plans.attend.denseLength;
+    Variables shape;
+    shape[Variable::Batch] = batch;
+    shape[Variable::MaxQ] = maxQ;
+    return static_cast<int>(denseFormula.evaluate(shape).value_or(0));
+  }
   int selectHeads() const override { return plans.selection ? plans.selection->selectHeads() : 0; }
 
   Status run(const CpuTensors &given, int threads,
@@ -129,6 +139,7 @@ public:
       if (progress && std::this_thread::get_id() == caller && all > 0)
         progress(static_cast<double>(now) / all);
     };
+    const int shortest = denseLength(tensors.batch, longestQueries(tensors));
     for (int s = 0; s < tensors.batch; ++s) {
       Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s],
                       tensors.cuK ? tensors.cuK[s] : 0, keyCount(tensors, s)};
@@ -136,6 +147,7 @@ public:
         segment.pages = layout.pageTable + s * layout.pageTableStride;
       if (layout.kBegin)
         segment.skipped = layout.kBegin[s];
+      segment.isDense = segment.kCount < shortest;
       if (appends)
         appendSegment(*plans.selection, tensors, segment, s, threads);
       if (selects)
@@ -152,6 +164,12 @@ private:
   static int keyCount(const CpuTensors &tensors, int sequence) {
     return tensors.layout.seqK ? tensors.layout.seqK[sequence]
                                : tensors.cuK[sequence + 1] - tensors.cuK[sequence];
+  }
+  static int longestQueries(const CpuTensors &tensors) {
+    int queries = 0;
+    for (int s = 0; s < tensors.batch; ++s)
+      queries = std::max(queries, tensors.cuQ[s + 1] - tensors.cuQ[s]);
+    return queries;
   }
   static int longest(const CpuTensors &tensors) {
     int keys = tensors.maxK;
@@ -221,6 +239,10 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
     plans.selection->scoreHook = nullptr;
   program->plans = std::move(plans);
   program->spec = spec;
+  if (const std::optional<CrossingPoints> &crossing = program->plans.attend.crossing) {
+    WINNOW_TRY(program->denseFormula,
+               Formula::parse(crossing->formula(kDecodeTokens), Variable::MaxK));
+  }
   const bool scores = program->plans.selection && program->plans.selection->scores();
   bind(*program->code, "attend_one", program->functions.attendOne);
   bind(*program->code, "attend_many", program->functions.attendMany);

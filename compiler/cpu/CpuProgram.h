@@ -43,6 +43,9 @@ public:
   /// now and then.
   virtual Status run(const CpuTensors &tensors, int threads,
                      const std::function<void(double)> &progress = {}) const = 0;
+  /// Sequences with fewer keys attend to every key in a call of this shape; -1: none. What a
+  /// program for GPUs says of the same launch.
+  virtual int denseLength(int batch, int maxQ) const = 0;
   virtual int selectHeads() const = 0; ///< heads of the ids tensor; 0 for a dense method
 };
 

@@ -228,7 +228,7 @@ void selectSegment(const SelectionPlan &plan, const TileFunctions &functions,
   auto idsOf = [&](int set, int index) {
     return tensors.ids + (static_cast<size_t>(set) * totalQ + segment.qBegin + index) * plan.topk;
   };
-  if (segment.kCount < plan.denseLength) { // attends to everything: nothing is selected
+  if (segment.isDense) { // nothing is selected
     for (int set = 0; set < plan.selectHeads(); ++set)
       std::fill_n(idsOf(set, 0), static_cast<size_t>(segment.qCount) * plan.topk, -1);
     progress(static_cast<size_t>(segment.qCount) * plan.selectHeads());

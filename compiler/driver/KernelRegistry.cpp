@@ -211,6 +211,8 @@ Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp mod
     entries.push_back(entry);
   }
   WINNOW_TRY(MethodPlans plans, planMethod(method));
+  if (plans.attend.crossing)
+    image.denseLength = plans.attend.crossing->formula(kDecodeTokens);
   KernelContext context{module, plans, target, image, {}};
   if (plans.selection)
     WINNOW_CHECK(planScores(context));
@@ -221,6 +223,7 @@ Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp mod
       kernel.recipe.early = target.hasEarlyLaunch &&
                             !kernel.op.getBody().getOps<tile::WaitEarlierKernelsOp>().empty();
       image.config = kernel.config.value_or(image.config);
+      leaveDense(plans.attend, kernel);
       built.push_back(std::move(kernel));
     }
   }

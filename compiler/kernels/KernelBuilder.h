@@ -112,8 +112,8 @@ public:
   mlir::Value either(mlir::Value a, mlir::Value b) { return compute<mlir::arith::OrIOp>(a, b); }
   mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b,
                      llvm::StringRef hint = "");
-  mlir::Value less(mlir::Value a, mlir::Value b) {
-    return compare(mlir::arith::CmpIPredicate::slt, a, b);
+  mlir::Value less(mlir::Value a, mlir::Value b, llvm::StringRef hint = "") {
+    return compare(mlir::arith::CmpIPredicate::slt, a, b, hint);
   }
   mlir::Value equal(mlir::Value a, mlir::Value b) {
     return compare(mlir::arith::CmpIPredicate::eq, a, b);

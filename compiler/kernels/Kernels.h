@@ -11,7 +11,6 @@
 
 namespace winnow {
 
-constexpr int kDecodeTokens = 16; ///< most query tokens of a sequence that the decode kernels take
 /// Most query tokens of a batch whose attention is made in parts: partial results of each lie in
 /// the workspace, 17 KB for 32 heads of 128 values.
 constexpr int kDecodeBatch = 8192;
@@ -41,6 +40,13 @@ inline void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
 /// The kernel, launched where decode kernels are alone.
 inline void keepToDecode(BuiltKernel &kernel) {
   kernel.recipe.when = "(" + kernel.recipe.when + ") * " + decodes();
+}
+
+/// The kernel of a selection, not launched where the host knows every sequence to be dense.
+inline void leaveDense(const KernelPlan &plan, BuiltKernel &kernel) {
+  std::string &when = kernel.recipe.when;
+  if (plan.crossing && !attends(kernel.recipe) && kernel.recipe.step != "append")
+    when = (when.empty() ? "" : "(" + when + ") * ") + "(max_k >= dense_length)";
 }
 
 /// The builders append tile.kernel ops to `module`.
@@ -92,5 +98,7 @@ Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, c
 /// second kernel joins. Appends their buffers and the number of parts to `image`.
 std::vector<BuiltKernel> buildAttendDecode(mlir::ModuleOp module, const AttendPlan &plan,
                                            const Target &target, ProgramImage &image);
+/// Most parts of a token's selected blocks, at decode.
+int selectedParts(const KernelPlan &plan);
 
 } // namespace winnow

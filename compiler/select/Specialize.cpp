@@ -4,6 +4,7 @@
 // (Features.h).
 #include "compiler/select/SelectPasses.h"
 #include "mlir/IR/Verifier.h"
+#include "runtime/program/CrossingPoints.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -15,6 +16,16 @@ namespace winnow {
 namespace {
 
 using ParameterValues = llvm::StringMap<Attribute>;
+
+/// Whether a parameter is the method's dense_len, which may be a number or `auto`.
+bool isDenseLength(select::MethodOp method, StringRef param) {
+  bool found = false;
+  method.walk([&](select::AttendOp attend) {
+    auto name = dyn_cast_or_null<FlatSymbolRefAttr>(attend.getDenseLenAttr());
+    found |= name && name.getValue() == param;
+  });
+  return found;
+}
 
 /// The values of the method's parameters: defaults, overridden by the spec's settings.
 Result<ParameterValues> parameterValues(select::MethodOp method, const Spec &spec) {
@@ -35,7 +46,15 @@ Result<ParameterValues> parameterValues(select::MethodOp method, const Spec &spe
     }
     int64_t number;
     bool isNumber = !StringRef(text).getAsInteger(10, number);
-    if (isNumber != isa<IntegerAttr>(known->second))
+    const bool isAuto = CrossingPoints::isAuto(text);
+    if (isAuto && !isDenseLength(method, name))
+      return fail(ErrorKind::Usage,
+                  llvm::formatv("parameter '{0}' of @{1} cannot be auto: only one that is a "
+                                "dense_len can; give a value",
+                                name, method.getSymName())
+                      .str());
+    const bool mayBeBoth = isAuto || isDenseLength(method, name);
+    if (!mayBeBoth && isNumber != isa<IntegerAttr>(known->second))
       return fail(ErrorKind::Usage,
                   llvm::formatv("parameter '{0}' of @{1} is {2}, not '{3}'", name,
                                 method.getSymName(), isNumber ? "a keyword" : "a number", text)
@@ -61,6 +80,21 @@ void replaceReferences(select::MethodOp method, const ParameterValues &values) {
     if (op != method)
       op->setAttrs(attributes);
   });
+}
+
+/// `auto` becomes the points that it stands for.
+Status resolveDenseLengths(select::MethodOp method, const Spec &spec) {
+  Status status;
+  method.walk([&](select::AttendOp attend) {
+    auto word = dyn_cast_or_null<StringAttr>(attend.getDenseLenAttr());
+    if (!word || !status)
+      return;
+    if (Result<CrossingPoints> points = CrossingPoints::parse(word.str(), spec))
+      attend.setDenseLenAttr(StringAttr::get(attend.getContext(), points->text()));
+    else
+      status = fail(ErrorKind::Usage, "dense_len: " + points.error().message);
+  });
+  return status;
 }
 
 /// coarse: sum over the coarse rows. exact: over the scored rows. none: raw scores, no log-sum-exp.
@@ -122,6 +156,7 @@ Status specializeMethod(select::MethodOp method, const Spec &spec) {
     if (failed(verify(method)))
       return fail(ErrorKind::Usage, complaints.first());
   }
+  WINNOW_CHECK(resolveDenseLengths(method, spec));
   resolveNormalizers(method);
   eraseUnused(method);
   return {};

@@ -265,7 +265,8 @@ def Select_AttendOp : Select_RewritingStep<"attend", "output", "key"> {
     out[t, h] = softmax over keys i <= pos in the selected blocks of q_h . k_i * scale, times v_i;
     fp32 accumulation. Duplicate ids count once, ids outside the sequence and -1 are ignored; a row
     with nothing selected gives 0 and an lse of -inf. A sequence shorter than `dense_len` keys
-    attends to every key (-1: none does). A region may rewrite each logit (softcap, bias): (logit
+    attends to every key (-1: none does; `auto`: where that is as fast as a selection, a length that
+    each launch decides from its batch, at prefill and at decode). A region may rewrite each logit (softcap, bias): (logit
     f32 after scaling, query position i32, key position i32) -> f32.
   }];
   let arguments = (ins Query:$query, Key:$keys, Value_:$values, Optional<Ids>:$ids,

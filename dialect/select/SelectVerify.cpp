@@ -181,8 +181,22 @@ LogicalResult TopKOp::verify() {
   return success();
 }
 
+/// A number, or `auto`, which may go on with measured points.
+static LogicalResult verifyDenseLength(AttendOp op, Attribute setting) {
+  Attribute value = setting;
+  if (auto reference = dyn_cast<FlatSymbolRefAttr>(setting))
+    if (auto method = op->getParentOfType<MethodOp>())
+      value = method.getParams().get(reference.getValue());
+  if (auto word = dyn_cast_or_null<StringAttr>(value)) {
+    StringRef points = word.getValue();
+    if (points.consume_front("auto") && (points.empty() || points.starts_with("_")))
+      return success();
+  }
+  return verifyNumber(op, "dense_len", setting, -1);
+}
+
 LogicalResult AttendOp::verify() {
-  if (getDenseLen() && failed(verifyNumber(*this, "dense_len", *getDenseLen(), -1)))
+  if (getDenseLen() && failed(verifyDenseLength(*this, *getDenseLen())))
     return failure();
   return verifyRewrite(*this, getRewrite());
 }

@@ -183,7 +183,7 @@ static constexpr Members kMembers[] = {
     {"Params", "TensorMap", " map "},
     {"Params", "i32",
      " batch total_q total_k max_q max_k token_begin token_end score_stride parts selects "
-     "box_rows "},
+     "box_rows dense_length "},
     {"TokenTile", "i32", " sequence tokens first row position q_length k_row k_length "},
     {"QueryRows", "i32", " first_position "},
     {"WorkHeader", "TokenTile", " tile "},

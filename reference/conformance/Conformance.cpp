@@ -10,6 +10,8 @@ Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
   const int selectHeads = reference::problemOf(test.spec).selectHeads(method);
   CaseInputs inputs = makeInputs(test, selectHeads, threads);
   WINNOW_TRY(CaseAnswer answer, run(test, inputs));
+  if (method.denseByLaunch)
+    method.denseLen = answer.denseLength;
 
   CaseResult result;
   reference::Options options;

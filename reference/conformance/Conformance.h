@@ -15,6 +15,8 @@ struct CaseAnswer {
   std::vector<int32_t>
       ids; ///< [select_heads, total_q, topk]; empty for a method that selects nothing
   std::vector<uint16_t> rows[kMostRows]; ///< StoredTensors::rows after the call
+  /// Of a program whose dense_len is `auto`: what it says of this launch.
+  int denseLength = -1;
 };
 
 /// Runs a case; where `test.givenIds`, attention alone over inputs.ids.

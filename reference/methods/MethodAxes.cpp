@@ -56,8 +56,10 @@ private:
           return Status{};
         })
         .Case([&](select::AttendOp attend) {
-          if (std::optional<Attribute> denseLen = attend.getDenseLen())
-            axes.denseLen = number(*denseLen);
+          if (std::optional<Attribute> denseLen = attend.getDenseLen()) {
+            axes.denseByLaunch = StringRef(text(*denseLen)).starts_with("auto");
+            axes.denseLen = axes.denseByLaunch ? -1 : number(*denseLen);
+          }
           return readRewrite(attend.getRewrite(), axes.mapLogit);
         })
         .Case<select::SummarizeOp, select::LogSumExpOp, select::ReturnOp>(

@@ -318,6 +318,19 @@ int32_t winnow_program_select_heads(const winnow_program *program) {
   return program ? program->program->image().selectHeads : 0;
 }
 
+winnow_status winnow_program_dense_length(const winnow_program *program, int32_t batch,
+                                          int32_t max_q, int32_t *keys) {
+  return guarded([&]() -> Status {
+    WINNOW_CHECK(needs(program, "program"));
+    WINNOW_CHECK(needs(keys, "keys"));
+    if (batch < 1 || max_q < 0)
+      return fail(ErrorKind::Usage,
+                  fmt::format("no launch has {} sequences of up to {} queries", batch, max_q));
+    WINNOW_TRY(*keys, program->program->denseLength(batch, max_q));
+    return {};
+  });
+}
+
 int32_t winnow_rows_count(const winnow_program *program) {
   return program ? static_cast<int32_t>(program->program->image().summaries.size()) : 0;
 }

@@ -268,6 +268,12 @@ WINNOW_API winnow_status winnow_engine_export_decisions(winnow_engine *engine, w
 WINNOW_API void winnow_program_destroy(winnow_program *program);
 /* Heads of the ids tensor: kv_heads or heads; 0 where the method selects nothing. */
 WINNOW_API int32_t winnow_program_select_heads(const winnow_program *program);
+/* From how many keys on a sequence is selected from in a launch of `batch` sequences with at most
+ * `max_q` queries each: shorter ones attend to every key. Of a program whose dense_len is `auto`;
+ * of all others 0, whatever their dense_len. Where a launch's max_k is below it no selection kernel
+ * runs, and ids are not written. */
+WINNOW_API winnow_status winnow_program_dense_length(const winnow_program *program, int32_t batch,
+                                                     int32_t max_q, int32_t *keys);
 /* How many summaries a host may keep for this program: 0 for a spec that is not `paged`, for
  * methods that select without them, and where a softmax score's normaliser is not over means of
  * the scored summaries. */

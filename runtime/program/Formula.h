@@ -21,6 +21,8 @@ enum class Variable {
   TotalK,      ///< "total_k": key tokens of all sequences
   MaxQ,        ///< "max_q": longest query segment, tokens
   MaxK,        ///< "max_k": longest key sequence, tokens
+  DenseLength, ///< "dense_length": keys of the shortest sequence that is selected from, where the
+               ///< launch decides it; else 0
   Parts,       ///< "parts": blocks of threads that share the attention of one token at decode
   ScoreStride, ///< "score_stride": elements of one row of block scores
   ChunkTokens, ///< "chunk_tokens": tokens per selection chunk

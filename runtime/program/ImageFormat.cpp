@@ -101,6 +101,8 @@ json toJson(const ProgramImage &image) {
     root["spec"]["paged"] = true;
   if (s.kvDtype != KvDtype::Same)
     root["spec"]["kv_dtype"] = name(s.kvDtype);
+  if (!image.denseLength.empty())
+    root["dense_length"] = image.denseLength;
   if (!image.parts.empty())
     root["parts"] = image.parts;
   if (!image.ingredients.empty())
@@ -201,6 +203,8 @@ bool fromJson(const json &root, ProgramImage &image,
   };
   readLater("ingredients", image.ingredients);
   readLater("defaults", image.defaults);
+  if (root.contains("dense_length"))
+    r.read(root, "dense_length", image.denseLength);
   if (root.contains("parts"))
     r.read(root, "parts", image.parts);
   if (auto summaries = root.find("summaries"); summaries != root.end())
@@ -283,7 +287,10 @@ Status checkImage(const ProgramImage &image) {
   auto orElse = [](const std::string &text, const char *otherwise) {
     return text.empty() ? otherwise : text;
   };
-  Status status = checkFormula("program", "parts", orElse(image.parts, "1"), Variable::MaxK);
+  Status status =
+      checkFormula("program", "dense_length", orElse(image.denseLength, "0"), Variable::MaxK);
+  if (status)
+    status = checkFormula("program", "parts", orElse(image.parts, "1"), Variable::DenseLength);
   if (status)
     status =
         checkFormula("program", "score_stride", orElse(image.scoreStride, "0"), Variable::MaxK);

@@ -84,7 +84,8 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->smCount = info.smCount;
   const ProgramImage &program = *loaded->program;
   // checkImage has parsed every formula once, so the values are there.
-  loaded->parts = *parseField(program.parts, "1", Variable::MaxK);
+  loaded->denseFormula = *parseField(program.denseLength, "0", Variable::MaxK);
+  loaded->parts = *parseField(program.parts, "1", Variable::DenseLength);
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
   loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
   for (const Buffer &buffer : program.buffers)
@@ -166,6 +167,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
   v[Variable::MaxQ] = shape.maxQ;
   v[Variable::MaxK] = shape.maxK;
 
+  WINNOW_TRY(v[Variable::DenseLength], denseLength(shape.batch, shape.maxQ));
   WINNOW_TRY(v[Variable::Parts], parts.evaluate(v));
   WINNOW_TRY(int64_t stride, scoreStride.evaluate(v));
   if (stride < 0 || stride > INT_MAX)
@@ -190,6 +192,14 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
                               program->buffers[i].name, bytes, bufferBytes[i].text()));
   }
   return plan;
+}
+
+Result<int> LoadedProgram::denseLength(int batch, int maxQ) const {
+  Variables variables;
+  variables[Variable::Batch] = batch;
+  variables[Variable::MaxQ] = maxQ;
+  WINNOW_TRY(int64_t length, denseFormula.evaluate(variables));
+  return static_cast<int>(std::clamp<int64_t>(length, 0, INT_MAX));
 }
 
 Result<size_t> LoadedProgram::workspaceSize(const Shape &shape) const {
@@ -267,7 +277,8 @@ Status LoadedProgram::checkReach(const Variables &variables) const {
       selects = true;
       served = served || wanted != 0;
     }
-  if (selects && !served && variables[Variable::MaxK] > 0)
+  const bool isDense = variables[Variable::MaxK] < variables[Variable::DenseLength];
+  if (selects && !served && variables[Variable::MaxK] > 0 && !isDense)
     return fail(
         ErrorKind::Unsupported,
         fmt::format("launch: sequences of {} keys have more blocks of {} than the selection "
@@ -310,6 +321,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.total_k = static_cast<int>(planned.variables[Variable::TotalK]);
   params.max_q = args.shape.maxQ;
   params.max_k = args.shape.maxK;
+  params.dense_length = static_cast<int>(planned.variables[Variable::DenseLength]);
   params.parts = static_cast<int>(planned.variables[Variable::Parts]);
   params.selects = args.phase == Phase::All;
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);

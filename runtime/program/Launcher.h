@@ -82,6 +82,9 @@ public:
   /// Bytes of workspace that a launch of this shape needs (256-byte aligned device memory, contents
   /// undefined). Error: Usage for an impossible shape.
   Result<size_t> workspaceSize(const Shape &shape) const;
+  /// Sequences with fewer keys attend to every key in a launch of this shape: 0 where dense_len is
+  /// not `auto`. Error: Usage for a formula that has no value there.
+  Result<int> denseLength(int batch, int maxQ) const;
   /// Enqueues the program on `stream`. The device's context must be current on this thread.
   /// `workspace` stays in use until the stream has passed the launch. Errors: Usage for bad
   /// pointers, shape or workspace (nothing is enqueued); DeviceFailed when the driver refuses a
@@ -111,7 +114,7 @@ private:
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;
   int deviceIndex = 0, smCount = 1;
-  Formula parts, scoreStride, chunkTokens;
+  Formula denseFormula, parts, scoreStride, chunkTokens;
   std::vector<Formula> bufferBytes;
   std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
   std::vector<Step> steps;                      ///< in launch order

@@ -67,6 +67,8 @@ struct ProgramImage {
       defaults;  ///< what the method declares of its parameters; empty in files of older builds
   Config config; ///< with every default filled in
   int selectHeads = 0;     ///< heads of the ids tensor; 0 = the method selects nothing (dense)
+  std::string denseLength; ///< formula of Params::dense_length over batch and max_q; empty where
+                           ///< dense_len is a number
   std::string parts;       ///< formula of Params::parts; empty where no kernel reads it
   std::string scoreStride; ///< formula of Params::score_stride
   std::string chunkTokens; ///< formula: tokens per selection chunk

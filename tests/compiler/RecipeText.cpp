@@ -35,13 +35,16 @@ std::string recipeText(const Kernel &kernel) {
 }
 
 std::string sharedRecipeText(const ProgramImage &image) {
-  const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, parts,
-               scoreStride, chunkTokens, buffers, tensorMaps, summaries, kernels, mlirMs] = image;
+  const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, denseLength,
+               parts, scoreStride, chunkTokens, buffers, tensorMaps, summaries, kernels, mlirMs] =
+      image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
       (void)mlirMs, (void)summaries;
   std::string out = fmt::format("select_heads: {}\nscore_stride: {}\nchunk_tokens: {}\n",
                                 selectHeads, scoreStride, chunkTokens);
+  if (!denseLength.empty())
+    out += fmt::format("dense_length: {}\n", denseLength);
   if (!parts.empty())
     out += fmt::format("parts: {}\n", parts);
   for (const Buffer &buffer : buffers)

@@ -313,6 +313,24 @@ TEST_F(Fields, WhatAHostKeepsIsToldByIndex) {
   winnow_program_destroy(program);
 }
 
+TEST_F(Fields, DenseLengthIsThatOfTheLaunch) {
+  ProgramImage image = sampleImage();
+  image.denseLength = "1000 / batch + max_q";
+  ASSERT_TRUE(saveImageFile(image, dir / "dense.winnow"));
+  winnow_program *program = nullptr;
+  ASSERT_EQ(winnow_prepare_image(open(), (dir / "dense.winnow").c_str(), 0, &program), WINNOW_OK)
+      << winnow_last_error();
+  int32_t keys = -1;
+  EXPECT_EQ(winnow_program_dense_length(program, 4, 3, &keys), WINNOW_OK);
+  EXPECT_EQ(keys, 253);
+  EXPECT_EQ(winnow_program_dense_length(program, 0, 3, &keys), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(), "no launch has 0 sequences of up to 3 queries");
+  EXPECT_EQ(winnow_program_dense_length(program, 4, -1, &keys), WINNOW_INVALID);
+  EXPECT_EQ(winnow_program_dense_length(program, 4, 3, nullptr), WINNOW_INVALID);
+  EXPECT_EQ(winnow_program_dense_length(nullptr, 4, 3, &keys), WINNOW_INVALID);
+  winnow_program_destroy(program);
+}
+
 TEST_F(Fields, PhasesAreToldApart) {
   const winnow_spec s = distinct();
   winnow_program *program = nullptr;

@@ -16,7 +16,8 @@ std::string errorOf(const ProgramImage &image) {
 
 TEST(ImageFormat, RoundTripKeepsEveryField) {
   ProgramImage image = sampleImage();
-  image.parts = "min(4, max_q)", image.kernels[1].early = true;
+  image.denseLength = "300 / batch";
+  image.parts = "min(4, max_q) * (max_k < dense_length)", image.kernels[1].early = true;
   image.summaries = {{32, 16}, {128, 64}};
   Result<std::string> bytes = serializeImage(image);
   ASSERT_TRUE(bytes) << bytes.error().message;
@@ -31,6 +32,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->spec.scale, image.spec.scale);
   EXPECT_EQ(back->config.text(), image.config.text());
   EXPECT_EQ(back->selectHeads, image.selectHeads);
+  EXPECT_EQ(back->denseLength, image.denseLength);
   EXPECT_EQ(back->parts, image.parts);
   EXPECT_EQ(back->scoreStride, image.scoreStride);
   EXPECT_EQ(back->chunkTokens, image.chunkTokens);

@@ -3,6 +3,7 @@
 // computed with, so that what counts is how many bytes are on their way: few warps, many blocks of
 // threads. Serves batches of short query segments of paged programs.
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/Epilogue.h"
 #include "compiler/kernels/parts/KeySource.h"
 #include "compiler/kernels/parts/Logits.h"
@@ -33,13 +34,35 @@ struct Sizes {
   int resident; ///< blocks of threads of one multiprocessor
 };
 
+/// Keys of one tile.
+int decodeTileKeys(const KernelPlan &plan) { return std::min(plan.block, 32); }
+
+/// Whether sequences of one launch go over their keys in different numbers of parts.
+bool hasOwnParts(const AttendPlan &plan) { return plan.selects() && plan.crossing; }
+
+void partConstant(KernelBuilder &t, const AttendPlan &plan) {
+  if (hasOwnParts(plan))
+    t.constant("kSelectedParts", selectedParts(plan),
+               "parts of a token's selected blocks, at most");
+}
+
+/// Parts of the tile's token: those of the launch, but for selected blocks no more than would be
+/// made of them alone.
+Value partsOf(KernelBuilder &t, const AttendPlan &plan, Value tile) {
+  Value parts = t.field(t.params(), "parts");
+  if (!hasOwnParts(plan))
+    return parts;
+  Value most = t.min(parts, t.named("kSelectedParts"));
+  return t.select(isDense(t, plan, tile, "is_dense"), parts, most, "own_parts");
+}
+
 int listBytes(const AttendPlan &plan) { return plan.selects() ? 16 + 4 * plan.topk : 0; }
 
 /// Tiles of at most 32 keys, as many blocks of threads, up to kResident, as registers and two
 /// stages of each leave room for, then as many stages as fit.
 Sizes chooseSizes(const AttendPlan &plan, const Target &target) {
   Sizes sizes{};
-  sizes.keys = std::min(plan.block, 32);
+  sizes.keys = decodeTileKeys(plan);
   sizes.tilesPerBlock = plan.block / sizes.keys;
   sizes.stageBytes = KeySource::keyBytes(plan, KeySource::Tiles::Shared, sizes.keys) +
                      KeySource::valueBytes(plan, KeySource::Tiles::Shared, sizes.keys);
@@ -95,7 +118,7 @@ private:
   Softmax softmax;
   Epilogue epilogue;
   RowTile row;
-  Value part, tile, warp, firstHead, keyTile, valueTile, list, all, entries;
+  Value part, ownParts, tile, warp, firstHead, keyTile, valueTile, list, all, entries;
   Value hasForced, forcedFrom, forced; ///< `forced`: key tiles of the forced blocks
 };
 
@@ -108,8 +131,8 @@ void AttendDecode::constants() {
       t.constant("kInit", plan.init, "first blocks, always selected");
       t.constant("kLocal", plan.local, "blocks up to the query's own that are always selected");
     }
-    if (plan.denseLength > 0)
-      t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
+    denseConstant(t, plan, "shorter sequences attend to every key");
+    partConstant(t, plan);
     t.constant("kTilesPerBlock", sizes.tilesPerBlock, "key tiles of one selectable block");
     if (plan.headTiles > 1)
       t.constant("kHeadTiles", plan.headTiles,
@@ -131,6 +154,12 @@ void AttendDecode::locate() {
   tile = t.value("tile", "find_token",
                  {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"),
                   t.div(slot, parts)});
+  ownParts = partsOf(t, plan, tile);
+  if (hasOwnParts(plan)) { // a part that its token does not have waits as every thread does
+    Value idle = t.atLeast(part, ownParts, "idle");
+    t.when(idle, [&] { t.leaf("wait_earlier_kernels", {}); });
+    t.returnIf(idle);
+  }
   warp = t.value("warp", "warp_index", {});
   firstHead = tokens.firstHead(t.blockIndex('y', "head_tile"), "first_head");
   source.locate(tile, tokens.kvHead(firstHead));
@@ -139,16 +168,13 @@ void AttendDecode::locate() {
 /// Which blocks the token selects whatever their scores, where this launch selects and the token
 /// has more than it can.
 void AttendDecode::findForced() {
-  all = plan.selects() && plan.denseLength > 0
-            ? t.less(t.field(tile, "k_length"), t.named("kDenseLength"))
-            : t.flag(false);
+  all = plan.selects() && mayBeDense(plan) ? isDense(t, plan, tile) : t.flag(false);
   if (!forces())
     return;
   Value own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
   Value chooses = t.atLeast(own, t.named("kTopK"));
-  if (plan.denseLength > 0)
-    chooses = t.compute<arith::AndIOp>(
-        chooses, t.atLeast(t.field(tile, "k_length"), t.named("kDenseLength")));
+  if (mayBeDense(plan))
+    chooses = t.compute<arith::AndIOp>(chooses, isSparse(t, plan, tile));
   // Rows behind the last token of a captured batch have none.
   chooses = t.compute<arith::AndIOp>(chooses, t.differ(t.field(tile, "tokens"), t.number(0)));
   hasForced = t.compute<arith::AndIOp>(
@@ -177,7 +203,7 @@ void AttendDecode::listBlocks() {
            {"@kBlock"});
   });
   Value listed = t.mul(t.value("", "count_blocks", {list}), t.named("kTilesPerBlock"), "listed");
-  entries = plan.denseLength > 0 ? t.select(all, entries, listed, "entries") : listed;
+  entries = mayBeDense(plan) ? t.select(all, entries, listed, "entries") : listed;
 }
 
 Value AttendDecode::firstKey(Value entry) {
@@ -202,9 +228,8 @@ void AttendDecode::attendTile(Value first) {
 
 /// Attends to the part's share of `tiles` key tiles.
 void AttendDecode::over(Value tiles, function_ref<Value(Value)> firstKeyOf) {
-  Value parts = t.field(t.params(), "parts");
-  Value from = t.div(t.mul(tiles, part), parts, "from");
-  Value to = t.div(t.mul(tiles, t.add(part, t.number(1))), parts, "to");
+  Value from = t.div(t.mul(tiles, part), ownParts, "from");
+  Value to = t.div(t.mul(tiles, t.add(part, t.number(1))), ownParts, "to");
   scf::ForOp loop = t.loop("entry", from, to, t.number(1), [&](Value entry) {
     Value first = firstKeyOf(entry);
     source.load(keyTile, valueTile, first, kWarpThreads);
@@ -259,6 +284,7 @@ BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer
   t.constant("kValueDim", plan.valueDim, "elements of one output row");
   t.constant("kWarps", kMergeWarps, "warps of a block of threads");
   t.constant("kFewParts", kFewParts, "parts that one warp joins");
+  partConstant(t, plan);
   t.leaf("start_later_kernels", {});
   Value sums = t.shared("sums", t.type("WarpValues", {"@kWarps", "@kValueDim"}),
                         4 * kMergeWarps * plan.valueDim);
@@ -274,7 +300,8 @@ BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer
                         t.div(slot, t.named("kHeads"))});
   t.leaf("wait_earlier_kernels", {});
   Value exists = t.differ(t.field(tile, "tokens"), t.number(0));
-  Value there = t.select(exists, parts, t.number(0), "there"); // behind the last row there are none
+  // Behind the last row there are none.
+  Value there = t.select(exists, partsOf(t, plan, tile), t.number(0), "there");
   Value row = t.field(tile, "row"), totalQ = t.field(t.params(), "total_q");
   Value values = t.pointer(t.bufferMember(valuesBuffer)),
         states = t.pointer(t.bufferMember(statesBuffer));
@@ -310,6 +337,10 @@ KernelFacts decodeFacts(const AttendPlan &plan, const Sizes &sizes) {
 
 } // namespace
 
+int selectedParts(const KernelPlan &plan) {
+  return std::clamp(plan.topk * plan.block / decodeTileKeys(plan) / kLeastPartTiles, 1, kMostParts);
+}
+
 std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &plan,
                                            const Target &target, ProgramImage &image) {
   const Sizes sizes = chooseSizes(plan, target);
@@ -317,7 +348,7 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
   const std::string when = attendsByDecode();
   // As many parts as fill the GPU once, or three times where once would leave too much of it idle;
   // but of a few key tiles each.
-  const std::string tiles = plan.selects() && plan.denseLength <= 0
+  const std::string tiles = plan.selects() && !mayBeDense(plan)
                                 ? std::to_string(plan.topk * sizes.tilesPerBlock)
                                 : llvm::formatv("ceil_div(max_k, {0})", sizes.keys).str();
   const std::string slots = llvm::formatv("{0} * sm_count", sizes.resident),

@@ -1,5 +1,6 @@
 // Sizes of the attend kernels; see Sizes.h.
 #include "compiler/kernels/attend/Sizes.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
@@ -195,7 +196,7 @@ static Result<AttendSizes> chooseWarpgroups(const AttendPlan &plan, const Target
 static void addLists(const AttendPlan &plan, AttendSizes s, int leastBitmapTiles,
                      std::vector<AttendSizes> &candidates) {
   // Every selected tile fits a list.
-  s.whole = plan.selects() && plan.denseLength <= 0;
+  s.whole = plan.selects() && !mayBeDense(plan);
   s.entries = s.tokens * plan.topk * s.tilesPerBlock + s.parts;
   for (s.bitmapTiles = kMostBitmapTiles; s.whole && s.bitmapTiles >= 1024; s.bitmapTiles /= 2)
     candidates.push_back(s);

@@ -2,6 +2,7 @@
 // scores.
 #include "compiler/kernels/parts/HeadWeights.h"
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -28,16 +29,27 @@ std::string partSumsBytes(const SelectionPlan &plan) {
 }
 
 std::string HeadWeights::parts(const SelectionPlan &plan) {
-  return llvm::formatv("min({0} * parts, {1}, max(1, {2} / {3}))", kPartsPerAttendPart, kMostParts,
-                       rowTilesFormula(plan), kLeastRowTiles)
+  // Of dense sequences there may be more, which have no weights.
+  const std::string ofAttend =
+      plan.crossing ? llvm::formatv("min(parts, {0})", selectedParts(plan)).str() : "parts";
+  return llvm::formatv("min({0} * {4}, {1}, max(1, {2} / {3}))", kPartsPerAttendPart, kMostParts,
+                       rowTilesFormula(plan), kLeastRowTiles, ofAttend)
       .str();
+}
+
+Value HeadWeights::parts() {
+  Value most = t.max(t.number(1), t.div(rowTiles(), t.number(kLeastRowTiles)));
+  Value ofAttend = t.field(t.params(), "parts");
+  if (plan.crossing)
+    ofAttend = t.min(ofAttend, t.number(selectedParts(plan)));
+  Value wanted = t.mul(ofAttend, t.number(kPartsPerAttendPart));
+  return t.min(t.min(wanted, t.number(kMostParts)), most, "parts");
 }
 
 Value HeadWeights::fill(Value tile, Value own, Value selectHead, Value queryRow, Value scoreRow) {
   Value scored = t.atLeast(own, t.named("kTopK"), "scored");
-  if (plan.denseLength > 0)
-    scored = t.compute<arith::AndIOp>(
-        scored, t.atLeast(t.field(tile, "k_length"), t.named("kDenseLength")));
+  if (mayBeDense(plan))
+    scored = t.compute<arith::AndIOp>(scored, isSparse(t, plan, tile));
   Value leaves = t.choose(
       "leaves", scored, [&] { return fillScored(tile, own, selectHead, queryRow, scoreRow); },
       [&] { return t.flag(false); });

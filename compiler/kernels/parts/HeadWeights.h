@@ -35,11 +35,7 @@ public:
     t.constant("kTileKeys", tileKeys(plan), "keys from one tile of 32 summaries to the next");
   }
   /// The same number, in the kernel.
-  Value parts() {
-    Value most = t.max(t.number(1), t.div(rowTiles(), t.number(kLeastRowTiles)));
-    Value wanted = t.mul(t.field(t.params(), "parts"), t.number(kPartsPerAttendPart));
-    return t.min(t.min(wanted, t.number(kMostParts)), most, "parts");
-  }
+  Value parts();
   /// Tiles of 32 summaries of the longest sequence.
   Value rowTiles() {
     Value keys = t.named("kTileKeys");

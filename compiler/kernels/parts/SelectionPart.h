@@ -39,11 +39,14 @@ inline constexpr PlanConstant kPlanConstants[] = {
      "summaries that reach into a block from the one before"},
 };
 
-/// Defines the constants of these names. One that the table has not, or that means nothing for the
-/// plan (kPad where nothing is scored), is a fault of the caller.
+/// Defines the constants of these names, but for kDenseLength where the launch says it. One that
+/// the table has not, or that means nothing for the plan (kPad where nothing is scored), is a fault
+/// of the caller.
 inline void planConstants(KernelBuilder &t, const SelectionPlan &plan,
                           llvm::ArrayRef<llvm::StringRef> names) {
   for (llvm::StringRef name : names) {
+    if (name == "kDenseLength" && plan.crossing)
+      continue;
     const PlanConstant *found =
         llvm::find_if(kPlanConstants, [&](const PlanConstant &one) { return name == one.name; });
     assert(found != std::end(kPlanConstants) && "the table has no such constant");

@@ -3,6 +3,7 @@
 // than dense_len. A bitmap of kBitmapTiles key tiles holds a mask of tokens for each; the skeleton
 // turns what is marked into the list that it walks.
 #pragma once
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/Part.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -29,8 +30,7 @@ public:
     if (!plan.selects())
       return;
     t.constant("kTopK", plan.topk, "selected blocks per token, at most");
-    if (plan.denseLength > 0)
-      t.constant("kDenseLength", plan.denseLength, "shorter sequences attend to every key");
+    denseConstant(t, plan, "shorter sequences attend to every key");
     t.constant("kTilesPerBlock", tilesPerBlock, "key tiles of one selectable block");
     if (plan.headTiles > 1)
       t.constant("kHeadTiles", plan.headTiles,
@@ -56,10 +56,10 @@ public:
     };
     if (!plan.selects())
       all();
-    else if (plan.denseLength <= 0)
+    else if (!mayBeDense(plan))
       selected();
     else
-      t.when(isDense(tile), all, selected);
+      t.when(isDense(t, plan, tile), all, selected);
   }
 
   /// How many key tiles of the sequence are listed at a time: kEntries where all are wanted, since
@@ -67,16 +67,14 @@ public:
   Value tilesAtOnce(Value tile) {
     if (!plan.selects())
       return t.named("kEntries");
-    if (plan.denseLength <= 0)
+    if (!mayBeDense(plan))
       return t.named("kBitmapTiles");
-    return t.select(isDense(tile), t.named("kEntries"), t.named("kBitmapTiles"), "step");
+    return t.select(isDense(t, plan, tile), t.named("kEntries"), t.named("kBitmapTiles"), "step");
   }
 
   Value bitmap;
 
 private:
-  Value isDense(Value tile) { return t.less(t.field(tile, "k_length"), t.named("kDenseLength")); }
-
   const By by;
   const char *tileKeys;
 };

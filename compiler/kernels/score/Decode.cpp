@@ -4,6 +4,7 @@
 // softmax: Weigh.cpp.) Device functions: templates/select/decode_scores.cuh.
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/BlockScores.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/Summaries.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -100,8 +101,7 @@ void DecodeScores::locate() {
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");
   // Where every block is selected anyway, scores are not needed.
-  t.returnIf(t.either(t.less(own, t.named("kTopK")),
-                      t.less(t.field(tile, "k_length"), t.named("kDenseLength"))));
+  t.returnIf(t.either(t.less(own, t.named("kTopK")), isDense(t, plan, tile)));
   warp = t.value("warp", "warp_index");
   warpRow = t.mul(warp, t.number(32), "warp_row");
 }

@@ -20,6 +20,7 @@
 // next item. A block of threads has scratch for the scores of two items in device memory, which is
 // a ring of its own: full when every consumer is done with the item, empty when both selectors are.
 #include "compiler/kernels/score/OnWarpgroups.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/SelectionPart.h"
 #include "runtime/program/Budgets.h"
@@ -70,7 +71,7 @@ void ScoreWarpgroupsBuilder::constants() {
   planConstants(
       t, plan,
       {"kHeads", "kKvHeads", "kGroup", "kSelectHeads", "kDim", "kBlock", "kTopK", "kLocal"});
-  if (plan.denseLength > 0)
+  if (mayBeDense(plan))
     planConstants(t, plan, {"kDenseLength"});
   summaries.constants();
   t.constant("kConsumers", kConsumers, "warpgroups that compute");
@@ -158,8 +159,8 @@ void ScoreWarpgroupsBuilder::overItems(bool all, function_ref<void(Value)> body)
     Value scored = t.atLeast(own, t.named("kTopK"));
     if (!all)
       scored = both(valid, scored);
-    if (plan.denseLength > 0)
-      scored = both(scored, t.atLeast(t.field(tile, "k_length"), t.named("kDenseLength")));
+    if (mayBeDense(plan))
+      scored = both(scored, isSparse(t, plan, tile));
     t.when(all ? valid : scored, [&] { body(scored); });
   });
 }

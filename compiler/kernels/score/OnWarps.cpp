@@ -4,6 +4,7 @@
 // templates/select/scoring.cuh.
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/BlockScores.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/Summaries.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -137,8 +138,7 @@ void ScoreBuilder::locate() {
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   own = t.div(t.value("", "last_position", {tile}), t.named("kBlock"), "own");
   // Where every block is selected anyway, scores are not needed.
-  t.returnIf(t.either(t.less(own, t.named("kTopK")),
-                      t.less(t.field(tile, "k_length"), t.named("kDenseLength"))));
+  t.returnIf(t.either(t.less(own, t.named("kTopK")), isDense(t, plan, tile)));
   selectHead = t.blockIndex('y', "select_head");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
   kvHead = compressed.kvHead(firstHead);

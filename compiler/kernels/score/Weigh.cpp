@@ -4,6 +4,7 @@
 // warp computes and another keeps bytes on their way. Device functions:
 // templates/select/head_weights.cuh.
 #include "compiler/kernels/Kernels.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/HeadWeights.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -55,7 +56,7 @@ private:
 
 void WeighBuilder::constants() {
   planConstants(t, plan, {"kHeads", "kKvHeads", "kDim", "kBlock", "kTopK", "kLocal"});
-  if (plan.denseLength > 0)
+  if (mayBeDense(plan))
     planConstants(t, plan, {"kDenseLength"});
   compressed.constants();
   weights.constants();
@@ -94,8 +95,8 @@ void WeighBuilder::share() {
   // Where every block is selected anyway, scores are not needed.
   Value idle =
       t.either(t.equal(t.field(tile, "tokens"), t.number(0)), t.less(own, t.named("kTopK")));
-  if (plan.denseLength > 0)
-    idle = t.either(idle, t.less(t.field(tile, "k_length"), t.named("kDenseLength")));
+  if (mayBeDense(plan))
+    idle = t.either(idle, isDense(t, plan, tile));
   Value kvHead = compressed.kvHead(firstHead);
   source = t.value("source", "in_summary_order",
                    {t.value("", "read_once", {compressed.source(plan.fine, tile, kvHead, "")})});

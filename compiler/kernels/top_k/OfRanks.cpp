@@ -2,6 +2,7 @@
 // deterministic (SelectRow.h). One warp per row where its blocks fit the registers of a warp; else
 // 16 warps per row, or 32 for small blocks at the far end. The recipe picks by the longest
 // sequence.
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/HeadWeights.h"
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/SelectionPart.h"
@@ -26,7 +27,7 @@ BuiltKernel buildOne(ModuleOp module, const SelectionPlan &plan, const ScorePlan
   BlockScores blockScores(t, plan, scores);
   RowSelection selection(t, plan, scores, warps);
   planConstants(t, plan, {"kBlock", "kTopK", "kLocal"});
-  if (plan.denseLength > 0)
+  if (mayBeDense(plan))
     planConstants(t, plan, {"kDenseLength"});
   if (blocks > 0)
     planConstants(t, plan, {"kRowsPerBlock", "kPad"});
@@ -53,7 +54,7 @@ BuiltKernel buildOfWeights(ModuleOp module, const SelectionPlan &plan, const Sco
   const ScorePlan kept = scores.ofKeptRows();
   OctaveSelection octaves(t, plan, kept, warps);
   planConstants(t, plan, {"kBlock", "kTopK", "kLocal"});
-  if (plan.denseLength > 0)
+  if (mayBeDense(plan))
     planConstants(t, plan, {"kDenseLength"});
   weights.constants(IdRow::threads(warps));
   token.constants();

@@ -3,6 +3,7 @@
 // row; the recipe picks by the longest sequence.
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/BlockScores.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/HeadWeights.h"
 #include "compiler/kernels/parts/IdRow.h"
 #include "compiler/kernels/parts/RowSearch.h"
@@ -117,7 +118,7 @@ BuiltKernel TopKBuilder::build() {
   token.locate();
   row.place(token.warp);
   row.when(
-      t.less(t.field(token.tile, "k_length"), t.named("kDenseLength")),
+      isDense(t, plan, token.tile),
       [&] { row.once([&] { t.leaf("pad_ids", {token.ids, t.number(0)}, {"@kTopK"}); }); },
       [&] { select(); });
   BuiltKernel built = token.finish(variant.above, variant.blocks());

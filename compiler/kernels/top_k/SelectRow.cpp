@@ -1,6 +1,7 @@
 // Forced blocks, and the best of the rest by a search for the threshold: exact and deterministic. A
 // row is searched in as many registers as the token's blocks need.
 #include "compiler/kernels/top_k/SelectRow.h"
+#include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/SelectionPart.h"
 
 using namespace mlir;
@@ -94,9 +95,9 @@ void RowSelection::select(Value tile, Value ownBlock, Value idRow, Value place,
         },
         [&] { selectSome(rankRow); });
   };
-  if (plan.denseLength > 0)
+  if (mayBeDense(plan))
     row.when(
-        t.less(t.field(tile, "k_length"), t.named("kDenseLength")),
+        isDense(t, plan, tile),
         [&] { row.once([&] { t.leaf("pad_ids", {ids, t.number(0)}, {"@kTopK"}); }); }, sparse);
   else
     sparse();

@@ -24,7 +24,11 @@ KernelPlan::KernelPlan(select::AttendOp attend) {
   scale = cast<FloatAttr>(spec.get("scale")).getValueAsDouble();
   paged = spec.contains("paged");
   group = heads / kvHeads;
-  denseLength = attend.getDenseLen() ? number(*attend.getDenseLen()) : -1;
+  const Attribute dense = attend.getDenseLen().value_or(Attribute());
+  if (auto points = dyn_cast_or_null<StringAttr>(dense))
+    crossing = *CrossingPoints::parse(points.str(), Spec());
+  else if (dense)
+    denseLength = number(dense);
 }
 
 Operation *origin(Value value) {

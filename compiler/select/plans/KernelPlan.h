@@ -4,10 +4,13 @@
 // method's name has a meaning in them.
 #pragma once
 #include "dialect/select/Select.h"
-#include "runtime/Error.h"
+#include "runtime/program/CrossingPoints.h"
+#include <optional>
 #include <string>
 
 namespace winnow {
+
+constexpr int kDecodeTokens = 16; ///< most query tokens of a sequence that the decode kernels take
 
 enum class Reduction { Sum, Max };
 /// Overlap: a sum that counts each row as often as its window shares a stride with the block.
@@ -24,10 +27,12 @@ struct KernelPlan {
   bool paged = false;        ///< tensors by strides, keys by lengths and page tables
   /// Query heads that share one selection: heads / kvHeads, or 1 for one selection per head.
   int group = 0;
-  int denseLength = -1; ///< shorter sequences attend to every key; -1: none
+  int denseLength = -1;                   ///< shorter sequences attend to every key; -1: none
+  std::optional<CrossingPoints> crossing; ///< in its place where dense_len is `auto`
 
   KernelPlan() = default;
-  /// What the spec of a specialised method says, and the attention that its kernels serve.
+  /// What the spec of a specialised method says, and the attention that its kernels serve: its
+  /// dense_len is a number, or `auto` with its points.
   explicit KernelPlan(select::AttendOp attend);
   bool hasFp8Keys() const { return keyElement != element; }
   int keyElementBytes() const { return hasFp8Keys() ? 1 : 2; }

@@ -57,8 +57,12 @@ public:
       keys = bytesOfKeys(problem, *call.stored);
       setLayout(problem, *call.stored, keys.data(), args);
     }
-    for (int s = 0; s < args.batch; ++s)
+    int maxQ = 0;
+    for (int s = 0; s < args.batch; ++s) {
       args.maxK = std::max(args.maxK, problem.cuK[s + 1] - problem.cuK[s]);
+      maxQ = std::max(maxQ, problem.cuQ[s + 1] - problem.cuQ[s]);
+    }
+    tensors.denseLength = program->denseLength(args.batch, maxQ);
     for (int i = 0; i < kMostRows && call.stored; ++i)
       if (!call.stored->rows[i].empty()) {
         tensors.rows[i] = call.stored->rows[i];

@@ -53,6 +53,7 @@ public:
     if (call.answers) {
       WINNOW_TRY(answer.tensors, tensors.download(problem, answer.selectHeads));
     }
+    WINNOW_TRY(answer.tensors.denseLength, program->denseLength(args.shape.batch, args.shape.maxQ));
     return answer;
   }
 

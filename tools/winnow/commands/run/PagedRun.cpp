@@ -70,8 +70,10 @@ public:
 };
 
 /// As `winnow run` judges one call: attention over the picks that were made.
-void judge(const reference::Method &method, const reference::Problem &problem,
-           const CaseAnswer &answer, int rows, PagedStep &step) {
+void judge(reference::Method method, const reference::Problem &problem, const CaseAnswer &answer,
+           int rows, PagedStep &step) {
+  if (method.denseByLaunch)
+    method.denseLen = answer.denseLength;
   reference::Options options;
   options.rows = reference::sampleRows(problem, rows);
   step.rows = options.rows.size();

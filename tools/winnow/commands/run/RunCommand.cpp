@@ -247,6 +247,8 @@ private:
     Progress progress("running");
     call.progress = progress.callback();
     WINNOW_TRY(answer, backend->run(call));
+    if (method && method->denseByLaunch)
+      method->denseLen = answer.tensors.denseLength;
     report.ran(problem(), answer);
     if (backend->isGpu() && !image)
       report.tuned(choice, answer.selectHeads > 0);

@@ -86,6 +86,8 @@ public:
     base.form = soak->codeForm();
     WINNOW_TRY(method, readAxes(base.method, base.spec));
     WINNOW_TRY(obtained, obtainProgram(base, cache));
+    if (method.denseByLaunch)
+      WINNOW_CHECK(readDenseLength(*obtained.image));
     const SoakInputs inputs(base.spec, shape, layout, pageSize, method, obtained.image->summaries,
                             seed);
     if (!method.selects) // attention is the whole program
@@ -119,6 +121,17 @@ private:
     return command.add_option(name, target, meaning)
         ->check(between(least, most))
         ->capture_default_str();
+  }
+
+  /// Every launch has the same shape, and so the same threshold.
+  Status readDenseLength(const ProgramImage &image) {
+    WINNOW_TRY(const Formula formula, Formula::parse(image.denseLength, Variable::MaxK));
+    Variables launch;
+    launch[Variable::Batch] = shape.batch;
+    launch[Variable::MaxQ] = shape.queries;
+    WINNOW_TRY(const int64_t keys, formula.evaluate(launch));
+    method.denseLen = static_cast<int>(keys);
+    return {};
   }
 
   Status readFlags() {
