@@ -68,9 +68,10 @@ Engine::loadOnce(std::shared_ptr<const ProgramImage> image, int device, bool *re
   return byKey.emplace(name, std::move(loaded)).first->second;
 }
 
-Result<Engine::Prepared> Engine::prepareWith(const ProgramRequest &asked, const Config &config,
-                                             int device) {
+Result<Engine::Prepared> Engine::prepareWith(const ProgramRequest &asked, const Spec &spec,
+                                             const Config &config, int device) {
   ProgramRequest request = asked;
+  request.spec = spec;
   request.config = config;
   Result<KernelStore::Found> found = images->prepare(request);
   if (!found)
@@ -106,10 +107,11 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
   }
   WINNOW_TRY(DeviceInfo info, gpu->device(device));
   WINNOW_TRY(ChosenConfig choice, chooser->choose(request, info.name));
-  Result<Prepared> prepared = prepareWith(request, choice.config, device);
+  const Spec spec = choice.spec(request.spec);
+  Result<Prepared> prepared = prepareWith(request, spec, choice.config, device);
   if (!prepared && choice.isTuned() && !chooser->replays()) {
     // What was tuned elsewhere must not take away what works here.
-    if (Result<Prepared> plain = prepareWith(request, request.config, device)) {
+    if (Result<Prepared> plain = prepareWith(request, spec, request.config, device)) {
       choice = chooser->overrule(request, info.name, prepared.error().message);
       prepared = std::move(plain);
     }

@@ -52,7 +52,8 @@ public:
 private:
   Engine() = default;
   Status completeArch(ProgramRequest &request, int device) const;
-  Result<Prepared> prepareWith(const ProgramRequest &request, const Config &config, int device);
+  Result<Prepared> prepareWith(const ProgramRequest &request, const Spec &spec,
+                               const Config &config, int device);
   Result<std::shared_ptr<const LoadedProgram>> loadOnce(std::shared_ptr<const ProgramImage> image,
                                                         int device, bool *refused);
 

@@ -1,6 +1,7 @@
 // One look-up per request, remembered: the second prepare of a program costs a search in a map.
 #include "runtime/tuned/ConfigChooser.h"
 #include "runtime/Printable.h"
+#include "runtime/program/CrossingPoints.h"
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -11,6 +12,7 @@ namespace winnow {
 
 namespace {
 
+constexpr const char *kTurnedOff = "tuned configurations are turned off";
 constexpr const char *kPhases[] = {"select", "attend"};
 /// How recordLine and trialLine begin.
 constexpr std::string_view kLineBegin = "{\"schema\":1,\"kind\":\"";
@@ -55,6 +57,10 @@ ChosenConfig replayed(const Decision &decision) {
   ChosenConfig choice;
   choice.config = decision.config;
   choice.select.rung = decision.select, choice.attend.rung = decision.attend;
+  choice.resolved = decision.resolved;
+  choice.crossing.rung = decision.crossing, choice.crossing.why = "as decided elsewhere";
+  if (!decision.resolved.empty())
+    choice.crossing.points = decision.resolved.begin()->second;
   for (const char *phase : kPhases) {
     for (const Tunable *tunable : phaseTunables(phase))
       tunable->set(answerOf(choice, phase).config, tunable->get(decision.config));
@@ -68,6 +74,12 @@ ChosenConfig replayed(const Decision &decision) {
 bool ChosenConfig::isTuned() const {
   auto found = [](const TunedAnswer &answer) { return answer.rung < Rung::Default; };
   return found(select) || found(attend);
+}
+
+Spec ChosenConfig::spec(Spec asked) const {
+  for (const auto &[param, points] : resolved)
+    asked.params[param] = points;
+  return asked;
 }
 
 ConfigChooser::ConfigChooser(TuningOptions given, const CompileHook &hook)
@@ -84,10 +96,13 @@ Result<std::unique_ptr<ConfigChooser>> ConfigChooser::create(TuningOptions optio
 
 Result<ChosenConfig> ConfigChooser::choose(const ProgramRequest &request,
                                            const std::string &device) {
-  if (!options.on)
-    return untuned(request.config, "tuned configurations are turned off");
-  if (!isOpen(request.config, kPhases[0]) && !isOpen(request.config, kPhases[1]))
-    return untuned(request.config, {});
+  TuningKey key;
+  key.method = request.method;
+  key.spec = request.spec;
+  const bool looksUp =
+      options.on && (isOpen(request.config, kPhases[0]) || isOpen(request.config, kPhases[1]));
+  if (!looksUp && takeAutos(key).empty())
+    return untuned(request.config, options.on ? "" : kTurnedOff);
   const std::pair<std::string, std::string> name(request.text(), device);
   {
     std::lock_guard<std::mutex> lock(mutex);
@@ -106,17 +121,17 @@ Result<ChosenConfig> ConfigChooser::choose(const ProgramRequest &request,
 }
 
 ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::string &device) {
-  ChosenConfig choice = untuned(request.config, {});
+  ChosenConfig choice = untuned(request.config, options.on ? "" : kTurnedOff);
   TuningKey key;
   key.method = request.method;
   key.spec = request.spec;
-  fillIn(key);
+  const std::vector<std::string> autos = takeAutos(key);
   const Workload workload = request.workload.bucket();
   key.tokens = static_cast<int>(workload.tokens);
   key.arch = request.arch;
   key.device = device;
   for (const char *phase : kPhases) {
-    if (!isOpen(request.config, phase))
+    if (!options.on || !isOpen(request.config, phase))
       continue;
     key.phase = phase;
     key.overlap = key.phase == "attend" ? workload.overlap : 0; // selection does not depend on it
@@ -134,6 +149,13 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
     choice.config = merged(found.config).config;
     answerOf(choice, phase) = std::move(found);
   }
+  if (autos.empty())
+    return choice;
+  key.phase = kCrossingPhase;
+  key.tokens = key.overlap = 0;
+  choice.crossing = lookUpCrossing(recordsFor(key), key);
+  for (const std::string &param : autos)
+    choice.resolved[param] = choice.crossing.points;
   return choice;
 }
 
@@ -143,7 +165,10 @@ ChosenConfig ConfigChooser::overrule(const ProgramRequest &request, const std::s
                    request.method, why));
   ChosenConfig choice = untuned(request.config, "the tuned configuration failed: " + why);
   std::lock_guard<std::mutex> lock(mutex);
-  choices[{request.text(), device}] = choice;
+  ChosenConfig &held = choices[{request.text(), device}];
+  // Crossing points are no tunables: what they decide is the program's meaning, and stays.
+  choice.crossing = held.crossing, choice.resolved = held.resolved;
+  held = choice;
   return choice;
 }
 
@@ -151,8 +176,8 @@ std::string ConfigChooser::decisions() const {
   std::lock_guard<std::mutex> lock(mutex);
   std::string lines;
   for (const auto &[name, choice] : choices)
-    lines += decisionLine(
-                 {name.first, name.second, choice.config, choice.select.rung, choice.attend.rung}) +
+    lines += decisionLine({name.first, name.second, choice.config, choice.select.rung,
+                           choice.attend.rung, choice.resolved, choice.crossing.rung}) +
              "\n";
   return lines;
 }
@@ -162,20 +187,27 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
   auto isSure = [](const TunedAnswer &answer) {
     return answer.rung == Rung::Exact || answer.rung == Rung::Given;
   };
-  if (!options.log || !options.on || (isSure(choice.attend) && (!selects || isSure(choice.select))))
+  const bool isCrossingSure = choice.resolved.empty() || choice.crossing.rung == Rung::Exact;
+  if (!options.log || !options.on ||
+      (isSure(choice.attend) && (!selects || isSure(choice.select)) && isCrossingSure))
     return;
   auto phase = [](const char *what, const TunedAnswer &answer) {
     return fmt::format("{}: {}, {} [{}]", what, name(answer.rung), answer.why,
                        wordText(answer.config));
   };
-  options.log(fmt::format("{} on {}: {}{}", request.method, device,
+  const CrossingAnswer &crossing = choice.crossing;
+  const std::string dense = choice.resolved.empty()
+                                ? ""
+                                : fmt::format("; dense_len: {}, {} [{}]", name(crossing.rung),
+                                              crossing.why, crossing.points);
+  options.log(fmt::format("{} on {}: {}{}{}", request.method, device,
                           selects ? phase("select", choice.select) + "; " : "",
-                          phase("attend", choice.attend)));
+                          phase("attend", choice.attend), dense));
 }
 
 TunedDatabase ConfigChooser::load(const std::function<bool(std::string_view)> &wanted) {
-  TunedDatabase database = TunedDatabase::load(
-      options.files, options.shipped, wanted, [this](TuningRecord &record) { fillIn(record.key); });
+  TunedDatabase database = TunedDatabase::load(options.files, options.shipped, wanted,
+                                               [this](TuningKey &key) { fillIn(key); });
   for (const std::string &fault : database.faults())
     warn("tuned configurations: " + fault);
   return database;
@@ -267,6 +299,19 @@ void ConfigChooser::fillIn(TuningKey &key) {
     defaults[key.method] = known;
   }
   key.spec.params.insert(known.begin(), known.end());
+}
+
+/// Fills the key in, and takes the parameters that are `auto` out of it: which tunables are best
+/// does not depend on them.
+std::vector<std::string> ConfigChooser::takeAutos(TuningKey &key) {
+  fillIn(key);
+  std::vector<std::string> autos;
+  for (const auto &[param, value] : key.spec.params)
+    if (value == CrossingPoints::kUnresolved)
+      autos.push_back(param);
+  for (const std::string &param : autos)
+    key.spec.params.erase(param);
+  return autos;
 }
 
 void ConfigChooser::warn(const std::string &message) {

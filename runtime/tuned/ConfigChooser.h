@@ -9,7 +9,9 @@
 namespace winnow {
 
 struct TuningOptions {
-  bool on = true;      ///< false: what a request leaves open is the compiler's
+  /// False: tunables that a request leaves open are the compiler's. What its parameters leave open
+  /// by `auto` is looked up nevertheless: that is no tunable.
+  bool on = true;
   bool shipped = true; ///< read the files that came with this build
   std::vector<std::string> files = defaultTunedFiles();
   std::string decisions;   ///< JSON lines of ConfigChooser::decisions, used before any look-up
@@ -24,6 +26,11 @@ struct TuningOptions {
 struct ChosenConfig {
   Config config; ///< the caller's tunables and those that were looked up
   TunedAnswer select, attend;
+  CrossingAnswer crossing; ///< where a parameter of the request is `auto`
+  /// Those parameters, and in the place of `auto` the points that were looked up.
+  std::map<std::string, std::string> resolved;
+  /// The request's spec with them.
+  Spec spec(Spec asked) const;
   std::string built; ///< text of what the program was built with, defaults filled in
   /// Whether something was looked up and found: config is not the caller's own.
   bool isTuned() const;
@@ -59,6 +66,7 @@ private:
   const TunedDatabase &recordsFor(const TuningKey &key);
   TunedDatabase load(const std::function<bool(std::string_view)> &wanted);
   void fillIn(TuningKey &key);
+  std::vector<std::string> takeAutos(TuningKey &key);
   void warn(const std::string &message);
 
   TuningOptions options;

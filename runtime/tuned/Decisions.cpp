@@ -37,7 +37,15 @@ Result<Decision> parseDecision(std::string_view line) {
   Result<Rung> select = parseRung(texts[3]), attend = parseRung(texts[4]);
   if (!select || !attend)
     return tl::unexpected(select ? attend.error() : select.error());
-  return Decision{texts[0], texts[1], config, *select, *attend};
+  Decision decision{texts[0], texts[1], config, *select, *attend};
+  if (auto resolved = object.find("resolved"); resolved != object.end()) {
+    for (const auto &[param, points] : resolved->items()) {
+      WINNOW_TRY(decision.resolved[param], textOf(*resolved, param.c_str()));
+    }
+    WINNOW_TRY(const std::string rung, textOf(object, "crossing"));
+    WINNOW_TRY(decision.crossing, parseRung(rung));
+  }
+  return decision;
 }
 
 } // namespace
@@ -46,6 +54,10 @@ std::string decisionLine(const Decision &decision) {
   Json object{{"schema", kDecisionSchema},       {"request", decision.request},
               {"device", decision.device},       {"config", shortText(decision.config)},
               {"select", name(decision.select)}, {"attend", name(decision.attend)}};
+  if (!decision.resolved.empty()) {
+    object["resolved"] = decision.resolved;
+    object["crossing"] = name(decision.crossing);
+  }
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -14,6 +14,10 @@ struct Decision {
   std::string request, device;
   Config config; ///< with the caller's tunables
   Rung select = Rung::Default, attend = Rung::Default;
+  /// The request's parameters that are `auto`, with the points in its place, and where these come
+  /// from; a line of a request without them does not name them.
+  std::map<std::string, std::string> resolved = {};
+  Rung crossing = Rung::Default;
 };
 
 /// One JSON object without line breaks, fields in a fixed order.

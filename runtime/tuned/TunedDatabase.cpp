@@ -29,12 +29,16 @@ std::vector<std::string> defaultTunedFiles() {
 
 TunedDatabase TunedDatabase::load(const std::vector<std::string> &files, bool shipped,
                                   const std::function<bool(std::string_view line)> &wanted,
-                                  const std::function<void(TuningRecord &)> &complete) {
+                                  const std::function<void(TuningKey &)> &complete) {
   TunedDatabase database;
   auto read = [&](const std::string &name, std::string_view text) {
     TuningLines lines = parseTuningLines(text, wanted);
-    if (complete)
-      std::for_each(lines.records.begin(), lines.records.end(), complete);
+    for (TuningRecord &record : lines.records)
+      if (complete)
+        complete(record.key);
+    for (CrossingRecord &record : lines.crossings)
+      if (complete)
+        complete(record.key);
     database.add(name, std::move(lines));
   };
   if (shipped)
@@ -62,6 +66,8 @@ void TunedDatabase::add(const std::string &name, TuningLines lines) {
   foreign.insert(lines.foreign.begin(), lines.foreign.end());
   for (TuningRecord &record : lines.records)
     add(std::move(record));
+  for (CrossingRecord &record : lines.crossings)
+    add(std::move(record));
   for (TuningTrial &trial : lines.trials) {
     std::string line = trialLine(trial);
     trials[trial.key.text()].emplace(std::move(line), std::move(trial));
@@ -71,6 +77,12 @@ void TunedDatabase::add(const std::string &name, TuningLines lines) {
 void TunedDatabase::add(TuningRecord record) {
   auto [it, isNew] = best.try_emplace(record.key.text(), record);
   if (!isNew && isBetter(record, it->second))
+    it->second = std::move(record);
+}
+
+void TunedDatabase::add(CrossingRecord record) {
+  auto [it, isNew] = crossing.try_emplace(record.key.text(), record);
+  if (!isNew && outranks(record, it->second))
     it->second = std::move(record);
 }
 
@@ -86,6 +98,8 @@ std::string TunedDatabase::text(bool withTrials) const {
   std::map<std::string, std::string> byKey;
   for (const auto &[key, record] : best)
     byKey[key] = recordLine(record) + "\n";
+  for (const auto &[key, record] : crossing)
+    byKey[key] = crossingLine(record) + "\n";
   if (withTrials)
     for (const auto &[key, lines] : trials)
       for (const auto &[line, trial] : lines)

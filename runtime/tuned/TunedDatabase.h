@@ -28,14 +28,16 @@ public:
   /// `wanted` as in parseTuningLines; `complete` may add to each record's key.
   static TunedDatabase load(const std::vector<std::string> &files, bool shipped = true,
                             const std::function<bool(std::string_view line)> &wanted = {},
-                            const std::function<void(TuningRecord &)> &complete = {});
+                            const std::function<void(TuningKey &)> &complete = {});
 
   /// Adds lines; `name` stands before each of their faults.
   void add(const std::string &name, TuningLines lines);
   void add(TuningRecord record);
+  void add(CrossingRecord record);
 
   /// By the text of their keys.
   const std::map<std::string, TuningRecord> &records() const { return best; }
+  const std::map<std::string, CrossingRecord> &crossings() const { return crossing; }
   std::vector<TuningTrial> trialsOf(const std::string &key) const; ///< by their text
   const std::vector<std::string> &faults() const { return told; }
   /// JSON lines in the order of their keys, each key's record before its trials: equal contents
@@ -45,6 +47,7 @@ public:
 
 private:
   std::map<std::string, TuningRecord> best;
+  std::map<std::string, CrossingRecord> crossing;
   std::map<std::string, std::map<std::string, TuningTrial>> trials; ///< by key, then by line
   std::set<std::string> foreign;                                    ///< lines of other schemas
   std::vector<std::string> told;
@@ -52,5 +55,8 @@ private:
 
 /// A total order on records of one key: outranks(), then the faster one, then the text.
 bool isBetter(const TuningRecord &a, const TuningRecord &b);
+inline bool isBetter(const CrossingRecord &a, const CrossingRecord &b) {
+  return outranks(a, b) || (!outranks(b, a) && crossingLine(a) < crossingLine(b));
+}
 
 } // namespace winnow

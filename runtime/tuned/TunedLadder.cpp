@@ -1,5 +1,6 @@
 // Sorts the records that can answer by rung, distance and rank, and takes the first legal one.
 #include "runtime/tuned/TunedLadder.h"
+#include "runtime/program/CrossingPoints.h"
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -47,15 +48,16 @@ std::string differences(const TuningKey &wanted, const TuningKey &have) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-struct Candidate {
-  const TuningRecord *record;
+template <typename Record> struct Candidate {
+  const Record *record;
   Rung rung;
   double distance;
   bool otherDevice;
 };
 
 /// The order in which records answer. Total, so that answers do not depend on anything else.
-bool comesBefore(const Candidate &a, const Candidate &b) {
+template <typename Record>
+bool comesBefore(const Candidate<Record> &a, const Candidate<Record> &b) {
   if (a.rung != b.rung)
     return a.rung < b.rung;
   if (a.otherDevice != b.otherDevice)
@@ -65,9 +67,11 @@ bool comesBefore(const Candidate &a, const Candidate &b) {
   return isBetter(*a.record, *b.record);
 }
 
-std::vector<Candidate> candidatesFor(const TunedDatabase &database, const TuningKey &wanted) {
-  std::vector<Candidate> candidates;
-  for (const auto &[text, record] : database.records()) {
+template <typename Record>
+std::vector<Candidate<Record>> candidatesFor(const std::map<std::string, Record> &records,
+                                             const TuningKey &wanted) {
+  std::vector<Candidate<Record>> candidates;
+  for (const auto &[text, record] : records) {
     std::optional<double> distance = tuningDistance(wanted, record.key);
     if (!distance || *distance > kTuningReach)
       continue;
@@ -78,11 +82,12 @@ std::vector<Candidate> candidatesFor(const TunedDatabase &database, const Tuning
                                          : Rung::Nearest;
     candidates.push_back({&record, rung, *distance, otherDevice});
   }
-  std::sort(candidates.begin(), candidates.end(), comesBefore);
+  std::sort(candidates.begin(), candidates.end(), comesBefore<Record>);
   return candidates;
 }
 
-std::string explain(const Candidate &candidate, const TuningKey &wanted) {
+template <typename Record>
+std::string explain(const Candidate<Record> &candidate, const TuningKey &wanted) {
   const TuningKey &have = candidate.record->key;
   std::string problem =
       candidate.distance == 0
@@ -147,7 +152,7 @@ TunedAnswer lookUp(const TunedDatabase &database, const TuningKey &wanted, const
   TunedAnswer answer;
   std::set<std::string> refused; // records often share a configuration: each is checked once
   bool defaultIsLegal = false;
-  for (const Candidate &candidate : candidatesFor(database, wanted)) {
+  for (const Candidate<TuningRecord> &candidate : candidatesFor(database.records(), wanted)) {
     // Only the phase's own tunables: a record must not reach into the other phase.
     Config config;
     for (const Tunable *tunable : phaseTunables(wanted.phase))
@@ -175,6 +180,19 @@ TunedAnswer lookUp(const TunedDatabase &database, const TuningKey &wanted, const
   answer.why = refused.empty() ? "no tuned configuration is near enough"
                                : "no tuned configuration that is near enough is legal here";
   return answer;
+}
+
+CrossingAnswer lookUpCrossing(const TunedDatabase &database, const TuningKey &wanted) {
+  const std::vector<Candidate<CrossingRecord>> candidates =
+      candidatesFor(database.crossings(), wanted);
+  if (candidates.empty())
+    return {CrossingPoints::byDefault(wanted.spec).text(), Rung::Default,
+            "no measured crossing points are near enough"};
+  const Candidate<CrossingRecord> &first = candidates.front();
+  return {first.record->points, first.rung,
+          explain(first, wanted) + (first.record->origin == "interpolated"
+                                        ? ", between lengths that lie far apart"
+                                        : "")};
 }
 
 } // namespace winnow

@@ -66,4 +66,14 @@ using LegalConfig = std::function<Status(const Config &)>;
 TunedAnswer lookUp(const TunedDatabase &database, const TuningKey &wanted, const LegalConfig &legal,
                    const std::function<void(const std::string &)> &warn);
 
+/// What `auto` stands for in a program whose dense_len it is.
+struct CrossingAnswer {
+  std::string points; ///< CrossingPoints::text()
+  Rung rung = Rung::Default;
+  std::string why; ///< one line
+};
+/// The points of the nearest record from the top of the ladder, which has no model here; else those
+/// of CrossingPoints::byDefault. `wanted` is a CrossingRecord's key, its device as above.
+CrossingAnswer lookUpCrossing(const TunedDatabase &database, const TuningKey &wanted);
+
 } // namespace winnow

@@ -2,9 +2,11 @@
 // other machines and from writers that were killed.
 #include "runtime/tuned/TuningRecord.h"
 #include "runtime/JsonText.h"
+#include "runtime/program/CrossingPoints.h"
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <tuple>
 
 namespace winnow {
 
@@ -76,10 +78,10 @@ public:
     if (std::none_of(allowed.begin(), allowed.end(), [&](const char *a) { return value == a; }))
       fault = fault.empty() ? fmt::format("{} is '{}'", name, value) : fault;
   }
-  TuningKey key() {
+  TuningKey key(std::initializer_list<const char *> phases) {
     TuningKey key;
     key.phase = text("phase");
-    oneOf("phase", key.phase, {"select", "attend"});
+    oneOf("phase", key.phase, phases);
     key.method = text("method");
     key.tokens = whole("tokens");
     key.overlap = whole("overlap");
@@ -96,13 +98,6 @@ public:
     return config;
   }
 
-  std::string fault; ///< the first one
-
-private:
-  void complain(const char *name, const char *wanted) {
-    if (fault.empty())
-      fault = fmt::format("'{}' is not {}", name, wanted);
-  }
   template <typename T> void take(T &target, Result<T> result) {
     if (result)
       target = std::move(*result);
@@ -110,12 +105,20 @@ private:
       fault = result.error().message;
   }
 
+  std::string fault; ///< the first one
+
+private:
+  void complain(const char *name, const char *wanted) {
+    if (fault.empty())
+      fault = fmt::format("'{}' is not {}", name, wanted);
+  }
+
   const Json &object;
 };
 
 TuningRecord readRecord(LineReader &line) {
   TuningRecord r;
-  r.key = line.key();
+  r.key = line.key({"select", "attend"});
   r.config = line.config();
   r.origin = line.text("origin");
   line.oneOf("origin", r.origin, {"measured", "model"});
@@ -136,7 +139,7 @@ TuningRecord readRecord(LineReader &line) {
 
 TuningTrial readTrial(LineReader &line) {
   TuningTrial t;
-  t.key = line.key();
+  t.key = line.key({"select", "attend"});
   t.config = line.config();
   t.outcome = line.text("outcome");
   line.oneOf("outcome", t.outcome, {"best", "kept", "dropped", "pruned", "rejected"});
@@ -144,6 +147,18 @@ TuningTrial readTrial(LineReader &line) {
   t.ms = line.number("ms"), t.low = line.number("low"), t.high = line.number("high");
   t.rounds = line.whole("rounds");
   return t;
+}
+
+CrossingRecord readCrossing(LineReader &line) {
+  CrossingRecord r;
+  r.key = line.key({kCrossingPhase});
+  line.take(r.points, CrossingPoints::parse(line.text("points"), r.key.spec)
+                          .map([](const CrossingPoints &points) { return points.text(); }));
+  r.origin = line.text("origin");
+  line.oneOf("origin", r.origin, {"measured", "interpolated"});
+  r.protocol = line.text("protocol"), r.code = line.text("code");
+  r.driver = line.text("driver"), r.date = line.text("date");
+  return r;
 }
 
 int effortRank(const std::string &effort) {
@@ -194,6 +209,15 @@ std::string trialLine(const TuningTrial &t) {
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+std::string crossingLine(const CrossingRecord &r) {
+  Json object = keyJson("crossing", r.key);
+  object["points"] = r.points;
+  object["origin"] = r.origin;
+  object["protocol"] = r.protocol, object["code"] = r.code;
+  object["driver"] = r.driver, object["date"] = r.date;
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 TuningLines parseTuningLines(std::string_view text,
                              const std::function<bool(std::string_view line)> &wanted) {
   TuningLines lines;
@@ -231,6 +255,10 @@ TuningLines parseTuningLines(std::string_view text,
       TuningTrial trial = readTrial(reader);
       if (reader.fault.empty())
         lines.trials.push_back(std::move(trial));
+    } else if (kind == "crossing") {
+      CrossingRecord record = readCrossing(reader);
+      if (reader.fault.empty())
+        lines.crossings.push_back(std::move(record));
     } else if (reader.fault.empty()) {
       reader.fault = fmt::format("a line of kind '{}'", kind);
     }
@@ -246,6 +274,12 @@ bool outranks(const TuningRecord &a, const TuningRecord &b) {
   if (a.effort != b.effort)
     return effortRank(a.effort) > effortRank(b.effort);
   return a.date > b.date;
+}
+
+bool outranks(const CrossingRecord &a, const CrossingRecord &b) {
+  if (a.origin != b.origin)
+    return a.origin == "measured";
+  return std::tie(b.date, a.points) < std::tie(a.date, b.points);
 }
 
 } // namespace winnow

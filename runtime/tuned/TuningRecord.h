@@ -17,7 +17,7 @@ inline constexpr int kTuningSchema = 1;
 /// What a configuration is tuned for. Phases are tuned apart, and each has its tunables
 /// (Tunable::phase).
 struct TuningKey {
-  std::string phase;  ///< "select" or "attend"
+  std::string phase;  ///< "select" or "attend"; of a CrossingRecord kCrossingPhase
   std::string method; ///< the method's name
   Spec spec;          ///< with every default filled in
   int tokens = 0;     ///< length of the sequences, see tokensBucket()
@@ -64,6 +64,20 @@ struct TuningTrial {
   int rounds = 0;
 };
 
+/// The phase of a CrossingRecord's key, which is of no configuration: it has neither tokens nor
+/// overlap.
+inline constexpr const char *kCrossingPhase = "dense_len";
+
+/// From how many keys on a selection pays: what the value `auto` of a method's dense_len stands for
+/// (runtime/program/CrossingPoints.h).
+struct CrossingRecord {
+  TuningKey key;                   ///< its spec without the parameter that is the dense_len
+  std::string points;              ///< canonical: CrossingPoints::text()
+  std::string origin = "measured"; ///< or "interpolated": between lengths that lie far apart
+  std::string protocol;            ///< how times were taken
+  std::string code, driver, date;  ///< as in TuningRecord
+};
+
 /// Few lengths are told apart, so that a serving engine never tunes or compiles per length (fault
 /// F17): 2048, 16384, 131072 and 1048576 tokens, the nearest by ratio.
 int tokensBucket(int64_t tokens);
@@ -73,6 +87,7 @@ int overlapBucket(int overlap);
 /// One JSON object without line breaks, fields in a fixed order.
 std::string recordLine(const TuningRecord &record);
 std::string trialLine(const TuningTrial &trial);
+std::string crossingLine(const CrossingRecord &record);
 
 /// What is read at most of a file of tuned configurations; a large sweep has some MiB.
 inline constexpr uint64_t kMaxTunedBytes = uint64_t(256) << 20;
@@ -81,6 +96,7 @@ inline constexpr uint64_t kMaxTunedBytes = uint64_t(256) << 20;
 struct TuningLines {
   std::vector<TuningRecord> records; ///< in the order of the file
   std::vector<TuningTrial> trials;
+  std::vector<CrossingRecord> crossings;
   std::vector<std::string> faults;  ///< "line 3: ..." for each line that was skipped
   std::vector<std::string> foreign; ///< of those, the lines of another schema, as they are
 };
@@ -93,5 +109,7 @@ TuningLines parseTuningLines(std::string_view text,
 /// Whether `a` replaces `b`, both of one key: measured before model, then more effort, then the
 /// later date.
 bool outranks(const TuningRecord &a, const TuningRecord &b);
+/// The same of crossing points: measured before interpolated, the later date, the text.
+bool outranks(const CrossingRecord &a, const CrossingRecord &b);
 
 } // namespace winnow

@@ -105,6 +105,12 @@ private:
                  msText(record.ms), gainText(record), record.origin, record.effort});
       records.push_back(recordJson(record));
     }
+    for (const auto &[text, record] : database.crossings()) {
+      const TuningKey &key = record.key;
+      table.add({key.phase, key.method, shortSpec(key.spec), "", "", key.device, record.points, "",
+                 "", record.origin, ""});
+      records.push_back(Json::parse(crossingLine(record)));
+    }
     if (session.json)
       printJson(records);
     else if (!records.empty())
@@ -208,6 +214,8 @@ private:
       object[arch] = choiceJson(choice);
       for (auto [phase, found] : {std::pair("select", &choice.select), {"attend", &choice.attend}})
         table.add({arch, phase, name(found->rung), wordText(found->config), found->why});
+      if (const CrossingAnswer &crossing = choice.crossing; !choice.resolved.empty())
+        table.add({arch, kCrossingPhase, name(crossing.rung), crossing.points, crossing.why});
     }
     if (session.json)
       printJson(object);

@@ -31,6 +31,7 @@ ChosenConfig TunedConfigs::fill(CompileRequest &request, const Workload &workloa
   ProgramRequest open{request.method, request.spec, request.config, request.arch, workload};
   ChosenConfig choice = *chooser->choose(open, device); // fails in replay-only mode alone
   request.config = choice.config;
+  request.spec = choice.spec(request.spec);
   return choice;
 }
 
@@ -39,7 +40,11 @@ std::string choiceText(const ChosenConfig &choice, bool selects) {
     bool plain = answer.rung == Rung::Exact || answer.rung >= Rung::Default;
     return fmt::format("{} {}{}", phase, name(answer.rung), plain ? "" : ", " + answer.why);
   };
-  return (selects ? words("select", choice.select) + "; " : "") + words("attend", choice.attend);
+  std::string text =
+      (selects ? words("select", choice.select) + "; " : "") + words("attend", choice.attend);
+  if (!choice.resolved.empty())
+    text += fmt::format("; dense_len {}, {}", name(choice.crossing.rung), choice.crossing.why);
+  return text;
 }
 
 nlohmann::json choiceJson(const ChosenConfig &choice) {
@@ -47,7 +52,12 @@ nlohmann::json choiceJson(const ChosenConfig &choice) {
     return nlohmann::json{
         {"rung", name(answer.rung)}, {"config", shortText(answer.config)}, {"why", answer.why}};
   };
-  return {{"select", object(choice.select)}, {"attend", object(choice.attend)}};
+  nlohmann::json json{{"select", object(choice.select)}, {"attend", object(choice.attend)}};
+  if (!choice.resolved.empty())
+    json["dense_len"] = {{"rung", name(choice.crossing.rung)},
+                         {"points", choice.crossing.points},
+                         {"why", choice.crossing.why}};
+  return json;
 }
 
 } // namespace winnow
