@@ -30,7 +30,7 @@ enum class Variable {
   Rows,        ///< "rows": 1 where the host keeps summaries and gives them, else 0
   BoxRows,     ///< "box_rows": keys of a page that one bulk copy brings; 0: none can be brought so
 };
-inline constexpr int kVariableCount = 12;
+inline constexpr int kVariableCount = 13;
 
 /// Values of all variables, indexed by Variable.
 class Variables {

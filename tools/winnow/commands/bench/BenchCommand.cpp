@@ -6,6 +6,7 @@
 #include "tools/winnow/Session.h"
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/BenchReport.h"
+#include "tools/winnow/commands/bench/CrossingCommand.h"
 #include "tools/winnow/commands/bench/DecodeCommand.h"
 #include "tools/winnow/commands/bench/LayoutFlags.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
@@ -248,7 +249,7 @@ private:
     return {};
   }
 
-  Status benchLength(const Spec &spec, const reference::Method &method, int tokens) {
+  Status benchLength(const Spec &spec, reference::Method method, int tokens) {
     WINNOW_CHECK(requireTensors(spec, tokens));
     BenchInputs inputs(spec, tokens, 1);
     const reference::Problem &problem = inputs.problem;
@@ -265,6 +266,9 @@ private:
     std::vector<Variant> programs;
     WINNOW_TRY(list, labelled(base.method, spec, {tokens, overlaps.front()}));
     WINNOW_TRY(programs, loadAll(list));
+    if (method.denseByLaunch) {
+      WINNOW_TRY(method.denseLen, programs.front().program->denseLength(1, tokens));
+    }
     if (what != "attend" && method.selects) {
       about.phase = "select";
       WINNOW_CHECK(benchPhase(about, method, programs, Phase::Select, score));
@@ -404,8 +408,10 @@ void addBenchCommand(CLI::App &app, Session &session) {
   auto tableState = std::make_shared<BenchTableCommand>(*table);
   setBody(*table, session, [tableState] { return tableState->run(); });
   CLI::App *decode = addDecodeCommand(*command, session);
-  setBody(*command, session, [state, table, decode] {
-    return table->parsed() || decode->parsed() ? Status() : state->run();
+  CLI::App *crossing = addCrossingCommand(*command, session);
+  setBody(*command, session, [=] {
+    const bool isOther = table->parsed() || decode->parsed() || crossing->parsed();
+    return isOther ? Status() : state->run();
   });
 }
 

@@ -160,11 +160,12 @@ private:
     CompileRequest request = base;
     request.spec.topk = budget;
     WINNOW_CHECK(fitLocal(request.method, request.spec));
-    if (tuned == "on") {
-      ChosenConfig choice =
-          tunedConfigs.fill(request, {keys, overlaps.front()}, bench ? bench->info().name : "");
-      const std::string note = fmt::format("tuned, {} keys, top-{}: {}", keys, budget,
-                                           choiceText(choice, /*selects=*/true));
+    const ChosenConfig choice =
+        (tuned == "on" ? tunedConfigs : untunedConfigs)
+            .fill(request, {keys, overlaps.front()}, bench ? bench->info().name : "");
+    if (tuned == "on" || !choice.resolved.empty()) {
+      const std::string note =
+          fmt::format("{} keys, top-{}: {}", keys, budget, choiceText(choice, /*selects=*/true));
       if (told.insert(note).second)
         say(note);
     }
@@ -194,6 +195,9 @@ private:
       for (int count : queryCounts) {
         const DecodeShape shape{sequences, keys, count, ragged};
         const DecodeInputs inputs(request.spec, shape, place.layout, place.pageSize, text);
+        if (method.denseByLaunch) {
+          WINNOW_TRY(method.denseLen, variant.program->denseLength(sequences, count));
+        }
         WINNOW_TRY(std::string why, bench->place(inputs, method, variant));
         if (!why.empty()) {
           skipped.push_back(fmt::format("{}, top-{}: left out: {}", shapeText(shape), budget, why));
@@ -213,6 +217,7 @@ private:
     about.topk = budget;
     about.sets = bench->setCount();
     about.cold = bench->cold(method);
+    about.denseLength = method.denseByLaunch ? method.denseLen : -1;
     if (measuresAll)
       WINNOW_CHECK(note(about, method, variant, Phase::All));
     about.wholeProgram = false;
@@ -286,7 +291,7 @@ private:
   bool measuresAll = false, measuresAttend = false;
   std::vector<int> lengths, budgets, batches, queryCounts, overlaps;
   std::vector<DecodePeer> peers;
-  TunedConfigs tunedConfigs{true};
+  TunedConfigs tunedConfigs{true}, untunedConfigs{false}; ///< the latter looks `auto` up alone
   std::unique_ptr<DecodeBench> bench;
   std::set<std::string> told; ///< notes
   std::vector<DecodeMeasurement> results;

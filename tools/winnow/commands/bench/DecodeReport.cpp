@@ -58,6 +58,8 @@ std::string measurementText(const DecodeMeasurement &m, const std::vector<Decode
   words += shapeText(m.shape) + fmt::format(", top-{}", m.topk);
   if (m.overlap)
     words += fmt::format(", L = {}", m.overlap);
+  if (m.denseLength >= 0)
+    words += fmt::format(", dense below {} keys", m.denseLength);
   std::string line = fmt::format(
       "{}, {}: {:.1f} us (fastest {:.1f}), floor {:.2f} us = {:.0f} %, {:.2f} TB/s, {} set{}{}{}, "
       "{}\n",
@@ -99,6 +101,8 @@ json measurementJson(const DecodeMeasurement &m) {
              {"check", !m.checked        ? "not checked"
                        : t.fault.empty() ? "ok"
                                          : t.fault}};
+  if (m.denseLength >= 0)
+    entry["dense_length"] = m.denseLength;
   for (const auto &[name, time] : t.kernels)
     entry["kernel_us"][name] = time;
   return entry;

@@ -19,6 +19,7 @@ struct DecodeMeasurement {
   DecodeShape shape;
   int topk = 0, sets = 0;
   int overlap = 0;          ///< 0: does not apply
+  int denseLength = -1;     ///< of a dense_len that is `auto`: what it is in this row; else -1
   bool wholeProgram = true; ///< or attention alone, over given ids
   bool checked = true, cold = true;
   DecodeTiming timing;
