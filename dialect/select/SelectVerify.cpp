@@ -191,6 +191,8 @@ static LogicalResult verifyDenseLength(AttendOp op, Attribute setting) {
     StringRef points = word.getValue();
     if (points.consume_front("auto") && (points.empty() || points.starts_with("_")))
       return success();
+    return op.emitOpError("'dense_len' is '")
+           << word.getValue() << "'; it must be a number or auto";
   }
   return verifyNumber(op, "dense_len", setting, -1);
 }

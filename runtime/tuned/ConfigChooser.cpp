@@ -302,15 +302,16 @@ void ConfigChooser::fillIn(TuningKey &key) {
 }
 
 /// Fills the key in, and takes the parameters that are `auto` out of it: which tunables are best
-/// does not depend on them.
+/// does not depend on them. Returns those whose points are to be looked up.
 std::vector<std::string> ConfigChooser::takeAutos(TuningKey &key) {
   fillIn(key);
   std::vector<std::string> autos;
-  for (const auto &[param, value] : key.spec.params)
-    if (value == CrossingPoints::kUnresolved)
-      autos.push_back(param);
-  for (const std::string &param : autos)
-    key.spec.params.erase(param);
+  std::map<std::string, std::string> &params = key.spec.params;
+  for (auto it = params.begin(); it != params.end();) {
+    if (it->second == CrossingPoints::kUnresolved)
+      autos.push_back(it->first);
+    it = CrossingPoints::isAuto(it->second) ? params.erase(it) : std::next(it);
+  }
   return autos;
 }
 

@@ -277,6 +277,21 @@ select.method @dense_length params() (%q, %k, %v) {
 
 // -----
 
+select.method @dense_length_word params(short = "sometimes") (%q, %k, %v) {
+  // expected-error @+1 {{'dense_len' is 'sometimes'; it must be a number or auto}}
+  %o = select.attend %q, %k, %v dense_len @short
+  select.return %o
+}
+
+// -----
+
+select.method @dense_length_by_launch params(short = "auto") (%q, %k, %v) {
+  %o = select.attend %q, %k, %v dense_len @short
+  select.return %o
+}
+
+// -----
+
 select.method @kernel_results params() (%q, %k, %v) {
   // expected-error @+1 {{must end with select.yield of its results}}
   %o = select.kernel "attend" -> !select.output {
