@@ -27,6 +27,8 @@ BASES = {
     "bench": (["prefill"], {"--prepare": None, "--arch": "sm_80", **SPEC}),
     "bench table": (["bench.json"], {}),
     "bench decode": ([], {"--prepare": None, "--arch": "sm_80", "--queries": "1", "--seq": "64", **SPEC}),
+    "bench crossing": ([], {"--prepare": None, "--arch": "sm_80", "--set": "dense_len=auto",
+                            **SPEC, "--topk": "34"}),
     "soak": ([], {"--prepare": None, "--arch": "sm_80", "--queries": "1", "--seq": "64", **SPEC}),
     "model choose": (["dense"], {"--device-profile": "a100", "--space": "quick", "--db": "chosen.jsonl"}),
     "model check": (["trials.jsonl"], {"--device-profile": "h200", "--worst": "1000", "--median": "1000"}),
@@ -103,7 +105,8 @@ class Scratch:
         self.fill()
         for words in (["prepare", "dense", "--arch", "sm_80", *(w for pair in SPEC.items() for w in pair)],
                       ["bench", "prefill", *flag_words(BASES["bench"][1])],
-                      ["bench", "decode", *flag_words(BASES["bench decode"][1])], ["cache", "export", "../made/made.bundle"]):
+                      ["bench", "decode", *flag_words(BASES["bench decode"][1])],
+                      ["bench", "crossing", *flag_words(BASES["bench crossing"][1])], ["cache", "export", "../made/made.bundle"]):
             made = self.run(words, 120)
             if made.returncode:
                 sys.exit(f"{words}: exit code {made.returncode}: {made.stderr.decode(errors='replace')}")

@@ -26,6 +26,7 @@ public:
   explicit CrossingCommand(CLI::App &command) {
     flags.addTo(command, /*methodRequired=*/false);
     command.remove_option(command.get_option("--paged")); // it always is
+    flags.addTargetFlags(command, "");
     command
         .add_option("--device", device,
                     "GPU to use, counted from 0; emulated or emulated:ARCH: without one, to try "
@@ -48,16 +49,22 @@ public:
                     "Rows compared with the reference at each length; 0 leaves the comparison out")
         ->capture_default_str()
         ->check(between(0, 100000));
+    command.add_flag("--prepare", prepareOnly,
+                     "Compile for --arch into the cache and stop; needs no GPU");
     command.add_flag("--no-prefill", noPrefill, "Leave prefill at its default");
     command.add_option("-o,--output", output, "A file of tuned configurations to append to");
   }
 
   Status run() {
     WINNOW_CHECK(readFlags());
+    if (prepareOnly)
+      return prepare();
     WINNOW_TRY(bench, DecodeBench::open(device));
-    const Target *own = nullptr;
-    WINNOW_TRY(own, targetForDevice(bench->info().major, bench->info().minor));
-    base.arch = own->arch;
+    if (flags.arch.empty()) {
+      const Target *own = nullptr;
+      WINNOW_TRY(own, targetForDevice(bench->info().major, bench->info().minor));
+      base.arch = own->arch;
+    }
     base.form = bench->codeForm();
     WINNOW_TRY(sparse, side("sparse", kNeverDense));
     WINNOW_TRY(dense, side("dense", kAlwaysDense));
@@ -89,6 +96,11 @@ private:
 
   Status readFlags() {
     WINNOW_TRY(base, flags.request());
+    if (!flags.arch.empty()) {
+      WINNOW_TRY(const std::vector<std::string> archs, flags.architectures());
+      if (archs.size() != 1)
+        return fail(ErrorKind::Usage, "--arch: one architecture at a time");
+    }
     base.spec.paged = true;
     if (flags.method.empty()) {
       WINNOW_TRY(flags.method, selectingMethod(base.spec));
@@ -106,9 +118,24 @@ private:
     return {};
   }
 
-  Result<Side> side(const char *name, const char *points) {
+  CompileRequest requestFor(const char *points) const {
     CompileRequest request = base;
     request.spec.params[param] = points;
+    return request;
+  }
+
+  Status prepare() {
+    if (flags.arch.empty())
+      return fail(ErrorKind::Usage, "--prepare needs --arch: there may be no GPU to ask");
+    for (const char *points : {kNeverDense, kAlwaysDense})
+      if (Result<ObtainedProgram> made = obtainProgram(requestFor(points), cache); !made)
+        return tl::unexpected(made.error());
+    say("2 programs are in the cache");
+    return {};
+  }
+
+  Result<Side> side(const char *name, const char *points) {
+    const CompileRequest request = requestFor(points);
     Side made;
     WINNOW_TRY(made.method, readAxes(request.method, request.spec));
     ObtainedProgram obtained;
@@ -181,7 +208,7 @@ private:
   ProgramFlags flags;
   std::string device = "0", batch = "1,2,4,8,16,32,64,128,256", output, param;
   int most = 262144, pageSize = 64, rounds = 20, rows = 4;
-  bool noPrefill = false;
+  bool noPrefill = false, prepareOnly = false;
 
   Cache cache;
   CompileRequest base; ///< with `auto`
