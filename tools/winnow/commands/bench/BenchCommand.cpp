@@ -129,6 +129,9 @@ private:
     WINNOW_TRY(base, flags.request());
     WINNOW_CHECK(place.read());
     base.spec.paged = base.spec.paged || place.layout != Layout::Packed;
+    if (base.spec.hasFp8Keys() && place.layout == Layout::Packed)
+      return fail(ErrorKind::Usage, fmt::format("--kv-dtype {}: give a --layout with pages",
+                                                name(base.spec.kvDtype)));
     if (flags.method.empty()) {
       WINNOW_TRY(flags.method, selectingMethod(base.spec));
     }

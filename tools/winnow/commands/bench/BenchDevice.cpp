@@ -115,6 +115,9 @@ Status BenchDevice::place(BenchInputs &workload, const DecodeInputs *paged, int 
     WINNOW_CHECK(uploaded(tensors.seqK, pages->lengths.data(), sizeof(int32_t)));
     WINNOW_CHECK(
         uploaded(tensors.kBegin, pages->kBegin.data(), pages->kBegin.size() * sizeof(int32_t)));
+    const std::vector<float> &kScale = problem.kScale, &vScale = problem.vScale;
+    WINNOW_CHECK(uploaded(tensors.kScale, kScale.data(), kScale.size() * sizeof(float)));
+    WINNOW_CHECK(uploaded(tensors.vScale, vScale.data(), vScale.size() * sizeof(float)));
   } else {
     WINNOW_CHECK(uploaded(tensors.k, workload.k.data(), workload.k.bytes()));
     WINNOW_CHECK(uploaded(tensors.v, workload.v.data(), workload.v.bytes()));
@@ -154,7 +157,8 @@ LaunchArgs BenchDevice::launchArgs(Phase phase) const {
   args.layout.pageTable = tensors.table.data<int>();
   args.layout.pageTableStride = pages->tableStride;
   args.layout.kBegin = pages->kBegin.empty() ? nullptr : tensors.kBegin.data<int>();
-  args.v = pool.together ? tensors.k.data<uint16_t>() + pool.valueOffset : tensors.v.data();
+  args.v = pool.together ? tensors.k.data<uint8_t>() + pages->keyElementBytes() * pool.valueOffset
+                         : tensors.v.data();
   return args;
 }
 
