@@ -33,8 +33,8 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
 
 // Element types that device code has no name for.
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
-  // expected-error@+1 {{an argument of 'Accumulator' is f8E4M3FN: it may be a number, true or false, a constant of the kernel, bf16, f16, f32, i32, an object, or the text of another expression}}
-  %sums = tile.register : !tile.fragment<Accumulator<16, f8E4M3FN>>
+  // expected-error@+1 {{an argument of 'Accumulator' is f8E5M2: it may be a number, true or false, a constant of the kernel, bf16, f16, f8E4M3FN, f32, i32, an object, or the text of another expression}}
+  %sums = tile.register : !tile.fragment<Accumulator<16, f8E5M2>>
 }
 
 // -----

@@ -44,7 +44,7 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   // CHECK: load_rows<kThreads>(shared_tile, keys, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %keys, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32, i32) -> ()
   %k_scale = tile.field %params "k_scale" : !params -> !pointer
-  %scale = tile.constant "kScale" : f32
+  %scale = tile.constant @kScale : f32
   // CHECK: const float factor = head_factor(k_scale, head, kScale);
   %factor = tile.head_factor %k_scale, %head, %scale : (!pointer, i32, f32) -> f32
   // CHECK: const auto bytes = paged_rows<e4m3>(params, k, stride, token_tile, head);

@@ -43,7 +43,7 @@ tile.kernel @products attributes {constants = [], min_blocks = 1 : i32, threads 
   tile.load_query %left_operand, %pointer, %query_rows, %first_head {heads = @kHeads} : (!left_operand, !pointer, !query_rows, i32) -> ()
   %fp16_operand = tile.register : !fp16_operand
   %logit_scale = tile.register : !logit_scale
-  %scale = tile.constant "kScale" : f32
+  %scale = tile.constant @kScale : f32
   // CHECK: load_query_fp16<kHeads, bf16>(fp16_operand, logit_scale, pointer, query_rows, first_head, kScale);
   tile.load_query_fp16 %fp16_operand, %logit_scale, %pointer, %query_rows, %first_head, %scale {heads = @kHeads, type = bf16} : (!fp16_operand, !logit_scale, !pointer, !query_rows, i32, f32) -> ()
   // CHECK: const float value = scale_of(logit_scale);
