@@ -117,6 +117,8 @@ TEST(DigestGoldens, TextAndRecipeOfEveryProgram) {
   std::string text = kHeading;
   for (const MatrixProgram &program : matrixPrograms())
     text += program.title() + "\n" + digests(program);
+  for (const MatrixProgram &program : fp8Programs())
+    text += program.title() + "\n" + digests(program);
   if (updatesGoldens())
     writeGolden(kFile, text);
   const std::string golden = goldenText(kFile);

@@ -28,7 +28,6 @@ public:
           add(arch, method.name, spec, {});
       }
     }
-    addFp8(arch);
     // The first rows of two methods: scores as keys and scores in fp32.
     for (const char *method : {"infllm_v2", "nsa_select"})
       for (const MatrixRow &row : matrixRows())
@@ -36,22 +35,6 @@ public:
           addTuned(arch, method, specOf(row));
           break;
         }
-  }
-
-private:
-  const MatrixProgram &add(const std::string &arch, const std::string &method, const Spec &spec,
-                           const Config &config) {
-    MatrixProgram &program = programs.emplace_back();
-    program.request.arch = arch;
-    program.request.method = method;
-    program.request.spec = spec;
-    program.request.config = config;
-    auto lowered = lowerProgram(program.request);
-    if (lowered)
-      program.image = std::move(lowered->first);
-    else
-      program.refusal = lowered.error().message;
-    return program;
   }
 
   /// Keys of fp8, of paged programs: refused where the target cannot convert them.
@@ -70,6 +53,22 @@ private:
     wide.headDim = 256;
     wide.valueDim = 64;
     add(arch, "infllm_v2", wide, {});
+  }
+
+private:
+  const MatrixProgram &add(const std::string &arch, const std::string &method, const Spec &spec,
+                           const Config &config) {
+    MatrixProgram &program = programs.emplace_back();
+    program.request.arch = arch;
+    program.request.method = method;
+    program.request.spec = spec;
+    program.request.config = config;
+    auto lowered = lowerProgram(program.request);
+    if (lowered)
+      program.image = std::move(lowered->first);
+    else
+      program.refusal = lowered.error().message;
+    return program;
   }
 
   /// Of every tunable that numbers ways each way but the default's, of the others the first value
@@ -109,16 +108,25 @@ std::string MatrixProgram::title() const {
   return title;
 }
 
+// One of each level and size of shared memory; the other rows of the table print one of these
+// (TargetTextTest.cpp).
+constexpr const char *kArchs[] = {"sm_80", "sm_89", "sm_90a"};
+
 const std::vector<MatrixProgram> &matrixPrograms() {
   static const auto &all = *new std::vector<MatrixProgram>([] {
     Matrix matrix;
-    // One of each level and size of shared memory; the other rows of the table print one of these
-    // (TargetTextTest.cpp).
-    for (const char *arch : {"sm_80", "sm_89", "sm_90a"})
+    for (const char *arch : kArchs)
       matrix.addArch(arch);
     return std::move(matrix.programs);
   }());
   return all;
+}
+
+std::vector<MatrixProgram> fp8Programs() {
+  Matrix matrix;
+  for (const char *arch : kArchs)
+    matrix.addFp8(arch);
+  return std::move(matrix.programs);
 }
 
 } // namespace winnow

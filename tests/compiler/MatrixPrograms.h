@@ -18,5 +18,8 @@ struct MatrixProgram {
 };
 
 const std::vector<MatrixProgram> &matrixPrograms();
+/// A few programs of paged tensors with fp8 keys, for the same architectures: for their texts
+/// alone, since their recipes depend on more than the rules of packed ones.
+std::vector<MatrixProgram> fp8Programs();
 
 } // namespace winnow
