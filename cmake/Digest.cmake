@@ -1,4 +1,4 @@
-# Run as a script: writes OUTPUT, a C++ file whose SYMBOL() is the digest of FILES (a list separated by '|').
+# Run as a script: writes OUTPUT, a C++ file whose SYMBOL(), which HEADER declares, is the digest of FILES (a list separated by '|').
 # Only contents count, in the order of the file names: the same sources give the same digest in any folder.
 string(REPLACE "|" ";" files "${FILES}")
 set(all "")
@@ -9,4 +9,4 @@ foreach(file IN LISTS files)
 endforeach()
 list(SORT all)
 string(SHA256 digest "${all}")
-file(WRITE ${OUTPUT} "#include \"compiler/driver/EmbeddedFiles.h\"\nconst char *winnow::${SYMBOL}() { return \"${digest}\"; }\n")
+file(WRITE ${OUTPUT} "#include \"${HEADER}\"\nconst char *winnow::${SYMBOL}() { return \"${digest}\"; }\n")

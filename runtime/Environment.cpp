@@ -21,6 +21,10 @@ const std::vector<EnvironmentEntry> &environmentRegistry() {
        "path of the CUDA driver library (unset: libcuda.so.1 of the loader)"},
       {V::WinnowNvrtc, "WINNOW_NVRTC",
        "path of libnvrtc (unset: loader path, CUDA toolkit, Python packages)"},
+      {V::WinnowCompilerLibrary, "WINNOW_COMPILER_LIBRARY",
+       "path of libwinnow_compiler.so, for hosts of the C API (unset: beside libwinnow.so, then "
+       "the "
+       "loader path)"},
       {V::WinnowDump, "WINNOW_DUMP",
        "folder that gets select, tile, CUDA, PTX and SASS text of whatever is prepared (unset: "
        "none)"},

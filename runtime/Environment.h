@@ -7,14 +7,15 @@
 namespace winnow {
 
 enum class EnvironmentVariable {
-  WinnowCacheDir,      ///< directory of the kernel cache
-  WinnowCacheReadOnly, ///< further directories, read only, separated by ':'
-  WinnowCacheBundles,  ///< bundle files of the kernel cache, separated by ':'
-  WinnowCacheLimitMb,  ///< size limit of the kernel cache
-  WinnowLibcuda,       ///< path of the CUDA driver library
-  WinnowNvrtc,         ///< path of libnvrtc
-  WinnowDump,          ///< folder that gets the texts of whatever is prepared
-  WinnowTuned,         ///< files of tuned configurations, separated by ':'
+  WinnowCacheDir,        ///< directory of the kernel cache
+  WinnowCacheReadOnly,   ///< further directories, read only, separated by ':'
+  WinnowCacheBundles,    ///< bundle files of the kernel cache, separated by ':'
+  WinnowCacheLimitMb,    ///< size limit of the kernel cache
+  WinnowLibcuda,         ///< path of the CUDA driver library
+  WinnowNvrtc,           ///< path of libnvrtc
+  WinnowCompilerLibrary, ///< path of libwinnow_compiler.so
+  WinnowDump,            ///< folder that gets the texts of whatever is prepared
+  WinnowTuned,           ///< files of tuned configurations, separated by ':'
   XdgCacheHome,
   XdgDataHome,
   Home,

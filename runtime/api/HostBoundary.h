@@ -1,5 +1,6 @@
-// The boundary of the C API (winnow.cpp, its only user): structs of a caller come in by their size,
-// exceptions stay on the side where they were thrown, errors become a status and a sentence.
+// The boundary of the C API, for whatever implements a part of winnow.h: structs of a caller come
+// in by their size, exceptions stay on the side where they were thrown, errors become a status and
+// a sentence.
 #pragma once
 #include "runtime/Error.h"
 #include "runtime/api/winnow.h"
@@ -35,6 +36,9 @@ private:
 };
 inline thread_local bool LastError::isGone = false;
 inline thread_local LastError LastError::own;
+
+/// A text of the host, of which null means none.
+inline const char *orEmpty(const char *text) { return text ? text : ""; }
 
 inline winnow_status report(const Error &error) {
   LastError::set(error.message);
@@ -97,12 +101,13 @@ template <typename Body> winnow_status guarded(Body body) noexcept {
 
 /// The size of each struct in the first release: no caller has a smaller one.
 template <typename Struct> constexpr size_t kFirstSize = sizeof(Struct);
-template <> constexpr size_t kFirstSize<winnow_spec> = offsetof(winnow_spec, value_dim);
-template <> constexpr size_t kFirstSize<winnow_compiler> = offsetof(winnow_compiler, check);
+template <> inline constexpr size_t kFirstSize<winnow_spec> = offsetof(winnow_spec, value_dim);
+template <> inline constexpr size_t kFirstSize<winnow_compiler> = offsetof(winnow_compiler, check);
 template <>
-constexpr size_t kFirstSize<winnow_launch_args> = offsetof(winnow_launch_args, q_stride);
+inline constexpr size_t kFirstSize<winnow_launch_args> = offsetof(winnow_launch_args, q_stride);
 template <>
-constexpr size_t kFirstSize<winnow_engine_options> = offsetof(winnow_engine_options, tuned_files);
+inline constexpr size_t kFirstSize<winnow_engine_options> =
+    offsetof(winnow_engine_options, tuned_files);
 constexpr size_t kLargestSize = 4096; ///< far above what any release will have
 
 /// Whether a caller's struct can be read or written: it is there, and its size can be that of some

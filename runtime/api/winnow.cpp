@@ -5,6 +5,8 @@
 #include "runtime/Engine.h"
 #include "runtime/Environment.h"
 #include "runtime/api/HostBoundary.h"
+#include "runtime/api/HostCompiler.h"
+#include "runtime/api/SpecStruct.h"
 #include <cstring>
 #include <fmt/format.h>
 
@@ -20,117 +22,6 @@ struct winnow_program {
 };
 
 namespace {
-
-const char *orEmpty(const char *text) { return text ? text : ""; }
-std::string paramsText(const Spec &spec) {
-  std::string text;
-  for (const auto &[param, value] : spec.params)
-    text += fmt::format("{}{}={}", text.empty() ? "" : ",", param, value);
-  return text;
-}
-
-Result<ProgramRequest> toRequest(const winnow_spec *given) {
-  WINNOW_TRY(winnow_spec c, adopt(given, "spec"));
-  if (!c.method || !*c.method)
-    return fail(ErrorKind::Usage, "spec: method is null or empty");
-  ProgramRequest request;
-  request.method = c.method;
-  request.arch = orEmpty(c.arch);
-  Spec &spec = request.spec;
-  spec.heads = c.heads;
-  spec.kvHeads = c.kv_heads;
-  spec.headDim = c.head_dim ? c.head_dim : spec.headDim;
-  spec.valueDim = c.value_dim;
-  spec.block = c.block ? c.block : spec.block;
-  spec.topk = c.topk ? c.topk : spec.topk;
-  spec.scale = c.scale;
-  spec.paged = c.paged != 0;
-  if (c.kv_dtype != WINNOW_KV_SAME && c.kv_dtype != WINNOW_KV_FP8_E4M3)
-    return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_kv_dtype", c.kv_dtype));
-  spec.kvDtype = c.kv_dtype == WINNOW_KV_SAME ? KvDtype::Same : KvDtype::Fp8E4m3;
-  if (Status status = spec.check(); !status)
-    return fail(status.error().kind, "spec: " + status.error().message);
-  if (c.expected_tokens < 0 || c.expected_overlap < 0)
-    return fail(ErrorKind::Usage,
-                "spec: expected_tokens and expected_overlap must not be negative");
-  request.workload = {c.expected_tokens, c.expected_overlap};
-  if (c.dtype != WINNOW_BF16 && c.dtype != WINNOW_FP16)
-    return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c.dtype));
-  spec.dtype = c.dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
-  std::string params = orEmpty(c.params);
-  for (size_t begin = 0; begin < params.size();) {
-    size_t end = std::min(params.find(',', begin), params.size());
-    std::string item = params.substr(begin, end - begin);
-    size_t equals = item.find('=');
-    if (equals == std::string::npos || equals == 0)
-      return fail(ErrorKind::Usage, fmt::format("spec: params: '{}' is not NAME=VALUE", item));
-    if (!spec.params.emplace(item.substr(0, equals), item.substr(equals + 1)).second)
-      return fail(ErrorKind::Usage,
-                  fmt::format("spec: params: '{}' is given twice", item.substr(0, equals)));
-    begin = end + 1;
-  }
-  WINNOW_TRY(request.config, Config::parse(orEmpty(c.config)));
-  return request;
-}
-
-using CompileFunction = int (*)(void *, const winnow_spec *, winnow_sink, void *);
-
-/// Calls one function of the caller's compiler; its bytes, or its error.
-Result<std::string> callCompiler(const char *what, CompileFunction function, void *user,
-                                 const ProgramRequest &request) {
-  std::string params = paramsText(request.spec), config = request.config.text(), bytes;
-  winnow_spec c{};
-  c.struct_size = sizeof(c);
-  c.method = request.method.c_str();
-  c.heads = request.spec.heads;
-  c.kv_heads = request.spec.kvHeads;
-  c.head_dim = request.spec.headDim;
-  c.value_dim = request.spec.valueWidth();
-  c.block = request.spec.block;
-  c.topk = request.spec.topk;
-  c.dtype = request.spec.dtype == Dtype::BF16 ? WINNOW_BF16 : WINNOW_FP16;
-  c.scale = request.spec.scale;
-  c.params = params.c_str();
-  c.config = config.c_str();
-  c.arch = request.arch.c_str();
-  c.expected_tokens = request.workload.tokens;
-  c.expected_overlap = request.workload.overlap;
-  c.paged = request.spec.paged;
-  c.kv_dtype = request.spec.hasFp8Keys() ? WINNOW_KV_FP8_E4M3 : WINNOW_KV_SAME;
-  winnow_sink sink = [](void *context, const void *data, size_t size) {
-    static_cast<std::string *>(context)->assign(static_cast<const char *>(data), size);
-  };
-  const int status = callHost(what, [&] { return function(user, &c, sink, &bytes); });
-  if (status == WINNOW_OK)
-    return bytes;
-  bool known = status >= WINNOW_INVALID && status <= WINNOW_DEVICE_FAILED;
-  return fail(known ? static_cast<ErrorKind>(status) : ErrorKind::CompileFailed,
-              bytes.empty() ? "the compiler failed without a reason" : bytes);
-}
-
-Result<CompileHook> toHook(const winnow_compiler *given) {
-  WINNOW_TRY(winnow_compiler compiler, adopt(given, "compiler"));
-  if (!compiler.key || !compiler.build)
-    return fail(ErrorKind::Usage, "compiler: key or build is null");
-  CompileHook hook;
-  hook.key = [c = compiler](const ProgramRequest &request) {
-    return callCompiler("winnow_compiler.key", c.key, c.user, request);
-  };
-  hook.build = [c = compiler](const ProgramRequest &request) -> Result<ProgramImage> {
-    WINNOW_TRY(std::string bytes, callCompiler("winnow_compiler.build", c.build, c.user, request));
-    Result<ProgramImage> image = deserializeImage(bytes);
-    if (!image)
-      return fail(ErrorKind::CompileFailed,
-                  "the compiler gave an unusable image: " + image.error().message);
-    return image;
-  };
-  if (compiler.check)
-    hook.check = [c = compiler](const ProgramRequest &request) -> Status {
-      Result<std::string> answer = callCompiler("winnow_compiler.check", c.check, c.user, request);
-      return answer ? Status() : tl::unexpected(answer.error());
-    };
-  return hook;
-}
 
 Result<Shape> toShape(const winnow_shape *given) {
   return adopt(given, "shape").map([](const winnow_shape &c) {
@@ -177,7 +68,8 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
       if (c.cache_dir)
         own.cache.directory = c.cache_dir;
       if (c.compiler) {
-        WINNOW_TRY(own.hook, toHook(c.compiler));
+        WINNOW_TRY(winnow_compiler compiler, toCompiler(c.compiler));
+        own.hook = toHook(compiler);
       }
       own.driverPath = orEmpty(c.driver_path);
       own.allowPtx = c.allow_ptx != 0;

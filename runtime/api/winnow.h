@@ -110,6 +110,9 @@ typedef struct winnow_compiler {
   /* May be null. Refuses in milliseconds what build would refuse: tuned configurations pass here
    * before they are used. Calls `sink` on failure only. */
   int (*check)(void *user, const winnow_spec *request, winnow_sink sink, void *context);
+  /* Of the compiler library: the build of Winnow that it belongs to. A host's own leaves it null.
+   */
+  const char *build_digest;
 } winnow_compiler;
 
 /* Gets one line at a time; called from any thread. No function of the host should throw; where one
@@ -229,6 +232,12 @@ WINNOW_API const char *winnow_version(void);
 /* One sentence about the last failure on this thread; "" when there was none. Valid until the next
  * call on it. */
 WINNOW_API const char *winnow_last_error(void);
+
+/* The compiler for winnow_engine_options: opens libwinnow_compiler.so at `path`; where that is
+ * null, at the path in the environment variable WINNOW_COMPILER_LIBRARY, else beside this library,
+ * else by name as the system's loader finds it. The library stays open, `compiler` lives as long as
+ * the process. WINNOW_UNSUPPORTED where there is none, or one of another build of Winnow. */
+WINNOW_API winnow_status winnow_compiler_load(const char *path, const winnow_compiler **compiler);
 
 /* Opens the driver and the cache. `options` may be null. */
 WINNOW_API winnow_status winnow_engine_create(const winnow_engine_options *options,
