@@ -13,9 +13,7 @@
 
 namespace winnow {
 
-/// What tells one content of a method's file from the next, without reading it: an edited text is
-/// another program (F09). Zeros for a built-in method.
-static std::array<int64_t, 4> textVersion(const std::string &method) {
+std::array<int64_t, 4> textVersion(const std::string &method) {
   struct stat info;
   if (::stat(method.c_str(), &info) != 0)
     return {};

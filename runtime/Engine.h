@@ -15,6 +15,10 @@ struct EngineOptions {
   TuningOptions tuning;   ///< where tunables come from that a request leaves open
 };
 
+/// What tells one content of a method's file from the next, without reading it: an edited text is
+/// another program (F09). Zeros for a built-in method.
+std::array<int64_t, 4> textVersion(const std::string &method);
+
 /// Thread-safe.
 class Engine {
 public:

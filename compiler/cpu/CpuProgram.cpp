@@ -115,6 +115,11 @@ public:
   }
   int selectHeads() const override { return plans.selection ? plans.selection->selectHeads() : 0; }
 
+  std::vector<SummaryShape> summaries() const override {
+    return plans.selection && plans.selection->keepsRows() ? methodSummaries()
+                                                           : std::vector<SummaryShape>();
+  }
+
   Status run(const CpuTensors &given, int threads,
              const std::function<void(double)> &progress) const override {
     CpuTensors tensors = given;
@@ -177,14 +182,19 @@ private:
       keys = std::max(keys, keyCount(tensors, s));
     return keys;
   }
+  std::vector<SummaryShape> methodSummaries() const {
+    std::vector<SummaryShape> all;
+    if (plans.selection)
+      for (const SelectionPlan::Summary &summary : plans.selection->summaries)
+        all.push_back({summary.window, summary.stride});
+    return all;
+  }
   /// The summaries whose rows are given: those of the method, or none.
   Result<std::vector<SummaryShape>> keptSummaries(const CpuTensors &tensors) const {
     std::vector<SummaryShape> summaries;
     if (!tensors.rows[0] && !tensors.rows[1] && !tensors.appendOnly)
       return summaries;
-    if (plans.selection)
-      for (const SelectionPlan::Summary &summary : plans.selection->summaries)
-        summaries.push_back({summary.window, summary.stride});
+    summaries = methodSummaries();
     if (summaries.empty() || summaries.size() > kMostRows)
       return fail(ErrorKind::Usage, "this method has no summaries that can be kept as rows");
     for (size_t i = 0; i < kMostRows; ++i)

@@ -47,6 +47,8 @@ public:
   /// program for GPUs says of the same launch.
   virtual int denseLength(int batch, int maxQ) const = 0;
   virtual int selectHeads() const = 0; ///< heads of the ids tensor; 0 for a dense method
+  /// Those that a host may keep as rows, of a spec that is paged.
+  virtual std::vector<SummaryShape> summaries() const = 0;
 };
 
 } // namespace winnow

@@ -4,8 +4,10 @@
 #include "runtime/api/winnow.h"
 #include "runtime/Engine.h"
 #include "runtime/Environment.h"
+#include "runtime/api/CpuPrograms.h"
 #include "runtime/api/HostBoundary.h"
 #include "runtime/api/HostCompiler.h"
+#include "runtime/api/LaunchStruct.h"
 #include "runtime/api/SpecStruct.h"
 #include <cstring>
 #include <fmt/format.h>
@@ -13,29 +15,68 @@
 using namespace winnow;
 
 struct winnow_engine {
-  std::unique_ptr<Engine> engine;
+  Result<std::unique_ptr<Engine>> gpus; ///< an error where there is no driver
+  CpuPrograms cpu;
 };
 
 struct winnow_program {
-  std::shared_ptr<const LoadedProgram> program;
+  std::shared_ptr<const LoadedProgram> gpu; ///< null on the CPU
+  std::shared_ptr<const LoadedCpuProgram> cpu;
   std::shared_ptr<const ChosenConfig> choice;
+  const ProgramImage &image() const { return gpu ? gpu->image() : cpu->image(); }
 };
 
 namespace {
-
-Result<Shape> toShape(const winnow_shape *given) {
-  return adopt(given, "shape").map([](const winnow_shape &c) {
-    return Shape{c.batch, c.total_q, c.total_k, c.max_q, c.max_k};
-  });
-}
 
 Status needs(const void *pointer, const char *what) {
   return pointer ? Status() : Status(fail(ErrorKind::Usage, fmt::format("{} is null", what)));
 }
 
+/// The engine of the GPUs, or why there is none.
+Result<Engine *> gpusOf(const winnow_engine *engine) {
+  if (!engine->gpus)
+    return tl::unexpected(engine->gpus.error());
+  return engine->gpus->get();
+}
+
+/// A prepared program, whatever it runs on, and where it came from.
+struct Prepared {
+  winnow_program program;
+  winnow_origin origin;
+};
+Prepared ofGpu(const Engine::Prepared &prepared) {
+  return {{prepared.program, nullptr, prepared.choice},
+          static_cast<winnow_origin>(prepared.origin)};
+}
+Prepared ofCpu(const CpuPrograms::Found &found) {
+  return {{nullptr, found.program, std::make_shared<const ChosenConfig>()},
+          static_cast<winnow_origin>(found.origin)};
+}
+
 /// Gives the caller a handle of its own.
-void hand(const Engine::Prepared &prepared, winnow_program **out) {
-  *out = new winnow_program{prepared.program, prepared.choice};
+void hand(const Prepared &prepared, winnow_program **out) {
+  *out = new winnow_program(prepared.program);
+}
+
+Result<Prepared> prepare(winnow_engine *engine, ProgramRequest request, int device) {
+  if (device == WINNOW_CPU)
+    return engine->cpu.prepare(request).map(ofCpu);
+  WINNOW_TRY(Engine * gpus, gpusOf(engine));
+  return gpus->prepare(std::move(request), device).map(ofGpu);
+}
+
+Result<std::vector<Result<Prepared>>>
+prepareAll(winnow_engine *engine, const std::vector<ProgramRequest> &requests, int device) {
+  std::vector<Result<Prepared>> all;
+  if (device == WINNOW_CPU) {
+    for (const Result<CpuPrograms::Found> &found : engine->cpu.prepareAll(requests))
+      all.push_back(found.map(ofCpu));
+    return all;
+  }
+  WINNOW_TRY(Engine * gpus, gpusOf(engine));
+  for (const Result<Engine::Prepared> &prepared : gpus->prepareAll(requests, device))
+    all.push_back(prepared.map(ofGpu));
+  return all;
 }
 
 TuningOptions toTuning(const winnow_engine_options &c) {
@@ -63,12 +104,13 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
     WINNOW_CHECK(needs(engine, "engine"));
     *engine = nullptr;
     EngineOptions own;
+    winnow_compiler compiler{};
     if (options) {
       WINNOW_TRY(winnow_engine_options c, adopt(options, "options"));
       if (c.cache_dir)
         own.cache.directory = c.cache_dir;
       if (c.compiler) {
-        WINNOW_TRY(winnow_compiler compiler, toCompiler(c.compiler));
+        WINNOW_TRY(compiler, toCompiler(c.compiler));
         own.hook = toHook(compiler);
       }
       own.driverPath = orEmpty(c.driver_path);
@@ -78,8 +120,12 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
       if (c.bundle)
         own.cache.bundleMemory.emplace_back(static_cast<const char *>(c.bundle), c.bundle_bytes);
     }
-    WINNOW_TRY(std::unique_ptr<Engine> made, Engine::create(std::move(own)));
-    *engine = new winnow_engine{std::move(made)};
+    Result<std::unique_ptr<Engine>> made = Engine::create(std::move(own));
+    const bool mayLackGpus =
+        !made && made.error().kind == ErrorKind::DeviceFailed && CpuPrograms::isServedBy(compiler);
+    if (!made && !mayLackGpus)
+      return tl::unexpected(made.error());
+    *engine = new winnow_engine{std::move(made), CpuPrograms(compiler)};
     return {};
   });
 }
@@ -93,9 +139,9 @@ winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec, int
     WINNOW_CHECK(needs(program, "program"));
     *program = nullptr;
     WINNOW_TRY(ProgramRequest request, toRequest(spec));
-    WINNOW_TRY(Engine::Prepared prepared, engine->engine->prepare(std::move(request), device));
+    WINNOW_TRY(Prepared prepared, prepare(engine, std::move(request), device));
     if (origin)
-      *origin = static_cast<winnow_origin>(prepared.origin);
+      *origin = prepared.origin;
     hand(prepared, program);
     return {};
   });
@@ -133,7 +179,8 @@ winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *spec
         first = named(firstAt = i, request.error());
       }
     }
-    std::vector<Result<Engine::Prepared>> prepared = engine->engine->prepareAll(requests, device);
+    std::vector<Result<Prepared>> prepared;
+    WINNOW_TRY(prepared, prepareAll(engine, requests, device));
     for (size_t i = 0; i < prepared.size(); ++i) {
       if (prepared[i] && programs)
         hand(*prepared[i], &programs[places[i]]);
@@ -147,7 +194,9 @@ winnow_status winnow_prepare_list(winnow_engine *engine, const winnow_spec *spec
 winnow_status winnow_engine_seal(winnow_engine *engine) {
   return guarded([&]() -> Status {
     WINNOW_CHECK(needs(engine, "engine"));
-    engine->engine->seal();
+    engine->cpu.seal();
+    if (engine->gpus)
+      (*engine->gpus)->seal();
     return {};
   });
 }
@@ -156,10 +205,12 @@ winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counter
   return guarded([&]() -> Status {
     WINNOW_CHECK(needs(engine, "engine"));
     WINNOW_CHECK(hasSize(counters, "counters"));
-    const KernelStore::Counters counts = engine->engine->counters();
+    const KernelStore::Counters cpu = engine->cpu.counters(),
+                                gpu = engine->gpus ? (*engine->gpus)->counters()
+                                                   : KernelStore::Counters();
     const size_t size = counters->struct_size;
-    const winnow_counters own{size, counts.builds, counts.diskHits, counts.memoryHits,
-                              counts.refused};
+    const winnow_counters own{size, cpu.builds + gpu.builds, gpu.diskHits,
+                              cpu.memoryHits + gpu.memoryHits, cpu.refused + gpu.refused};
     std::memset(static_cast<void *>(counters), 0, size); // counters of a newer caller: not counted
     std::memcpy(counters, &own, std::min(sizeof(own), size));
     return {};
@@ -173,8 +224,12 @@ winnow_status winnow_prepare_image(winnow_engine *engine, const char *path, int3
     WINNOW_CHECK(needs(path, "path"));
     WINNOW_CHECK(needs(program, "program"));
     *program = nullptr;
-    WINNOW_TRY(Engine::Prepared prepared, engine->engine->prepareImage(path, device));
-    hand(prepared, program);
+    if (device == WINNOW_CPU)
+      return fail(ErrorKind::Usage, "an image file holds code of a GPU: prepare the method and its "
+                                    "spec to run on the CPU");
+    WINNOW_TRY(Engine * gpus, gpusOf(engine));
+    WINNOW_TRY(Engine::Prepared prepared, gpus->prepareImage(path, device));
+    hand(ofGpu(prepared), program);
     return {};
   });
 }
@@ -186,8 +241,14 @@ winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_
     WINNOW_CHECK(needs(program, "program"));
     *program = nullptr;
     WINNOW_TRY(ProgramRequest request, toRequest(spec));
-    WINNOW_TRY(Engine::Prepared found, engine->engine->find(std::move(request), device));
-    hand(found, program);
+    if (device == WINNOW_CPU) {
+      WINNOW_TRY(CpuPrograms::Program found, engine->cpu.find(request));
+      hand(ofCpu({found, ImageOrigin::Memory}), program);
+      return {};
+    }
+    WINNOW_TRY(Engine * gpus, gpusOf(engine));
+    WINNOW_TRY(Engine::Prepared found, gpus->find(std::move(request), device));
+    hand(ofGpu(found), program);
     return {};
   });
 }
@@ -198,7 +259,7 @@ winnow_status winnow_engine_export_decisions(winnow_engine *engine, winnow_sink 
     WINNOW_CHECK(needs(engine, "engine"));
     if (!sink)
       return fail(ErrorKind::Usage, "sink is null");
-    std::string lines = engine->engine->decisions();
+    std::string lines = engine->gpus ? (*engine->gpus)->decisions() : "";
     callHost("winnow_sink", [&] { sink(context, lines.data(), lines.size()); });
     return {};
   });
@@ -207,7 +268,7 @@ winnow_status winnow_engine_export_decisions(winnow_engine *engine, winnow_sink 
 void winnow_program_destroy(winnow_program *program) { delete program; }
 
 int32_t winnow_program_select_heads(const winnow_program *program) {
-  return program ? program->program->image().selectHeads : 0;
+  return program ? program->image().selectHeads : 0;
 }
 
 winnow_status winnow_program_dense_length(const winnow_program *program, int32_t batch,
@@ -218,13 +279,16 @@ winnow_status winnow_program_dense_length(const winnow_program *program, int32_t
     if (batch < 1 || max_q < 0)
       return fail(ErrorKind::Usage,
                   fmt::format("no launch has {} sequences of up to {} queries", batch, max_q));
-    WINNOW_TRY(*keys, program->program->denseLength(batch, max_q));
+    if (!program->gpu)
+      return fail(ErrorKind::Unsupported,
+                  "winnow_program_dense_length: a program on the CPU does not say it");
+    WINNOW_TRY(*keys, program->gpu->denseLength(batch, max_q));
     return {};
   });
 }
 
 int32_t winnow_rows_count(const winnow_program *program) {
-  return program ? static_cast<int32_t>(program->program->image().summaries.size()) : 0;
+  return program ? static_cast<int32_t>(program->image().summaries.size()) : 0;
 }
 
 winnow_status winnow_rows_layout(const winnow_program *program, int32_t index, int32_t *window,
@@ -233,7 +297,7 @@ winnow_status winnow_rows_layout(const winnow_program *program, int32_t index, i
     WINNOW_CHECK(needs(program, "program"));
     WINNOW_CHECK(needs(window, "window"));
     WINNOW_CHECK(needs(stride, "stride"));
-    const std::vector<SummaryShape> &summaries = program->program->image().summaries;
+    const std::vector<SummaryShape> &summaries = program->image().summaries;
     if (index < 0 || static_cast<size_t>(index) >= summaries.size())
       return fail(ErrorKind::Usage, fmt::format("index is {}: a host may keep {} summaries of this "
                                                 "program",
@@ -245,7 +309,7 @@ winnow_status winnow_rows_layout(const winnow_program *program, int32_t index, i
 }
 
 const char *winnow_program_key(const winnow_program *program) {
-  return program ? program->program->image().key.c_str() : "";
+  return program ? program->image().key.c_str() : "";
 }
 
 const char *winnow_program_config(const winnow_program *program) {
@@ -271,7 +335,11 @@ winnow_status winnow_workspace_size(const winnow_program *program, const winnow_
     WINNOW_CHECK(needs(program, "program"));
     WINNOW_CHECK(needs(bytes, "bytes"));
     WINNOW_TRY(Shape own, toShape(shape));
-    WINNOW_TRY(size_t size, program->program->workspaceSize(own));
+    if (program->cpu) {
+      *bytes = 0;
+      return checkShape(own);
+    }
+    WINNOW_TRY(size_t size, program->gpu->workspaceSize(own));
     *bytes = size;
     return {};
   });
@@ -281,40 +349,10 @@ winnow_status winnow_launch(const winnow_program *program, const winnow_launch_a
                             void *stream) {
   return guarded([&]() -> Status {
     WINNOW_CHECK(needs(program, "program"));
-    WINNOW_TRY(winnow_launch_args c, adopt(args, "args"));
-    WINNOW_TRY(Shape shape, toShape(c.shape));
-    if (c.phase < WINNOW_ALL || c.phase > WINNOW_APPEND)
-      return fail(ErrorKind::Usage, fmt::format("args: {} is not a winnow_phase", c.phase));
-    LaunchArgs own;
-    own.q = c.q;
-    own.k = c.k;
-    own.v = c.v;
-    own.out = c.out;
-    own.lse = c.lse;
-    own.ids = c.ids;
-    own.cuQ = c.cu_q;
-    own.cuK = c.cu_k;
-    own.shape = shape;
-    own.phase = static_cast<Phase>(c.phase);
-    TensorLayout &layout = own.layout;
-    std::copy_n(c.q_stride, 2, layout.qStride);
-    std::copy_n(c.out_stride, 2, layout.outStride);
-    std::copy_n(c.k_stride, 3, layout.kStride);
-    std::copy_n(c.v_stride, 3, layout.vStride);
-    layout.seqK = c.seq_k;
-    layout.pageTable = c.page_table;
-    layout.pageTableStride = c.page_table_stride;
-    layout.kBegin = c.k_begin;
-    layout.pageSize = c.page_size;
-    for (int i = 0; i < kMostRows; ++i) {
-      own.rows[i] = c.rows[i];
-      std::copy_n(c.rows_stride[i], 3, layout.rowsStride[i]);
-    }
-    layout.rowsTable = c.rows_table;
-    layout.rowsTableStride = c.rows_table_stride;
-    own.kScale = c.k_scale;
-    own.vScale = c.v_scale;
-    return program->program->launch(own, static_cast<CUstream>(stream), c.workspace,
-                                    c.workspace_bytes);
+    WINNOW_TRY(LaunchCall call, toLaunchCall(args));
+    if (program->cpu)
+      return program->cpu->launch(args, call.args);
+    return program->gpu->launch(call.args, static_cast<CUstream>(stream), call.workspace,
+                                call.workspaceBytes);
   });
 }

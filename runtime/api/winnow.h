@@ -97,7 +97,24 @@ typedef struct winnow_spec {
   int32_t reserved2; /* zero */
 } winnow_spec;
 
-/* A compiler for programs that are not in the cache. Both functions return a winnow_status and
+/* In place of a GPU's index: the program runs on the CPU, by the functions of a compiler that has
+ * them (winnow_compiler_load). Tensors lie in host memory; launches take the same arguments, need
+ * no workspace, ignore the stream and return when the results are there. */
+#define WINNOW_CPU (-1)
+
+/* What a compiler tells of a program on the CPU. */
+typedef struct winnow_cpu_program {
+  size_t struct_size;
+  void *handle;           /* for cpu_launch and cpu_free */
+  int32_t select_heads;   /* as winnow_program_select_heads */
+  int32_t rows_count;     /* as winnow_rows_count */
+  int32_t rows_window[2]; /* as winnow_rows_layout */
+  int32_t rows_stride[2];
+} winnow_cpu_program;
+
+typedef struct winnow_launch_args winnow_launch_args;
+
+/* A compiler for programs that are not in the cache. Its functions return a winnow_status and
  * report through `sink`, which they call exactly once: with the key (hexadecimal digits) or the
  * bytes of a program image; on failure with the error's sentence. Called from any thread, several
  * at once. `request` is valid during the call; its defaults are filled in and its arch is set. */
@@ -113,6 +130,14 @@ typedef struct winnow_compiler {
   /* Of the compiler library: the build of Winnow that it belongs to. A host's own leaves it null.
    */
   const char *build_digest;
+  /* Programs on the CPU; all three or none. cpu_load compiles the program of a request without an
+   * arch, fills `program` and gives `sink` its key. cpu_launch runs it on arguments that have been
+   * checked, at most as many calls at once as the host makes, and calls `sink` on failure only. */
+  int (*cpu_load)(void *user, const winnow_spec *request, winnow_cpu_program *program,
+                  winnow_sink sink, void *context);
+  int (*cpu_launch)(void *user, void *handle, const winnow_launch_args *args, winnow_sink sink,
+                    void *context);
+  void (*cpu_free)(void *user, void *handle);
 } winnow_compiler;
 
 /* Gets one line at a time; called from any thread. No function of the host should throw; where one
@@ -167,7 +192,7 @@ typedef struct winnow_shape {
  * v [total_k, kv_heads, value_dim], out [total_q, heads, value_dim]: 16-byte aligned, in the spec's
  * dtype. lse [heads, total_q] fp32, natural logarithm, may be null. ids [select_heads, total_q,
  * topk] int32, ascending, -1 padding. cu_q, cu_k: batch + 1 cumulative lengths, int32. */
-typedef struct winnow_launch_args {
+struct winnow_launch_args {
   size_t struct_size;
   const void *q;
   const void *k;
@@ -225,7 +250,7 @@ typedef struct winnow_launch_args {
    * true keys, lse is that of true logits. */
   const float *k_scale;
   const float *v_scale;
-} winnow_launch_args;
+};
 
 /* The version of this library, "MAJOR.MINOR.PATCH". */
 WINNOW_API const char *winnow_version(void);
@@ -239,14 +264,15 @@ WINNOW_API const char *winnow_last_error(void);
  * the process. WINNOW_UNSUPPORTED where there is none, or one of another build of Winnow. */
 WINNOW_API winnow_status winnow_compiler_load(const char *path, const winnow_compiler **compiler);
 
-/* Opens the driver and the cache. `options` may be null. */
+/* Opens the driver and the cache. `options` may be null. With a compiler that serves the CPU there
+ * need be no driver: what it lacks is said by the first prepare for a GPU. */
 WINNOW_API winnow_status winnow_engine_create(const winnow_engine_options *options,
                                               winnow_engine **engine);
 /* Programs stay usable until they are destroyed themselves. Null is allowed. */
 WINNOW_API void winnow_engine_destroy(winnow_engine *engine);
 
-/* Compiles or loads the program for `device` (index among the visible GPUs). `origin` may be null.
- */
+/* Compiles or loads the program for `device` (index among the visible GPUs, or WINNOW_CPU).
+ * `origin` may be null. */
 WINNOW_API winnow_status winnow_prepare(winnow_engine *engine, const winnow_spec *spec,
                                         int32_t device, winnow_program **program,
                                         winnow_origin *origin);
@@ -291,9 +317,10 @@ WINNOW_API int32_t winnow_rows_count(const winnow_program *program);
  * takes k / stride slots (rounded down) of kv_heads rows of head_dim elements. */
 WINNOW_API winnow_status winnow_rows_layout(const winnow_program *program, int32_t index,
                                             int32_t *window, int32_t *stride);
-/* The 64 hexadecimal digits that name this program in the cache. */
+/* The 64 hexadecimal digits that name this program, of a GPU in the cache. */
 WINNOW_API const char *winnow_program_key(const winnow_program *program);
-/* The tunables it was built with, "attend_warps=8 ..."; lives as long as the handle. */
+/* The tunables it was built with, "attend_warps=8 ..."; "" on the CPU; lives as long as the handle.
+ */
 WINNOW_API const char *winnow_program_config(const winnow_program *program);
 /* Where the tunables of a phase (WINNOW_SELECT or WINNOW_ATTEND) come from. */
 WINNOW_API winnow_status winnow_program_rung(const winnow_program *program, int32_t phase,
@@ -303,7 +330,7 @@ WINNOW_API winnow_status winnow_program_rung(const winnow_program *program, int3
 WINNOW_API winnow_status winnow_workspace_size(const winnow_program *program,
                                                const winnow_shape *shape, size_t *bytes);
 /* Enqueues the program on `stream` (a CUstream or cudaStream_t). The device's context must be
- * current. */
+ * current. On the CPU: runs it, on as many threads as there are cores. */
 WINNOW_API winnow_status winnow_launch(const winnow_program *program,
                                        const winnow_launch_args *args, void *stream);
 

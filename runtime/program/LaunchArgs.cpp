@@ -26,54 +26,8 @@ void setDivision(int size, unsigned &magic, int &shift) {
   magic = static_cast<unsigned>(((uint64_t(1) << shift) + size - 1) / size);
 }
 
-} // namespace
-
-Status LoadedProgram::checkArgs(const LaunchArgs &args) const {
-  const bool all = args.phase == Phase::All;
-  const bool selects = all || args.phase == Phase::Select,
-             attends = all || args.phase == Phase::Attend;
-  const bool hasQueries = args.shape.totalQ > 0,
-             hasKeys = program->spec.paged ? args.shape.maxK > 0 : args.shape.totalK > 0;
-  const struct {
-    const char *name;
-    const void *pointer;
-    bool needed;
-    size_t alignment; ///< 16: rows are moved 16 bytes at a time
-  } tensors[] = {
-      {"q", args.q, (selects || attends) && hasQueries, 16},
-      {"k", args.k, hasKeys, 16},
-      {"v", args.v, attends && hasKeys, 16},
-      {"out", args.out, attends && hasQueries, 16},
-      {"lse", args.lse, false, 4},
-      {"ids", args.ids, (selects || attends) && program->selectHeads > 0 && hasQueries, 4},
-      {"cu_q", args.cuQ, true, 4},
-      {"cu_k", args.cuK, !program->spec.paged, 4},
-      {"seq_k", args.layout.seqK, false, 4},
-      {"page_table", args.layout.pageTable, false, 4},
-      {"k_begin", args.layout.kBegin, false, 4},
-      {"rows[0]", args.rows[0], false, 16},
-      {"rows[1]", args.rows[1], false, 16},
-      {"rows_table", args.layout.rowsTable, false, 4},
-      {"k_scale", args.kScale, false, 4},
-      {"v_scale", args.vScale, false, 4},
-  };
-  for (const auto &tensor : tensors) {
-    if (tensor.needed && !tensor.pointer)
-      return fail(ErrorKind::Usage, fmt::format("launch: {} is null", tensor.name));
-    if (!isAligned(tensor.pointer, tensor.alignment))
-      return fail(ErrorKind::Usage, fmt::format("launch: {} is not aligned to {} bytes",
-                                                tensor.name, tensor.alignment));
-  }
-  if (selects && !attends && program->selectHeads == 0)
-    return fail(ErrorKind::Usage,
-                fmt::format("launch: method {} selects nothing", program->method));
-  WINNOW_CHECK(checkLayout(args));
-  WINNOW_CHECK(checkFp8(args));
-  return checkRows(args);
-}
-
 /// Strides, tables and lengths per sequence: right for a paged program, absent for any other.
-Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
+Status checkLayout(const ProgramImage &program, const LaunchArgs &args) {
   const TensorLayout &layout = args.layout;
   const struct {
     const char *name;
@@ -96,7 +50,7 @@ Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
                                 "packed",
                                 stride.name, i, stride.values[i]));
     }
-  if (!program->spec.paged)
+  if (!program.spec.paged)
     return any ? fail(ErrorKind::Usage,
                       "launch: this program reads packed tensors: prepare it with `paged` set to "
                       "give strides, lengths per sequence or page tables")
@@ -119,8 +73,8 @@ Status LoadedProgram::checkLayout(const LaunchArgs &args) const {
 }
 
 /// Scales, and strides that let 16 bytes be read at a time where an element has one.
-Status LoadedProgram::checkFp8(const LaunchArgs &args) const {
-  if (!program->spec.hasFp8Keys())
+Status checkFp8(const ProgramImage &program, const LaunchArgs &args) {
+  if (!program.spec.hasFp8Keys())
     return args.kScale || args.vScale
                ? fail(ErrorKind::Usage,
                       "launch: k_scale or v_scale is given, but this program's keys are not fp8: "
@@ -140,21 +94,21 @@ Status LoadedProgram::checkFp8(const LaunchArgs &args) const {
 
 /// The summaries that a host keeps: all that the program has and no other, in pages that hold whole
 /// strides.
-Status LoadedProgram::checkRows(const LaunchArgs &args) const {
+Status checkRows(const ProgramImage &program, const LaunchArgs &args) {
   const TensorLayout &layout = args.layout;
-  const std::vector<SummaryShape> &summaries = program->summaries;
+  const std::vector<SummaryShape> &summaries = program.summaries;
   const bool any = args.rows[0] || args.rows[1];
   if (!any && args.phase != Phase::Append)
     return layout.rowsTable || layout.rowsTableStride
                ? fail(ErrorKind::Usage, "launch: rows_table is given without rows")
                : Status();
-  if (!program->spec.paged)
+  if (!program.spec.paged)
     return fail(ErrorKind::Usage, "launch: this program makes its summaries anew at each launch: "
                                   "prepare it with `paged` set to keep them as rows");
   if (summaries.empty())
-    return fail(ErrorKind::Usage,
-                fmt::format("launch: method {} has no summaries that can be kept as rows",
-                            program->method));
+    return fail(
+        ErrorKind::Usage,
+        fmt::format("launch: method {} has no summaries that can be kept as rows", program.method));
   for (int i = 0; i < kMostRows; ++i)
     if ((args.rows[i] != nullptr) != (static_cast<size_t>(i) < summaries.size()))
       return fail(ErrorKind::Usage,
@@ -167,6 +121,51 @@ Status LoadedProgram::checkRows(const LaunchArgs &args) const {
                 "key, so that they would lie in other pages than their keys; give rows_table, or "
                 "a page for each sequence");
   return layout.checkRows(summaries, args.shape.batch, args.shape.maxK);
+}
+
+} // namespace
+
+Status checkArgs(const ProgramImage &program, const LaunchArgs &args) {
+  const bool all = args.phase == Phase::All;
+  const bool selects = all || args.phase == Phase::Select,
+             attends = all || args.phase == Phase::Attend;
+  const bool hasQueries = args.shape.totalQ > 0,
+             hasKeys = program.spec.paged ? args.shape.maxK > 0 : args.shape.totalK > 0;
+  const struct {
+    const char *name;
+    const void *pointer;
+    bool needed;
+    size_t alignment; ///< 16: rows are moved 16 bytes at a time
+  } tensors[] = {
+      {"q", args.q, (selects || attends) && hasQueries, 16},
+      {"k", args.k, hasKeys, 16},
+      {"v", args.v, attends && hasKeys, 16},
+      {"out", args.out, attends && hasQueries, 16},
+      {"lse", args.lse, false, 4},
+      {"ids", args.ids, (selects || attends) && program.selectHeads > 0 && hasQueries, 4},
+      {"cu_q", args.cuQ, true, 4},
+      {"cu_k", args.cuK, !program.spec.paged, 4},
+      {"seq_k", args.layout.seqK, false, 4},
+      {"page_table", args.layout.pageTable, false, 4},
+      {"k_begin", args.layout.kBegin, false, 4},
+      {"rows[0]", args.rows[0], false, 16},
+      {"rows[1]", args.rows[1], false, 16},
+      {"rows_table", args.layout.rowsTable, false, 4},
+      {"k_scale", args.kScale, false, 4},
+      {"v_scale", args.vScale, false, 4},
+  };
+  for (const auto &tensor : tensors) {
+    if (tensor.needed && !tensor.pointer)
+      return fail(ErrorKind::Usage, fmt::format("launch: {} is null", tensor.name));
+    if (!isAligned(tensor.pointer, tensor.alignment))
+      return fail(ErrorKind::Usage, fmt::format("launch: {} is not aligned to {} bytes",
+                                                tensor.name, tensor.alignment));
+  }
+  if (selects && !attends && program.selectHeads == 0)
+    return fail(ErrorKind::Usage, fmt::format("launch: method {} selects nothing", program.method));
+  WINNOW_CHECK(checkLayout(program, args));
+  WINNOW_CHECK(checkFp8(program, args));
+  return checkRows(program, args);
 }
 
 Status LoadedProgram::checkWorkspace(const void *workspace, size_t bytes, int64_t needed) {

@@ -146,12 +146,17 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
   return driver->check(result, what.c_str());
 }
 
-Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
+Status checkShape(const Shape &shape) {
   if (shape.batch < 1 || shape.totalQ < 0 || shape.totalK < 0 || shape.maxQ < 0 || shape.maxK < 0)
     return fail(ErrorKind::Usage,
                 fmt::format("impossible shape: batch {}, total_q {}, total_k {}, max_q {}, "
                             "max_k {}",
                             shape.batch, shape.totalQ, shape.totalK, shape.maxQ, shape.maxK));
+  return {};
+}
+
+Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
+  WINNOW_CHECK(checkShape(shape));
   Plan plan;
   Variables &v = plan.variables;
   v[Variable::SmCount] = smCount;
@@ -290,7 +295,7 @@ Status LoadedProgram::checkReach(const Variables &variables) const {
 Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *workspace,
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
   WINNOW_TRY(Plan planned, plan(args.shape));
-  WINNOW_CHECK(checkArgs(args));
+  WINNOW_CHECK(checkArgs(*program, args));
   const bool appends = args.phase == Phase::Append; // takes no workspace
   WINNOW_CHECK(checkWorkspace(workspace, workspaceBytes, appends ? 0 : planned.workspaceBytes));
   WINNOW_TRY(int current, driver->currentDevice());

@@ -53,6 +53,13 @@ struct LaunchArgs {
   TensorLayout layout; ///< for programs whose spec is paged; all others take none of it
 };
 
+/// Whether the numbers can be those of a call. Error: Usage.
+Status checkShape(const Shape &shape);
+/// Whether every pointer that the program follows is there and aligned for how it is read, and the
+/// layout is one that it reads. Of the image nothing but its method, spec, selectHeads and
+/// summaries counts. Error: Usage, naming the field.
+Status checkArgs(const ProgramImage &program, const LaunchArgs &args);
+
 constexpr int64_t kWorkspaceAlignment = 256; ///< of it and of every buffer in it
 
 /// Called after each kernel has been enqueued: for benchmarks that time kernels one by one (record
@@ -101,10 +108,6 @@ private:
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
   Result<Plan> plan(const Shape &shape) const;
-  Status checkArgs(const LaunchArgs &args) const;
-  Status checkLayout(const LaunchArgs &args) const;
-  Status checkFp8(const LaunchArgs &args) const;
-  Status checkRows(const LaunchArgs &args) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;
   static int boxRows(const LaunchArgs &args, int most);
