@@ -133,9 +133,10 @@ Result<Engine::Prepared> Engine::prepare(ProgramRequest request, int device) {
 }
 
 std::vector<Result<Engine::Prepared>>
-Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device) {
+Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device,
+                   const std::function<bool(const ProgramRequest &)> &goOn) {
   std::vector<Result<Prepared>> results(requests.size(),
-                                        fail(ErrorKind::NotReady, "the thread was not started"));
+                                        fail(ErrorKind::NotReady, "cancelled before it was begun"));
   // Processes that start together begin in different places, so that they share the work.
   const size_t first = static_cast<size_t>(::getpid());
   std::atomic<size_t> next{0};
@@ -144,6 +145,8 @@ Engine::prepareAll(const std::vector<ProgramRequest> &requests, int device) {
       const size_t at = (first + i) % requests.size();
       try { // what leaves a thread ends the process
         results[at] = prepare(requests[at], device);
+        if (goOn && !goOn(requests[at]))
+          next = requests.size();
       } catch (const std::exception &error) {
         results[at] =
             fail(ErrorKind::CompileFailed,

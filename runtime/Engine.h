@@ -37,7 +37,10 @@ public:
   /// Makes the device's context current.
   Result<Prepared> prepare(ProgramRequest request, int device);
   /// prepare() for many requests, on as many threads as there are cores: one result per request.
-  std::vector<Result<Prepared>> prepareAll(const std::vector<ProgramRequest> &requests, int device);
+  /// `goOn` (may be empty) is told after each; once it says false, no other request is begun.
+  std::vector<Result<Prepared>>
+  prepareAll(const std::vector<ProgramRequest> &requests, int device,
+             const std::function<bool(const ProgramRequest &)> &goOn = {});
   /// From now on nothing is compiled: see KernelStore::seal.
   void seal() { images->seal(); }
   KernelStore::Counters counters() const;

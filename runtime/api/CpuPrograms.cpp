@@ -75,14 +75,18 @@ Result<CpuPrograms::Found> CpuPrograms::prepare(const ProgramRequest &request) {
 }
 
 std::vector<Result<CpuPrograms::Found>>
-CpuPrograms::prepareAll(const std::vector<ProgramRequest> &requests) {
+CpuPrograms::prepareAll(const std::vector<ProgramRequest> &requests,
+                        const std::function<bool(const ProgramRequest &)> &goOn) {
   std::vector<Result<Found>> results(requests.size(),
-                                     fail(ErrorKind::NotReady, "the program was not begun"));
+                                     fail(ErrorKind::NotReady, "cancelled before it was begun"));
   std::atomic<size_t> next{0};
   const size_t threads = std::max(1u, std::thread::hardware_concurrency());
   runOnThreads(std::min(threads, requests.size()), [&](bool) {
-    for (size_t i; (i = next++) < requests.size();)
+    for (size_t i; (i = next++) < requests.size();) {
       results[i] = prepare(requests[i]);
+      if (goOn && !goOn(requests[i]))
+        next = requests.size();
+    }
   });
   return results;
 }

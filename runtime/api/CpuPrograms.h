@@ -50,7 +50,9 @@ public:
   /// both compile it; the first one's is kept. Errors: Usage for a request with an arch;
   /// Unsupported without a compiler that serves the CPU; NotReady after seal; the compiler's.
   Result<Found> prepare(const ProgramRequest &request);
-  std::vector<Result<Found>> prepareAll(const std::vector<ProgramRequest> &requests);
+  /// As Engine::prepareAll.
+  std::vector<Result<Found>> prepareAll(const std::vector<ProgramRequest> &requests,
+                                        const std::function<bool(const ProgramRequest &)> &goOn);
   /// Error: NotReady.
   Result<Program> find(const ProgramRequest &request) const;
   void seal() { sealed = true; }

@@ -140,4 +140,12 @@ template <typename Struct> Result<Struct> adopt(const Struct *given, const char 
   return own;
 }
 
+/// Fills a caller's struct of any version that hasSize. Fields of a newer caller are zero.
+template <typename Struct> void giveBack(const Struct &own, Struct *given) {
+  const size_t size = given->struct_size;
+  std::memset(static_cast<void *>(given), 0, size);
+  std::memcpy(static_cast<void *>(given), &own, std::min(sizeof(own), size));
+  given->struct_size = size;
+}
+
 } // namespace winnow

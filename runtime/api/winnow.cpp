@@ -17,6 +17,8 @@ using namespace winnow;
 struct winnow_engine {
   Result<std::unique_ptr<Engine>> gpus; ///< an error where there is no driver
   CpuPrograms cpu;
+  winnow_progress progress = nullptr;
+  void *progressUser = nullptr;
 };
 
 struct winnow_program {
@@ -68,13 +70,25 @@ Result<Prepared> prepare(winnow_engine *engine, ProgramRequest request, int devi
 Result<std::vector<Result<Prepared>>>
 prepareAll(winnow_engine *engine, const std::vector<ProgramRequest> &requests, int device) {
   std::vector<Result<Prepared>> all;
+  std::mutex mutex; // one call of the host's at a time
+  size_t done = 0;
+  std::function<bool(const ProgramRequest &)> goOn;
+  if (engine->progress)
+    goOn = [&](const ProgramRequest &request) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      ++done;
+      return callHost("winnow_progress", [&] {
+               return engine->progress(engine->progressUser, done, requests.size(),
+                                       request.method.c_str());
+             }) == 0;
+    };
   if (device == WINNOW_CPU) {
-    for (const Result<CpuPrograms::Found> &found : engine->cpu.prepareAll(requests))
+    for (const Result<CpuPrograms::Found> &found : engine->cpu.prepareAll(requests, goOn))
       all.push_back(found.map(ofCpu));
     return all;
   }
   WINNOW_TRY(Engine * gpus, gpusOf(engine));
-  for (const Result<Engine::Prepared> &prepared : gpus->prepareAll(requests, device))
+  for (const Result<Engine::Prepared> &prepared : gpus->prepareAll(requests, device, goOn))
     all.push_back(prepared.map(ofGpu));
   return all;
 }
@@ -105,8 +119,9 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
     *engine = nullptr;
     EngineOptions own;
     winnow_compiler compiler{};
+    winnow_engine_options c{};
     if (options) {
-      WINNOW_TRY(winnow_engine_options c, adopt(options, "options"));
+      WINNOW_TRY(c, adopt(options, "options"));
       if (c.cache_dir)
         own.cache.directory = c.cache_dir;
       if (c.compiler) {
@@ -125,7 +140,8 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
         !made && made.error().kind == ErrorKind::DeviceFailed && CpuPrograms::isServedBy(compiler);
     if (!made && !mayLackGpus)
       return tl::unexpected(made.error());
-    *engine = new winnow_engine{std::move(made), CpuPrograms(compiler)};
+    *engine =
+        new winnow_engine{std::move(made), CpuPrograms(compiler), c.progress, c.progress_user};
     return {};
   });
 }
@@ -208,11 +224,9 @@ winnow_status winnow_engine_counters(const winnow_engine *engine, winnow_counter
     const KernelStore::Counters cpu = engine->cpu.counters(),
                                 gpu = engine->gpus ? (*engine->gpus)->counters()
                                                    : KernelStore::Counters();
-    const size_t size = counters->struct_size;
-    const winnow_counters own{size, cpu.builds + gpu.builds, gpu.diskHits,
-                              cpu.memoryHits + gpu.memoryHits, cpu.refused + gpu.refused};
-    std::memset(static_cast<void *>(counters), 0, size); // counters of a newer caller: not counted
-    std::memcpy(counters, &own, std::min(sizeof(own), size));
+    giveBack(winnow_counters{0, cpu.builds + gpu.builds, gpu.diskHits,
+                             cpu.memoryHits + gpu.memoryHits, cpu.refused + gpu.refused},
+             counters);
     return {};
   });
 }
@@ -325,6 +339,32 @@ winnow_status winnow_program_rung(const winnow_program *program, int32_t phase, 
                   fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND", phase));
     const ChosenConfig &choice = *program->choice;
     *rung = static_cast<winnow_rung>((phase == WINNOW_SELECT ? choice.select : choice.attend).rung);
+    return {};
+  });
+}
+
+int32_t winnow_program_kernel_count(const winnow_program *program) {
+  return program ? static_cast<int32_t>(program->image().kernels.size()) : 0;
+}
+
+winnow_status winnow_program_kernel(const winnow_program *program, int32_t index,
+                                    winnow_kernel_info *info) {
+  return guarded([&]() -> Status {
+    WINNOW_CHECK(needs(program, "program"));
+    WINNOW_CHECK(hasSize(info, "info"));
+    const std::vector<Kernel> &kernels = program->image().kernels;
+    if (index < 0 || static_cast<size_t>(index) >= kernels.size())
+      return fail(ErrorKind::Usage,
+                  fmt::format("index is {}: this program has {} kernels", index, kernels.size()));
+    const Kernel &kernel = kernels[index];
+    winnow_kernel_info own{};
+    own.name = kernel.name.c_str();
+    own.step = kernel.step.c_str();
+    own.threads = kernel.blockThreads;
+    own.registers = kernel.registers;
+    own.spill_bytes = kernel.spillBytes;
+    own.shared_bytes = kernel.sharedBytes + kernel.staticSharedBytes;
+    giveBack(own, info);
     return {};
   });
 }

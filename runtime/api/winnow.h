@@ -144,6 +144,11 @@ typedef struct winnow_compiler {
  * does, the call that led to it fails. */
 typedef void (*winnow_log)(void *user, const char *line);
 
+/* Told after each program of winnow_prepare_list: how many of `count` are there, and the method of
+ * the last one. Called from any thread, one call at a time. Nonzero cancels: programs that were not
+ * begun are WINNOW_NOT_READY. */
+typedef int (*winnow_progress)(void *user, size_t done, size_t count, const char *method);
+
 typedef struct winnow_engine_options {
   size_t struct_size;
   const char *cache_dir; /* null: from the environment; "": no cache on disk */
@@ -165,7 +170,20 @@ typedef struct winnow_engine_options {
   const void *bundle; /* programs made by `winnow cache export`, in memory that outlives the
                          engine, e.g. in the engine's binary; searched last; null: none */
   size_t bundle_bytes;
+  winnow_progress progress; /* null: nobody is told, nothing is cancelled */
+  void *progress_user;
 } winnow_engine_options;
+
+/* One kernel of a program on a GPU, as it was compiled. */
+typedef struct winnow_kernel_info {
+  size_t struct_size;
+  const char *name; /* both live as long as the program's handle */
+  const char *step; /* "append", "summarize", "score", "top_k", "rescore", "attend" or "merge" */
+  int32_t threads;  /* of a block */
+  int32_t registers;
+  int32_t spill_bytes;
+  int32_t shared_bytes; /* of a block, static and dynamic */
+} winnow_kernel_info;
 
 /* What prepare did since the engine was created. */
 typedef struct winnow_counters {
@@ -325,6 +343,11 @@ WINNOW_API const char *winnow_program_config(const winnow_program *program);
 /* Where the tunables of a phase (WINNOW_SELECT or WINNOW_ATTEND) come from. */
 WINNOW_API winnow_status winnow_program_rung(const winnow_program *program, int32_t phase,
                                              winnow_rung *rung);
+/* Kernels of a program, in launch order, those included that not every shape runs; 0 on the CPU. */
+WINNOW_API int32_t winnow_program_kernel_count(const winnow_program *program);
+/* Fills `info`, of which only struct_size need be set. */
+WINNOW_API winnow_status winnow_program_kernel(const winnow_program *program, int32_t index,
+                                               winnow_kernel_info *info);
 
 /* Bytes of workspace that a launch of this shape needs. */
 WINNOW_API winnow_status winnow_workspace_size(const winnow_program *program,
