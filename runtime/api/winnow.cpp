@@ -107,6 +107,28 @@ TuningOptions toTuning(const winnow_engine_options &c) {
   return tuning;
 }
 
+Result<HostStorage> toStorage(const winnow_storage *given) {
+  WINNOW_TRY(const winnow_storage storage, adopt(given, "storage"));
+  if (!storage.load)
+    return fail(ErrorKind::Usage, "storage: load is null");
+  HostStorage own;
+  own.load = [s = storage](const std::string &key) {
+    std::optional<std::string> found;
+    winnow_sink sink = [](void *context, const void *bytes, size_t size) {
+      static_cast<std::optional<std::string> *>(context)->emplace(static_cast<const char *>(bytes),
+                                                                  size);
+    };
+    callHost("winnow_storage.load", [&] { s.load(s.user, key.c_str(), sink, &found); });
+    return found;
+  };
+  if (storage.store)
+    own.store = [s = storage](const std::string &key, const std::string &bytes) {
+      callHost("winnow_storage.store",
+               [&] { s.store(s.user, key.c_str(), bytes.data(), bytes.size()); });
+    };
+  return own;
+}
+
 } // namespace
 
 const char *winnow_version(void) { return WINNOW_VERSION; }
@@ -132,6 +154,9 @@ winnow_status winnow_engine_create(const winnow_engine_options *options, winnow_
       own.allowPtx = c.allow_ptx != 0;
       own.tuning = toTuning(c);
       own.cache.warn = own.tuning.log; // empty: stderr
+      if (c.storage) {
+        WINNOW_TRY(own.cache.storage, toStorage(c.storage));
+      }
       if (c.bundle)
         own.cache.bundleMemory.emplace_back(static_cast<const char *>(c.bundle), c.bundle_bytes);
     }

@@ -144,6 +144,19 @@ typedef struct winnow_compiler {
  * does, the call that led to it fails. */
 typedef void (*winnow_log)(void *user, const char *line);
 
+/* A store of programs that the host keeps, as one that all machines of a service share, searched
+ * after the cache, its bundles and what is in memory. Programs are known by keys, which a compiler
+ * makes: engines without one do not ask. Called from any thread, several at once. */
+typedef struct winnow_storage {
+  size_t struct_size;
+  void *user;
+  /* Gives `sink` the bytes stored under `key` (hexadecimal digits), or does nothing where there are
+   * none. They hold a digest: what is damaged is not used. */
+  void (*load)(void *user, const char *key, winnow_sink sink, void *context);
+  /* Keeps the bytes of a program that was compiled, or does not. May be null. */
+  void (*store)(void *user, const char *key, const void *bytes, size_t size);
+} winnow_storage;
+
 /* Told after each program of winnow_prepare_list: how many of `count` are there, and the method of
  * the last one. Called from any thread, one call at a time. Nonzero cancels: programs that were not
  * begun are WINNOW_NOT_READY. */
@@ -172,6 +185,7 @@ typedef struct winnow_engine_options {
   size_t bundle_bytes;
   winnow_progress progress; /* null: nobody is told, nothing is cancelled */
   void *progress_user;
+  const winnow_storage *storage; /* null: none; copied, user must outlive the engine */
 } winnow_engine_options;
 
 /* One kernel of a program on a GPU, as it was compiled. */

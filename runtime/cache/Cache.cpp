@@ -146,6 +146,8 @@ Status Cache::store(const ProgramImage &image) {
   WINNOW_TRY(std::string bytes, serializeImage(image));
   if (!isKey(image.key))
     return fail(ErrorKind::CompileFailed, fmt::format("'{}' is not a cache key", image.key));
+  if (settings.storage.store)
+    settings.storage.store(image.key, bytes);
   if (bytes.size() > settings.limitBytes || !openForWriting())
     return {};
   std::string path = pathOf(settings.directory, image.key);

@@ -17,11 +17,18 @@
 
 namespace winnow {
 
+/// A store that the host keeps, by key. Both may be empty; called from any thread.
+struct HostStorage {
+  std::function<std::optional<std::string>(const std::string &key)> load;
+  std::function<void(const std::string &key, const std::string &bytes)> store;
+};
+
 struct CacheOptions {
   std::string directory; ///< writable directory, created (0700) by the first store; empty = none
   std::vector<std::string> readOnly;          ///< searched after it, in order
   std::vector<std::string> bundles;           ///< bundle files, searched after the directories
   std::vector<std::string_view> bundleMemory; ///< bundles in memory, which must stay there
+  HostStorage storage;                        ///< searched last, by key alone
   uint64_t limitBytes = uint64_t(1)
                         << 30; ///< least recently used entries go when the directory exceeds this
   std::chrono::milliseconds lockTimeout{120000}; ///< for another process that builds the program

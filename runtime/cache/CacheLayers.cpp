@@ -157,6 +157,9 @@ std::optional<ProgramImage> Cache::load(const std::string &key) {
     if (const Bundle::Entry *entry = open.bundle ? (*open.bundle)->find(key) : nullptr)
       if (std::optional<ProgramImage> image = accept(readBundle(open, *entry)))
         return image;
+  if (settings.storage.load)
+    if (const std::optional<std::string> bytes = settings.storage.load(key))
+      return accept(decode("the host's storage", *bytes, key, {}));
   return std::nullopt;
 }
 
