@@ -1,6 +1,7 @@
 // A host process that has an LLVM of its own, with its symbols in the global scope, before it opens
 // Winnow: neither may see the other (F35). Usage: llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER
-// Exit: 0 when both work; else one line on stderr and 1.
+// [COMPILER_LIBRARY]. With the last one Winnow brings its own LLVM, which compiles a program. Exit:
+// 0 when both work; else one line on stderr and 1.
 #include "runtime/api/winnow.h"
 #include <cstdio>
 #include <cstring>
@@ -33,11 +34,31 @@ bool printsAModule(void *llvm) {
   return right;
 }
 
+/// The compiler library's LLVM works: it makes code of this host.
+bool compilesForTheCpu(void *winnow, const char *path) {
+  auto *load = find<decltype(winnow_compiler_load)>(winnow, "winnow_compiler_load");
+  const winnow_compiler *compiler = nullptr;
+  if (!load || load(path, &compiler) != WINNOW_OK)
+    return false;
+  winnow_spec spec{};
+  spec.struct_size = sizeof(spec);
+  spec.method = "dense";
+  spec.heads = spec.kv_heads = 2;
+  spec.head_dim = 64;
+  winnow_cpu_program program{};
+  program.struct_size = sizeof(program);
+  const winnow_sink sink = [](void *, const void *, size_t) {};
+  if (compiler->cpu_load(compiler->user, &spec, &program, sink, nullptr) != WINNOW_OK)
+    return false;
+  compiler->cpu_free(compiler->user, program.handle);
+  return true;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
-  if (argc != 4)
-    return lost("usage", "llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER");
+  if (argc < 4)
+    return lost("usage", "llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER [COMPILER_LIBRARY]");
   void *llvm = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
   if (!llvm || !printsAModule(llvm))
     return lost("the host's LLVM", llvm ? "does not print a module" : dlerror());
@@ -69,5 +90,7 @@ int main(int argc, char **argv) {
   if (prepare(engine, &spec, 0, &program, nullptr) != WINNOW_UNSUPPORTED)
     return lost("winnow_prepare", lastError());
   destroy(engine);
+  if (argc > 4 && !compilesForTheCpu(library, argv[4]))
+    return lost("the compiler library", lastError());
   return printsAModule(llvm) ? 0 : lost("the host's LLVM", "broken by Winnow");
 }
