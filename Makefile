@@ -6,6 +6,7 @@
 #   make goldens       update the golden kernels, recipes and digests from the compiler's present output
 #   make docs          the references in docs/ that are made from definitions: dialects, ops of regions
 #   make static        the GPU-only tools, without the CPU JIT, in build-static/bin
+#   make wheel         the Python package as a wheel for pip, in build/wheel
 #   make runtime-only  the runtime and its tools without LLVM, tested, in build-runtime
 #   make sanitize      the tests of runtime and autotuner under the thread and the address sanitizer (g++'s), in build-thread, build-address
 #   make fuzz          every harness of tests/fuzz for MINUTES (5) each; HARNESSES=image names one. What fails is kept in
@@ -27,7 +28,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 endif
 
 .DEFAULT_GOAL := build
-.PHONY: setup setup-test build run test format tidy goldens docs static runtime-only sanitize fuzz mutate clean
+.PHONY: setup setup-test build run test format tidy goldens docs wheel static runtime-only sanitize fuzz mutate clean
 
 setup:
 	@tools/setup.sh
@@ -59,6 +60,10 @@ goldens: build
 
 docs: build
 	@python3 tools/docs.py --winnow $(BUILD)/bin/winnow
+
+wheel: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) winnow_shared winnow_compiler_shared
+	@tools/wheel.sh $(BUILD)
 
 static: setup
 	@tools/configure.sh build-static -DWINNOW_CPU=OFF

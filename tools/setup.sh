@@ -3,13 +3,13 @@
 # its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm).
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
-# Exit: all packages installed, NumPy in .venv, NVRTC 13 either found on the machine or installed in .venv;
+# Exit: all packages installed, NumPy and pytest in .venv, NVRTC 13 either found on the machine or installed in .venv;
 # otherwise one clear message and exit status 1.
 set -eu
 cd "$(dirname "$0")/.."
 
 build_packages="g++ cmake ninja-build ccache libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
-  libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev"
+  python3-dev libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev"
 test_packages="pkg-config clang-format-22 clang-tidy-22 libclang-rt-22-dev chromium-headless-shell slurmctld slurmd slurm-client munge"
 python_packages="ca-certificates python3-venv"
 lock_seconds=600 # for another apt
@@ -99,7 +99,7 @@ find_nvrtc() {
   { /sbin/ldconfig -p 2>/dev/null || true; } | sed -n 's/.*libnvrtc\.so\.13 .*=> //p' | head -n 1
 }
 
-has_numpy() { ls -d .venv/lib/python3*/site-packages/numpy >/dev/null 2>&1; }
+has_python_package() { ls -d .venv/lib/python3*/site-packages/"$1" >/dev/null 2>&1; }
 
 install_from_pypi() {
   say "installing into .venv: $*"
@@ -118,4 +118,6 @@ missing=$(missing_packages $packages)
 
 # requirements.txt pins the versions.
 [ -n "$(find_nvrtc)" ] || install_from_pypi "$(grep ^nvidia-cuda-nvrtc tools/requirements.txt)"
-has_numpy || install_from_pypi "$(grep ^numpy tools/requirements.txt)"
+for package in numpy pytest; do
+  has_python_package "$package" || install_from_pypi "$(grep "^$package" tools/requirements.txt)"
+done

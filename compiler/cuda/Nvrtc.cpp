@@ -71,6 +71,15 @@ static bool visitLoaderFolders(const VisitFolder &visit) {
   return false;
 }
 
+/// NVIDIA's packages in a folder of Python packages.
+static bool visitPythonPackages(const fs::path &packages, const VisitFolder &visit) {
+  std::error_code ignored;
+  for (const auto &package : fs::directory_iterator(packages / "nvidia", ignored))
+    if (fs::exists(package.path() / "lib", ignored) && visit(package.path() / "lib"))
+      return true;
+  return false;
+}
+
 /// Python environments that may hold NVIDIA's packages.
 static bool visitPythonFolders(const fs::path &root, const VisitFolder &visit) {
   std::error_code ignored;
@@ -79,12 +88,19 @@ static bool visitPythonFolders(const fs::path &root, const VisitFolder &visit) {
       if (python.path().filename().string().rfind("python", 0) != 0)
         continue;
       for (const char *packages : {"site-packages", "dist-packages"})
-        for (const auto &package :
-             fs::directory_iterator(python.path() / packages / "nvidia", ignored))
-          if (fs::exists(package.path() / "lib", ignored) && visit(package.path() / "lib"))
-            return true;
+        if (visitPythonPackages(python.path() / packages, visit))
+          return true;
     }
   return false;
+}
+
+/// The folder of the program or library that this code is part of, "" where the loader does not
+/// say.
+static fs::path ownFolder() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void *>(&visitPythonPackages), &info) == 0 || !info.dli_fname)
+    return {};
+  return fs::path(info.dli_fname).parent_path();
 }
 
 /// The search order for NVRTC. Folders are made up as they are asked for: a cache hit pays for this
@@ -100,6 +116,11 @@ static bool visitSearchFolders(const VisitFolder &visit) {
     return true;
   if (std::string active = environmentValue(EnvironmentVariable::VirtualEnv);
       !active.empty() && visitPythonFolders(active, visit))
+    return true;
+  // The Python package `winnow` holds this library, and others lie beside it. An environment need
+  // not be active to be used.
+  if (const fs::path own = ownFolder();
+      own.filename() == "winnow" && visitPythonPackages(own.parent_path(), visit))
     return true;
   // The environment that tools/setup.sh makes in the source tree: this program lies in its
   // <build folder>/bin. No other folder above it is asked, since anybody may own that.

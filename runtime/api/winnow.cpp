@@ -273,6 +273,23 @@ winnow_status winnow_prepare_image(winnow_engine *engine, const char *path, int3
   });
 }
 
+winnow_status winnow_image_kernels(const void *image, size_t bytes,
+                                   void (*sink)(void *context, const winnow_kernel_code *kernel),
+                                   void *context) {
+  return guarded([&]() -> Status {
+    WINNOW_CHECK(needs(image, "image"));
+    WINNOW_CHECK(needs(reinterpret_cast<const void *>(sink), "sink"));
+    WINNOW_TRY(ProgramImage program,
+               deserializeImage(std::string_view(static_cast<const char *>(image), bytes)));
+    for (const Kernel &kernel : program.kernels) {
+      const winnow_kernel_code told{sizeof(told), kernel.name.c_str(), kernel.cubin.data(),
+                                    kernel.cubin.size(), kernel.source.c_str()};
+      callHost("winnow_image_kernels sink", [&] { sink(context, &told); });
+    }
+    return {};
+  });
+}
+
 winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_t device,
                           winnow_program **program) {
   return guarded([&]() -> Status {

@@ -323,6 +323,20 @@ WINNOW_API winnow_status winnow_engine_counters(const winnow_engine *engine,
 /* Loads the program of an image file, made by `winnow compile --emit image`. */
 WINNOW_API winnow_status winnow_prepare_image(winnow_engine *engine, const char *path,
                                               int32_t device, winnow_program **program);
+/* One kernel of a program image. Pointers are valid during the call that hands them out. */
+typedef struct winnow_kernel_code {
+  size_t struct_size;
+  const char *name; /* entry point */
+  const void *code; /* a cubin (ELF), or PTX text */
+  size_t code_bytes;
+  const char *source; /* the CUDA text that it was compiled from */
+} winnow_kernel_code;
+/* Calls `sink` for each kernel of an image (the bytes that a winnow_compiler builds, or of a file
+ * from `winnow compile --emit image`), in launch order. Needs neither driver nor engine. */
+WINNOW_API winnow_status winnow_image_kernels(const void *image, size_t bytes,
+                                              void (*sink)(void *context,
+                                                           const winnow_kernel_code *kernel),
+                                              void *context);
 /* The program of an equal spec that was prepared for `device`, or WINNOW_NOT_READY. Never compiles
  * or loads. */
 WINNOW_API winnow_status winnow_find(winnow_engine *engine, const winnow_spec *spec, int32_t device,

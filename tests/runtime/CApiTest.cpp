@@ -45,6 +45,30 @@ TEST_F(CApi, PreparesFindsAndLaunches) {
   winnow_program_destroy(again);
 }
 
+TEST_F(CApi, TellsTheKernelsOfAnImage) {
+  const ProgramImage image = sampleImage("m");
+  const std::string bytes = *serializeImage(image);
+  std::vector<std::pair<std::string, std::string>> told;
+  auto sink = [](void *context, const winnow_kernel_code *kernel) {
+    EXPECT_EQ(kernel->struct_size, sizeof(winnow_kernel_code));
+    static_cast<decltype(told) *>(context)->emplace_back(
+        std::string(kernel->name) + ": " + kernel->source,
+        std::string(static_cast<const char *>(kernel->code), kernel->code_bytes));
+  };
+  ASSERT_EQ(winnow_image_kernels(bytes.data(), bytes.size(), sink, &told), WINNOW_OK)
+      << winnow_last_error();
+  ASSERT_EQ(told.size(), image.kernels.size());
+  for (size_t i = 0; i < told.size(); ++i) {
+    EXPECT_EQ(told[i].first, image.kernels[i].name + ": " + image.kernels[i].source);
+    EXPECT_EQ(told[i].second, image.kernels[i].cubin);
+  }
+  told.clear();
+  EXPECT_EQ(winnow_image_kernels(bytes.data(), bytes.size() - 1, sink, &told), WINNOW_INVALID);
+  EXPECT_EQ(winnow_image_kernels(nullptr, 0, sink, &told), WINNOW_INVALID);
+  EXPECT_EQ(winnow_image_kernels(bytes.data(), bytes.size(), nullptr, &told), WINNOW_INVALID);
+  EXPECT_TRUE(told.empty());
+}
+
 TEST_F(CApi, F15F16LaunchNeverCompilesOrLoads) {
   winnow_spec s = spec();
   winnow_program *program = nullptr;

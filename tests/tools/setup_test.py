@@ -41,7 +41,8 @@ class SetupTest(unittest.TestCase):
         shutil.copy(SETUP, self.path / "tools")
         (self.path / "answers").mkdir()
         (self.path / "count").write_text("0")
-        (self.path / ".venv/lib/python3.11/site-packages/numpy").mkdir(parents=True)
+        for package in ("numpy", "pytest"):
+            (self.path / ".venv/lib/python3.11/site-packages" / package).mkdir(parents=True)
         (self.path / "nvrtc.so").write_text("")
         (self.path / "bin").mkdir()
         for name, text in (("apt-get", APT), ("dpkg-query", DPKG_QUERY), ("sleep", SLEEP), ("id", "#!/bin/sh\necho 0\n")):
