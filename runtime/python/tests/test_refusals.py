@@ -59,7 +59,7 @@ def test_what_is_right_is_taken(packed, paged):
     (dict(total_q=TOKENS + 1), "q has 24 tokens, the call 25"),
     (dict(seq_k=np.array([TOKENS], np.int32)), "prepare it with `paged` set"),
     (dict(q=np.zeros((TOKENS, 4, 128), HALF)[:, :, :64]), "q is not contiguous: .*prepare with paged=True"),
-    (dict(rows=np.zeros((1, 6, 2, 64), HALF)), "rows"),
+    (dict(rows=np.zeros((1, 6, 2, 64), HALF)), "rows has 1 tensors, but this program keeps 0 summaries: prepare with paged"),
 ])
 def test_refused(packed, changed, words):
     with pytest.raises(winnow.InvalidError, match=words) as raised:
@@ -77,8 +77,8 @@ def test_refused(packed, changed, words):
     (dict(**PAGES, **{**TABLE, "page_table": np.zeros((1, 2), np.int64)}), "page_table is int64, not int32"),
     (dict(**PAGES, **{**TABLE, "seq_k": np.zeros(2, np.int32)}), r"seq_k has shape \(2,\), not \(1,\)"),
     (dict(cu_k=None), "seq_k and page_table must be given"),
-    (dict(**PAGES, **TABLE, rows=np.zeros((2, 3, 2, 64), HALF)), r"rows\[0\] has shape .*take at least 2 pages of 4 slots"),
-    (dict(**PAGES, **TABLE, rows=[np.zeros((2, 4, 2, 64), HALF)] * 3), "rows has 3 tensors, the program [12]"),
+    (dict(**PAGES, **TABLE, rows=[np.zeros((2, 3, 2, 64), HALF)] * 2), r"rows\[0\] has shape .*take at least 2 pages of 4 slots"),
+    (dict(**PAGES, **TABLE, rows=[np.zeros((2, 4, 2, 64), HALF)] * 3), "rows has 3 tensors, but this program keeps 2 summaries"),
 ])
 def test_refused_of_strides_and_pages(paged, changed, words):
     with pytest.raises(winnow.InvalidError, match=words) as raised:
