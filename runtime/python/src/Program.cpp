@@ -75,6 +75,25 @@ PyObject *getRowsLayout(PyObject *self, void * /*unused*/) {
   return layout.release();
 }
 
+PyObject *getKernels(PyObject *self, void * /*unused*/) {
+  const winnow_program *program = of(self).program;
+  const int32_t count = winnow_program_kernel_count(program);
+  Reference kernels(PyTuple_New(count));
+  for (int32_t i = 0; kernels && i < count; ++i) {
+    winnow_kernel_info info{};
+    info.struct_size = sizeof(info);
+    if (winnow_status status = winnow_program_kernel(program, i, &info); status != WINNOW_OK)
+      return raise(stateOfObject(self), status);
+    PyObject *facts =
+        Py_BuildValue("{s:s,s:s,s:i,s:i,s:i,s:i}", "name", info.name, "step", info.step, "threads",
+                      info.threads, "registers", info.registers, "spill_bytes", info.spill_bytes,
+                      "shared_bytes", info.shared_bytes);
+    if (!facts || PyTuple_SetItem(kernels.get(), i, facts) < 0)
+      return nullptr;
+  }
+  return kernels.release();
+}
+
 PyObject *getSpec(PyObject *self, void * /*unused*/) {
   Py_IncRef(of(self).spec);
   return of(self).spec;
@@ -110,6 +129,10 @@ PyGetSetDef members[] = {
      "Heads of the ids tensor; 0 where the method selects nothing.", nullptr},
     {"rows_layout", &getRowsLayout, nullptr,
      "(window, stride) in tokens of each summary that a host may keep.", nullptr},
+    {"kernels", &getKernels, nullptr,
+     "Of each kernel on a GPU, in launch order: name, step, threads, registers, spill_bytes, "
+     "shared_bytes.",
+     nullptr},
     {"spec", &getSpec, nullptr, "The spec that it was prepared for.", nullptr},
     {"device", &getDevice, nullptr, "The GPU's index, or -1 for the CPU.", nullptr},
     {"origin", &getOrigin, nullptr, "Where it came from: 'memory', 'disk' or 'compiled'.", nullptr},

@@ -32,6 +32,9 @@ def test_what_a_program_tells(program):
     assert (program.origin, program.device, program.select_heads) == ("compiled", 0, 2)
     assert len(program.key) == 64 and "attend_" in program.config
     assert program.rung("attend") in ("default", "given") and program.rung("select") == program.rung("attend")
+    names = [kernel["name"] for kernel in program.kernels]
+    assert "score" in names and "attend" in names
+    assert all(32 <= kernel["threads"] <= 1024 and kernel["registers"] > 0 for kernel in program.kernels)
     with pytest.raises(winnow.InvalidError, match="'select' or 'attend'"):
         program.rung("all")
 
