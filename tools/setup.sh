@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and running Winnow needs on Debian 12, and only what is missing; with the argument "test", what
-# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm).
+# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm, torch).
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
-# Exit: all packages installed, NumPy and pytest in .venv, NVRTC 13 either found on the machine or installed in .venv;
-# otherwise one clear message and exit status 1.
+# Exit: all packages installed, NumPy and pytest in .venv, NVRTC 13 either found on the machine or installed in .venv, for
+# tests torch in .venv-torch; otherwise one clear message and exit status 1.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -99,13 +99,18 @@ find_nvrtc() {
   { /sbin/ldconfig -p 2>/dev/null || true; } | sed -n 's/.*libnvrtc\.so\.13 .*=> //p' | head -n 1
 }
 
-has_python_package() { ls -d .venv/lib/python3*/site-packages/"$1" >/dev/null 2>&1; }
-
+# Whether an environment has a package, and installing into it what requirements.txt pins.
+has_python_package() { ls -d "$1"/lib/python3*/site-packages/"$2" >/dev/null 2>&1; }
 install_from_pypi() {
-  say "installing into .venv: $*"
-  [ -x .venv/bin/python ] || /usr/bin/python3 -m venv .venv || die "could not create .venv; is the disk full?"
-  .venv/bin/python -m pip install -q --disable-pip-version-check "$@" >&2 ||
-    die "pip could not install $*; check the network, or point WINNOW_NVRTC at a libnvrtc.so.13"
+  environment=$1
+  shift
+  pinned=""
+  for package in "$@"; do pinned="$pinned $(grep "^$package==" tools/requirements.txt)"; done
+  say "installing into $environment:$pinned"
+  [ -x "$environment/bin/python" ] || /usr/bin/python3 -m venv "$environment" ||
+    die "could not create $environment; is the disk full?"
+  "$environment/bin/python" -m pip install -q --disable-pip-version-check $pinned >&2 ||
+    die "pip could not install$pinned; check the network, or point WINNOW_NVRTC at a libnvrtc.so.13"
 }
 
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
@@ -116,8 +121,9 @@ packages="$build_packages $python_packages"
 missing=$(missing_packages $packages)
 [ -z "$missing" ] || install_packages $missing
 
-# requirements.txt pins the versions.
-[ -n "$(find_nvrtc)" ] || install_from_pypi "$(grep ^nvidia-cuda-nvrtc tools/requirements.txt)"
+[ -n "$(find_nvrtc)" ] || install_from_pypi .venv nvidia-cuda-nvrtc
 for package in numpy pytest; do
-  has_python_package "$package" || install_from_pypi "$(grep "^$package" tools/requirements.txt)"
+  has_python_package .venv "$package" || install_from_pypi .venv "$package"
 done
+# In an environment of its own, since it brings 5 GB and an NVRTC.
+[ "${1:-}" != test ] || has_python_package .venv-torch torch || install_from_pypi .venv-torch torch numpy pytest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._winnow import InvalidError
@@ -12,11 +12,11 @@ _DTYPES = {"bf16": 0, "bfloat16": 0, "fp16": 1, "float16": 1, "half": 1}  # winn
 _MOST = 2**31 - 1
 
 
-def _join(values: Mapping[str, Any] | str | None, separator: str) -> str:
-    """ "NAME=VALUE" pairs, as the C API takes them."""
+def _join(values: Mapping[str, Any] | Iterable[tuple[str, Any]] | str | None, separator: str) -> str:
+    """Names and values as the C API takes them: "NAME=VALUE" and the next."""
     if values is None or isinstance(values, str):
         return values or ""
-    return separator.join(f"{name}={value}" for name, value in values.items())
+    return separator.join(f"{name}={value}" for name, value in dict(values).items())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

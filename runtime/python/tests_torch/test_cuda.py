@@ -1,0 +1,165 @@
+"""The package on a GPU, with torch: answers as on the CPU, streams, graphs, compiled code, the time of a launch."""
+
+import time
+
+import pytest
+import torch
+
+import winnow
+from winnow.torch import append_rows, attention_with_kvcache, prepare, sparse_attention
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+
+HEADS, KV_HEADS, DIM, TOPK, PAGE = 32, 2, 128, 16, 64
+SPEC = dict(topk=TOPK, params=dict(local=4))
+MICROSECONDS_OF_A_LAUNCH = 12  # of which the C ABI takes four
+
+
+def tensors(tokens, queries=None, device="cuda"):
+    torch.manual_seed(tokens)
+    q = torch.randn(queries or tokens, HEADS, DIM, dtype=torch.bfloat16)
+    k, v = torch.randn(2, tokens, KV_HEADS, DIM, dtype=torch.bfloat16)
+    return [tensor.to(device) for tensor in (q, k, v)]
+
+
+def lengths(*counts, device="cuda"):
+    return torch.tensor([0, *counts], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
+
+
+def check(out, wanted, ids=None, wanted_ids=None):
+    if ids is not None:  # blocks whose scores are equal within rounding may swap
+        assert (ids.cpu() == wanted_ids).float().mean() > 0.98
+        rows = (ids.cpu() == wanted_ids).all(-1).repeat_interleave(HEADS // KV_HEADS, 0).T
+        out, wanted = out.cpu()[rows], wanted[rows]
+    torch.testing.assert_close(out.cpu(), wanted, rtol=3e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("method", ["dense", "infllm_v2"])
+def test_as_on_the_cpu(method):
+    q, k, v = tensors(3000)
+    spec = SPEC if method == "infllm_v2" else {}
+    out, lse, ids = sparse_attention(q, k, v, lengths(1000, 2000), max_q=2000, max_k=2000, method=method, return_lse=True,
+                                     return_ids=True, **spec)
+    wanted, wanted_lse, wanted_ids = sparse_attention(q.cpu(), k.cpu(), v.cpu(), lengths(1000, 2000, device="cpu"), max_q=2000,
+                                                      max_k=2000, method=method, return_lse=True, return_ids=True, **spec)
+    check(out, wanted, *((ids, wanted_ids) if spec else ()))
+    if not spec:
+        torch.testing.assert_close(lse.cpu(), wanted_lse, rtol=1e-3, atol=1e-3)
+
+
+class Decode:
+    """Two sequences over pages of K and V side by side, and the rows that the host keeps."""
+
+    def __init__(self, keys=(2000, 1500)):
+        self.parts = [tensors(count, queries=1) for count in keys]
+        pages = [-(-count // PAGE) for count in keys]
+        self.cache = torch.full((sum(pages) + 1, PAGE, KV_HEADS, 2 * DIM), float("nan"), dtype=torch.bfloat16, device="cuda")
+        order, taken = torch.randperm(sum(pages)), 0
+        self.table = torch.zeros(len(keys), max(pages), dtype=torch.int32)
+        for s, (_, k, v) in enumerate(self.parts):
+            here = order[taken : taken + pages[s]]
+            self.table[s, : pages[s]] = here
+            taken += pages[s]
+            for page, number in enumerate(here.tolist()):
+                both = torch.cat((k, v), -1)[page * PAGE : (page + 1) * PAGE]
+                self.cache[number, : len(both)] = both
+        self.k_cache, self.v_cache = self.cache.split(DIM, -1)
+        self.q = torch.cat([part[0] for part in self.parts])
+        self.table = self.table.cuda()
+        self.seq_k = torch.tensor(keys, dtype=torch.int32, device="cuda")
+        self.cu_q = torch.arange(len(keys) + 1, dtype=torch.int32, device="cuda")
+        self.spec = dict(heads=HEADS, kv_heads=KV_HEADS, head_dim=DIM, dtype="bf16", paged=True, **SPEC)
+        self.text = prepare("infllm_v2", device="cuda", **self.spec)
+        self.program = winnow.prepare("infllm_v2", device=torch.cuda.current_device(), **self.spec)
+        self.rows = [torch.zeros(len(self.cache), PAGE // stride, KV_HEADS, DIM, dtype=torch.bfloat16, device="cuda")
+                     for _, stride in self.program.rows_layout]
+        append_rows(self.k_cache, self.rows, cu_seqlens_q=lengths(*keys), cache_seqlens=self.seq_k, page_table=self.table,
+                    max_q=max(keys), max_k=max(keys), spec=self.text)
+        self.out = torch.empty_like(self.q)
+        self.ids = torch.empty(self.program.select_heads, len(keys), TOPK, dtype=torch.int32, device="cuda")
+        room = self.program.workspace_size(batch=len(keys), total_q=len(keys), max_q=1, max_k=max(keys))
+        self.room = torch.empty(room, dtype=torch.uint8, device="cuda")
+        self.max_k = max(keys)
+
+    def step(self):
+        return attention_with_kvcache(self.q, self.k_cache, self.v_cache, self.rows, cu_seqlens_q=self.cu_q,
+                                      cache_seqlens=self.seq_k, page_table=self.table, max_q=1, max_k=self.max_k, out=self.out,
+                                      ids=self.ids, workspace=self.room, **SPEC)
+
+    def launch(self, stream=None):
+        self.program.launch(self.q, self.k_cache, self.v_cache, self.out, rows=self.rows, cu_q=self.cu_q, seq_k=self.seq_k,
+                            page_table=self.table, max_q=1, max_k=self.max_k, ids=self.ids, workspace=self.room, stream=stream)
+
+    def check(self):
+        torch.cuda.synchronize()
+        for s, (q, k, v) in enumerate(self.parts):
+            wanted, ids = sparse_attention(q.cpu(), k.cpu(), v.cpu(), lengths(1, device="cpu"), lengths(len(k), device="cpu"),
+                                           max_q=1, max_k=len(k), return_ids=True, **SPEC)
+            check(self.out[s : s + 1], wanted, self.ids[:, s : s + 1], ids)
+
+
+def test_decode():
+    decode = Decode()
+    decode.step()
+    decode.check()
+
+
+def test_the_current_stream_and_a_given_one():
+    decode = Decode()
+    torch.cuda.synchronize()
+    for given in (False, True):
+        decode.out.zero_()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        if given:
+            decode.launch(stream)
+        else:
+            with torch.cuda.stream(stream):
+                torch.cuda._sleep(10_000_000)  # cycles: out stays zero while the stream is busy
+                decode.launch()
+            assert not decode.out.any(), "the launch did not wait for the stream it was made on"
+        stream.synchronize()
+        decode.check()
+
+
+def test_a_graph():
+    decode = Decode()
+    decode.step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        decode.step()
+    decode.out.zero_()
+    graph.replay()
+    decode.check()
+
+
+def test_compile():
+    decode = Decode()
+    compiled = torch.compile(lambda q: decode.step() * q, fullgraph=True)
+    wanted = decode.step().clone() * decode.q
+    torch.testing.assert_close(compiled(decode.q), wanted)
+
+
+def test_other_threads_and_devices_are_named():
+    decode = Decode()
+    with pytest.raises(winnow.InvalidError, match="q lies on the CPU"):
+        decode.program.launch(decode.q.cpu(), decode.k_cache, decode.v_cache, decode.out, cu_q=decode.cu_q, max_q=1, max_k=1)
+
+
+def test_the_time_of_a_launch():
+    decode = Decode(keys=(300, 200))
+
+    def median(call, rounds=2000):
+        times = []
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - begin)
+            if len(times) % 100 == 0:
+                torch.cuda.synchronize()
+        return sorted(times)[rounds // 2] * 1e6
+
+    launch, operator = median(decode.launch), median(decode.step)
+    print(f"Program.launch {launch:.1f} us, operator {operator:.1f} us")
+    assert launch < MICROSECONDS_OF_A_LAUNCH

@@ -1,0 +1,155 @@
+"""winnow.torch on the CPU: answers, opcheck, torch.compile and torch.export."""
+
+import os
+import tempfile
+
+_cache = tempfile.TemporaryDirectory()
+os.environ["WINNOW_CACHE_DIR"] = _cache.name
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import winnow  # noqa: E402
+from winnow.torch import append_rows, attention_with_kvcache, merge, prepare, sparse_attention  # noqa: E402
+
+SPEC = dict(block=16, topk=4, params=dict(window=8, stride=4, coarse_window=32, coarse_stride=16, local=2))
+TOKENS = 96
+
+
+def tensors(dtype=torch.bfloat16, tokens=TOKENS):
+    torch.manual_seed(3)
+    return (torch.randn(tokens, 4, 64, dtype=dtype), torch.randn(tokens, 2, 64, dtype=dtype),
+            torch.randn(tokens, 2, 64, dtype=dtype), torch.tensor([0, tokens], dtype=torch.int32))
+
+
+def dense(q, k, v):
+    """out and lse of causal attention, in fp64."""
+    q, k, v = (tensor.double().transpose(0, 1) for tensor in (q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)))
+    logits = q @ k.transpose(1, 2) / 8
+    logits.masked_fill_(torch.ones(logits.shape[1:]).tril(k.shape[1] - q.shape[1]) == 0, -torch.inf)
+    return (logits.softmax(-1) @ v).transpose(0, 1), logits.logsumexp(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_answers(dtype):
+    q, k, v, lengths = tensors(dtype)
+    out, lse = sparse_attention(q, k, v, lengths, method="dense", return_lse=True)
+    wanted, wanted_lse = dense(q, k, v)
+    torch.testing.assert_close(out.double(), wanted, atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(lse.double(), wanted_lse, atol=1e-2, rtol=1e-2)
+    everything = sparse_attention(q, k, v, lengths, **{**SPEC, "topk": 6})  # all blocks
+    torch.testing.assert_close(everything.double(), wanted, atol=2e-2, rtol=2e-2)
+    some, ids = sparse_attention(q, k, v, lengths, return_ids=True, **SPEC)
+    assert ids.shape == (2, TOKENS, 4) and (ids[:, -1] >= 0).all()
+    assert not torch.equal(some, everything)
+
+
+def test_what_is_prepared_is_found():
+    spec = dict(SPEC, topk=5)
+    prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, dtype=torch.bfloat16, **spec)
+    before = winnow.torch._program.cache_info().misses
+    sparse_attention(*tensors(), **spec)
+    assert winnow.torch._program.cache_info().misses == before
+
+
+def test_inputs_may_be_views_and_want_gradients():
+    q, k, v, lengths = tensors()
+    by_head = q.transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    torch.testing.assert_close(sparse_attention(by_head, k, v, lengths, **SPEC).detach(),
+                               sparse_attention(q, k, v, lengths, **SPEC), rtol=0, atol=0)
+
+
+def paged(k, v, page=32):
+    count = len(k) // page
+    order = torch.arange(count).flip(0)
+    pages = torch.empty(count, page, 2, 128, dtype=k.dtype)  # K and V side by side
+    pages[order] = torch.cat((k, v), -1).view(count, page, 2, 128)
+    return (*pages.split(64, -1), order.to(torch.int32)[None])
+
+
+def kept_rows(layout, pages, page=32):
+    return [torch.zeros(pages, page // stride, 2, 64, dtype=torch.bfloat16) for _, stride in layout]
+
+
+def test_a_paged_cache():
+    q, k, v, lengths = tensors()
+    whole = sparse_attention(q, k, v, lengths, **SPEC)
+    k_cache, v_cache, table = paged(k, v)
+    text = prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, paged=True, dtype="bf16", **SPEC)
+    rows = kept_rows(winnow.torch._program(text, torch.device("cpu")).rows_layout, len(k_cache))
+    lens = dict(cache_seqlens=torch.tensor([TOKENS], dtype=torch.int32), page_table=table, max_k=TOKENS)
+    append_rows(k_cache, rows, cu_seqlens_q=lengths, max_q=TOKENS, spec=text, **lens)
+    one = torch.tensor([0, 1], dtype=torch.int32)
+    out = torch.empty(1, 4, 64, dtype=torch.bfloat16)
+    got = attention_with_kvcache(q[-1:], k_cache, v_cache, rows, cu_seqlens_q=one, max_q=1, out=out, **lens, **SPEC)
+    assert got is out
+    torch.testing.assert_close(out, whole[-1:], rtol=2e-2, atol=2e-2)
+
+
+def test_merge():
+    q, k, v, _ = tensors()
+    wanted, wanted_lse = dense(q[-1:], k, v)
+    parts = [dense(q[-1:], k[part], v[part]) for part in (slice(0, 40), slice(40, None))]
+    parts.append((torch.zeros(1, 4, 64), torch.full((4, 1), -torch.inf)))
+    out, lse = merge(*zip(*parts))
+    torch.testing.assert_close(out, wanted)
+    torch.testing.assert_close(lse, wanted_lse)
+    empty, none = merge([torch.zeros(1, 4, 64)] * 2, [torch.full((4, 1), -torch.inf)] * 2)
+    assert not empty.any() and (none == -torch.inf).all()
+
+
+def test_opcheck():
+    q, k, v, lengths = tensors()
+    text = prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", **SPEC)
+    torch.library.opcheck(torch.ops.winnow.sparse_attention.default, (q, k, v, lengths, lengths, TOKENS, TOKENS, text))
+    text = prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", paged=True, **SPEC)
+    k_cache, v_cache, table = paged(k, v)
+    rows = kept_rows(winnow.torch._program(text, torch.device("cpu")).rows_layout, len(k_cache))
+    lens = (lengths, torch.tensor([TOKENS], dtype=torch.int32), table, TOKENS, TOKENS, text)
+    torch.library.opcheck(torch.ops.winnow.append_rows.default, (k_cache, rows, *lens))
+    torch.library.opcheck(torch.ops.winnow.attention_with_kvcache.default,
+                          (q, k_cache, v_cache, rows, *lens, torch.zeros_like(q), None, None, None))
+
+
+def layer(q, k, v, lengths):
+    return sparse_attention(q * 2, k, v, lengths, **SPEC) + 1
+
+
+def test_compile():
+    arguments = tensors()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*arguments), layer(*arguments), rtol=0, atol=0)
+    longer = tensors(tokens=130)  # with a dynamic shape
+    torch.testing.assert_close(compiled(*longer), layer(*longer), rtol=0, atol=0)
+
+
+def test_compile_in_place():
+    q, k, v, lengths = tensors()
+    k_cache, v_cache, table = paged(k, v)
+    lens = dict(cache_seqlens=torch.tensor([TOKENS], dtype=torch.int32), page_table=table, max_k=TOKENS, max_q=1,
+                cu_seqlens_q=torch.tensor([0, 1], dtype=torch.int32))
+
+    def step(query):
+        return attention_with_kvcache(query * 2, k_cache, v_cache, **lens, **SPEC) + 1
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(q[-1:]), step(q[-1:]), rtol=0, atol=0)
+
+
+def test_export():
+    class Layer(torch.nn.Module):
+        def forward(self, *arguments):
+            return layer(*arguments)
+
+    arguments = tensors()
+    exported = torch.export.export(Layer(), arguments)
+    assert "winnow.sparse_attention" in str(exported.graph)
+    torch.testing.assert_close(exported.module()(*arguments), layer(*arguments), rtol=0, atol=0)
+
+
+def test_errors_are_sentences():
+    q, k, v, lengths = tensors()
+    with pytest.raises(winnow.InvalidError, match="cu_q is int64, not int32"):
+        sparse_attention(q, k, v, lengths.long(), **SPEC)
+    with pytest.raises(winnow.InvalidError, match="dtype is torch.float32: take 'bf16' or 'fp16'"):
+        sparse_attention(q.float(), k.float(), v.float(), lengths, **SPEC)

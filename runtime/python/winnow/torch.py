@@ -1,0 +1,215 @@
+"""Attention as torch operators, for eager code, torch.compile and torch.export. Importing this module registers them.
+
+    from winnow.torch import sparse_attention
+    out = sparse_attention(q, k, v, cu_seqlens, max_q=longest, max_k=longest, topk=96)
+
+The names of arguments are FlashAttention's. The operators are torch.ops.winnow.*: a program is named in them by the text
+of its spec, so that graphs can be saved, and prepared at its first call; serving calls winnow.torch.prepare before.
+There is no gradient.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from . import _engine, _winnow
+from ._spec import Spec
+
+__all__ = ["append_rows", "attention_with_kvcache", "merge", "prepare", "sparse_attention"]
+
+_library = torch.library.Library("winnow", "DEF")
+_TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
+
+
+@functools.cache
+def _program(spec: str, device: torch.device) -> _winnow.Program:
+    return _engine.prepare(Spec(**json.loads(spec)), device=_winnow.CPU if device.type == "cpu" else device.index)
+
+
+def _program_for(spec: str, tensor: torch.Tensor) -> _winnow.Program:
+    return _program(spec, tensor.device)
+
+
+@functools.cache
+def _text_of(method: str | Spec, fields: tuple[tuple[str, Any], ...]) -> str:
+    spec = method if isinstance(method, Spec) else Spec(method, **dict(fields))
+    spec = dataclasses.replace(spec, value_dim=spec.value_dim or spec.head_dim)  # one text for one program
+    return json.dumps(dataclasses.asdict(spec), sort_keys=True)
+
+
+@torch.compiler.assume_constant_result
+def _text(method: str | Spec, fields: dict[str, Any]) -> str:
+    """The text of a spec, made once for each."""
+    if isinstance(method, Spec):
+        return _text_of(method, ())
+    if any(isinstance(value, Mapping) for value in fields.values()):
+        fields = {name: tuple(value.items()) if isinstance(value, Mapping) else value for name, value in fields.items()}
+    return _text_of(method, tuple(fields.items()))
+
+
+def _text_for(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, method: str | Spec, paged: bool,
+              spec: dict[str, Any]) -> str:
+    """What is not said of a spec is read off the tensors."""
+    if isinstance(method, Spec) and spec:
+        raise _winnow.InvalidError(f"a Spec is given, and {', '.join(spec)} beside it: give one of both")
+    return _text(method, dict(heads=q.shape[-2], kv_heads=k.shape[-2], head_dim=q.shape[-1], value_dim=v.shape[-1],
+                              dtype=q.dtype, paged=paged, **spec))
+
+
+def prepare(method: str | Spec, *, device: torch.device | str, **spec: Any) -> str:
+    """Prepares a program before it is called, and gives the text by which operators name it."""
+    text = _text(method, spec)
+    place = torch.device(device)
+    if place.type == "cuda" and place.index is None:
+        place = torch.device("cuda", torch.cuda.current_device())
+    _program(text, place)
+    return text
+
+
+def _plain(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    """Without what DLPack would refuse."""
+    return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
+
+
+def _ids(program: _winnow.Program, q: torch.Tensor) -> torch.Tensor:
+    return torch.empty((program.select_heads, q.shape[0], program.spec.topk), dtype=torch.int32, device=q.device)
+
+
+def _room(program: _winnow.Program, q: torch.Tensor, **shape: int) -> torch.Tensor:
+    return torch.empty(program.workspace_size(total_q=q.shape[0], **shape), dtype=torch.uint8, device=q.device)
+
+
+# Functional attention over packed tensors.
+
+_library.define(
+    "sparse_attention(Tensor q, Tensor k, Tensor v, Tensor cu_seqlens_q, Tensor cu_seqlens_k, SymInt max_q, SymInt max_k,"
+    " str spec) -> (Tensor out, Tensor lse, Tensor ids)", tags=_TAGS)
+
+
+def _sparse_attention(q, k, v, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
+    program = _program_for(spec, q)
+    out = q.new_empty((q.shape[0], q.shape[1], v.shape[2]))
+    lse = torch.empty((q.shape[1], q.shape[0]), dtype=torch.float32, device=q.device)
+    ids = _ids(program, q)
+    room = _room(program, q, batch=cu_seqlens_q.shape[0] - 1, total_k=k.shape[0], max_q=max_q, max_k=max_k)
+    q, k, v = (_plain(tensor.contiguous()) for tensor in (q, k, v))
+    program.launch(q, k, v, out, lse=lse, ids=ids, cu_q=cu_seqlens_q, cu_k=cu_seqlens_k, max_q=max_q, max_k=max_k,
+                   workspace=room)
+    return out, lse, ids
+
+
+def _sparse_attention_fake(q, k, v, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
+    heads, topk = _select_heads(spec, q.device), json.loads(spec)["topk"]
+    return (q.new_empty((q.shape[0], q.shape[1], v.shape[2])),
+            q.new_empty((q.shape[1], q.shape[0]), dtype=torch.float32),
+            q.new_empty((heads, q.shape[0], topk), dtype=torch.int32))
+
+
+def _select_heads(spec: str, device: torch.device) -> int:
+    """Heads of the ids of a spec: a question to its program, on the CPU where the device is not there."""
+    is_there = device.type == "cuda" and torch.cuda.is_available()
+    return _program(spec, device if is_there else torch.device("cpu")).select_heads
+
+
+# Attention over a paged cache, in place.
+
+_library.define(
+    "attention_with_kvcache(Tensor q, Tensor k_cache, Tensor v_cache, Tensor(a!)[] rows, Tensor cu_seqlens_q,"
+    " Tensor cache_seqlens, Tensor page_table, SymInt max_q, SymInt max_k, str spec, Tensor(b!) out, Tensor(c!)? lse,"
+    " Tensor(d!)? ids, Tensor(e!)? workspace) -> ()", tags=_TAGS)
+
+
+def _attention_with_kvcache(q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, out,
+                            lse, ids, workspace):
+    program = _program_for(spec, q)
+    if ids is None and program.select_heads:
+        ids = _ids(program, q)
+    if workspace is None:
+        workspace = _room(program, q, batch=cu_seqlens_q.shape[0] - 1, max_q=max_q, max_k=max_k)
+    program.launch(_plain(q), _plain(k_cache), _plain(v_cache), out, lse=lse, ids=ids, rows=rows or None,
+                   cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, max_q=max_q, max_k=max_k,
+                   workspace=workspace)
+
+
+_library.define(
+    "append_rows(Tensor k_cache, Tensor(a!)[] rows, Tensor cu_seqlens_q, Tensor cache_seqlens, Tensor page_table,"
+    " SymInt max_q, SymInt max_k, str spec) -> ()", tags=_TAGS)
+
+
+def _append_rows(k_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec):
+    _program_for(spec, k_cache).launch(
+        None, _plain(k_cache), rows=rows, cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, max_q=max_q,
+        max_k=max_k, phase="append")
+
+
+def _in_place_fake(*_):
+    return None
+
+
+for _name, _function, _fake in (("sparse_attention", _sparse_attention, _sparse_attention_fake),
+                                ("attention_with_kvcache", _attention_with_kvcache, _in_place_fake),
+                                ("append_rows", _append_rows, _in_place_fake)):
+    for _key in ("CPU", "CUDA"):
+        _library.impl(_name, _function, _key)
+    torch.library.register_fake(f"winnow::{_name}", _fake, lib=_library)
+
+
+def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens_q: torch.Tensor,
+                     cu_seqlens_k: torch.Tensor | None = None, max_q: int | None = None, max_k: int | None = None, *,
+                     method: str | Spec = "infllm_v2", return_lse: bool = False, return_ids: bool = False, **spec: Any):
+    """Causal attention over the blocks that `method` selects: [total_q, heads, value_dim].
+
+    q: [total_q, heads, dim]; k, v: [total_k, kv_heads, dim]. cu_seqlens_k: None is cu_seqlens_q. max_q, max_k: upper
+    bounds of the lengths, better tight; None: all tokens. spec: block, topk, params, ... of Spec. The results: out, or a
+    tuple with lse [heads, total_q] and ids [select_heads, total_q, topk] where they are asked for.
+    """
+    text = _text_for(q, k, v, method, False, spec)
+    out, lse, ids = torch.ops.winnow.sparse_attention(
+        q, k, v, cu_seqlens_q, cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k,
+        q.shape[0] if max_q is None else max_q, k.shape[0] if max_k is None else max_k, text)
+    more = (*([lse] if return_lse else []), *([ids] if return_ids else []))
+    return (out, *more) if more else out
+
+
+def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor,
+                           rows: Sequence[torch.Tensor] = (), *, cu_seqlens_q: torch.Tensor, cache_seqlens: torch.Tensor,
+                           page_table: torch.Tensor, max_q: int, max_k: int, out: torch.Tensor | None = None,
+                           lse: torch.Tensor | None = None, ids: torch.Tensor | None = None,
+                           workspace: torch.Tensor | None = None, method: str | Spec = "infllm_v2",
+                           **spec: Any) -> torch.Tensor:
+    """Attention of new tokens over a paged cache that holds their keys already; gives `out`.
+
+    k_cache, v_cache: [pages, tokens, kv_heads, dim], any strides. cache_seqlens: [batch], new tokens included.
+    page_table: [batch, pages of the longest]. rows: the summaries that the host keeps (Program.rows_layout); the new
+    keys' are appended first. Serving gives out, ids and workspace, so that nothing is allocated.
+    """
+    text = _text_for(q, k_cache, v_cache, method, True, spec)
+    if out is None:
+        out = q.new_empty((q.shape[0], q.shape[1], v_cache.shape[-1]))
+    torch.ops.winnow.attention_with_kvcache(q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q,
+                                            max_k, text, out, lse, ids, workspace)
+    return out
+
+
+def append_rows(k_cache: torch.Tensor, rows: Sequence[torch.Tensor], *, cu_seqlens_q: torch.Tensor,
+                cache_seqlens: torch.Tensor, page_table: torch.Tensor, max_q: int, max_k: int, spec: str) -> None:
+    """Writes the summaries whose last key is among the new ones. spec: what prepare gave."""
+    torch.ops.winnow.append_rows(k_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec)
+
+
+def merge(outs: Sequence[torch.Tensor], lses: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention over several disjoint sets of keys as attention over all of them: out and lse, as of one call.
+
+    outs: [total_q, heads, dim] each; lses: [heads, total_q] each, -inf where a row has no keys.
+    """
+    parts = torch.stack(list(lses))
+    whole = torch.logsumexp(parts, 0)
+    shares = torch.where(parts == -torch.inf, 0, torch.exp(parts - whole)).transpose(1, 2).unsqueeze(-1)
+    out = (torch.stack([part.float() for part in outs]) * shares).sum(0)
+    return out.to(outs[0].dtype), whole
