@@ -17,7 +17,8 @@ constexpr int kEntries = 768;  // wanted key tiles at a time
 constexpr float kScale = 0.127517432f;  // softmax scale times log2 e: weights are powers of 2
 constexpr int kStages = 10;  // stages of the ring
 constexpr int kConsumerWarps = 8;  // warps that compute
-constexpr int kProducerThreads = 128;  // threads that load
+constexpr int kProducerWarps = 4;  // warps that load, a tile each in turn
+constexpr int kProducerThreads = 32;  // threads that load a tile
 
 extern "C" __global__ void __launch_bounds__(384, 1)
 attend(const __grid_constant__ Params params) {
@@ -100,15 +101,20 @@ attend(const __grid_constant__ Params params) {
       const auto keys = paged_rows<e4m3>(params, params.k, params.k_stride, here, kv_head);
       const auto values = paged_rows<e4m3>(params, params.v, params.v_stride, here, kv_head);
       const int producer = thread_index() - 256;
-      for (int entry = 0; entry < entries; ++entry) {
+      Cursor<kStages> place;
+      follow(place, cursor);
+      const int turn = producer / 32;
+      const int lane = producer % 32;
+      advance_by(place, turn);
+      for (int entry = turn; entry < entries; entry += kProducerWarps) {
         const int first_key = (from_tile + list_tile(list, entry)) * kKeys;
-        wait_empty(barriers, cursor);
-        const auto key_tile = stage(key_ring, cursor);
-        load_rows<kProducerThreads>(key_tile, keys, first_key, here.k_length, producer);
-        const auto value_tile = stage(value_ring, cursor);
-        load_rows<kProducerThreads>(value_tile, values, first_key, here.k_length, producer);
-        arrive_full(barriers, cursor);
-        advance(cursor);
+        wait_empty(barriers, place);
+        const auto key_tile = stage(key_ring, place);
+        load_rows<kProducerThreads>(key_tile, keys, first_key, here.k_length, lane);
+        const auto value_tile = stage(value_ring, place);
+        load_rows<kProducerThreads>(value_tile, values, first_key, here.k_length, lane);
+        arrive_full(barriers, place);
+        advance_by(place, kProducerWarps);
       }
     }
   }
