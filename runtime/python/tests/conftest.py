@@ -12,6 +12,7 @@ os.environ["WINNOW_CACHE_DIR"] = _cache.name
 import winnow  # noqa: E402
 from small import SMALL  # noqa: E402
 
+
 @pytest.fixture(scope="session")
 def packed():
     return winnow.prepare("infllm_v2", device="cpu", **SMALL)
