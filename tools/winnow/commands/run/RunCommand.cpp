@@ -123,6 +123,12 @@ private:
     flags.spec.paged |= paged.given();
     WINNOW_TRY(request, flags.request());
     WINNOW_TRY(archs, flags.architectures());
+    if (command.get_option("--arch")->count() == 0 && request.spec.hasFp8Keys())
+      archs.erase(std::remove_if(archs.begin(), archs.end(),
+                                 [](const std::string &arch) {
+                                   return !(*findTarget(arch))->hasFp8Conversion;
+                                 }),
+                  archs.end());
     if (!imagePath.empty()) {
       WINNOW_TRY(ProgramImage loaded, loadImageFile(imagePath));
       image = std::make_shared<ProgramImage>(std::move(loaded));
