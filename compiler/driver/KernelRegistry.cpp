@@ -89,7 +89,7 @@ Kernels withDecode(KernelContext &c, std::vector<BuiltKernel> kernels) {
   for (BuiltKernel &attend : kernels) {
     const std::string others = "1 - " + attendsByDecode();
     std::string &when = attend.recipe.when;
-    when = when.empty() ? others : when + " * (" + others + ")";
+    when = when.empty() ? others : llvm::formatv("{0} * ({1})", when, others).str();
   }
   for (BuiltKernel &decode :
        buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, c.image))

@@ -83,7 +83,7 @@ unsigned long long boxOf(const TensorMap &map, int dimension) {
 class BulkCopies : public PagedLaunch {
 protected:
   void SetUp() override {
-    LaunchFixture::SetUp();
+    PagedLaunch::SetUp();
     ProgramImage image = sampleImage();
     image.spec.paged = true;
     image.tensorMaps = {{"k", {"128", "2", "max_k", "1"}, {0, 0, 0}, {64, 1, 64, 1}}};
