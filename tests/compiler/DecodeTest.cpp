@@ -173,19 +173,19 @@ TEST(Decode, EveryBatchHasOneKernelThatAttends) {
   for (const char *method : {"infllm_v2", "dense"})
     for (const char *arch : kArchs) {
       const ProgramImage image = paged(method, arch);
+      const bool hasBulk = std::string(arch) == "sm_90a";
       for (int boxRows : {0, 8, 64})
-        for (int maxQ : {1, 16, 17, 4096}) {
-          Variables shape = shapeOf(image, 3, maxQ, 70000, true);
+        for (auto [batch, maxQ] : {std::pair(3, 1), {3, 16}, {3, 17}, {3, 4096}, {8193, 1}}) {
+          Variables shape = shapeOf(image, batch, maxQ, 70000, true);
           shape[Variable::BoxRows] = boxRows;
           std::vector<std::string> names;
           for (const Kernel &kernel : image.kernels)
             if (kernel.step == "attend" && value(kernel.when, shape) != 0)
               names.push_back(kernel.name);
-          const bool bulk = std::string(arch) == "sm_90a" && boxRows > 0;
-          const std::string any = std::string(arch) == "sm_90a" ? "attend_any_pages" : "attend";
-          EXPECT_EQ(names, std::vector<std::string>{maxQ <= 16 ? "attend_decode"
-                                                    : bulk     ? "attend"
-                                                               : any});
+          const bool decodes = maxQ <= 16 && batch * maxQ <= kDecodeBatch;
+          EXPECT_EQ(names, std::vector<std::string>{decodes                   ? "attend_decode"
+                                                    : hasBulk && boxRows == 0 ? "attend_any_pages"
+                                                                              : "attend"});
         }
     }
 }
