@@ -21,7 +21,7 @@ import torch
 from . import _engine, _winnow
 from ._spec import Spec
 
-__all__ = ["append_rows", "attention_with_kvcache", "merge", "prepare", "sparse_attention"]
+__all__ = ["append_rows", "attention_with_kvcache", "merge", "prepare", "rows_layout", "sparse_attention"]
 
 _library = torch.library.Library("winnow", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
@@ -122,18 +122,18 @@ def _select_heads(spec: str, device: torch.device) -> int:
 _library.define(
     "attention_with_kvcache(Tensor q, Tensor k_cache, Tensor v_cache, Tensor(a!)[] rows, Tensor cu_seqlens_q,"
     " Tensor cache_seqlens, Tensor page_table, SymInt max_q, SymInt max_k, str spec, Tensor(b!) out, Tensor(c!)? lse,"
-    " Tensor(d!)? ids, Tensor(e!)? workspace) -> ()", tags=_TAGS)
+    " Tensor(d!)? ids, Tensor(e!)? workspace, Tensor? k_begin=None) -> ()", tags=_TAGS)
 
 
 def _attention_with_kvcache(q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, out,
-                            lse, ids, workspace):
+                            lse, ids, workspace, k_begin=None):
     program = _program_for(spec, q)
     if ids is None and program.select_heads:
         ids = _ids(program, q)
     if workspace is None:
         workspace = _room(program, q, batch=cu_seqlens_q.shape[0] - 1, max_q=max_q, max_k=max_k)
     program.launch(_plain(q), _plain(k_cache), _plain(v_cache), out, lse=lse, ids=ids, rows=rows or None,
-                   cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, max_q=max_q, max_k=max_k,
+                   cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, k_begin=k_begin, max_q=max_q, max_k=max_k,
                    workspace=workspace)
 
 
@@ -181,19 +181,20 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
                            rows: Sequence[torch.Tensor] = (), *, cu_seqlens_q: torch.Tensor, cache_seqlens: torch.Tensor,
                            page_table: torch.Tensor, max_q: int, max_k: int, out: torch.Tensor | None = None,
                            lse: torch.Tensor | None = None, ids: torch.Tensor | None = None,
-                           workspace: torch.Tensor | None = None, method: str | Spec = "infllm_v2",
-                           **spec: Any) -> torch.Tensor:
+                           workspace: torch.Tensor | None = None, k_begin: torch.Tensor | None = None,
+                           method: str | Spec = "infllm_v2", **spec: Any) -> torch.Tensor:
     """Attention of new tokens over a paged cache that holds their keys already; gives `out`.
 
     k_cache, v_cache: [pages, tokens, kv_heads, dim], any strides. cache_seqlens: [batch], new tokens included.
     page_table: [batch, pages of the longest]. rows: the summaries that the host keeps (Program.rows_layout); the new
-    keys' are appended first. Serving gives out, ids and workspace, so that nothing is allocated.
+    keys' are appended first. k_begin: [batch], tokens of the first page before the first key (left padding). Serving
+    gives out, ids and workspace, so that nothing is allocated.
     """
     text = _text_for(q, k_cache, v_cache, method, True, spec)
     if out is None:
         out = q.new_empty((q.shape[0], q.shape[1], v_cache.shape[-1]))
     torch.ops.winnow.attention_with_kvcache(q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q,
-                                            max_k, text, out, lse, ids, workspace)
+                                            max_k, text, out, lse, ids, workspace, k_begin)
     return out
 
 
@@ -201,6 +202,17 @@ def append_rows(k_cache: torch.Tensor, rows: Sequence[torch.Tensor], *, cu_seqle
                 cache_seqlens: torch.Tensor, page_table: torch.Tensor, max_q: int, max_k: int, spec: str) -> None:
     """Writes the summaries whose last key is among the new ones. spec: what prepare gave."""
     torch.ops.winnow.append_rows(k_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec)
+
+
+@torch.compiler.assume_constant_result
+def _rows_layout(spec: str, device: torch.device) -> tuple[tuple[int, int], ...]:
+    return _program(spec, device).rows_layout
+
+
+def rows_layout(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, *, method: str | Spec = "infllm_v2",
+                **spec: Any) -> tuple[tuple[int, int], ...]:
+    """Window and stride of each summary, in tokens: what `rows` of attention_with_kvcache are to be."""
+    return _rows_layout(_text_for(q, k_cache, v_cache, method, True, spec), q.device)
 
 
 def merge(outs: Sequence[torch.Tensor], lses: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
