@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and running Winnow needs on Debian 12, and only what is missing; with the argument "test", what
-# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm, torch).
+# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm, torch and transformers).
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
 # Exit: all packages installed, NumPy and pytest in .venv, NVRTC 13 either found on the machine or installed in .venv, for
-# tests torch in .venv-torch; otherwise one clear message and exit status 1.
+# tests torch and transformers in .venv-torch; otherwise one clear message and exit status 1.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -126,4 +126,6 @@ for package in numpy pytest; do
   has_python_package .venv "$package" || install_from_pypi .venv "$package"
 done
 # In an environment of its own, since it brings 5 GB and an NVRTC.
-[ "${1:-}" != test ] || has_python_package .venv-torch torch || install_from_pypi .venv-torch torch numpy pytest
+[ "${1:-}" = test ] || exit 0
+has_python_package .venv-torch torch || install_from_pypi .venv-torch torch numpy pytest
+has_python_package .venv-torch transformers || install_from_pypi .venv-torch transformers

@@ -1,0 +1,184 @@
+"""winnow.hf on the CPU: a small Llama against the same model with attention in plain PyTorch."""
+
+import os
+import tempfile
+import warnings
+
+_cache = tempfile.TemporaryDirectory()
+os.environ["WINNOW_CACHE_DIR"] = _cache.name
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache  # noqa: E402
+
+import winnow  # noqa: E402
+import winnow.hf  # noqa: E402
+
+torch.set_num_threads(1)  # the model is small
+
+PARAMS = dict(window=8, stride=4, coarse_window=32, coarse_stride=16, local=2)
+SPEC = dict(method="infllm_v2", block=16, topk=6, params=PARAMS)
+TOKENS, STEPS, VOCABULARY = 700, 16, 97
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    winnow.hf.register(**SPEC)
+
+
+def make_model(implementation="winnow", **more):
+    """16 query heads per KV head, and queries and keys large enough that some blocks matter more than others."""
+    torch.manual_seed(5)
+    config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=128, intermediate_size=128, num_hidden_layers=2,
+                         num_attention_heads=32, num_key_value_heads=2, head_dim=64, max_position_embeddings=2048,
+                         initializer_range=0.1, bos_token_id=None, eos_token_id=None, pad_token_id=0, **more)
+    config._attn_implementation = implementation
+    return LlamaForCausalLM(config).to(torch.float16).eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    winnow.hf.register(**SPEC)
+    return make_model()
+
+
+def prompt(tokens=TOKENS, seed=0):
+    """Phrases that come again at irregular places."""
+    chance = torch.Generator().manual_seed(seed)
+    phrases = torch.randint(1, VOCABULARY, (12, 20), generator=chance)
+    return phrases[torch.randint(12, (-(-tokens // 20),), generator=chance)].flatten()[None, :tokens]
+
+
+SHORT = prompt(430, seed=1)
+
+
+def left_padded(*prompts):
+    longest = max(len(ids[0]) for ids in prompts)
+    ids, mask = torch.zeros(2, len(prompts), longest, dtype=torch.long)
+    for row, (one,) in enumerate(prompts):
+        ids[row, longest - len(one):], mask[row, longest - len(one):] = one, 1
+    return dict(input_ids=ids, attention_mask=mask)
+
+
+@torch.no_grad()
+def logits_of(model, implementation="winnow", **inputs):
+    model.set_attn_implementation(implementation)
+    logits = model(**inputs).logits
+    model.set_attn_implementation("winnow")
+    return logits
+
+
+def errors(got, wanted):
+    """Of each token."""
+    return (got - wanted).float().norm(dim=-1) / wanted.float().norm(dim=-1)
+
+
+def check_close(got, wanted):
+    """Within the noise of fp16, but for the few tokens whose last block won by less than that."""
+    assert (errors(got, wanted) < 5e-3).float().mean() > 0.98
+
+
+@torch.no_grad()
+def tokens_of(model, cache=None, implementation="winnow", **inputs):
+    inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
+    model.set_attn_implementation(implementation)
+    tokens = model.generate(**inputs, past_key_values=cache, max_new_tokens=STEPS, do_sample=False)[:, -STEPS:]
+    model.set_attn_implementation("winnow")
+    return tokens
+
+
+@pytest.fixture(scope="module")
+def wanted_tokens(model):
+    return tokens_of(model, DynamicCache(config=model.config), "winnow_reference", input_ids=prompt())
+
+
+@pytest.fixture(scope="module")
+def wanted_of_short(model):
+    return tokens_of(model, DynamicCache(config=model.config), "winnow_reference", input_ids=SHORT)
+
+
+def test_logits(model):
+    logits = logits_of(model, input_ids=prompt())
+    check_close(logits, logits_of(model, "winnow_reference", input_ids=prompt()))
+    assert errors(logits, logits_of(model, "eager", input_ids=prompt())).median() > 0.1  # the selection matters
+
+
+def test_dense_below_dense_len(model):
+    winnow.hf.register(**{**SPEC, "params": {**PARAMS, "dense_len": 300}})
+    check_close(logits_of(model, input_ids=prompt(299)), logits_of(model, "eager", input_ids=prompt(299)))
+    check_close(logits_of(model, input_ids=prompt(300)), logits_of(model, "winnow_reference", input_ids=prompt(300)))
+
+
+CACHES = dict(dynamic=lambda config: DynamicCache(config=config), static=lambda config: StaticCache(config, 1000),
+              winnow=lambda config: winnow.hf.Cache(config, 1000))
+
+
+@pytest.mark.parametrize("kind", CACHES)
+@pytest.mark.filterwarnings("ignore:winnow.hf")
+def test_generate(model, wanted_tokens, kind):
+    assert torch.equal(tokens_of(model, CACHES[kind](model.config), input_ids=prompt()), wanted_tokens)
+
+
+@pytest.mark.parametrize("kind", CACHES)
+@pytest.mark.filterwarnings("ignore:winnow.hf")
+def test_left_padding_in_a_batch_of_two(model, wanted_tokens, wanted_of_short, kind):
+    tokens = tokens_of(model, CACHES[kind](model.config), **left_padded(SHORT, prompt()))
+    assert torch.equal(tokens, torch.cat((wanted_of_short, wanted_tokens)))
+
+
+def test_rows_of_the_cache_are_those_of_its_keys(model):
+    cache = winnow.hf.Cache(model.config, 600)
+    tokens_of(model, cache, **left_padded(prompt(300), prompt(420)))
+    layer = cache.layers[1]
+    assert layer.keys.shape[2] == 768 and [rows.shape[1] for rows in layer.rows] == [192, 48]
+    rows = layer.rows[0][0, 1:70].float()  # a row lies in the slot of its last key
+    keys = layer.keys[0, :, 120:].float().unfold(1, 8, 4).mean(-1)[:, :69].transpose(0, 1)
+    torch.testing.assert_close(rows, keys, rtol=1e-3, atol=1e-3)
+
+
+def test_a_cache_without_rows_warns_once(model):
+    winnow.hf._warn_of_lost_rows.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tokens_of(model, input_ids=prompt(100))
+        tokens_of(model, winnow.hf.Cache(model.config, 200), input_ids=prompt(100))
+    assert ["winnow.hf: this cache keeps no summaries" in str(one.message) for one in caught].count(True) == 1
+
+
+def test_packed_batches(model):
+    parts = prompt(300), prompt(410, seed=1)
+    packed = dict(input_ids=torch.cat(parts, 1), use_cache=False,
+                  position_ids=torch.cat([torch.arange(len(part[0])) for part in parts])[None])
+    lengths = torch.tensor([0, 300, 710], dtype=torch.int32)
+    given = dict(cu_seq_lens_q=lengths, cu_seq_lens_k=lengths, max_length_q=410, max_length_k=410)
+    wanted = torch.cat([logits_of(model, input_ids=part) for part in parts], 1)
+    check_close(logits_of(model, **packed, **given), wanted)
+    check_close(logits_of(model, **packed), wanted)
+    check_close(logits_of(model, "winnow_reference", **packed), wanted)
+
+
+def test_the_spec_of_a_config():
+    winnow.hf.register()
+    model = make_model(sparse_config=dict(kernel_size=32, kernel_stride=16, init_blocks=1, block_size=64, window_size=128,
+                                          topk=3, use_nope=False, dense_len=256))
+    spec = winnow.hf._spec_of(model.config)
+    assert (spec["topk"], spec["params"]["local"], spec["params"]["coarse_window"]) == (5, 3, 128)
+    check_close(logits_of(model, input_ids=prompt(500)), logits_of(model, "winnow_reference", input_ids=prompt(500)))
+
+
+def test_errors_are_sentences(model):
+    right = dict(input_ids=prompt(64), attention_mask=(torch.arange(64) < 60).long()[None])
+    with pytest.raises(winnow.UnsupportedError, match="pad on the left"):
+        logits_of(model, **right)
+    with pytest.raises(winnow.UnsupportedError, match="the mask is not causal attention"):
+        logits_of(model, input_ids=prompt(64), attention_mask=torch.zeros(1, 1, 64, 64, dtype=torch.float16))
+    with pytest.raises(winnow.UnsupportedError, match="there is no gradient: call model.eval"):
+        model.train()(input_ids=prompt(64))
+    model.eval()
+    winnow.hf.register()
+    with pytest.raises(winnow.InvalidError, match="call register"):
+        logits_of(model, input_ids=prompt(64))
+    model.config.sparse_config = dict(use_nope=True)
+    with pytest.raises(winnow.UnsupportedError, match="set it to false"):
+        logits_of(model, input_ids=prompt(64))
+    del model.config.sparse_config

@@ -1,0 +1,85 @@
+"""Selection and attention of one sequence in plain PyTorch and fp32: what winnow.hf is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ._winnow import UnsupportedError
+
+_INFLLM_V2 = dict(window=32, stride=16, coarse_window=128, coarse_stride=64, lse="coarse", init=1, local=33, compat="none",
+                  dense_len=-1)
+
+
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *, method: str = "infllm_v2", block: int = 64,
+              topk: int = 96, params: Mapping[str, Any] | None = None, **_: Any) -> torch.Tensor:
+    """q: [queries, heads, dim], the last tokens of the sequence; k, v: [keys, kv_heads, dim]. In fp32."""
+    p = {**_INFLLM_V2, **(params or {})}
+    if method not in ("dense", "infllm_v2") or p["lse"] != "coarse" or p["compat"] != "none":
+        raise UnsupportedError(f"winnow.hf: winnow_reference has no {method} with {params}: take dense, or infllm_v2 with "
+                               "lse=coarse and compat=none")
+    queries, heads, _ = q.shape
+    positions = torch.arange(len(k) - queries, len(k), device=q.device)
+    # By KV head and query head of its group: [kv_heads, group, queries, dim] and [kv_heads, keys, dim].
+    q = q.float().unflatten(1, (k.shape[1], -1)).permute(1, 2, 0, 3)
+    visible = torch.arange(len(k), device=q.device) <= positions.unsqueeze(1)
+    if method == "infllm_v2" and len(k) >= p["dense_len"]:
+        chosen = _selected(q * scale, k, positions, block, topk, p)
+        visible = visible & chosen.repeat_interleave(block, -1)[..., : len(k)]
+    logits = _products(q * scale, k.float().transpose(0, 1))
+    logits = logits.masked_fill(~(visible.unsqueeze(1) if visible.dim() == 3 else visible), -torch.inf)
+    out = logits.softmax(-1) @ v.float().transpose(0, 1).unsqueeze(1)
+    return out.permute(2, 0, 1, 3).reshape(queries, heads, -1)
+
+
+def _products(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """[kv_heads, group, queries, keys]."""
+    return q @ keys.transpose(1, 2).unsqueeze(1)
+
+
+def _means(k: torch.Tensor, window: int, stride: int) -> torch.Tensor:
+    """Of whole windows, rounded to the type of the keys as a cache holds them: [kv_heads, rows, dim]."""
+    if len(k) < window:
+        return k.new_zeros(k.shape[1], 0, k.shape[2], dtype=torch.float32)
+    return k.float().unfold(0, window, stride).mean(-1).to(k.dtype).float().transpose(0, 1)
+
+
+def _ended(rows: int, window: int, stride: int, positions: torch.Tensor) -> torch.Tensor:
+    """[queries, rows]: which windows end at the query or before."""
+    return torch.arange(rows, device=positions.device) * stride + window <= positions.unsqueeze(1) + 1
+
+
+def _selected(q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, block: int, topk: int,
+              p: Mapping[str, Any]) -> torch.Tensor:
+    """[kv_heads, queries, blocks]: which blocks each query attends to."""
+    blocks = -(-len(k) // block)
+    scores = _pooled(_scores(q, k, positions, p), block, blocks, p)
+    ids, own = torch.arange(blocks, device=q.device), (positions // block).unsqueeze(1)
+    forced = (ids < p["init"]) | (ids > own - p["local"])
+    scores = scores.masked_fill(forced, torch.inf).masked_fill(ids > own, -torch.inf)
+    best = scores.sort(dim=-1, descending=True, stable=True).indices[..., :topk]  # of equal ones the first
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True) & (ids <= own)
+
+
+def _scores(q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, p: Mapping[str, Any]) -> torch.Tensor:
+    """[kv_heads, queries, rows]: the sum over a group's heads of softmax by the coarse rows' normaliser."""
+    rows, coarse = (_means(k, p[window], p[stride]) for window, stride in
+                    (("window", "stride"), ("coarse_window", "coarse_stride")))
+    seen = _ended(coarse.shape[1], p["coarse_window"], p["coarse_stride"], positions)
+    lse = _products(q, coarse).masked_fill(~seen, -torch.inf).logsumexp(-1, keepdim=True)
+    scores = (_products(q, rows) - lse).exp().sum(1)
+    has_any = seen.any(-1, keepdim=True) & _ended(rows.shape[1], p["window"], p["stride"], positions)
+    return scores.masked_fill(~has_any, 0)
+
+
+def _pooled(scores: torch.Tensor, block: int, blocks: int, p: Mapping[str, Any]) -> torch.Tensor:
+    """[kv_heads, queries, blocks]: the largest score of the windows that overlap a block."""
+    begins = torch.arange(scores.shape[-1], device=scores.device) * p["stride"]
+    pooled = scores.new_full((*scores.shape[:-1], blocks), -torch.inf)
+    for b in range(blocks):
+        overlap = (begins < (b + 1) * block) & (begins + p["window"] > b * block)
+        if overlap.any():
+            pooled[..., b] = scores[..., overlap].amax(-1)
+    return pooled

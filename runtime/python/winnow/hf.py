@@ -1,0 +1,266 @@
+"""Attention for Hugging Face transformers.
+
+    import winnow.hf
+    winnow.hf.register(topk=96, params={"dense_len": 8192})
+    model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="winnow", dtype=torch.bfloat16)
+    model.generate(**inputs, past_key_values=winnow.hf.Cache(model.config, max_cache_len=131072))
+
+Any cache of transformers works; winnow.hf.Cache keeps the summaries of keys too, which are made anew at each step
+otherwise. The implementation "winnow_reference" computes the same in plain PyTorch, for tests.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers import Cache as _Cache
+from transformers.cache_utils import StaticLayer
+from transformers.masking_utils import causal_mask_function
+from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
+from transformers.utils import is_tracing
+
+from ._hf_reference import attention as reference_attention
+from ._winnow import InvalidError, UnsupportedError
+from .torch import attention_with_kvcache, rows_layout, sparse_attention
+
+__all__ = ["Cache", "register"]
+
+# Where a tensor of keys holds the rows of its cache: transformers hands attention the tensors alone.
+_ROWS = "_winnow_rows"
+# Cache.max_cache_len is rounded up to a multiple, so that rows of any common stride fit.
+_CAPACITY_STEP = 256
+_GIVEN: dict[str, Any] = {}
+
+
+def register(**spec: Any) -> None:
+    """Makes attn_implementation="winnow" known, in this process and for all models.
+
+    spec: method, block, topk, params, ... of Spec. Without any, each model's config.sparse_config says them, in the names
+    of MiniCPM4 (kernel_size, kernel_stride, init_blocks, block_size, window_size, topk, dense_len).
+    """
+    _GIVEN.clear()
+    _GIVEN.update(spec)
+    for name, function in (("winnow", _attention), ("winnow_reference", _reference)):
+        AttentionInterface.register(name, function)
+        AttentionMaskInterface.register(name, _spans)
+
+
+# What to compute.
+
+
+def _spec_of(config: PreTrainedConfig) -> dict[str, Any]:
+    """What register was given, or what the model's config says."""
+    if _GIVEN:
+        return _GIVEN
+    sparse = getattr(config, "sparse_config", None)
+    if sparse is None:
+        raise InvalidError("winnow.hf: neither register nor the model's config.sparse_config says what to select: call "
+                           "register(method=..., topk=...)")
+    return _spec_of_minicpm(sparse if isinstance(sparse, Mapping) else vars(sparse))
+
+
+def _spec_of_minicpm(sparse: Mapping[str, Any]) -> dict[str, Any]:
+    """Coarse windows are four times as large, and the blocks of the local window come on top of topk."""
+    if sparse.get("use_nope"):
+        raise UnsupportedError("winnow.hf: sparse_config.use_nope selects by keys before their rotation, which no cache "
+                               "holds: set it to false")
+    size, stride, block = (sparse.get(name, default) for name, default in
+                           (("kernel_size", 32), ("kernel_stride", 16), ("block_size", 64)))
+    local = sparse.get("window_size", 2048) // block
+    return dict(method="infllm_v2", block=block, topk=sparse.get("topk", 64) + local, params=dict(
+        window=size, stride=stride, coarse_window=4 * size, coarse_stride=4 * stride, init=sparse.get("init_blocks", 1),
+        local=local + 1, dense_len=sparse.get("dense_len", -1)))
+
+
+# Which keys each sequence has.
+
+
+class _Spans(NamedTuple):
+    """Sequence b has the keys [begin[b], begin[b] + count[b]) of its row of the cache; begin is None where all are 0."""
+
+    begin: torch.Tensor | None
+    count: torch.Tensor
+
+
+def _spans(batch_size: int, q_length: int, kv_length: int, q_offset: int | torch.Tensor = 0, kv_offset: int = 0,
+           mask_function=causal_mask_function, attention_mask: torch.Tensor | None = None,
+           device: torch.device | None = None, **_) -> torch.Tensor | None:
+    """The "mask": spans as [1 or 2, batch, 1, 1] int32, counts before begins; None where attention is not just causal.
+
+    It has four dimensions because transformers hands such masks on as they are, also where it asks twice.
+    """
+    if mask_function is not causal_mask_function or kv_offset:
+        return None
+    device = attention_mask.device if attention_mask is not None else device
+    seen = (torch.zeros(batch_size, dtype=torch.int32, device=device) + q_offset + q_length).to(torch.int32)
+    if attention_mask is None or not is_tracing(attention_mask) and attention_mask.all():
+        return seen.view(1, -1, 1, 1)
+    begin = attention_mask.to(torch.int32).argmax(1).to(torch.int32)
+    count = seen - begin
+    if not is_tracing(attention_mask) and (attention_mask.sum(1) != count).any():
+        raise UnsupportedError("winnow.hf: attention_mask hides tokens that are no left padding: pad on the left")
+    return torch.stack((count, begin)).view(2, -1, 1, 1)
+
+
+def _spans_of(mask: torch.Tensor | None) -> _Spans:
+    if mask is None or mask.dtype != torch.int32 or mask.dim() != 4:
+        raise UnsupportedError("winnow.hf: the mask is not causal attention with left padding, which is all that is computed: "
+                               "give a mask of [batch, tokens], and position_ids or cu_seq_lens_q where sequences are packed")
+    return _Spans(mask[1, :, 0, 0] if len(mask) == 2 else None, mask[0, :, 0, 0])
+
+
+class _Packed(NamedTuple):
+    cu_q: torch.Tensor
+    cu_k: torch.Tensor
+    max_q: int
+    max_k: int
+
+
+def _packed(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor, kwargs: Mapping[str, Any]) -> _Packed | None:
+    """The lengths of a packed batch: given, or where position_ids begin anew inside a row."""
+    if (cu_q := kwargs.get("cu_seq_lens_q")) is not None:
+        cu_k = kwargs.get("cu_seq_lens_k", cu_q)
+        longest = (kwargs.get("max_length_q") or query.shape[2], kwargs.get("max_length_k") or key.shape[2])
+        return _Packed(cu_q, cu_k, *map(int, longest))
+    positions = kwargs.get("position_ids")
+    if mask is not None or positions is None or query.shape[2] != key.shape[2]:
+        return None
+    (cu_q, cu_k), longest = prepare_fa_kwargs_from_position_ids(positions.expand(query.shape[0], -1))
+    return _Packed(cu_q, cu_k, *map(int, longest)) if len(cu_q) > query.shape[0] + 1 else None
+
+
+# The attention functions: query [batch, heads, tokens, dim], key and value [batch, kv_heads, capacity, dim].
+
+
+def _refuse_what_is_ignored(module: torch.nn.Module, dropout: float, kwargs: Mapping[str, Any]) -> None:
+    asked = [name for name in ("softcap", "sliding_window", "s_aux") if kwargs.get(name) is not None]
+    if asked or dropout:
+        raise UnsupportedError(f"winnow.hf: attention with {' and '.join(asked) or 'dropout'} is not computed: take another "
+                               "attn_implementation for this model")
+    if module.training and torch.is_grad_enabled():
+        raise UnsupportedError("winnow.hf: there is no gradient: call model.eval(), or train with another attn_implementation")
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    """[batch, heads, tokens, dim] as [batch * tokens, heads, dim]: a view of a query as models make it."""
+    return tensor.transpose(1, 2).flatten(0, 1)
+
+
+def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    _refuse_what_is_ignored(module, dropout, kwargs)
+    spec = _spec_of(module.config)
+    if scaling is not None and not math.isclose(scaling, query.shape[-1] ** -0.5):
+        spec = dict(spec, scale=float(scaling))
+    if packed := _packed(attention_mask, query, key, kwargs):
+        out = sparse_attention(_flat(query), _flat(key), _flat(value), *packed, **spec)
+    else:
+        out = _attend_cached(query, key, value, _spans_of(attention_mask), spec)
+    return out.unflatten(0, (query.shape[0], query.shape[2])), None
+
+
+def _attend_cached(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans,
+                   spec: dict[str, Any]) -> torch.Tensor:
+    """The cache is paged: a page is the row of a sequence."""
+    batch, tokens = query.shape[0], query.shape[2]
+    counts = torch.full((batch,), tokens, dtype=torch.int32, device=query.device)
+    q, order = _flat(query), None
+    if spans.begin is not None and tokens > 1:
+        counts, order = _padding_last(spans, tokens)
+        q = q[order]
+    cu_q = torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+    table = torch.arange(batch, dtype=torch.int32, device=query.device).unsqueeze(1)
+    k_cache, v_cache = key.transpose(1, 2), value.transpose(1, 2)
+    # Zeros: what is not written, the answer at padding, is an input of the next layer.
+    out = None if order is None else q.new_zeros((*q.shape[:2], value.shape[-1]))
+    out = attention_with_kvcache(
+        q, k_cache, v_cache, _rows(q, key, v_cache, tokens, spec), cu_seqlens_q=cu_q, cache_seqlens=spans.count,
+        page_table=table, k_begin=spans.begin, max_q=tokens, max_k=key.shape[2], out=out, **spec)
+    return out if order is None else torch.empty_like(out).index_copy_(0, order, out)
+
+
+def _padding_last(spans: _Spans, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many query tokens of each sequence are no padding, and an order of all in which padding comes last."""
+    padding = (tokens - spans.count).clamp(min=0)
+    is_padding = torch.arange(tokens, device=padding.device) < padding.unsqueeze(1)
+    return tokens - padding, is_padding.flatten().to(torch.int32).argsort(stable=True)
+
+
+@functools.cache
+def _warn_of_lost_rows() -> None:
+    warnings.warn("winnow.hf: this cache keeps no summaries of its keys, so that each step makes them anew from all keys: "
+                  "give generate() past_key_values=winnow.hf.Cache(model.config, max_cache_len=...)", stacklevel=2)
+
+
+def _rows(q: torch.Tensor, key: torch.Tensor, v_cache: torch.Tensor, tokens: int, spec: dict[str, Any]) -> list[torch.Tensor]:
+    """The rows that the cache keeps, made at its first use."""
+    layout = rows_layout(q, key.transpose(1, 2), v_cache, **spec)
+    rows = getattr(key, _ROWS, None)
+    if rows is None or any(key.shape[2] % stride for _, stride in layout):
+        if layout and tokens == 1 and not torch.compiler.is_compiling():
+            _warn_of_lost_rows()
+        return []
+    if not rows:
+        batch, kv_heads, capacity, dim = key.shape
+        rows.extend(key.new_zeros((batch, capacity // stride, kv_heads, dim)) for _, stride in layout)
+    return rows
+
+
+def _segments(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor,
+              kwargs: Mapping[str, Any]) -> list[tuple[slice, slice]]:
+    """The query tokens of each sequence and its keys, as parts of flat tensors."""
+    if packed := _packed(mask, query, key, kwargs):
+        bounds = [cu.tolist() for cu in (packed.cu_q, packed.cu_k)]
+        return [*zip(*([slice(*ends) for ends in zip(cu, cu[1:])] for cu in bounds))]
+    spans, tokens, capacity = _spans_of(mask), query.shape[2], key.shape[2]
+    counts = spans.count.tolist()
+    begins = [0] * len(counts) if spans.begin is None else spans.begin.tolist()
+    return [(slice((b + 1) * tokens - min(tokens, count), (b + 1) * tokens),
+             slice(b * capacity + begin, b * capacity + begin + count))
+            for b, (begin, count) in enumerate(zip(begins, counts))]
+
+
+def _reference(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    _refuse_what_is_ignored(module, dropout, kwargs)
+    spec, scale = _spec_of(module.config), query.shape[-1] ** -0.5 if scaling is None else scaling
+    q, k, v = _flat(query), _flat(key), _flat(value)
+    out = q.new_zeros((*q.shape[:2], v.shape[-1]))
+    for queries, keys in _segments(attention_mask, query, key, kwargs):
+        out[queries] = reference_attention(q[queries], k[keys], v[keys], scale, **spec).to(out.dtype)
+    return out.unflatten(0, (query.shape[0], query.shape[2])), None
+
+
+# The cache.
+
+
+class _Layer(StaticLayer):
+    """Keys, values, and the rows of the keys, which attention appends to. What was cached is never changed."""
+
+    is_compileable = False
+
+    def __init__(self, max_cache_len: int) -> None:
+        super().__init__(max_cache_len)
+        self.rows: list[torch.Tensor] = []
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        keys, values = super().update(key_states, value_states, *args, **kwargs)
+        setattr(keys, _ROWS, self.rows)
+        return keys, values
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        super().reorder_cache(beam_idx)
+        self.rows[:] = [rows.index_select(0, beam_idx.to(rows.device)) for rows in self.rows]
+
+
+class Cache(_Cache):
+    """Room for max_cache_len tokens of each sequence, allocated at first use, and for the summaries of their keys."""
+
+    def __init__(self, config: PreTrainedConfig, max_cache_len: int) -> None:
+        capacity = -(-max_cache_len // _CAPACITY_STEP) * _CAPACITY_STEP
+        count = config.get_text_config(decoder=True).num_hidden_layers
+        super().__init__(layers=[_Layer(capacity) for _ in range(count)])
