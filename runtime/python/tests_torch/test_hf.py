@@ -1,4 +1,4 @@
-"""winnow.hf on the CPU: a small Llama against the same model with attention in plain PyTorch."""
+"""winnow.hf on the CPU, and on a GPU where torch sees one: a small Llama against itself with attention in plain PyTorch."""
 
 import os
 import tempfile
@@ -10,6 +10,7 @@ os.environ["WINNOW_CACHE_DIR"] = _cache.name
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache  # noqa: E402
+from transformers.masking_utils import create_masks_for_generate  # noqa: E402
 
 import winnow  # noqa: E402
 import winnow.hf  # noqa: E402
@@ -36,10 +37,10 @@ def make_model(implementation="winnow", **more):
     return LlamaForCausalLM(config).to(torch.float16).eval()
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=["cpu"] + ["cuda"] * torch.cuda.is_available())
+def model(request):
     winnow.hf.register(**SPEC)
-    return make_model()
+    return make_model().to(request.param)
 
 
 def prompt(tokens=TOKENS, seed=0):
@@ -60,10 +61,14 @@ def left_padded(*prompts):
     return dict(input_ids=ids, attention_mask=mask)
 
 
+def placed(model, inputs):
+    return {name: value.to(model.device) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+
+
 @torch.no_grad()
 def logits_of(model, implementation="winnow", **inputs):
     model.set_attn_implementation(implementation)
-    logits = model(**inputs).logits
+    logits = model(**placed(model, inputs)).logits
     model.set_attn_implementation("winnow")
     return logits
 
@@ -79,10 +84,11 @@ def check_close(got, wanted):
 
 
 @torch.no_grad()
-def tokens_of(model, cache=None, implementation="winnow", **inputs):
+def tokens_of(model, cache=None, implementation="winnow", beams=1, **inputs):
     inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
     model.set_attn_implementation(implementation)
-    tokens = model.generate(**inputs, past_key_values=cache, max_new_tokens=STEPS, do_sample=False)[:, -STEPS:]
+    tokens = model.generate(**placed(model, inputs), past_key_values=cache, max_new_tokens=STEPS, do_sample=False,
+                            num_beams=beams)[:, -STEPS:]
     model.set_attn_implementation("winnow")
     return tokens
 
@@ -126,12 +132,46 @@ def test_left_padding_in_a_batch_of_two(model, wanted_tokens, wanted_of_short, k
     assert torch.equal(tokens, torch.cat((wanted_of_short, wanted_tokens)))
 
 
+@pytest.mark.parametrize("kind", CACHES)
+def test_prefill_in_chunks(model, kind):
+    """Of which the first is nothing but padding for one sequence."""
+    padded = left_padded(prompt(400), SHORT)
+    cache, parts = CACHES[kind](model.config), []
+    for begin, end in ((0, 20), (20, 300), (300, 430)):
+        parts.append(logits_of(model, input_ids=padded["input_ids"][:, begin:end], past_key_values=cache,
+                               attention_mask=padded["attention_mask"][:, :end],
+                               position_ids=torch.arange(begin, end).expand(2, -1)))
+    whole, chunked = logits_of(model, **padded, use_cache=False), torch.cat(parts, 1)
+    assert chunked.isfinite().all()
+    check_close(chunked[0, 30:], whole[0, 30:])
+    check_close(chunked[1], whole[1])
+
+
+@pytest.mark.filterwarnings("ignore:winnow.hf")
+def test_beams(model):
+    kept = tokens_of(model, winnow.hf.Cache(model.config, 1000), beams=3, input_ids=SHORT)
+    assert torch.equal(kept, tokens_of(model, beams=3, input_ids=SHORT))
+
+
+@torch.no_grad()
+def test_a_compiled_step(model, wanted_of_short):
+    cache = StaticCache(model.config, 1000)
+    logits_of(model, input_ids=SHORT, past_key_values=cache)
+    step = torch.compile(model.forward, fullgraph=True, backend="aot_eager")
+    for at in range(3):
+        mask = create_masks_for_generate(model.config, torch.empty(1, 1, 0, dtype=model.dtype, device=model.device),
+                                         torch.ones(1, 431 + at), cache)
+        inputs = dict(input_ids=wanted_of_short[:, at : at + 1], position_ids=torch.tensor([[430 + at]]))
+        logits = step(**placed(model, inputs), attention_mask=mask, past_key_values=cache).logits
+        assert logits.argmax().item() == wanted_of_short[0, at + 1].item()
+
+
 def test_rows_of_the_cache_are_those_of_its_keys(model):
     cache = winnow.hf.Cache(model.config, 600)
     tokens_of(model, cache, **left_padded(prompt(300), prompt(420)))
     layer = cache.layers[1]
-    assert layer.keys.shape[2] == 768 and [rows.shape[1] for rows in layer.rows] == [192, 48]
-    rows = layer.rows[0][0, 1:70].float()  # a row lies in the slot of its last key
+    assert layer.keys.shape[2] == 768 and [rows.shape[1] for rows in layer.rows.tensors] == [192, 48]
+    rows = layer.rows.tensors[0][0, 1:70].float()  # a row lies in the slot of its last key
     keys = layer.keys[0, :, 120:].float().unfold(1, 8, 4).mean(-1)[:, :69].transpose(0, 1)
     torch.testing.assert_close(rows, keys, rtol=1e-3, atol=1e-3)
 
@@ -143,6 +183,18 @@ def test_a_cache_without_rows_warns_once(model):
         tokens_of(model, input_ids=prompt(100))
         tokens_of(model, winnow.hf.Cache(model.config, 200), input_ids=prompt(100))
     assert ["winnow.hf: this cache keeps no summaries" in str(one.message) for one in caught].count(True) == 1
+
+
+def test_a_cache_that_missed_rows(model):
+    """Since another attention function, or another spec, has filled it; after a reset it is as new."""
+    cache = winnow.hf.Cache(model.config, 600)
+    ids, more = SHORT[:, :400], SHORT[:, 400:]
+    wanted = logits_of(model, input_ids=SHORT)
+    for first in ("winnow_reference", "winnow"):
+        logits_of(model, first, input_ids=ids, past_key_values=cache)
+        check_close(logits_of(model, input_ids=more, past_key_values=cache), wanted[:, 400:])
+        assert (cache.layers[1].rows.appended == 430) == (first == "winnow")
+        cache.reset()
 
 
 def test_packed_batches(model):

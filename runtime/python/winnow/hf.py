@@ -31,7 +31,7 @@ from .torch import attention_with_kvcache, rows_layout, sparse_attention
 
 __all__ = ["Cache", "register"]
 
-# Where a tensor of keys holds the rows of its cache: transformers hands attention the tensors alone.
+# Where a tensor of keys holds the _Rows of its cache: transformers hands attention the tensors alone.
 _ROWS = "_winnow_rows"
 # Cache.max_cache_len is rounded up to a multiple, so that rows of any common stride fit.
 _CAPACITY_STEP = 256
@@ -101,7 +101,7 @@ def _spans(batch_size: int, q_length: int, kv_length: int, q_offset: int | torch
     seen = (torch.zeros(batch_size, dtype=torch.int32, device=device) + q_offset + q_length).to(torch.int32)
     if attention_mask is None or not is_tracing(attention_mask) and attention_mask.all():
         return seen.view(1, -1, 1, 1)
-    begin = attention_mask.to(torch.int32).argmax(1).to(torch.int32)
+    begin = (attention_mask.cumsum(1) == 0).sum(1, dtype=torch.int32)  # all tokens of a row that is nothing but padding
     count = seen - begin
     if not is_tracing(attention_mask) and (attention_mask.sum(1) != count).any():
         raise UnsupportedError("winnow.hf: attention_mask hides tokens that are no left padding: pad on the left")
@@ -197,18 +197,34 @@ def _warn_of_lost_rows() -> None:
                   "give generate() past_key_values=winnow.hf.Cache(model.config, max_cache_len=...)", stacklevel=2)
 
 
-def _rows(q: torch.Tensor, key: torch.Tensor, v_cache: torch.Tensor, tokens: int, spec: dict[str, Any]) -> list[torch.Tensor]:
-    """The rows that the cache keeps, made at its first use."""
-    layout = rows_layout(q, key.transpose(1, 2), v_cache, **spec)
-    rows = getattr(key, _ROWS, None)
-    if rows is None or any(key.shape[2] % stride for _, stride in layout):
-        if layout and tokens == 1 and not torch.compiler.is_compiling():
-            _warn_of_lost_rows()
-        return []
-    if not rows:
+class _Rows:
+    """The rows that a layer of a cache keeps, and of how many of its tokens: other attention functions append none."""
+
+    def __init__(self) -> None:
+        self.tensors: list[torch.Tensor] = []
+        self.cached = self.appended = 0
+
+    def for_next(self, tokens: int, key: torch.Tensor, layout: tuple[tuple[int, int], ...]) -> list[torch.Tensor] | None:
+        """What a launch over the newest `tokens` appends to, made at the first; None where rows of earlier keys are missing."""
         batch, kv_heads, capacity, dim = key.shape
-        rows.extend(key.new_zeros((batch, capacity // stride, kv_heads, dim)) for _, stride in layout)
-    return rows
+        shapes = [(batch, capacity // stride, kv_heads, dim) for _, stride in layout]
+        if any(capacity % stride for _, stride in layout) or self.appended != self.cached - tokens:
+            return None
+        if self.appended == 0:
+            self.tensors = [key.new_zeros(shape) for shape in shapes]
+        elif [tensor.shape for tensor in self.tensors] != shapes:
+            return None
+        self.appended = self.cached
+        return self.tensors
+
+
+def _rows(q: torch.Tensor, key: torch.Tensor, v_cache: torch.Tensor, tokens: int, spec: dict[str, Any]) -> list[torch.Tensor]:
+    layout = rows_layout(q, key.transpose(1, 2), v_cache, **spec)
+    kept: _Rows | None = getattr(key, _ROWS, None)
+    rows = kept.for_next(tokens, key, layout) if kept and layout else None
+    if rows is None and layout and tokens == 1 and not torch.compiler.is_compiling():
+        _warn_of_lost_rows()
+    return rows or []
 
 
 def _segments(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor,
@@ -245,16 +261,21 @@ class _Layer(StaticLayer):
 
     def __init__(self, max_cache_len: int) -> None:
         super().__init__(max_cache_len)
-        self.rows: list[torch.Tensor] = []
+        self.rows = _Rows()
 
     def update(self, key_states, value_states, *args, **kwargs):
         keys, values = super().update(key_states, value_states, *args, **kwargs)
+        self.rows.cached += key_states.shape[2]
         setattr(keys, _ROWS, self.rows)
         return keys, values
 
+    def reset(self) -> None:
+        super().reset()
+        self.rows.cached = self.rows.appended = 0
+
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         super().reorder_cache(beam_idx)
-        self.rows[:] = [rows.index_select(0, beam_idx.to(rows.device)) for rows in self.rows]
+        self.rows.tensors = [rows.index_select(0, beam_idx.to(rows.device)) for rows in self.rows.tensors]
 
 
 class Cache(_Cache):
