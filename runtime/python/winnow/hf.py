@@ -138,13 +138,14 @@ def _packed(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor, k
 # The attention functions: query [batch, heads, tokens, dim], key and value [batch, kv_heads, capacity, dim].
 
 
-def _refuse_what_is_ignored(module: torch.nn.Module, dropout: float, kwargs: Mapping[str, Any]) -> None:
+def _refuse_what_is_ignored(inputs: tuple[torch.Tensor, ...], dropout: float, kwargs: Mapping[str, Any]) -> None:
     asked = [name for name in ("softcap", "sliding_window", "s_aux") if kwargs.get(name) is not None]
     if asked or dropout:
         raise UnsupportedError(f"winnow.hf: attention with {' and '.join(asked) or 'dropout'} is not computed: take another "
                                "attn_implementation for this model")
-    if module.training and torch.is_grad_enabled():
-        raise UnsupportedError("winnow.hf: there is no gradient: call model.eval(), or train with another attn_implementation")
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+        raise UnsupportedError("winnow.hf: there is no gradient: call the model under torch.no_grad(), or train with another "
+                               "attn_implementation")
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
@@ -153,7 +154,7 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
-    _refuse_what_is_ignored(module, dropout, kwargs)
+    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
     spec = _spec_of(module.config)
     if scaling is not None and not math.isclose(scaling, query.shape[-1] ** -0.5):
         spec = dict(spec, scale=float(scaling))
@@ -242,7 +243,7 @@ def _segments(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor,
 
 
 def _reference(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
-    _refuse_what_is_ignored(module, dropout, kwargs)
+    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
     spec, scale = _spec_of(module.config), query.shape[-1] ** -0.5 if scaling is None else scaling
     q, k, v = _flat(query), _flat(key), _flat(value)
     out = q.new_zeros((*q.shape[:2], v.shape[-1]))
