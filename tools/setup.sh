@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs what building and running Winnow needs on Debian 12, and only what is missing; with the argument "test", what
-# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm, torch and transformers).
+# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm, pytest, torch and transformers).
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
-# Exit: all packages installed, NumPy and pytest in .venv, NVRTC 13 either found on the machine or installed in .venv, for
+# Exit: all packages installed, NumPy (and pytest) in .venv, NVRTC 13 either found on the machine or installed in .venv, for
 # tests torch and transformers in .venv-torch; otherwise one clear message and exit status 1.
 set -eu
 cd "$(dirname "$0")/.."
@@ -110,7 +110,7 @@ install_from_pypi() {
   [ -x "$environment/bin/python" ] || /usr/bin/python3 -m venv "$environment" ||
     die "could not create $environment; is the disk full?"
   "$environment/bin/python" -m pip install -q --disable-pip-version-check $pinned >&2 ||
-    die "pip could not install$pinned; check the network, or point WINNOW_NVRTC at a libnvrtc.so.13"
+    die "pip could not install$pinned into $environment; check the network and the disk's space$advice"
 }
 
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
@@ -121,11 +121,12 @@ packages="$build_packages $python_packages"
 missing=$(missing_packages $packages)
 [ -z "$missing" ] || install_packages $missing
 
+advice=", or point WINNOW_NVRTC at a libnvrtc.so.13"
 [ -n "$(find_nvrtc)" ] || install_from_pypi .venv nvidia-cuda-nvrtc
-for package in numpy pytest; do
-  has_python_package .venv "$package" || install_from_pypi .venv "$package"
-done
-# In an environment of its own, since it brings 5 GB and an NVRTC.
+advice=""
+has_python_package .venv numpy || install_from_pypi .venv numpy
 [ "${1:-}" = test ] || exit 0
+has_python_package .venv pytest || install_from_pypi .venv pytest
+# In an environment of its own, since it brings 5 GB and an NVRTC.
 has_python_package .venv-torch torch || install_from_pypi .venv-torch torch numpy pytest
 has_python_package .venv-torch transformers || install_from_pypi .venv-torch transformers

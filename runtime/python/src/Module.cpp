@@ -40,6 +40,18 @@ PyObject *ask(PyObject *module, PyObject *arguments, CompileFunction winnow_comp
   return isLoaded ? raise(state, failed, answer) : raise(state, failed);
 }
 
+PyObject *compilerLoad(PyObject *module, PyObject *arguments) {
+  const char *library = nullptr;
+  if (!PyArg_ParseTuple(arguments, "z", &library))
+    return nullptr;
+  const winnow_compiler *compiler = nullptr;
+  winnow_status status = WINNOW_OK;
+  Py_BEGIN_ALLOW_THREADS;
+  status = winnow_compiler_load(library, &compiler);
+  Py_END_ALLOW_THREADS;
+  return status == WINNOW_OK ? Py_BuildValue("") : raise(stateOf(module), status);
+}
+
 PyObject *compilerKey(PyObject *module, PyObject *arguments) {
   return ask(module, arguments, &winnow_compiler::key);
 }
@@ -79,6 +91,7 @@ PyObject *version(PyObject * /*unused*/, PyObject * /*unused*/) {
 
 PyMethodDef functions[] = {
     {"version", &version, METH_NOARGS, "The version of libwinnow.so."},
+    {"compiler_load", &compilerLoad, METH_VARARGS, "compiler_load(library) -> None"},
     {"compiler_key", &compilerKey, METH_VARARGS, "compiler_key(spec, library) -> bytes"},
     {"compiler_build", &compilerBuild, METH_VARARGS, "compiler_build(spec, library) -> image"},
     {"image_kernels", &imageKernels, METH_VARARGS, "image_kernels(image) -> [(name, code, text)]"},

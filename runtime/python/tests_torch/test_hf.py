@@ -12,8 +12,11 @@ import torch  # noqa: E402
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache  # noqa: E402
 from transformers.masking_utils import create_masks_for_generate  # noqa: E402
 
+import hf_reference  # noqa: E402
 import winnow  # noqa: E402
 import winnow.hf  # noqa: E402
+
+hf_reference.register()
 
 torch.set_num_threads(1)  # the model is small
 
@@ -210,7 +213,7 @@ def test_packed_batches(model):
 
 
 def test_the_spec_of_a_config():
-    winnow.hf.register()
+    winnow.hf.register("infllm_v2")
     model = make_model(sparse_config=dict(kernel_size=32, kernel_stride=16, init_blocks=1, block_size=64, window_size=128,
                                           topk=3, use_nope=False, dense_len=256))
     spec = winnow.hf._spec_of(model.config)
@@ -226,7 +229,7 @@ def test_errors_are_sentences(model):
         logits_of(model, input_ids=prompt(64), attention_mask=torch.zeros(1, 1, 64, 64, dtype=torch.float16))
     with pytest.raises(winnow.UnsupportedError, match="there is no gradient: call the model under torch.no_grad"):
         model(**placed(model, dict(input_ids=prompt(64))))
-    winnow.hf.register()
+    winnow.hf.register("infllm_v2")
     with pytest.raises(winnow.InvalidError, match="call register"):
         logits_of(model, input_ids=prompt(64))
     model.config.sparse_config = dict(use_nope=True)

@@ -12,6 +12,7 @@ import torch  # noqa: E402
 import winnow  # noqa: E402
 from winnow.torch import append_rows, attention_with_kvcache, merge, prepare, sparse_attention  # noqa: E402
 
+METHOD = "infllm_v2"
 SPEC = dict(block=16, topk=4, params=dict(window=8, stride=4, coarse_window=32, coarse_stride=16, local=2))
 TOKENS = 96
 
@@ -37,26 +38,26 @@ def test_answers(dtype):
     wanted, wanted_lse = dense(q, k, v)
     torch.testing.assert_close(out.double(), wanted, atol=2e-2, rtol=2e-2)
     torch.testing.assert_close(lse.double(), wanted_lse, atol=1e-2, rtol=1e-2)
-    everything = sparse_attention(q, k, v, lengths, **{**SPEC, "topk": 6})  # all blocks
+    everything = sparse_attention(q, k, v, lengths, method=METHOD, **{**SPEC, "topk": 6})  # all blocks
     torch.testing.assert_close(everything.double(), wanted, atol=2e-2, rtol=2e-2)
-    some, ids = sparse_attention(q, k, v, lengths, return_ids=True, **SPEC)
+    some, ids = sparse_attention(q, k, v, lengths, return_ids=True, method=METHOD, **SPEC)
     assert ids.shape == (2, TOKENS, 4) and (ids[:, -1] >= 0).all()
     assert not torch.equal(some, everything)
 
 
 def test_what_is_prepared_is_found():
     spec = dict(SPEC, topk=5)
-    prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, dtype=torch.bfloat16, **spec)
+    prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, dtype=torch.bfloat16, **spec)
     before = winnow.torch._program.cache_info().misses
-    sparse_attention(*tensors(), **spec)
+    sparse_attention(*tensors(), method=METHOD, **spec)
     assert winnow.torch._program.cache_info().misses == before
 
 
 def test_inputs_may_be_views_and_want_gradients():
     q, k, v, lengths = tensors()
     by_head = q.transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
-    torch.testing.assert_close(sparse_attention(by_head, k, v, lengths, **SPEC).detach(),
-                               sparse_attention(q, k, v, lengths, **SPEC), rtol=0, atol=0)
+    torch.testing.assert_close(sparse_attention(by_head, k, v, lengths, method=METHOD, **SPEC).detach(),
+                               sparse_attention(q, k, v, lengths, method=METHOD, **SPEC), rtol=0, atol=0)
 
 
 def paged(k, v, page=32):
@@ -73,15 +74,15 @@ def kept_rows(layout, pages, page=32):
 
 def test_a_paged_cache():
     q, k, v, lengths = tensors()
-    whole = sparse_attention(q, k, v, lengths, **SPEC)
+    whole = sparse_attention(q, k, v, lengths, method=METHOD, **SPEC)
     k_cache, v_cache, table = paged(k, v)
-    text = prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, paged=True, dtype="bf16", **SPEC)
+    text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, paged=True, dtype="bf16", **SPEC)
     rows = kept_rows(winnow.torch._program(text, torch.device("cpu")).rows_layout, len(k_cache))
     lens = dict(cache_seqlens=torch.tensor([TOKENS], dtype=torch.int32), page_table=table, max_k=TOKENS)
     append_rows(k_cache, rows, cu_seqlens_q=lengths, max_q=TOKENS, spec=text, **lens)
     one = torch.tensor([0, 1], dtype=torch.int32)
     out = torch.empty(1, 4, 64, dtype=torch.bfloat16)
-    got = attention_with_kvcache(q[-1:], k_cache, v_cache, rows, cu_seqlens_q=one, max_q=1, out=out, **lens, **SPEC)
+    got = attention_with_kvcache(q[-1:], k_cache, v_cache, rows, cu_seqlens_q=one, max_q=1, out=out, **lens, method=METHOD, **SPEC)
     assert got is out
     torch.testing.assert_close(out, whole[-1:], rtol=2e-2, atol=2e-2)
 
@@ -100,9 +101,9 @@ def test_merge():
 
 def test_opcheck():
     q, k, v, lengths = tensors()
-    text = prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", **SPEC)
+    text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", **SPEC)
     torch.library.opcheck(torch.ops.winnow.sparse_attention.default, (q, k, v, lengths, lengths, TOKENS, TOKENS, text))
-    text = prepare("infllm_v2", device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", paged=True, **SPEC)
+    text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", paged=True, **SPEC)
     k_cache, v_cache, table = paged(k, v)
     rows = kept_rows(winnow.torch._program(text, torch.device("cpu")).rows_layout, len(k_cache))
     lens = (lengths, torch.tensor([TOKENS], dtype=torch.int32), table, TOKENS, TOKENS, text)
@@ -112,7 +113,7 @@ def test_opcheck():
 
 
 def layer(q, k, v, lengths):
-    return sparse_attention(q * 2, k, v, lengths, **SPEC) + 1
+    return sparse_attention(q * 2, k, v, lengths, method=METHOD, **SPEC) + 1
 
 
 def test_compile():
@@ -130,7 +131,7 @@ def test_compile_in_place():
                 cu_seqlens_q=torch.tensor([0, 1], dtype=torch.int32))
 
     def step(query):
-        return attention_with_kvcache(query * 2, k_cache, v_cache, **lens, **SPEC) + 1
+        return attention_with_kvcache(query * 2, k_cache, v_cache, **lens, method=METHOD, **SPEC) + 1
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(q[-1:]), step(q[-1:]), rtol=0, atol=0)
@@ -150,6 +151,6 @@ def test_export():
 def test_errors_are_sentences():
     q, k, v, lengths = tensors()
     with pytest.raises(winnow.InvalidError, match="cu_q is int64, not int32"):
-        sparse_attention(q, k, v, lengths.long(), **SPEC)
+        sparse_attention(q, k, v, lengths.long(), method=METHOD, **SPEC)
     with pytest.raises(winnow.InvalidError, match="dtype is torch.float32: take 'bf16' or 'fp16'"):
-        sparse_attention(q.float(), k.float(), v.float(), lengths, **SPEC)
+        sparse_attention(q.float(), k.float(), v.float(), lengths, method=METHOD, **SPEC)

@@ -11,7 +11,6 @@ from typing import Any
 from . import _winnow
 from ._engine import Engine
 from ._methods import methods
-from ._spec import Spec
 
 
 def _why_not(attempt: Callable[[], object]) -> str | None:
@@ -28,14 +27,13 @@ def doctor() -> dict[str, Any]:
 
     The command `winnow doctor` of a full installation tells more.
     """
-    probe = Spec("dense", heads=1, kv_heads=1, arch="sm_80")
     return {
         "winnow": _winnow.version(),
         "python": sys.version.split()[0],
         "package": str(Path(__file__).parent),
         "methods": [method.name for method in methods()],
         "engine": _why_not(Engine),
-        "compiler": _why_not(lambda: _winnow.compiler_key(probe, None)),
+        "compiler": _why_not(lambda: _winnow.compiler_load(None)),
         "environment": {name: value for name, value in sorted(os.environ.items())
                         if name.startswith("WINNOW_") or name in ("CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV")},
     }

@@ -1,12 +1,12 @@
 """Attention for Hugging Face transformers.
 
     import winnow.hf
-    winnow.hf.register(topk=96, params={"dense_len": 8192})
+    winnow.hf.register("infllm_v2", topk=96, params={"dense_len": 8192})
     model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="winnow", dtype=torch.bfloat16)
     model.generate(**inputs, past_key_values=winnow.hf.Cache(model.config, max_cache_len=131072))
 
 Any cache of transformers works; winnow.hf.Cache keeps the summaries of keys too, which are made anew at each step
-otherwise. The implementation "winnow_reference" computes the same in plain PyTorch, for tests.
+otherwise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from transformers.masking_utils import causal_mask_function
 from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 from transformers.utils import is_tracing
 
-from ._hf_reference import attention as reference_attention
 from ._winnow import InvalidError, UnsupportedError
 from .torch import attention_with_kvcache, rows_layout, sparse_attention
 
@@ -38,17 +37,16 @@ _CAPACITY_STEP = 256
 _GIVEN: dict[str, Any] = {}
 
 
-def register(**spec: Any) -> None:
+def register(method: str, **spec: Any) -> None:
     """Makes attn_implementation="winnow" known, in this process and for all models.
 
-    spec: method, block, topk, params, ... of Spec. Without any, each model's config.sparse_config says them, in the names
-    of MiniCPM4 (kernel_size, kernel_stride, init_blocks, block_size, window_size, topk, dense_len).
+    spec: block, topk, params, ... of Spec. Without any, each model's config.sparse_config says them, in the names of
+    MiniCPM4 (kernel_size, kernel_stride, init_blocks, block_size, window_size, topk, dense_len).
     """
     _GIVEN.clear()
-    _GIVEN.update(spec)
-    for name, function in (("winnow", _attention), ("winnow_reference", _reference)):
-        AttentionInterface.register(name, function)
-        AttentionMaskInterface.register(name, _spans)
+    _GIVEN.update(spec, method=method)
+    AttentionInterface.register("winnow", _attention)
+    AttentionMaskInterface.register("winnow", _spans)
 
 
 # What to compute.
@@ -56,13 +54,13 @@ def register(**spec: Any) -> None:
 
 def _spec_of(config: PreTrainedConfig) -> dict[str, Any]:
     """What register was given, or what the model's config says."""
-    if _GIVEN:
+    if len(_GIVEN) > 1:
         return _GIVEN
     sparse = getattr(config, "sparse_config", None)
     if sparse is None:
         raise InvalidError("winnow.hf: neither register nor the model's config.sparse_config says what to select: call "
-                           "register(method=..., topk=...)")
-    return _spec_of_minicpm(sparse if isinstance(sparse, Mapping) else vars(sparse))
+                           "register(method, topk=...)")
+    return {**_GIVEN, **_spec_of_minicpm(sparse if isinstance(sparse, Mapping) else vars(sparse))}
 
 
 def _spec_of_minicpm(sparse: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +71,7 @@ def _spec_of_minicpm(sparse: Mapping[str, Any]) -> dict[str, Any]:
     size, stride, block = (sparse.get(name, default) for name, default in
                            (("kernel_size", 32), ("kernel_stride", 16), ("block_size", 64)))
     local = sparse.get("window_size", 2048) // block
-    return dict(method="infllm_v2", block=block, topk=sparse.get("topk", 64) + local, params=dict(
+    return dict(block=block, topk=sparse.get("topk", 64) + local, params=dict(
         window=size, stride=stride, coarse_window=4 * size, coarse_stride=4 * stride, init=sparse.get("init_blocks", 1),
         local=local + 1, dense_len=sparse.get("dense_len", -1)))
 
@@ -226,30 +224,6 @@ def _rows(q: torch.Tensor, key: torch.Tensor, v_cache: torch.Tensor, tokens: int
     if rows is None and layout and tokens == 1 and not torch.compiler.is_compiling():
         _warn_of_lost_rows()
     return rows or []
-
-
-def _segments(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor,
-              kwargs: Mapping[str, Any]) -> list[tuple[slice, slice]]:
-    """The query tokens of each sequence and its keys, as parts of flat tensors."""
-    if packed := _packed(mask, query, key, kwargs):
-        bounds = [cu.tolist() for cu in (packed.cu_q, packed.cu_k)]
-        return [*zip(*([slice(*ends) for ends in zip(cu, cu[1:])] for cu in bounds))]
-    spans, tokens, capacity = _spans_of(mask), query.shape[2], key.shape[2]
-    counts = spans.count.tolist()
-    begins = [0] * len(counts) if spans.begin is None else spans.begin.tolist()
-    return [(slice((b + 1) * tokens - min(tokens, count), (b + 1) * tokens),
-             slice(b * capacity + begin, b * capacity + begin + count))
-            for b, (begin, count) in enumerate(zip(begins, counts))]
-
-
-def _reference(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
-    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
-    spec, scale = _spec_of(module.config), query.shape[-1] ** -0.5 if scaling is None else scaling
-    q, k, v = _flat(query), _flat(key), _flat(value)
-    out = q.new_zeros((*q.shape[:2], v.shape[-1]))
-    for queries, keys in _segments(attention_mask, query, key, kwargs):
-        out[queries] = reference_attention(q[queries], k[keys], v[keys], scale, **spec).to(out.dtype)
-    return out.unflatten(0, (query.shape[0], query.shape[2])), None
 
 
 # The cache.

@@ -1,7 +1,7 @@
 """Attention as torch operators, for eager code, torch.compile and torch.export. Importing this module registers them.
 
     from winnow.torch import sparse_attention
-    out = sparse_attention(q, k, v, cu_seqlens, max_q=longest, max_k=longest, topk=96)
+    out = sparse_attention(q, k, v, cu_seqlens, max_q=longest, max_k=longest, method="infllm_v2", topk=96)
 
 The names of arguments are FlashAttention's. The operators are torch.ops.winnow.*: a program is named in them by the text
 of its spec, so that graphs can be saved, and prepared at its first call; serving calls winnow.torch.prepare before.
@@ -162,7 +162,7 @@ for _name, _function, _fake in (("sparse_attention", _sparse_attention, _sparse_
 
 def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens_q: torch.Tensor,
                      cu_seqlens_k: torch.Tensor | None = None, max_q: int | None = None, max_k: int | None = None, *,
-                     method: str | Spec = "infllm_v2", return_lse: bool = False, return_ids: bool = False, **spec: Any):
+                     method: str | Spec, return_lse: bool = False, return_ids: bool = False, **spec: Any):
     """Causal attention over the blocks that `method` selects: [total_q, heads, value_dim].
 
     q: [total_q, heads, dim]; k, v: [total_k, kv_heads, dim]. cu_seqlens_k: None is cu_seqlens_q. max_q, max_k: upper
@@ -182,7 +182,7 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
                            page_table: torch.Tensor, max_q: int, max_k: int, out: torch.Tensor | None = None,
                            lse: torch.Tensor | None = None, ids: torch.Tensor | None = None,
                            workspace: torch.Tensor | None = None, k_begin: torch.Tensor | None = None,
-                           method: str | Spec = "infllm_v2", **spec: Any) -> torch.Tensor:
+                           method: str | Spec, **spec: Any) -> torch.Tensor:
     """Attention of new tokens over a paged cache that holds their keys already; gives `out`.
 
     k_cache, v_cache: [pages, tokens, kv_heads, dim], any strides. cache_seqlens: [batch], new tokens included.
@@ -209,7 +209,7 @@ def _rows_layout(spec: str, device: torch.device) -> tuple[tuple[int, int], ...]
     return _program(spec, device).rows_layout
 
 
-def rows_layout(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, *, method: str | Spec = "infllm_v2",
+def rows_layout(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, *, method: str | Spec,
                 **spec: Any) -> tuple[tuple[int, int], ...]:
     """Window and stride of each summary, in tokens: what `rows` of attention_with_kvcache are to be."""
     return _rows_layout(_text_for(q, k_cache, v_cache, method, True, spec), q.device)

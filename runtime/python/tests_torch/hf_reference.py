@@ -1,4 +1,5 @@
-"""Selection and attention of one sequence in plain PyTorch and fp32: what winnow.hf is compared with."""
+"""Selection and attention in plain PyTorch and fp32, and an attention function of transformers made of them
+("winnow_reference"): what winnow.hf is compared with."""
 
 from __future__ import annotations
 
@@ -6,20 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from transformers import AttentionInterface, AttentionMaskInterface
 
-from ._winnow import UnsupportedError
+import winnow.hf as hf
 
 _INFLLM_V2 = dict(window=32, stride=16, coarse_window=128, coarse_stride=64, lse="coarse", init=1, local=33, compat="none",
                   dense_len=-1)
 
 
-def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *, method: str = "infllm_v2", block: int = 64,
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *, method: str, block: int = 64,
               topk: int = 96, params: Mapping[str, Any] | None = None, **_: Any) -> torch.Tensor:
     """q: [queries, heads, dim], the last tokens of the sequence; k, v: [keys, kv_heads, dim]. In fp32."""
     p = {**_INFLLM_V2, **(params or {})}
     if method not in ("dense", "infllm_v2") or p["lse"] != "coarse" or p["compat"] != "none":
-        raise UnsupportedError(f"winnow.hf: winnow_reference has no {method} with {params}: take dense, or infllm_v2 with "
-                               "lse=coarse and compat=none")
+        raise ValueError(f"the reference has no {method} with {params}")
     queries, heads, _ = q.shape
     positions = torch.arange(len(k) - queries, len(k), device=q.device)
     # By KV head and query head of its group: [kv_heads, group, queries, dim] and [kv_heads, keys, dim].
@@ -83,3 +84,33 @@ def _pooled(scores: torch.Tensor, block: int, blocks: int, p: Mapping[str, Any])
         if overlap.any():
             pooled[..., b] = scores[..., overlap].amax(-1)
     return pooled
+
+
+def _segments(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor,
+              kwargs: Mapping[str, Any]) -> list[tuple[slice, slice]]:
+    """The query tokens of each sequence and its keys, as parts of flat tensors."""
+    if packed := hf._packed(mask, query, key, kwargs):
+        bounds = [cu.tolist() for cu in (packed.cu_q, packed.cu_k)]
+        return [*zip(*([slice(*ends) for ends in zip(cu, cu[1:])] for cu in bounds))]
+    spans, tokens, capacity = hf._spans_of(mask), query.shape[2], key.shape[2]
+    counts = spans.count.tolist()
+    begins = [0] * len(counts) if spans.begin is None else spans.begin.tolist()
+    return [(slice((b + 1) * tokens - min(tokens, count), (b + 1) * tokens),
+             slice(b * capacity + begin, b * capacity + begin + count))
+            for b, (begin, count) in enumerate(zip(begins, counts))]
+
+
+def _reference(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    hf._refuse_what_is_ignored((query, key, value), dropout, kwargs)
+    spec, scale = hf._spec_of(module.config), query.shape[-1] ** -0.5 if scaling is None else scaling
+    q, k, v = hf._flat(query), hf._flat(key), hf._flat(value)
+    out = q.new_zeros((*q.shape[:2], v.shape[-1]))
+    for queries, keys in _segments(attention_mask, query, key, kwargs):
+        out[queries] = attention(q[queries], k[keys], v[keys], scale, **spec).to(out.dtype)
+    return out.unflatten(0, (query.shape[0], query.shape[2])), None
+
+
+def register() -> None:
+    """Makes attn_implementation="winnow_reference" known, for the spec that winnow.hf.register was given."""
+    AttentionInterface.register("winnow_reference", _reference)
+    AttentionMaskInterface.register("winnow_reference", hf._spans)
