@@ -86,11 +86,8 @@ AttendPlan inHeadTiles(AttendPlan plan) {
 Kernels withDecode(KernelContext &c, std::vector<BuiltKernel> kernels) {
   if (!c.plans.attend.paged)
     return kernels;
-  for (BuiltKernel &attend : kernels) {
-    const std::string others = "1 - " + attendsByDecode();
-    std::string &when = attend.recipe.when;
-    when = when.empty() ? others : llvm::formatv("{0} * ({1})", when, others).str();
-  }
+  for (BuiltKernel &attend : kernels)
+    launchWhen(attend, "1 - " + attendsByDecode());
   for (BuiltKernel &decode :
        buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, c.image))
     kernels.push_back(std::move(decode));
@@ -112,9 +109,9 @@ Kernels attendOnWarpgroups(KernelContext &c) {
              buildAttendWarpgroups(c.module, plan, c.target, c.image.config, c.image.tensorMaps));
   kernels.push_back(std::move(attend));
   if (plan.paged) {
-    kernels[0].recipe.when = "(box_rows > 0)";
+    launchWhen(kernels[0], "box_rows > 0");
     WINNOW_TRY(BuiltKernel any, buildAttend(c.module, plan, c.target, {}, "attend_any_pages"));
-    any.recipe.when = "(box_rows == 0)";
+    launchWhen(any, "box_rows == 0");
     any.config.reset(); // the program's is that of `attend`
     kernels.push_back(std::move(any));
   }

@@ -30,23 +30,22 @@ struct BuiltKernel {
   std::optional<Config> config = {}; ///< with what the builder chose, where it was left open
 };
 
-/// The kernel, not launched where decode kernels are.
-inline void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
+/// The kernel, launched where a formula is 1 alone.
+inline void launchWhen(BuiltKernel &kernel, const std::string &condition) {
   std::string &when = kernel.recipe.when;
-  if (plan.keepsRows())
-    when = (when.empty() ? "" : "(" + when + ") * ") + "(1 - " + decodes() + ")";
+  when = when.empty() ? condition : "(" + when + ") * (" + condition + ")";
 }
 
-/// The kernel, launched where decode kernels are alone.
-inline void keepToDecode(BuiltKernel &kernel) {
-  kernel.recipe.when = "(" + kernel.recipe.when + ") * " + decodes();
+/// The kernel, not launched where decode kernels are.
+inline void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
+  if (plan.keepsRows())
+    launchWhen(kernel, "1 - " + decodes());
 }
 
 /// The kernel of a selection, not launched where the host knows every sequence to be dense.
 inline void leaveDense(const KernelPlan &plan, BuiltKernel &kernel) {
-  std::string &when = kernel.recipe.when;
   if (plan.crossing && !attends(kernel.recipe) && kernel.recipe.step != "append")
-    when = (when.empty() ? "" : "(" + when + ") * ") + "(max_k >= dense_length)";
+    launchWhen(kernel, "max_k >= dense_length");
 }
 
 /// The builders append tile.kernel ops to `module`.

@@ -30,7 +30,8 @@ enum class Variable {
   Rows,        ///< "rows": 1 where the host keeps summaries and gives them, else 0
   BoxRows,     ///< "box_rows": keys of a page that one bulk copy brings; 0: none can be brought so
 };
-inline constexpr int kVariableCount = 13;
+inline constexpr Variable kLastVariable = Variable::BoxRows;
+inline constexpr int kVariableCount = static_cast<int>(kLastVariable) + 1;
 
 /// Values of all variables, indexed by Variable.
 class Variables {

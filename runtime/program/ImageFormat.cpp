@@ -322,7 +322,7 @@ Status checkImage(const ProgramImage &image) {
   for (const Kernel &kernel : image.kernels) {
     std::string owner = "kernel " + kernel.name;
     if (status)
-      status = checkFormula(owner, "when", orElse(kernel.when, "1"), Variable::BoxRows);
+      status = checkFormula(owner, "when", orElse(kernel.when, "1"), kLastVariable);
     if (status)
       status = checkFormula(owner, "grid_x", orElse(kernel.gridX, "1"), Variable::TokenCount);
     if (status)

@@ -118,7 +118,7 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
   step.kernel = &kernel;
   step.phase = phaseOf(kernel);
   step.what = fmt::format("launching {}", kernel.name);
-  step.when = *parseField(kernel.when, "1", Variable::BoxRows);
+  step.when = *parseField(kernel.when, "1", kLastVariable);
   step.gridX = *parseField(kernel.gridX, "1", Variable::TokenCount);
   step.gridY = *parseField(kernel.gridY, "1", Variable::TokenCount);
 

@@ -273,7 +273,7 @@ TEST(Compile, EveryLengthHasOneKernelThatSelects) {
           shape[Variable::TokenCount] = tokens;
           int selecting = 0;
           for (const Kernel &kernel : lowered->first.kernels) {
-            const int64_t runs = *Formula::parse(kernel.when, Variable::BoxRows)->evaluate(shape);
+            const int64_t runs = *Formula::parse(kernel.when, kLastVariable)->evaluate(shape);
             selecting += kernel.step == "top_k" && runs != 0;
             if (kernel.step == "rescore") {
               EXPECT_EQ(runs != 0, (tokens + block - 1) / block > r.spec.topk) << tokens;

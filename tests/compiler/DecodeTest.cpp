@@ -47,7 +47,7 @@ Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK, bool
 }
 
 int64_t value(const std::string &formula, const Variables &shape) {
-  Result<Formula> parsed = Formula::parse(formula, Variable::BoxRows);
+  Result<Formula> parsed = Formula::parse(formula, kLastVariable);
   EXPECT_TRUE(parsed) << formula;
   return parsed ? *parsed->evaluate(shape) : -1;
 }

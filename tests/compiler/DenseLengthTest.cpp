@@ -29,7 +29,7 @@ ProgramImage image(const std::string &value, const char *arch = "sm_90a", bool p
 }
 
 int64_t value(const std::string &formula, const Variables &shape) {
-  Result<Formula> parsed = Formula::parse(formula, Variable::BoxRows);
+  Result<Formula> parsed = Formula::parse(formula, kLastVariable);
   EXPECT_TRUE(parsed) << formula;
   return parsed ? parsed->evaluate(shape).value_or(-1) : -1;
 }

@@ -49,7 +49,7 @@ int64_t Launch::value(const std::string &formula) const {
   static auto &known = *new std::map<std::string, Formula>;
   auto [entry, isNew] = known.try_emplace(formula);
   if (isNew)
-    entry->second = *Formula::parse(formula, Variable::BoxRows);
+    entry->second = *Formula::parse(formula, kLastVariable);
   Result<int64_t> value = entry->second.evaluate(variables);
   if (!value)
     ADD_FAILURE() << value.error().message;

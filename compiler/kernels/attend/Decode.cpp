@@ -162,7 +162,7 @@ void AttendDecode::locate() {
   }
   warp = t.value("warp", "warp_index", {});
   firstHead = tokens.firstHead(t.blockIndex('y', "head_tile"), "first_head");
-  source.locate(tile, tokens.kvHead(firstHead));
+  source.locate(tile, tokens.kvHeadOf(firstHead));
 }
 
 /// Which blocks the token selects whatever their scores, where this launch selects and the token

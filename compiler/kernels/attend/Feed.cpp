@@ -34,7 +34,7 @@ void AttendOnWarpgroups::feedKeys() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   pending = t.fragment("landed", t.type("Cursor", {1}));
   overWork([&] {
-    source.locate(about("tile"), tokens.kvHead(tokens.firstHead(about("select_head"))));
+    source.locate(about("tile"), tokens.kvHeadOf(tokens.firstHead(about("select_head"))));
     Value overrun = source.overrun();
     t.loop("entry", t.number(0), about("length"), named("kParts"),
            [&](Value entry) { copyStage(entry, overrun); });

@@ -87,7 +87,7 @@ void AttendOnWarps::findRows() {
 /// Takes the tile out of shared memory again and derives what the loops need from it.
 void AttendOnWarps::relocate() {
   tile = t.value("here", "parked", {slot});
-  source.locate(tile, tokens.kvHead(firstHead));
+  source.locate(tile, tokens.kvHeadOf(firstHead));
   findRows();
 }
 

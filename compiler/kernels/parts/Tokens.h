@@ -20,6 +20,7 @@ inline std::string describeRows(std::vector<TensorMapRecipe> &maps, llvm::String
 
 class Tokens : public Part {
 public:
+  using Part::kvHeadOf;
   using Part::Part;
 
   /// `sharers`: what kTileHeads counts, for its comment.
@@ -47,7 +48,6 @@ public:
   Value firstHead(Value selectHead, llvm::StringRef name = "") {
     return t.mul(selectHead, t.named("kTileHeads"), name);
   }
-  Value kvHead(Value firstHead) { return kvHeadOf(firstHead); }
 
   /// Queries in registers.
   void declare(RowTile &r) {
@@ -60,7 +60,7 @@ public:
   void load(const RowTile &r, Value firstHead) {
     if (plan.hasFp8Keys()) {
       Value factor = t.value("", "head_factor",
-                             {t.pointer("k_scale"), kvHead(firstHead),
+                             {t.pointer("k_scale"), kvHeadOf(firstHead),
                               t.namedReal(plan.logitHook ? "kLogitScale" : "kScale")});
       return t.leaf("load_query_fp16",
                     {r.query, r.scale, t.heads("q", plan.paged), r.rows, firstHead, factor},

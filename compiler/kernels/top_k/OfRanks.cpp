@@ -78,7 +78,7 @@ BuiltKernel buildOfWeights(ModuleOp module, const SelectionPlan &plan, const Sco
   });
   std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
   BuiltKernel built = token.finish(shorter, blocks);
-  keepToDecode(built);
+  launchWhen(built, decodes());
   return built;
 }
 
@@ -107,15 +107,16 @@ std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &pl
   for (BuiltKernel &kernel : kernels)
     leaveDecode(plan, kernel);
   // Few rows are made by many warps each; many by few, which find room beside the kernels before.
-  const std::string few = llvm::formatv("(4 * {0} * total_q <= sm_count)", plan.selectHeads());
+  const std::string few = llvm::formatv("4 * {0} * total_q <= sm_count", plan.selectHeads());
   auto add = [&](int warps, int chunks, const std::string &when, int shorter) {
     const int blocks = warps * chunks * RowSelection::kChunkBlocks;
     kernels.push_back(buildOfWeights(module, plan, scores, warps, chunks, shorter, blocks));
-    kernels.back().recipe.when += when;
+    if (!when.empty())
+      launchWhen(kernels.back(), when);
     return blocks;
   };
-  shorter = add(16, 1, " * " + few, 0);
-  add(8, 2, " * (1 - " + few + ")", 0);
+  shorter = add(16, 1, few, 0);
+  add(8, 2, "1 - (" + few + ")", 0);
   if (shorter < kLongestSequence / plan.block)
     shorter = add(16, 8, "", shorter);
   if (shorter < kLongestSequence / plan.block)

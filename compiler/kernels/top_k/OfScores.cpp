@@ -123,7 +123,7 @@ BuiltKernel TopKBuilder::build() {
       [&] { select(); });
   BuiltKernel built = token.finish(variant.above, variant.blocks());
   if (decode)
-    keepToDecode(built);
+    launchWhen(built, decodes());
   return built;
 }
 

@@ -87,7 +87,7 @@ BuiltKernel RescoreBuilder::build() {
   built.recipe.facts.init = plan.init;
   built.recipe.when = llvm::formatv("ceil_div(max_k, {0}) > {1}", plan.block, plan.topk).str();
   if (scores.kept)
-    keepToDecode(built);
+    launchWhen(built, decodes());
   built.recipe.gridX = rescoreBlocks(plan);
   built.recipe.gridY = "1";
   return built;
