@@ -95,17 +95,7 @@ private:
   };
 
   Status readFlags() {
-    WINNOW_TRY(base, flags.request());
-    if (!flags.arch.empty()) {
-      WINNOW_TRY(const std::vector<std::string> archs, flags.architectures());
-      if (archs.size() != 1)
-        return fail(ErrorKind::Usage, "--arch: one architecture at a time");
-    }
-    base.spec.paged = true;
-    if (flags.method.empty()) {
-      WINNOW_TRY(flags.method, selectingMethod(base.spec));
-    }
-    base.method = flags.method;
+    WINNOW_TRY(base, pagedRequest(flags));
     for (const auto &[name, value] : base.spec.params)
       if (CrossingPoints::isAuto(value))
         param = name;

@@ -110,17 +110,7 @@ private:
   }
 
   Status readFlags() {
-    flags.spec.paged = true;
-    WINNOW_TRY(base, flags.request());
-    if (!flags.arch.empty()) {
-      WINNOW_TRY(const std::vector<std::string> archs, flags.architectures());
-      if (archs.size() != 1)
-        return fail(ErrorKind::Usage, "--arch: decode is measured for one architecture at a time");
-    }
-    if (flags.method.empty()) {
-      WINNOW_TRY(flags.method, selectingMethod(base.spec));
-    }
-    base.method = flags.method;
+    WINNOW_TRY(base, pagedRequest(flags));
     lengths = splitNumbers(seq), budgets = splitNumbers(topk), batches = splitNumbers(batch);
     queryCounts = splitNumbers(queries), overlaps = splitNumbers(overlap);
     WINNOW_CHECK(place.read());

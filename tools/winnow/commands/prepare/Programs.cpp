@@ -69,6 +69,20 @@ Result<std::string> selectingMethod(const Spec &spec) {
   return fail(ErrorKind::Usage, "name the method to measure");
 }
 
+Result<CompileRequest> pagedRequest(ProgramFlags &flags) {
+  flags.spec.paged = true;
+  WINNOW_TRY(CompileRequest request, flags.request());
+  if (!flags.arch.empty()) {
+    WINNOW_TRY(const std::vector<std::string> archs, flags.architectures());
+    if (archs.size() != 1)
+      return fail(ErrorKind::Usage, "--arch: one architecture at a time");
+  }
+  if (request.method.empty()) {
+    WINNOW_TRY(request.method, selectingMethod(request.spec));
+  }
+  return request;
+}
+
 Result<std::string> denseMethod(const Spec &spec) {
   Spec plain = spec;
   plain.params.clear();

@@ -4,6 +4,7 @@
 #include "compiler/driver/Compile.h"
 #include "reference/Reference.h"
 #include "runtime/cache/Cache.h"
+#include "tools/winnow/ProgramFlags.h"
 #include <memory>
 
 namespace winnow {
@@ -28,6 +29,10 @@ Status isServed(const CompileRequest &request);
 Result<reference::Method> readAxes(const std::string &method, const Spec &spec);
 /// The first built-in method that selects, where the user names none. Error: Usage.
 Result<std::string> selectingMethod(const Spec &spec);
+/// What the flags of a command that works on pages say: a request for a paged program of one
+/// architecture (none: to be asked of the device), of selectingMethod where none is named. Error:
+/// Usage.
+Result<CompileRequest> pagedRequest(ProgramFlags &flags);
 /// The built-in method that selects nothing: the yardstick of times.
 Result<std::string> denseMethod(const Spec &spec);
 

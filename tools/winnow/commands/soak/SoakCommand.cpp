@@ -135,18 +135,9 @@ private:
   }
 
   Status readFlags() {
-    WINNOW_TRY(base, flags.request());
-    if (!flags.arch.empty()) {
-      WINNOW_TRY(const std::vector<std::string> archs, flags.architectures());
-      if (archs.size() != 1)
-        return fail(ErrorKind::Usage, "--arch: one architecture at a time");
-    }
+    WINNOW_TRY(base, pagedRequest(flags));
     if (prepareOnly && flags.arch.empty())
       return fail(ErrorKind::Usage, "--prepare needs --arch: there may be no GPU to ask");
-    base.spec.paged = true;
-    if (base.method.empty()) {
-      WINNOW_TRY(base.method, selectingMethod(base.spec));
-    }
     WINNOW_CHECK(fitLocal(base.method, base.spec));
     Result<Layout> known = parseLayout(layoutName);
     if (!known)
