@@ -1,10 +1,11 @@
 // The lanes of a block and how they wait for each other; see Block.h.
 #include "emulator/Block.h"
-#include "emulator/DeviceMemory.h"
+#include "emulator/Cluster.h"
 #include "emulator/Products.h"
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
+#include <numeric>
 #include <sys/mman.h>
 
 /// As the kernels declare them (templates/arch/emulated.cuh).
@@ -18,11 +19,11 @@ namespace winnow::emulator {
 namespace {
 
 constexpr size_t kStackBytes = 256 * 1024;
-constexpr ptrdiff_t kSharedArray = 256 * 1024; ///< as templates/arch/emulated.cuh declares it
-constexpr int kMostLanes = 1024, kWarpLanes = 32, kGroupLanes = 128;
+constexpr int kMostLanes = 1024 * kMostClusterBlocks, kWarpLanes = 32, kGroupLanes = 128;
 Block *active = nullptr;
 
-/// Stacks are kept from block to block; pages that were never touched take no memory.
+/// Those of a cluster's lanes, kept from cluster to cluster; pages that were never touched take no
+/// memory.
 unsigned char *stacks() {
   static unsigned char *memory =
       static_cast<unsigned char *>(::mmap(nullptr, kStackBytes * kMostLanes, PROT_READ | PROT_WRITE,
@@ -39,40 +40,37 @@ bool isStack(const void *address) {
 }
 
 /// What a lane's fibre begins with.
-struct BlockEntry {
-  Block *block;
-  Block::Kernel kernel;
-  const Params *params;
-  static void begin(void *argument) {
-    auto *self = static_cast<BlockEntry *>(argument);
-    self->kernel(*self->params);
-    Lane &lane = self->block->current();
-    lane.done = true;
-    if (!lane.copies.empty() || lane.groups.size() > 1 || !lane.groups[0].empty())
-      self->block->fail(
-          fmt::format("lane {} ends with copies or products that nobody waited for", lane.index),
-          {lane.place});
-    self->block->scheduler.enter(lane.fiber);
-  }
-};
+void Block::beginLane(void *block) {
+  auto &self = *static_cast<Block *>(block);
+  self.kernel(self.params);
+  Lane &lane = self.current();
+  lane.done = true;
+  if (!lane.copies.empty() || lane.groups.size() > 1 || !lane.groups[0].empty())
+    self.fail(
+        fmt::format("lane {} ends with copies or products that nobody waited for", lane.index),
+        {lane.place});
+  self.scheduler.enter(lane.fiber);
+}
 
-Block::Block(int threads, unsigned char *shared, int sharedBytes, uint64_t seed)
-    : memory(shared, sharedBytes), lanes(threads), warps((threads + kWarpLanes - 1) / kWarpLanes),
+Block::Block(Cluster &cluster, int rank, int threads, unsigned char *shared, int sharedBytes,
+             Kernel kernel, const Params &params, uint64_t seed)
+    : rank(rank), cluster(cluster), memory(shared, sharedBytes, rank, cluster.fences()),
+      kernel(kernel), params(params), lanes(threads),
+      warps((threads + kWarpLanes - 1) / kWarpLanes),
       warpgroups((threads + kGroupLanes - 1) / kGroupLanes), random(seed) {
   for (int i = 0; i < threads; ++i) {
-    lanes[i].index = i;
-    lanes[i].clock.assign(threads, 0);
-    lanes[i].clock[i] = 1;
-    lanes[i].groups.resize(1);
+    Lane &lane = lanes[i];
+    lane.index = i;
+    lane.clock = emptyClock();
+    lane.clock.times[i] = 1;
+    lane.groups.resize(1);
+    lane.fiber.prepare(stacks() + kStackBytes * (static_cast<size_t>(rank) * threads + i),
+                       kStackBytes, beginLane, this);
+    ready.push_back(&lane);
   }
 }
 
-std::optional<Fault> Block::run(Kernel kernel, const Params &params) {
-  BlockEntry entry{this, kernel, &params};
-  for (Lane &lane : lanes) {
-    lane.fiber.prepare(stacks() + kStackBytes * lane.index, kStackBytes, BlockEntry::begin, &entry);
-    ready.push_back(&lane);
-  }
+std::optional<Fault> Block::run() {
   active = this;
   while (!failed) {
     completeSome(/*must=*/ready.empty());
@@ -86,7 +84,7 @@ std::optional<Fault> Block::run(Kernel kernel, const Params &params) {
     running = nullptr;
   }
   active = nullptr;
-  if (!failed && std::any_of(lanes.begin(), lanes.end(), [](const Lane &l) { return !l.done; })) {
+  if (!failed && !hasEnded() && atClusterSync < lanes.size()) {
     std::vector<const void *> places;
     for (const Lane &lane : lanes)
       if (!lane.done && std::find(places.begin(), places.end(), lane.place) == places.end())
@@ -95,6 +93,12 @@ std::optional<Fault> Block::run(Kernel kernel, const Params &params) {
   }
   return failed ? std::optional<Fault>(fault) : std::nullopt;
 }
+
+bool Block::hasEnded() const {
+  return std::all_of(lanes.begin(), lanes.end(), [](const Lane &lane) { return lane.done; });
+}
+
+Clock Block::emptyClock() const { return {rank, 0, std::vector<uint32_t>(lanes.size(), 0)}; }
 
 void Block::fail(const std::string &what, std::vector<const void *> places) {
   fault = {what, std::move(places)};
@@ -147,7 +151,7 @@ void Block::joinAll(const std::vector<int> &members) {
     join(all, lanes[member].clock);
   for (int member : members) {
     lanes[member].clock = all;
-    ++lanes[member].clock[member];
+    ++lanes[member].clock.times[member];
   }
 }
 
@@ -220,6 +224,22 @@ unsigned Block::sync(int id, int threads, bool vote, const void *place) {
   return meeting.expected;
 }
 
+void Block::syncCluster(const void *place) {
+  ++atClusterSync;
+  suspend("sync_cluster", place);
+}
+
+void Block::leaveClusterSync() {
+  atClusterSync = 0;
+  std::vector<int> all(lanes.size());
+  std::iota(all.begin(), all.end(), 0);
+  joinAll(all);
+  for (Lane &lane : lanes) {
+    ++lane.clock.phase;
+    wake(lane);
+  }
+}
+
 void Block::meetWarpgroup(const char *instruction, const void *place) {
   const int index = running->index;
   Meeting &meeting = warpgroups[index / kGroupLanes];
@@ -233,64 +253,6 @@ void Block::meetWarpgroup(const char *instruction, const void *place) {
   for (int member : members)
     if (member != index)
       wake(lanes[member]);
-}
-
-//===-- Plain accesses ------------------------------------------------------------------------===//
-
-void Block::readShared(unsigned address, int bytes, int lane, const void *place) {
-  if (std::string wrong = memory.read(address, bytes, lane, lanes[lane].clock, place);
-      !wrong.empty())
-    fail(wrong, {place, memory.earlierPlace()});
-}
-
-void Block::access(const void *address, int bytes, bool writes, const void *place) {
-  if (isStack(address))
-    return;
-  const Lane &lane = *running;
-  const auto offset = static_cast<const unsigned char *>(address) - memory.at(0);
-  if (offset >= 0 && offset < kSharedArray) {
-    const auto at = static_cast<unsigned>(offset);
-    std::string wrong = writes ? memory.write(at, bytes, lane.index, lane.clock, place)
-                               : memory.read(at, bytes, lane.index, lane.clock, place);
-    if (!wrong.empty())
-      fail(wrong, {place, memory.earlierPlace()});
-  } else if (!isDeviceMemory(address, bytes)) {
-    fail(fmt::format("lane {} {} {} bytes outside every tensor", lane.index,
-                     writes ? "writes" : "reads", bytes),
-         {place});
-  }
-  const bool isVector = bytes == 4 || bytes == 8 || bytes == 16;
-  if (isVector && reinterpret_cast<uintptr_t>(address) % bytes != 0)
-    fail(fmt::format("lane {} accesses {} bytes at an address that is no multiple of them",
-                     lane.index, bytes),
-         {place});
-}
-
-void Block::readObject(const void *address, int bytes, const void *place) {
-  const auto offset = static_cast<const unsigned char *>(address) - memory.at(0);
-  if (isStack(address) || offset < 0 || offset >= kSharedArray) {
-    access(address, bytes, false, place);
-    return;
-  }
-  const Lane &lane = *running;
-  if (std::string wrong =
-          memory.readObject(static_cast<unsigned>(offset), bytes, lane.index, lane.clock, place);
-      !wrong.empty())
-    fail(wrong, {place, memory.earlierPlace()});
-}
-
-/// Atomics order nothing by themselves; among each other they need no order.
-unsigned *Block::atomicWord(void *address, const void *place) {
-  const auto offset = static_cast<unsigned char *>(address) - memory.at(0);
-  if (offset >= 0 && offset + 4 <= memory.size()) {
-    if (std::string wrong =
-            memory.atomic(static_cast<unsigned>(offset), running->index, running->clock, place);
-        !wrong.empty())
-      fail(wrong, {place, memory.earlierPlace()});
-  } else if (!isDeviceMemory(address, 4)) {
-    fail(fmt::format("lane {} updates 4 bytes outside every tensor", running->index), {place});
-  }
-  return static_cast<unsigned *>(address);
 }
 
 //===-- Copies --------------------------------------------------------------------------------===//
@@ -318,7 +280,7 @@ static void land(SharedMemory &memory, const Copy &copy, Epoch epoch) {
 void Block::waitCopies(const void *) {
   Lane &lane = *running;
   for (const Copy &copy : lane.copies)
-    land(memory, copy, {lane.index, lane.clock[lane.index]});
+    land(memory, copy, lane.clock.now(lane.index));
   lane.copies.clear();
 }
 
@@ -334,14 +296,13 @@ void Block::copyLater(std::vector<Copy> copies, unsigned barrier, int arrivals, 
     copies.insert(copies.end(), lane.copies.begin(), lane.copies.end());
     lane.copies.clear();
   }
-  later.push_back({std::move(copies), barrier, arrivals, bytes, lane.index, lane.clock[lane.index],
-                   lane.clock});
-  ++lane.clock[lane.index];
+  later.push_back({std::move(copies), barrier, arrivals, bytes, lane.index, lane.clock});
+  ++lane.clock.times[lane.index];
 }
 
 void Block::complete(const Later &done) {
   for (const Copy &copy : done.copies)
-    land(memory, copy, {done.lane, done.time});
+    land(memory, copy, done.known.now(done.lane));
   TransactionBarrier &barrier = barriers.at(done.barrier);
   join(barrier.arriving, done.known);
   barrier.pending -= done.arrivals;
@@ -369,7 +330,7 @@ TransactionBarrier &Block::barrierAt(unsigned address, const char *instruction, 
   if (found == barriers.end())
     fail(fmt::format("{} at byte {} of shared memory, which is no barrier", instruction, address),
          {place});
-  if (running && !found->second.initialised.before(running->clock))
+  if (running && !running->clock.knows(found->second.initialised))
     fail(fmt::format("lane {} uses the barrier at byte {} before its initialisation is visible to "
                      "it",
                      running->index, address),
@@ -387,9 +348,8 @@ void Block::initBarrier(unsigned address, int arrivals, const void *place) {
     fail(wrong, {place, memory.earlierPlace()});
   TransactionBarrier &barrier = barriers[address];
   barrier.expected = barrier.pending = arrivals;
-  barrier.initialised = {lane.index, lane.clock[lane.index]};
-  barrier.arriving.assign(lanes.size(), 0);
-  barrier.completed.assign(lanes.size(), 0);
+  barrier.initialised = lane.clock.now(lane.index);
+  barrier.arriving = barrier.completed = emptyClock();
 }
 
 void Block::completePhase(unsigned address, TransactionBarrier &barrier) {
@@ -413,7 +373,7 @@ void Block::arrive(unsigned address, int times, int bytes, const void *place) {
   TransactionBarrier &barrier = barrierAt(address, "an arrival", place);
   lane.place = place;
   join(barrier.arriving, lane.clock);
-  ++lane.clock[lane.index];
+  ++lane.clock.times[lane.index];
   barrier.bytes += bytes;
   barrier.pending -= times;
   completePhase(address, barrier);
@@ -453,7 +413,7 @@ void Block::multiplyGroup(int warpgroup, size_t group) {
     for (size_t i = 0; i < products.size(); ++i) {
       multiplyRows(*this, lanes, warp, group, i);
       for (auto [address, bytes] : operandsOf(products[i], warp / kWarpLanes % 4))
-        memory.endProduct(address, bytes, {warp, lanes[warp].clock[warp]});
+        memory.endProduct(address, bytes, lanes[warp].clock.now(warp));
     }
   }
 }

@@ -1,7 +1,8 @@
 // One block of threads in emulation: a fibre per lane, the barriers they meet at, and the shared
-// memory they share, with a record of who touched it when. Entry: a kernel of the host, compiled
-// against templates/arch/emulated.cuh. Everything runs on one thread of the host; lanes change over
-// only where an instruction makes them wait, in an order that the seed decides.
+// memory they share, with a record of who touched it when. A cluster (Cluster.h) runs its blocks by
+// turns. Entry: a kernel of the host, compiled against templates/arch/emulated.cuh. Everything runs
+// on one thread of the host; lanes change over only where an instruction makes them wait, in an
+// order that the seed decides.
 //
 // Order between lanes is told by vector clocks (one number per lane; Lamport's happened-before, in
 // the form of FastTrack, Flanagan and Freund 2009): a barrier hands on what its arrivals knew. Two
@@ -17,6 +18,8 @@
 #include <vector>
 
 namespace winnow::emulator {
+
+class Cluster;
 
 /// What broke a rule, in one sentence; `places` are the code addresses that it is about.
 struct Fault {
@@ -38,8 +41,7 @@ struct Later {
   unsigned barrier = 0;
   int arrivals = 0, bytes = 0; ///< on the barrier, when the copies have landed
   int lane = 0;
-  uint32_t time = 0; ///< of the lane's clock, when it asked
-  Clock known;       ///< what the lane knew then
+  Clock known; ///< what the lane knew when it asked
 };
 
 /// A product of a warpgroup that has been issued: the lane's part.
@@ -61,7 +63,6 @@ struct Lane {
   Clock clock;
   std::vector<Copy> copies;                 ///< begun, not waited for
   std::vector<std::vector<Product>> groups; ///< of products; the last one is open
-  uint32_t proxyFences = 0;
 };
 
 /// An mbarrier (PTX ISA, "mbarrier").
@@ -76,18 +77,31 @@ struct TransactionBarrier {
 class Block {
 public:
   using Kernel = void (*)(Params params);
-  /// `threads` lanes over `shared`, of which the kernel may use `sharedBytes`.
-  Block(int threads, unsigned char *shared, int sharedBytes, uint64_t seed);
-  /// Runs the kernel to its end; what broke a rule, or nothing.
-  std::optional<Fault> run(Kernel kernel, const Params &params);
+  /// Block `rank` of the cluster: lanes over `shared`, of which the kernel may use `sharedBytes`.
+  /// Each begins with the kernel; `params` outlive it.
+  Block(Cluster &cluster, int rank, int threads, unsigned char *shared, int sharedBytes,
+        Kernel kernel, const Params &params, uint64_t seed);
+  Block(const Block &) = delete; // its fibres know where it lies
+  Block &operator=(const Block &) = delete;
+  /// Runs it until all its lanes have ended or all wait at sync_cluster; what broke a rule, or
+  /// nothing.
+  std::optional<Fault> run();
+  bool hasEnded() const;
+  /// Where its lanes wait at sync_cluster.
+  const void *waitsAt() const { return lanes[0].place; }
+  /// All lanes come from sync_cluster, knowing what every block of the cluster has done.
+  void leaveClusterSync();
 
   Lane &current() { return *running; }
+  const int rank; ///< in the cluster
+  Cluster &cluster;
   /// Ends the run. Does not come back to a lane that calls it.
   void fail(const std::string &what, std::vector<const void *> places = {});
 
   // The instructions; `place` is where the kernel calls.
   void warp(int operation, unsigned lanes, void *value, const void *place);
   unsigned sync(int id, int threads, bool vote, const void *place);
+  void syncCluster(const void *place);
   void copyAsync(unsigned to, const void *from, int bytes, const void *place);
   void waitCopies(const void *place);
   void copyLater(std::vector<Copy> copies, unsigned barrier, int arrivals, int bytes,
@@ -101,15 +115,24 @@ public:
   /// A meeting of the lane's warpgroup, without any order of memory.
   void meetWarpgroup(const char *instruction, const void *place);
 
-  /// A plain access of a lane to shared memory, or of the running lane to any memory; fails where
-  /// a rule is broken.
+  /// A plain access of a lane to its block's shared memory, or of the running lane to any memory,
+  /// that of other blocks of the cluster too; fails where a rule is broken.
   void readShared(unsigned address, int bytes, int lane, const void *place);
   void access(const void *address, int bytes, bool writes, const void *place);
   /// A read of a whole object by the running lane, as a copy of a struct does it.
   void readObject(const void *address, int bytes, const void *place);
   unsigned *atomicWord(void *address, const void *place);
+  /// Where block `other` of the cluster has what `pointer` points to in this one.
+  void *sharedOf(const void *pointer, int other, const void *place);
 
   SharedMemory memory;
+  /// The last access of another block to this one's shared memory.
+  struct Visit {
+    Epoch epoch;
+    const void *place = nullptr;
+  } lastVisit;
+  /// That this visit may come after the block's end.
+  Fault visitedAtEnd() const;
 
 private:
   struct Meeting {
@@ -120,8 +143,17 @@ private:
     uint64_t turn = 0;
     const void *place = nullptr;
   };
+  static void beginLane(void *block);
+  /// A byte of shared memory that an address stands for, of whichever block of the cluster.
+  struct SharedByte {
+    Block *owner = nullptr; ///< null: the address is no shared memory
+    unsigned offset = 0;
+  };
+  SharedByte findShared(const void *address, const void *place);
+  void check(const SharedByte &byte, const std::string &wrong, const void *place);
   void suspend(const char *instruction, const void *place);
   void wake(Lane &lane);
+  Clock emptyClock() const; ///< of somebody who knows nothing
   void complete(const Later &done);
   void completeSome(bool must);
   void completePhase(unsigned address, TransactionBarrier &barrier);
@@ -130,10 +162,13 @@ private:
   std::string deadlock() const;
   void multiplyGroup(int warpgroup, size_t group);
 
+  const Kernel kernel;
+  const Params &params;
   std::vector<Lane> lanes;
   Lane *running = nullptr;
   Fiber scheduler;
   std::vector<Lane *> ready;
+  size_t atClusterSync = 0; ///< lanes that wait there
   std::vector<Later> later;
   std::map<unsigned, TransactionBarrier> barriers;
   std::map<int, Meeting> namedBarriers; ///< by id
@@ -141,8 +176,6 @@ private:
   std::mt19937_64 random;
   Fault fault;
   bool failed = false;
-
-  friend struct BlockEntry;
 };
 
 /// The block that runs, or null.

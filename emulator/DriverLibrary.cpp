@@ -8,6 +8,7 @@
 #include "emulator/TensorMap.h"
 #include "runtime/device/CudaTypes.h"
 #include "runtime/device/Target.h"
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <fmt/format.h>
@@ -19,7 +20,11 @@ using namespace winnow::emulator;
 
 namespace {
 
-constexpr CudaResult kLaunchFailed = 719, kNotSupported = 801, kInvalidValue = 1;
+constexpr CudaResult kLaunchFailed = 719, kNotSupported = 801, kInvalidValue = 1,
+                     kInvalidClusterSize = 912;
+constexpr int kNonPortableClusters = 14; // CUfunction_attribute
+constexpr int kClusterDimension = 4;     // CUlaunchAttributeID
+constexpr unsigned kPortableClusterBlocks = 8;
 /// Few, so that persistent kernels go through several rounds.
 constexpr int kMultiprocessors = 3;
 
@@ -173,20 +178,64 @@ DRIVER CudaResult cuKernelSetAttribute(int attribute, int value, CUkernel kernel
       return kInvalidValue;
     reinterpret_cast<LoadedKernel *>(kernel)->sharedBytes = value;
   }
+  if (attribute == kNonPortableClusters)
+    reinterpret_cast<LoadedKernel *>(kernel)->allowsLargeClusters = value != 0;
   return 0;
+}
+/// The most blocks that a cluster of the kernel may have.
+static unsigned mostClusterBlocks(const LoadedKernel &kernel) {
+  return kernel.allowsLargeClusters ? kMostClusterBlocks : kPortableClusterBlocks;
+}
+/// What a launch asks for, where the kernel and the GPU can do it. An early start changes nothing:
+/// here a kernel begins when the one before it has ended.
+static CudaResult shapeOf(const CudaLaunchConfig &config, const LoadedKernel &kernel,
+                          LaunchShape &shape) {
+  std::array<unsigned, 3> cluster = {1, 1, 1};
+  for (unsigned i = 0; i < config.attributeCount; ++i) {
+    const CudaLaunchAttribute &attribute = config.attributes[i];
+    if (attribute.id == kClusterDimension)
+      std::memcpy(cluster.data(), attribute.bytes, sizeof(cluster));
+    else if (attribute.id != cuda::kProgrammaticStreamSerialization)
+      return kNotSupported;
+  }
+  const unsigned *grid = config.grid, *block = config.block;
+  if (grid[0] == 0 || grid[1] == 0 || grid[2] != 1 || block[0] == 0 || block[0] > 1024 ||
+      block[1] != 1 || block[2] != 1 || static_cast<int>(config.sharedBytes) > kernel.sharedBytes)
+    return kInvalidValue;
+  if (cluster[0] == 0 || cluster[1] == 0 || cluster[2] != 1 || grid[0] % cluster[0] != 0 ||
+      grid[1] % cluster[1] != 0)
+    return kInvalidValue;
+  shape = {grid[0],
+           grid[1],
+           cluster[0],
+           cluster[1],
+           static_cast<int>(block[0]),
+           static_cast<int>(config.sharedBytes)};
+  return uint64_t(cluster[0]) * cluster[1] > mostClusterBlocks(kernel) ? kInvalidClusterSize : 0;
+}
+DRIVER CudaResult cuLaunchKernelEx(const CudaLaunchConfig *config, CUfunction function,
+                                   void **arguments, void **) {
+  LOCKED;
+  const auto &kernel = *reinterpret_cast<LoadedKernel *>(function);
+  LaunchShape shape;
+  if (CudaResult refused = shapeOf(*config, kernel, shape))
+    return refused;
+  lastFault() = launch(kernel, shape, *static_cast<const Params *>(arguments[0]), ++launches);
+  return lastFault().empty() ? 0 : kLaunchFailed;
 }
 DRIVER CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY,
                                  unsigned gridZ, unsigned blockX, unsigned blockY, unsigned blockZ,
-                                 unsigned sharedBytes, CUstream, void **arguments, void **) {
+                                 unsigned sharedBytes, CUstream stream, void **arguments,
+                                 void **extra) {
+  const CudaLaunchConfig config{
+      {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, sharedBytes, stream, nullptr, 0};
+  return cuLaunchKernelEx(&config, function, arguments, extra);
+}
+DRIVER CudaResult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction function,
+                                                     const CudaLaunchConfig *) {
   LOCKED;
-  const auto &kernel = *reinterpret_cast<LoadedKernel *>(function);
-  if (gridX == 0 || gridY == 0 || gridZ != 1 || blockX == 0 || blockX > 1024 || blockY != 1 ||
-      blockZ != 1 || static_cast<int>(sharedBytes) > kernel.sharedBytes)
-    return kInvalidValue;
-  lastFault() =
-      launch(kernel, gridX, gridY, static_cast<int>(blockX), static_cast<int>(sharedBytes),
-             *static_cast<const Params *>(arguments[0]), ++launches);
-  return lastFault().empty() ? 0 : kLaunchFailed;
+  *size = static_cast<int>(mostClusterBlocks(*reinterpret_cast<LoadedKernel *>(function)));
+  return 0;
 }
 DRIVER CudaResult cuTensorMapEncodeTiled(void *map, int, uint32_t rank, void *base,
                                          const uint64_t *extents, const uint64_t *strides,

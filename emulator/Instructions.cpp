@@ -1,7 +1,7 @@
 // What kernels call: the functions that templates/arch/emulated.cuh declares, and the hooks that
 // the compiler puts before their loads and stores (those of its thread sanitizer, whose run time is
 // not linked). All of them find the block that runs and hand on where the kernel called.
-#include "emulator/Block.h"
+#include "emulator/Cluster.h"
 #include "emulator/TensorMap.h"
 #include <cstring>
 
@@ -35,6 +35,12 @@ KERNEL_FUNCTION void emulated_block_sync() {
 }
 KERNEL_FUNCTION unsigned emulated_named_sync(int id, int threads, unsigned vote) {
   return runningBlock()->sync(id, threads, vote != 0, PLACE);
+}
+KERNEL_FUNCTION int emulated_cluster_blocks() { return runningBlock()->cluster.size(); }
+KERNEL_FUNCTION int emulated_cluster_block() { return runningBlock()->rank; }
+KERNEL_FUNCTION void emulated_cluster_sync() { runningBlock()->syncCluster(PLACE); }
+KERNEL_FUNCTION void *emulated_shared_of(const void *pointer, int block) {
+  return runningBlock()->sharedOf(pointer, block, PLACE);
 }
 KERNEL_FUNCTION void emulated_copy_async(unsigned to, const void *from, int bytes) {
   if (bytes > 0)

@@ -1,7 +1,6 @@
 // See Launch.h. Lines of the printed text come from the object's debug information, by
 // llvm-symbolizer where the machine has one.
 #include "emulator/Launch.h"
-#include "emulator/Block.h"
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -137,19 +136,21 @@ void unload(LoadedKernel &kernel) {
   ::unlink(kernel.file.c_str());
 }
 
-std::string launch(const LoadedKernel &kernel, unsigned gridX, unsigned gridY, int threads,
-                   int sharedBytes, const Params &params, uint64_t seed) {
-  gridDim = {gridX, gridY, 1};
-  blockDim = {static_cast<unsigned>(threads), 1, 1};
+std::string launch(const LoadedKernel &kernel, const LaunchShape &shape, const Params &params,
+                   uint64_t seed) {
+  gridDim = {shape.gridX, shape.gridY, 1};
+  blockDim = {static_cast<unsigned>(shape.threads), 1, 1};
   setConstants(kernel.constants, kernel.constantsEnd);
-  std::vector<uint64_t> order(static_cast<size_t>(gridX) * gridY);
+  const unsigned clustersX = shape.gridX / shape.clusterX, clustersY = shape.gridY / shape.clusterY;
+  std::vector<uint64_t> order(static_cast<size_t>(clustersX) * clustersY);
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), std::mt19937_64(seed));
   for (uint64_t index : order) {
-    blockIdx = {static_cast<unsigned>(index % gridX), static_cast<unsigned>(index / gridX), 0};
-    std::memset(kernel.shared, 0xff, sharedBytes); // NaN, as long as nobody has written
-    Block block(threads, kernel.shared, sharedBytes, seed * 0x9e3779b97f4a7c15 + index);
-    if (auto fault = block.run(reinterpret_cast<Block::Kernel>(kernel.entry), params)) {
+    Cluster cluster(shape, static_cast<unsigned>(index % clustersX) * shape.clusterX,
+                    static_cast<unsigned>(index / clustersX) * shape.clusterY, kernel.shared,
+                    reinterpret_cast<Block::Kernel>(kernel.entry), params,
+                    seed * 0x9e3779b97f4a7c15 + index);
+    if (auto fault = cluster.run()) {
       std::string where;
       for (const void *place : fault->places)
         if (std::string line = lineOf(kernel, place); !line.empty())

@@ -1,6 +1,7 @@
 // Kernels of the emulated GPU: shared objects that the compiler has made of printed text, and their
 // launches.
 #pragma once
+#include "emulator/Cluster.h"
 #include "templates/Params.h"
 #include <string>
 
@@ -14,7 +15,8 @@ struct LoadedKernel {
   void *entry = nullptr;
   unsigned char *shared = nullptr;
   const char *constants = nullptr, *constantsEnd = nullptr; ///< read-only parts of the object
-  int sharedBytes = 0; ///< that a block may use, as set by the launcher
+  int sharedBytes = 0;              ///< that a block may use, as set by the launcher
+  bool allowsLargeClusters = false; ///< of more than 8 blocks, as set by the launcher
 };
 
 /// Loads an object from memory. Returns what is wrong, or "".
@@ -23,9 +25,9 @@ std::string loadObject(const std::string &bytes, LoadedKernel &kernel);
 std::string findKernel(LoadedKernel &kernel, const std::string &name);
 void unload(LoadedKernel &kernel);
 
-/// Runs every block, one after the other, in an order that `seed` decides. Returns the fault in
-/// words, with lines of the printed text, or "".
-std::string launch(const LoadedKernel &kernel, unsigned gridX, unsigned gridY, int threads,
-                   int sharedBytes, const Params &params, uint64_t seed);
+/// Runs every cluster of blocks, one after the other, in an order that `seed` decides. The grid is
+/// a multiple of the cluster. Returns the fault in words, with lines of the printed text, or "".
+std::string launch(const LoadedKernel &kernel, const LaunchShape &shape, const Params &params,
+                   uint64_t seed);
 
 } // namespace winnow::emulator

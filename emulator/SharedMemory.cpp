@@ -2,28 +2,27 @@
 #include "emulator/SharedMemory.h"
 #include <algorithm>
 #include <fmt/format.h>
+#include <map>
 
 namespace winnow::emulator {
 
-constexpr int kMostLanes = 1024;
-
 void join(Clock &into, const Clock &other) {
-  for (size_t i = 0; i < into.size(); ++i)
-    into[i] = std::max(into[i], other[i]);
+  for (size_t i = 0; i < into.times.size(); ++i)
+    into.times[i] = std::max(into.times[i], other.times[i]);
 }
 
-SharedMemory::SharedMemory(unsigned char *bytes, int size)
-    : bytes(bytes), limit(size), granules(records()), fencesOf(kMostLanes) {
+SharedMemory::SharedMemory(unsigned char *bytes, int size, int owner, Fences &fences)
+    : bytes(bytes), limit(size), owner(owner), granules(records(owner)), fences(fences) {
   static uint32_t blocks = 0;
   block = ++blocks;
   if (granules.size() < static_cast<size_t>(size))
     granules.resize(size);
 }
 
-/// Kept from block to block: what an earlier block has left is forgotten when it is met.
-std::vector<SharedMemory::Granule> &SharedMemory::records() {
-  static auto *all = new std::vector<Granule>;
-  return *all;
+/// Kept from cluster to cluster: what an earlier block has left is forgotten when it is met.
+std::vector<SharedMemory::Granule> &SharedMemory::records(int owner) {
+  static auto *all = new std::map<int, std::vector<Granule>>;
+  return (*all)[owner];
 }
 
 SharedMemory::Granule &SharedMemory::granule(unsigned address) {
@@ -46,13 +45,15 @@ bool SharedMemory::isPartlyWritten(unsigned address) {
   return false;
 }
 
-std::string SharedMemory::describe(const char *what, unsigned address, int lane,
+std::string SharedMemory::describe(const char *what, unsigned address, const Epoch &now,
                                    const Access &other, const char *did) {
   earlier = other.place;
-  return fmt::format(
-      "lane {} {} byte {} of shared memory, which lane {} {}, with no barrier between "
-      "them",
-      lane, what, address, other.epoch.lane, did);
+  const bool isOfBlock = now.block == other.epoch.block;
+  return fmt::format("lane {} {} byte {} of shared memory, which {} {}, with no {} between them",
+                     now.lane, what, address,
+                     isOfBlock ? fmt::format("lane {}", other.epoch.lane)
+                               : fmt::format("block {} of the cluster", other.epoch.block),
+                     did, isOfBlock ? "barrier" : "sync_cluster");
 }
 
 template <typename Check>
@@ -83,14 +84,14 @@ std::string SharedMemory::read(unsigned address, int count, int lane, const Cloc
     if (!granule.written)
       return fmt::format("lane {} reads byte {} of shared memory, which nobody has written", lane,
                          at);
-    if (!granule.write.epoch.before(clock))
-      return describe("reads", at, lane, granule.write, "writes");
+    if (!clock.knows(granule.write.epoch))
+      return describe("reads", at, clock.now(lane), granule.write, "writes");
     for (Access &access : granule.reads)
-      if (access.epoch.lane == lane) {
-        access = {{lane, clock[lane]}, place};
+      if (access.epoch.isLaneOf(clock.now(lane))) {
+        access = {clock.now(lane), place};
         return "";
       }
-    granule.reads.push_back({{lane, clock[lane]}, place});
+    granule.reads.push_back({clock.now(lane), place});
     return "";
   });
 }
@@ -123,15 +124,15 @@ std::string SharedMemory::beginCopy(unsigned address, int count, int lane, const
       return fmt::format("lane {} writes byte {} of shared memory while a product of a warpgroup "
                          "still reads it",
                          lane, at);
-    if (granule.written && !granule.write.epoch.before(clock))
-      return describe("writes", at, lane, granule.write, "writes");
+    if (granule.written && !clock.knows(granule.write.epoch))
+      return describe("writes", at, clock.now(lane), granule.write, "writes");
     for (const Access &access : granule.reads)
-      if (!access.epoch.before(clock))
-        return describe("writes", at, lane, access, "reads");
+      if (!clock.knows(access.epoch))
+        return describe("writes", at, clock.now(lane), access, "reads");
     granule.reads.clear();
     granule.copying = lane;
     granule.atomically = false;
-    granule.write = {{lane, clock[lane]}, place};
+    granule.write = {clock.now(lane), place};
     return "";
   });
 }
@@ -147,15 +148,15 @@ std::string SharedMemory::atomic(unsigned address, int lane, const Clock &clock,
     if (!granule.written)
       return fmt::format("lane {} updates byte {} of shared memory, which nobody has written", lane,
                          at);
-    if (!granule.atomically && !granule.write.epoch.before(clock))
-      return describe("updates", at, lane, granule.write, "writes");
+    if (!granule.atomically && !clock.knows(granule.write.epoch))
+      return describe("updates", at, clock.now(lane), granule.write, "writes");
     for (const Access &access : granule.reads)
-      if (!access.epoch.before(clock))
-        return describe("updates", at, lane, access, "reads");
+      if (!clock.knows(access.epoch))
+        return describe("updates", at, clock.now(lane), access, "reads");
     granule.reads.clear();
     granule.atomically = granule.generic = true;
-    granule.fenceCount = fencesOf[lane];
-    granule.write = {{lane, clock[lane]}, place};
+    granule.fenceCount = fences[clock.block][lane];
+    granule.write = {clock.now(lane), place};
     return "";
   });
 }
@@ -168,7 +169,7 @@ std::string SharedMemory::write(unsigned address, int count, int lane, const Clo
   for (unsigned g = address; g < address + count; ++g) {
     granule(g).copying = -1;
     granule(g).written = granule(g).generic = true;
-    granule(g).fenceCount = fencesOf[lane];
+    granule(g).fenceCount = fences[clock.block][lane];
   }
   return "";
 }
@@ -188,12 +189,12 @@ std::string SharedMemory::beginProduct(unsigned address, int count, int lane, co
   if (!fault.empty())
     return fault;
   return over(address, count, "reads", [&](Granule &granule, unsigned at) -> std::string {
-    const int writer = granule.write.epoch.lane;
-    if (granule.generic && granule.fenceCount == fencesOf[writer]) {
+    const Epoch &writer = granule.write.epoch;
+    if (granule.generic && granule.fenceCount == fences[writer.block][writer.lane]) {
       earlier = granule.write.place;
       return fmt::format("a product of a warpgroup reads byte {} of shared memory, which lane {} "
                          "stored without a fence for the async proxy",
-                         at, writer);
+                         at, writer.lane);
     }
     ++granule.products;
     return "";
@@ -204,7 +205,7 @@ void SharedMemory::endProduct(unsigned address, int count, Epoch epoch) {
   for (unsigned g = address; g < address + count; ++g) {
     --granule(g).products;
     for (Access &access : granule(g).reads)
-      if (access.epoch.lane == epoch.lane)
+      if (access.epoch.isLaneOf(epoch))
         access.epoch = epoch;
   }
 }

@@ -1,33 +1,57 @@
 // The record of a block's shared memory: per byte, who wrote them last and who has read them
 // since, as moments of lanes' clocks; whether a copy is under way into them or a product reads
-// them.
+// them. Lanes of the other blocks of its cluster may access it too; nothing but sync_cluster orders
+// the accesses of two blocks, so the record need not know what one block's lanes know of another's.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace winnow::emulator {
 
-/// What a lane knows: for each lane, the last moment that happened before.
-using Clock = std::vector<uint32_t>;
-void join(Clock &into, const Clock &other);
+/// As templates/arch/emulated.cuh declares it.
+constexpr ptrdiff_t kSharedArray = 256 * 1024;
 
 /// A moment of one lane.
 struct Epoch {
   int lane = -1;
   uint32_t time = 0;
-  bool before(const Clock &clock) const { return lane < 0 || time <= clock[lane]; }
+  int block = 0;      ///< of the cluster
+  uint32_t phase = 0; ///< how often the cluster had met
+  bool isLaneOf(const Epoch &other) const { return lane == other.lane && block == other.block; }
 };
+
+/// What a lane knows: for each lane of its block, the last moment that happened before; of other
+/// blocks, everything before the cluster's last meeting.
+struct Clock {
+  int block = 0;
+  uint32_t phase = 0;
+  std::vector<uint32_t> times; ///< by lane
+
+  Epoch now(int lane) const { return {lane, times[lane], block, phase}; }
+  bool knows(const Epoch &epoch) const {
+    if (epoch.lane < 0)
+      return true;
+    return epoch.block == block ? epoch.time <= times[epoch.lane] : epoch.phase < phase;
+  }
+};
+void join(Clock &into, const Clock &other);
+
+/// How many fences of the async proxy the lanes of a cluster have made, by block and lane.
+using Fences = std::vector<std::vector<uint32_t>>;
 
 class SharedMemory {
 public:
-  SharedMemory(unsigned char *bytes, int size);
+  /// Of block `owner` of a cluster, while its bytes lie at `bytes`.
+  SharedMemory(unsigned char *bytes, int size, int owner, Fences &fences);
 
   unsigned char *at(unsigned address) { return bytes + address; }
   int size() const { return limit; }
 
   /// Records an access of `lane`, whose clock is `clock`, and returns what is wrong with it, or "".
-  /// `place`: the code that does it, for the record.
+  /// The lane is one of this block or of another of its cluster, as the clock says. `place`: the
+  /// code that does it, for the record.
   std::string read(unsigned address, int count, int lane, const Clock &clock, const void *place);
   std::string write(unsigned address, int count, int lane, const Clock &clock, const void *place);
   /// A read of a whole object, whose padding, and members that nobody uses, may be unwritten: bytes
@@ -47,8 +71,8 @@ public:
   void endProduct(unsigned address, int count, Epoch epoch);
   /// These bytes are an mbarrier from now on: no plain access may touch them.
   std::string makeBarrier(unsigned address, int lane, const Clock &clock, const void *place);
-  /// How many fences of the async proxy `lane` has made.
-  void fence(int lane) { ++fencesOf[lane]; }
+  /// A fence of the async proxy by a lane of this block.
+  void fence(int lane) { ++fences[owner][lane]; }
 
   /// The code of the earlier of two accesses in the last complaint.
   const void *earlierPlace() const { return earlier; }
@@ -68,20 +92,20 @@ private:
     Access write;
     std::vector<Access> reads;
   };
-  static std::vector<Granule> &records();
+  static std::vector<Granule> &records(int owner);
   Granule &granule(unsigned address);
   /// Whether some byte of the word has been written.
   bool isPartlyWritten(unsigned address);
   template <typename Check>
   std::string over(unsigned address, int count, const char *what, Check check);
-  std::string describe(const char *what, unsigned address, int lane, const Access &other,
+  std::string describe(const char *what, unsigned address, const Epoch &now, const Access &other,
                        const char *did);
 
   unsigned char *bytes;
-  int limit;
+  int limit, owner;
   uint32_t block = 0; ///< a number of its own
   std::vector<Granule> &granules;
-  std::vector<uint32_t> fencesOf;
+  Fences &fences;
   const void *earlier = nullptr;
 };
 

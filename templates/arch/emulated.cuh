@@ -146,6 +146,10 @@ extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 void emulated_warp(int operation, unsigned lanes, void *value);
 void emulated_block_sync();
 unsigned emulated_named_sync(int id, int threads, unsigned vote);
+int emulated_cluster_blocks();
+int emulated_cluster_block();
+void emulated_cluster_sync();
+void *emulated_shared_of(const void *pointer, int block);
 void emulated_copy_async(unsigned shared, const void *global, int bytes);
 void emulated_wait_copies();
 void emulated_store_shared(unsigned shared, const void *bytes, int count);
@@ -307,6 +311,12 @@ __forceinline__ void copy_box(unsigned shared, const TensorMap &map, unsigned ba
 }
 __forceinline__ void copy_bytes(unsigned shared, const void *global, int bytes, unsigned barrier) {
   emulated_copy_bulk(shared, global, bytes, barrier);
+}
+__forceinline__ int cluster_blocks() { return emulated_cluster_blocks(); }
+__forceinline__ int cluster_block() { return emulated_cluster_block(); }
+__forceinline__ void sync_cluster() { emulated_cluster_sync(); }
+template <class T> __forceinline__ T *shared_of(T *pointer, int block) {
+  return static_cast<T *>(emulated_shared_of(pointer, block));
 }
 template <int kRegisters> __forceinline__ void claim_registers() {
   emulated_registers(kRegisters, 1);

@@ -92,6 +92,38 @@ __device__ __forceinline__ void copy_bytes(unsigned shared, const void *global, 
                : "memory");
 }
 
+//===-- "Cluster of Cooperative Thread Arrays" ------------------------------------------------===//
+
+// Blocks of threads of this block's cluster, and this block's place among them; 1 and 0 without a
+// cluster ("%cluster_nctarank", "%cluster_ctarank").
+__device__ __forceinline__ int cluster_blocks() {
+  int blocks;
+  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+  return blocks;
+}
+__device__ __forceinline__ int cluster_block() {
+  int block;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(block));
+  return block;
+}
+
+// Barrier of all threads of the cluster's blocks, by whole warps: what they stored before, to
+// shared memory of any of these blocks too, can be read after it ("barrier.cluster"). One comes
+// before the first access to another block's shared memory, since that block may not have begun,
+// and one after the last, since it may end.
+__device__ __forceinline__ void sync_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Where block `block` of the cluster has what `pointer` points to in this block's shared memory, as
+// an address for plain loads and stores ("mapa").
+template <class T> __device__ __forceinline__ T *shared_of(T *pointer, int block) {
+  T *there;
+  asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(pointer), "r"(block));
+  return there;
+}
+
 //===-- "setmaxnreg" --------------------------------------------------------------------------===//
 
 template <int kRegisters> __device__ __forceinline__ void claim_registers() {
