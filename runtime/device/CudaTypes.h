@@ -51,6 +51,7 @@ constexpr int kFuncSharedSizeBytes = 1;
 constexpr int kFuncLocalSizeBytes = 3;
 constexpr int kFuncNumRegs = 4;
 constexpr int kFuncMaxDynamicSharedBytes = 8;
+constexpr int kFuncNonPortableClusterSizeAllowed = 14;
 // CUtensorMapDataType, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
 // CUtensorMapFloatOOBfill
 constexpr int kTensorFloat16 = 6;
@@ -72,6 +73,7 @@ struct CudaLaunchAttribute {
   union {
     char bytes[64];
     int value;
+    unsigned cluster[3];
   };
 };
 struct CudaLaunchConfig {
@@ -81,7 +83,9 @@ struct CudaLaunchConfig {
   unsigned attributeCount;
 };
 namespace cuda {
-constexpr int kProgrammaticStreamSerialization = 6; // CUlaunchAttributeID
+// CUlaunchAttributeID
+constexpr int kClusterDimension = 4;
+constexpr int kProgrammaticStreamSerialization = 6;
 } // namespace cuda
 
 struct CudaUuid {

@@ -40,17 +40,24 @@ const std::vector<Target> &targets() {
       // sm_80 A100, sm_86 RTX 3090, sm_87 Jetson AGX Orin, sm_89 RTX 4090, sm_100 B200, sm_103
       // B300,
       // sm_120 RTX 5090, sm_121 GB10.
-      // arch    cc     shared/block  reserved registers  cp.async  TMA   wgmma  early  fp8
+      // arch    cc     shared/block  reserved registers  cp.async  TMA   wgmma  early  clusters fp8
       // leaves tensor rate
-      {"sm_80", 8, 0, 163 * kKiB, 0, 65536, true, false, false, false, false, "sm80.cuh", 312},
-      {"sm_86", 8, 6, 99 * kKiB, 0, 65536, true, false, false, false, false, "sm89.cuh", 71},
-      {"sm_87", 8, 7, 163 * kKiB, 0, 65536, true, false, false, false, false, "sm80.cuh", 43},
-      {"sm_89", 8, 9, 99 * kKiB, 0, 65536, true, false, false, false, true, "sm89.cuh", 165},
-      {"sm_90a", 9, 0, 227 * kKiB, 1024, 65536, true, true, true, true, true, "sm90.cuh", 790},
-      {"sm_100", 10, 0, 227 * kKiB, 1024, 65536, true, false, false, false, true, "sm80.cuh", 2250},
-      {"sm_103", 10, 3, 227 * kKiB, 1024, 65536, true, false, false, false, true, "sm80.cuh", 2500},
-      {"sm_120", 12, 0, 99 * kKiB, 1024, 65536, true, false, false, false, true, "sm89.cuh", 209},
-      {"sm_121", 12, 1, 99 * kKiB, 1024, 65536, true, false, false, false, true, "sm89.cuh", 125},
+      {"sm_80", 8, 0, 163 * kKiB, 0, 65536, true, false, false, false, false, false, "sm80.cuh",
+       312},
+      {"sm_86", 8, 6, 99 * kKiB, 0, 65536, true, false, false, false, false, false, "sm89.cuh", 71},
+      {"sm_87", 8, 7, 163 * kKiB, 0, 65536, true, false, false, false, false, false, "sm80.cuh",
+       43},
+      {"sm_89", 8, 9, 99 * kKiB, 0, 65536, true, false, false, false, false, true, "sm89.cuh", 165},
+      {"sm_90a", 9, 0, 227 * kKiB, 1024, 65536, true, true, true, true, true, true, "sm90.cuh",
+       790},
+      {"sm_100", 10, 0, 227 * kKiB, 1024, 65536, true, false, false, false, false, true, "sm80.cuh",
+       2250},
+      {"sm_103", 10, 3, 227 * kKiB, 1024, 65536, true, false, false, false, false, true, "sm80.cuh",
+       2500},
+      {"sm_120", 12, 0, 99 * kKiB, 1024, 65536, true, false, false, false, false, true, "sm89.cuh",
+       209},
+      {"sm_121", 12, 1, 99 * kKiB, 1024, 65536, true, false, false, false, false, true, "sm89.cuh",
+       125},
   };
   return rows;
 }

@@ -17,6 +17,7 @@ struct Target {
   bool hasBulkCopy;       ///< TMA, cp.async.bulk
   bool hasWarpgroupMma;   ///< wgmma
   bool hasEarlyLaunch;    ///< griddepcontrol in its leaf header: programmatic dependent launch
+  bool hasClusters;       ///< thread block clusters, which reach each other's shared memory
   bool hasFp8Conversion;  ///< cvt from e4m3 to fp16 (PTX ISA 9.0, cvt.rn.f16x2.e4m3x2)
   const char *leafHeader; ///< templates/arch/<this>
   double tensorTflops;    ///< what bf16 matrix products reach, in 1e12 operations per second

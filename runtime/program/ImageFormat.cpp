@@ -62,6 +62,8 @@ json toJson(const ProgramImage &image) {
                        {"compile_ms", k.compileMs},
                        {"cubin_size", k.cubin.size()},
                        {"source_size", k.source.size()}});
+    if (k.inClusters)
+      kernels.back()["in_clusters"] = true;
     if (k.early)
       kernels.back()["early"] = true;
     for (const FactField &field : factFields())
@@ -105,6 +107,8 @@ json toJson(const ProgramImage &image) {
     root["dense_length"] = image.denseLength;
   if (!image.parts.empty())
     root["parts"] = image.parts;
+  if (!image.cluster.empty())
+    root["cluster"] = image.cluster;
   if (!image.ingredients.empty())
     root["ingredients"] = image.ingredients;
   if (!image.defaults.empty())
@@ -207,6 +211,8 @@ bool fromJson(const json &root, ProgramImage &image,
     r.read(root, "dense_length", image.denseLength);
   if (root.contains("parts"))
     r.read(root, "parts", image.parts);
+  if (root.contains("cluster"))
+    r.read(root, "cluster", image.cluster);
   if (auto summaries = root.find("summaries"); summaries != root.end())
     for (const json &entry : *summaries) {
       SummaryShape &summary = image.summaries.emplace_back();
@@ -245,6 +251,8 @@ bool fromJson(const json &root, ProgramImage &image,
     r.read(entry, "block_threads", k.blockThreads);
     r.read(entry, "shared_bytes", k.sharedBytes);
     r.read(entry, "per_chunk", k.perChunk);
+    if (entry.contains("in_clusters"))
+      r.read(entry, "in_clusters", k.inClusters);
     if (entry.contains("early"))
       r.read(entry, "early", k.early);
     r.read(entry, "registers", k.registers);
@@ -291,6 +299,8 @@ Status checkImage(const ProgramImage &image) {
       checkFormula("program", "dense_length", orElse(image.denseLength, "0"), Variable::MaxK);
   if (status)
     status = checkFormula("program", "parts", orElse(image.parts, "1"), Variable::DenseLength);
+  if (status)
+    status = checkFormula("program", "cluster", orElse(image.cluster, "0"), Variable::DenseLength);
   if (status)
     status =
         checkFormula("program", "score_stride", orElse(image.scoreStride, "0"), Variable::MaxK);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kMaxGridX = INT_MAX,
                   kMaxGridY = 65535; // CUDA C++ Programming Guide, technical specifications
+constexpr int kMostClusterBlocks = 16;
 
 /// The recipe's text with the defaults that an empty field stands for.
 Result<Formula> parseField(const std::string &text, const char *otherwise, Variable lastKnown) {
@@ -82,10 +83,15 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->driver = std::move(driver);
   loaded->deviceIndex = options.device;
   loaded->smCount = info.smCount;
+  const bool hasClusters =
+      std::any_of(loaded->program->kernels.begin(), loaded->program->kernels.end(),
+                  [](const Kernel &kernel) { return kernel.inClusters; });
+  loaded->clusterLimit = hasClusters ? kMostClusterBlocks : 0;
   const ProgramImage &program = *loaded->program;
   // checkImage has parsed every formula once, so the values are there.
   loaded->denseFormula = *parseField(program.denseLength, "0", Variable::MaxK);
   loaded->parts = *parseField(program.parts, "1", Variable::DenseLength);
+  loaded->cluster = *parseField(program.cluster, "0", Variable::DenseLength);
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
   loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
   for (const Buffer &buffer : program.buffers)
@@ -101,6 +107,9 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
                 "driver cannot encode; install a driver of CUDA 12 or newer");
   for (const Kernel &kernel : program.kernels)
     WINNOW_CHECK(loaded->loadKernel(kernel, info, refused));
+  for (const Step &step : loaded->steps)
+    if (step.kernel->inClusters)
+      WINNOW_CHECK(loaded->limitClusters(step));
   return loaded;
 }
 
@@ -146,6 +155,34 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
   return driver->check(result, what.c_str());
 }
 
+/// Asks the driver for the largest cluster that this step can run in. 8 are portable, more are not
+/// (CUDA C++ Programming Guide, "Thread Block Clusters"); parts of a GPU may hold fewer.
+Status LoadedProgram::limitClusters(const Step &step) {
+  const DriverApi &api = driver->api();
+  if (!api.cuLaunchKernelEx || !api.cuOccupancyMaxPotentialClusterSize) {
+    clusterLimit = 0;
+    return {};
+  }
+  CUdevice device = 0;
+  CudaResult result = api.cuDeviceGet(&device, deviceIndex);
+  if (result == cuda::kSuccess)
+    result =
+        api.cuKernelSetAttribute(cuda::kFuncNonPortableClusterSizeAllowed, 1, step.handle, device);
+  const CudaLaunchConfig config{{kMostClusterBlocks, 1, 1},
+                                {static_cast<unsigned>(step.kernel->blockThreads), 1, 1},
+                                static_cast<unsigned>(step.kernel->sharedBytes),
+                                nullptr,
+                                nullptr,
+                                0};
+  int most = 0;
+  if (result == cuda::kSuccess)
+    result = api.cuOccupancyMaxPotentialClusterSize(
+        &most, reinterpret_cast<CUfunction>(step.handle), &config);
+  while (clusterLimit > most) // a power of 2, as recipes take them
+    clusterLimit /= 2;
+  return driver->check(result, ("asking for the clusters of kernel " + step.kernel->name).c_str());
+}
+
 Status checkShape(const Shape &shape) {
   if (shape.batch < 1 || shape.totalQ < 0 || shape.totalK < 0 || shape.maxQ < 0 || shape.maxK < 0)
     return fail(ErrorKind::Usage,
@@ -160,6 +197,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
   Plan plan;
   Variables &v = plan.variables;
   v[Variable::SmCount] = smCount;
+  v[Variable::ClusterLimit] = clusterLimit;
   v[Variable::Batch] = shape.batch;
   v[Variable::TotalQ] = shape.totalQ;
   // Lengths are known to the device alone where keys are paged: each sequence has room for max_k.
@@ -174,6 +212,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
 
   WINNOW_TRY(v[Variable::DenseLength], denseLength(shape.batch, shape.maxQ));
   WINNOW_TRY(v[Variable::Parts], parts.evaluate(v));
+  WINNOW_TRY(v[Variable::Cluster], cluster.evaluate(v));
   WINNOW_TRY(int64_t stride, scoreStride.evaluate(v));
   if (stride < 0 || stride > INT_MAX)
     return fail(ErrorKind::Usage,
@@ -358,6 +397,11 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                               step.what, *x, *y));
     if (*x == 0 || *y == 0)
       return {}; // nothing to do, and CUDA refuses empty grids
+    const int64_t cluster = step.kernel->inClusters ? variables[Variable::Cluster] : 1;
+    if (cluster < 1 || cluster > kMostClusterBlocks || *x % cluster != 0)
+      return fail(ErrorKind::Unsupported,
+                  fmt::format("{}: {} blocks in clusters of {} cannot be launched", step.what, *x,
+                              cluster));
     params.token_begin = begin;
     params.token_end = end;
     void *arguments[] = {&params};
@@ -368,12 +412,21 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                shared = static_cast<unsigned>(step.kernel->sharedBytes),
                blocks = static_cast<unsigned>(*x), rows = static_cast<unsigned>(*y);
     CudaResult result;
+    CudaLaunchAttribute attributes[2] = {};
+    unsigned count = 0;
     if (step.kernel->early && !isFirst && startsEarly) {
-      CudaLaunchAttribute attribute{};
-      attribute.id = cuda::kProgrammaticStreamSerialization;
-      attribute.value = 1;
+      attributes[count].id = cuda::kProgrammaticStreamSerialization;
+      attributes[count++].value = 1;
+    }
+    if (step.kernel->inClusters) {
+      attributes[count].id = cuda::kClusterDimension;
+      attributes[count].cluster[0] = static_cast<unsigned>(cluster);
+      attributes[count].cluster[1] = attributes[count].cluster[2] = 1;
+      ++count;
+    }
+    if (count > 0) {
       const CudaLaunchConfig config{
-          {blocks, rows, 1}, {threads, 1, 1}, shared, stream, &attribute, 1};
+          {blocks, rows, 1}, {threads, 1, 1}, shared, stream, attributes, count};
       result = driver->api().cuLaunchKernelEx(&config, function, arguments, nullptr);
     } else {
       result = driver->api().cuLaunchKernel(function, blocks, rows, 1, threads, 1, 1, shared,

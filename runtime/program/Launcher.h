@@ -107,6 +107,7 @@ private:
   struct Plan;
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
+  Status limitClusters(const Step &step);
   Result<Plan> plan(const Shape &shape) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;
@@ -116,8 +117,8 @@ private:
 
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;
-  int deviceIndex = 0, smCount = 1;
-  Formula denseFormula, parts, scoreStride, chunkTokens;
+  int deviceIndex = 0, smCount = 1, clusterLimit = 0;
+  Formula denseFormula, parts, cluster, scoreStride, chunkTokens;
   std::vector<Formula> bufferBytes;
   std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
   std::vector<Step> steps;                      ///< in launch order

@@ -11,13 +11,16 @@
 namespace winnow {
 
 /// One kernel of a program. Formulas (see Formula.h) are evaluated per launch over the shape
-/// variables sm_count (of the GPU), batch, total_q, total_k, max_q, max_k, token_count (tokens of
-/// the current chunk).
+/// variables sm_count and cluster_limit (of the GPU), batch, total_q, total_k, max_q, max_k,
+/// token_count (tokens of the current chunk).
 struct Kernel {
   std::string name; ///< entry point in the cubin, e.g. "attend"
   std::string step; ///< "append", "summarize", "score", "top_k", "rescore", "attend" or "merge"
   std::string when; ///< formula; launched only where it is nonzero ("1" = always)
   std::string gridX, gridY;
+  /// Runs in thread block clusters of "cluster" neighbours in x, which reach each other's shared
+  /// memory.
+  bool inClusters = false;
   int blockThreads = 0;
   int sharedBytes = 0;   ///< dynamic shared memory, as planned by the compiler
   bool perChunk = false; ///< launched once per chunk of tokens (score and top_k)
@@ -70,6 +73,7 @@ struct ProgramImage {
   std::string denseLength; ///< formula of Params::dense_length over batch and max_q; empty where
                            ///< dense_len is a number
   std::string parts;       ///< formula of Params::parts; empty where no kernel reads it
+  std::string cluster;     ///< formula of the variable "cluster"; empty: 0
   std::string scoreStride; ///< formula of Params::score_stride
   std::string chunkTokens; ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;

@@ -247,6 +247,8 @@ FAKE CudaResult cuKernelGetAttribute(int *value, int, CUkernel, CUdevice) {
 }
 FAKE CudaResult cuKernelSetAttribute(int attribute, int value, CUkernel kernel, CUdevice device) {
   ENTER;
+  if (attribute == cuda::kFuncNonPortableClusterSizeAllowed)
+    return value == 1 ? 0 : 1;
   if (attribute != cuda::kFuncMaxDynamicSharedBytes ||
       value > state().devices[device].sharedPerBlock)
     return 1;
@@ -274,7 +276,8 @@ FAKE CudaResult cuFuncLoad(CUfunction) {
 #endif
 
 static CudaResult record(CUfunction function, const unsigned (&grid)[3], unsigned threads,
-                         unsigned shared, CUstream stream, void **params, bool early) {
+                         unsigned shared, CUstream stream, void **params, bool early,
+                         unsigned cluster) {
   FakeLaunch launch{reinterpret_cast<Library *>(function)->kernel,
                     grid[0],
                     grid[1],
@@ -284,7 +287,8 @@ static CudaResult record(CUfunction function, const unsigned (&grid)[3], unsigne
                     stream,
                     currentDevice,
                     {},
-                    early};
+                    early,
+                    cluster};
   std::memcpy(&launch.params, params[0], sizeof(Params));
   if (capture)
     capture->push_back(launch.params);
@@ -297,7 +301,7 @@ FAKE CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gri
   if (!state().records)
     return 0;
   ENTER;
-  return record(function, {gridX, gridY, gridZ}, blockX, shared, stream, params, false);
+  return record(function, {gridX, gridY, gridZ}, blockX, shared, stream, params, false, 1);
 }
 #ifndef FAKE_OLD
 FAKE CudaResult cuLaunchKernelEx(const winnow::CudaLaunchConfig *config, CUfunction function,
@@ -305,11 +309,22 @@ FAKE CudaResult cuLaunchKernelEx(const winnow::CudaLaunchConfig *config, CUfunct
   if (!state().records)
     return 0;
   ENTER;
-  const bool early = config->attributeCount == 1 &&
-                     config->attributes[0].id == cuda::kProgrammaticStreamSerialization &&
-                     config->attributes[0].value == 1;
+  bool early = false;
+  unsigned cluster = 1;
+  for (unsigned i = 0; i < config->attributeCount; ++i) {
+    const winnow::CudaLaunchAttribute &attribute = config->attributes[i];
+    early |= attribute.id == cuda::kProgrammaticStreamSerialization && attribute.value == 1;
+    if (attribute.id == cuda::kClusterDimension)
+      cluster = attribute.cluster[0] * attribute.cluster[1] * attribute.cluster[2];
+  }
   return record(function, config->grid, config->block[0], config->sharedBytes, config->stream,
-                params, early);
+                params, early, cluster);
+}
+FAKE CudaResult cuOccupancyMaxPotentialClusterSize(int *most, CUfunction,
+                                                   const winnow::CudaLaunchConfig *) {
+  ENTER;
+  *most = state().clusterLimit;
+  return 0;
 }
 #endif
 FAKE CudaResult cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) {

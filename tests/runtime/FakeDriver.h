@@ -15,7 +15,8 @@ struct FakeLaunch {
   void *stream;
   int device; ///< of the context that was current
   Params params;
-  bool early = false; ///< allowed to start before the kernels in front of it have ended
+  bool early = false;   ///< allowed to start before the kernels in front of it have ended
+  unsigned cluster = 1; ///< blocks of threads of a cluster, in x
 };
 
 struct FakeDevice {
@@ -27,6 +28,7 @@ struct FakeState {
   // What the driver pretends to be; set before Driver::open.
   int version = 13000;
   int initResult = 0;
+  int clusterLimit = 8; ///< blocks of the largest cluster
   std::vector<FakeDevice> devices = {FakeDevice{}};
   // The next call of this function fails with this code, once.
   std::map<std::string, int> failOnce;

@@ -203,6 +203,42 @@ TEST_F(LauncherTest, EarlyKernelsStartEarlyBehindTheFirst) {
   EXPECT_EQ(early(), "attend, ");
 }
 
+TEST_F(LauncherTest, ClustersAreAsLargeAsTheGpuHoldsThem) {
+  ProgramImage image = sampleImage();
+  for (Kernel &kernel : image.kernels)
+    if (kernel.name == "attend")
+      kernel.inClusters = kernel.early = true, kernel.gridX = "32 * batch";
+  image.cluster = "min(cluster_limit, 16)";
+  for (const auto &[most, size] : {std::pair(16, 16u), {8, 8u}, {7, 4u}, {1, 1u}}) {
+    fakeDriver(kFake).clusterLimit = most;
+    load(image);
+    ASSERT_TRUE(launch(arguments({1, 64, 4096, 64, 4096})));
+    for (const FakeLaunch &launch : fakeDriver(kFake).launches) {
+      EXPECT_EQ(launch.cluster, launch.kernel == "attend" ? size : 1u) << launch.kernel << most;
+      EXPECT_EQ(launch.early, launch.kernel == "attend") << launch.kernel;
+    }
+  }
+}
+
+TEST_F(LauncherTest, ClustersThatDoNotDivideTheGridAreRefused) {
+  ProgramImage image = sampleImage();
+  image.cluster = "4", image.kernels.back().inClusters = true, image.kernels.back().gridX = "6";
+  load(image);
+  Status status = launch(arguments({1, 64, 4096, 64, 4096}));
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().message, "launching " + image.kernels.back().name +
+                                        ": 6 blocks in clusters of 4 cannot be launched");
+}
+
+TEST_F(LauncherTest, WithoutClustersTheirLimitIsZero) {
+  ProgramImage image = sampleImage();
+  for (Kernel &kernel : image.kernels)
+    kernel.when = "cluster_limit == 0";
+  load(image); // no kernel asks for them
+  ASSERT_TRUE(launch(arguments({1, 64, 4096, 64, 4096})));
+  EXPECT_EQ(fakeDriver(kFake).launches.size(), image.kernels.size());
+}
+
 TEST_F(LauncherTest, ObserverSeesEveryKernel) {
   std::vector<std::string> seen;
   LaunchArgs args = arguments({1, 300, 65536, 300, 65536});
