@@ -198,6 +198,7 @@ LogicalResult Printer::operation(Operation *op) {
         line() << "static_assert(" << type << "::kBytes == " << shared.getBytes() << ");\n";
         return success();
       })
+      .Case([&](tile::KeepOp) { return success(); })
       .Case([&](tile::ConstantOp constant) {
         expressions[constant] = {constant.getName().str(), Precedence::Primary};
         return success();

@@ -127,6 +127,7 @@ Status planScores(KernelContext &c) {
   WINNOW_TRY(const KernelEntry *score, findKernel("score", c.image.spec, c.target, c.image.config));
   c.scores = planScore(plan, score->warpgroups, c.image.config);
   c.image.config = c.scores.config;
+  c.scores.clusters = c.target.hasClusters && selectsInOneKernel(plan, c.scores);
   if (c.image.config.scoreForm == ScoreForm::Fused && !c.scores.fused)
     return fail(
         ErrorKind::Unsupported,

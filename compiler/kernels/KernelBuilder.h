@@ -41,6 +41,8 @@ public:
   /// `pinned`: the bytes are the object's own for the whole kernel; needed where roles run side by
   /// side, whose lifetimes the program order does not show.
   mlir::Value shared(llvm::StringRef name, tile::ObjectType type, int bytes, bool pinned = false);
+  /// The object's bytes stay its own up to here, whatever pointers into it are read through.
+  void keep(mlir::Value object) { tile::KeepOp::create(builder, loc(""), object); }
   mlir::Value params() { return kernel.getBody().getArgument(0); }
   /// A pointer member of params; `index` for the workspace buffers.
   mlir::Value pointer(llvm::StringRef member) { return field(params(), member); }

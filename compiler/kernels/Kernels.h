@@ -68,13 +68,21 @@ BuiltKernel buildScoreDecode(mlir::ModuleOp module, const SelectionPlan &plan,
                              const ScorePlan &scores, const Target &target);
 BuiltKernel buildWeigh(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores,
                        const Target &target);
-/// Room for what weigh writes of normalisers, a formula.
+/// Room for what weigh writes of a token's normalisers, a formula.
 std::string partSumsBytes(const SelectionPlan &plan);
 /// Top-k over fp32 scores, and over 16-bit ranks.
 std::vector<BuiltKernel> buildTopK(mlir::ModuleOp module, const SelectionPlan &plan,
                                    const ScorePlan &scores);
 std::vector<BuiltKernel> buildTopKRanks(mlir::ModuleOp module, const SelectionPlan &plan,
                                         const ScorePlan &scores);
+/// The whole selection of a decode step by clusters, of plans and targets that have them
+/// (ScorePlan::clusters), in the place of weigh and top_k. Launched where the variable "cluster",
+/// whose formula clusterBlocks is, is not 0.
+BuiltKernel buildSelectDecode(mlir::ModuleOp module, const SelectionPlan &plan,
+                              const ScorePlan &scores);
+std::string clusterBlocks(const SelectionPlan &plan);
+/// Whether that kernel serves the plan.
+bool selectsInOneKernel(const SelectionPlan &plan, const ScorePlan &scores);
 /// Selection by the logarithms of scores, for the rows that the top-k kernels mark; of methods with
 /// softmax scores. Of kept summaries (ScorePlan::kept) it is called rescore_decode.
 BuiltKernel buildRescore(mlir::ModuleOp module, const SelectionPlan &plan, const ScorePlan &scores);

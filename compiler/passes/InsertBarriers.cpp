@@ -40,7 +40,7 @@ public:
 
 private:
   void visit(Operation *op, Pending &pending) {
-    if (isa<tile::SyncThreadsOp>(op)) {
+    if (isa<tile::SyncThreadsOp, tile::SyncClusterOp>(op)) {
       llvm::erase_if(pending, [](const SharedAccess &access) { return !access.async; });
       return;
     }

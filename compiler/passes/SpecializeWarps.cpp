@@ -33,7 +33,8 @@ public:
       : kernel(kernel), loops(loops), loop(loops.front()), consumerThreads(kernel.getThreads()),
         producerWarps(loop->getAttrOfType<IntegerAttr>("tile.producer_warps").getInt()),
         stages(loop->getAttrOfType<IntegerAttr>("tile.stages").getInt()),
-        takeTurns(loop->hasAttr("tile.producers_take_turns")) {}
+        takeTurns(loop->hasAttr("tile.producers_take_turns")),
+        consumersTakeTurns(loop->hasAttr("tile.consumers_take_turns")) {}
 
   void run() {
     findLoads();
@@ -61,6 +62,8 @@ private:
   void splitLoop();
   void sinkInto(scf::IfOp branch);
   scf::ForOp cloneHeader(OpBuilder &b, IRMapping &mapping);
+  scf::ForOp cloneTurns(OpBuilder &b, IRMapping &mapping, Value turn, StringRef count);
+  Value followCursor(OpBuilder &b, StringRef name);
   void consumer(OpBuilder b);
   void producer(OpBuilder b);
   Value isConsumer(OpBuilder &b);
@@ -73,9 +76,11 @@ private:
   ArrayRef<scf::ForOp> loops;
   scf::ForOp loop; ///< the one that is worked on
   int consumerThreads, producerWarps, stages;
-  bool takeTurns; ///< each producer warp loads whole tiles
+  bool takeTurns;          ///< each producer warp loads whole tiles
+  bool consumersTakeTurns; ///< each consumer warp computes with whole tiles
   SmallVector<Operation *> loads;
-  SetVector<Operation *> addresses;    ///< what the loads' operands need inside the loop
+  SetVector<Operation *> addresses;    ///< what the loads' operands need inside the loop, and what
+                                       ///< else is the producers'
   llvm::MapVector<Value, Value> rings; ///< shared tile -> its ring
   Value barriers, cursor;
 };
@@ -89,13 +94,21 @@ void Specializer::findLoads() {
   BackwardSliceOptions options;
   options.filter = [&](Operation *op) { return op->getParentOp() == loop; };
   options.omitBlockArguments = true;
+  auto need = [&](Value operand) {
+    if (Operation *definition = operand.getDefiningOp();
+        definition && definition->getParentOp() == loop) {
+      (void)getBackwardSlice(operand, &addresses, options);
+      addresses.insert(definition);
+    }
+  };
   for (Operation *load : loads)
     for (Value operand : load->getOperands().drop_front())
-      if (Operation *definition = operand.getDefiningOp();
-          definition && definition->getParentOp() == loop) {
-        (void)getBackwardSlice(operand, &addresses, options);
-        addresses.insert(definition);
-      }
+      need(operand);
+  for (Operation &op : *loop.getBody())
+    if (op.hasAttr("tile.of_producers")) {
+      op.walk([&](Operation *inner) { llvm::for_each(inner->getOperands(), need); });
+      addresses.insert(&op);
+    }
 }
 
 void Specializer::addConstants() {
@@ -165,7 +178,8 @@ void Specializer::declareRing() {
   auto once = scf::IfOp::create(b, loc, first);
   OpBuilder inner = once.getThenBodyBuilder();
   tile::InitRingOp::create(inner, loc, barriers, namedI32(inner, "kProducerThreads"),
-                           namedI32(inner, "kConsumerWarps"));
+                           consumersTakeTurns ? constantI32(inner, 1)
+                                              : namedI32(inner, "kConsumerWarps"));
 }
 
 /// Statements outside the loop that touch registers which the consumers' part of the loop uses:
@@ -216,6 +230,17 @@ void Specializer::guardConsumerStatements() {
   }
 }
 
+/// The loop's header for the `turn`-th of `count` warps that take turns.
+scf::ForOp Specializer::cloneTurns(OpBuilder &b, IRMapping &mapping, Value turn, StringRef count) {
+  Location loc = b.getUnknownLoc();
+  Value step = arith::MulIOp::create(b, loc, namedI32(b, count), loop.getStep());
+  Value first = arith::AddIOp::create(b, loc, loop.getLowerBound(),
+                                      arith::MulIOp::create(b, loc, turn, loop.getStep()));
+  auto copy = scf::ForOp::create(b, loop.getLoc(), first, loop.getUpperBound(), step);
+  mapping.map(loop.getInductionVar(), copy.getInductionVar());
+  return copy;
+}
+
 scf::ForOp Specializer::cloneHeader(OpBuilder &b, IRMapping &mapping) {
   auto copy = scf::ForOp::create(b, loop.getLoc(), loop.getLowerBound(), loop.getUpperBound(),
                                  loop.getStep());
@@ -223,11 +248,30 @@ scf::ForOp Specializer::cloneHeader(OpBuilder &b, IRMapping &mapping) {
   return copy;
 }
 
+/// A cursor where the loops' own is.
+Value Specializer::followCursor(OpBuilder &b, StringRef name) {
+  Location loc = b.getUnknownLoc();
+  Value place = tile::RegisterOp::create(b, nameLoc(b, name), cursor.getType());
+  tile::FollowOp::create(b, loc, place, cursor);
+  return place;
+}
+
 void Specializer::consumer(OpBuilder b) {
   IRMapping mapping;
-  scf::ForOp copy = cloneHeader(b, mapping);
-  b.setInsertionPointToStart(copy.getBody());
   Location loc = b.getUnknownLoc();
+  scf::ForOp copy;
+  Value place = cursor;
+  if (consumersTakeTurns) {
+    // A stage is always the same warp's, since there are as many for each: none meets a phase that
+    // another one has yet to wait for.
+    Value warp = tile::WarpIndexOp::create(b, nameLoc(b, "warp"), b.getI32Type());
+    place = followCursor(b, "next");
+    tile::AdvanceByOp::create(b, loc, place, warp);
+    copy = cloneTurns(b, mapping, warp, "kConsumerWarps");
+  } else {
+    copy = cloneHeader(b, mapping);
+  }
+  b.setInsertionPointToStart(copy.getBody());
   auto readsRing = [&](Operation *op) {
     return op
         ->walk([&](Operation *inner) {
@@ -240,20 +284,23 @@ void Specializer::consumer(OpBuilder b) {
   };
   bool waited = false;
   for (Operation &op : loop.getBody()->without_terminator()) {
-    if (op.hasTrait<tile::AsyncLoad>())
+    if (op.hasTrait<tile::AsyncLoad>() || op.hasAttr("tile.of_producers"))
       continue;
     if (!waited && readsRing(&op)) {
-      tile::WaitFullOp::create(b, loc, barriers, cursor);
+      tile::WaitFullOp::create(b, loc, barriers, place);
       for (auto [tile, ring] : rings) {
         Location name = tile.getLoc();
-        mapping.map(tile, tile::StageOp::create(b, name, tile.getType(), ring, cursor));
+        mapping.map(tile, tile::StageOp::create(b, name, tile.getType(), ring, place));
       }
       waited = true;
     }
     b.clone(op, mapping);
   }
-  tile::ArriveEmptyOp::create(b, loc, barriers, cursor);
-  tile::AdvanceOp::create(b, loc, cursor);
+  tile::ArriveEmptyOp::create(b, loc, barriers, place);
+  if (consumersTakeTurns)
+    tile::AdvanceByOp::create(b, loc, place, namedI32(b, "kConsumerWarps"));
+  else
+    tile::AdvanceOp::create(b, loc, cursor);
   // What only the loads needed has no use here.
   for (Operation *op = copy.getBody()->getTerminator()->getPrevNode(); op;) {
     Operation *previous = op->getPrevNode();
@@ -272,19 +319,14 @@ void Specializer::producer(OpBuilder b) {
   scf::ForOp copy;
   Value place = cursor; // of the producer
   if (takeTurns) {
-    place = tile::RegisterOp::create(b, nameLoc(b, "place"), cursor.getType());
-    tile::FollowOp::create(b, loc, place, cursor);
+    place = followCursor(b, "place");
     // No warp is a turn of the ring ahead of another, whose phases it would mistake for its own:
     // within a loop it has waited for the release of a tile no more than producerWarps, so stages,
     // behind, and a later loop begins at a barrier of all threads, behind the consumers' last tile.
     Value turn = arith::DivSIOp::create(b, nameLoc(b, "turn"), mine, constantI32(b, 32));
     mine = arith::RemSIOp::create(b, nameLoc(b, "lane"), mine, constantI32(b, 32));
     tile::AdvanceByOp::create(b, loc, place, turn);
-    Value step = arith::MulIOp::create(b, loc, namedI32(b, "kProducerWarps"), loop.getStep());
-    Value first = arith::AddIOp::create(b, loc, loop.getLowerBound(),
-                                        arith::MulIOp::create(b, loc, turn, loop.getStep()));
-    copy = scf::ForOp::create(b, loop.getLoc(), first, loop.getUpperBound(), step);
-    mapping.map(loop.getInductionVar(), copy.getInductionVar());
+    copy = cloneTurns(b, mapping, turn, "kProducerWarps");
     if (loop != loops.back()) { // the next loop goes on where this one ends
       Value length = arith::SubIOp::create(b, loc, loop.getUpperBound(), loop.getLowerBound());
       tile::AdvanceByOp::create(b, loc, cursor,
@@ -296,12 +338,25 @@ void Specializer::producer(OpBuilder b) {
   b.setInsertionPointToStart(copy.getBody());
   for (Operation &op : loop.getBody()->without_terminator())
     if (addresses.contains(&op) && !isa<tile::ThreadIndexOp>(op))
-      b.clone(op, mapping);
+      b.clone(op, mapping)->removeAttr("tile.of_producers");
+  SmallVector<Value> pages;
+  for (Operation *load : loads)
+    if (auto rows = cast<tile::LoadRowsOp>(load); loop->hasAttr("tile.look_ahead"))
+      pages.push_back(tile::FindPageOp::create(b, nameLoc(b, "page"), b.getI32Type(),
+                                               rows.getSource(),
+                                               mapping.lookupOrDefault(rows.getFirstRow()),
+                                               mapping.lookupOrDefault(rows.getRowLimit()), mine));
   tile::WaitEmptyOp::create(b, loc, barriers, place);
-  for (Operation *load : loads) {
+  for (auto [index, load] : llvm::enumerate(loads)) {
     auto rows = cast<tile::LoadRowsOp>(load);
     Value stage = tile::StageOp::create(b, rows.getTile().getLoc(), rows.getTile().getType(),
                                         rings[rows.getTile()], place);
+    if (!pages.empty()) {
+      tile::LoadFoundRowsOp::create(b, loc, stage, rows.getSource(), pages[index],
+                                    mapping.lookupOrDefault(rows.getFirstRow()),
+                                    mapping.lookupOrDefault(rows.getRowLimit()), mine);
+      continue;
+    }
     tile::LoadRowsOp::create(b, loc, FlatSymbolRefAttr::get(b.getContext(), "kProducerThreads"),
                              stage, rows.getSource(), mapping.lookupOrDefault(rows.getFirstRow()),
                              mapping.lookupOrDefault(rows.getRowLimit()), mine);
@@ -383,6 +438,11 @@ struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
       if (loop->hasAttr("tile.producers_take_turns") &&
           count("tile.producer_warps") > count("tile.stages")) {
         loop.emitError("producers that take turns need a stage each");
+        return signalPassFailure();
+      }
+      if (loop->hasAttr("tile.consumers_take_turns") &&
+          (loops.size() > 1 || count("tile.stages") % (getOperation().getThreads() / 32) != 0)) {
+        loop.emitError("consumers that take turns need as many stages each, and one loop");
         return signalPassFailure();
       }
     }

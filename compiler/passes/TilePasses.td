@@ -9,7 +9,8 @@ def SpecializeWarps : Pass<"winnow-specialize-warps", "::winnow::tile::KernelOp"
     Takes the loop marked `tile.pipeline = "specialize_warps"`, or several of one block. The shared tiles that its asynchronous loads fill become
     rings of `tile.stages` tiles with a full and an empty mbarrier per stage; `tile.producer_warps` further warps run the loads
     and what these need, all of them together for each tile or, with `tile.producers_take_turns`, one of them for each, so
-    that what a tile's addresses wait for is waited for side by side; the kernel's own warps run the rest. Statements elsewhere that touch the consumers' registers
+    that what a tile's addresses wait for is waited for side by side; the kernel's own warps run the rest, all of them
+    for each tile or, with `tile.consumers_take_turns`, one of them for each. Statements elsewhere that touch the consumers' registers
     are guarded, so that producers pass them by.
   }];
 }

@@ -160,7 +160,12 @@ LogicalResult TileDialect::verifyOperationAttribute(Operation *op, NamedAttribut
     return verifyPipeline(op, attribute.getValue());
   if (name == "tile.stages" || name == "tile.producer_warps" || name == "tile.unroll")
     return verifyCount(op, name, attribute.getValue());
-  if (name == "tile.at_least_once" || name == "tile.producers_take_turns")
+  if (name == "tile.of_producers")
+    return isa<UnitAttr>(attribute.getValue()) && isa<scf::ForOp>(op->getParentOp())
+               ? success()
+               : op->emitOpError() << name << " is a mark of an op in a loop, without a value";
+  if (name == "tile.at_least_once" || name == "tile.producers_take_turns" ||
+      name == "tile.consumers_take_turns" || name == "tile.look_ahead")
     return isa<scf::ForOp>(op) && isa<UnitAttr>(attribute.getValue())
                ? success()
                : op->emitOpError() << name << " is a mark of scf.for, without a value";

@@ -45,6 +45,12 @@ def Tile_SharedOp : Tile_Op<"shared"> {
   let assemblyFormat = "`bytes` $bytes (`offset` $offset^)? (`pinned` $pinned^)? attr-dict `:` type($object)";
 }
 
+def Tile_KeepOp : Tile_Op<"keep"> {
+  let summary = "Keeps an object's bytes its own up to here, where it is read through pointers that no pass watches over";
+  let arguments = (ins Arg<Tile_InShared, "read", [MemRead]>:$object);
+  let assemblyFormat = "$object attr-dict `:` type($object)";
+}
+
 def Tile_ConstantOp : Tile_Op<"constant", [Pure]> {
   let summary = "The value of a named constant of the kernel";
   let arguments = (ins FlatSymbolRefAttr:$name);

@@ -16,8 +16,10 @@ def Tile_Dialect : Dialect {
 
     * `tile.uniform` on scf.if: all threads of the block take the same branch, so that barriers may stand inside.
     * `tile.pipeline` on scf.for: "specialize_warps" (with `tile.stages` and `tile.producer_warps`; with
-      `tile.producers_take_turns` each of these warps loads whole tiles, one in turn) or "rotate" (where the loop runs at
-      least once, with `tile.at_least_once`): what the passes are to make of the loop.
+      `tile.producers_take_turns` each of these warps loads whole tiles, one in turn, whose pages it looks up ahead with
+      `tile.look_ahead`; with `tile.consumers_take_turns` each of the kernel's warps computes with whole tiles) or "rotate" (where the loop runs
+      at least once, with `tile.at_least_once`): what the passes are to make of the loop.
+    * `tile.of_producers` on an op of such a loop: producers do it, in front of their loads.
     * `tile.unroll` on scf.for: unrolled as a whole, or by the number given.
   }];
   let useDefaultAttributePrinterParser = 1;
@@ -79,7 +81,8 @@ def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in
                                  ["SharedTile", "PanelTile"]>;
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
-                             "HeadNormalizers", "TileSlot", "WarpValues", "TileScores"]>;
+                             "HeadNormalizers", "TileSlot", "WarpValues", "TileScores", "TileWeights", "OpenSums",
+                             "WarpShares", "ClusterShares", "RankRow"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
 def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList", "BlockList"]>;
@@ -87,7 +90,7 @@ def Tile_View : Tile_Class<"View", "view", "where something lies in global memor
                            ["Pointer", "GlobalRows", "PagedRows", "StreamedRows", "OrderedRows", "StridedHeads",
                             "SummaryImages", "TensorMap"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
-                            ["Params", "TokenTile", "KeyLengths", "QueryRows", "RowBox", "WorkHeader", "PartTotal",
+                            ["Params", "TokenTile", "KeyLengths", "QueryRows", "RowBox", "WorkHeader",
                              "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...

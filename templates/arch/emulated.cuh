@@ -315,6 +315,8 @@ __forceinline__ void copy_bytes(unsigned shared, const void *global, int bytes, 
 __forceinline__ int cluster_blocks() { return emulated_cluster_blocks(); }
 __forceinline__ int cluster_block() { return emulated_cluster_block(); }
 __forceinline__ void sync_cluster() { emulated_cluster_sync(); }
+__forceinline__ void enter_cluster() {}
+__forceinline__ void wait_cluster() { emulated_cluster_sync(); }
 template <class T> __forceinline__ T *shared_of(T *pointer, int block) {
   return static_cast<T *>(emulated_shared_of(pointer, block));
 }
@@ -357,8 +359,9 @@ __forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&l
 
 #include "winnow/leaves.cuh"
 
-// What only warpgroups need.
+// What only warpgroups and clusters need.
 #include "winnow/attention_step.cuh"
+#include "winnow/cluster_selection.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -116,6 +116,15 @@ __device__ __forceinline__ void sync_cluster() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
+// sync_cluster in two steps for those who have stored nothing yet: says that this block has begun,
+// and waits until all have.
+__device__ __forceinline__ void enter_cluster() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void wait_cluster() {
+  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+}
+
 // Where block `block` of the cluster has what `pointer` points to in this block's shared memory, as
 // an address for plain loads and stores ("mapa").
 template <class T> __device__ __forceinline__ T *shared_of(T *pointer, int block) {
@@ -256,6 +265,7 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #undef WINNOW_WGMMA_REGISTERS
 
 #include "winnow/attention_step.cuh"
+#include "winnow/cluster_selection.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -113,67 +113,30 @@ __device__ __forceinline__ void store_part(void *values, void *states,
 
 //===-- Joining parts -------------------------------------------------------------------------===//
 
-// What the parts of one row add up to: their largest maximum, and the sum of weights relative to
-// it; a sum of 0: there was no key.
-struct PartTotal {
-  float maximum, sum;
-};
-
-// By a whole warp, over the states of row `row` and head `head` in `parts` parts, which may be
-// none.
-template <int kHeads>
-__device__ __forceinline__ PartTotal total_of_parts(const void *states, int parts, int total_q,
-                                                    int row, int head) {
-  const float2 *from =
-      static_cast<const float2 *>(states) + part_row(0, total_q, row, kHeads, head);
-  const long long stride = static_cast<long long>(total_q) * kHeads;
-  PartTotal total = {-kInfinity, 0.f};
-  constexpr int kTogether = 4; // loads that do not wait for each other
-  for (int first = lane_index(); first < parts; first += 32 * kTogether) {
-    float2 state[kTogether];
-#pragma unroll
-    for (int i = 0; i < kTogether; ++i)
-      state[i] = first + 32 * i < parts ? from[(first + 32 * i) * stride] : make_float2(0.f, 0.f);
-#pragma unroll
-    for (int i = 0; i < kTogether; ++i) {
-      if (state[i].y == 0.f)
-        continue;
-      const float maximum = fmaxf(total.maximum, state[i].x);
-      total.sum = total.sum * exp2_fast(total.maximum - maximum) +
-                  state[i].y * exp2_fast(state[i].x - maximum);
-      total.maximum = maximum;
-    }
-  }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    const float maximum = __shfl_xor_sync(kFullWarp, total.maximum, step);
-    const float sum = __shfl_xor_sync(kFullWarp, total.sum, step);
-    const float top = fmaxf(total.maximum, maximum);
-    if (top > -kInfinity)
-      total.sum = total.sum * exp2_fast(total.maximum - top) + sum * exp2_fast(maximum - top);
-    total.maximum = top;
-  }
-  return total;
-}
-
-// A row of values per warp, in shared memory.
+// What each of a block's warps has added up of a row's parts, in shared memory: values relative to
+// the largest maximum that it has met, that maximum, and the sum of weights relative to it; a sum
+// of 0: there was no key.
 template <int kWarps, int kValueDim> struct WarpValues {
-  static constexpr int kBytes = 4 * kWarps * kValueDim;
+  static constexpr int kBytes = 4 * kWarps * kValueDim + 8 * kWarps;
   float *value;
   explicit __device__ __forceinline__ WarpValues(unsigned char *bytes)
       : value(reinterpret_cast<float *>(bytes)) {}
+  __device__ __forceinline__ float2 &state(int warp) const {
+    return reinterpret_cast<float2 *>(value + kWarps * kValueDim)[warp];
+  }
 };
 
-// The warp's row = the sum over every `step`-th part from `first` on of its values relative to the
-// total's maximum.
+// Of the warp: every `step`-th part from `first` on of row `row` and head `head`. States and values
+// are read side by side, so that a part waits for memory once. Sums of one softmax from those of
+// its parts: Milakov and Gimelshein, arXiv:1805.02867.
 template <int kHeads, int kWarps, int kValueDim>
-__device__ __forceinline__ void
-add_parts(const WarpValues<kWarps, kValueDim> &sums, const void *values, const void *states,
-          const PartTotal &total, int first, int step, int parts, int total_q, int row, int head) {
+__device__ __forceinline__ void add_parts(const WarpValues<kWarps, kValueDim> &sums,
+                                          const void *values, const void *states, int first,
+                                          int step, int parts, int total_q, int row, int head) {
   constexpr int kLaneValues = (kValueDim + 31) / 32;
   const long long own = part_row(0, total_q, row, kHeads, head);
   const long long stride = static_cast<long long>(total_q) * kHeads;
-  float sum[kLaneValues] = {};
+  float maximum = -kInfinity, weights = 0.f, sum[kLaneValues] = {};
   constexpr int kTogether = kLaneValues > 4 ? 4 : 8; // parts whose loads do not wait for each other
   for (int part = first; part < parts; part += kTogether * step) {
     float2 state[kTogether];
@@ -188,39 +151,64 @@ add_parts(const WarpValues<kWarps, kValueDim> &sums, const void *values, const v
       for (int i = 0; i < kLaneValues; ++i)
         value[j][i] = is_part ? from[32 * i] : 0.f;
     }
+    float top = maximum;
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j)
+      top = state[j].y == 0.f ? top : fmaxf(top, state[j].x);
+    const float before = weights == 0.f ? 0.f : exp2_fast(maximum - top);
+    weights *= before;
+#pragma unroll
+    for (int i = 0; i < kLaneValues; ++i)
+      sum[i] *= before;
 #pragma unroll
     for (int j = 0; j < kTogether; ++j) {
-      const float weight = state[j].y == 0.f ? 0.f : exp2_fast(state[j].x - total.maximum);
+      const float weight = state[j].y == 0.f ? 0.f : exp2_fast(state[j].x - top);
+      weights = fmaf(state[j].y, weight, weights);
 #pragma unroll
       for (int i = 0; i < kLaneValues; ++i) // a part without keys left no values
         sum[i] += state[j].y == 0.f ? 0.f : weight * value[j][i];
     }
+    maximum = top;
   }
+  const int warp = warp_index(); // by all lanes
 #pragma unroll
   for (int i = 0; i < kLaneValues; ++i)
-    sums.value[warp_index() * kValueDim + lane_index() + 32 * i] = sum[i];
+    sums.value[warp * kValueDim + lane_index() + 32 * i] = sum[i];
+  if (lane_index() == 0)
+    sums.state(warp) = make_float2(maximum, weights);
 }
 
-// By one warp: out [total_q, kHeads, kValueDim] = the rows of `warps` warps from `first` on /
-// total, and lse [kHeads, total_q] the natural logarithm of the total; 0 and -inf for rows without
-// any key. Either may be null.
+// By one warp: out [total_q, kHeads, kValueDim] = the weighted values of `warps` warps from `first`
+// on / their sum of weights, and lse [kHeads, total_q] its natural logarithm; 0 and -inf for rows
+// without any key. Either may be null.
 template <int kHeads, class T, int kWarps, int kValueDim, class Heads>
-__device__ __forceinline__ void
-store_merged(const Heads &out, float *lse, const WarpValues<kWarps, kValueDim> &sums,
-             const PartTotal &total, int first, int warps, int total_q, int row, int head) {
-  const float inverse = total.sum == 0.f ? 0.f : 1.f / total.sum;
+__device__ __forceinline__ void store_merged(const Heads &out, float *lse,
+                                             const WarpValues<kWarps, kValueDim> &sums, int first,
+                                             int warps, int total_q, int row, int head) {
+  float top = -kInfinity, total = 0.f;
+  for (int warp = first; warp < first + warps; ++warp)
+    top = sums.state(warp).y == 0.f ? top : fmaxf(top, sums.state(warp).x);
+  float factor[kWarps];
+#pragma unroll
+  for (int i = 0; i < kWarps; ++i) {
+    const float2 state = i < warps ? sums.state(first + i) : make_float2(0.f, 0.f);
+    factor[i] = state.y == 0.f ? 0.f : exp2_fast(state.x - top);
+    total = fmaf(state.y, factor[i], total);
+  }
+  const float inverse = total == 0.f ? 0.f : 1.f / total;
   if (!is_null(out)) {
     T *to = const_cast<T *>(head_row<kHeads, kValueDim, T>(out, row, head));
     for (int i = 2 * lane_index(); i < kValueDim; i += 64) {
       float sum[2] = {0.f, 0.f};
-      for (int warp = first; warp < first + warps; ++warp) {
-        sum[0] += sums.value[warp * kValueDim + i];
-        sum[1] += sums.value[warp * kValueDim + i + 1];
-      }
+#pragma unroll
+      for (int warp = 0; warp < kWarps; ++warp)
+        if (warp < warps) {
+          sum[0] = fmaf(factor[warp], sums.value[(first + warp) * kValueDim + i], sum[0]);
+          sum[1] = fmaf(factor[warp], sums.value[(first + warp) * kValueDim + i + 1], sum[1]);
+        }
       *reinterpret_cast<unsigned *>(to + i) = pack<T>(sum[0] * inverse, sum[1] * inverse);
     }
   }
   if (lse != nullptr && lane_index() == 0)
-    lse[static_cast<long long>(head) * total_q + row] =
-        (total.maximum + log2_fast(total.sum)) * kLn2;
+    lse[static_cast<long long>(head) * total_q + row] = (top + log2_fast(total)) * kLn2;
 }

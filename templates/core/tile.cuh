@@ -111,6 +111,33 @@ struct AsTheyCome {
   __device__ __forceinline__ int operator()(int n) const { return n; }
 };
 
+// By a warp, of 32 rows of the tile from `begin` on: each lane has the page of one row, and tells
+// the others where the row lies. Rows from `end` on become zero.
+template <int kRows, int kColumns, class T, class Copy, class Order = AsTheyCome>
+__device__ __forceinline__ void copy_found_rows(const SharedTile<kRows, kColumns, T> &tile,
+                                                int begin, const PagedRows<T> &source, int page,
+                                                int first_row, int end, int lane, const Copy &copy,
+                                                const Order &order = Order()) {
+  constexpr int kRowChunks = SharedTile<kRows, kColumns, T>::kRowChunks;
+  constexpr int kRowThreads = threads_per_row(kRowChunks), kChunkElements = 16 / sizeof(T);
+  constexpr int kRowsAtOnce = 32 / kRowThreads;
+  const int chunk = lane % kRowThreads, own = lane / kRowThreads; // of kRowsAtOnce rows
+  const int found = first_row + order(begin + lane);
+  const auto address =
+      reinterpret_cast<unsigned long long>(found < end ? source.row_in(page, found) : source.first);
+#pragma unroll 8 // few addresses at a time, which the consumers' registers would pay for
+  for (int pass = 0; pass < 32 / kRowsAtOnce; ++pass) {
+    const int row = begin + pass * kRowsAtOnce + own;
+    const unsigned long long from = __shfl_sync(kFullWarp, address, row - begin);
+    const int bytes = first_row + order(row) < end ? 16 : 0;
+#pragma unroll
+    for (int part = 0; part < kRowChunks / kRowThreads; ++part)
+      copy(tile.address(row, chunk + part * kRowThreads),
+           reinterpret_cast<const T *>(from) + (chunk + part * kRowThreads) * kChunkElements,
+           bytes);
+  }
+}
+
 // The same from rows that need not follow each other: an address per row, where the other has one
 // in all and constant distances. Row order(n) of the source goes to row n of the tile.
 template <int kThreads, int kRows, int kColumns, class T, class Copy, class Order = AsTheyCome>
@@ -125,33 +152,18 @@ __device__ __forceinline__ void copy_paged_rows(const SharedTile<kRows, kColumns
   constexpr int kPasses = (kRows + kRowsAtOnce - 1) / kRowsAtOnce;
   const int chunk = thread % kRowThreads, own = thread / kRowThreads; // of kRowsAtOnce rows
   const int last = min(first_row + kRows, row_limit) - 1;             // no row behind it has a page
-  // Where all rows lie in one page, one look-up finds them.
-  const bool together = last >= first_row && source.together(first_row, last);
-  const T *base = together ? source.row(first_row) : source.first;
   if constexpr (kThreads == 32 && kRows % 32 == 0) {
-    // A warp: of 32 rows at a time each lane looks up one, and tells the others.
 #pragma unroll
     for (int begin = 0; begin < kRows; begin += 32) {
-      const T *place = source.first;
-      if (together)
-        place = base + order(begin + thread) * source.token_stride;
-      else if (first_row + order(begin + thread) <= last)
-        place = source.row(first_row + order(begin + thread));
-      const auto address = reinterpret_cast<unsigned long long>(place);
-#pragma unroll 8 // few addresses at a time, which the consumers' registers would pay for
-      for (int pass = 0; pass < 32 / kRowsAtOnce; ++pass) {
-        const int row = begin + pass * kRowsAtOnce + own;
-        const unsigned long long from = __shfl_sync(kFullWarp, address, row - begin);
-        const int bytes = first_row + order(row) <= last ? 16 : 0;
-#pragma unroll
-        for (int part = 0; part < kRowChunks / kRowThreads; ++part)
-          copy(tile.address(row, chunk + part * kRowThreads),
-               reinterpret_cast<const T *>(from) + (chunk + part * kRowThreads) * kChunkElements,
-               bytes);
-      }
+      const int row = first_row + order(begin + thread);
+      copy_found_rows(tile, begin, source, row <= last ? source.look_up(row) : 0, first_row,
+                      last + 1, thread, copy, order);
     }
     return;
   }
+  // Where all rows lie in one page, one look-up finds them.
+  const bool together = last >= first_row && source.together(first_row, last);
+  const T *base = together ? source.row(first_row) : source.first;
   // Addresses before copies, a few at a time: a look-up between copies would wait for each.
   constexpr int kBatch = kPasses < 8 ? kPasses : 8;
 #pragma unroll
@@ -193,6 +205,27 @@ __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &
                                           int row_limit, int thread) {
   copy_paged_rows<kThreads>(tile, static_cast<const PagedRows<T> &>(source), first_row, row_limit,
                             thread, CopyStreamed{source.policy});
+}
+
+// load_rows by a warp, for a tile of 32 rows, in two steps: what the page table says of the lane's
+// row, which may be asked for while the tile is still in use; and the copies.
+template <class T>
+__device__ __forceinline__ int find_page(const PagedRows<T> &source, int first_row, int row_limit,
+                                         int lane) {
+  return first_row + lane < row_limit ? source.look_up(first_row + lane) : 0;
+}
+template <int kColumns, class T>
+__device__ __forceinline__ void load_found_rows(const SharedTile<32, kColumns, T> &tile,
+                                                const PagedRows<T> &source, int page, int first_row,
+                                                int row_limit, int lane) {
+  copy_found_rows(tile, 0, source, page, first_row, row_limit, lane, CopyAsync());
+}
+template <int kColumns, class T>
+__device__ __forceinline__ void load_found_rows(const SharedTile<32, kColumns, T> &tile,
+                                                const StreamedRows<T> &source, int page,
+                                                int first_row, int row_limit, int lane) {
+  copy_found_rows(tile, 0, static_cast<const PagedRows<T> &>(source), page, first_row, row_limit,
+                  lane, CopyStreamed{source.policy});
 }
 
 //===-- Shared memory to registers ------------------------------------------------------------===//

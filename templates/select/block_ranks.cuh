@@ -60,6 +60,49 @@ __device__ __forceinline__ void load_rank_pairs(RankPairs<kChunks> &ranks, const
   }
 }
 
+// ranks = all candidates [kInit, end) of a token's row, of up to 256 kChunks blocks, as above but
+// that the lanes' blocks lie 256 apart, 8 by 8: for counts alone, and without bank conflicts where
+// the row lies in shared memory.
+template <int kInit, int kBlocksPerEdge, int kChunks>
+__device__ __forceinline__ void load_all_rank_pairs(RankPairs<kChunks> &ranks, const ScoreRank *row,
+                                                    const ScoreRank *edges, int end) {
+  static_assert(kBlocksPerEdge % 4 == 0, "an edge belongs to a pair's low half");
+  constexpr int kEdges = kBlocksPerEdge == 4 ? 2 : 1; // of 8 blocks
+  const int first = 8 * lane_index();
+  unsigned edge[kChunks][kEdges];
+#pragma unroll
+  for (int chunk = 0; chunk < kChunks; ++chunk) { // all loads first: they are in flight together
+    const int block = first + 256 * chunk;
+    uint4 words = make_uint4(0, 0, 0, 0);
+    if (block < end)
+      words = *reinterpret_cast<const uint4 *>(row + block);
+#pragma unroll
+    for (int i = 0; i < kEdges; ++i) {
+      const int b = block + 4 * i;
+      edge[chunk][i] = 0;
+      if (edges != nullptr && b % kBlocksPerEdge == 0 && b > 0 && b < end)
+        edge[chunk][i] = edges[b / kBlocksPerEdge - 1];
+    }
+    ranks.value[4 * chunk] = words.x;
+    ranks.value[4 * chunk + 1] = words.y;
+    ranks.value[4 * chunk + 2] = words.z;
+    ranks.value[4 * chunk + 3] = words.w;
+  }
+#pragma unroll
+  for (int chunk = 0; chunk < kChunks; ++chunk) {
+    unsigned *pairs = ranks.value + 4 * chunk;
+    const int block = first + 256 * chunk;
+#pragma unroll
+    for (int i = 0; i < kEdges; ++i)
+      pairs[2 * i] = max_low(pairs[2 * i], edge[chunk][i]);
+    if (block < kInit || (block < end && block + 8 > end))
+#pragma unroll
+      for (int j = 0; j < 8; ++j)
+        if (block + j < kInit || block + j >= end)
+          pairs[j / 2] &= j % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+  }
+}
+
 // Both halves added up, over the warp.
 __device__ __forceinline__ int sum_pairs(unsigned pairs) {
   return warp_sum((pairs & 0xffffu) + (pairs >> 16));

@@ -20,13 +20,13 @@
 
 //===-- Shares of the normalisers -------------------------------------------------------------===//
 
-// sum = sum + other, each 2^x times y; a sum of nothing has y = 0.
+// sum = sum + other, each 2^x times y; a sum of nothing has y = 0. Without a branch, so that lanes
+// stay together.
 __device__ __forceinline__ void add_scaled(float2 &sum, const float2 &other) {
-  if (other.y == 0.f)
-    return;
-  const float top = sum.y == 0.f ? other.x : fmaxf(sum.x, other.x);
-  const float before = sum.y == 0.f ? 0.f : sum.y * exp2_fast(sum.x - top);
-  sum = make_float2(top, fmaf(other.y, exp2_fast(other.x - top), before));
+  const float top = fmaxf(sum.y == 0.f ? other.x : sum.x, other.y == 0.f ? sum.x : other.x);
+  const float before = sum.y == 0.f ? 0.f : exp2_fast(sum.x - top);
+  const float factor = other.y == 0.f ? 0.f : exp2_fast(other.x - top);
+  sum = make_float2(top, fmaf(other.y, factor, sum.y * before));
 }
 
 // Of a lane's two heads (rows g = lane / 4 and g + 8 of the head tile): maximum and sum of
@@ -46,24 +46,36 @@ __host__ __device__ constexpr int open_summaries(int count, int step, int stride
   return open;
 }
 
+// Where the `open`-th of them begins, before a tile.
+template <int kCount, int kStep, int kStride>
+__host__ __device__ constexpr int open_first(int open) {
+  constexpr int kReach = kStep * (kCount - 1);
+  for (int i = 0; i < 8 / kStride; ++i) {
+    const int first = (kReach + i * kStride) % 8 - kReach;
+    if (first < 0 && open-- == 0)
+      return first;
+  }
+  return 0;
+}
+
 // Adds the normaliser's summaries that end in the lane's 8 of tile [first_row, first_row + 32):
-// every kStride-th begins one, a mean of kCount scored ones that lie kStep apart. Tiles follow each
-// other; one that counts not, in front of a part, says what the next one needs of it. Those from
-// `visible` on are hidden.
-template <int kCount, int kStep, int kStride, int kOpen>
-__device__ __forceinline__ void
-add_normalizer_rows(NormalizerSums<kOpen> &state, const Accumulator<16, 32> &logits, int first_row,
-                    int visible, bool counts, float scale) {
+// every kStride-th begins one, a mean of kCount scored ones that lie kStep apart. Those from
+// `visible` on are hidden. `open` holds the sums of those that begin in a lane's 8 and end in the
+// next one's: join(mine, half, i) takes the lane's own and gives that of the lane before;
+// is_whole(sum, half, i) says whether a sum is all of it.
+template <int kCount, int kStep, int kStride, int kOpen, class Open>
+__device__ __forceinline__ void add_means(NormalizerSums<kOpen> &state,
+                                          const Accumulator<16, 32> &logits, int first_row,
+                                          int visible, float scale, const Open &open) {
   constexpr int kReach = kStep * (kCount - 1);
   static_assert(kReach <= 8 && 8 % kStride == 0, "no more than the 8 before");
   static_assert(kOpen == open_summaries(kCount, kStep, kStride), "a place for each");
-  const int lane = lane_index(), c = lane & 3, before = (lane & ~3) | ((c + 3) & 3);
-  const int row = first_row + 8 * c;
+  const int row = first_row + 8 * (lane_index() & 3);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float mean[8 / kStride];
     float top = -kInfinity;
-    int open = 0;
+    int index = 0;
 #pragma unroll
     for (int i = 0; i < 8 / kStride; ++i) {
       const int last = (kReach + i * kStride) % 8, first = last - kReach;
@@ -74,16 +86,14 @@ add_normalizer_rows(NormalizerSums<kOpen> &state, const Accumulator<16, 32> &log
         for (int part = 0; part < kCount; ++part)
           if (first + kStep * part < 0)
             mine += logit_of(logits, half, first + kStep * part + 8);
-        // The last lane's goes to the first lane of the next tile.
-        sum = __shfl_sync(kFullWarp, c == 3 ? state.open[half][open] : mine, before);
-        state.open[half][open] = mine;
-        ++open;
+        sum = open.join(mine, half, index);
       }
 #pragma unroll
       for (int part = 0; part < kCount; ++part)
         if (first + kStep * part >= 0)
           sum += logit_of(logits, half, first + kStep * part);
-      const bool sees = counts && row + first >= 0 && (row + first) / kStride < visible;
+      const bool whole = first >= 0 || open.is_whole(sum, half, index++);
+      const bool sees = whole && row + first >= 0 && (row + first) / kStride < visible;
       mean[i] = sees ? sum * (scale / kCount) : -kInfinity;
       top = fmaxf(top, mean[i]);
     }
@@ -97,6 +107,40 @@ add_normalizer_rows(NormalizerSums<kOpen> &state, const Accumulator<16, 32> &log
   }
 }
 
+// Sums of open summaries that a warp carries from tile to tile.
+template <int kOpen> struct CarriedOpenSums {
+  NormalizerSums<kOpen> &state;
+  __device__ __forceinline__ float join(float mine, int half, int open) const {
+    const int c = lane_index() & 3, before = (lane_index() & ~3) | ((c + 3) & 3);
+    // The last lane's goes to the first lane of the next tile.
+    const float sum = __shfl_sync(kFullWarp, c == 3 ? state.open[half][open] : mine, before);
+    state.open[half][open] = mine;
+    return sum;
+  }
+  __device__ __forceinline__ bool is_whole(float, int, int) const { return true; }
+};
+
+// Adds the normaliser's summaries that end in tile [first_row, first_row + 32). Tiles follow each
+// other; one that counts not, in front of a part, says what the next one needs of it.
+template <int kCount, int kStep, int kStride, int kOpen>
+__device__ __forceinline__ void
+add_normalizer_rows(NormalizerSums<kOpen> &state, const Accumulator<16, 32> &logits, int first_row,
+                    int visible, bool counts, float scale) {
+  add_means<kCount, kStep, kStride>(state, logits, first_row, counts ? visible : 0, scale,
+                                    CarriedOpenSums<kOpen>{state});
+}
+
+// The share of a quad's lanes in one of their two heads, known to all four.
+template <int kOpen>
+__device__ __forceinline__ float2 share_of_quad(const NormalizerSums<kOpen> &state, int half) {
+  float2 sum = make_float2(state.maximum[half], state.sum[half]);
+#pragma unroll
+  for (int distance = 1; distance < 4; distance *= 2)
+    add_scaled(sum, make_float2(__shfl_xor_sync(kFullWarp, sum.x, distance),
+                                __shfl_xor_sync(kFullWarp, sum.y, distance)));
+  return sum;
+}
+
 // The part's share, of the warp's lanes, to a buffer [parts, tokens, kHeads] of {maximum, sum}.
 template <int kHeads, int kTileHeads, int kOpen>
 __device__ __forceinline__ void store_normalizer_share(void *buffer,
@@ -104,11 +148,7 @@ __device__ __forceinline__ void store_normalizer_share(void *buffer,
                                                        int token, int tokens, int first_head) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float2 sum = make_float2(state.maximum[half], state.sum[half]);
-#pragma unroll
-    for (int distance = 1; distance < 4; distance *= 2)
-      add_scaled(sum, make_float2(__shfl_xor_sync(kFullWarp, sum.x, distance),
-                                  __shfl_xor_sync(kFullWarp, sum.y, distance)));
+    const float2 sum = share_of_quad(state, half);
     const int head = 8 * half + lane_index() / 4;
     if ((lane_index() & 3) == 0 && head < kTileHeads)
       static_cast<float2 *>(
@@ -178,12 +218,12 @@ __device__ __forceinline__ float weight_of(unsigned pair, int index) {
   return __uint_as_float((index == 0 ? pair << 16 : pair & 0xffff0000u) >> 2);
 }
 
-// Writes the weights of tile `tile` of head tile `column`: 0 for summaries from `visible` on.
+// Writes the weights of the tile at `first_row` of head tile `column`, to the place of tile `tile`:
+// 0 for summaries from `visible` on.
 template <int kTileHeads>
-__device__ __forceinline__ void store_head_weights(void *weights, Accumulator<16, 32> &logits,
-                                                   int column, int tiles, int tile, int visible,
-                                                   float scale) {
-  const int first_row = 32 * tile;
+__device__ __forceinline__ void store_weights(void *weights, Accumulator<16, 32> &logits,
+                                              int column, int tiles, int tile, int first_row,
+                                              int visible, float scale) {
   if (first_row + 32 > visible)
     mask_summaries(logits, first_row, visible);
   const int c = lane_index() & 3;
@@ -213,6 +253,14 @@ __device__ __forceinline__ void store_head_weights(void *weights, Accumulator<16
     if (c == 0)
       references[head * tiles + tile] = reference;
   }
+}
+
+// The same of tile `tile` of all.
+template <int kTileHeads>
+__device__ __forceinline__ void store_head_weights(void *weights, Accumulator<16, 32> &logits,
+                                                   int column, int tiles, int tile, int visible,
+                                                   float scale) {
+  store_weights<kTileHeads>(weights, logits, column, tiles, tile, 32 * tile, visible, scale);
 }
 
 // Whether a thread has met a tile so far above its normaliser that fp32 does not hold what else is

@@ -135,6 +135,20 @@ __device__ __forceinline__ void load_rows(const SharedTile<kRows, kColumns, T> &
                             row_limit, thread, CopyStreamed{source.rows.policy}, SummaryOrder());
 }
 
+template <class T>
+__device__ __forceinline__ int find_page(const OrderedRows<T> &source, int first_row, int row_limit,
+                                         int lane) {
+  const int row = first_row + summary_order(lane);
+  return row < row_limit ? source.rows.look_up(row) : 0;
+}
+template <int kColumns, class T>
+__device__ __forceinline__ void load_found_rows(const SharedTile<32, kColumns, T> &tile,
+                                                const OrderedRows<T> &source, int page,
+                                                int first_row, int row_limit, int lane) {
+  copy_found_rows(tile, 0, static_cast<const PagedRows<T> &>(source.rows), page, first_row,
+                  row_limit, lane, CopyStreamed{source.rows.policy}, SummaryOrder());
+}
+
 // The lane's token of token set `set`: index in the tile.
 template <int kSets> __device__ __forceinline__ int set_token(int token_group, int set) {
   return (token_group * kSets + set) * 8 + lane_index() / 4;

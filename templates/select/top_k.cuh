@@ -182,6 +182,26 @@ template <int kWarps> __device__ __forceinline__ int total_count(const WarpCount
   return warp_sum(lane_index() < kWarps ? counts.values[lane_index()] : 0);
 }
 
+// Of a search by digits, in which each warp counts all ranks of a row for a threshold of its own:
+// the one whose next digit, from bit `shift` on, is `warp` + 1. Of ranks below 2^15.
+__device__ __forceinline__ unsigned threshold_of_warp(const ThresholdSearch &search, int shift,
+                                                      int warp) {
+  return min(search.threshold + (static_cast<unsigned>(warp + 1) << shift), 0x8000u);
+}
+
+// Sets that digit to the largest one that enough ranks reach. Counts fall from warp to warp.
+template <int kWarps>
+__device__ __forceinline__ void narrow_digit(ThresholdSearch &search,
+                                             const WarpCounts<kWarps> &counts, int shift) {
+  static_assert(kWarps <= 32, "one lane per warp");
+  const int count = lane_index() < kWarps ? counts.values[lane_index()] : -1;
+  const int digit = __popc(__ballot_sync(kFullWarp, count >= search.wanted));
+  if (digit > 0) {
+    search.threshold += static_cast<unsigned>(digit) << shift;
+    search.reached = counts.values[digit - 1];
+  }
+}
+
 // Sum over the warps before `warp`.
 template <int kWarps>
 __device__ __forceinline__ int count_before(const WarpCounts<kWarps> &counts, int warp) {

@@ -39,6 +39,8 @@ Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK, bool
   shape[Variable::MaxQ] = maxQ;
   shape[Variable::MaxK] = maxK;
   shape[Variable::Parts] = *Formula::parse(image.parts)->evaluate(shape);
+  if (!image.cluster.empty())
+    shape[Variable::Cluster] = *Formula::parse(image.cluster)->evaluate(shape);
   shape[Variable::ScoreStride] = *Formula::parse(image.scoreStride)->evaluate(shape);
   shape[Variable::ChunkTokens] = *Formula::parse(image.chunkTokens)->evaluate(shape);
   shape[Variable::TokenCount] = std::min(shape[Variable::TotalQ], shape[Variable::ChunkTokens]);

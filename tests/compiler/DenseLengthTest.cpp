@@ -47,6 +47,8 @@ Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK) {
     shape[Variable::DenseLength] = value(image.denseLength, shape);
   if (!image.parts.empty())
     shape[Variable::Parts] = value(image.parts, shape);
+  if (!image.cluster.empty())
+    shape[Variable::Cluster] = value(image.cluster, shape);
   return shape;
 }
 

@@ -38,6 +38,7 @@ Launch::Launch(const ProgramImage &image, const Batch &batch, int smCount) {
         std::max<int64_t>(variables[Variable::MaxQ], batch.cuQ[s + 1] - batch.cuQ[s]);
   variables[Variable::MaxK] = batch.maxK();
   variables[Variable::Parts] = image.parts.empty() ? 1 : value(image.parts);
+  variables[Variable::Cluster] = image.cluster.empty() ? 0 : value(image.cluster);
   if (image.scoreStride.empty())
     return;
   variables[Variable::ScoreStride] = value(image.scoreStride);

@@ -21,23 +21,25 @@ std::string text(const TensorMapRecipe &map, size_t index) {
 } // namespace
 
 std::string recipeText(const Kernel &kernel) {
-  const auto &[name, step, when, gridX, gridY, blockThreads, sharedBytes, perChunk, early, facts,
-               registers, spillBytes, staticSharedBytes, compileMs, cubin, source] = kernel;
+  const auto &[name, step, when, gridX, gridY, inClusters, blockThreads, sharedBytes, perChunk,
+               early, facts, registers, spillBytes, staticSharedBytes, compileMs, cubin, source] =
+      kernel;
   // Facts about the code, and the code.
   (void)facts, (void)registers, (void)spillBytes, (void)staticSharedBytes, (void)compileMs,
       (void)cubin, (void)source;
   return fmt::format("kernel {}: step {}, {}\n"
                      "  when {}\n"
-                     "  grid ({}, {})\n"
+                     "  grid ({}, {}){}\n"
                      "  block of {} threads, {} bytes of shared memory{}\n",
                      name, step, perChunk ? "once per chunk" : "once", when, gridX, gridY,
-                     blockThreads, sharedBytes, early ? ", started early" : "");
+                     inClusters ? ", in clusters" : "", blockThreads, sharedBytes,
+                     early ? ", started early" : "");
 }
 
 std::string sharedRecipeText(const ProgramImage &image) {
   const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, denseLength,
-               parts, scoreStride, chunkTokens, buffers, tensorMaps, summaries, kernels, mlirMs] =
-      image;
+               parts, cluster, scoreStride, chunkTokens, buffers, tensorMaps, summaries, kernels,
+               mlirMs] = image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
       (void)mlirMs, (void)summaries;
@@ -47,6 +49,8 @@ std::string sharedRecipeText(const ProgramImage &image) {
     out += fmt::format("dense_length: {}\n", denseLength);
   if (!parts.empty())
     out += fmt::format("parts: {}\n", parts);
+  if (!cluster.empty())
+    out += fmt::format("cluster: {}\n", cluster);
   for (const Buffer &buffer : buffers)
     out += text(buffer);
   for (size_t i = 0; i < tensorMaps.size(); ++i)

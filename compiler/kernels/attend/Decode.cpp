@@ -240,6 +240,8 @@ void AttendDecode::over(Value tiles, function_ref<Value(Value)> firstKeyOf) {
   loop->setAttr("tile.producer_warps",
                 t.builder.getI32IntegerAttr(std::min(kProducers, sizes.stages)));
   loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
+  if (sizes.keys == 32)
+    loop->setAttr("tile.look_ahead", t.builder.getUnitAttr());
 }
 
 BuiltKernel AttendDecode::build(int values, int states) {
@@ -287,7 +289,7 @@ BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer
   partConstant(t, plan);
   t.leaf("start_later_kernels", {});
   Value sums = t.shared("sums", t.type("WarpValues", {"@kWarps", "@kValueDim"}),
-                        4 * kMergeWarps * plan.valueDim);
+                        4 * kMergeWarps * plan.valueDim + 8 * kMergeWarps);
   // Many parts are added up by all warps, few by one for each row.
   Value parts = t.field(t.params(), "parts"), warp = t.value("warp", "warp_index", {});
   Value warps =
@@ -305,15 +307,12 @@ BuiltKernel buildMerge(ModuleOp module, const AttendPlan &plan, int valuesBuffer
   Value row = t.field(tile, "row"), totalQ = t.field(t.params(), "total_q");
   Value values = t.pointer(t.bufferMember(valuesBuffer)),
         states = t.pointer(t.bufferMember(statesBuffer));
-  Value total = t.value("total", "total_of_parts", {states, there, totalQ, row, head}, {"@kHeads"});
   Value turn = t.rem(warp, warps, "turn");
-  t.leaf("add_parts", {sums, values, states, total, turn, warps, there, totalQ, row, head},
-         {"@kHeads"});
+  t.leaf("add_parts", {sums, values, states, turn, warps, there, totalQ, row, head}, {"@kHeads"});
   t.when(t.compute<arith::AndIOp>(exists, t.equal(turn, t.number(0))), [&] {
-    t.leaf(
-        "store_merged",
-        {t.heads("out", plan.paged), t.pointer("lse"), sums, total, warp, warps, totalQ, row, head},
-        {"@kHeads", plan.element});
+    t.leaf("store_merged",
+           {t.heads("out", plan.paged), t.pointer("lse"), sums, warp, warps, totalQ, row, head},
+           {"@kHeads", plan.element});
   });
   return {t.finish(), {}};
 }

@@ -23,9 +23,7 @@ std::string headWeightBytes(const SelectionPlan &plan) {
 }
 
 std::string partSumsBytes(const SelectionPlan &plan) {
-  return llvm::formatv("(max_q <= {0}) * {1} * chunk_tokens * {2}", kDecodeTokens, 8 * plan.heads,
-                       HeadWeights::parts(plan))
-      .str();
+  return llvm::formatv("{0} * {1}", 8 * plan.heads, HeadWeights::parts(plan)).str();
 }
 
 std::string HeadWeights::parts(const SelectionPlan &plan) {

@@ -4,6 +4,7 @@
 // itself, so whatever depends on the row is uniform.
 #pragma once
 #include "compiler/kernels/KernelBuilder.h"
+#include "llvm/Support/MathExtras.h"
 
 namespace winnow {
 
@@ -34,6 +35,22 @@ public:
         Value threshold = t.value("threshold", "next_threshold", {search, step});
         Value count = reaching(threshold);
         t.leaf("narrow", {search, threshold, total(count, "total")});
+      });
+    });
+    return search;
+  }
+  /// The same for ranks of 15 bits, of which each warp holds all of the row's, and counts for a
+  /// threshold of its own: several bits at a time, so that warps wait for each other less often.
+  Value findTogether(Value own, const char *most, llvm::function_ref<Value(Value)> reaching) {
+    Value search = t.fragment("search", t.type("ThresholdSearch"));
+    t.leaf("start_search", {search, own}, {most});
+    const int bits = static_cast<int>(llvm::Log2_32(warps)), rounds = (15 + bits - 1) / bits;
+    t.loop("round", t.number(1 - rounds), t.number(1), t.number(1), [&](Value round) {
+      when(t.value("", "is_open", {search}), [&] {
+        Value shift = t.mul(round, t.number(-bits), "shift");
+        Value threshold = t.value("threshold", "threshold_of_warp", {search, shift, warp});
+        t.leaf("store_count", {counts, warp, reaching(threshold)});
+        t.leaf("narrow_digit", {search, counts, shift});
       });
     });
     return search;

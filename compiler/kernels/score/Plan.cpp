@@ -138,10 +138,15 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
                            image.selectHeads)
                  .str();
   }
+  // Weights of decode kernels lie in device memory but where a cluster makes the whole selection.
+  const std::string weighs = llvm::formatv("(max_q <= {0})", kDecodeTokens).str() +
+                             (scores.clusters ? " * (cluster == 0)" : "");
   if (plan.weighsHeads()) // whose weights take more room than scores
-    fitting = llvm::formatv("min({0}, max(1, {1} / max(1, {2})) + (max_q > {3}) * {0})", fitting,
-                            kHeadWeightBytes, headWeightBytes(plan), kDecodeTokens)
+    fitting = llvm::formatv("min({0}, max(1, {1} / max(1, {2})) + (1 - {3}) * {0})", fitting,
+                            kHeadWeightBytes, headWeightBytes(plan), weighs)
                   .str();
+  if (scores.clusters)
+    image.cluster = clusterBlocks(plan);
   image.chunkTokens = llvm::formatv("min(max(1, total_q), {0})", fitting).str();
   image.buffers.push_back(
       {"block_scores",
@@ -156,10 +161,12 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
         {"octaves", llvm::formatv("4 * {0} * ceil_div(max_k, {1})", octaveRows, plan.block).str()});
   }
   if (plan.weighsHeads()) {
-    image.buffers.push_back({"part_sums", partSumsBytes(plan)});
-    image.buffers.push_back({"head_weights", llvm::formatv("(max_q <= {0}) * chunk_tokens * {1}",
-                                                           kDecodeTokens, headWeightBytes(plan))
-                                                 .str()});
+    image.buffers.push_back(
+        {"part_sums",
+         llvm::formatv("{0} * chunk_tokens * {1}", weighs, partSumsBytes(plan)).str()});
+    image.buffers.push_back(
+        {"head_weights",
+         llvm::formatv("{0} * chunk_tokens * {1}", weighs, headWeightBytes(plan)).str()});
   }
 }
 

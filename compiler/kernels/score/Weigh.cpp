@@ -157,9 +157,8 @@ BuiltKernel WeighBuilder::build(const ScorePlan &scores) {
   loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(
                                    ringStages(sharedTileBytes(kRows, plan.headDim), target)));
   loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(kProducers));
-  // In turns even where there is one: printed with a loop that is alike in all threads, the copies
-  // stopped an H200 by an illegal instruction (2026-11-29; the cause is not known).
   loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
+  loop->setAttr("tile.look_ahead", t.builder.getUnitAttr());
   t.leaf("store_normalizer_share", {weights.shares(), sums, part, token, tokens, firstHead},
          {"@kHeads", "@kTileHeads"});
   t.leaf("wait_earlier_kernels", {});
@@ -178,6 +177,8 @@ BuiltKernel WeighBuilder::build(const ScorePlan &scores) {
   recipe.perChunk = true;
   recipe.when =
       llvm::formatv("(ceil_div(max_k, {0}) > {1}) * {2}", plan.block, plan.topk, decodes()).str();
+  if (scores.clusters)
+    launchWhen(built, "cluster == 0");
   recipe.gridX = "token_count * " + HeadWeights::parts(plan);
   recipe.gridY = std::to_string(plan.selectHeads() * HeadWeights::headTiles(plan));
   return built;

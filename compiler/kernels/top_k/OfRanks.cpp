@@ -107,12 +107,17 @@ std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &pl
   for (BuiltKernel &kernel : kernels)
     leaveDecode(plan, kernel);
   // Few rows are made by many warps each; many by few, which find room beside the kernels before.
+  auto elsewhere = [&](BuiltKernel &kernel) {
+    if (scores.clusters)
+      launchWhen(kernel, "cluster == 0");
+  };
   const std::string few = llvm::formatv("4 * {0} * total_q <= sm_count", plan.selectHeads());
   auto add = [&](int warps, int chunks, const std::string &when, int shorter) {
     const int blocks = warps * chunks * RowSelection::kChunkBlocks;
     kernels.push_back(buildOfWeights(module, plan, scores, warps, chunks, shorter, blocks));
     if (!when.empty())
       launchWhen(kernels.back(), when);
+    elsewhere(kernels.back());
     return blocks;
   };
   shorter = add(16, 1, few, 0);
@@ -121,6 +126,8 @@ std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &pl
     shorter = add(16, 8, "", shorter);
   if (shorter < kLongestSequence / plan.block)
     add(32, 8, "", shorter);
+  if (scores.clusters)
+    kernels.push_back(buildSelectDecode(module, plan, scores));
   return kernels;
 }
 

@@ -21,22 +21,49 @@ void RowSelection::constants() {
   t.constant("kChunkBlocks", kChunkBlocks, "blocks of a warp in 4 registers of each lane");
 }
 
-/// The best kSearched candidates of rows that fit `chunks` chunks of each lane.
-void RowSelection::search(int chunks) {
-  Value firstBlock =
-      row.wide() ? t.mul(warp, t.number(chunks * kChunkBlocks), "first_block") : start;
-  Value held = t.fragment("ranks", t.type("RankPairs", {chunks}));
+RowSelection::Held RowSelection::load(int chunksOfWarp, Value firstBlock) {
+  Value held = t.fragment("ranks", t.type("RankPairs", {chunksOfWarp}));
   t.leaf("load_rank_pairs", {held, ranks, edges, firstBlock, forcedFrom},
          {"@kInit", "@kBlocksPerEdge"});
-  Value upper = row.total(t.value("upper", "count_upper", {held}), "total_upper");
+  return {held, firstBlock, chunksOfWarp};
+}
+
+Value RowSelection::reaching(Value held, Value threshold) {
+  return t.value("count", "count_at_least", {held, threshold});
+}
+
+/// The best kSearched candidates of rows that fit `chunks` chunks of each lane.
+void RowSelection::search(int chunks) {
+  const Held held = load(
+      chunks, row.wide() ? t.mul(warp, t.number(chunks * kChunkBlocks), "first_block") : start);
+  Value upper = row.total(t.value("upper", "count_upper", {held.ranks}), "total_upper");
   Value isUpper = t.atLeast(upper, t.named("kSearched"), "is_upper");
-  t.leaf("fold_ranks", {held, isUpper});
+  t.leaf("fold_ranks", {held.ranks, isUpper});
   // Bits 14 to 0.
-  Value state = row.find(own, "@kSearched", 17, [&](Value threshold) {
-    return t.value("count", "count_at_least", {held, threshold});
-  });
-  Value marks = t.fragment("marks", t.type("BlockMarks", {chunks}));
-  t.leaf("mark_blocks", {marks, held, row.threshold(state)});
+  store(held, isUpper, row.find(own, "@kSearched", 17, [&](Value threshold) {
+    return reaching(held.ranks, threshold);
+  }));
+}
+
+/// The same of rows that one warp holds, by several: each searches in the whole row and stores the
+/// ids of a part.
+void RowSelection::searchTogether() {
+  Value whole = t.fragment("all_ranks", t.type("RankPairs", {kMostChunks}));
+  t.leaf("load_all_rank_pairs", {whole, ranks, edges, forcedFrom}, {"@kInit", "@kBlocksPerEdge"});
+  const Held held = load(1, t.mul(warp, t.number(kChunkBlocks), "first_block"));
+  Value upper = t.value("upper", "count_upper", {whole});
+  Value isUpper = t.atLeast(upper, t.named("kSearched"), "is_upper");
+  t.leaf("fold_ranks", {whole, isUpper});
+  t.leaf("fold_ranks", {held.ranks, isUpper});
+  store(held, isUpper, row.findTogether(own, "@kSearched", [&](Value threshold) {
+    return reaching(whole, threshold);
+  }));
+}
+
+/// The ids of the ranks that a warp holds.
+void RowSelection::store(const Held &held, Value isUpper, Value state) {
+  Value marks = t.fragment("marks", t.type("BlockMarks", {held.chunks}));
+  t.leaf("mark_blocks", {marks, held.ranks, row.threshold(state)});
   Value above = t.value("above", "marked_above", {marks});
   Value aboveAll = row.total(above, "total_above");
   Value before = t.named("kInit"), equalBefore = t.number(0);
@@ -48,7 +75,7 @@ void RowSelection::search(int chunks) {
       t.value("", "folded_leaves_order", {state, isUpper}),
       [&] { row.once([&] { t.leaf("mark_unordered", {ids}); }); },
       [&] {
-        t.leaf("store_marked", {ids, marks, firstBlock, before, equalBefore,
+        t.leaf("store_marked", {ids, marks, held.firstBlock, before, equalBefore,
                                 t.sub(t.named("kSearched"), aboveAll)});
       });
 }
@@ -67,6 +94,12 @@ void RowSelection::selectSome(function_ref<Value()> rankRow) {
     return;
   ranks = rankRow();
   edges = blockScores.edges(ranks);
+  if (together) {
+    row.when(
+        t.atLeast(t.number(kWarpBlocks), forcedFrom), [&] { searchTogether(); },
+        [&] { search(chunks); });
+    return;
+  }
   std::function<void(ArrayRef<int>)> bySize = [&](ArrayRef<int> sizes) {
     if (sizes.empty())
       return search(chunks);

@@ -15,9 +15,11 @@ public:
   static constexpr int kWarpBlocks = kMostChunks * kChunkBlocks;
 
   /// `warps` of one row, each with up to `chunks` of it; rows of several need declare().
+  /// `together`: rows that one warp holds are searched by several warps, each of which holds all of
+  /// it; for rows in shared memory.
   RowSelection(KernelBuilder &t, const SelectionPlan &plan, const ScorePlan &scores, int warps,
-               int chunks = kMostChunks)
-      : t(t), plan(plan), scores(scores), warps(warps), chunks(chunks),
+               int chunks = kMostChunks, bool together = false)
+      : t(t), plan(plan), scores(scores), warps(warps), chunks(chunks), together(together),
         searched(plan.topk - plan.init - plan.local), blockScores(t, plan, scores), row(t, warps) {}
 
   /// The constants that only the selection needs; kBlock, kTopK, kLocal, kDenseLength and, where
@@ -33,12 +35,23 @@ public:
 
 private:
   void selectSome(llvm::function_ref<Value()> rankRow);
+  /// Ranks in a warp's registers, `chunks` of each lane, from a block on.
+  struct Held {
+    Value ranks, firstBlock;
+    int chunks;
+  };
+  Held load(int chunksOfWarp, Value firstBlock);
+  Value reaching(Value held, Value threshold);
   void search(int chunks);
+  void searchTogether();
+  void store(const Held &held, Value isUpper, Value state);
 
   KernelBuilder &t;
   const SelectionPlan &plan;
   const ScorePlan &scores;
-  const int warps, chunks, searched;
+  const int warps, chunks;
+  const bool together;
+  const int searched;
   BlockScores blockScores;
   RowSearch row;
   Value warp, own, ids, forcedFrom, ranks, edges, start;

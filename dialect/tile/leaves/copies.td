@@ -48,6 +48,18 @@ def Tile_LoadRowsOp : Tile_Leaf<"load_rows", "core/tile.cuh", [AsyncLoad]> {
   let arguments = (ins Template:$threads, Writes<SharedTile>:$tile, Takes<LoadedRows>:$source, I32:$first_row,
                        I32:$row_limit, I32:$thread);
 }
+def Tile_FindPageOp : Tile_Leaf<"find_page", "core/tile.cuh"> {
+  let summary = "What the page table says of this lane's row of a tile of 32";
+  let arguments = (ins Takes<AnyTypeOf<[PagedRows, StreamedRows, OrderedRows]>>:$source, I32:$first_row,
+                       I32:$row_limit, I32:$lane);
+  let results = (outs I32:$page);
+}
+def Tile_LoadFoundRowsOp : Tile_Leaf<"load_found_rows", "core/tile.cuh", [AsyncLoad]> {
+  let summary = "Starts copying 32 rows into a shared tile, by a warp whose lanes know their rows' pages; rows from the limit on become zero";
+  let source = "PTX ISA 9.0, cp.async of 16 bytes";
+  let arguments = (ins Writes<SharedTile>:$tile, Takes<AnyTypeOf<[PagedRows, StreamedRows, OrderedRows]>>:$source,
+                       I32:$page, I32:$first_row, I32:$row_limit, I32:$lane);
+}
 def Tile_LoadQueriesOp : Tile_Leaf<"load_queries", "select/scoring.cuh", [AsyncLoad]> {
   let summary = "Starts copying the block's query rows into shared memory, in the order that makes head sums local";
   let source = "PTX ISA 9.0, cp.async of 16 bytes";

@@ -14,6 +14,28 @@ def Tile_SyncThreadsOp : Tile_Leaf<"sync_threads", "arch/", [Orders]> {
   let summary = "Barrier of all threads of the block (inserted by the insert-barriers pass)";
   let source = "PTX ISA 9.0, bar.sync";
 }
+def Tile_SyncClusterOp : Tile_Leaf<"sync_cluster", "arch/", [Orders]> {
+  let summary = "Barrier of all threads of the cluster's blocks";
+  let source = "PTX ISA 9.0, barrier.cluster";
+}
+def Tile_EnterClusterOp : Tile_Leaf<"enter_cluster", "arch/", [Orders]> {
+  let summary = "Says that this block of threads of the cluster has begun";
+  let source = "PTX ISA 9.0, barrier.cluster.arrive.relaxed";
+}
+def Tile_WaitClusterOp : Tile_Leaf<"wait_cluster", "arch/", [Orders]> {
+  let summary = "Waits until all blocks of threads of the cluster have begun: before the first access to another one's shared memory";
+  let source = "PTX ISA 9.0, barrier.cluster.wait";
+}
+def Tile_ClusterBlocksOp : Tile_Leaf<"cluster_blocks", "arch/", [Pure]> {
+  let summary = "Blocks of threads of the cluster";
+  let source = "PTX ISA 9.0, %cluster_nctarank";
+  let results = (outs I32:$blocks);
+}
+def Tile_ClusterBlockOp : Tile_Leaf<"cluster_block", "arch/", [Pure]> {
+  let summary = "The place of this block of threads in its cluster";
+  let source = "PTX ISA 9.0, %cluster_ctarank";
+  let results = (outs I32:$block);
+}
 def Tile_StartLaterKernelsOp : Tile_Leaf<"start_later_kernels", "arch/", [Orders]> {
   let summary = "Lets the next kernel start once every block of threads of this one has";
   let source = "PTX ISA 9.0, griddepcontrol";

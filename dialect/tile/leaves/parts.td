@@ -37,22 +37,16 @@ def Tile_StorePartOp : Tile_Leaf<"store_part", "attend/parts.cuh"> {
                        Reads<SoftmaxState>:$state, Takes<QueryRows>:$rows, I32:$first_head, I32:$part, I32:$total_q,
                        F32:$scale);
 }
-def Tile_TotalOfPartsOp : Tile_Leaf<"total_of_parts", "attend/parts.cuh"> {
-  let summary = "Largest maximum and sum of weights over all parts of a row, by a whole warp";
-  let source = "sums of one softmax from those of its parts: Milakov and Gimelshein, arXiv:1805.02867";
-  let arguments = (ins Template:$heads, Takes<Pointer>:$states, I32:$parts, I32:$total_q, I32:$row, I32:$head);
-  let results = (outs Whole<PartTotal>:$total);
-}
 def Tile_AddPartsOp : Tile_Leaf<"add_parts", "attend/parts.cuh"> {
-  let summary = "A warp's share of the parts' weighted values";
+  let summary = "A warp's share of the parts: their weighted values and sums of weights";
+  let source = "sums of one softmax from those of its parts: Milakov and Gimelshein, arXiv:1805.02867";
   let arguments = (ins Template:$heads, Writes<WarpValues>:$sums, Takes<Pointer>:$values, Takes<Pointer>:$states,
-                       Takes<PartTotal>:$total, I32:$first, I32:$step, I32:$parts, I32:$total_q, I32:$row, I32:$head);
+                       I32:$first, I32:$step, I32:$parts, I32:$total_q, I32:$row, I32:$head);
 }
 def Tile_StoreMergedOp : Tile_Leaf<"store_merged", "attend/parts.cuh"> {
   let summary = "Writes a row of the output and its log-sum-exp, by one warp";
   let arguments = (ins Template:$heads, Template:$type, Stores<Heads>:$out, Stores<Pointer>:$lse,
-                       Reads<WarpValues>:$sums, Takes<PartTotal>:$total, I32:$first, I32:$warps, I32:$total_q, I32:$row,
-                       I32:$head);
+                       Reads<WarpValues>:$sums, I32:$first, I32:$warps, I32:$total_q, I32:$row, I32:$head);
 }
 } // opDocGroup
 

@@ -144,6 +144,55 @@ def Tile_StoreHeadWeightsOp : Tile_Leaf<"store_head_weights", "select/head_weigh
   let summary = "Writes the softmax weights of a head tile for 32 summaries in 16 bits, less their references; logits may be hidden";
   let arguments = (ins Template:$tile_heads, Stores<Pointer>:$weights, Updates<Accumulator>:$logits, I32:$column, I32:$tiles, I32:$tile, I32:$visible, F32:$scale);
 }
+def Tile_AddTileNormalizersOp : Tile_Leaf<"add_tile_normalizers", "select/cluster_selection.cuh"> {
+  let summary = "Adds the normaliser's summaries, means of scored ones, that lie in a tile of any turn";
+  let arguments = (ins Template:$count, Template:$step, Template:$stride, Updates<NormalizerSums>:$sums,
+                       Writes<OpenSums>:$open, Reads<Accumulator>:$logits, I32:$tile, I32:$first_row, I32:$visible,
+                       F32:$scale);
+}
+def Tile_StoreWarpShareOp : Tile_Leaf<"store_warp_share", "select/cluster_selection.cuh"> {
+  let summary = "The maxima and sums of a warp's tiles";
+  let arguments = (ins Writes<WarpShares>:$shares, Reads<NormalizerSums>:$sums);
+}
+def Tile_StoreTileWeightsOp : Tile_Leaf<"store_tile_weights", "select/cluster_selection.cuh"> {
+  let summary = "Keeps the softmax weights of a tile's 32 summaries in 16 bits, less their references; logits may be hidden";
+  let arguments = (ins Writes<TileWeights>:$weights, Updates<Accumulator>:$logits, I32:$tile, I32:$first_row,
+                       I32:$visible, F32:$scale);
+}
+def Tile_SendShareOp : Tile_Leaf<"send_share", "select/cluster_selection.cuh"> {
+  let summary = "Tells all blocks of the cluster what this one has of the normalisers";
+  let source = "PTX ISA 9.0, mapa and stores to shared::cluster";
+  let arguments = (ins Template:$threads, Template:$count, Template:$step, Template:$stride,
+                       Writes<ClusterShares>:$shares, Reads<WarpShares>:$warps, Reads<OpenSums>:$open, I32:$tiles,
+                       I32:$first_row, I32:$visible, F32:$scale);
+}
+def Tile_MergeBlockSharesOp : Tile_Leaf<"merge_block_shares", "select/cluster_selection.cuh"> {
+  let summary = "The normalisers of a token's heads from the shares of the cluster's blocks";
+  let arguments = (ins Template:$threads, Template:$count, Template:$step, Template:$stride,
+                       Writes<NormalizerTable>:$table, Reads<ClusterShares>:$shares, I32:$part_tiles, I32:$tiles,
+                       I32:$visible, F32:$scale);
+}
+def Tile_AddTileHeadsOp : Tile_Leaf<"add_tile_heads", "select/cluster_selection.cuh"> {
+  let summary = "Combines in the kept weights of a group's heads for the thread's 8 summaries";
+  let arguments = (ins Template:$combine, Template:$group, Template:$tile_heads, Updates<RowScores>:$scores,
+                       Updates<RangeVote>:$vote, Reads<TileWeights>:$weights, Reads<NormalizerTable>:$table, I32:$tile,
+                       I1:$exists);
+}
+def Tile_RankRowOfOp : Tile_Leaf<"rank_row_of", "select/cluster_selection.cuh"> {
+  let summary = "Where a block of the cluster has its row of ranks, into which all of them write";
+  let source = "PTX ISA 9.0, mapa";
+  let arguments = (ins Writes<RankRow>:$row, I32:$block);
+  let results = (outs Whole<Pointer>:$ranks);
+}
+def Tile_SendVoteOp : Tile_Leaf<"send_vote", "select/cluster_selection.cuh", [Orders]> {
+  let summary = "Tells the cluster's first block whether scores leave the range of fp32; a barrier of all threads";
+  let arguments = (ins Writes<ClusterShares>:$shares, Reads<RangeVote>:$vote);
+}
+def Tile_AnyVoteOp : Tile_Leaf<"any_vote", "select/cluster_selection.cuh"> {
+  let summary = "Whether any block of the cluster has told its first one so";
+  let arguments = (ins Reads<ClusterShares>:$shares);
+  let results = (outs I1:$leaves);
+}
 def Tile_AddStoredHeadsOp : Tile_Leaf<"add_stored_heads", "select/head_weights.cuh"> {
   let summary = "Combines in the stored weights of a group's heads for the thread's 8 summaries";
   let arguments = (ins Template:$combine, Template:$group, Template:$tile_heads, Updates<RowScores>:$scores,

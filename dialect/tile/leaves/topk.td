@@ -43,6 +43,11 @@ def Tile_LoadRankPairsOp : Tile_Leaf<"load_rank_pairs", "select/block_ranks.cuh"
   let arguments = (ins Template:$init, Template:$blocks_per_edge, Writes<RankPairs>:$ranks, Loads<Pointer>:$row,
                        Loads<Pointer>:$edges, I32:$first_block, I32:$end);
 }
+def Tile_LoadAllRankPairsOp : Tile_Leaf<"load_all_rank_pairs", "select/block_ranks.cuh"> {
+  let summary = "All candidates of a row as pairs of 16-bit ranks in a warp's registers, in an order that serves counting";
+  let arguments = (ins Template:$init, Template:$blocks_per_edge, Writes<RankPairs>:$ranks, Loads<Pointer>:$row,
+                       Loads<Pointer>:$edges, I32:$end);
+}
 def Tile_StartSearchOp : Tile_Leaf<"start_search", "select/top_k.cuh"> {
   let summary = "Begins the search for the threshold of the selection";
   let arguments = (ins Template:$topk, Writes<ThresholdSearch>:$search, I32:$own);
@@ -60,6 +65,15 @@ def Tile_NextThresholdOp : Tile_Leaf<"next_threshold", "select/top_k.cuh"> {
 def Tile_NarrowOp : Tile_Leaf<"narrow", "select/top_k.cuh"> {
   let summary = "Keeps the threshold if enough ranks reach it";
   let arguments = (ins Updates<ThresholdSearch>:$search, I32:$threshold, I32:$count);
+}
+def Tile_ThresholdOfWarpOp : Tile_Leaf<"threshold_of_warp", "select/top_k.cuh"> {
+  let summary = "The threshold with another digit for each warp, which counts for it";
+  let arguments = (ins Reads<ThresholdSearch>:$search, I32:$shift, I32:$warp);
+  let results = (outs I32:$threshold);
+}
+def Tile_NarrowDigitOp : Tile_Leaf<"narrow_digit", "select/top_k.cuh"> {
+  let summary = "Keeps the largest digit of the threshold that enough ranks reach, by what the warps have counted";
+  let arguments = (ins Updates<ThresholdSearch>:$search, Reads<WarpCounts>:$counts, I32:$shift);
 }
 def Tile_CountAtLeastOp : Tile_Leaf<"count_at_least", "select/block_ranks.cuh, select/top_k.cuh"> {
   let summary = "Ranks of the warp at or above a threshold";

@@ -97,11 +97,13 @@ attend_decode(const __grid_constant__ Params params) {
     advance_by(place, turn);
     for (int entry = from + turn; entry < to; entry += kProducerWarps) {
       const int first_key = forced_key<kInit, kTilesPerBlock, kKeys>(entry, forced_from);
+      const int page = find_page(keys, first_key, tile.k_length, lane);
+      const int page_2 = find_page(values, first_key, tile.k_length, lane);
       wait_empty(barriers, place);
       const auto key_tile = stage(key_ring, place);
-      load_rows<kProducerThreads>(key_tile, keys, first_key, tile.k_length, lane);
+      load_found_rows(key_tile, keys, page, first_key, tile.k_length, lane);
       const auto value_tile = stage(value_ring, place);
-      load_rows<kProducerThreads>(value_tile, values, first_key, tile.k_length, lane);
+      load_found_rows(value_tile, values, page_2, first_key, tile.k_length, lane);
       arrive_full(barriers, place);
       advance_by(place, kProducerWarps);
     }
@@ -154,11 +156,13 @@ attend_decode(const __grid_constant__ Params params) {
     advance_by(place, turn);
     for (int entry = from_2 + turn; entry < to_2; entry += kProducerWarps) {
       const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, is_dense);
+      const int page = find_page(keys, first_key, tile.k_length, lane);
+      const int page_2 = find_page(values, first_key, tile.k_length, lane);
       wait_empty(barriers, place);
       const auto key_tile = stage(key_ring, place);
-      load_rows<kProducerThreads>(key_tile, keys, first_key, tile.k_length, lane);
+      load_found_rows(key_tile, keys, page, first_key, tile.k_length, lane);
       const auto value_tile = stage(value_ring, place);
-      load_rows<kProducerThreads>(value_tile, values, first_key, tile.k_length, lane);
+      load_found_rows(value_tile, values, page_2, first_key, tile.k_length, lane);
       arrive_full(barriers, place);
       advance_by(place, kProducerWarps);
     }

@@ -1,5 +1,5 @@
 // merge of infllm_v2: joins the parts of attend_decode, a row of the output per block of threads or, where parts are few, per warp.
-// Dynamic shared memory: 4096 bytes.
+// Dynamic shared memory: 4160 bytes.
 #include "winnow/sm80.cuh"
 
 constexpr int kHeads = 32;  // query heads
@@ -12,7 +12,7 @@ merge(const __grid_constant__ Params params) {
   extern __shared__ __align__(1024) unsigned char shared[];
   start_later_kernels();
   const WarpValues<kWarps, kValueDim> sums{shared + 0};
-  static_assert(WarpValues<kWarps, kValueDim>::kBytes == 4096);
+  static_assert(WarpValues<kWarps, kValueDim>::kBytes == 4160);
   const int warp = warp_index();
   const int warps = params.parts > kFewParts ? kWarps : 1;
   const int slot = blockIdx.x * (kWarps / warps) + warp / warps;
@@ -20,11 +20,10 @@ merge(const __grid_constant__ Params params) {
   const auto tile = find_token(params.cu_q, key_lengths(params), params.batch, slot / kHeads);
   wait_earlier_kernels();
   const int there = tile.tokens != 0 ? params.parts : 0;
-  const auto total = total_of_parts<kHeads>(params.buffer[7], there, params.total_q, tile.row, head);
   const int turn = warp % warps;
-  add_parts<kHeads>(sums, params.buffer[6], params.buffer[7], total, turn, warps, there, params.total_q, tile.row, head);
+  add_parts<kHeads>(sums, params.buffer[6], params.buffer[7], turn, warps, there, params.total_q, tile.row, head);
   sync_threads();
   if (tile.tokens != 0 && turn == 0) {
-    store_merged<kHeads, bf16>(strided_heads(params.out, params.out_stride), params.lse, sums, total, warp, warps, params.total_q, tile.row, head);
+    store_merged<kHeads, bf16>(strided_heads(params.out, params.out_stride), params.lse, sums, warp, warps, params.total_q, tile.row, head);
   }
 }

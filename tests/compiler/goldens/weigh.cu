@@ -99,9 +99,10 @@ weigh(const __grid_constant__ Params params) {
     advance_by(place, turn);
     for (int entry = from + turn; entry < end; entry += kProducerWarps) {
       const int first_row = entry * kRows;
+      const int page = find_page(source, first_row, rows, lane);
       wait_empty(barriers, place);
       const auto summary_tile = stage(summary_ring, place);
-      load_rows<kProducerThreads>(summary_tile, source, first_row, rows, lane);
+      load_found_rows(summary_tile, source, page, first_row, rows, lane);
       arrive_full(barriers, place);
       advance_by(place, kProducerWarps);
     }

@@ -23,6 +23,24 @@ tile.kernel @write_then_reads attributes {constants = [], min_blocks = 1 : i32, 
 !params = !tile.value<Params>
 !counts = !tile.table<WarpCounts<4>>
 
+// A barrier of the cluster is one of the block too.
+// CHECK-LABEL: tile.kernel @cluster
+// CHECK: tile.store_count
+// CHECK-NEXT: tile.sync_cluster
+// CHECK-NEXT: tile.total_count
+// CHECK-NOT: tile.sync_threads
+tile.kernel @cluster attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %counts = tile.shared bytes 16 : !counts
+  %warp = tile.warp_index : () -> i32
+  tile.store_count %counts, %warp, %warp : (!counts, i32, i32) -> ()
+  tile.sync_cluster : () -> ()
+  %a = tile.total_count %counts : (!counts) -> i32
+}
+
+// -----
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
+
 // In a loop the next iteration's write conflicts with this one's read.
 // CHECK-LABEL: tile.kernel @loop_carried
 // CHECK: scf.for

@@ -109,6 +109,60 @@ tile.kernel @turns attributes {constants = [], min_blocks = 1 : i32, threads = 6
 
 // -----
 !params = !tile.value<Params>
+!rows = !tile.view<PagedRows<bf16>>
+!shared = !tile.shared_tile<SharedTile<32, 128, bf16>>
+!query = !tile.fragment<LeftOperand<16, 128, bf16>>
+!sums = !tile.fragment<Accumulator<16, 32>>
+
+// Consumers that take turns have a stage each, which one warp alone releases; producers look pages up, and do what is
+// theirs, before they wait for a stage.
+// CHECK-LABEL: tile.kernel @both_turns
+// CHECK-SAME: threads = 128 : i32
+// CHECK: %[[ONE:[a-z0-9_]+]] = arith.constant 1 : i32
+// CHECK: tile.init_ring %{{[0-9]+}}, %{{[0-9]+}}, %{{[a-z0-9_]+}}
+// CHECK: %[[WARP:[0-9]+]] = tile.warp_index
+// CHECK: tile.follow %[[NEXT:[0-9]+]], %[[CURSOR:[0-9]+]]
+// CHECK: tile.advance_by %[[NEXT]], %[[WARP]]
+// CHECK: scf.for
+// CHECK-NOT: tile.wait_earlier_kernels
+// CHECK: tile.wait_full %{{[0-9]+}}, %[[NEXT]]
+// CHECK: tile.arrive_empty %{{[0-9]+}}, %[[NEXT]]
+// CHECK: tile.advance_by %[[NEXT]]
+// CHECK: } else {
+// CHECK: scf.for
+// CHECK: tile.wait_earlier_kernels
+// CHECK-NOT: of_producers
+// CHECK: %[[PAGE:[0-9]+]] = tile.find_page
+// CHECK: tile.wait_empty
+// CHECK: tile.load_found_rows {{.*}}, %[[PAGE]],
+// CHECK-NOT: tile.load_rows
+tile.kernel @both_turns attributes {constants = [], min_blocks = 1 : i32, threads = 64 : i32, title = "t"} (%params: !params) {
+  %warp = tile.warp_index : () -> i32
+  %tile = tile.shared bytes 8192 : !shared
+  %query = tile.register : !query
+  %sums = tile.register : !sums
+  %k = tile.field %params "k" : !params -> !tile.view<Pointer>
+  %stride = tile.field %params "k_stride" : !params -> !tile.view<Pointer>
+  %cu = tile.field %params "cu_q" : !params -> !tile.view<Pointer>
+  %n = tile.field %params "total_k" : !params -> i32
+  %zero = arith.constant 0 : i32
+  %one = arith.constant 1 : i32
+  %lengths = tile.key_lengths %params : (!params) -> !tile.value<KeyLengths>
+  %token = tile.find_token %cu, %lengths, %one, %zero : (!tile.view<Pointer>, !tile.value<KeyLengths>, i32, i32) -> !tile.value<TokenTile>
+  %keys = tile.paged_rows %params, %k, %stride, %token, %zero {type = bf16} : (!params, !tile.view<Pointer>, !tile.view<Pointer>, !tile.value<TokenTile>, i32) -> !rows
+  scf.for %i = %zero to %n step %one : i32 {
+    %late = arith.cmpi sgt, %i, %one : i32
+    scf.if %late {
+      tile.wait_earlier_kernels : () -> ()
+    } {tile.of_producers}
+    %thread = tile.thread_index : () -> i32
+    tile.load_rows %tile, %keys, %i, %n, %thread {threads = 64 : i32} : (!shared, !rows, i32, i32, i32) -> ()
+    tile.mma_abt %sums, %query, %tile : (!sums, !query, !shared) -> ()
+  } {tile.pipeline = "specialize_warps", tile.stages = 4 : i32, tile.producer_warps = 2 : i32, tile.producers_take_turns, tile.consumers_take_turns, tile.look_ahead}
+}
+
+// -----
+!params = !tile.value<Params>
 !rows = !tile.view<GlobalRows<bf16, 512>>
 !shared = !tile.shared_tile<SharedTile<64, 128, bf16>>
 !operand = !tile.fragment<RightOperand<32, 128, bf16>>

@@ -41,6 +41,10 @@ tile.kernel @copies attributes {constants = [], min_blocks = 1 : i32, threads = 
   %stride = tile.field %params "k_stride" : !params -> !pointer
   // CHECK: const auto keys = paged_rows<bf16>(params, k, stride, token_tile, head);
   %keys = tile.paged_rows %params, %k, %stride, %token_tile, %head {type = bf16} : (!params, !pointer, !pointer, !token_tile, i32) -> !paged_rows
+  // CHECK: const int page = find_page({{.*}}, first_row, row_limit, thread);
+  %page = tile.find_page %keys, %first_row, %row_limit, %thread : (!paged_rows, i32, i32, i32) -> i32
+  // CHECK: load_found_rows(shared_tile, {{.*}}, page, first_row, row_limit, thread);
+  tile.load_found_rows %shared_tile, %keys, %page, %first_row, %row_limit, %thread : (!shared_tile, !paged_rows, i32, i32, i32, i32) -> ()
   // CHECK: load_rows<kThreads>(shared_tile, keys, first_row, row_limit, thread);
   tile.load_rows %shared_tile, %keys, %first_row, %row_limit, %thread {threads = @kThreads} : (!shared_tile, !paged_rows, i32, i32, i32) -> ()
   %k_scale = tile.field %params "k_scale" : !params -> !pointer

@@ -36,6 +36,18 @@ tile.kernel @order attributes {constants = [], min_blocks = 1 : i32, threads = 1
   tile.start_later_kernels : () -> ()
   // CHECK: wait_earlier_kernels();
   tile.wait_earlier_kernels : () -> ()
+  // CHECK: sync_cluster();
+  tile.sync_cluster : () -> ()
+  // CHECK: enter_cluster();
+  tile.enter_cluster : () -> ()
+  // CHECK: wait_cluster();
+  tile.wait_cluster : () -> ()
+  // CHECK: const int blocks = cluster_blocks();
+  %blocks = tile.cluster_blocks : () -> i32
+  // CHECK: const int block = cluster_block();
+  %block = tile.cluster_block : () -> i32
+  %left = arith.cmpi slt, %block, %blocks : i32
+  tile.return_if %left
   // CHECK: sync_threads();
   tile.sync_threads : () -> ()
   // CHECK: const bool any = sync_threads_any(vote);

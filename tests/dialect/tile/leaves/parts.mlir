@@ -4,7 +4,6 @@
 !accumulator = !tile.fragment<Accumulator<16, @kValueDim>>
 !block_list = !tile.list<BlockList<@kTopK>>
 !params = !tile.value<Params>
-!part_total = !tile.value<PartTotal>
 !pointer = !tile.view<Pointer>
 !query_rows = !tile.value<QueryRows>
 !softmax_state = !tile.state<SoftmaxState>
@@ -40,10 +39,8 @@ tile.kernel @parts attributes {constants = [], min_blocks = 1 : i32, threads = 1
   %key = tile.listed_key %block_list, %count, %all {keys = @kKeys, tiles_per_block = @kTilesPerBlock} : (!block_list, i32, i1) -> i32
   // CHECK: store_part<kHeads>(values, states, accumulator, softmax_state, query_rows, key, i, i, kScale);
   tile.store_part %values, %states, %accumulator, %softmax_state, %query_rows, %key, %i, %i, %scale {heads = @kHeads} : (!pointer, !pointer, !accumulator, !softmax_state, !query_rows, i32, i32, i32, f32) -> ()
-  // CHECK: const auto total = total_of_parts<kHeads>(states, i, i, i, i);
-  %total = tile.total_of_parts %states, %i, %i, %i, %i {heads = @kHeads} : (!pointer, i32, i32, i32, i32) -> !part_total
-  // CHECK: add_parts<kHeads>(warp_values, values, states, total, i, i, i, i, i, i);
-  tile.add_parts %warp_values, %values, %states, %total, %i, %i, %i, %i, %i, %i {heads = @kHeads} : (!warp_values, !pointer, !pointer, !part_total, i32, i32, i32, i32, i32, i32) -> ()
-  // CHECK: store_merged<kHeads, bf16>(strided, lse, warp_values, total, i, i, i, i, i);
-  tile.store_merged %strided, %lse, %warp_values, %total, %i, %i, %i, %i, %i {heads = @kHeads, type = bf16} : (!strided_heads, !pointer, !warp_values, !part_total, i32, i32, i32, i32, i32) -> ()
+  // CHECK: add_parts<kHeads>(warp_values, values, states, i, i, i, i, i, i);
+  tile.add_parts %warp_values, %values, %states, %i, %i, %i, %i, %i, %i {heads = @kHeads} : (!warp_values, !pointer, !pointer, i32, i32, i32, i32, i32, i32) -> ()
+  // CHECK: store_merged<kHeads, bf16>(strided, lse, warp_values, i, i, i, i, i);
+  tile.store_merged %strided, %lse, %warp_values, %i, %i, %i, %i, %i {heads = @kHeads, type = bf16} : (!strided_heads, !pointer, !warp_values, i32, i32, i32, i32, i32) -> ()
 }

@@ -5,8 +5,8 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   %i = tile.block_index "x" : i32
   %states = tile.field %params "buffer[2]" : !tile.value<Params> -> !tile.view<Pointer>
   %sums = tile.shared bytes 4096 : !tile.table<WarpValues<8, 128>>
-  // expected-error@+1 {{operand #3 must be PartTotal (value), but got '!tile.view<Pointer>'}}
-  tile.add_parts %sums, %states, %states, %states, %i, %i, %i, %i, %i, %i {heads = @kHeads} : (!tile.table<WarpValues<8, 128>>, !tile.view<Pointer>, !tile.view<Pointer>, !tile.view<Pointer>, i32, i32, i32, i32, i32, i32) -> ()
+  // expected-error@+1 {{operand #2 must be Pointer (view), but got 'i32'}}
+  tile.add_parts %sums, %states, %i, %i, %i, %i, %i, %i, %i {heads = @kHeads} : (!tile.table<WarpValues<8, 128>>, !tile.view<Pointer>, i32, i32, i32, i32, i32, i32, i32) -> ()
 }
 
 // -----
@@ -24,6 +24,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
   %i = tile.block_index "x" : i32
   %states = tile.field %params "buffer[2]" : !tile.value<Params> -> !tile.view<Pointer>
+  %sums = tile.shared bytes 4160 : !tile.table<WarpValues<8, 128>>
   // expected-error@+1 {{requires attribute 'heads'}}
-  %total = tile.total_of_parts %states, %i, %i, %i, %i : (!tile.view<Pointer>, i32, i32, i32, i32) -> !tile.value<PartTotal>
+  tile.add_parts %sums, %states, %states, %i, %i, %i, %i, %i, %i : (!tile.table<WarpValues<8, 128>>, !tile.view<Pointer>, !tile.view<Pointer>, i32, i32, i32, i32, i32, i32) -> ()
 }

@@ -11,6 +11,11 @@
 !range_vote = !tile.state<RangeVote>
 !row_scores = !tile.state<RowScores>
 !softmax_state = !tile.state<SoftmaxState>
+!cluster_shares = !tile.table<ClusterShares<@kTileHeads, 1>>
+!open_sums = !tile.table<OpenSums<@kTileHeads, 1, @kMostTiles>>
+!rank_row = !tile.table<RankRow<4096>>
+!tile_weights = !tile.table<TileWeights<@kTileHeads, @kMostTiles>>
+!warp_shares = !tile.table<WarpShares<4, @kTileHeads>>
 !tile_scores = !tile.table<TileScores<@kRows>>
 !token_scores = !tile.state<TokenScores>
 
@@ -109,6 +114,11 @@ tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 
   %first_head = tile.block_index "x" : i32
   %tile_scores = tile.shared bytes 16 : !tile_scores
   %first = tile.block_index "x" : i32
+  %tile_weights = tile.shared bytes 16 : !tile_weights
+  %open_sums = tile.shared bytes 16 : !open_sums
+  %warp_shares = tile.shared bytes 16 : !warp_shares
+  %cluster_shares = tile.shared bytes 16 : !cluster_shares
+  %rank_row = tile.shared bytes 16 : !rank_row
   // CHECK: merge_part_sums<kThreads, kHeads, kGroup>(normalizer_table, pointer, parts, token, tokens, first_head);
   tile.merge_part_sums %normalizer_table, %pointer, %parts, %token, %tokens, %first_head {group = @kGroup, heads = @kHeads, threads = @kThreads} : (!normalizer_table, !pointer, i32, i32, i32, i32) -> ()
   %sums = tile.register : !normalizer_sums
@@ -123,6 +133,26 @@ tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.store_head_weights %pointer, %accumulator, %record, %rows, %first, %visible, %scale {tile_heads = @kTileHeads} : (!pointer, !accumulator, i32, i32, i32, i32, f32) -> ()
   // CHECK: add_stored_heads<Sum, kGroup, kTileHeads>(row_scores, vote, pointer, normalizer_table, record, rows, first, valid);
   tile.add_stored_heads %row_scores, %vote, %pointer, %normalizer_table, %record, %rows, %first, %valid {combine = "Sum", group = @kGroup, tile_heads = @kTileHeads} : (!row_scores, !range_vote, !pointer, !normalizer_table, i32, i32, i32, i1) -> ()
+  // CHECK: add_tile_normalizers<kCount, kStep, kEvery>(sums, open_sums, accumulator, first, first_row, visible, kScale);
+  tile.add_tile_normalizers %sums, %open_sums, %accumulator, %first, %first_row, %visible, %scale {count = @kCount, step = @kStep, stride = @kEvery} : (!normalizer_sums, !open_sums, !accumulator, i32, i32, i32, f32) -> ()
+  // CHECK: store_tile_weights(tile_weights, accumulator, first, first_row, visible, kScale);
+  tile.store_tile_weights %tile_weights, %accumulator, %first, %first_row, %visible, %scale : (!tile_weights, !accumulator, i32, i32, i32, f32) -> ()
+  // CHECK: store_warp_share(warp_shares, sums);
+  tile.store_warp_share %warp_shares, %sums : (!warp_shares, !normalizer_sums) -> ()
+  // CHECK: send_share<kThreads, kCount, kStep, kEvery>(cluster_shares, warp_shares, open_sums, rows, first_row, visible, kScale);
+  tile.send_share %cluster_shares, %warp_shares, %open_sums, %rows, %first_row, %visible, %scale {count = @kCount, step = @kStep, stride = @kEvery, threads = @kThreads} : (!cluster_shares, !warp_shares, !open_sums, i32, i32, i32, f32) -> ()
+  // CHECK: merge_block_shares<kThreads, kCount, kStep, kEvery>(normalizer_table, cluster_shares, rows, rows, visible, kScale);
+  tile.merge_block_shares %normalizer_table, %cluster_shares, %rows, %rows, %visible, %scale {count = @kCount, step = @kStep, stride = @kEvery, threads = @kThreads} : (!normalizer_table, !cluster_shares, i32, i32, i32, f32) -> ()
+  // CHECK: add_tile_heads<Sum, kGroup, kTileHeads>(row_scores, vote, tile_weights, normalizer_table, first, valid);
+  tile.add_tile_heads %row_scores, %vote, %tile_weights, %normalizer_table, %first, %valid {combine = "Sum", group = @kGroup, tile_heads = @kTileHeads} : (!row_scores, !range_vote, !tile_weights, !normalizer_table, i32, i1) -> ()
+  // CHECK: const auto ranks = rank_row_of(rank_row, first);
+  %ranks = tile.rank_row_of %rank_row, %first : (!rank_row, i32) -> !pointer
+  // CHECK: store_thread_scores<Max, kRowsPerBlock, kPad, kEdgeRows>(ranks,
+  tile.store_thread_scores %ranks, %row_scores, %first_row, %rows, %padded, %valid {edge_rows = @kEdgeRows, pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!pointer, !row_scores, i32, i32, i32, i1) -> ()
+  // CHECK: send_vote(cluster_shares, vote);
+  tile.send_vote %cluster_shares, %vote : (!cluster_shares, !range_vote) -> ()
+  // CHECK: const bool voted = any_vote(cluster_shares);
+  %voted = tile.any_vote %cluster_shares : (!cluster_shares) -> i1
   // CHECK: const bool beyond = any_leaves(vote);
   %beyond = tile.any_leaves %vote : (!range_vote) -> i1
   // CHECK: store_thread_scores<Max, kRowsPerBlock, kPad, kEdgeRows>(pointer, row_scores, first_row, rows, padded, valid);

@@ -51,6 +51,12 @@ tile.kernel @topk attributes {constants = [], min_blocks = 1 : i32, threads = 12
   tile.load_ranks %block_ranks, %pointer, %pointer, %first_block, %forced_from, %own {blocks_per_edge = @kBlocksPerEdge, init = @kInit, pool = "Max"} : (!block_ranks, !pointer, !pointer, i32, i32, i32) -> ()
   // CHECK: load_rank_pairs<kInit, kBlocksPerEdge>(key_pairs, pointer, pointer, first_block, end);
   tile.load_rank_pairs %key_pairs, %pointer, %pointer, %first_block, %end {blocks_per_edge = @kBlocksPerEdge, init = @kInit} : (!key_pairs, !pointer, !pointer, i32, i32) -> ()
+  // CHECK: load_all_rank_pairs<kInit, kBlocksPerEdge>(key_pairs, pointer, pointer, end);
+  tile.load_all_rank_pairs %key_pairs, %pointer, %pointer, %end {blocks_per_edge = @kBlocksPerEdge, init = @kInit} : (!key_pairs, !pointer, !pointer, i32) -> ()
+  // CHECK: const int threshold_of = threshold_of_warp(threshold_search, step, warp);
+  %threshold_of = tile.threshold_of_warp %threshold_search, %step, %warp : (!threshold_search, i32, i32) -> i32
+  // CHECK: narrow_digit(threshold_search, warp_counts, step);
+  tile.narrow_digit %threshold_search, %warp_counts, %step : (!threshold_search, !warp_counts, i32) -> ()
   // CHECK: start_search<kTopK>(threshold_search, own);
   tile.start_search %threshold_search, %own {topk = @kTopK} : (!threshold_search, i32) -> ()
   // CHECK: const bool open = is_open(threshold_search);
