@@ -110,7 +110,16 @@ def _reference(module, query, key, value, attention_mask, scaling=None, dropout=
     return out.unflatten(0, (query.shape[0], query.shape[2])), None
 
 
+def _reference_over_pages(module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, cache, cu_seq_lens_q,
+                          cu_seq_lens_k, read_index, write_index, **kwargs):
+    keys, values = (states.transpose(0, 1).unsqueeze(0) for states in
+                    cache.update(key, value, module.layer_idx, read_index, write_index))
+    return _reference(module, query, keys, values, None, scaling, dropout, cu_seq_lens_q=cu_seq_lens_q,
+                      cu_seq_lens_k=cu_seq_lens_k)
+
+
 def register() -> None:
     """Makes attn_implementation="winnow_reference" known, for the spec that winnow.hf.register was given."""
     AttentionInterface.register("winnow_reference", _reference)
+    AttentionInterface.register("paged|winnow_reference", _reference_over_pages)
     AttentionMaskInterface.register("winnow_reference", hf._spans)

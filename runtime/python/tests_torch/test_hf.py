@@ -9,7 +9,9 @@ os.environ["WINNOW_CACHE_DIR"] = _cache.name
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, StaticCache  # noqa: E402
+from transformers import (  # noqa: E402
+    ContinuousBatchingConfig, DynamicCache, GenerationConfig, LlamaConfig, LlamaForCausalLM, StaticCache)
+from transformers.generation.continuous_batching import cache as continuous_cache  # noqa: E402
 from transformers.masking_utils import create_masks_for_generate  # noqa: E402
 
 import hf_reference  # noqa: E402
@@ -212,6 +214,48 @@ def test_packed_batches(model):
     check_close(logits_of(model, "winnow_reference", **packed), wanted)
 
 
+def generate_batch(model, prompts, implementation="paged|winnow", block=32, **more):
+    """The tokens of each sequence, in order; prompts come in chunks of 128."""
+    model.set_attn_implementation(implementation)
+    settings = ContinuousBatchingConfig(block_size=block, num_blocks=2560 // block, max_batch_tokens=128)
+    config = GenerationConfig(max_new_tokens=STEPS, eos_token_id=-1, pad_token_id=0, **{"do_sample": False, **more})
+    try:
+        found = model.generate_batch([one[0].tolist() for one in prompts], config, settings)
+    finally:
+        model.set_attn_implementation("winnow")
+    return [one.generated_tokens for one in found.values()]
+
+
+@pytest.fixture
+def memory(monkeypatch, model):
+    """How much memory there is: transformers asks psutil on the CPU."""
+    if model.device.type == "cpu":
+        monkeypatch.setattr(continuous_cache, "get_device_and_memory_breakdown", lambda: (model.device, 1 << 32, 0, 0))
+
+
+RAGGED = [prompt(), SHORT, prompt(7, seed=2), prompt(), prompt(410, seed=3)]  # the fourth shares the first one's pages
+
+
+@pytest.mark.filterwarnings("error:winnow.hf")
+def test_continuous_batches(model, memory, wanted_tokens, wanted_of_short):
+    tokens = generate_batch(model, RAGGED)
+    assert tokens == generate_batch(model, RAGGED, "paged|winnow_reference")
+    assert tokens[0] == tokens[3] == wanted_tokens[0].tolist() and tokens[1] == wanted_of_short[0].tolist()
+
+
+def test_continuous_batches_without_rows(model, memory, wanted_of_short):
+    """Rows of 4 tokens do not fit pages of 6."""
+    assert generate_batch(model, [SHORT], block=6) == wanted_of_short.tolist()
+
+
+def test_continuous_batches_that_fork(model, memory, wanted_of_short):
+    """The pages that a second sequence gets are copied, but not their rows."""
+    winnow.hf._warn_of_copied_pages.cache_clear()
+    with pytest.warns(UserWarning, match="winnow.hf: pages of this cache were written by others"):
+        tokens = generate_batch(model, [SHORT], do_sample=True, top_k=1, num_return_sequences=2)
+    assert tokens == wanted_of_short.tolist()
+
+
 def test_the_spec_of_a_config():
     winnow.hf.register("infllm_v2")
     model = make_model(sparse_config=dict(kernel_size=32, kernel_stride=16, init_blocks=1, block_size=64, window_size=128,
@@ -227,6 +271,8 @@ def test_errors_are_sentences(model):
         logits_of(model, **right)
     with pytest.raises(winnow.UnsupportedError, match="the mask is not causal attention"):
         logits_of(model, input_ids=prompt(64), attention_mask=torch.zeros(1, 1, 64, 64, dtype=torch.float16))
+    with pytest.raises(winnow.UnsupportedError, match="paged|winnow is for model.generate_batch"):
+        logits_of(model, "paged|winnow", input_ids=prompt(64))
     with pytest.raises(winnow.UnsupportedError, match="there is no gradient: call the model under torch.no_grad"):
         model(**placed(model, dict(input_ids=prompt(64))))
     winnow.hf.register("infllm_v2")

@@ -6,7 +6,7 @@
     model.generate(**inputs, past_key_values=winnow.hf.Cache(model.config, max_cache_len=131072))
 
 Any cache of transformers works; winnow.hf.Cache keeps the summaries of keys too, which are made anew at each step
-otherwise.
+otherwise. "paged|winnow" is the same for model.generate_batch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _GIVEN: dict[str, Any] = {}
 
 
 def register(method: str, **spec: Any) -> None:
-    """Makes attn_implementation="winnow" known, in this process and for all models.
+    """Makes attn_implementation="winnow" known, in this process and for all models, and "paged|winnow" for generate_batch.
 
     spec: block, topk, params, ... of Spec. Without any, each model's config.sparse_config says them, in the names of
     MiniCPM4 (kernel_size, kernel_stride, init_blocks, block_size, window_size, topk, dense_len).
@@ -46,6 +46,7 @@ def register(method: str, **spec: Any) -> None:
     _GIVEN.clear()
     _GIVEN.update(spec, method=method)
     AttentionInterface.register("winnow", _attention)
+    AttentionInterface.register("paged|winnow", _attention_over_pages)
     AttentionMaskInterface.register("winnow", _spans)
 
 
@@ -151,11 +152,16 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.transpose(1, 2).flatten(0, 1)
 
 
-def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
-    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
+def _spec_for(module: torch.nn.Module, query: torch.Tensor, scaling: float | None) -> dict[str, Any]:
     spec = _spec_of(module.config)
     if scaling is not None and not math.isclose(scaling, query.shape[-1] ** -0.5):
         spec = dict(spec, scale=float(scaling))
+    return spec
+
+
+def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
+    spec = _spec_for(module, query, scaling)
     if packed := _packed(attention_mask, query, key, kwargs):
         out = sparse_attention(_flat(query), _flat(key), _flat(value), *packed, **spec)
     else:
@@ -224,6 +230,85 @@ def _rows(q: torch.Tensor, key: torch.Tensor, v_cache: torch.Tensor, tokens: int
     if rows is None and layout and tokens == 1 and not torch.compiler.is_compiling():
         _warn_of_lost_rows()
     return rows or []
+
+
+# Attention for generate_batch: query [1, heads, tokens, dim], key and value of the new tokens alone, and the cache.
+
+
+def _attention_over_pages(module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, cache=None,
+                          cu_seq_lens_q=None, cu_seq_lens_k=None, max_seqlen_q=0, max_seqlen_k=0, read_index=(),
+                          write_index=(), block_table=None, **kwargs):
+    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
+    if cache is None or block_table is not None:
+        raise UnsupportedError("winnow.hf: paged|winnow is for model.generate_batch, by indices of its cache: take winnow "
+                               "elsewhere, and set max_blocks_per_request to 0")
+    group, index = cache.layer_index_to_group_indices[module.layer_idx]
+    if cache.sliding_windows[module.layer_idx] != 1:
+        _refuse_what_is_ignored((), dropout, dict(sliding_window=cache.sliding_windows[module.layer_idx]))
+    spec, q = _spec_for(module, query, scaling), _flat(query)
+    k_cache, v_cache = (tensors[index].unflatten(0, (-1, cache.block_size)) for tensors in (cache.key_cache, cache.value_cache))
+    rows = _rows_of_pages(cache.key_cache[index], rows_layout(q, k_cache, v_cache, **spec), cache.block_size)
+    for tensors, states in ((cache.key_cache, key), (cache.value_cache, value)):
+        tensors[index].index_copy_(0, write_index[group], _flat(states))
+    rows.see(cache.key_cache[index])
+    # Where nothing is read, every key is a new one.
+    slots = read_index[group] if len(read_index[group]) else write_index[group]
+    cu_k, max_k = (one["full_attention"] if isinstance(one, dict) else one for one in (cu_seq_lens_k, max_seqlen_k))
+    out = attention_with_kvcache(
+        q, k_cache, v_cache, rows.tensors, cu_seqlens_q=cu_seq_lens_q, cache_seqlens=cu_k.diff(), max_q=max_seqlen_q,
+        max_k=max_k, page_table=_page_table(slots, cu_k, max_k, cache.block_size),
+        out=q.new_zeros((*q.shape[:2], v_cache.shape[-1])), **spec)  # zeros: the tokens that pad a graph's batch
+    return out.unsqueeze(0), None
+
+
+def _page_table(slots: torch.Tensor, cu_k: torch.Tensor, max_k: int, block: int) -> torch.Tensor:
+    """[batch, pages of the longest]. slots: where in the cache each key lies, those of one sequence behind another's."""
+    firsts = cu_k[:-1, None] + torch.arange(0, max_k, block, dtype=torch.int32, device=cu_k.device)
+    return (slots[firsts.clamp(max=len(slots) - 1)] // block).to(torch.int32)
+
+
+class _PageRows:
+    """The rows of a layer's pages.
+
+    They are those of the keys for as long as attention alone writes keys. Who copies pages (a request that forks, one that
+    returns from the host's memory) does not copy rows, and what a graph writes is not seen here: from then on each launch
+    makes rows anew, in its workspace.
+    """
+
+    # Of a tensor of keys that nobody has written to: transformers fills the page that padding reads.
+    _NEW = 1
+
+    def __init__(self, keys: torch.Tensor, layout: tuple[tuple[int, int], ...], block: int) -> None:
+        self.layout, self.version = layout, self._NEW
+        fits = not any(block % stride for _, stride in layout)
+        self.tensors = [keys.new_zeros(len(keys) // block, block // stride, *keys.shape[1:]) for _, stride in layout if fits]
+
+    def drop_unless_current(self, keys: torch.Tensor, layout: tuple[tuple[int, int], ...]) -> None:
+        is_graph = torch.compiler.is_compiling() or keys.is_cuda and torch.cuda.is_current_stream_capturing()
+        if self.tensors and (is_graph or layout != self.layout or keys.is_inference() or keys._version != self.version):
+            self.tensors = []
+            _warn_of_copied_pages()
+
+    def see(self, keys: torch.Tensor) -> None:
+        """What was written to keys until now has its rows, or will have after the launch."""
+        if self.tensors:
+            self.version = keys._version
+
+
+def _rows_of_pages(keys: torch.Tensor, layout: tuple[tuple[int, int], ...], block: int) -> _PageRows:
+    rows: _PageRows | None = getattr(keys, _ROWS, None)
+    if rows is None:
+        rows = _PageRows(keys, layout, block)
+        setattr(keys, _ROWS, rows)
+    rows.drop_unless_current(keys, layout)
+    return rows
+
+
+@functools.cache
+def _warn_of_copied_pages() -> None:
+    warnings.warn("winnow.hf: pages of this cache were written by others (a fork, a copy back from the host, a graph), so that "
+                  "each step makes the summaries of keys anew: generate one sequence a prompt, without offloading and graphs",
+                  stacklevel=2)
 
 
 # The cache.
