@@ -27,9 +27,13 @@ bool Launch::take(PyObject *const *given, Py_ssize_t positional, PyObject *names
   const Py_ssize_t count = names ? PyTuple_Size(names) : 0;
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject *name = PyTuple_GetItem(names, i);
-    auto is = [&](PyObject *known) { return known == name || PyUnicode_Compare(known, name) == 0; };
-    auto *found = std::find_if(state.launchNames, state.launchNames + LaunchArgumentCount, is);
-    if (found == state.launchNames + LaunchArgumentCount) {
+    PyObject **end = state.launchNames + LaunchArgumentCount;
+    PyObject **found = std::find(state.launchNames, end, name); // names in code are interned
+    if (found == end)
+      found = std::find_if(state.launchNames, end, [&](PyObject *known) {
+        return PyUnicode_Compare(known, name) == 0;
+      });
+    if (found == end) {
       PyErr_Format(PyExc_TypeError, "launch has no argument '%U'", name);
       return false;
     }

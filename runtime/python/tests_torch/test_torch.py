@@ -8,6 +8,7 @@ os.environ["WINNOW_CACHE_DIR"] = _cache.name
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from torch._subclasses import FakeTensorMode  # noqa: E402
 
 import winnow  # noqa: E402
 from winnow.torch import append_rows, attention_with_kvcache, merge, prepare, sparse_attention  # noqa: E402
@@ -85,6 +86,28 @@ def test_a_paged_cache():
     got = attention_with_kvcache(q[-1:], k_cache, v_cache, rows, cu_seqlens_q=one, max_q=1, out=out, **lens, method=METHOD, **SPEC)
     assert got is out
     torch.testing.assert_close(out, whole[-1:], rtol=2e-2, atol=2e-2)
+
+
+def test_an_eager_step_is_the_operator():
+    q, k, v, _ = tensors()
+    k_cache, v_cache, table = paged(k, v)
+    lens = (torch.tensor([0, 1], dtype=torch.int32), torch.tensor([TOKENS], dtype=torch.int32), table, 1, TOKENS)
+
+    def step(query):
+        named = dict(zip(("cu_seqlens_q", "cache_seqlens", "page_table", "max_q", "max_k"), lens))
+        return attention_with_kvcache(query, k_cache, v_cache, **named, method=METHOD, **SPEC)
+
+    wanted, text = torch.empty(1, 4, 64, dtype=torch.bfloat16), winnow.torch._text_for(q, k, v, METHOD, True, SPEC)
+    torch.ops.winnow.attention_with_kvcache(q[-1:], k_cache, v_cache, [], *lens, text, wanted, None, None, None)
+    assert torch.equal(step(q[-1:]), wanted) and torch.equal(step(q[-1:].clone().requires_grad_()), wanted)
+    with torch.profiler.profile(acc_events=True) as profile:  # which is where operators are looked for
+        assert torch.equal(step(q[-1:]), wanted)
+    assert "winnow::attention_with_kvcache" in [event.key for event in profile.key_averages()]
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert step(mode.from_tensor(q[-1:])).shape == wanted.shape
+    with pytest.raises(winnow.InvalidError, match="a Spec is given, and topk beside it"):
+        attention_with_kvcache(q, k_cache, v_cache, cu_seqlens_q=lens[0], cache_seqlens=lens[1], page_table=table, max_q=1,
+                               max_k=TOKENS, method=winnow.Spec(METHOD, heads=4, kv_heads=2), topk=4)
 
 
 def test_merge():

@@ -43,14 +43,15 @@ def _text_of(method: str | Spec, fields: tuple[tuple[str, Any], ...]) -> str:
     return json.dumps(dataclasses.asdict(spec), sort_keys=True)
 
 
+def _hashable(fields: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Fields of a spec with mappings as tuples. It is done at each call: isinstance of dict takes a tenth of Mapping's time."""
+    return tuple([(name, tuple(value.items()) if isinstance(value, dict) else value) for name, value in fields.items()])
+
+
 @torch.compiler.assume_constant_result
 def _text(method: str | Spec, fields: dict[str, Any]) -> str:
     """The text of a spec, made once for each."""
-    if isinstance(method, Spec):
-        return _text_of(method, ())
-    if any(isinstance(value, Mapping) for value in fields.values()):
-        fields = {name: tuple(value.items()) if isinstance(value, Mapping) else value for name, value in fields.items()}
-    return _text_of(method, tuple(fields.items()))
+    return _text_of(method, () if isinstance(method, Spec) else _hashable(fields))
 
 
 def _text_for(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, method: str | Spec, paged: bool,
@@ -72,17 +73,18 @@ def prepare(method: str | Spec, *, device: torch.device | str, **spec: Any) -> s
     return text
 
 
-def _plain(tensor: torch.Tensor | None) -> torch.Tensor | None:
-    """Without what DLPack would refuse."""
-    return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
-
-
 def _ids(program: _winnow.Program, q: torch.Tensor) -> torch.Tensor:
     return torch.empty((program.select_heads, q.shape[0], program.spec.topk), dtype=torch.int32, device=q.device)
 
 
-def _room(program: _winnow.Program, q: torch.Tensor, **shape: int) -> torch.Tensor:
-    return torch.empty(program.workspace_size(total_q=q.shape[0], **shape), dtype=torch.uint8, device=q.device)
+@functools.lru_cache(maxsize=4096)
+def _room_size(program: _winnow.Program, batch: int, total_q: int, total_k: int, max_q: int, max_k: int) -> int:
+    return program.workspace_size(batch=batch, total_q=total_q, total_k=total_k, max_q=max_q, max_k=max_k)
+
+
+def _room(program: _winnow.Program, q: torch.Tensor, batch: int, max_q: int, max_k: int, total_k: int = 0) -> torch.Tensor:
+    size = _room_size(program, batch, q.shape[0], total_k, max_q, max_k)
+    return torch.empty(size, dtype=torch.uint8, device=q.device)
 
 
 # Functional attention over packed tensors.
@@ -98,9 +100,8 @@ def _sparse_attention(q, k, v, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
     lse = torch.empty((q.shape[1], q.shape[0]), dtype=torch.float32, device=q.device)
     ids = _ids(program, q)
     room = _room(program, q, batch=cu_seqlens_q.shape[0] - 1, total_k=k.shape[0], max_q=max_q, max_k=max_k)
-    q, k, v = (_plain(tensor.contiguous()) for tensor in (q, k, v))
-    program.launch(q, k, v, out, lse=lse, ids=ids, cu_q=cu_seqlens_q, cu_k=cu_seqlens_k, max_q=max_q, max_k=max_k,
-                   workspace=room)
+    program.launch(q.contiguous(), k.contiguous(), v.contiguous(), out, lse=lse, ids=ids, cu_q=cu_seqlens_q, cu_k=cu_seqlens_k,
+                   max_q=max_q, max_k=max_k, workspace=room)
     return out, lse, ids
 
 
@@ -127,14 +128,18 @@ _library.define(
 
 def _attention_with_kvcache(q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, out,
                             lse, ids, workspace, k_begin=None):
-    program = _program_for(spec, q)
+    _launch_over_pages(_program_for(spec, q), q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k,
+                       out, lse, ids, workspace, k_begin)
+
+
+def _launch_over_pages(program, q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, out, lse, ids,
+                       workspace, k_begin):
     if ids is None and program.select_heads:
         ids = _ids(program, q)
     if workspace is None:
         workspace = _room(program, q, batch=cu_seqlens_q.shape[0] - 1, max_q=max_q, max_k=max_k)
-    program.launch(_plain(q), _plain(k_cache), _plain(v_cache), out, lse=lse, ids=ids, rows=rows or None,
-                   cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, k_begin=k_begin, max_q=max_q, max_k=max_k,
-                   workspace=workspace)
+    program.launch(q, k_cache, v_cache, out, lse=lse, ids=ids, rows=list(rows) or None, cu_q=cu_seqlens_q, seq_k=cache_seqlens,
+                   page_table=page_table, k_begin=k_begin, max_q=max_q, max_k=max_k, workspace=workspace)
 
 
 _library.define(
@@ -144,7 +149,7 @@ _library.define(
 
 def _append_rows(k_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec):
     _program_for(spec, k_cache).launch(
-        None, _plain(k_cache), rows=rows, cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, max_q=max_q,
+        None, k_cache, rows=rows, cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, max_q=max_q,
         max_k=max_k, phase="append")
 
 
@@ -158,6 +163,30 @@ for _name, _function, _fake in (("sparse_attention", _sparse_attention, _sparse_
     for _key in ("CPU", "CUDA"):
         _library.impl(_name, _function, _key)
     torch.library.register_fake(f"winnow::{_name}", _fake, lib=_library)
+
+
+# Eager calls over a cache: serving makes one for each layer of each step, and the dispatcher takes longer than the launch.
+
+
+def _is_watched(q: torch.Tensor) -> bool:
+    """Whether a call has to be an operator: torch compiles, traces, transforms or records it, or q is no plain tensor."""
+    return (torch.compiler.is_compiling() or type(q) is not torch.Tensor or torch._C._len_torch_dispatch_stack() > 0
+            or torch._C._len_torch_function_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
+            or torch._C._get_tracing_state() is not None or torch.autograd._profiler_enabled())
+
+
+_known: dict[tuple[Any, ...], _winnow.Program] = {}
+
+
+def _known_program(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, method: str | Spec,
+                   spec: dict[str, Any]) -> _winnow.Program:
+    """The program of a call over pages, by what tells it from others."""
+    shape = q.shape
+    key = (method, shape[-2], shape[-1], k_cache.shape[-2], v_cache.shape[-1], q.dtype, q.device, _hashable(spec))
+    program = _known.get(key)
+    if program is None:
+        program = _known[key] = _program_for(_text_for(q, k_cache, v_cache, method, True, spec), q)
+    return program
 
 
 def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens_q: torch.Tensor,
@@ -190,11 +219,15 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
     keys' are appended first. k_begin: [batch], tokens of the first page before the first key (left padding). Serving
     gives out, ids and workspace, so that nothing is allocated.
     """
-    text = _text_for(q, k_cache, v_cache, method, True, spec)
     if out is None:
         out = q.new_empty((q.shape[0], q.shape[1], v_cache.shape[-1]))
-    torch.ops.winnow.attention_with_kvcache(q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q,
-                                            max_k, text, out, lse, ids, workspace, k_begin)
+    if _is_watched(q):
+        torch.ops.winnow.attention_with_kvcache(
+            q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k,
+            _text_for(q, k_cache, v_cache, method, True, spec), out, lse, ids, workspace, k_begin)
+    else:
+        _launch_over_pages(_known_program(q, k_cache, v_cache, method, spec), q, k_cache, v_cache, rows, cu_seqlens_q,
+                           cache_seqlens, page_table, max_q, max_k, out, lse, ids, workspace, k_begin)
     return out
 
 
