@@ -30,9 +30,8 @@ bool Launch::take(PyObject *const *given, Py_ssize_t positional, PyObject *names
     PyObject **end = state.launchNames + LaunchArgumentCount;
     PyObject **found = std::find(state.launchNames, end, name); // names in code are interned
     if (found == end)
-      found = std::find_if(state.launchNames, end, [&](PyObject *known) {
-        return PyUnicode_Compare(known, name) == 0;
-      });
+      found = std::find_if(state.launchNames, end,
+                           [&](PyObject *known) { return PyUnicode_Compare(known, name) == 0; });
     if (found == end) {
       PyErr_Format(PyExc_TypeError, "launch has no argument '%U'", name);
       return false;

@@ -26,7 +26,7 @@ from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_p
 from transformers.utils import is_tracing
 
 from ._winnow import InvalidError, UnsupportedError
-from .torch import attention_with_kvcache, rows_layout, sparse_attention
+from .torch import append_rows, attention_with_kvcache, rows_layout, sparse_attention, spec_text
 
 __all__ = ["Cache", "register"]
 
@@ -171,22 +171,34 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
 
 def _attend_cached(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans,
                    spec: dict[str, Any]) -> torch.Tensor:
-    """The cache is paged: a page is the row of a sequence."""
+    """The cache is paged: a page is the row of a sequence. A step of one token is one small kernel and the launch."""
     batch, tokens = query.shape[0], query.shape[2]
-    counts = torch.full((batch,), tokens, dtype=torch.int32, device=query.device)
     q, order = _flat(query), None
+    cu_q = torch.arange(0, (batch + 1) * tokens, tokens, dtype=torch.int32, device=query.device)
     if spans.begin is not None and tokens > 1:
         counts, order = _padding_last(spans, tokens)
-        q = q[order]
-    cu_q = torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
-    table = torch.arange(batch, dtype=torch.int32, device=query.device).unsqueeze(1)
-    k_cache, v_cache = key.transpose(1, 2), value.transpose(1, 2)
+        cu_q, q = _cumulative(counts), q[order]
+    table = cu_q[:-1] if tokens == 1 else torch.arange(batch, dtype=torch.int32, device=query.device)
+    cached = _Cached(key.transpose(1, 2), value.transpose(1, 2), table.unsqueeze(1), spans)
     # Zeros: what is not written, the answer at padding, is an input of the next layer.
     out = None if order is None else q.new_zeros((*q.shape[:2], value.shape[-1]))
     out = attention_with_kvcache(
-        q, k_cache, v_cache, _rows(q, key, v_cache, tokens, spec), cu_seqlens_q=cu_q, cache_seqlens=spans.count,
-        page_table=table, k_begin=spans.begin, max_q=tokens, max_k=key.shape[2], out=out, **spec)
+        q, cached.keys, cached.values, _rows(q, key, cached, tokens, spec), cu_seqlens_q=cu_q, cache_seqlens=spans.count,
+        page_table=cached.table, k_begin=spans.begin, max_q=tokens, max_k=key.shape[2], out=out, **spec)
     return out if order is None else torch.empty_like(out).index_copy_(0, order, out)
+
+
+class _Cached(NamedTuple):
+    """A cache as attention reads it: pages [batch, capacity, kv_heads, dim], one for each sequence."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    table: torch.Tensor
+    spans: _Spans
+
+
+def _cumulative(counts: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
 
 
 def _padding_last(spans: _Spans, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -203,33 +215,48 @@ def _warn_of_lost_rows() -> None:
 
 
 class _Rows:
-    """The rows that a layer of a cache keeps, and of how many of its tokens: other attention functions append none."""
+    """The rows that a layer of a cache keeps, and of how many of its tokens: other attention functions append none.
+
+    The counts are the host's. A captured graph moves them on once, when it is captured, and both alike, so that they tell
+    still whether a launch is missing; lengths are read on the device.
+    """
 
     def __init__(self) -> None:
         self.tensors: list[torch.Tensor] = []
         self.cached = self.appended = 0
 
-    def for_next(self, tokens: int, key: torch.Tensor, layout: tuple[tuple[int, int], ...]) -> list[torch.Tensor] | None:
-        """What a launch over the newest `tokens` appends to, made at the first; None where rows of earlier keys are missing."""
+    def fit(self, key: torch.Tensor, layout: tuple[tuple[int, int], ...]) -> bool:
+        """Whether there are rows of this layout for the keys [batch, kv_heads, capacity, dim]; makes room for them."""
         batch, kv_heads, capacity, dim = key.shape
+        if any(capacity % stride for _, stride in layout):
+            return False
         shapes = [(batch, capacity // stride, kv_heads, dim) for _, stride in layout]
-        if any(capacity % stride for _, stride in layout) or self.appended != self.cached - tokens:
-            return None
-        if self.appended == 0:
-            self.tensors = [key.new_zeros(shape) for shape in shapes]
-        elif [tensor.shape for tensor in self.tensors] != shapes:
-            return None
-        self.appended = self.cached
-        return self.tensors
+        if [tensor.shape for tensor in self.tensors] != shapes:
+            self.tensors, self.appended = [key.new_zeros(shape) for shape in shapes], 0
+        return True
 
 
-def _rows(q: torch.Tensor, key: torch.Tensor, v_cache: torch.Tensor, tokens: int, spec: dict[str, Any]) -> list[torch.Tensor]:
-    layout = rows_layout(q, key.transpose(1, 2), v_cache, **spec)
-    kept: _Rows | None = getattr(key, _ROWS, None)
-    rows = kept.for_next(tokens, key, layout) if kept and layout else None
-    if rows is None and layout and tokens == 1 and not torch.compiler.is_compiling():
-        _warn_of_lost_rows()
-    return rows or []
+def _is_captured(tensor: torch.Tensor) -> bool:
+    """Whether what is launched now runs later, and again."""
+    return torch.compiler.is_compiling() or tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def _rows(q: torch.Tensor, key: torch.Tensor, cached: _Cached, tokens: int, spec: dict[str, Any]) -> list[torch.Tensor]:
+    """What the launch over the newest `tokens` appends to; rows that earlier keys lack are made first."""
+    layout = rows_layout(q, cached.keys, cached.values, **spec)
+    rows: _Rows | None = getattr(key, _ROWS, None)
+    if not layout or not rows or not rows.fit(key, layout):
+        if layout and tokens == 1 and not torch.compiler.is_compiling():
+            _warn_of_lost_rows()
+        return []
+    if rows.appended != rows.cached - tokens:
+        if _is_captured(key):
+            return []
+        append_rows(cached.keys, rows.tensors, cu_seqlens_q=_cumulative(cached.spans.count), page_table=cached.table,
+                    cache_seqlens=cached.spans.count, k_begin=cached.spans.begin, max_q=key.shape[2], max_k=key.shape[2],
+                    spec=spec_text(q, cached.keys, cached.values, **spec))
+    rows.appended = rows.cached
+    return rows.tensors
 
 
 # Attention for generate_batch: query [1, heads, tokens, dim], key and value of the new tokens alone, and the cache.
@@ -284,8 +311,8 @@ class _PageRows:
         self.tensors = [keys.new_zeros(len(keys) // block, block // stride, *keys.shape[1:]) for _, stride in layout if fits]
 
     def drop_unless_current(self, keys: torch.Tensor, layout: tuple[tuple[int, int], ...]) -> None:
-        is_graph = torch.compiler.is_compiling() or keys.is_cuda and torch.cuda.is_current_stream_capturing()
-        if self.tensors and (is_graph or layout != self.layout or keys.is_inference() or keys._version != self.version):
+        if self.tensors and (_is_captured(keys) or layout != self.layout or keys.is_inference() or
+                             keys._version != self.version):
             self.tensors = []
             _warn_of_copied_pages()
 

@@ -21,7 +21,7 @@ import torch
 from . import _engine, _winnow
 from ._spec import Spec
 
-__all__ = ["append_rows", "attention_with_kvcache", "merge", "prepare", "rows_layout", "sparse_attention"]
+__all__ = ["append_rows", "attention_with_kvcache", "merge", "prepare", "rows_layout", "sparse_attention", "spec_text"]
 
 _library = torch.library.Library("winnow", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
@@ -144,12 +144,12 @@ def _launch_over_pages(program, q, k_cache, v_cache, rows, cu_seqlens_q, cache_s
 
 _library.define(
     "append_rows(Tensor k_cache, Tensor(a!)[] rows, Tensor cu_seqlens_q, Tensor cache_seqlens, Tensor page_table,"
-    " SymInt max_q, SymInt max_k, str spec) -> ()", tags=_TAGS)
+    " SymInt max_q, SymInt max_k, str spec, Tensor? k_begin=None) -> ()", tags=_TAGS)
 
 
-def _append_rows(k_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec):
+def _append_rows(k_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, k_begin=None):
     _program_for(spec, k_cache).launch(
-        None, k_cache, rows=rows, cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, max_q=max_q,
+        None, k_cache, rows=rows, cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, k_begin=k_begin, max_q=max_q,
         max_k=max_k, phase="append")
 
 
@@ -232,9 +232,15 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
 
 
 def append_rows(k_cache: torch.Tensor, rows: Sequence[torch.Tensor], *, cu_seqlens_q: torch.Tensor,
-                cache_seqlens: torch.Tensor, page_table: torch.Tensor, max_q: int, max_k: int, spec: str) -> None:
-    """Writes the summaries whose last key is among the new ones. spec: what prepare gave."""
-    torch.ops.winnow.append_rows(k_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec)
+                cache_seqlens: torch.Tensor, page_table: torch.Tensor, max_q: int, max_k: int, spec: str,
+                k_begin: torch.Tensor | None = None) -> None:
+    """Writes the summaries whose last key is among the new ones. spec: what prepare or spec_text gave."""
+    torch.ops.winnow.append_rows(k_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, k_begin)
+
+
+def spec_text(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, *, method: str | Spec, **spec: Any) -> str:
+    """The text by which operators name the program of attention_with_kvcache over these tensors."""
+    return _text_for(q, k_cache, v_cache, method, True, spec)
 
 
 @torch.compiler.assume_constant_result
@@ -245,7 +251,7 @@ def _rows_layout(spec: str, device: torch.device) -> tuple[tuple[int, int], ...]
 def rows_layout(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, *, method: str | Spec,
                 **spec: Any) -> tuple[tuple[int, int], ...]:
     """Window and stride of each summary, in tokens: what `rows` of attention_with_kvcache are to be."""
-    return _rows_layout(_text_for(q, k_cache, v_cache, method, True, spec), q.device)
+    return _rows_layout(spec_text(q, k_cache, v_cache, method=method, **spec), q.device)
 
 
 def merge(outs: Sequence[torch.Tensor], lses: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
