@@ -25,7 +25,7 @@ torch.set_num_threads(1)  # the model is small
 
 PARAMS = dict(window=8, stride=4, coarse_window=32, coarse_stride=16, local=2)
 SPEC = dict(method="infllm_v2", block=16, topk=6, params=PARAMS)
-TOKENS, STEPS, VOCABULARY = 700, 16, 97
+TOKENS, STEPS, FEW, VOCABULARY = 700, 64, 16, 97
 
 
 @pytest.fixture(autouse=True)
@@ -90,11 +90,11 @@ def check_close(got, wanted):
 
 
 @torch.no_grad()
-def tokens_of(model, cache=None, implementation="winnow", beams=1, **inputs):
+def tokens_of(model, cache=None, implementation="winnow", beams=1, steps=STEPS, **inputs):
     inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
     model.set_attn_implementation(implementation)
-    tokens = model.generate(**placed(model, inputs), past_key_values=cache, max_new_tokens=STEPS, do_sample=False,
-                            num_beams=beams)[:, -STEPS:]
+    tokens = model.generate(**placed(model, inputs), past_key_values=cache, max_new_tokens=steps, do_sample=False,
+                            num_beams=beams)[:, -steps:]
     model.set_attn_implementation("winnow")
     return tokens
 
@@ -155,8 +155,8 @@ def test_prefill_in_chunks(model, kind):
 
 @pytest.mark.filterwarnings("ignore:winnow.hf")
 def test_beams(model):
-    kept = tokens_of(model, winnow.hf.Cache(model.config, 1000), beams=3, input_ids=SHORT)
-    assert torch.equal(kept, tokens_of(model, beams=3, input_ids=SHORT))
+    kept = tokens_of(model, winnow.hf.Cache(model.config, 1000), beams=3, steps=FEW, input_ids=SHORT)
+    assert torch.equal(kept, tokens_of(model, beams=3, steps=FEW, input_ids=SHORT))
 
 
 @torch.no_grad()
@@ -210,7 +210,7 @@ def test_a_captured_step(model, wanted_of_short):
 
 def test_rows_of_the_cache_are_those_of_its_keys(model):
     cache = winnow.hf.Cache(model.config, 600)
-    tokens_of(model, cache, **left_padded(prompt(300), prompt(420)))
+    tokens_of(model, cache, steps=FEW, **left_padded(prompt(300), prompt(420)))
     layer = cache.layers[1]
     assert layer.keys.shape[2] == 768 and [rows.shape[1] for rows in layer.rows.tensors] == [192, 48]
     rows = layer.rows.tensors[0][0, 1:70].float()  # a row lies in the slot of its last key
@@ -222,8 +222,8 @@ def test_a_cache_without_rows_warns_once(model):
     winnow.hf._warn_of_lost_rows.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tokens_of(model, input_ids=prompt(100))
-        tokens_of(model, winnow.hf.Cache(model.config, 200), input_ids=prompt(100))
+        tokens_of(model, steps=FEW, input_ids=prompt(100))
+        tokens_of(model, winnow.hf.Cache(model.config, 200), steps=FEW, input_ids=prompt(100))
     assert ["winnow.hf: this cache keeps no summaries" in str(one.message) for one in caught].count(True) == 1
 
 
@@ -263,7 +263,7 @@ def generate_batch(model, prompts, implementation="paged|winnow", block=32, **mo
     """The tokens of each sequence, in order; prompts come in chunks of 128."""
     model.set_attn_implementation(implementation)
     settings = ContinuousBatchingConfig(block_size=block, num_blocks=2560 // block, max_batch_tokens=128)
-    config = GenerationConfig(max_new_tokens=STEPS, eos_token_id=-1, pad_token_id=0, **{"do_sample": False, **more})
+    config = GenerationConfig(max_new_tokens=FEW, eos_token_id=-1, pad_token_id=0, **{"do_sample": False, **more})
     try:
         found = model.generate_batch([one[0].tolist() for one in prompts], config, settings)
     finally:
@@ -285,12 +285,12 @@ RAGGED = [prompt(), SHORT, prompt(7, seed=2), prompt(), prompt(410, seed=3)]  # 
 def test_continuous_batches(model, memory, wanted_tokens, wanted_of_short):
     tokens = generate_batch(model, RAGGED)
     assert tokens == generate_batch(model, RAGGED, "paged|winnow_reference")
-    assert tokens[0] == tokens[3] == wanted_tokens[0].tolist() and tokens[1] == wanted_of_short[0].tolist()
+    assert tokens[0] == tokens[3] == wanted_tokens[0, :FEW].tolist() and tokens[1] == wanted_of_short[0, :FEW].tolist()
 
 
 def test_continuous_batches_without_rows(model, memory, wanted_of_short):
     """Rows of 4 tokens do not fit pages of 6."""
-    assert generate_batch(model, [SHORT], block=6) == wanted_of_short.tolist()
+    assert generate_batch(model, [SHORT], block=6) == wanted_of_short[:, :FEW].tolist()
 
 
 def test_continuous_batches_that_fork(model, memory, wanted_of_short):
@@ -298,7 +298,7 @@ def test_continuous_batches_that_fork(model, memory, wanted_of_short):
     winnow.hf._warn_of_copied_pages.cache_clear()
     with pytest.warns(UserWarning, match="winnow.hf: pages of this cache were written by others"):
         tokens = generate_batch(model, [SHORT], do_sample=True, top_k=1, num_return_sequences=2)
-    assert tokens == wanted_of_short.tolist()
+    assert tokens == wanted_of_short[:, :FEW].tolist()
 
 
 def test_the_spec_of_a_config():
