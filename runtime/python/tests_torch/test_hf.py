@@ -242,8 +242,8 @@ def test_a_cache_that_missed_rows(model):
     cache = winnow.hf.Cache(model.config, 600)
     logits_of(model, "winnow_reference", input_ids=padded["input_ids"][:, :400], past_key_values=cache,
               attention_mask=padded["attention_mask"][:, :400])
-    more = logits_of(model, input_ids=padded["input_ids"][:, 400:], past_key_values=cache, position_ids=torch.arange(400, 430)[None],
-                     attention_mask=padded["attention_mask"])
+    more = logits_of(model, input_ids=padded["input_ids"][:, 400:], past_key_values=cache,
+                     position_ids=torch.arange(400, 430)[None], attention_mask=padded["attention_mask"])
     check_close(more, whole[:, 400:])
 
 

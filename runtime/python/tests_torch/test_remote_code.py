@@ -39,7 +39,8 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def recorded():
-    return {name: torch.from_numpy(np.load(RECORDED / f"t{TOKENS}/{name}.npy")).to(DEVICE) for name in ("tokens", "ids", "pooled", "out", "lse")}
+    return {name: torch.from_numpy(np.load(RECORDED / f"t{TOKENS}/{name}.npy")).to(DEVICE)
+            for name in ("tokens", "ids", "pooled", "out", "lse")}
 
 
 def cumulative(*counts):
@@ -56,9 +57,9 @@ def means(k, window, stride, lengths=None):
 def arguments(q, k, cu_q, lengths=None):
     """Of compressed_attention, as the remote code gives them."""
     (k1, cu_k1), (k2, cu_k2) = means(k, 32, 16, lengths), means(k, 128, 64, lengths)
-    return dict(q=q, k=k1, k2=k2, kernel_size=32, kernel_stride=16, block_size=64, topk=TOPK, cu_seqlens_q=cu_q, cu_seqlens_k=cu_k1,
-                cu_seqlens_k2=cu_k2, max_seqlen_q=int(cu_q.diff().max()), max_seqlen_k=int(cu_k1.diff().max()), init_blocks=1,
-                local_blocks=LOCAL)
+    return dict(q=q, k=k1, k2=k2, kernel_size=32, kernel_stride=16, block_size=64, topk=TOPK, cu_seqlens_q=cu_q,
+                cu_seqlens_k=cu_k1, cu_seqlens_k2=cu_k2, max_seqlen_q=int(cu_q.diff().max()),
+                max_seqlen_k=int(cu_k1.diff().max()), init_blocks=1, local_blocks=LOCAL)
 
 
 def by_scores(*, q, k, k2, cu_seqlens_q, cu_seqlens_k, cu_seqlens_k2, max_seqlen_q, max_seqlen_k, cache_lens=None, **_):

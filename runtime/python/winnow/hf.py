@@ -34,6 +34,8 @@ __all__ = ["Cache", "register"]
 _ROWS = "_winnow_rows"
 # Cache.max_cache_len is rounded up to a multiple, so that rows of any common stride fit.
 _CAPACITY_STEP = 256
+# Pages of a multiple of so many tokens are read in bulk (docs/embedding-c.md).
+_BULK_TOKENS = 8
 _GIVEN: dict[str, Any] = {}
 
 
@@ -171,10 +173,15 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
 
 def _attend_cached(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans,
                    spec: dict[str, Any]) -> torch.Tensor:
-    """The cache is paged: a page is the row of a sequence. A step of one token is one small kernel and the launch."""
+    """The cache is paged: a page is the row of a sequence. A step of one token is one small kernel and the launch.
+
+    Keys that have no cache, or the first ones of one that grows, are copied where their pages were read slowly.
+    """
     batch, tokens = query.shape[0], query.shape[2]
     q, order = _flat(query), None
     cu_q = torch.arange(0, (batch + 1) * tokens, tokens, dtype=torch.int32, device=query.device)
+    if spans.begin is None and tokens == key.shape[2] and tokens % _BULK_TOKENS and not hasattr(key, _ROWS):
+        return sparse_attention(q, _flat(key), _flat(value), cu_q, max_q=tokens, max_k=tokens, **spec)
     if spans.begin is not None and tokens > 1:
         counts, order = _padding_last(spans, tokens)
         cu_q, q = _cumulative(counts), q[order]

@@ -102,8 +102,8 @@ class _ScorePart(NamedTuple):
     scores: torch.Tensor
 
 
-def _score_parts(q: torch.Tensor, k: torch.Tensor, coarse: torch.Tensor, cumulative: tuple[torch.Tensor, ...], scale: float | None,
-                 causal: bool) -> Iterator[_ScorePart]:
+def _score_parts(q: torch.Tensor, k: torch.Tensor, coarse: torch.Tensor, cumulative: tuple[torch.Tensor, ...],
+                 scale: float | None, causal: bool) -> Iterator[_ScorePart]:
     """Stage 1 by as many queries as make _MOST_SCORES."""
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     for sequence, (queries, rows, coarse_rows) in enumerate(_segments(*cumulative)):
@@ -300,14 +300,13 @@ def infllmv2_attn_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: 
     if topk_idx is not None and topk_idx.dim() == 4:
         topk_idx = topk_idx.transpose(0, 1).flatten(1, 2)
     ids = None if topk_idx is None else _ids_of(topk_idx)
-    flat = q.flatten(0, 1)
+    flat, cu_q = q.flatten(0, 1), torch.arange(0, (batch + 1) * queries, queries, dtype=torch.int32, device=q.device)
     program, phase = _attending(flat, k_cache, v_cache, True, softmax_scale, ids)
     max_k = block_table.shape[1] * k_cache.shape[1]
     out = flat.new_empty(*flat.shape[:2], v_cache.shape[-1])
     lse = torch.empty(flat.shape[1], len(flat), dtype=torch.float32, device=q.device) if return_softmax_lse else None
-    program.launch(flat, k_cache, v_cache, out, lse=lse, ids=ids, seq_k=counts.to(torch.int32).contiguous(), k_begin=cache_leftpad,
-                   cu_q=torch.arange(0, (batch + 1) * queries, queries, dtype=torch.int32, device=q.device),
-                   page_table=block_table, max_q=queries, max_k=max_k, phase=phase,
+    program.launch(flat, k_cache, v_cache, out, lse=lse, ids=ids, seq_k=counts.to(torch.int32).contiguous(),
+                   k_begin=cache_leftpad, cu_q=cu_q, page_table=block_table, max_q=queries, max_k=max_k, phase=phase,
                    workspace=_torch._room(program, flat, batch=batch, max_q=queries, max_k=max_k))
     out = out.unflatten(0, (batch, queries))
     return (out, lse.unflatten(1, (batch, queries)).transpose(0, 1)) if return_softmax_lse else out
