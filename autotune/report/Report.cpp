@@ -57,9 +57,9 @@ double median(std::vector<double> values) {
 
 auto shapeOf(const TuningKey &key) {
   const Spec &s = key.spec;
-  return std::make_tuple(key.phase == "attend", key.method, s.headDim, s.valueWidth(), s.group(),
-                         s.block, s.topk, key.tokens, key.overlap, key.arch, key.device,
-                         key.text());
+  return std::make_tuple(key.phase == "attend", key.phase, key.method, s.headDim, s.valueWidth(),
+                         s.group(), s.block, s.topk, key.tokens, key.overlap, key.batch, key.arch,
+                         key.device, key.text());
 }
 
 /// Of a problem, whatever it runs on.
@@ -205,6 +205,7 @@ private:
            {"params", params},
            {"tokens", r.key.tokens},
            {"overlap", r.key.overlap},
+           {"batch", r.key.batch},
            {"arch", r.key.arch},
            {"device", r.key.device},
            {"config", configs.index(shortText(r.config))},

@@ -11,7 +11,7 @@ const note = (...words) => html("p", { class: "note" }, ...words);
 const times = (ratio) => `${ratio.toFixed(3)}×`;
 const interval = (low, high) => (low > 0 && high > 0 ? `${milliseconds(low)}–${milliseconds(high)}` : "");
 const keyWords = (k) => `${k.phase} ${k.method}, d ${k.head_dim}, G ${k.group}, block ${k.block}, top-${k.topk}, ` +
-  `${short(k.tokens)} tokens${k.overlap ? `, overlap ${k.overlap}` : ""}${head.devices.length > 1 ? `, ${k.device}` : ""}`;
+  `${short(k.tokens)} tokens${k.overlap ? `, overlap ${k.overlap}` : ""}${k.batch ? `, ${k.batch} sequences` : ""}${head.devices.length > 1 ? `, ${k.device}` : ""}`;
 const keyLink = (index) => html("a", { href: "#keys", click: (event) => { event.preventDefault(); openKey(index); } },
   keyWords(keys[index]));
 
@@ -93,6 +93,7 @@ const columns = [
   column("top\u2011k", (k) => k.topk),
   column("tokens", (k) => k.tokens, { show: (k) => grouped(k.tokens) }),
   column("overlap", (k) => k.overlap, { show: (k) => (k.overlap ? k.overlap : "–") }),
+  ...(keys.some((k) => k.batch) ? [column("batch", (k) => k.batch, { show: (k) => (k.batch ? k.batch : "–") })] : []),
   column("winner", (k) => configs[k.config], { number: false, show: (k) => configCell(k.config), cell: "config" }),
   column("ms", (k) => k.ms, { show: (k) => milliseconds(k.ms) }),
   column("interval", (k) => (k.ms ? (k.high - k.low) / k.ms : 0), { show: (k) => interval(k.low, k.high),

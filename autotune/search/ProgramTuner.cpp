@@ -67,6 +67,7 @@ compileCandidates(const TuneTask &task, const TuneCompiler &compiler, const Tune
       request["config"] = shortText(set->space.candidates[i].config);
       request["arch"] = task.key.arch;
       request["ptx"] = options.ptx;
+      request["emulated"] = !options.emulated.empty();
       request["gpu"] = options.gpus.front();
       request["nvrtc"] = options.nvrtcPath;
       request["directory"] = options.scratch;
@@ -83,8 +84,11 @@ compileCandidates(const TuneTask &task, const TuneCompiler &compiler, const Tune
 }
 
 MeasuringWorker::MeasuringWorker(const TuneOptions &options, int gpu)
-    : options(options),
-      openRequest({{"do", "open"}, {"gpu", gpu}, {"arch", options.arch}, {"ptx", options.ptx}}),
+    : options(options), openRequest({{"do", "open"},
+                                     {"gpu", gpu},
+                                     {"arch", options.arch},
+                                     {"ptx", options.ptx},
+                                     {"device", options.emulated}}),
       worker(options.measureCommand, options.scratch + "/measure.log") {}
 
 Status MeasuringWorker::open() {
@@ -136,7 +140,10 @@ Status MeasuringWorker::load(size_t candidate, const std::string &path) {
 
 Result<Json> MeasuringWorker::workload(const TuneTask &task) {
   workloadRequest = Json();
-  Json step{{"do", "workload"}, {"tokens", task.key.tokens}, {"overlap", task.key.overlap}};
+  Json step{{"do", "workload"},
+            {"tokens", task.key.tokens},
+            {"overlap", task.key.overlap},
+            {"batch", task.key.batch}};
   Result<Json> answer = request(step);
   if (answer)
     workloadRequest = step;

@@ -45,6 +45,8 @@ private:
                           k.sharedBytes, k.perChunk);
     if (phase == "select")
       text += candidate.scoreStride + "\n" + candidate.chunkTokens;
+    if (phase == kDecodePhase)
+      text += candidate.parts;
     return text;
   }
 
@@ -86,13 +88,19 @@ std::vector<TunableRange> phaseRanges(const std::vector<TunableRange> &ranges,
 std::vector<Kernel> phaseKernels(const ProgramImage &image, const std::string &phase) {
   std::vector<Kernel> kernels;
   for (const Kernel &kernel : image.kernels)
-    if (attends(kernel) == (phase == "attend"))
+    if (phase == kDecodePhase || attends(kernel) == (phase == "attend"))
       kernels.push_back(kernel);
   return kernels;
 }
 
 Candidate candidateOf(const Config &config, const ProgramImage &image, const std::string &phase) {
-  return {config, image.config, phaseKernels(image, phase), image.scoreStride, image.chunkTokens};
+  Candidate candidate;
+  candidate.config = config, candidate.effective = image.config;
+  candidate.kernels = phaseKernels(image, phase);
+  candidate.scoreStride = image.scoreStride;
+  candidate.chunkTokens = image.chunkTokens;
+  candidate.parts = image.parts;
+  return candidate;
 }
 
 Result<SearchSpace> makeSearchSpace(const std::string &phase, Effort effort,

@@ -164,6 +164,8 @@ private:
           fmt::format("{} {} at {} tokens", task.key.phase, task.key.method, task.key.tokens);
       if (task.key.overlap)
         what += fmt::format(", L = {}", task.key.overlap);
+      if (task.key.batch)
+        what += fmt::format(", {} sequences", task.key.batch);
       say(what);
       Result<TuneOutcome> outcome = tuner.run(task, [this](double share) { part(share); });
       if (stop)

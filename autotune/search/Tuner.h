@@ -3,14 +3,14 @@
 // asked is documented here, so that a test can stand in for a GPU.
 //
 // Requests to a compiling worker:
-//   {do: "compile", method, spec, config, phase, arch, ptx, nvrtc, directory} -> {path}: the
-//   phase's image file
+//   {do: "compile", method, spec, config, phase, arch, ptx, emulated, nvrtc, directory} -> {path}:
+//   the phase's image file
 // Requests to a measuring worker, in this order:
-//   {do: "open", gpu, arch, ptx}                 -> {device, driver, arch}
+//   {do: "open", gpu, arch, ptx, device}         -> {device, driver, arch}
 //   {do: "program", method, spec, phase}         -> {} what candidates belong to from now on
 //   {do: "load", candidate, path}                -> {}
 //   {do: "cases", candidate}                     -> {fault}: adversarial small inputs, compared
-//   with the reference (F26) {do: "workload", tokens, overlap}            -> {floor_ms}: inputs in
+//   with the reference (F26) {do: "workload", tokens, overlap, batch}     -> {floor_ms}: inputs in
 //   device memory {do: "check", candidate}                     -> {fault}: sampled rows of the
 //   workload, compared with the reference {do: "time", candidate}                      -> {ms,
 //   clock_mhz, watts}: one launch, replayed from a graph, cold L2
@@ -40,6 +40,7 @@ struct TuneOptions {
   std::string onlyDevice;                      ///< refuse GPUs of another name; empty: any
   std::string arch;                            ///< empty: the device's own
   bool ptx = false;
+  std::string emulated; ///< "emulated:ARCH" in place of the GPUs, to try a sweep of decode
   std::string nvrtcPath;
   bool resume = false;
   RaceOptions race;

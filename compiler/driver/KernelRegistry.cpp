@@ -88,9 +88,11 @@ Kernels withDecode(KernelContext &c, std::vector<BuiltKernel> kernels) {
     return kernels;
   for (BuiltKernel &attend : kernels)
     launchWhen(attend, "1 - " + attendsByDecode());
-  for (BuiltKernel &decode :
-       buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, c.image))
-    kernels.push_back(std::move(decode));
+  const Config config = kernels.front().config.value_or(c.image.config);
+  WINNOW_TRY(std::vector<BuiltKernel> decode,
+             buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, config, c.image));
+  for (BuiltKernel &kernel : decode)
+    kernels.push_back(std::move(kernel));
   return kernels;
 }
 
@@ -206,6 +208,9 @@ Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp mod
     entries.push_back(entry);
   }
   WINNOW_TRY(MethodPlans plans, planMethod(method));
+  plans.attend.decodePartTiles = image.config.decodePartTiles;
+  if (plans.selection)
+    plans.selection->decodePartTiles = image.config.decodePartTiles;
   if (plans.attend.crossing)
     image.denseLength = plans.attend.crossing->formula(kDecodeTokens);
   KernelContext context{module, plans, target, image, {}};

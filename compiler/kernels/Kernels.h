@@ -102,9 +102,11 @@ Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, c
 
 /// Attention for batches of at most kDecodeTokens query tokens per sequence, of paged programs: one
 /// token of a block of threads, and where a batch is small several blocks for each token, which a
-/// second kernel joins. Appends their buffers and the number of parts to `image`.
-std::vector<BuiltKernel> buildAttendDecode(mlir::ModuleOp module, const AttendPlan &plan,
-                                           const Target &target, ProgramImage &image);
+/// second kernel joins. Appends their buffers and the number of parts to `image`. Error:
+/// Unsupported, where what `config` asks for does not fit.
+Result<std::vector<BuiltKernel>> buildAttendDecode(mlir::ModuleOp module, const AttendPlan &plan,
+                                                   const Target &target, Config config,
+                                                   ProgramImage &image);
 /// Most parts of a token's selected blocks, at decode.
 int selectedParts(const KernelPlan &plan);
 

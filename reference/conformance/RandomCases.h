@@ -15,6 +15,7 @@ struct DrawSpace {
   struct Tunable {
     std::string name;
     std::vector<int> values;
+    bool decodes = false; ///< of kernels that only batches of few tokens in pages have
   };
   std::vector<Method> methods;
   std::vector<Tunable> tunables;

@@ -1,6 +1,7 @@
 // See SmallCases.h. The table has each group size, dimension, block and dtype, and batches with
 // empty sequences, single tokens, tokens behind a history, and ends of windows, blocks and tiles.
 #include "reference/conformance/SmallCases.h"
+#include <algorithm>
 #include <fmt/format.h>
 #include <iterator>
 
@@ -80,7 +81,7 @@ public:
       }
     for (const DrawSpace::Tunable &tunable : space.tunables)
       for (int value : tunable.values)
-        WINNOW_CHECK(addTuned(tunable.name, value));
+        WINNOW_CHECK(addTuned(tunable, value));
     return std::move(found);
   }
 
@@ -115,10 +116,20 @@ private:
     return test;
   }
 
+  /// The last tokens of each sequence alone, over pages, with the summaries that an engine keeps.
+  static void decodeFromPages(ConformanceCase &test) {
+    constexpr int kQueries = 5;
+    test.spec.paged = test.keepsRows = true;
+    test.layout = "halves";
+    test.pageSize = 16;
+    for (auto &[queries, keys] : test.sequences)
+      queries = std::min(queries, kQueries);
+  }
+
   /// The case of a tunable's value: the first of the specs, begun at another one for each value,
   /// and of the methods that has such kernels.
-  Status addTuned(const std::string &tunable, int value) {
-    WINNOW_TRY(Config config, Config::parse(fmt::format("{}={}", tunable, value)));
+  Status addTuned(const DrawSpace::Tunable &tunable, int value) {
+    WINNOW_TRY(Config config, Config::parse(fmt::format("{}={}", tunable.name, value)));
     const size_t first = tuned++ * 7; // 7 and 27 share no factor: the specs come by turns
     std::string reason;
     for (size_t i = 0; i < specs().size(); ++i) {
@@ -130,8 +141,10 @@ private:
         if (method.parameters.empty()) // it has no selection to be tuned
           continue;
         ConformanceCase test = caseOf((first + i) % specs().size(), method);
-        test.name += fmt::format("_{}_{}", tunable, value);
+        test.name += fmt::format("_{}_{}", tunable.name, value);
         test.config = config;
+        if (tunable.decodes)
+          decodeFromPages(test);
         Status served = space.serves(test.method, test.spec, test.config);
         if (served) {
           found.cases.push_back(test);
@@ -142,7 +155,7 @@ private:
         reason = served.error().message;
       }
     }
-    found.withoutKernels.push_back(fmt::format("{}={}: {}", tunable, value, reason));
+    found.withoutKernels.push_back(fmt::format("{}={}: {}", tunable.name, value, reason));
     return {};
   }
 

@@ -35,10 +35,10 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
   spec.kvDtype = c.kv_dtype == WINNOW_KV_SAME ? KvDtype::Same : KvDtype::Fp8E4m3;
   if (Status status = spec.check(); !status)
     return fail(status.error().kind, "spec: " + status.error().message);
-  if (c.expected_tokens < 0 || c.expected_overlap < 0)
+  if (c.expected_tokens < 0 || c.expected_overlap < 0 || c.expected_batch < 0)
     return fail(ErrorKind::Usage,
-                "spec: expected_tokens and expected_overlap must not be negative");
-  request.workload = {c.expected_tokens, c.expected_overlap};
+                "spec: expected_tokens, expected_overlap and expected_batch must not be negative");
+  request.workload = {c.expected_tokens, c.expected_overlap, c.expected_batch};
   if (c.dtype != WINNOW_BF16 && c.dtype != WINNOW_FP16)
     return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_dtype", c.dtype));
   spec.dtype = c.dtype == WINNOW_BF16 ? Dtype::BF16 : Dtype::FP16;
@@ -75,6 +75,7 @@ SpecStruct::SpecStruct(const ProgramRequest &request)
   spec.arch = request.arch.c_str();
   spec.expected_tokens = request.workload.tokens;
   spec.expected_overlap = request.workload.overlap;
+  spec.expected_batch = request.workload.batch;
   spec.paged = request.spec.paged;
   spec.kv_dtype = request.spec.hasFp8Keys() ? WINNOW_KV_FP8_E4M3 : WINNOW_KV_SAME;
 }

@@ -83,18 +83,19 @@ typedef struct winnow_spec {
   double scale;       /* softmax scale; 0 = head_dim^-0.5 */
   const char *params; /* "NAME=VALUE,NAME=VALUE": the method's own parameters */
   const char *config; /* "attend_warps=8 ...": tunables of the generated kernels. Where none of a
-                         phase's (score_*, attend_*) is set, they are looked up */
+                         phase's (score_*, attend_*, decode_*) is set, they are looked up */
   const char *arch;   /* "sm_80", ...; null = that of the device */
   int32_t value_dim;  /* elements of a value or output row; 0 = head_dim */
   /* Hints for the choice of tunables, never limits; few values are told apart. */
   int32_t expected_overlap; /* over how many tokens a selection turns into a new one; 0 = unknown,
                                32 */
   int64_t expected_tokens;  /* of a typical sequence; 0 = unknown, 131072 */
-  int32_t paged;     /* nonzero: launches give strides, lengths per sequence and page tables (see
-                        winnow_launch_args); zero: they give packed tensors */
-  int32_t reserved;  /* zero */
-  int32_t kv_dtype;  /* winnow_kv_dtype; anything but WINNOW_KV_SAME asks for `paged` */
-  int32_t reserved2; /* zero */
+  int32_t paged;    /* nonzero: launches give strides, lengths per sequence and page tables (see
+                       winnow_launch_args); zero: they give packed tensors */
+  int32_t reserved; /* zero */
+  int32_t kv_dtype; /* winnow_kv_dtype; anything but WINNOW_KV_SAME asks for `paged` */
+  int32_t expected_batch; /* a hint as those above: sequences of a launch of decode; 0 = unknown,
+                             16 */
 } winnow_spec;
 
 /* In place of a GPU's index: the program runs on the CPU, by the functions of a compiler that has

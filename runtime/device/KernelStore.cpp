@@ -35,10 +35,11 @@ bool satisfies(const ProgramImage &image, const ProgramRequest &request) {
 std::string ProgramRequest::text() const {
   std::string text =
       fmt::format("method={} arch={} {} {}", method, arch, spec.text(), config.text());
-  if (!isOpen(config, "select") && !isOpen(config, "attend"))
+  if (!hasOpenPhase(config, spec))
     return text; // nothing is left for the workload to decide
   const Workload bucket = workload.bucket();
-  return text + fmt::format(" tokens={} overlap={}", bucket.tokens, bucket.overlap);
+  text += fmt::format(" tokens={} overlap={}", bucket.tokens, bucket.overlap);
+  return spec.paged ? text + fmt::format(" batch={}", bucket.batch) : text;
 }
 
 const char *name(ImageOrigin origin) {

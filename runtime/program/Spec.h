@@ -87,6 +87,9 @@ struct Config {
   int scoreChunkMiB = 0;
   YesNo scoreFold = {};
   ScorePoly scorePoly = {};
+  int decodeStages = 0;
+  int decodeResident = 0;
+  int decodePartTiles = 0;
 
   /// Canonical, all of them by number: "attend_form=0 attend_warps=8 ...". Cache keys are made of
   /// it, so words, which read better, stay out of it.

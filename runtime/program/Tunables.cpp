@@ -145,6 +145,18 @@ const std::array<Tunable, kTunableCount> &tunables() {
           {{ScorePoly::None, "none", "none: the special-function units make all"},
            {ScorePoly::Quarter, "quarter", "one of every 4"},
            {ScorePoly::Eighth, "eighth", "one of every 8"}}),
+      number<&Config::decodeStages>(
+          "decode_stages", kDecodePhase,
+          "attention at decode: ring stages, one tile of keys and one of values each",
+          {2, 3, 4, 6, 8}),
+      number<&Config::decodeResident>(
+          "decode_resident", kDecodePhase,
+          "attention at decode: blocks of threads that a multiprocessor has room for",
+          {1, 2, 3, 4, 6}),
+      number<&Config::decodePartTiles>(
+          "decode_part_tiles", kDecodePhase,
+          "attention at decode: key tiles of a part of a token's keys, at least",
+          {1, 2, 3, 4, 6, 8}),
   };
   return rows;
 }

@@ -18,9 +18,13 @@ struct TunableWord {
   const char *meaning; ///< continues Tunable::meaning
 };
 
+/// The phase of a whole launch of short query segments (append, selection, attention), of paged
+/// programs; the others are "select" and "attend".
+inline constexpr const char *kDecodePhase = "decode";
+
 struct Tunable {
   const char *name;    ///< as in Config::text
-  const char *phase;   ///< whose kernels it changes: "select" or "attend", as TuningKey::phase
+  const char *phase;   ///< whose kernels it changes, as TuningKey::phase
   const char *meaning; ///< for help
   int (*get)(const Config &config);
   void (*set)(Config &config, int value);

@@ -13,7 +13,6 @@ namespace winnow {
 namespace {
 
 constexpr const char *kTurnedOff = "tuned configurations are turned off";
-constexpr const char *kPhases[] = {"select", "attend"};
 /// How recordLine and trialLine begin.
 constexpr std::string_view kLineBegin = "{\"schema\":1,\"kind\":\"";
 static_assert(kTuningSchema == 1, "kLineBegin has it in words");
@@ -38,15 +37,17 @@ LineFilter tilesOf(const TuningKey &key) {
 }
 
 TunedAnswer &answerOf(ChosenConfig &choice, const std::string &phase) {
+  if (phase == kDecodePhase)
+    return choice.decode ? *choice.decode : choice.decode.emplace();
   return phase == "select" ? choice.select : choice.attend;
 }
 
 /// The caller's configuration, with the same words for every phase that it leaves open.
-ChosenConfig untuned(const Config &config, const std::string &why) {
+ChosenConfig untuned(const ProgramRequest &request, const std::string &why) {
   ChosenConfig choice;
-  choice.config = config;
-  for (const char *phase : kPhases) {
-    bool open = isOpen(config, phase);
+  choice.config = request.config;
+  for (const char *phase : tunedPhases(request.spec)) {
+    bool open = isOpen(request.config, phase);
     answerOf(choice, phase).rung = open ? Rung::Default : Rung::Given;
     answerOf(choice, phase).why = open ? why : "set by the caller";
   }
@@ -56,15 +57,19 @@ ChosenConfig untuned(const Config &config, const std::string &why) {
 ChosenConfig replayed(const Decision &decision) {
   ChosenConfig choice;
   choice.config = decision.config;
-  choice.select.rung = decision.select, choice.attend.rung = decision.attend;
   choice.resolved = decision.resolved;
   choice.crossing.rung = decision.crossing, choice.crossing.why = "as decided elsewhere";
   if (!decision.resolved.empty())
     choice.crossing.points = decision.resolved.begin()->second;
-  for (const char *phase : kPhases) {
+  std::vector<std::pair<const char *, Rung>> rungs{{"select", decision.select},
+                                                   {"attend", decision.attend}};
+  if (decision.decode)
+    rungs.emplace_back(kDecodePhase, *decision.decode);
+  for (const auto &[phase, rung] : rungs) {
+    TunedAnswer &answer = answerOf(choice, phase);
+    answer.rung = rung, answer.why = "as decided elsewhere";
     for (const Tunable *tunable : phaseTunables(phase))
-      tunable->set(answerOf(choice, phase).config, tunable->get(decision.config));
-    answerOf(choice, phase).why = "as decided elsewhere";
+      tunable->set(answer.config, tunable->get(decision.config));
   }
   return choice;
 }
@@ -73,7 +78,7 @@ ChosenConfig replayed(const Decision &decision) {
 
 bool ChosenConfig::isTuned() const {
   auto found = [](const TunedAnswer &answer) { return answer.rung < Rung::Default; };
-  return found(select) || found(attend);
+  return found(select) || found(attend) || (decode && found(*decode));
 }
 
 Spec ChosenConfig::spec(Spec asked) const {
@@ -99,10 +104,9 @@ Result<ChosenConfig> ConfigChooser::choose(const ProgramRequest &request,
   TuningKey key;
   key.method = request.method;
   key.spec = request.spec;
-  const bool looksUp =
-      options.on && (isOpen(request.config, kPhases[0]) || isOpen(request.config, kPhases[1]));
+  const bool looksUp = options.on && hasOpenPhase(request.config, request.spec);
   if (!looksUp && takeAutos(key).empty())
-    return untuned(request.config, options.on ? "" : kTurnedOff);
+    return untuned(request, options.on ? "" : kTurnedOff);
   const std::pair<std::string, std::string> name(request.text(), device);
   {
     std::lock_guard<std::mutex> lock(mutex);
@@ -121,7 +125,7 @@ Result<ChosenConfig> ConfigChooser::choose(const ProgramRequest &request,
 }
 
 ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::string &device) {
-  ChosenConfig choice = untuned(request.config, options.on ? "" : kTurnedOff);
+  ChosenConfig choice = untuned(request, options.on ? "" : kTurnedOff);
   TuningKey key;
   key.method = request.method;
   key.spec = request.spec;
@@ -130,11 +134,12 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
   key.tokens = static_cast<int>(workload.tokens);
   key.arch = request.arch;
   key.device = device;
-  for (const char *phase : kPhases) {
+  for (const char *phase : tunedPhases(request.spec)) {
     if (!options.on || !isOpen(request.config, phase))
       continue;
     key.phase = phase;
-    key.overlap = key.phase == "attend" ? workload.overlap : 0; // selection does not depend on it
+    key.overlap = key.phase == "attend" ? workload.overlap : 0; // others do not depend on it
+    key.batch = key.phase == kDecodePhase ? workload.batch : 0;
     auto merged = [&](const Config &config) {
       ProgramRequest whole = request;
       whole.config = choice.config;
@@ -152,7 +157,7 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
   if (autos.empty())
     return choice;
   key.phase = kCrossingPhase;
-  key.tokens = key.overlap = 0;
+  key.tokens = key.overlap = key.batch = 0;
   choice.crossing = lookUpCrossing(recordsFor(key), key);
   for (const std::string &param : autos)
     choice.resolved[param] = choice.crossing.points;
@@ -163,7 +168,7 @@ ChosenConfig ConfigChooser::overrule(const ProgramRequest &request, const std::s
                                      const std::string &why) {
   warn(fmt::format("{} runs with its default configuration, the tuned one failed: {}",
                    request.method, why));
-  ChosenConfig choice = untuned(request.config, "the tuned configuration failed: " + why);
+  ChosenConfig choice = untuned(request, "the tuned configuration failed: " + why);
   std::lock_guard<std::mutex> lock(mutex);
   ChosenConfig &held = choices[{request.text(), device}];
   // Crossing points are no tunables: what they decide is the program's meaning, and stays.
@@ -177,7 +182,8 @@ std::string ConfigChooser::decisions() const {
   std::string lines;
   for (const auto &[name, choice] : choices)
     lines += decisionLine({name.first, name.second, choice.config, choice.select.rung,
-                           choice.attend.rung, choice.resolved, choice.crossing.rung}) +
+                           choice.attend.rung, choice.resolved, choice.crossing.rung,
+                           choice.decode ? std::optional(choice.decode->rung) : std::nullopt}) +
              "\n";
   return lines;
 }
@@ -189,7 +195,8 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
   };
   const bool isCrossingSure = choice.resolved.empty() || choice.crossing.rung == Rung::Exact;
   if (!options.log || !options.on ||
-      (isSure(choice.attend) && (!selects || isSure(choice.select)) && isCrossingSure))
+      (isSure(choice.attend) && (!selects || isSure(choice.select)) &&
+       (!choice.decode || isSure(*choice.decode)) && isCrossingSure))
     return;
   auto phase = [](const char *what, const TunedAnswer &answer) {
     return fmt::format("{}: {}, {} [{}]", what, name(answer.rung), answer.why,
@@ -200,9 +207,10 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
                                 ? ""
                                 : fmt::format("; dense_len: {}, {} [{}]", name(crossing.rung),
                                               crossing.why, crossing.points);
-  options.log(fmt::format("{} on {}: {}{}{}", request.method, device,
+  options.log(fmt::format("{} on {}: {}{}{}{}", request.method, device,
                           selects ? phase("select", choice.select) + "; " : "",
-                          phase("attend", choice.attend), dense));
+                          phase("attend", choice.attend),
+                          choice.decode ? "; " + phase(kDecodePhase, *choice.decode) : "", dense));
 }
 
 TunedDatabase ConfigChooser::load(const std::function<bool(std::string_view)> &wanted) {
@@ -238,7 +246,8 @@ std::optional<TunedAnswer> ConfigChooser::searchSame(const TuningKey &key,
                    "topk={} dtype={} ",
                    spec.heads, spec.kvHeads, spec.headDim, spec.valueWidth(), spec.block, spec.topk,
                    winnow::name(spec.dtype)),
-       fmt::format("\"tokens\":{},\"overlap\":{},", key.tokens, key.overlap)}};
+       fmt::format("\"tokens\":{},\"overlap\":{},{}", key.tokens, key.overlap,
+                   key.phase == kDecodePhase ? fmt::format("\"batch\":{},", key.batch) : "")}};
   const LineFilter measured{{"\"origin\":\"measured\""}}, own{{quoted(key.device)}};
   // Of lines about other problems.
   bool hasMeasured = false, hasOwnMeasured = false, hasOwn = false, hasStrange = false;

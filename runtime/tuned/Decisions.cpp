@@ -45,6 +45,10 @@ Result<Decision> parseDecision(std::string_view line) {
     WINNOW_TRY(const std::string rung, textOf(object, "crossing"));
     WINNOW_TRY(decision.crossing, parseRung(rung));
   }
+  if (object.contains(kDecodePhase)) {
+    WINNOW_TRY(const std::string rung, textOf(object, kDecodePhase));
+    WINNOW_TRY(decision.decode, parseRung(rung));
+  }
   return decision;
 }
 
@@ -54,6 +58,8 @@ std::string decisionLine(const Decision &decision) {
   Json object{{"schema", kDecisionSchema},       {"request", decision.request},
               {"device", decision.device},       {"config", shortText(decision.config)},
               {"select", name(decision.select)}, {"attend", name(decision.attend)}};
+  if (decision.decode)
+    object[kDecodePhase] = name(*decision.decode);
   if (!decision.resolved.empty()) {
     object["resolved"] = decision.resolved;
     object["crossing"] = name(decision.crossing);

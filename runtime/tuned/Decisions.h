@@ -18,6 +18,7 @@ struct Decision {
   /// from; a line of a request without them does not name them.
   std::map<std::string, std::string> resolved = {};
   Rung crossing = Rung::Default;
+  std::optional<Rung> decode = {}; ///< of a paged program
 };
 
 /// One JSON object without line breaks, fields in a fixed order.

@@ -38,6 +38,7 @@ std::string differences(const TuningKey &wanted, const TuningKey &have) {
   tell("tokens", have.tokens, wanted.tokens);
   if (wanted.phase == "attend")
     tell("overlap", have.overlap, wanted.overlap);
+  tell("batch", have.batch, wanted.batch);
   tell("top-k", have.spec.topk, wanted.spec.topk);
   tell("group", have.spec.group(), wanted.spec.group());
   tell("kv-heads", have.spec.kvHeads, wanted.spec.kvHeads);
@@ -116,9 +117,15 @@ Result<Rung> parseRung(const std::string &text) {
 }
 
 Workload Workload::bucket() const {
-  constexpr int kUnknownTokens = 131072, kUnknownOverlap = 32;
+  constexpr int kUnknownTokens = 131072, kUnknownOverlap = 32, kUnknownBatch = 16;
   return {tokensBucket(tokens > 0 ? tokens : kUnknownTokens),
-          overlapBucket(overlap > 0 ? overlap : kUnknownOverlap)};
+          overlapBucket(overlap > 0 ? overlap : kUnknownOverlap),
+          batchBucket(batch > 0 ? batch : kUnknownBatch)};
+}
+
+std::vector<const char *> tunedPhases(const Spec &spec) {
+  return spec.paged ? std::vector<const char *>{"select", "attend", kDecodePhase}
+                    : std::vector<const char *>{"select", "attend"};
 }
 
 bool isOpen(const Config &config, const std::string &phase) {
@@ -128,17 +135,24 @@ bool isOpen(const Config &config, const std::string &phase) {
   return true;
 }
 
+bool hasOpenPhase(const Config &config, const Spec &spec) {
+  const std::vector<const char *> phases = tunedPhases(spec);
+  return std::any_of(phases.begin(), phases.end(),
+                     [&](const char *phase) { return isOpen(config, phase); });
+}
+
 std::optional<double> tuningDistance(const TuningKey &wanted, const TuningKey &have) {
   const Spec &a = wanted.spec, &b = have.spec;
   // Another method may attend to everything, or to lists of another kind: its best is no hint.
   if (wanted.phase != have.phase || wanted.method != have.method || wanted.arch != have.arch ||
       a.headDim != b.headDim || a.valueWidth() != b.valueWidth() || a.block != b.block)
     return std::nullopt;
-  const bool attends = wanted.phase == "attend";
   double distance = 0.5 * octaves(wanted.tokens, have.tokens);
-  if (attends)
+  if (wanted.phase == "attend")
     distance += 0.5 * octaves(wanted.overlap, have.overlap);
-  distance += (attends ? 0.5 : 0.25) * octaves(a.topk, b.topk);
+  distance += 0.5 * octaves(wanted.batch, have.batch); // 0 but at decode
+  const bool readsBlocks = wanted.phase == "attend" || wanted.phase == kDecodePhase;
+  distance += (readsBlocks ? 0.5 : 0.25) * octaves(a.topk, b.topk);
   distance += 2 * octaves(a.group(), b.group()) + 0.25 * octaves(a.kvHeads, b.kvHeads);
   if (a.dtype != b.dtype)
     distance += 0.25;

@@ -27,18 +27,25 @@ Result<Rung> parseRung(const std::string &text);
 struct Workload {
   int64_t tokens = 0; ///< of a typical sequence; unknown counts as 131072
   int overlap = 0;    ///< over how many tokens a selection turns into a new one; unknown: 32
+  int batch = 0;      ///< sequences of a launch of decode; unknown: 16
   /// In the few values that are told apart (fault F17), the unknown filled in.
   Workload bucket() const;
 };
 
+/// The phases that a program is tuned for: decode is one of paged programs, which alone have
+/// kernels for it.
+std::vector<const char *> tunedPhases(const Spec &spec);
 /// Whether a configuration sets none of a phase's tunables: only then is one looked up for it.
 bool isOpen(const Config &config, const std::string &phase);
+/// Whether any of them is looked up.
+bool hasOpenPhase(const Config &config, const Spec &spec);
 
 /// How unlike two problems of one phase are for the purpose of tuning: 0 where nothing that
 /// matters differs. Nothing where they cannot be compared: another phase, method, architecture,
 /// head_dim, value_dim or block (the kernels have other tiles then). A sum of
 ///   |log2| of the ratio of   tokens * 0.5    overlap * 0.5 (attend)    kv_heads * 0.25
-///                            top-k * 0.5 (attend), 0.25 (select)       group * 2
+///                            top-k * 0.5 (attend, decode), else 0.25   group * 2
+///                            batch * 0.5 (decode)
 ///   and                      another dtype 0.25
 ///                            a method parameter of another value 0.25 each
 /// The softmax scale counts nothing; a parameter that only one of the two names is taken to have

@@ -30,8 +30,11 @@ Json keyJson(const char *kind, const TuningKey &key) {
   Json object{{"schema", kTuningSchema}, {"kind", kind},
               {"phase", key.phase},      {"method", key.method},
               {"spec", key.spec.text()}, {"tokens", key.tokens},
-              {"overlap", key.overlap},  {"arch", key.arch},
-              {"device", key.device}};
+              {"overlap", key.overlap}};
+  if (key.phase == kDecodePhase)
+    object["batch"] = key.batch;
+  object["arch"] = key.arch;
+  object["device"] = key.device;
   return object;
 }
 
@@ -85,6 +88,8 @@ public:
     key.method = text("method");
     key.tokens = whole("tokens");
     key.overlap = whole("overlap");
+    if (key.phase == kDecodePhase)
+      key.batch = whole("batch");
     key.arch = text("arch");
     key.device = text("device");
     take(key.spec, Spec::parse(text("spec")));
@@ -118,7 +123,7 @@ private:
 
 TuningRecord readRecord(LineReader &line) {
   TuningRecord r;
-  r.key = line.key({"select", "attend"});
+  r.key = line.key({"select", "attend", kDecodePhase});
   r.config = line.config();
   r.origin = line.text("origin");
   line.oneOf("origin", r.origin, {"measured", "model"});
@@ -139,7 +144,7 @@ TuningRecord readRecord(LineReader &line) {
 
 TuningTrial readTrial(LineReader &line) {
   TuningTrial t;
-  t.key = line.key({"select", "attend"});
+  t.key = line.key({"select", "attend", kDecodePhase});
   t.config = line.config();
   t.outcome = line.text("outcome");
   line.oneOf("outcome", t.outcome, {"best", "kept", "dropped", "pruned", "rejected"});
@@ -168,8 +173,8 @@ int effortRank(const std::string &effort) {
 } // namespace
 
 std::string TuningKey::text() const {
-  return fmt::format("{} {} [{}] tokens={} overlap={} {} on {}", phase, method, spec.text(), tokens,
-                     overlap, arch, device);
+  return fmt::format("{} {} [{}] tokens={} overlap={}{} {} on {}", phase, method, spec.text(),
+                     tokens, overlap, batch ? fmt::format(" batch={}", batch) : "", arch, device);
 }
 
 int tokensBucket(int64_t tokens) {
@@ -180,6 +185,11 @@ int tokensBucket(int64_t tokens) {
 int overlapBucket(int overlap) {
   constexpr int buckets[] = {1, 8, 32, 128};
   return overlap <= 0 ? 0 : nearestByRatio(buckets, overlap);
+}
+
+int batchBucket(int batch) {
+  constexpr int buckets[] = {1, 4, 16, 64, 256};
+  return nearestByRatio(buckets, std::max(batch, 1));
 }
 
 std::string recordLine(const TuningRecord &r) {

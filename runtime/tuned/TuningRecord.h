@@ -17,7 +17,7 @@ inline constexpr int kTuningSchema = 1;
 /// What a configuration is tuned for. Phases are tuned apart, and each has its tunables
 /// (Tunable::phase).
 struct TuningKey {
-  std::string phase;  ///< "select" or "attend"; of a CrossingRecord kCrossingPhase
+  std::string phase;  ///< "select", "attend" or kDecodePhase; of a CrossingRecord kCrossingPhase
   std::string method; ///< the method's name
   Spec spec;          ///< with every default filled in
   int tokens = 0;     ///< length of the sequences, see tokensBucket()
@@ -25,6 +25,7 @@ struct TuningKey {
       0; ///< likeness of neighbours' selections, see overlapBucket(); 0 where it does not matter
   std::string arch;   ///< of the code: Target::arch
   std::string device; ///< "NVIDIA H200"
+  int batch = 0;      ///< of kDecodePhase: sequences of a launch, see batchBucket(); else 0
 
   /// Canonical one-line text: equal keys have equal text.
   std::string text() const;
@@ -83,6 +84,8 @@ struct CrossingRecord {
 int tokensBucket(int64_t tokens);
 /// How many neighbouring tokens select alike: 1, 8, 32 or 128, the nearest by ratio. 0 stays 0.
 int overlapBucket(int overlap);
+/// How many sequences a launch of decode has: 1, 4, 16, 64 or 256, the nearest by ratio.
+int batchBucket(int batch);
 
 /// One JSON object without line breaks, fields in a fixed order.
 std::string recordLine(const TuningRecord &record);

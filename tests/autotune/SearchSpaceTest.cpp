@@ -65,8 +65,12 @@ TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
       {"shared memory", [](ProgramImage &image) { image.kernels[0].sharedBytes = 64; }},
       {"chunks", [](ProgramImage &image) { image.kernels[0].perChunk = true; }},
       {"score stride", [](ProgramImage &image) { image.scoreStride = "2"; }},
-      {"chunk tokens", [](ProgramImage &image) { image.chunkTokens = "2"; }}};
-  for (const std::string phase : {"select", "attend"}) {
+      {"chunk tokens", [](ProgramImage &image) { image.chunkTokens = "2"; }},
+      {"parts", [](ProgramImage &image) { image.parts = "2"; }}};
+  auto changeOf = [](const Config &config) {
+    return config.scoreTokens + config.attendKeys + config.decodeStages;
+  };
+  for (const std::string phase : {"select", "attend", kDecodePhase}) {
     int field = 0;
     auto lowerOne = [&](const Config &config) -> Result<ProgramImage> {
       ProgramImage image;
@@ -76,23 +80,24 @@ TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
       kernel.gridX = kernel.gridY = "1";
       image.kernels = {kernel};
       image.scoreStride = image.chunkTokens = "1";
-      if (int change = config.scoreTokens + config.attendKeys; change > 0)
+      if (int change = changeOf(config); change > 0)
         changes[change - 1].second(image);
       return image;
     };
     std::vector<TunableRange> one = {{findTunable("score_tokens"), {}}};
-    if (phase == "attend")
-      one = {{findTunable("attend_keys"), {}}};
+    if (phase != "select")
+      one = {{findTunable(phase == "attend" ? "attend_keys" : "decode_stages"), {}}};
     for (size_t i = 1; i <= changes.size(); ++i)
       one[0].values.push_back(static_cast<int>(i));
     auto space = makeSearchSpace(phase, Effort::Quick, one, lowerOne);
     ASSERT_TRUE(space);
     std::set<int> found;
     for (const Candidate &candidate : space->candidates)
-      found.insert(candidate.config.scoreTokens + candidate.config.attendKeys);
+      found.insert(changeOf(candidate.config));
     for (const auto &[what, change] : changes) {
       ++field;
-      const bool counts = phase == "select" || field <= 6; // the rest is the selection's
+      // What a kernel is, then what is the selection's alone, and decode's.
+      const bool counts = field <= 6 || phase == (field <= 8 ? "select" : kDecodePhase);
       EXPECT_EQ(found.count(field) > 0, counts) << phase << ": " << what;
     }
   }

@@ -84,6 +84,20 @@ class TuneTest(unittest.TestCase):
         self.assertEqual(len(self.records()), 12)
         self.assertEqual(sorted(p.name for p in self.path.iterdir()), ["specs.json", "tuned.jsonl", "worker.json"])
 
+    def test_decode_has_a_record_for_each_batch(self):
+        words = ("infllm_v2", "--phase", "decode", "--batch", "1,64", "--seq", "16384,131072")
+        self.script(sleep=0, configs={"decode_stages=3": {"ms": 5}})
+        code, out, err = self.run_tune(*words, "--json")
+        self.assertEqual(code, 0, err)
+        records = json.loads(out)["records"]
+        self.assertEqual(sorted((r["tokens"], r["batch"]) for r in records),
+                         [(16384, 1), (16384, 64), (131072, 1), (131072, 64)])
+        for record in records:
+            self.assertEqual((record["phase"], record["overlap"], record["config"]), ("decode", 0, "decode_stages=3"))
+            self.assertIn(" paged=1", record["spec"])
+        _, out, _ = self.run_tune(*words, "--resume", "--json")
+        self.assertEqual(json.loads(out)["skipped"], 4)
+
     def test_killed_at_random_it_loses_nothing_and_goes_on(self):
         # Rounds of a sweep that is killed; when it is through, the next file begins.
         chance = random.Random(ARGUMENTS.seed)
@@ -194,6 +208,8 @@ class TuneTest(unittest.TestCase):
                 (["deep.json"], 2, "it has more than 64 levels"), (["many.json"], 2, "10000 problems"),
                 (["odd.json"], 2, "odd.json, entry 2"), (["odd.json", "--topk", "16"], 2, "--topk"), (["missing.json"], 2, "missing.json"),
                 (["no_such_method"], 2, "no_such_method"), (["infllm_v2", "--shard", "3/3"], 2, "--shard"),
+                (["infllm_v2", "--phase", "prefill"], 2, "use select, attend or decode"),
+                (["infllm_v2", "--device", "0"], 2, "write emulated:ARCH"),
                 (["infllm_v2", "--gpus", "1-"], 2, "--gpus"), (["infllm_v2", "--space", "huge"], 2, "huge"),
                 (["infllm_v2", "--head-dim", "128,x"], 2, "head-dim"), (["infllm_v2", "--head-dim", "7"], 3, "7"),
                 (["infllm_v2", "--db", "no/such/folder/x.jsonl"], 2, "no/such/folder")]:
@@ -277,6 +293,30 @@ class RealWorkerTest(unittest.TestCase):
                             self.assertEqual([answer.get(name) for name in ("ms", "clock_mhz", "watts")], [1.5, 1410, 345])
                     self.assertTrue(worker.ask("load", candidate=1, path=path)["ok"])
                     self.assertEqual([worker.ask("time", candidate=i).get("ms") for i in (0, 1)], [1.5, 1.5])
+
+    def test_decode_is_compared_and_timed_under_the_emulator(self):
+        program = {"method": "infllm_v2", "spec": "heads=2 kv_heads=1 head_dim=64 value_dim=64 block=16 topk=3 dtype=bf16"
+                                                  " paged=1 set.init=1 set.local=1 set.window=16 set.stride=8"}
+        configs, paths = ("default", "decode_stages=3 decode_part_tiles=1"), []
+        with Serving("compile", self.path) as worker:
+            for config in configs:
+                answer = worker.ask("compile", **program, config=config, phase="decode", arch="sm_90a", emulated=True,
+                                    directory="images")
+                self.assertTrue(answer["ok"], answer)
+                paths.append(answer["path"])
+        with Serving("measure", self.path) as worker:
+            self.assertEqual(worker.ask("open", gpu=0, device="emulated:sm_90a")["arch"], "sm_90a")
+            self.assertIn("decode alone", worker.ask("program", **program, phase="attend")["error"])
+            self.assertTrue(worker.ask("program", **program, phase="decode")["ok"])
+            for candidate, path in enumerate(paths):
+                self.assertTrue(worker.ask("load", candidate=candidate, path=path)["ok"])
+                self.assertEqual(worker.ask("cases", candidate=candidate), {"ok": True, "fault": ""})
+            self.assertIn("no workload", worker.ask("time", candidate=0)["error"])
+            for tokens, batch in ((150, 2), (100, 1)):
+                self.assertTrue(worker.ask("workload", tokens=tokens, batch=batch)["ok"])
+                for candidate in range(len(paths)):
+                    self.assertEqual(worker.ask("check", candidate=candidate), {"ok": True, "fault": ""})
+                    self.assertGreater(worker.ask("time", candidate=candidate)["ms"], 0)
 
     def test_requests_of_the_wrong_types_are_answered_with_an_error(self):
         odd = [{"spec": 7}, {"method": []}, {"spec": {}, "method": 1}, {"config": 7}, {"ptx": "no"}, {"directory": 1},

@@ -226,6 +226,34 @@ TEST(Decode, PartsOfAttentionFitTheWorkspace) {
     }
 }
 
+// What is asked for is built, said and refused where it does not fit.
+TEST(Decode, TunablesChangeTheRingAndTheParts) {
+  const ProgramImage plain = paged("infllm_v2", "sm_90a");
+  EXPECT_GT(plain.config.decodeStages, 0);
+  EXPECT_EQ(plain.config.decodeResident, 3);
+  EXPECT_EQ(plain.config.decodePartTiles, 3);
+  const ProgramImage asked = paged(
+      "infllm_v2", "sm_90a",
+      *Config::parse("decode_stages=3 decode_resident=2 decode_part_tiles=6 attend_stages=2"));
+  EXPECT_EQ(asked.config.decodeStages, 3);
+  EXPECT_EQ(asked.config.attendStages, 2);
+  for (const Kernel &kernel : asked.kernels)
+    if (kernel.name == "attend_decode")
+      EXPECT_EQ(kernel.facts.stages, 3);
+  const Variables one = shapeOf(plain, 1, 1, 100000, true);
+  EXPECT_EQ(one[Variable::Parts], 16 / 3); // 8 blocks of two tiles
+  EXPECT_EQ(shapeOf(asked, 1, 1, 100000, true)[Variable::Parts], 16 / 6);
+
+  CompileRequest request = requestOf("infllm_v2", "sm_90a");
+  request.config = *Config::parse("decode_stages=8 decode_resident=6");
+  auto refused = lowerProgram(request);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::Unsupported);
+  EXPECT_NE(refused.error().message.find("lower decode_resident or decode_stages"),
+            std::string::npos)
+      << refused.error().message;
+}
+
 // Whoever starts early waits by itself, and all of a decode step do where the target can.
 TEST(Decode, KernelsOfAStepStartEarly) {
   for (const char *arch : kArchs) {

@@ -74,18 +74,23 @@ private:
   /// Of every tunable that numbers ways each way but the default's, of the others the first value
   /// that differs from the default and can be built.
   void addTuned(const std::string &arch, const std::string &method, const Spec &spec) {
+    Spec paged = spec;
+    paged.paged = true;
     CompileRequest plain;
-    plain.arch = arch, plain.method = method, plain.spec = spec;
+    plain.arch = arch, plain.method = method, plain.spec = paged;
     const Config chosen = lowerProgram(plain)->first.config;
-    for (const Tunable &tunable : tunables())
+    for (const Tunable &tunable : tunables()) {
+      const bool decodes = std::string_view(tunable.phase) == kDecodePhase;
       for (int value : tunable.values) {
         Config config;
         tunable.set(config, value);
         if (value == tunable.get(chosen))
           continue;
-        if (add(arch, method, spec, config).refusal.empty() && tunable.words.empty())
+        if (add(arch, method, decodes ? paged : spec, config).refusal.empty() &&
+            tunable.words.empty())
           break;
       }
+    }
     for (const char *text : kPairsOfTunables)
       add(arch, method, spec, *Config::parse(text));
   }

@@ -74,7 +74,7 @@ protected:
     s.params = "window=48,init=2";
     s.config = "attend_stages=3,score_chunk_mib=16";
     s.arch = "sm_80";
-    s.expected_tokens = 7000, s.expected_overlap = 5;
+    s.expected_tokens = 7000, s.expected_overlap = 5, s.expected_batch = 11;
     return s;
   }
   static void expectDistinct(const Asked &asked) {
@@ -95,6 +95,7 @@ protected:
     EXPECT_EQ(asked.arch, "sm_80");
     EXPECT_EQ(asked.spec.expected_tokens, given.expected_tokens);
     EXPECT_EQ(asked.spec.expected_overlap, given.expected_overlap);
+    EXPECT_EQ(asked.spec.expected_batch, given.expected_batch);
   }
 
   TempDir dir;

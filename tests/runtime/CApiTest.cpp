@@ -279,7 +279,9 @@ TEST_F(CApi, BadArgumentsAreErrorsWithASentence) {
   EXPECT_EQ(error([](winnow_spec &s) { s.value_dim = -64; }),
             "spec: value_dim must be a whole number from 0 to 32768, not -64");
   EXPECT_EQ(error([](winnow_spec &s) { s.expected_tokens = -1; }),
-            "spec: expected_tokens and expected_overlap must not be negative");
+            "spec: expected_tokens, expected_overlap and expected_batch must not be negative");
+  EXPECT_EQ(error([](winnow_spec &s) { s.expected_batch = -1; }),
+            "spec: expected_tokens, expected_overlap and expected_batch must not be negative");
   EXPECT_NE(
       error([](winnow_spec &s) { s.config = "speed=11"; }).find("no tunable is called 'speed'"),
       std::string::npos);

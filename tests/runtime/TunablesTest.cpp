@@ -101,11 +101,13 @@ TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
   EXPECT_EQ(Config().text(),
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "
             "attend_rows=0 attend_split=0 attend_softmax=0 attend_fma=0 score_form=0 "
-            "score_tokens=0 score_chunk_mib=0 score_fold=0 score_poly=0");
+            "score_tokens=0 score_chunk_mib=0 score_fold=0 score_poly=0 decode_stages=0 "
+            "decode_resident=0 decode_part_tiles=0");
   EXPECT_EQ(Config::parse("attend_split=yes score_fold=no score_poly=quarter")->text(),
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "
             "attend_rows=0 attend_split=2 attend_softmax=0 attend_fma=0 score_form=0 "
-            "score_tokens=0 score_chunk_mib=0 score_fold=1 score_poly=4");
+            "score_tokens=0 score_chunk_mib=0 score_fold=1 score_poly=4 decode_stages=0 "
+            "decode_resident=0 decode_part_tiles=0");
 }
 
 TEST(Tunables, F09EachFieldChangesTheTextAndComesBack) {
@@ -136,6 +138,9 @@ TEST(Tunables, F13WhatWasLegalIsAndNothingElse) {
       {"score_tokens", {16}},
       {"score_fold", {1, 2}},
       {"score_poly", {1, 4, 8}},
+      {"decode_stages", {2, 3, 4, 6, 8}},
+      {"decode_resident", {1, 2, 3, 4, 6}},
+      {"decode_part_tiles", {1, 2, 3, 4, 6, 8}},
   };
   for (const Tunable &tunable : tunables())
     for (int value = -2; value <= 130; ++value) {
@@ -187,15 +192,19 @@ TEST(Tunables, ParseRefusesWhatItDoesNotKnow) {
 }
 
 TEST(Tunables, EachBelongsToOnePhase) {
-  EXPECT_EQ(phaseTunables("select").size() + phaseTunables("attend").size(), kTunableCount);
+  // As the shipped records were made.
+  const std::map<std::string, std::string> prefixes = {
+      {"select", "score_"}, {"attend", "attend_"}, {kDecodePhase, "decode_"}};
+  size_t count = 0;
+  for (const auto &[phase, prefix] : prefixes)
+    count += phaseTunables(phase).size();
+  EXPECT_EQ(count, kTunableCount);
   EXPECT_TRUE(phaseTunables("append").empty());
   for (const Tunable &tunable : tunables()) {
-    const bool attends = std::string(tunable.phase) == "attend";
     Config config = withValue(tunable, tunable.values.front());
-    EXPECT_EQ(isOpen(config, "select"), attends) << tunable.name;
-    EXPECT_EQ(isOpen(config, "attend"), !attends) << tunable.name;
-    // As the shipped records were made.
-    EXPECT_EQ(std::string(tunable.name).rfind(attends ? "attend_" : "score_", 0), 0u);
+    for (const auto &[phase, prefix] : prefixes)
+      EXPECT_EQ(isOpen(config, phase), phase != tunable.phase) << tunable.name;
+    EXPECT_EQ(std::string(tunable.name).rfind(prefixes.at(tunable.phase), 0), 0u);
   }
 }
 

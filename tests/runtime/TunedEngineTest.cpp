@@ -101,6 +101,49 @@ TEST_F(TunedEngine, F40ExactAnswersAreSilentAndFound) {
   EXPECT_FALSE(engine->find(known, 0));
 }
 
+TEST_F(TunedEngine, F40APagedProgramHasAnAnswerForItsBatch) {
+  TuningKey many = sampleKey(kDecodePhase);
+  many.batch = 256;
+  write({sampleRecord(sampleKey("select"), 64), sampleRecord(sampleKey(), 4),
+         sampleRecord(sampleKey(kDecodePhase), 3), sampleRecord(many, 6)});
+  auto engine = open(options());
+  ProgramRequest paged = request();
+  paged.spec.paged = true;
+  Result<Engine::Prepared> prepared = engine->prepare(paged, 0);
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  ASSERT_TRUE(prepared->choice->decode);
+  EXPECT_EQ(prepared->choice->decode->rung, Rung::Exact);
+  EXPECT_EQ(shortText(prepared->choice->config),
+            "attend_stages=4 score_chunk_mib=64 decode_stages=3");
+  EXPECT_TRUE(log.empty()) << log[0];
+  paged.workload.batch = 200;
+  prepared = engine->prepare(paged, 0);
+  ASSERT_TRUE(prepared);
+  EXPECT_EQ(prepared->choice->config.decodeStages, 6);
+  paged.workload.batch = 5;
+  prepared = engine->prepare(paged, 0);
+  ASSERT_TRUE(prepared);
+  EXPECT_EQ(prepared->choice->decode->rung, Rung::Nearest);
+  ASSERT_EQ(log.size(), 1u);
+  EXPECT_NE(log[0].find("decode: nearest, measured on Fake 80GB for batch 16 instead of 4"),
+            std::string::npos)
+      << log[0];
+  // Decisions tell of it, and are replayed.
+  EngineOptions replaying = options();
+  replaying.tuning.decisions = engine->decisions();
+  replaying.tuning.replayOnly = true;
+  paged.workload.batch = 200;
+  prepared = open(std::move(replaying))->prepare(paged, 0);
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  EXPECT_EQ(prepared->choice->decode->rung, Rung::Exact);
+  EXPECT_EQ(prepared->choice->decode->config.decodeStages, 6);
+  // Packed programs have no kernels of decode, and nothing to decide for them.
+  prepared = engine->prepare(request(), 0);
+  ASSERT_TRUE(prepared);
+  EXPECT_FALSE(prepared->choice->decode);
+  EXPECT_EQ(prepared->choice->config.decodeStages, 0);
+}
+
 TEST_F(TunedEngine, F40AnythingElseIsLoggedOnce) {
   TuningRecord near = sampleRecord(sampleKey(), 4);
   near.key.tokens = 16384;

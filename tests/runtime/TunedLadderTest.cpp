@@ -132,6 +132,16 @@ TEST(TuningDistance, EachDifferenceCountsItsOwn) {
   }
 }
 
+TEST(TuningDistance, AtDecodeTheBatchCounts) {
+  const TuningKey wanted = sampleKey(kDecodePhase);
+  TuningKey have = wanted;
+  have.batch = 64;
+  EXPECT_EQ(tuningDistance(wanted, have), 1.0);
+  have.spec.topk *= 2;
+  EXPECT_EQ(tuningDistance(wanted, have), 1.5);
+  EXPECT_FALSE(tuningDistance(wanted, sampleKey("attend")));
+}
+
 TEST_F(Ladder, AnUnknownGpuIsAnsweredByAnyOfItsArchitecture) {
   everyRung();
   TuningKey wanted = sampleKey();

@@ -5,8 +5,8 @@
 
 namespace winnow::test {
 
-/// A phase of method "m" (default spec, value rows of 64) at 131072 tokens and overlap 32, on arch
-/// sm_80, device "Fake 80GB": what the fake driver's GPU is called.
+/// A phase of method "m" (default spec, value rows of 64) at 131072 tokens and overlap 32, at
+/// decode 16 sequences, on arch sm_80, device "Fake 80GB": what the fake driver's GPU is called.
 inline TuningKey sampleKey(const std::string &phase = "attend") {
   TuningKey key;
   key.phase = phase;
@@ -14,16 +14,21 @@ inline TuningKey sampleKey(const std::string &phase = "attend") {
   key.spec.valueDim = 64;
   key.tokens = 131072;
   key.overlap = phase == "attend" ? 32 : 0;
+  key.spec.paged = phase == kDecodePhase;
+  key.batch = phase == kDecodePhase ? 16 : 0;
   key.arch = "sm_80";
   key.device = "Fake 80GB";
   return key;
 }
 
-/// A measured record that sets one tunable: attend_stages or score_chunk_mib, by the key's phase.
+/// A measured record that sets one tunable: attend_stages, decode_stages or score_chunk_mib, by the
+/// key's phase.
 inline TuningRecord sampleRecord(const TuningKey &key, int value) {
   TuningRecord record;
   record.key = key;
-  (key.phase == "attend" ? record.config.attendStages : record.config.scoreChunkMiB) = value;
+  (key.phase == "attend"       ? record.config.attendStages
+   : key.phase == kDecodePhase ? record.config.decodeStages
+                               : record.config.scoreChunkMiB) = value;
   record.ms = 1;
   record.defaultMs = 2;
   record.rounds = 9;

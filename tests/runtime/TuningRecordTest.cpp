@@ -44,6 +44,26 @@ TEST(TuningRecord, WhatIsWrittenComesBack) {
   EXPECT_EQ(trialLine(lines.trials[0]), trialLine(trial));
 }
 
+TEST(TuningRecord, ADecodeRecordHasABatch) {
+  TuningRecord record = sampleRecord();
+  record.key.phase = kDecodePhase;
+  record.key.overlap = 0, record.key.batch = 64;
+  const std::string line = recordLine(record);
+  TuningLines lines = parseTuningLines(line);
+  ASSERT_EQ(lines.records.size(), 1u);
+  EXPECT_EQ(lines.records[0].key.batch, 64);
+  EXPECT_EQ(recordLine(lines.records[0]), line);
+  EXPECT_NE(record.key.text().find("overlap=0 batch=64 sm_90a"), std::string::npos);
+  std::string without = line;
+  const std::string batch = "\"batch\":64,";
+  without.erase(without.find(batch), batch.size());
+  lines = parseTuningLines(without);
+  ASSERT_EQ(lines.faults.size(), 1u);
+  EXPECT_EQ(lines.faults[0], "line 1: 'batch' is not a number");
+  // Lines of the other phases are as they were before there were batches.
+  EXPECT_EQ(recordLine(sampleRecord()).find("batch"), std::string::npos);
+}
+
 TEST(TuningRecord, EveryTruncationIsSkippedAndTold) {
   std::string whole = recordLine(sampleRecord());
   for (size_t size = 1; size < whole.size(); ++size) {
@@ -95,6 +115,12 @@ TEST(TuningRecord, F17TenThousandLengthsFallIntoFewBuckets) {
   EXPECT_EQ(tokensBucket(0), 2048);
   EXPECT_EQ(overlapBucket(32), 32);
   EXPECT_EQ(overlapBucket(0), 0);
+  std::set<int> batches;
+  for (int batch = 0; batch < 10000; ++batch)
+    batches.insert(batchBucket(batch));
+  EXPECT_EQ(batches, (std::set<int>{1, 4, 16, 64, 256}));
+  EXPECT_EQ(batchBucket(24), 16);
+  EXPECT_EQ(batchBucket(40), 64);
 }
 
 } // namespace

@@ -49,6 +49,26 @@ protected:
   std::string attend = recordLine(record("attend", "attend_stages=3"));
 };
 
+TEST_F(Db, aPagedProgramIsAnsweredForItsBatch) {
+  TuningRecord few = record(kDecodePhase, "decode_stages=3"), many = few;
+  few.key.spec.paged = many.key.spec.paged = true;
+  few.key.batch = 16, many.key.batch = 256;
+  many.config = *Config::parse("decode_stages=2");
+  write("a.jsonl", {recordLine(few), recordLine(many)});
+  auto lookup = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"db", "lookup", WINNOW_TEST_METHOD, "--db", "a.jsonl", "--arch",
+                                 "sm_90a", "--device-name", "NVIDIA H200"});
+    return jsonOf(words)["sm_90a"];
+  };
+  EXPECT_EQ(lookup({"--paged"})["decode"]["config"], "decode_stages=3"); // 16 where unknown
+  json answer = lookup({"--paged", "--batch", "200"});
+  EXPECT_EQ(answer["decode"]["rung"], "exact");
+  EXPECT_EQ(answer["decode"]["config"], "decode_stages=2");
+  EXPECT_FALSE(lookup({}).contains("decode"));
+  Outcome list = tool.run({"db", "ls", "a.jsonl"});
+  EXPECT_NE(list.out.find(" 256 "), std::string::npos) << list.out;
+}
+
 TEST_F(Db, listsAndShows) {
   TuningTrial trial;
   trial.key = record("attend", "").key;

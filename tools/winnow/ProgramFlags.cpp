@@ -95,6 +95,11 @@ void ProgramFlags::addTunedFlags(CLI::App &command, bool withHints) {
       ->check(between<int64_t>(0, kMostTokens))
       ->group(group);
   command
+      .add_option("--batch", workload.batch,
+                  "Sequences of a launch of decode, of a paged program; 0: unknown, 16")
+      ->check(between(0, kMostSequences))
+      ->group(group);
+  command
       .add_option("--device-name", deviceName,
                   "The GPU, as its driver calls it, e.g. \"NVIDIA H200\"; default: any of --arch")
       ->group(group);

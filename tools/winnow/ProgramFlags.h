@@ -23,8 +23,8 @@ public:
   /// Adds --arch with a default list, --config and --nvrtc.
   void addTargetFlags(CLI::App &command, const std::string &defaultArch);
 
-  /// Adds --tuned, and --tokens, --overlap and --device-name where the command does not know what
-  /// will run.
+  /// Adds --tuned, and --tokens, --overlap, --batch and --device-name where the command does not
+  /// know what will run.
   void addTunedFlags(CLI::App &command, bool withHints);
 
   /// Whether open tunables are looked up: what --tuned says, else unless --config is given, or a

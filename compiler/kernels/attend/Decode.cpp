@@ -58,9 +58,15 @@ Value partsOf(KernelBuilder &t, const AttendPlan &plan, Value tile) {
 
 int listBytes(const AttendPlan &plan) { return plan.selects() ? 16 + 4 * plan.topk : 0; }
 
+/// Key tiles of a part of a token's keys, at least.
+int leastPartTiles(const KernelPlan &plan) {
+  return plan.decodePartTiles > 0 ? plan.decodePartTiles : kLeastPartTiles;
+}
+
 /// Tiles of at most 32 keys, as many blocks of threads, up to kResident, as registers and two
-/// stages of each leave room for, then as many stages as fit.
-Sizes chooseSizes(const AttendPlan &plan, const Target &target) {
+/// stages of each leave room for, then as many stages as fit; or what `config` asks for, into which
+/// the choices are written. Error: Unsupported, where that does not fit.
+Result<Sizes> chooseSizes(const AttendPlan &plan, const Target &target, Config &config) {
   Sizes sizes{};
   sizes.keys = decodeTileKeys(plan);
   sizes.tilesPerBlock = plan.block / sizes.keys;
@@ -73,13 +79,25 @@ Sizes chooseSizes(const AttendPlan &plan, const Target &target) {
   const int registers =
       attendLaneRegisters(1, plan.headDim, plan.valueDim, sizes.keys) + kOtherRegisters;
   const int threads = wholeQuarters(kWarpThreads * (1 + kProducers));
-  sizes.resident = kResident;
+  const int leastStages = config.decodeStages > 0 ? config.decodeStages : 2;
+  sizes.resident = config.decodeResident > 0 ? config.decodeResident : kResident;
   while (sizes.resident > 1 &&
-         (room(sizes.resident) < 2 * sizes.stageBytes ||
+         (room(sizes.resident) < leastStages * sizes.stageBytes ||
           registers > threadRegisters(target.registersPerSm, threads * sizes.resident)))
     --sizes.resident;
   const int most = std::clamp(kMostRingBytes / sizes.stageBytes, 1, kMostStages);
-  sizes.stages = std::clamp(room(sizes.resident) / sizes.stageBytes, 1, most);
+  const int fitting = std::max(room(sizes.resident) / sizes.stageBytes, 1);
+  sizes.stages = config.decodeStages > 0 ? config.decodeStages : std::min(fitting, most);
+  if (sizes.stages > fitting ||
+      (config.decodeResident > 0 && sizes.resident < config.decodeResident))
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("attend_decode: {0} fits only {1} blocks of threads with {2} stages "
+                              "on a multiprocessor: lower decode_resident or decode_stages",
+                              target.arch, sizes.resident, fitting)
+                    .str());
+  config.decodeStages = sizes.stages;
+  config.decodeResident = sizes.resident;
+  config.decodePartTiles = leastPartTiles(plan);
   return sizes;
 }
 
@@ -337,12 +355,14 @@ KernelFacts decodeFacts(const AttendPlan &plan, const Sizes &sizes) {
 } // namespace
 
 int selectedParts(const KernelPlan &plan) {
-  return std::clamp(plan.topk * plan.block / decodeTileKeys(plan) / kLeastPartTiles, 1, kMostParts);
+  return std::clamp(plan.topk * plan.block / decodeTileKeys(plan) / leastPartTiles(plan), 1,
+                    kMostParts);
 }
 
-std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &plan,
-                                           const Target &target, ProgramImage &image) {
-  const Sizes sizes = chooseSizes(plan, target);
+Result<std::vector<BuiltKernel>> buildAttendDecode(ModuleOp module, const AttendPlan &plan,
+                                                   const Target &target, Config config,
+                                                   ProgramImage &image) {
+  WINNOW_TRY(const Sizes sizes, chooseSizes(plan, target, config));
   const int headTiles = plan.heads / plan.group;
   const std::string when = attendsByDecode();
   // As many parts as fill the GPU once, or three times where once would leave too much of it idle;
@@ -355,11 +375,11 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
                     fills = llvm::formatv("({0} / {1} * {1} * 100 >= {0} * {2})", slots, tokens,
                                           kFullPercent);
   // Key tiles times parts are counted in 32 bits.
-  image.parts =
-      llvm::formatv("max(1, min({0}, {1} / {2}, {3} * (3 - 2 * {4}) / {5}, "
-                    "{6} / max(1, ceil_div(max_k, {7}))))",
-                    kMostParts, tiles, kLeastPartTiles, slots, fills, tokens, INT32_MAX, sizes.keys)
-          .str();
+  image.parts = llvm::formatv("max(1, min({0}, {1} / {2}, {3} * (3 - 2 * {4}) / {5}, "
+                              "{6} / max(1, ceil_div(max_k, {7}))))",
+                              kMostParts, tiles, leastPartTiles(plan), slots, fills, tokens,
+                              INT32_MAX, sizes.keys)
+                    .str();
   const int values = static_cast<int>(image.buffers.size()), states = values + 1;
   const std::string rows = llvm::formatv("({0}) * parts * total_q * {1}", when, plan.heads).str();
   image.buffers.push_back({"part_values", llvm::formatv("{0} * {1}", rows, 4 * plan.valueDim)});
@@ -371,6 +391,7 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
   attend.recipe.gridX = "total_q * parts";
   attend.recipe.gridY = std::to_string(headTiles);
   attend.recipe.facts = decodeFacts(plan, sizes);
+  attend.config = config;
   BuiltKernel merge = buildMerge(module, plan, values, states);
   merge.recipe.step = "merge";
   merge.recipe.when = when;
@@ -378,7 +399,10 @@ std::vector<BuiltKernel> buildAttendDecode(ModuleOp module, const AttendPlan &pl
                                      plan.heads, kMergeWarps - 1, kFewParts)
                            .str();
   merge.recipe.gridY = "1";
-  return {std::move(attend), std::move(merge)};
+  std::vector<BuiltKernel> kernels;
+  kernels.push_back(std::move(attend));
+  kernels.push_back(std::move(merge));
+  return kernels;
 }
 
 } // namespace winnow

@@ -29,6 +29,9 @@ struct KernelPlan {
   int group = 0;
   int denseLength = -1;                   ///< shorter sequences attend to every key; -1: none
   std::optional<CrossingPoints> crossing; ///< in its place where dense_len is `auto`
+  /// Key tiles of a part of a token's keys at decode, at least; 0: as attend_decode chooses. All
+  /// kernels of decode must know the same.
+  int decodePartTiles = 0;
 
   KernelPlan() = default;
   /// What the spec of a specialised method says, and the attention that its kernels serve: its

@@ -23,8 +23,8 @@ def _join(values: Mapping[str, Any] | Iterable[tuple[str, Any]] | str | None, se
 class Spec:
     """A specialisation of a method; `method` is a built-in name or the path of a method's text.
 
-    Tunables that `config` leaves open are looked up; `expected_tokens` and `expected_overlap` are hints for that, never
-    limits. A `paged` program reads strides, lengths per sequence and page tables; any other reads packed tensors.
+    Tunables that `config` leaves open are looked up; the fields called `expected_...` are hints for that, never limits. A
+    `paged` program reads strides, lengths per sequence and page tables; any other reads packed tensors.
     """
 
     method: str = dataclasses.field(kw_only=False)
@@ -42,13 +42,15 @@ class Spec:
     expected_tokens: int = 0  #: of a typical sequence; 0: unknown
     expected_overlap: int = 0  #: over how many tokens a selection turns into a new one; 0: unknown
     paged: bool = False
+    expected_batch: int = 0  #: sequences of a launch of decode; 0: unknown
 
     def __post_init__(self) -> None:
         name = str(self.dtype).removeprefix("torch.")
         if name not in _DTYPES:
             raise InvalidError(f"spec: dtype is {self.dtype!r}: take 'bf16' or 'fp16'")
         object.__setattr__(self, "dtype", "bf16" if _DTYPES[name] == 0 else "fp16")
-        for field in ("heads", "kv_heads", "head_dim", "value_dim", "block", "topk", "expected_overlap"):
+        for field in ("heads", "kv_heads", "head_dim", "value_dim", "block", "topk", "expected_overlap",
+                      "expected_batch"):
             value = getattr(self, field)
             if not isinstance(value, int) or not 0 <= value <= _MOST:
                 raise InvalidError(f"spec: {field} is {value!r}: take a whole number, not negative")
@@ -60,7 +62,7 @@ class Spec:
         """In the order in which the extension reads them (src/Spec.cpp)."""
         return (self.method, self.heads, self.kv_heads, self.head_dim, self.value_dim, self.block, self.topk,
                 _DTYPES[self.dtype], float(self.scale), self.params, self.config, self.arch, self.expected_tokens,
-                self.expected_overlap, self.paged)
+                self.expected_overlap, self.paged, self.expected_batch)
 
 
 def as_spec(method: str | Spec, fields: Mapping[str, Any]) -> Spec:

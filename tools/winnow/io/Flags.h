@@ -10,6 +10,7 @@ namespace winnow {
 
 /// The longest sequence and the longest likeness of neighbours that any flag takes.
 constexpr int kMostTokens = 10'000'000;
+constexpr int kMostSequences = 65536;
 
 /// A number from `least` to `most`; NaN is none.
 template <typename T> CLI::Validator between(T least, T most) {

@@ -18,7 +18,6 @@ namespace {
 
 constexpr double kNearEnough = 1.03; ///< of two lengths between which the crossing lies
 constexpr int kPrefillQueries = 4096, kMostPrefillKeys = 65536;
-constexpr int kMostBatch = 65536;
 constexpr const char *kNeverDense = "auto_0", *kAlwaysDense = "auto_1073741824";
 
 class CrossingCommand {
@@ -34,7 +33,7 @@ public:
         ->capture_default_str();
     command.add_option("--batch", batch, "Sequences at decode, rising, separated by commas")
         ->capture_default_str()
-        ->check(listOf(between(1, kMostBatch)));
+        ->check(listOf(between(1, kMostSequences)));
     command.add_option("--most", most, "Keys of a sequence, at most")
         ->capture_default_str()
         ->check(between<int64_t>(1, kMostTokens));

@@ -59,13 +59,14 @@ std::string DecodeBench::driverText() const {
                      version % 1000 / 10);
 }
 
-Result<Variant> DecodeBench::load(std::string name,
-                                  std::shared_ptr<const ProgramImage> image) const {
+Result<Variant> DecodeBench::load(std::string name, std::shared_ptr<const ProgramImage> image,
+                                  bool ptx) const {
   Variant variant;
   variant.name = std::move(name);
   variant.image = image;
   LoadOptions options;
   options.device = device.index;
+  options.allowPtx = ptx;
   WINNOW_TRY(variant.program, LoadedProgram::load(std::move(image), driver, options));
   return variant;
 }
@@ -175,7 +176,7 @@ Result<std::string> DecodeBench::place(const DecodeInputs &placed, const referen
   const double cold = std::ceil(kColdBytes / std::max(1.0, placed.bytesExpected(method)));
   const double most = std::min({cold, std::min(room, kMostBytes) / each, double(kMostSets)});
   const int count = emulated() ? 2 : static_cast<int>(std::max(1.0, most));
-  WINNOW_TRY(workspace, poisonedBuffer(driver, workspaceBytes));
+  WINNOW_TRY([[maybe_unused]] const bool moved, reserve(variant));
   for (int i = 0; i < count; ++i) {
     WINNOW_TRY(Set made, makeSet(i));
     WINNOW_CHECK(makeRows(variant, made));
@@ -183,6 +184,15 @@ Result<std::string> DecodeBench::place(const DecodeInputs &placed, const referen
   }
   WINNOW_CHECK(finishUploads());
   return std::string();
+}
+
+Result<bool> DecodeBench::reserve(const Variant &variant) {
+  size_t bytes = 0;
+  WINNOW_TRY(bytes, variant.program->workspaceSize(args({}, Phase::All).shape));
+  if (workspace.size() >= bytes)
+    return false;
+  WINNOW_TRY(workspace, poisonedBuffer(driver, bytes));
+  return true;
 }
 
 /// The copy of pageable memory may go on when its call has returned, and our stream waits for none.
@@ -270,6 +280,13 @@ Status DecodeBench::download(const Set &set, CaseAnswer &result) const {
   return set.ids.download(result.ids.data(), result.ids.size() * sizeof(int32_t));
 }
 
+Result<std::string> DecodeBench::check(const reference::Method &method, const Variant &variant,
+                                       Phase phase, int rows) {
+  DecodeTiming timing;
+  WINNOW_CHECK(check(method, variant, phase, rows, timing));
+  return timing.fault;
+}
+
 Status DecodeBench::check(const reference::Method &method, const Variant &variant, Phase phase,
                           int rows, DecodeTiming &timing) {
   CaseAnswer other;
@@ -328,33 +345,46 @@ Result<std::string> DecodeBench::compare(const reference::Method &method, Phase 
   return std::string();
 }
 
-Status DecodeBench::time(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing) {
+Result<DecodeTurn> DecodeBench::turn(const Variant &variant, Phase phase) const {
   const int each = setCount(), turns = (kLeastLaunches + each - 1) / each;
-  const int launches = emulated() ? each : turns * each;
-  auto all = [&]() -> Status {
-    for (int i = 0; i < launches; ++i)
-      WINNOW_CHECK(launch(variant, sets[i % each], phase, nullptr));
-    return {};
-  };
-  std::optional<LaunchGraph> graph;
-  if (!emulated()) {
-    WINNOW_TRY(LaunchGraph captured, LaunchGraph::capture(driver, stream->get(), all));
-    graph.emplace(std::move(captured));
-  }
+  DecodeTurn made{&variant, phase, emulated() ? each : turns * each, std::nullopt};
+  if (emulated())
+    return made;
+  WINNOW_TRY(LaunchGraph captured,
+             LaunchGraph::capture(driver, stream->get(), [&] { return launchInTurn(made); }));
+  made.graph.emplace(std::move(captured));
+  return made;
+}
+
+Status DecodeBench::launchInTurn(const DecodeTurn &turn) const {
+  for (int i = 0; i < turn.launches; ++i)
+    WINNOW_CHECK(launch(*turn.variant, sets[i % sets.size()], turn.phase, nullptr));
+  return {};
+}
+
+Result<double> DecodeBench::timed(const DecodeTurn &turn, int *megahertz) const {
   WINNOW_TRY(Event begin, Event::create(driver));
   WINNOW_TRY(Event end, Event::create(driver));
+  WINNOW_CHECK(begin.record(stream->get()));
+  WINNOW_CHECK(turn.graph ? turn.graph->replay(stream->get()) : launchInTurn(turn));
+  WINNOW_CHECK(end.record(stream->get()));
+  if (megahertz)
+    *megahertz = clock->smMegahertz();
+  WINNOW_CHECK(end.synchronize());
+  float milliseconds = 0;
+  WINNOW_TRY(milliseconds, end.millisecondsSince(begin));
+  return 1000 * static_cast<double>(milliseconds) / turn.launches;
+}
+
+Status DecodeBench::time(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing) {
+  WINNOW_TRY(const DecodeTurn all, turn(variant, phase));
   std::vector<double> times, clocks;
   for (int round = 0; round <= rounds; ++round) {
-    WINNOW_CHECK(begin.record(stream->get()));
-    WINNOW_CHECK(graph ? graph->replay(stream->get()) : all());
-    WINNOW_CHECK(end.record(stream->get()));
-    const int megahertz = clock->smMegahertz();
-    WINNOW_CHECK(end.synchronize());
-    float milliseconds = 0;
-    WINNOW_TRY(milliseconds, end.millisecondsSince(begin));
+    int megahertz = 0;
+    WINNOW_TRY(const double one, timed(all, &megahertz));
     if (round == 0)
       continue; // warms up
-    times.push_back(1000 * static_cast<double>(milliseconds) / launches);
+    times.push_back(one);
     clocks.push_back(megahertz);
   }
   timing.medianUs = median(times);

@@ -17,6 +17,14 @@ struct DecodeTiming {
   std::string fault; ///< of the comparison with the reference; empty: none
 };
 
+/// A launch over every set in turn: while sets and workspace stay, it can be timed again.
+struct DecodeTurn {
+  const Variant *variant = nullptr;
+  Phase phase = Phase::All;
+  int launches = 0;
+  std::optional<LaunchGraph> graph; ///< none under the emulator
+};
+
 class DecodeBench {
 public:
   /// `device`: the number of a GPU, or emulated or emulated:ARCH, which executes the kernels
@@ -25,15 +33,26 @@ public:
 
   const DeviceInfo &info() const { return device; }
   std::string driverText() const;
+  const DeviceClock &gauge() const { return *clock; }
   bool emulated() const { return form == CodeForm::Emulated; }
   CodeForm codeForm() const { return form; }
-  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image) const;
+  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image,
+                       bool ptx = false) const;
 
   /// Makes sets until the keys and values that launches read in turn are kColdBytes, or memory or
   /// kMostBytes are full. Returns why not even one fits, or an empty text. The inputs must outlive
   /// their use here.
   Result<std::string> place(const DecodeInputs &inputs, const reference::Method &method,
                             const Variant &variant);
+  /// Makes the workspace large enough for another variant of the program that was placed. Whether
+  /// it moved: turns made before are of no use then.
+  Result<bool> reserve(const Variant &variant);
+  /// Launches once over every set and compares: the first fault, or empty.
+  Result<std::string> check(const reference::Method &method, const Variant &variant, Phase phase,
+                            int rows);
+  Result<DecodeTurn> turn(const Variant &variant, Phase phase) const;
+  /// Microseconds of one of its launches; `megahertz`, where given: the clock meanwhile.
+  Result<double> timed(const DecodeTurn &turn, int *megahertz = nullptr) const;
   /// Block lists [select_heads, total_q, topk] of every set.
   Status placeIds(const std::vector<int32_t> &ids);
   /// Compares about `rows` rows with the reference (0: none) and every set with the first one, then
@@ -68,6 +87,7 @@ private:
                DecodeTiming &timing);
   Result<std::string> compare(const reference::Method &method, Phase phase, int rows);
   Status download(const Set &set, CaseAnswer &answer) const;
+  Status launchInTurn(const DecodeTurn &turn) const;
   Status time(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing);
   Status kernelTimes(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing);
 

@@ -22,7 +22,7 @@ namespace {
 
 /// What an H200 reads from its memory in practice, of 4.8 by its data sheet.
 constexpr double kTerabytesPerSecond = 4.3;
-constexpr int kMostBatch = 65536, kMostQueries = 4096;
+constexpr int kMostQueries = 4096;
 
 class DecodeCommand {
 public:
@@ -43,7 +43,7 @@ public:
                     "GPU to use, counted from 0; emulated or emulated:ARCH: without one, for the "
                     "check alone")
         ->capture_default_str();
-    addList("--batch", batch, "Sequences, separated by commas", kMostBatch);
+    addList("--batch", batch, "Sequences, separated by commas", kMostSequences);
     addList("--seq", seq, "Keys of a sequence, separated by commas", kMostTokens);
     addList("--queries", queries, "Query tokens of a sequence, separated by commas", kMostQueries);
     addList("--overlap", overlap, "Likeness of neighbours, for --phase attend", kMostTokens);
@@ -146,16 +146,17 @@ private:
     return {};
   }
 
-  Result<CompileRequest> requestFor(int keys, int budget) {
+  Result<CompileRequest> requestFor(int keys, int budget, int sequences) {
     CompileRequest request = base;
     request.spec.topk = budget;
     WINNOW_CHECK(fitLocal(request.method, request.spec));
     const ChosenConfig choice =
         (tuned == "on" ? tunedConfigs : untunedConfigs)
-            .fill(request, {keys, overlaps.front()}, bench ? bench->info().name : "");
+            .fill(request, {keys, overlaps.front(), sequences}, bench ? bench->info().name : "");
     if (tuned == "on" || !choice.resolved.empty()) {
       const std::string note =
-          fmt::format("{} keys, top-{}: {}", keys, budget, choiceText(choice, /*selects=*/true));
+          fmt::format("{} keys, top-{}: {} [{}]", keys, budget,
+                      choiceText(choice, /*selects=*/true), wordText(choice.config));
       if (told.insert(note).second)
         say(note);
     }
@@ -165,37 +166,44 @@ private:
   Result<std::vector<CompileRequest>> everyRequest() {
     std::vector<CompileRequest> all;
     for (int keys : lengths)
-      for (int budget : budgets) {
-        WINNOW_TRY(CompileRequest request, requestFor(keys, budget));
-        all.push_back(std::move(request));
-      }
+      for (int budget : budgets)
+        for (int sequences : batches) {
+          WINNOW_TRY(CompileRequest request, requestFor(keys, budget, sequences));
+          all.push_back(std::move(request));
+        }
     return all;
   }
 
-  /// Every batch and number of queries over one text.
+  /// Every batch over one text.
   Status benchLength(int keys, int budget) {
-    WINNOW_TRY(CompileRequest request, requestFor(keys, budget));
-    WINNOW_CHECK(requireTensors(request.spec, keys));
+    WINNOW_CHECK(requireTensors(base.spec, keys));
+    const BenchInputs text(base.spec, keys, 1);
+    for (int sequences : batches)
+      WINNOW_CHECK(benchBatch(text, keys, budget, sequences));
+    return {};
+  }
+
+  /// Every number of queries; each batch may have a program of its own.
+  Status benchBatch(const BenchInputs &text, int keys, int budget, int sequences) {
+    WINNOW_TRY(CompileRequest request, requestFor(keys, budget, sequences));
     WINNOW_TRY(reference::Method method, readAxes(request.method, request.spec));
     ObtainedProgram obtained;
     WINNOW_TRY(obtained, obtainProgram(request, cache));
     WINNOW_TRY(Variant variant, bench->load(request.arch, obtained.image));
-    const BenchInputs text(request.spec, keys, 1);
-    for (int sequences : batches)
-      for (int count : queryCounts) {
-        const DecodeShape shape{sequences, keys, count, ragged};
-        const DecodeInputs inputs(request.spec, shape, place.layout, place.pageSize, text);
-        if (method.denseByLaunch) {
-          WINNOW_TRY(method.denseLen, variant.program->denseLength(sequences, count));
-        }
-        WINNOW_TRY(std::string why, bench->place(inputs, method, variant));
-        if (!why.empty()) {
-          skipped.push_back(fmt::format("{}, top-{}: left out: {}", shapeText(shape), budget, why));
-          say(skipped.back());
-          continue;
-        }
-        WINNOW_CHECK(benchRow(method, variant, inputs, shape, budget));
+    for (int count : queryCounts) {
+      const DecodeShape shape{sequences, keys, count, ragged};
+      const DecodeInputs inputs(request.spec, shape, place.layout, place.pageSize, text);
+      if (method.denseByLaunch) {
+        WINNOW_TRY(method.denseLen, variant.program->denseLength(sequences, count));
       }
+      WINNOW_TRY(std::string why, bench->place(inputs, method, variant));
+      if (!why.empty()) {
+        skipped.push_back(fmt::format("{}, top-{}: left out: {}", shapeText(shape), budget, why));
+        say(skipped.back());
+        continue;
+      }
+      WINNOW_CHECK(benchRow(method, variant, inputs, shape, budget));
+    }
     return {};
   }
 

@@ -26,9 +26,11 @@ constexpr GridFlag kFlags[] = {
     {"block", "Tokens of one selectable key block", "64", 1, kMostSpecNumber},
     {"topk", "Blocks selected per token", "96", 1, kMostSpecNumber},
     {"dtype", "bf16 or fp16", "bf16"},
+    {"kv-dtype", "Elements of keys and values: same or fp8_e4m3 (over pages)", "same"},
     {"seq", "Tokens of a sequence", "131072", 1, kMostTokens},
     {"overlap", "Likeness of neighbours' selections", "32", 1, kMostTokens},
-    {"phase", "select, attend", "select,attend"},
+    {"batch", "Sequences of a launch of decode", "16", 1, kMostSequences},
+    {"phase", "select, attend, decode (over pages)", "select,attend"},
 };
 
 Result<int> numberOf(const GridFlag &flag, std::string text) {
@@ -71,15 +73,16 @@ Result<std::vector<GridEntry>> expand(const std::string &method, const Lists &li
   base.spec.params = params;
   WINNOW_TRY(base.tokens, numbersOf("seq", lists.at("seq")));
   WINNOW_TRY(base.overlaps, numbersOf("overlap", lists.at("overlap")));
+  WINNOW_TRY(base.batches, numbersOf("batch", lists.at("batch")));
   base.phases = lists.at("phase");
   for (const std::string &phase : base.phases)
-    if (phase != "select" && phase != "attend")
+    if (phase != "select" && phase != "attend" && phase != kDecodePhase)
       return fail(ErrorKind::Usage,
-                  fmt::format("phase '{}' is not known; use select or attend", phase));
+                  fmt::format("phase '{}' is not known; use select, attend or decode", phase));
   std::vector<GridEntry> entries{base};
   for (const GridFlag &flag : kFlags) {
     std::string name = flag.name;
-    if (name == "seq" || name == "overlap" || name == "phase" ||
+    if (name == "seq" || name == "overlap" || name == "batch" || name == "phase" ||
         name == (grouped ? "kv-heads" : "group"))
       continue;
     std::vector<GridEntry> grown;
@@ -89,6 +92,9 @@ Result<std::vector<GridEntry>> expand(const std::string &method, const Lists &li
         Spec &spec = next.spec;
         if (name == "dtype") {
           WINNOW_TRY(spec.dtype, parseDtype(text));
+        } else if (name == "kv-dtype") {
+          WINNOW_TRY(spec.kvDtype, parseKvDtype(text));
+          spec.paged = spec.hasFp8Keys();
         } else {
           int value = 0;
           WINNOW_TRY(value, numberOf(flag, text));

@@ -12,8 +12,8 @@ namespace winnow {
 struct GridEntry {
   std::string method;
   Spec spec;
-  std::vector<int> tokens, overlaps;
-  std::vector<std::string> phases; ///< "select", "attend"
+  std::vector<int> tokens, overlaps, batches;
+  std::vector<std::string> phases; ///< "select", "attend", "decode"
 };
 
 /// Where the method forces more blocks than the spec's budget, a third of it is local, unless --set
@@ -22,9 +22,8 @@ Status fitLocal(const std::string &method, Spec &spec);
 
 class SpecGrid {
 public:
-  /// Flags: --heads, --kv-heads, --group, --head-dim, --value-dim, --block, --topk, --dtype, --set,
-  /// --seq, --overlap,
-  /// --phase; lists separated by commas.
+  /// Flags: --heads, --kv-heads, --group, --head-dim, --value-dim, --block, --topk, --dtype,
+  /// --kv-dtype, --set, --seq, --overlap, --batch, --phase; lists separated by commas.
   void addTo(CLI::App &command);
   /// The grid of the flags for a method.
   Result<std::vector<GridEntry>> entries(const std::string &method) const;

@@ -24,7 +24,8 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
     return fail(ErrorKind::Unsupported,
                 "this build has no compiler: there is nothing to draw from");
   for (const Tunable &tunable : tunables())
-    space.tunables.push_back({tunable.name, tunable.values});
+    space.tunables.push_back(
+        {tunable.name, tunable.values, std::string_view(tunable.phase) == kDecodePhase});
   space.serves = [arch](const std::string &method, const Spec &spec, const Config &config) {
     CompileRequest request;
     request.method = method;

@@ -21,7 +21,8 @@ std::string shortSpec(const Spec &spec) {
   std::string text = fmt::format("h{}/{} d{}", spec.heads, spec.kvHeads, spec.headDim);
   if (spec.valueWidth() != spec.headDim)
     text += fmt::format("/{}", spec.valueWidth());
-  return text + fmt::format(" b{} k{} {}", spec.block, spec.topk, name(spec.dtype));
+  text += fmt::format(" b{} k{} {}", spec.block, spec.topk, name(spec.dtype));
+  return spec.hasFp8Keys() ? fmt::format("{} {}", text, name(spec.kvDtype)) : text;
 }
 
 std::string msText(double ms) { return ms > 0 ? fmt::format("{:.4g}", ms) : "?"; }
@@ -96,19 +97,20 @@ private:
   Status list() {
     WINNOW_TRY(TunedDatabase database, read());
     Json records = Json::array();
-    Table table({"phase", "method", "spec", "tokens", "overlap", "device", "config", "ms",
+    Table table({"phase", "method", "spec", "tokens", "overlap", "batch", "device", "config", "ms",
                  "default / it", "origin", "effort"});
     for (const auto &[text, record] : database.records()) {
       const TuningKey &key = record.key;
       table.add({key.phase, key.method, shortSpec(key.spec), std::to_string(key.tokens),
-                 std::to_string(key.overlap), key.device, wordText(record.config),
-                 msText(record.ms), gainText(record), record.origin, record.effort});
+                 std::to_string(key.overlap), key.batch ? std::to_string(key.batch) : "",
+                 key.device, wordText(record.config), msText(record.ms), gainText(record),
+                 record.origin, record.effort});
       records.push_back(recordJson(record));
     }
     for (const auto &[text, record] : database.crossings()) {
       const TuningKey &key = record.key;
-      table.add({key.phase, key.method, shortSpec(key.spec), "", "", key.device, record.points, "",
-                 "", record.origin, ""});
+      table.add({key.phase, key.method, shortSpec(key.spec), "", "", "", key.device, record.points,
+                 "", "", record.origin, ""});
       records.push_back(Json::parse(crossingLine(record)));
     }
     if (session.json)
@@ -212,7 +214,11 @@ private:
       WINNOW_CHECK(isServed(request));
       ChosenConfig choice = tuned.fill(request, flags.workload, flags.deviceName);
       object[arch] = choiceJson(choice);
-      for (auto [phase, found] : {std::pair("select", &choice.select), {"attend", &choice.attend}})
+      std::vector<std::pair<const char *, const TunedAnswer *>> phases{{"select", &choice.select},
+                                                                       {"attend", &choice.attend}};
+      if (choice.decode)
+        phases.emplace_back(kDecodePhase, &*choice.decode);
+      for (auto [phase, found] : phases)
         table.add({arch, phase, name(found->rung), wordText(found->config), found->why});
       if (const CrossingAnswer &crossing = choice.crossing; !choice.resolved.empty())
         table.add({arch, kCrossingPhase, name(crossing.rung), crossing.points, crossing.why});

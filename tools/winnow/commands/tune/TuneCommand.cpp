@@ -214,6 +214,9 @@ public:
         "--device-profile", profile,
         "Tune the shipped lists of specs, on a GPU of this kind: a100, rtx4090, h200, ...");
     command.add_flag("--list", listOnly, "Print the tasks and stop");
+    command.add_option("--device", options.emulated,
+                       "emulated:ARCH: without a GPU, to try a sweep of --phase decode; its times "
+                       "mean nothing");
     // Of the tests: a program in place of both kinds of workers.
     command.add_option("--worker", worker)->group("");
     command.add_option("--serve", serve)->group("");
@@ -228,6 +231,10 @@ public:
     WINNOW_TRY(effort, parseEffort(space));
     options.effort = effort;
     WINNOW_TRY(options.gpus, parseGpus(gpus));
+    if (!options.emulated.empty() && options.emulated.rfind("emulated:", 0) != 0)
+      return fail(ErrorKind::Usage, fmt::format("--device {}: write emulated:ARCH; GPUs are named "
+                                                "by --gpus",
+                                                options.emulated));
     std::optional<Part> part = Part::parse(shard);
     if (!shard.empty() && !part)
       return fail(ErrorKind::Usage, fmt::format("--shard {}: write I/N with I below N", shard));
@@ -242,8 +249,9 @@ public:
       tasks = tasksOf(*part, tasks);
     if (listOnly) {
       for (const TuneTask &task : tasks)
-        fmt::print("{} {} [{}] tokens={} overlap={}\n", task.key.phase, task.key.method,
-                   task.key.spec.text(), task.key.tokens, task.key.overlap);
+        fmt::print("{} {} [{}] tokens={} overlap={}{}\n", task.key.phase, task.key.method,
+                   task.key.spec.text(), task.key.tokens, task.key.overlap,
+                   task.key.batch ? fmt::format(" batch={}", task.key.batch) : "");
       return {};
     }
     completeOptions();
@@ -269,6 +277,9 @@ public:
 
 private:
   std::string lowerArch() const {
+    const size_t colon = options.emulated.find(':');
+    if (colon != std::string::npos)
+      return options.emulated.substr(colon + 1);
     return options.arch.empty() ? defaultTarget().arch : options.arch;
   }
 
@@ -292,7 +303,7 @@ private:
                                                 flag, specs.empty() ? "the shipped list" : specs));
     std::vector<GridEntry> entries;
     if (specs.empty()) {
-      for (const char *list : {kShippedModels, kShippedSpecs}) {
+      for (const char *list : {kShippedModels, kShippedSpecs, kShippedDecode}) {
         std::vector<GridEntry> more;
         WINNOW_TRY(more, SpecGrid::parse(list, "the shipped list"));
         entries.insert(entries.end(), more.begin(), more.end());
@@ -308,25 +319,35 @@ private:
     for (const GridEntry &entry : entries) {
       // The key names every default, so the spec is read once by the compiler; whether a kernel
       // serves it too.
-      ProgramImage image;
-      WINNOW_TRY(image, lower(entry.method, entry.spec, lowerArch(), Config()));
       for (const std::string &phase : entry.phases) {
-        bool select = phase == "select";
-        if (select && image.selectHeads == 0)
-          continue;
-        // Attention begins where the selection ended: those tensors are still on the GPU.
-        std::vector<int> lengths = entry.tokens;
-        if (!select)
-          std::reverse(lengths.begin(), lengths.end());
-        for (int tokens : lengths)
-          for (int overlap :
-               select || image.selectHeads == 0 ? std::vector<int>{0} : entry.overlaps)
-            tasks.push_back({{phase, entry.method, image.spec, tokens, overlap, "", ""}});
+        Spec spec = entry.spec;
+        spec.paged |= phase == kDecodePhase;
+        ProgramImage image;
+        WINNOW_TRY(image, lower(entry.method, spec, lowerArch(), Config()));
+        addTasks(entry, phase, image, tasks);
       }
     }
     if (tasks.empty())
       return fail(ErrorKind::Usage, "nothing to tune: these methods have no such phase");
     return tasks;
+  }
+
+  /// The tasks of one phase of one program.
+  static void addTasks(const GridEntry &entry, const std::string &phase, const ProgramImage &image,
+                       std::vector<TuneTask> &tasks) {
+    const bool selects = phase == "select", decodes = phase == kDecodePhase;
+    if (selects && image.selectHeads == 0)
+      return;
+    // Attention begins where the selection ended, decode with the longest text: those tensors are
+    // still there for what follows.
+    std::vector<int> lengths = entry.tokens;
+    if (!selects)
+      std::reverse(lengths.begin(), lengths.end());
+    const bool overlaps = !selects && !decodes && image.selectHeads > 0;
+    for (int tokens : lengths)
+      for (int overlap : overlaps ? entry.overlaps : std::vector<int>{0})
+        for (int batch : decodes ? entry.batches : std::vector<int>{0})
+          tasks.push_back({{phase, entry.method, image.spec, tokens, overlap, "", "", batch}});
   }
 
   TuneCompiler compiler() const {
@@ -379,11 +400,12 @@ private:
         object["records"].push_back(nlohmann::json::parse(recordLine(record), nullptr, false));
       printJson(object);
     } else {
-      Table table(
-          {"phase", "method", "tokens", "L", "tuned", "default", "gain", "tried", "config"});
+      Table table({"phase", "method", "tokens", "L", "batch", "tuned", "default", "gain", "tried",
+                   "config"});
       for (const TuningRecord &r : report.records)
         table.add({r.key.phase, r.key.method, std::to_string(r.key.tokens),
-                   r.key.overlap ? std::to_string(r.key.overlap) : "-", durationText(r.ms),
+                   r.key.overlap ? std::to_string(r.key.overlap) : "-",
+                   r.key.batch ? std::to_string(r.key.batch) : "-", durationText(r.ms),
                    durationText(r.defaultMs),
                    fmt::format("{:.3f}x", r.defaultMs > 0 ? r.defaultMs / r.ms : 1),
                    std::to_string(r.tried), wordText(r.config)});

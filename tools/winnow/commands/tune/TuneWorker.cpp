@@ -7,6 +7,7 @@
 #include "runtime/program/ImageFormat.h"
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/BenchDevice.h"
+#include "tools/winnow/commands/tune/DecodeMeasurer.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
@@ -29,8 +30,12 @@ public:
     compile.method = fields.text("method");
     const std::string spec = fields.text("spec"), config = fields.text("config", "default");
     compile.phase = fields.text("phase");
+    if (compile.phase == kDecodePhase)
+      compile.phase.clear(); // a whole launch
     compile.arch = fields.text("arch");
-    compile.form = fields.flag("ptx") ? CodeForm::Ptx : CodeForm::Cubin;
+    compile.form = fields.flag("emulated") ? CodeForm::Emulated
+                   : fields.flag("ptx")    ? CodeForm::Ptx
+                                           : CodeForm::Cubin;
     compile.nvrtcPath = fields.text("nvrtc");
     CacheOptions options;
     options.directory = fields.text("directory");
@@ -84,10 +89,12 @@ public:
     WINNOW_CHECK(fields.status());
     if (what == "open")
       return open(request);
-    if (!bench)
+    if (arch.empty())
       return fail(ErrorKind::Usage, "no GPU was opened");
     if (what == "program")
       return program(request);
+    if (decodes)
+      return decode->handle(request);
     if (what == "workload")
       return workload(tokens, overlap);
     if (what == "load")
@@ -116,15 +123,23 @@ private:
   Result<Json> open(const Json &request) {
     JsonFields fields(request);
     const int gpu = fields.whole("gpu");
-    const std::string arch = fields.text("arch");
+    const std::string wanted = fields.text("arch"), emulated = fields.text("device");
     ptx = fields.flag("ptx");
     WINNOW_CHECK(fields.status());
+    deviceText = emulated.empty() ? std::to_string(gpu) : emulated;
+    if (!emulated.empty()) {
+      WINNOW_TRY(decode, DecodeMeasurer::open(deviceText, ptx));
+      const DeviceInfo &info = decode->device().info();
+      WINNOW_TRY(const Target *own, targetForDevice(info.major, info.minor));
+      arch = own->arch;
+      return Json{{"device", info.name}, {"arch", arch}, {"driver", ""}};
+    }
     WINNOW_TRY(bench, BenchDevice::open(gpu));
     const Target *target = nullptr;
-    if (arch.empty()) {
+    if (wanted.empty()) {
       WINNOW_TRY(target, targetForDevice(bench->info().major, bench->info().minor));
     } else {
-      WINNOW_TRY(target, findTarget(arch));
+      WINNOW_TRY(target, findTarget(wanted));
     }
     peak = target->tensorTflops;
     // Of the device, whose rate is the floor whatever the code is for.
@@ -132,9 +147,9 @@ private:
       peak = (*own)->tensorTflops;
     WINNOW_TRY(flush, DeviceBuffer::allocate(bench->cuda(),
                                              size_t(2) * std::max(bench->info().l2Bytes, 1 << 20)));
-    return Json{{"device", bench->info().name},
-                {"arch", target->arch},
-                {"driver", bench->gauge().driverVersion()}};
+    arch = target->arch;
+    return Json{
+        {"device", bench->info().name}, {"arch", arch}, {"driver", bench->gauge().driverVersion()}};
   }
 
   Result<Json> program(const Json &request) {
@@ -146,11 +161,25 @@ private:
     const std::string specText = fields.text("spec"), phaseName = fields.text("phase");
     WINNOW_CHECK(fields.status());
     WINNOW_TRY(spec, Spec::parse(specText));
+    decodes = phaseName == kDecodePhase;
+    if (decodes)
+      return programOfDecode();
+    if (!bench)
+      return fail(ErrorKind::Usage, "under the emulator decode alone can be tuned");
     // The other phase of the same program works on the same tensors.
     if (methodName + " " + spec.text() != known)
       inputs.reset();
     WINNOW_TRY(method, readAxes(methodName, spec));
     phase = phaseName == "select" ? Phase::Select : method.selects ? Phase::Attend : Phase::All;
+    return Json::object();
+  }
+
+  Result<Json> programOfDecode() {
+    inputs.reset(); // room for another kind of tensors
+    if (!decode) {
+      WINNOW_TRY(decode, DecodeMeasurer::open(deviceText, ptx));
+    }
+    WINNOW_CHECK(decode->program(methodName, spec));
     return Json::object();
   }
 
@@ -309,8 +338,10 @@ private:
     return Json{{"ms", loaded.milliseconds}, {"clock_mhz", clock}, {"watts", watts}};
   }
 
-  std::unique_ptr<BenchDevice> bench;
-  bool ptx = false;
+  std::unique_ptr<BenchDevice> bench; ///< none under the emulator
+  std::unique_ptr<DecodeMeasurer> decode;
+  std::string deviceText, arch; ///< of what was opened
+  bool ptx = false, decodes = false;
   double peak = 0;
   DeviceBuffer flush;
   std::string methodName;

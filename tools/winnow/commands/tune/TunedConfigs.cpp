@@ -42,6 +42,8 @@ std::string choiceText(const ChosenConfig &choice, bool selects) {
   };
   std::string text =
       (selects ? words("select", choice.select) + "; " : "") + words("attend", choice.attend);
+  if (choice.decode)
+    text += "; " + words(kDecodePhase, *choice.decode);
   if (!choice.resolved.empty())
     text += fmt::format("; dense_len {}, {}", name(choice.crossing.rung), choice.crossing.why);
   return text;
@@ -53,6 +55,8 @@ nlohmann::json choiceJson(const ChosenConfig &choice) {
         {"rung", name(answer.rung)}, {"config", shortText(answer.config)}, {"why", answer.why}};
   };
   nlohmann::json json{{"select", object(choice.select)}, {"attend", object(choice.attend)}};
+  if (choice.decode)
+    json[kDecodePhase] = object(*choice.decode);
   if (!choice.resolved.empty())
     json["dense_len"] = {{"rung", name(choice.crossing.rung)},
                          {"points", choice.crossing.points},
