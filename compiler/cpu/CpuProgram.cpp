@@ -6,7 +6,7 @@
 #include "compiler/select/SelectPasses.h"
 #include "mlir/Parser/Parser.h"
 #include "runtime/Threads.h"
-#include "runtime/program/Formula.h"
+#include "runtime/program/DenseLength.h"
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -103,16 +103,13 @@ public:
   std::unique_ptr<CpuCode> code;
   TileFunctions functions;
   Spec spec;
-  Formula denseFormula; ///< where dense_len is `auto`
+  std::string dense; ///< formula, where dense_len is `auto`
+  DenseLength denseOfLaunch;
 
-  int denseLength(int batch, int maxQ) const override {
-    if (!plans.attend.crossing)
-      return plans.attend.denseLength;
-    Variables shape;
-    shape[Variable::Batch] = batch;
-    shape[Variable::MaxQ] = maxQ;
-    return static_cast<int>(denseFormula.evaluate(shape).value_or(0));
+  Result<int> denseLength(int batch, int maxQ) const override {
+    return plans.attend.crossing ? denseOfLaunch.of(batch, maxQ) : plans.attend.denseLength;
   }
+  const std::string &denseFormula() const override { return dense; }
   int selectHeads() const override { return plans.selection ? plans.selection->selectHeads() : 0; }
 
   std::vector<SummaryShape> summaries() const override {
@@ -144,7 +141,7 @@ public:
       if (progress && std::this_thread::get_id() == caller && all > 0)
         progress(static_cast<double>(now) / all);
     };
-    const int shortest = denseLength(tensors.batch, longestQueries(tensors));
+    WINNOW_TRY(const int shortest, denseLength(tensors.batch, longestQueries(tensors)));
     for (int s = 0; s < tensors.batch; ++s) {
       Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s],
                       tensors.cuK ? tensors.cuK[s] : 0, keyCount(tensors, s)};
@@ -250,8 +247,8 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   program->plans = std::move(plans);
   program->spec = spec;
   if (const std::optional<CrossingPoints> &crossing = program->plans.attend.crossing) {
-    WINNOW_TRY(program->denseFormula,
-               Formula::parse(crossing->formula(kDecodeTokens), Variable::MaxK));
+    program->dense = crossing->formula(kDecodeTokens);
+    WINNOW_TRY(program->denseOfLaunch, DenseLength::parse(program->dense));
   }
   const bool scores = program->plans.selection && program->plans.selection->scores();
   bind(*program->code, "attend_one", program->functions.attendOne);

@@ -45,7 +45,9 @@ public:
                      const std::function<void(double)> &progress = {}) const = 0;
   /// Sequences with fewer keys attend to every key in a call of this shape; -1: none. What a
   /// program for GPUs says of the same launch.
-  virtual int denseLength(int batch, int maxQ) const = 0;
+  virtual Result<int> denseLength(int batch, int maxQ) const = 0;
+  /// As ProgramImage::denseLength: empty where dense_len is not `auto`. Lives as long as this.
+  virtual const std::string &denseFormula() const = 0;
   virtual int selectHeads() const = 0; ///< heads of the ids tensor; 0 for a dense method
   /// Those that a host may keep as rows, of a spec that is paged.
   virtual std::vector<SummaryShape> summaries() const = 0;

@@ -36,6 +36,7 @@ int load(void *, const winnow_spec *request, winnow_cpu_program *program, winnow
       program->rows_window[i] = summaries[i].window;
       program->rows_stride[i] = summaries[i].stride;
     }
+    program->dense_length = made->denseFormula().c_str();
     std::string key = keyFrom({{"generator", generatorDigest()},
                                {"method", sha256Hex(method.text)},
                                {"spec", own.spec.text()},

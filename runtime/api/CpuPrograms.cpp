@@ -23,6 +23,8 @@ LoadedCpuProgram::load(const winnow_compiler &compiler, const ProgramRequest &re
   loaded->facts.method = request.method;
   loaded->facts.spec = request.spec;
   loaded->facts.selectHeads = made.select_heads;
+  loaded->facts.denseLength = orEmpty(made.dense_length);
+  WINNOW_TRY(loaded->dense, DenseLength::parse(loaded->facts.denseLength));
   for (int i = 0; i < std::min(made.rows_count, kMostRows); ++i)
     loaded->facts.summaries.push_back({made.rows_window[i], made.rows_stride[i]});
   return loaded;

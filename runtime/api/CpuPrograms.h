@@ -20,6 +20,8 @@ public:
   LoadedCpuProgram &operator=(const LoadedCpuProgram &) = delete;
 
   const ProgramImage &image() const { return facts; }
+  /// As LoadedProgram::denseLength.
+  Result<int> denseLength(int batch, int maxQ) const { return dense.of(batch, maxQ); }
   /// Runs it and returns when the results are there. `given` is what `args` was made of. Errors:
   /// Usage as of LoadedProgram::launch; the compiler's.
   Status launch(const winnow_launch_args *given, const LaunchArgs &args) const;
@@ -29,7 +31,8 @@ private:
 
   winnow_compiler compiler;
   void *handle = nullptr;
-  ProgramImage facts; ///< method, key, spec, selectHeads and summaries
+  ProgramImage facts; ///< method, key, spec, selectHeads, denseLength and summaries
+  DenseLength dense;
 };
 
 /// Those of one engine. Thread-safe.

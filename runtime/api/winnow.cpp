@@ -335,10 +335,8 @@ winnow_status winnow_program_dense_length(const winnow_program *program, int32_t
     if (batch < 1 || max_q < 0)
       return fail(ErrorKind::Usage,
                   fmt::format("no launch has {} sequences of up to {} queries", batch, max_q));
-    if (!program->gpu)
-      return fail(ErrorKind::Unsupported,
-                  "winnow_program_dense_length: a program on the CPU does not say it");
-    WINNOW_TRY(*keys, program->gpu->denseLength(batch, max_q));
+    WINNOW_TRY(*keys, program->gpu ? program->gpu->denseLength(batch, max_q)
+                                   : program->cpu->denseLength(batch, max_q));
     return {};
   });
 }

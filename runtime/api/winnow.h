@@ -111,6 +111,8 @@ typedef struct winnow_cpu_program {
   int32_t rows_count;     /* as winnow_rows_count */
   int32_t rows_window[2]; /* as winnow_rows_layout */
   int32_t rows_stride[2];
+  const char *dense_length; /* formula of winnow_program_dense_length, which lives as long as
+                               `handle`; null or empty: 0 */
 } winnow_cpu_program;
 
 typedef struct winnow_launch_args winnow_launch_args;

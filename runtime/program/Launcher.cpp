@@ -89,7 +89,7 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->clusterLimit = hasClusters ? kMostClusterBlocks : 0;
   const ProgramImage &program = *loaded->program;
   // checkImage has parsed every formula once, so the values are there.
-  loaded->denseFormula = *parseField(program.denseLength, "0", Variable::MaxK);
+  loaded->dense = *DenseLength::parse(program.denseLength);
   loaded->parts = *parseField(program.parts, "1", Variable::DenseLength);
   loaded->cluster = *parseField(program.cluster, "0", Variable::DenseLength);
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
@@ -210,7 +210,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
   v[Variable::MaxQ] = shape.maxQ;
   v[Variable::MaxK] = shape.maxK;
 
-  WINNOW_TRY(v[Variable::DenseLength], denseLength(shape.batch, shape.maxQ));
+  WINNOW_TRY(v[Variable::DenseLength], dense.of(shape.batch, shape.maxQ));
   WINNOW_TRY(v[Variable::Parts], parts.evaluate(v));
   WINNOW_TRY(v[Variable::Cluster], cluster.evaluate(v));
   WINNOW_TRY(int64_t stride, scoreStride.evaluate(v));
@@ -236,14 +236,6 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
                               program->buffers[i].name, bytes, bufferBytes[i].text()));
   }
   return plan;
-}
-
-Result<int> LoadedProgram::denseLength(int batch, int maxQ) const {
-  Variables variables;
-  variables[Variable::Batch] = batch;
-  variables[Variable::MaxQ] = maxQ;
-  WINNOW_TRY(int64_t length, denseFormula.evaluate(variables));
-  return static_cast<int>(std::clamp<int64_t>(length, 0, INT_MAX));
 }
 
 Result<size_t> LoadedProgram::workspaceSize(const Shape &shape) const {

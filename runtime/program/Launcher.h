@@ -3,6 +3,7 @@
 // synchronisation or read-back, so it may be captured in a CUDA graph.
 #pragma once
 #include "runtime/device/Driver.h"
+#include "runtime/program/DenseLength.h"
 #include "runtime/program/Formula.h"
 #include "runtime/program/ProgramImage.h"
 #include "runtime/program/TensorLayout.h"
@@ -89,9 +90,8 @@ public:
   /// Bytes of workspace that a launch of this shape needs (256-byte aligned device memory, contents
   /// undefined). Error: Usage for an impossible shape.
   Result<size_t> workspaceSize(const Shape &shape) const;
-  /// Sequences with fewer keys attend to every key in a launch of this shape: 0 where dense_len is
-  /// not `auto`. Error: Usage for a formula that has no value there.
-  Result<int> denseLength(int batch, int maxQ) const;
+  /// Of a launch of this shape, see DenseLength::of: 0 where dense_len is not `auto`.
+  Result<int> denseLength(int batch, int maxQ) const { return dense.of(batch, maxQ); }
   /// Enqueues the program on `stream`. The device's context must be current on this thread.
   /// `workspace` stays in use until the stream has passed the launch. Errors: Usage for bad
   /// pointers, shape or workspace (nothing is enqueued); DeviceFailed when the driver refuses a
@@ -118,7 +118,8 @@ private:
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;
   int deviceIndex = 0, smCount = 1, clusterLimit = 0;
-  Formula denseFormula, parts, cluster, scoreStride, chunkTokens;
+  DenseLength dense;
+  Formula parts, cluster, scoreStride, chunkTokens;
   std::vector<Formula> bufferBytes;
   std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
   std::vector<Step> steps;                      ///< in launch order

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <gtest/gtest.h>
 #include <limits>
+#include <tuple>
 
 using namespace winnow;
 
@@ -254,6 +255,22 @@ TEST_F(CpuLaunch, ListsAndFindServeTheCpuToo) {
   EXPECT_EQ(winnow_find(engine, &specs[1], WINNOW_CPU, &found), WINNOW_NOT_READY);
   for (winnow_program *each : programs)
     winnow_program_destroy(each);
+}
+
+TEST_F(CpuLaunch, DenseLengthIsThatOfTheLaunch) {
+  Spec spec = smallSpec();
+  spec.params["dense_len"] = "auto_700_1x5000_4x3000";
+  ASSERT_EQ(prepare("infllm_v2", spec), WINNOW_OK) << winnow_last_error();
+  int32_t keys = -1;
+  for (auto [batch, maxQ, wanted] :
+       {std::tuple(1, 1, 5000), {4, 1, 3000}, {4, 16, 3000}, {1, 17, 700}}) {
+    EXPECT_EQ(winnow_program_dense_length(program, batch, maxQ, &keys), WINNOW_OK);
+    EXPECT_EQ(keys, wanted) << batch << " sequences, " << maxQ << " queries";
+  }
+  spec.params["dense_len"] = "4096";
+  ASSERT_EQ(prepare("infllm_v2", spec), WINNOW_OK) << winnow_last_error();
+  EXPECT_EQ(winnow_program_dense_length(program, 1, 1, &keys), WINNOW_OK);
+  EXPECT_EQ(keys, 0);
 }
 
 TEST_F(CpuLaunch, ProgramsOutliveTheirEngine) {

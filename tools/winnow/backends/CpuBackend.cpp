@@ -62,7 +62,7 @@ public:
       args.maxK = std::max(args.maxK, problem.cuK[s + 1] - problem.cuK[s]);
       maxQ = std::max(maxQ, problem.cuQ[s + 1] - problem.cuQ[s]);
     }
-    tensors.denseLength = program->denseLength(args.batch, maxQ);
+    WINNOW_TRY(tensors.denseLength, program->denseLength(args.batch, maxQ));
     for (int i = 0; i < kMostRows && call.stored; ++i)
       if (!call.stored->rows[i].empty()) {
         tensors.rows[i] = call.stored->rows[i];

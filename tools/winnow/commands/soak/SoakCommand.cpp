@@ -1,6 +1,7 @@
 // `winnow soak`: a decode launch is captured once and replayed while everything that may change
 // between two replays does. Steps run in rounds: the device answers some of them, then the
 // reference judges all of these on all cores.
+#include "runtime/program/DenseLength.h"
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/backends/HostMemory.h"
@@ -86,8 +87,10 @@ public:
     base.form = soak->codeForm();
     WINNOW_TRY(method, readAxes(base.method, base.spec));
     WINNOW_TRY(obtained, obtainProgram(base, cache));
-    if (method.denseByLaunch)
-      WINNOW_CHECK(readDenseLength(*obtained.image));
+    if (method.denseByLaunch) { // every launch has the same shape, and so the same threshold
+      WINNOW_TRY(const DenseLength dense, DenseLength::parse(obtained.image->denseLength));
+      WINNOW_TRY(method.denseLen, dense.of(shape.batch, shape.queries));
+    }
     const SoakInputs inputs(base.spec, shape, layout, pageSize, method, obtained.image->summaries,
                             seed);
     if (!method.selects) // attention is the whole program
@@ -121,17 +124,6 @@ private:
     return command.add_option(name, target, meaning)
         ->check(between(least, most))
         ->capture_default_str();
-  }
-
-  /// Every launch has the same shape, and so the same threshold.
-  Status readDenseLength(const ProgramImage &image) {
-    WINNOW_TRY(const Formula formula, Formula::parse(image.denseLength, Variable::MaxK));
-    Variables launch;
-    launch[Variable::Batch] = shape.batch;
-    launch[Variable::MaxQ] = shape.queries;
-    WINNOW_TRY(const int64_t keys, formula.evaluate(launch));
-    method.denseLen = static_cast<int>(keys);
-    return {};
   }
 
   Status readFlags() {
