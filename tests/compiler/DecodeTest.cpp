@@ -3,8 +3,7 @@
 // decode kernels take of the grid and of the workspace.
 #include "compiler/driver/Compile.h"
 #include "compiler/kernels/Kernels.h"
-#include "runtime/program/Formula.h"
-#include <gtest/gtest.h>
+#include "tests/compiler/LaunchShape.h"
 #include <set>
 
 using namespace winnow;
@@ -30,30 +29,6 @@ ProgramImage paged(const std::string &method, const char *arch, Config config = 
   return result ? std::move(result->first) : ProgramImage();
 }
 
-Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK, bool rows) {
-  Variables shape;
-  shape[Variable::SmCount] = 132;
-  shape[Variable::Batch] = batch;
-  shape[Variable::TotalQ] = int64_t(batch) * maxQ;
-  shape[Variable::TotalK] = int64_t(batch) * maxK;
-  shape[Variable::MaxQ] = maxQ;
-  shape[Variable::MaxK] = maxK;
-  shape[Variable::Parts] = *Formula::parse(image.parts)->evaluate(shape);
-  if (!image.cluster.empty())
-    shape[Variable::Cluster] = *Formula::parse(image.cluster)->evaluate(shape);
-  shape[Variable::ScoreStride] = *Formula::parse(image.scoreStride)->evaluate(shape);
-  shape[Variable::ChunkTokens] = *Formula::parse(image.chunkTokens)->evaluate(shape);
-  shape[Variable::TokenCount] = std::min(shape[Variable::TotalQ], shape[Variable::ChunkTokens]);
-  shape[Variable::Rows] = rows;
-  return shape;
-}
-
-int64_t value(const std::string &formula, const Variables &shape) {
-  Result<Formula> parsed = Formula::parse(formula, kLastVariable);
-  EXPECT_TRUE(parsed) << formula;
-  return parsed ? *parsed->evaluate(shape) : -1;
-}
-
 /// Attention of long query segments.
 bool prefills(const Kernel &kernel) {
   return kernel.name == "attend" || kernel.name == "attend_any_pages";
@@ -63,7 +38,7 @@ std::multiset<std::string> running(const ProgramImage &image, const Variables &s
   std::multiset<std::string> names;
   for (const Kernel &kernel : image.kernels)
     if (kernel.step != "append" && kernel.step != "attend" && kernel.step != "merge" &&
-        value(kernel.when, shape) != 0)
+        valueOf(kernel.when, shape) != 0)
       names.insert(kernel.step == "top_k" ? "top_k" : kernel.name);
   return names;
 }
@@ -106,7 +81,7 @@ TEST(Decode, AFusedProgramSelectsFromDecodeScores) {
     EXPECT_EQ(running(image, shape), (Names{"weigh", "top_k"}));
     for (const Buffer &buffer : image.buffers)
       if (buffer.name == "block_scores")
-        EXPECT_GE(value(buffer.bytes, shape), 2 * 2 * 64 * shape[Variable::ScoreStride]);
+        EXPECT_GE(valueOf(buffer.bytes, shape), 2 * 2 * 64 * shape[Variable::ScoreStride]);
   }
   EXPECT_EQ(running(image, shapeOf(image, 64, 1, 100000, false)),
             (Names{"summarize_0", "summarize_1", "top_k", "rescore"}));
@@ -124,19 +99,19 @@ TEST(Decode, PartsFitTheWorkspace) {
           for (const Kernel &kernel : image.kernels) {
             if (kernel.name != "weigh")
               continue;
-            const int64_t blocks = value(kernel.gridX, shape);
+            const int64_t blocks = valueOf(kernel.gridX, shape);
             EXPECT_EQ(blocks % count, 0);
             EXPECT_GE(blocks, count);
             EXPECT_LE(blocks / count, std::max<int64_t>(1, tiles / 2));
-            EXPECT_EQ(value(kernel.gridY, shape), 2);
+            EXPECT_EQ(valueOf(kernel.gridY, shape), 2);
             for (const Buffer &buffer : image.buffers) {
               if (buffer.name == "part_sums")
-                EXPECT_GE(value(buffer.bytes, shape), blocks * 32 * 8);
+                EXPECT_GE(valueOf(buffer.bytes, shape), blocks * 32 * 8);
               if (buffer.name == "head_weights")
-                EXPECT_EQ(value(buffer.bytes, shape),
+                EXPECT_EQ(valueOf(buffer.bytes, shape),
                           count * 2 * 16 * (64 * tiles + (16 * tiles + 3) / 4));
               if (buffer.name == "octaves") // top_k rescores, each token for itself
-                EXPECT_GE(value(buffer.bytes, shape), 4 * 2 * count * ((keys + 63) / 64));
+                EXPECT_GE(valueOf(buffer.bytes, shape), 4 * 2 * count * ((keys + 63) / 64));
             }
           }
         }
@@ -151,7 +126,7 @@ TEST(Decode, WeightsOfAChunkAreBounded) {
   EXPECT_GE(shape[Variable::ChunkTokens], 100);
   for (const Buffer &buffer : image.buffers)
     if (buffer.name == "head_weights")
-      EXPECT_LE(value(buffer.bytes, shape), int64_t(1) << 29);
+      EXPECT_LE(valueOf(buffer.bytes, shape), int64_t(1) << 29);
 }
 
 // Each row of ids is written by one kernel, whatever the batch and the length.
@@ -182,7 +157,7 @@ TEST(Decode, EveryBatchHasOneKernelThatAttends) {
           shape[Variable::BoxRows] = boxRows;
           std::vector<std::string> names;
           for (const Kernel &kernel : image.kernels)
-            if (kernel.step == "attend" && value(kernel.when, shape) != 0)
+            if (kernel.step == "attend" && valueOf(kernel.when, shape) != 0)
               names.push_back(kernel.name);
           const bool decodes = maxQ <= 16 && batch * maxQ <= kDecodeBatch;
           EXPECT_EQ(names, std::vector<std::string>{decodes                   ? "attend_decode"
@@ -208,8 +183,8 @@ TEST(Decode, PartsOfAttentionFitTheWorkspace) {
             if (kernel.step != "attend" && kernel.step != "merge")
               continue;
             if (!prefills(kernel))
-              EXPECT_EQ(value(kernel.when, shape) != 0, decodes);
-            const int64_t blocks = value(kernel.gridX, shape) * value(kernel.gridY, shape);
+              EXPECT_EQ(valueOf(kernel.when, shape) != 0, decodes);
+            const int64_t blocks = valueOf(kernel.gridX, shape) * valueOf(kernel.gridY, shape);
             if (kernel.name == "attend_decode")
               EXPECT_EQ(blocks * 16, total * parts * 32); // of 16 heads each
             if (kernel.name == "merge")
@@ -218,9 +193,9 @@ TEST(Decode, PartsOfAttentionFitTheWorkspace) {
           const int64_t rows = decodes ? total * parts * 32 : 0;
           for (const Buffer &buffer : image.buffers) {
             if (buffer.name == "part_values")
-              EXPECT_EQ(value(buffer.bytes, shape), rows * 128 * 4);
+              EXPECT_EQ(valueOf(buffer.bytes, shape), rows * 128 * 4);
             if (buffer.name == "part_states")
-              EXPECT_EQ(value(buffer.bytes, shape), rows * 8);
+              EXPECT_EQ(valueOf(buffer.bytes, shape), rows * 8);
           }
         }
     }

@@ -1,8 +1,7 @@
 // dense_len `auto`: what a program of it says, which kernels an all-dense launch has and in how
 // many parts, and where the word is refused.
 #include "compiler/driver/Compile.h"
-#include "runtime/program/Formula.h"
-#include <gtest/gtest.h>
+#include "tests/compiler/LaunchShape.h"
 #include <set>
 
 using namespace winnow;
@@ -28,34 +27,10 @@ ProgramImage image(const std::string &value, const char *arch = "sm_90a", bool p
   return lowered ? std::move(lowered->first) : ProgramImage();
 }
 
-int64_t value(const std::string &formula, const Variables &shape) {
-  Result<Formula> parsed = Formula::parse(formula, kLastVariable);
-  EXPECT_TRUE(parsed) << formula;
-  return parsed ? parsed->evaluate(shape).value_or(-1) : -1;
-}
-
-Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK) {
-  Variables shape;
-  shape[Variable::SmCount] = 132;
-  shape[Variable::Batch] = batch;
-  shape[Variable::TotalQ] = shape[Variable::TokenCount] = int64_t(batch) * maxQ;
-  shape[Variable::TotalK] = int64_t(batch) * maxK;
-  shape[Variable::MaxQ] = maxQ;
-  shape[Variable::MaxK] = maxK;
-  shape[Variable::Rows] = 1;
-  if (!image.denseLength.empty())
-    shape[Variable::DenseLength] = value(image.denseLength, shape);
-  if (!image.parts.empty())
-    shape[Variable::Parts] = value(image.parts, shape);
-  if (!image.cluster.empty())
-    shape[Variable::Cluster] = value(image.cluster, shape);
-  return shape;
-}
-
 std::set<std::string> steps(const ProgramImage &image, const Variables &shape) {
   std::set<std::string> names;
   for (const Kernel &kernel : image.kernels)
-    if (value(kernel.when, shape) != 0)
+    if (valueOf(kernel.when, shape) != 0)
       names.insert(kernel.step);
   return names;
 }
