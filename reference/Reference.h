@@ -61,6 +61,8 @@ struct Problem {
 
   double keyFactor(int kvHead) const { return kScale.empty() ? 1 : kScale[kvHead]; }
   double valueFactor(int kvHead) const { return vScale.empty() ? 1 : vScale[kvHead]; }
+  /// Bytes of an element of keys and values in memory; here each has a word.
+  int keyElementBytes() const { return kvDtype == KvDtype::Fp8E4m3 ? 1 : 2; }
   int totalQ() const { return cuQ.back(); }
   int selectHeads(const Method &method) const;
   int valueWidth() const { return valueDim != 0 ? valueDim : headDim; }

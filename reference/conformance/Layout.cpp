@@ -146,11 +146,12 @@ StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int
   return stored;
 }
 
-std::vector<uint8_t> bytesOfKeys(const reference::Problem &problem, const StoredTensors &stored) {
-  if (problem.kvDtype == KvDtype::Fp8E4m3)
-    return {stored.keyValues.begin(), stored.keyValues.end()};
-  std::vector<uint8_t> bytes(stored.keyValues.size() * sizeof(uint16_t));
-  std::memcpy(bytes.data(), stored.keyValues.data(), bytes.size());
+std::vector<uint8_t> bytesOfKeys(const reference::Problem &problem,
+                                 const std::vector<uint16_t> &words) {
+  if (problem.keyElementBytes() == 1)
+    return {words.begin(), words.end()};
+  std::vector<uint8_t> bytes(words.size() * sizeof(uint16_t));
+  std::memcpy(bytes.data(), words.data(), bytes.size());
   return bytes;
 }
 

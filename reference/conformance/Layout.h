@@ -50,8 +50,9 @@ struct StoredTensors {
 /// same places. `gap`: as of pagePool.
 StoredTensors storeTensors(const reference::Problem &problem, Layout layout, int pageSize,
                            uint64_t seed, int64_t gap = 0);
-/// stored.keyValues as they lie in memory.
-std::vector<uint8_t> bytesOfKeys(const reference::Problem &problem, const StoredTensors &stored);
+/// Words of keys and values as they lie in memory.
+std::vector<uint8_t> bytesOfKeys(const reference::Problem &problem,
+                                 const std::vector<uint16_t> &words);
 /// Adds room for rows of these summaries, all NaN: beside the pages of keys where these hold whole
 /// strides, by a table of their own for other pages, and a page per sequence for packed keys.
 /// Layouts whose keys are head-major get head-major rows.

@@ -182,15 +182,23 @@ Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int inde
     const DrawSpace::Method &method = drawMethod(draw, space);
     DrawnProgram program{method.name, drawSpec(draw), Config()};
     drawParameters(draw, method, program.spec);
-    program.spec.paged = hostOf(seed, index).oneIn(3);
+    Draw host = hostOf(seed, index);
+    program.spec.paged = host.oneIn(3);
+    const bool wantsFp8 = program.spec.paged && host.oneIn(4);
     // Tunables have a stream of their own: what fits an architecture must not change the specs.
     Draw tunables(seed, (static_cast<uint64_t>(index) << 32 | attempt) * 2 + 1);
     for (int i = 0; i <= configs; ++i) {
       program.config = i < configs ? drawConfig(tunables, space) : space.fixed;
-      Status served = space.serves(program.method, program.spec, program.config);
-      if (!isRefusal(served))
-        return program;
-      reason = served.error().message;
+      // Where there are no kernels for keys of fp8, the draw is the same of 16 bits.
+      for (bool fp8 : {true, false}) {
+        if (fp8 && !wantsFp8)
+          continue;
+        program.spec.kvDtype = fp8 ? KvDtype::Fp8E4m3 : KvDtype::Same;
+        Status served = space.serves(program.method, program.spec, program.config);
+        if (!isRefusal(served))
+          return program;
+        reason = served.error().message;
+      }
     }
   }
   return fail(ErrorKind::Unsupported,
@@ -224,6 +232,7 @@ ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t see
   if (test.spec.paged) {
     Draw host = hostOf(test.seed, index);
     drawHost(host, selects, test);
+    test.scaled = test.spec.hasFp8Keys() && !host.oneIn(4);
   }
   return test;
 }
@@ -243,9 +252,10 @@ std::string describe(const ConformanceCase &test) {
   if (!test.layout.empty())
     layout = fmt::format(" layout {} pages of {}{}", test.layout, test.pageSize,
                          test.keepsRows ? " rows kept" : "");
-  return fmt::format("{} {} config [{}] queries/keys [{}] data {}{}{} seed {}", test.method,
+  return fmt::format("{} {} config [{}] queries/keys [{}] data {}{}{}{} seed {}", test.method,
                      test.spec.text(), test.config.text(), lengths, test.data,
-                     test.givenIds ? " given ids" : "", layout, test.seed);
+                     test.scaled ? " with factors" : "", test.givenIds ? " given ids" : "", layout,
+                     test.seed);
 }
 
 } // namespace winnow

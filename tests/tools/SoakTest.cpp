@@ -8,14 +8,15 @@ using namespace winnow;
 
 namespace {
 
-Outcome soak(ToolRunner &tool, std::vector<std::string> words, bool emulated) {
+Outcome soak(ToolRunner &tool, std::vector<std::string> words, bool emulated,
+             const char *arch = "sm_80") {
   std::vector<std::string> all{"soak"};
   all.insert(all.end(), words.begin(), words.end());
   for (const char *word :
        {"--seq", "300", "--heads", "2", "--kv-heads", "1", "--head-dim", "64", "--topk", "3"})
     all.emplace_back(word);
   if (emulated)
-    all.insert(all.end(), {"--device", "emulated:sm_80"});
+    all.insert(all.end(), {"--device", std::string("emulated:") + arch});
   else
     tool.environment["WINNOW_LIBCUDA"] = WINNOW_FAKE_CUDA_ANY;
   return tool.run(all);
@@ -34,6 +35,18 @@ TEST(Soak, everyStepIsRightUnderTheEmulator) {
   outcome = soak(tool, {"dense", "--steps", "8", "--layout", "rows"}, true);
   EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
   EXPECT_NE(outcome.out.find(": ok\n"), std::string::npos) << outcome.out;
+}
+
+TEST(Soak, keysOfFp8HaveTheirFactorsAndPlaces) {
+  ToolRunner tool;
+  for (const char *layout : {"halves", "pages"}) {
+    Outcome outcome = soak(
+        tool, {"--steps", "2", "--page-size", "16", "--layout", layout, "--kv-dtype", "fp8_e4m3"},
+        true, "sm_89");
+    EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find("on sm_89, keys fp8_e4m3: 2 steps"), std::string::npos)
+        << outcome.out;
+  }
 }
 
 TEST(Soak, aWrongAnswerIsSaidWithItsStep) {

@@ -32,6 +32,7 @@ public:
   bool tunes() const {
     return tuned.empty() ? config.empty() && kernelFiles.empty() : tuned == "on";
   }
+  bool hasKvDtype() const { return kvDtype != "same"; } ///< --kv-dtype names another one
   /// The request for the first architecture, its spec checked. Error: Usage, naming the flag.
   Result<CompileRequest> request() const;
   /// The architectures of --arch, each known to the table of targets; empty for "none".

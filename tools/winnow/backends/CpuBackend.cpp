@@ -54,7 +54,7 @@ public:
     args.batch = static_cast<int>(problem.cuQ.size()) - 1;
     std::vector<uint8_t> keys;
     if (call.stored) {
-      keys = bytesOfKeys(problem, *call.stored);
+      keys = bytesOfKeys(problem, call.stored->keyValues);
       setLayout(problem, *call.stored, keys.data(), args);
     }
     int maxQ = 0;
@@ -119,7 +119,7 @@ private:
   static void setLayout(const reference::Problem &problem, const StoredTensors &stored,
                         const uint8_t *keys, CpuTensors &args) {
     args.q = stored.q.data();
-    const int bytes = problem.kvDtype == KvDtype::Fp8E4m3 ? 1 : 2;
+    const int bytes = problem.keyElementBytes();
     args.k = keys + stored.k * bytes;
     args.v = keys + stored.v * bytes;
     args.kScale = problem.kScale.empty() ? nullptr : problem.kScale.data();

@@ -50,7 +50,7 @@ Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
     tensors.stored = stored;
     outBytes = stored->outElements * 2;
     WINNOW_CHECK(upload(tensors.q, stored->q));
-    WINNOW_CHECK(upload(tensors.k, bytesOfKeys(problem, *stored)));
+    WINNOW_CHECK(upload(tensors.k, bytesOfKeys(problem, stored->keyValues)));
     WINNOW_CHECK(upload(tensors.kScale, problem.kScale));
     WINNOW_CHECK(upload(tensors.vScale, problem.vScale));
     WINNOW_CHECK(upload(tensors.seqK, stored->seqK));
@@ -97,7 +97,7 @@ LaunchArgs DeviceTensors::args(const reference::Problem &problem) const {
   }
   if (!stored)
     return args;
-  const int bytes = problem.kvDtype == KvDtype::Fp8E4m3 ? 1 : 2;
+  const int bytes = problem.keyElementBytes();
   args.k = k.data<uint8_t>() + stored->k * bytes;
   args.v = k.data<uint8_t>() + stored->v * bytes;
   args.kScale = problem.kScale.empty() ? nullptr : kScale.data<float>();

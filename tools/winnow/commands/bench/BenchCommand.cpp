@@ -31,8 +31,7 @@ public:
     command.add_option("WHAT", what, "prefill, select or attend; or a command below")
         ->check(CLI::IsMember({"prefill", "select", "attend"}));
     flags.addTo(command, /*methodRequired=*/false);
-    command.remove_option(command.get_option("--kv-dtype")); // of packed keys there are none
-    command.remove_option(command.get_option("--topk"));     // here it takes a list
+    command.remove_option(command.get_option("--topk")); // here it takes a list
     command.add_option("--topk", topk, "Blocks selected per token, separated by commas")
         ->capture_default_str()
         ->check(listOf(between(1, kMostSpecNumber)))
@@ -126,12 +125,13 @@ private:
 
   Status readFlags() {
     WINNOW_TRY(archs, flags.architectures());
-    WINNOW_TRY(base, flags.request());
     WINNOW_CHECK(place.read());
-    base.spec.paged = base.spec.paged || place.layout != Layout::Packed;
-    if (base.spec.hasFp8Keys() && place.layout == Layout::Packed)
-      return fail(ErrorKind::Usage, fmt::format("--kv-dtype {}: give a --layout with pages",
-                                                name(base.spec.kvDtype)));
+    const bool packed = place.layout == Layout::Packed;
+    if (packed && flags.hasKvDtype())
+      return fail(ErrorKind::Usage, "--kv-dtype: keys of another type than queries lie in pages: "
+                                    "give a --layout that has them, as halves");
+    flags.spec.paged = flags.spec.paged || !packed;
+    WINNOW_TRY(base, flags.request());
     if (flags.method.empty()) {
       WINNOW_TRY(flags.method, selectingMethod(base.spec));
     }
@@ -327,10 +327,7 @@ private:
   }
 
   std::string programText() const {
-    const Spec &spec = base.spec;
-    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}, blocks of {}{}", base.method,
-                       spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), spec.block,
-                       spec.paged ? ", " + place.text() : "");
+    return winnow::programText(base, base.spec.paged ? place.text() : "");
   }
 
   Status finish() {

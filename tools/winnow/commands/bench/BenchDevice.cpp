@@ -27,7 +27,7 @@ double quantile(const std::vector<double> &sorted, double share) {
 Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
                                   const std::vector<int32_t> &table, bool values) {
   DeviceBuffer pool;
-  const int bytes = inputs.keyElementBytes();
+  const int bytes = inputs.problem.keyElementBytes();
   WINNOW_TRY(pool, DeviceBuffer::allocate(driver, inputs.elements(values) * bytes));
   int64_t longest = kPieceBytes / int64_t(sizeof(uint16_t));
   for (int part = 0; part < inputs.parts(); ++part)
@@ -157,8 +157,8 @@ LaunchArgs BenchDevice::launchArgs(Phase phase) const {
   args.layout.pageTable = tensors.table.data<int>();
   args.layout.pageTableStride = pages->tableStride;
   args.layout.kBegin = pages->kBegin.empty() ? nullptr : tensors.kBegin.data<int>();
-  args.v = pool.together ? tensors.k.data<uint8_t>() + pages->keyElementBytes() * pool.valueOffset
-                         : tensors.v.data();
+  const int64_t valueBytes = pool.valueOffset * pages->problem.keyElementBytes();
+  args.v = pool.together ? tensors.k.data<uint8_t>() + valueBytes : tensors.v.data();
   return args;
 }
 

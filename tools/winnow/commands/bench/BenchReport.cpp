@@ -167,6 +167,15 @@ Result<Peer> Peer::parse(const std::string &text) {
   return peer;
 }
 
+std::string programText(const CompileRequest &request, const std::string &place) {
+  const Spec &spec = request.spec;
+  const std::string keys =
+      spec.hasFp8Keys() ? fmt::format(", keys and values {}", name(spec.kvDtype)) : "";
+  return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}{}, blocks of {}{}{}",
+                     request.method, spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), keys,
+                     spec.block, place.empty() ? "" : ", ", place);
+}
+
 nlohmann::json runJson(const std::string &device, const std::string &driver,
                        const std::string &program, int rounds, bool checked) {
   return {{"device", device},   {"driver", driver}, {"date", today()},

@@ -30,6 +30,8 @@ struct Measurement {
   double floorMs() const { return operations / peakTflops * 1e-9; }
 };
 
+/// What was measured, in words; `place`: where keys lie, where that is to be said.
+std::string programText(const CompileRequest &request, const std::string &place);
 /// What the JSON of a run says of the run itself.
 nlohmann::json runJson(const std::string &device, const std::string &driver,
                        const std::string &program, int rounds, bool checked);

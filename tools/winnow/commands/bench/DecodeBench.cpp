@@ -118,7 +118,7 @@ size_t DecodeBench::setBytes() const {
   size_t rows = 0;
   for (size_t i = 0; i < summaries.size(); ++i)
     rows += rowsBytes(i);
-  return rows + inputs->keyElementBytes() * (inputs->elements(false) + inputs->elements(true)) +
+  return rows + problem.keyElementBytes() * (inputs->elements(false) + inputs->elements(true)) +
          sizeof(uint16_t) * tokens * heads * (problem.headDim + problem.valueWidth()) +
          sizeof(float) * tokens * heads +
          sizeof(int32_t) * (tokens * selectHeads * problem.topk +
@@ -220,7 +220,7 @@ LaunchArgs DecodeBench::args(const Set &set, Phase phase) const {
   args.q = set.q.data();
   args.k = set.keys.data();
   args.v = inputs->pool.together
-               ? set.keys.data<uint8_t>() + inputs->keyElementBytes() * inputs->pool.valueOffset
+               ? set.keys.data<uint8_t>() + problem.keyElementBytes() * inputs->pool.valueOffset
                : set.values.data<uint8_t>();
   args.kScale = set.kScale.data<float>();
   args.vScale = set.vScale.data<float>();

@@ -241,14 +241,7 @@ private:
     return {};
   }
 
-  std::string programText() const {
-    const Spec &spec = base.spec;
-    const std::string keys =
-        spec.hasFp8Keys() ? fmt::format(", keys and values {}", name(spec.kvDtype)) : "";
-    return fmt::format("{}, {} query heads, {} KV heads, d = {}, {}{}, blocks of {}, {}",
-                       base.method, spec.heads, spec.kvHeads, spec.headDim, name(spec.dtype), keys,
-                       spec.block, place.text());
-  }
+  std::string programText() const { return winnow::programText(base, place.text()); }
 
   Status finish() {
     if (session.json) {

@@ -173,7 +173,7 @@ std::vector<int32_t> DecodeInputs::ids(const reference::Method &method, int over
 }
 
 double DecodeInputs::rowBytes() const {
-  return keyElementBytes() * static_cast<double>(problem.headDim + problem.valueWidth());
+  return problem.keyElementBytes() * static_cast<double>(problem.headDim + problem.valueWidth());
 }
 
 double DecodeInputs::bytesRead(const reference::Method &method, const int32_t *ids,

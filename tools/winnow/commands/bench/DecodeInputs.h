@@ -38,8 +38,6 @@ public:
   int64_t partBegin(bool values, int part) const;
   int64_t elements(bool values) const { return partBegin(values, parts()); }
 
-  int keyElementBytes() const { return problem.kvDtype == KvDtype::Fp8E4m3 ? 1 : 2; }
-
   /// One sequence as the reference reads it; its queries lie in `q`.
   reference::Problem sequence(int s) const;
   /// Block lists for all of them: [select_heads, total_q, topk], neighbours as `overlappingIds`

@@ -31,7 +31,6 @@ public:
     flags.spec.topk = kTopk;
     flags.addTo(command, /*methodRequired=*/false);
     command.remove_option(command.get_option("--paged")); // it always is
-    command.remove_option(command.get_option("--kv-dtype"));
     flags.addTargetFlags(command, "");
     command
         .add_option("--device", device,
@@ -205,6 +204,7 @@ private:
       printJson(nlohmann::json{{"device", soak->info().name},
                                {"method", base.method},
                                {"arch", base.arch},
+                               {"kv_dtype", name(base.spec.kvDtype)},
                                {"steps", done},
                                {"answers", judged},
                                {"repeated", repeated},
@@ -215,11 +215,12 @@ private:
                                {"seconds", seconds},
                                {"check", failure.empty() ? "ok" : failure}});
     else
-      fmt::print("{}, {} on {}: {} steps, {} {}{}, {} answers judged, {} repeated in other pages, "
-                 "{:.1f} s: {}\n",
-                 soak->info().name, base.method, base.arch, done, soak->launches(),
-                 usesGraph ? "replays" : "launches", where, judged, repeated, seconds,
-                 failure.empty() ? "ok" : "WRONG");
+      fmt::print("{}, {} on {}{}: {} steps, {} {}{}, {} answers judged, {} repeated in other "
+                 "pages, {:.1f} s: {}\n",
+                 soak->info().name, base.method, base.arch,
+                 base.spec.hasFp8Keys() ? fmt::format(", keys {}", name(base.spec.kvDtype)) : "",
+                 done, soak->launches(), usesGraph ? "replays" : "launches", where, judged,
+                 repeated, seconds, failure.empty() ? "ok" : "WRONG");
     return failure.empty() ? Status() : fail(ErrorKind::WrongResult, failure);
   }
 

@@ -30,9 +30,14 @@ Status SoakDevice::place(const SoakInputs &placed, std::shared_ptr<const Program
   for (bool ofValues : {false, true}) {
     const std::vector<uint16_t> words = inputs->poolWords(ofValues);
     DeviceBuffer &buffer = ofValues ? values : keys;
-    WINNOW_CHECK(make(buffer, words.size() * sizeof(uint16_t)));
-    WINNOW_CHECK(upload(buffer, words));
+    const std::vector<uint8_t> bytes = bytesOfKeys(problem, words);
+    WINNOW_CHECK(make(buffer, bytes.size()));
+    WINNOW_CHECK(upload(buffer, bytes));
   }
+  WINNOW_CHECK(make(kScale, problem.kScale.size() * sizeof(float)));
+  WINNOW_CHECK(make(vScale, problem.vScale.size() * sizeof(float)));
+  WINNOW_CHECK(upload(kScale, problem.kScale));
+  WINNOW_CHECK(upload(vScale, problem.vScale));
   WINNOW_CHECK(make(q, tokens * heads * problem.headDim * sizeof(uint16_t)));
   WINNOW_CHECK(make(out, tokens * heads * problem.valueWidth() * sizeof(uint16_t)));
   WINNOW_CHECK(make(lse, tokens * heads * sizeof(float)));
@@ -86,8 +91,11 @@ LaunchArgs SoakDevice::args(Phase phase) const {
   args.phase = phase;
   args.q = q.data();
   args.k = keys.data();
-  args.v = inputs->pool.together ? keys.data<uint16_t>() + inputs->pool.valueOffset
-                                 : values.data<uint16_t>();
+  const reference::Problem &problem = inputs->problem;
+  const int64_t valueBytes = inputs->pool.valueOffset * problem.keyElementBytes();
+  args.v = inputs->pool.together ? keys.data<uint8_t>() + valueBytes : values.data<uint8_t>();
+  if (!problem.kScale.empty())
+    args.kScale = kScale.data<float>(), args.vScale = vScale.data<float>();
   args.out = out.data();
   args.lse = lse.data<float>();
   args.ids = (phase == Phase::Attend ? givenIds : ids).data<int>();

@@ -55,6 +55,7 @@ private:
   const SoakInputs *inputs = nullptr;
   std::unique_ptr<LoadedProgram> program;
   DeviceBuffer keys, values, q, out, lse, ids, givenIds, seqK, table, kBegin, cuQ, workspace;
+  DeviceBuffer kScale, vScale;             ///< of fp8 keys alone
   DeviceBuffer rows[kMostRows], rowsTable; ///< the summaries that the host keeps
   std::map<Phase, Launch> captured;
   std::unique_ptr<BusyStream> busy;

@@ -56,6 +56,8 @@ SoakInputs::SoakInputs(const Spec &spec, const SoakShape &shape, Layout layout, 
       stride(pagesOf(shape.keys, pool.layout.pageSize) + 1),
       marks({problem.block, pool.layout.pageSize, shape.keys, 32, 128}),
       text(spec, texts * pool.layout.pageSize, seed) {
+  problem.kScale = text.problem.kScale;
+  problem.vScale = text.problem.vScale;
   bool ownTable = false;
   int finest = shape.keys;
   for (const SummaryShape &summary : summaries) {
@@ -245,7 +247,8 @@ SoakSequence SoakInputs::sequence(const SoakStep &step, int s) const {
 std::vector<uint16_t> SoakInputs::poolWords(bool values) const {
   if (values && pool.together)
     return {};
-  const uint16_t nan = reference::toWord(std::numeric_limits<double>::quiet_NaN(), problem.dtype);
+  const uint16_t nan = reference::toKeyWord(std::numeric_limits<double>::quiet_NaN(), 1,
+                                            problem.kvDtype, problem.dtype);
   const int64_t elements = values ? pool.valueElements : pool.keyElements;
   const int page = pool.layout.pageSize, dim = problem.headDim, valueDim = problem.valueWidth();
   std::vector<uint16_t> words(pages() * elements, nan);

@@ -46,7 +46,8 @@ public:
   SoakStep elsewhere(const SoakStep &step, int index) const;
   SoakSequence sequence(const SoakStep &step, int s) const;
 
-  /// The pool of keys, or of values: empty where they lie in the pages of the keys.
+  /// The pool of keys, or of values: empty where they lie in the pages of the keys. Of fp8 an
+  /// element in a word.
   std::vector<uint16_t> poolWords(bool values) const;
   int pages() const;
   /// Slots of one sequence where rows have a table of their own; else 0.

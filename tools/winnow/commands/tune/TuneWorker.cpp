@@ -18,8 +18,10 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kCases = 3;                ///< adversarial inputs per candidate
-constexpr int kCheckedRows = 12;         ///< of a workload
+constexpr int kCases = 3;                  ///< adversarial inputs per candidate
+constexpr int kCheckedRows = 12;           ///< of a workload
+constexpr Layout kLayout = Layout::Halves; ///< of paged programs
+constexpr int kPageSize = 64;
 constexpr double kLeastMilliseconds = 2; ///< of launches behind one time: shorter ones are repeated
 
 class CompilingProcess {
@@ -74,6 +76,7 @@ private:
 struct TrialCase {
   ConformanceCase test;
   CaseInputs inputs;
+  std::optional<StoredTensors> stored;           ///< of a paged program
   DeviceTensors tensors;                         ///< the results are poisoned before each launch
   std::optional<reference::Selection> selection; ///< of phase select
   std::optional<reference::Attention> attention; ///< of phase attend
@@ -204,7 +207,9 @@ private:
     const char *kinds[kCases] = {"poison", "huge", "ties"};
     for (int i = 0; i < kCases; ++i) {
       TrialCase one;
-      one.test = drawCase({methodName, spec, Config()}, method.selects, 2509, 8 * i);
+      one.test = drawCase({methodName, packed(spec), Config()}, method.selects, 2509, 8 * i);
+      one.test.spec = spec;
+      one.test.scaled = spec.hasFp8Keys();
       one.test.data = kinds[i];
       one.test.givenIds = phase == Phase::Attend;
       one.inputs = makeInputs(one.test, reference::problemOf(spec).selectHeads(method), 0);
@@ -218,10 +223,19 @@ private:
         one.attention =
             reference::attend(method, one.inputs.problem, one.inputs.ids.data(), options);
       cases.push_back(std::move(one));
-      cases.back().inputs.problem.q = cases.back().inputs.q.data();
-      cases.back().inputs.problem.k = cases.back().inputs.k.data();
-      cases.back().inputs.problem.v = cases.back().inputs.v.data();
+      CaseInputs &kept = cases.back().inputs;
+      kept.problem.q = kept.q.data(), kept.problem.k = kept.k.data(),
+      kept.problem.v = kept.v.data();
+      if (spec.paged)
+        cases.back().stored = storeTensors(kept.problem, kLayout, kPageSize, /*seed=*/i);
     }
+  }
+
+  /// A spec of whole prompts, as those of packed tensors are drawn.
+  static Spec packed(Spec of) {
+    of.paged = false;
+    of.kvDtype = KvDtype::Same;
+    return of;
   }
 
   Result<Json> runCases(const Variant &variant) {
@@ -244,7 +258,8 @@ private:
     DeviceTensors &tensors = one.tensors;
     if (tensors.q.size() == 0) {
       WINNOW_TRY(tensors, DeviceTensors::make(bench->cuda(), problem, problem.selectHeads(method),
-                                              one.test.givenIds ? one.inputs.ids.data() : nullptr));
+                                              one.test.givenIds ? one.inputs.ids.data() : nullptr,
+                                              one.stored ? &*one.stored : nullptr));
     }
     LaunchArgs args = tensors.args(problem);
     args.phase = phase;
@@ -282,8 +297,11 @@ private:
       inputs.reset(); // before more memory is asked for
       WINNOW_CHECK(requireTensors(spec, tokens));
       inputs = std::make_unique<BenchInputs>(spec, tokens, 1);
-      WINNOW_CHECK(
-          bench->place(*inputs, nullptr, inputs->problem.selectHeads(method), kCheckedRows));
+      pages.reset();
+      if (spec.paged)
+        pages.emplace(spec, DecodeShape{1, tokens}, kLayout, kPageSize, *inputs);
+      WINNOW_CHECK(bench->place(*inputs, pages ? &*pages : nullptr,
+                                inputs->problem.selectHeads(method), kCheckedRows));
     }
     const reference::Problem &problem = inputs->problem;
     if (phase == Phase::Attend)
@@ -351,6 +369,7 @@ private:
   std::map<int, Loaded> candidates;
   std::vector<TrialCase> cases;
   std::unique_ptr<BenchInputs> inputs;
+  std::optional<DecodeInputs> pages; ///< of a paged program: where its keys lie
 };
 
 } // namespace
