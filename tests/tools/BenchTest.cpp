@@ -5,6 +5,7 @@
 #include "tests/tools/ToolRunner.h"
 #include <fstream>
 #include <gtest/gtest.h>
+#include <map>
 #include <nlohmann/json.hpp>
 
 using namespace winnow;
@@ -108,6 +109,36 @@ TEST(Bench, decodeIsRightUnderTheEmulator) {
     EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
     EXPECT_NE(outcome.out.find(", ok\n"), std::string::npos) << outcome.out;
   }
+}
+
+TEST(Bench, prefillComparesParametersAndTakesFp8) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  auto run = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"bench", "prefill", "--seq", "4096", "--topk", "16", "--rounds",
+                                 "1", "--rows", "0", "--json"});
+    return tool.run(words);
+  };
+  Outcome outcome = run({"--set", "dense_len=auto", "--variant", "default", "--variant",
+                         "dense_len=auto_0 attend_stages=2", "--variant", "dense_len=auto_8192"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("default, sm_80 4096 tokens"), std::string::npos) << outcome.err;
+  auto told = nlohmann::json::parse(outcome.out, nullptr, false);
+  ASSERT_TRUE(told.is_object()) << outcome.out;
+  std::map<std::string, double> operations;
+  for (const auto &row : told["results"])
+    if (row["phase"] == "whole")
+      operations[row["variant"]] = row["floor_ms"];
+  ASSERT_EQ(operations.size(), 3u) << outcome.out;
+  // Dense below 8192 keys: every key counts, and nothing is scored.
+  EXPECT_GT(operations["sm_80 dense_len=auto_8192"],
+            operations["sm_80 dense_len=auto_0 attend_stages=2"]);
+  outcome = run({"--variant", "no_such_parameter=1"});
+  EXPECT_EQ(outcome.exitCode, 2) << outcome.err;
+  EXPECT_NE(outcome.err.find("no_such_parameter"), std::string::npos) << outcome.err;
+  outcome = run({"--kv-dtype", "fp8_e4m3"});
+  EXPECT_EQ(outcome.exitCode, 2);
+  EXPECT_NE(outcome.err.find("give a --layout that has them"), std::string::npos) << outcome.err;
 }
 
 TEST(Bench, wrongResultsAreFound) {

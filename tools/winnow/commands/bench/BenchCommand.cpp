@@ -18,12 +18,14 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sstream>
 
 namespace winnow {
 namespace {
 
 /// The variant whose tunables are looked up, for each length and overlap.
 const char *const kTuned = "tuned";
+const char *const kDefault = "default"; ///< the variant of no words
 
 class BenchCommand {
 public:
@@ -53,8 +55,9 @@ public:
         ->check(listOf(between(1, kMostTokens)))
         ->capture_default_str();
     command.add_option("--variant", variants,
-                       "A config to compare, or \"tuned\", beside the default where it is the only "
-                       "one; may be given several times");
+                       "What to compare: tunables, parameters of the method (dense_len=auto_0), "
+                       "\"default\" or \"tuned\", the latter beside the default where it is the "
+                       "only one; may be given several times");
     place.addTo(command);
     command.add_flag("--ptx", ptx, "Load PTX of the architecture's virtual counterpart");
     command.add_flag("--dense", dense, "Measure our dense attention beside it");
@@ -83,6 +86,7 @@ public:
     if (what.empty())
       return fail(ErrorKind::Usage, "say what to measure: prefill, decode, select or attend");
     lengths = splitNumbers(seq), budgets = splitNumbers(topk), overlaps = splitNumbers(overlap);
+    std::replace(variants.begin(), variants.end(), std::string(kDefault), std::string());
     if (variants == std::vector<std::string>{kTuned})
       variants.insert(variants.begin(), "");
     if (variants.empty())
@@ -160,6 +164,22 @@ private:
     return spec;
   }
 
+  /// Words NAME=VALUE: of a tunable, else of a parameter of the method.
+  static Status readVariant(const std::string &text, CompileRequest &request) {
+    std::string config;
+    std::istringstream words(text);
+    for (std::string word; words >> word;) {
+      const size_t equals = word.find('=');
+      const std::string name = word.substr(0, equals);
+      if (equals == std::string::npos || findTunable(name))
+        config += word + " ";
+      else
+        request.spec.params[name] = word.substr(equals + 1);
+    }
+    WINNOW_TRY(request.config, Config::parse(config));
+    return {};
+  }
+
   /// Every variant of a method and spec for one workload.
   Result<std::vector<Labelled>> labelled(const std::string &method, const Spec &spec,
                                          const Workload &workload) {
@@ -172,15 +192,17 @@ private:
         one.request.spec = spec;
         one.request.arch = arch;
         one.request.form = ptx ? CodeForm::Ptx : CodeForm::Cubin;
-        if (text == kTuned) {
-          ChosenConfig choice =
-              tunedConfigs.fill(one.request, workload, bench ? bench->info().name : "");
-          one.note = fmt::format("tuned, {} {} tokens, top-{}, L = {}: {} [{}]", arch,
-                                 workload.tokens, spec.topk, workload.overlap,
-                                 choiceText(choice, /*selects=*/true), shortText(choice.config));
-        } else if (!text.empty()) {
-          WINNOW_TRY(one.request.config, Config::parse(text));
-        }
+        const bool isTuned = text == kTuned;
+        if (!isTuned)
+          WINNOW_CHECK(readVariant(text, one.request));
+        const ChosenConfig choice =
+            (isTuned ? tunedConfigs : untunedConfigs)
+                .fill(one.request, workload, bench ? bench->info().name : "");
+        if (isTuned || !choice.resolved.empty())
+          one.note = fmt::format("{}, {} {} tokens, top-{}, L = {}: {} [{}]",
+                                 text.empty() ? kDefault : text, arch, workload.tokens, spec.topk,
+                                 workload.overlap, choiceText(choice, /*selects=*/true),
+                                 shortText(choice.config));
         one.name = arch + (ptx ? " ptx" : "") + (text.empty() ? "" : " " + text);
         list.push_back(std::move(one));
       }
@@ -193,7 +215,10 @@ private:
     Spec plain = base.spec;
     plain.topk = budget;
     plain.params.clear();
-    return labelled(name, plain, {tokens, 0});
+    WINNOW_TRY(std::vector<Labelled> list, labelled(name, plain, {tokens, 0}));
+    for (Labelled &one : list) // those of variants are of the method that selects
+      one.request.spec.params.clear();
+    return list;
   }
 
   Result<std::vector<CompileRequest>> everyRequest() {
@@ -220,8 +245,8 @@ private:
   }
 
   /// Programs stay loaded: most variants are the same for every workload.
-  Result<std::vector<Variant>> loadAll(const std::vector<Labelled> &list) {
-    std::vector<Variant> programs;
+  Result<std::vector<Side>> loadAll(const std::vector<Labelled> &list, int tokens) {
+    std::vector<Side> programs;
     for (const Labelled &one : list) {
       if (!one.note.empty() && told.insert(one.note).second)
         say(one.note);
@@ -233,8 +258,13 @@ private:
         WINNOW_TRY(obtained, obtainProgram(request, cache));
         WINNOW_TRY(loaded[what], bench->load(one.name, obtained.image, ptx));
       }
-      programs.push_back(loaded[what]);
-      programs.back().name = one.name;
+      Side side{loaded[what], {}};
+      side.variant.name = one.name;
+      WINNOW_TRY(side.method, readAxes(request.method, request.spec));
+      if (side.method.denseByLaunch) {
+        WINNOW_TRY(side.method.denseLen, side.variant.program->denseLength(1, tokens));
+      }
+      programs.push_back(std::move(side));
     }
     return programs;
   }
@@ -252,7 +282,7 @@ private:
     return {};
   }
 
-  Status benchLength(const Spec &spec, reference::Method method, int tokens) {
+  Status benchLength(const Spec &spec, const reference::Method &method, int tokens) {
     WINNOW_CHECK(requireTensors(spec, tokens));
     BenchInputs inputs(spec, tokens, 1);
     const reference::Problem &problem = inputs.problem;
@@ -261,24 +291,20 @@ private:
       pages.emplace(spec, DecodeShape{1, tokens}, place.layout, place.pageSize, inputs);
     WINNOW_CHECK(
         bench->place(inputs, pages ? &*pages : nullptr, problem.selectHeads(method), rows));
-    double score = scoreOperations(method, problem), attend = attendOperations(method, problem);
     Measurement about;
     about.tokens = tokens;
     about.topk = spec.topk;
     std::vector<Labelled> list;
-    std::vector<Variant> programs;
+    std::vector<Side> programs;
     WINNOW_TRY(list, labelled(base.method, spec, {tokens, overlaps.front()}));
-    WINNOW_TRY(programs, loadAll(list));
-    if (method.denseByLaunch) {
-      WINNOW_TRY(method.denseLen, programs.front().program->denseLength(1, tokens));
-    }
+    WINNOW_TRY(programs, loadAll(list, tokens));
     if (what != "attend" && method.selects) {
       about.phase = "select";
-      WINNOW_CHECK(benchPhase(about, method, programs, Phase::Select, score));
+      WINNOW_CHECK(benchPhase(about, programs, Phase::Select, problem));
     }
     if (what == "prefill") {
       about.phase = "whole";
-      WINNOW_CHECK(benchPhase(about, method, programs, Phase::All, score + attend));
+      WINNOW_CHECK(benchPhase(about, programs, Phase::All, problem));
     }
     if (what != "select" && method.selects)
       for (int likeness : overlaps) {
@@ -286,8 +312,8 @@ private:
         about.overlap = likeness;
         WINNOW_CHECK(bench->placeIds(overlappingIds(method, problem, likeness, 7)));
         WINNOW_TRY(list, labelled(base.method, spec, {tokens, likeness}));
-        WINNOW_TRY(programs, loadAll(list));
-        WINNOW_CHECK(benchPhase(about, method, programs, Phase::Attend, attend));
+        WINNOW_TRY(programs, loadAll(list, tokens));
+        WINNOW_CHECK(benchPhase(about, programs, Phase::Attend, problem));
       }
     bool denseDone = std::any_of(results.begin(), results.end(), [&](const Measurement &m) {
       return m.phase == "dense" && m.tokens == tokens;
@@ -295,26 +321,30 @@ private:
     if (!dense || denseDone)
       return {};
     WINNOW_TRY(list, labelledDense(budgets.front(), tokens));
-    WINNOW_TRY(programs, loadAll(list));
-    reference::Method everything;
-    everything.selects = false;
+    WINNOW_TRY(programs, loadAll(list, tokens));
     about.phase = "dense";
     about.overlap = 0;
-    return benchPhase(about, everything, programs, Phase::All,
-                      attendOperations(everything, problem));
+    return benchPhase(about, programs, Phase::All, problem);
   }
 
-  Status benchPhase(Measurement about, const reference::Method &method,
-                    std::vector<Variant> &programs, Phase phase, double operations) {
+  /// Useful operations of a phase.
+  static double operationsOf(const reference::Method &method, const reference::Problem &problem,
+                             Phase phase) {
+    return (phase == Phase::Attend ? 0 : scoreOperations(method, problem)) +
+           (phase == Phase::Select ? 0 : attendOperations(method, problem));
+  }
+
+  Status benchPhase(Measurement about, const std::vector<Side> &programs, Phase phase,
+                    const reference::Problem &problem) {
     std::vector<Timing> timings;
-    WINNOW_TRY(timings, bench->measure(method, programs, phase, rounds,
+    WINNOW_TRY(timings, bench->measure(programs, phase, rounds,
                                        fmt::format("{} {}", about.phase, about.tokens)));
     for (size_t i = 0; i < timings.size(); ++i) {
       Measurement m = about;
-      m.variant = programs[i].name;
+      m.variant = programs[i].variant.name;
       m.checked = rows > 0;
       m.timing = timings[i];
-      m.operations = operations;
+      m.operations = operationsOf(programs[i].method, problem, phase);
       m.peakTflops = peak;
       if (!m.timing.fault.empty() && failure.empty())
         failure =
@@ -366,7 +396,7 @@ private:
   std::vector<int> lengths, budgets, overlaps;
   std::vector<Peer> peers;
   std::vector<std::string> archs;
-  TunedConfigs tunedConfigs{true};
+  TunedConfigs tunedConfigs{true}, untunedConfigs{false}; ///< the latter looks `auto` up alone
   std::unique_ptr<BenchDevice> bench;
   std::set<std::string> told;            ///< notes
   std::map<std::string, Variant> loaded; ///< by what they are, without the workload

@@ -188,7 +188,7 @@ Result<std::string> BenchDevice::check(const reference::Method &method, const Va
     WINNOW_CHECK(tensors.ids.fill(0xff));
   WINNOW_CHECK(launch(variant, args, nullptr));
   WINNOW_CHECK(stream->synchronize());
-  return rows.empty() ? std::string() : verify(method, phase);
+  return rows.empty() ? std::string() : verify(method, variant, phase);
 }
 
 Result<LaunchGraph> BenchDevice::capture(const Variant &variant, Phase phase) {
@@ -197,28 +197,27 @@ Result<LaunchGraph> BenchDevice::capture(const Variant &variant, Phase phase) {
                               [&] { return launch(variant, args, nullptr); });
 }
 
-Result<std::vector<Timing>> BenchDevice::measure(const reference::Method &method,
-                                                 std::vector<Variant> &variants, Phase phase,
+Result<std::vector<Timing>> BenchDevice::measure(const std::vector<Side> &sides, Phase phase,
                                                  int rounds, const std::string &label) {
   const LaunchArgs args = launchArgs(phase);
-  for (const Variant &variant : variants)
-    WINNOW_CHECK(reserve(variant));
-  std::vector<Timing> timings(variants.size());
-  std::vector<std::vector<double>> times(variants.size()), clocks(variants.size());
-  for (size_t i = 0; i < variants.size(); ++i) {
-    WINNOW_TRY(timings[i].fault, check(method, variants[i], phase));
+  for (const Side &side : sides)
+    WINNOW_CHECK(reserve(side.variant));
+  std::vector<Timing> timings(sides.size());
+  std::vector<std::vector<double>> times(sides.size()), clocks(sides.size());
+  for (size_t i = 0; i < sides.size(); ++i) {
+    WINNOW_TRY(timings[i].fault, check(sides[i].method, sides[i].variant, phase));
   }
   Progress progress(label);
   for (int round = 0; round < rounds; ++round)
-    for (size_t n = 0; n < variants.size(); ++n) {
-      size_t i = round % 2 ? variants.size() - 1 - n : n; // there and back
+    for (size_t n = 0; n < sides.size(); ++n) {
+      size_t i = round % 2 ? sides.size() - 1 - n : n; // there and back
       double time = 0;
-      WINNOW_TRY(time, timedLaunch(variants[i], args, timings[i]));
+      WINNOW_TRY(time, timedLaunch(sides[i].variant, args, timings[i]));
       times[i].push_back(time);
       clocks[i].push_back(timings[i].clock);
       progress.show(static_cast<double>(round + 1) / rounds);
     }
-  for (size_t i = 0; i < variants.size(); ++i) {
+  for (size_t i = 0; i < sides.size(); ++i) {
     std::sort(times[i].begin(), times[i].end());
     timings[i].medianMs = quantile(times[i], 0.5);
     timings[i].lowerMs = quantile(times[i], 0.25);
@@ -226,7 +225,8 @@ Result<std::vector<Timing>> BenchDevice::measure(const reference::Method &method
     timings[i].fastestMs = times[i].front();
     timings[i].clock = static_cast<int>(median(clocks[i]));
     if (phase != Phase::Attend)
-      WINNOW_CHECK(kernelTimes(variants[i], args, std::min(rounds, kKernelRounds), timings[i]));
+      WINNOW_CHECK(
+          kernelTimes(sides[i].variant, args, std::min(rounds, kKernelRounds), timings[i]));
   }
   return timings;
 }
@@ -297,7 +297,13 @@ Status BenchDevice::downloadRows(const reference::Method &method) {
   return {};
 }
 
-Result<std::string> BenchDevice::verify(const reference::Method &method, Phase phase) {
+Result<std::string> BenchDevice::verify(const reference::Method &method, const Variant &variant,
+                                        Phase phase) {
+  if (const std::string spec = variant.image->spec.text(); spec != expectedSpec) {
+    expectedSpec = spec;
+    expectedSelection.reset();
+    expectedAttention.reset();
+  }
   const reference::Problem &problem = inputs->problem;
   reference::Options options;
   options.rows = rows;

@@ -17,6 +17,12 @@ struct Variant {
   std::shared_ptr<const LoadedProgram> program;
 };
 
+/// A variant and what it has to compute: its parameters may be others than its neighbours'.
+struct Side {
+  Variant variant;
+  reference::Method method;
+};
+
 /// What one variant showed in one phase.
 struct Timing {
   double medianMs = 0, lowerMs = 0, upperMs = 0; ///< median and quartiles
@@ -53,8 +59,7 @@ public:
   const Stream &queue() const { return *stream; }
   const DeviceClock &gauge() const { return *clock; }
   /// Checks every variant, then times all of them in interleaved rounds.
-  Result<std::vector<Timing>> measure(const reference::Method &method,
-                                      std::vector<Variant> &variants, Phase phase, int rounds,
+  Result<std::vector<Timing>> measure(const std::vector<Side> &sides, Phase phase, int rounds,
                                       const std::string &label);
 
 private:
@@ -63,7 +68,7 @@ private:
   Result<double> timedLaunch(const Variant &variant, const LaunchArgs &args, Timing &timing);
   Status kernelTimes(const Variant &variant, const LaunchArgs &args, int rounds, Timing &timing);
   /// The first fault of the sampled rows, or empty.
-  Result<std::string> verify(const reference::Method &method, Phase phase);
+  Result<std::string> verify(const reference::Method &method, const Variant &variant, Phase phase);
   Status downloadRows(const reference::Method &method);
   Status copyOut(void *host, const DeviceBuffer &from, size_t offset, size_t bytes) const;
 
@@ -75,8 +80,9 @@ private:
   const BenchInputs *inputs = nullptr;
   const DecodeInputs *pages = nullptr;
   std::vector<int> rows; ///< compared with the reference
-  // What the reference says of them, as long as the workload stays. Attention: only over given ids,
-  // which are the same for every variant.
+  // What the reference says of them, as long as the workload and the spec stay. Attention: only
+  // over given ids, which are the same for every variant.
+  std::string expectedSpec;
   std::optional<reference::Selection> expectedSelection;
   std::optional<reference::Attention> expectedAttention;
   HostArray<uint16_t> out;

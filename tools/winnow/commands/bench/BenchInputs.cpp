@@ -254,17 +254,25 @@ HostArray<int32_t> overlappingIds(const reference::Method &method,
   return ids;
 }
 
+/// Whether the one sequence is attended over selected blocks.
+static bool isSelectedFrom(const reference::Method &method, const reference::Problem &problem) {
+  return method.selects && problem.cuK.back() >= method.denseLen;
+}
+
 double attendOperations(const reference::Method &method, const reference::Problem &problem) {
+  const bool selects = isSelectedFrom(method, problem);
   double keys = 0;
   for (int row = 0; row < problem.totalQ(); ++row) {
     int position = placeOf(problem, row).position, own = position / problem.block;
-    int before = method.selects ? std::min(problem.topk - 1, own) : own;
+    int before = selects ? std::min(problem.topk - 1, own) : own;
     keys += before * static_cast<double>(problem.block) + position % problem.block + 1;
   }
   return keys * problem.heads * 2 * (problem.headDim + problem.valueWidth());
 }
 
 double scoreOperations(const reference::Method &method, const reference::Problem &problem) {
+  if (!isSelectedFrom(method, problem))
+    return 0;
   double summaries = 0;
   for (int row = 0; row < problem.totalQ(); ++row) {
     int seen = placeOf(problem, row).position + 1;

@@ -38,7 +38,7 @@ HostArray<int32_t> overlappingIds(const reference::Method &method,
                                   const reference::Problem &problem, int overlap, uint64_t seed);
 
 /// Floating-point operations of attention over min(topk, causal) blocks with the own one among them
-/// (4 per query head, key and channel); over every key where the method selects nothing.
+/// (4 per query head, key and channel); over every key where nothing is selected.
 double attendOperations(const reference::Method &method, const reference::Problem &problem);
 /// The same of scoring: 2 per query head, visible summary and channel, of the tokens that have more
 /// causal blocks than they select.

@@ -88,11 +88,6 @@ public:
   }
 
 private:
-  struct Side {
-    Variant variant;
-    reference::Method method;
-  };
-
   Status readFlags() {
     WINNOW_TRY(base, pagedRequest(flags));
     for (const auto &[name, value] : base.spec.params)
