@@ -1,5 +1,5 @@
-// See EmulatedCode.h. Each kernel is compiled in a folder of its own, which holds the device
-// headers.
+// See EmulatedCode.h. The device headers are read once per process, into a precompiled header; each
+// kernel is compiled in a folder of its own.
 #include "compiler/cuda/EmulatedCode.h"
 #include "compiler/driver/EmbeddedFiles.h"
 #include "runtime/device/Target.h"
@@ -12,6 +12,7 @@
 #include <chrono>
 #include <deque>
 #include <mutex>
+#include <unistd.h>
 #include <unordered_map>
 
 namespace winnow {
@@ -81,6 +82,71 @@ Result<std::string> emulatedCompiler() {
 
 namespace {
 
+/// A folder among the system's temporary files.
+Result<std::string> makeFolder(llvm::StringRef prefix) {
+  llvm::SmallString<128> folder;
+  if (llvm::sys::fs::createUniqueDirectory(prefix, folder))
+    return fail(ErrorKind::CompileFailed,
+                "cannot make a folder among the system's temporary files");
+  return folder.str().str();
+}
+
+/// What headers and kernels are compiled with: a precompiled header wants the same flags.
+std::vector<std::string> compileCommand(const std::string &compiler, llvm::StringRef language) {
+  return {compiler,
+          "-x",
+          language.str(),
+          "-std=c++17",
+          "-O0",
+          "-g1",
+          "-fPIC",
+          "-w",
+          "-fno-exceptions",
+          "-fno-strict-aliasing",
+          "-ffp-contract=off",
+          "-fsanitize=thread",
+          "-mllvm",
+          "-tsan-instrument-func-entry-exit=0"};
+}
+
+/// The device headers, as the compiler has read them: in a folder that the process keeps until it
+/// ends.
+class PrecompiledHeaders {
+public:
+  explicit PrecompiledHeaders(const std::string &compiler)
+      : built(build(compiler)), owner(getpid()) {}
+  PrecompiledHeaders(const PrecompiledHeaders &) = delete;
+  PrecompiledHeaders &operator=(const PrecompiledHeaders &) = delete;
+  ~PrecompiledHeaders() {
+    if (!folder.empty() && owner == getpid())          // not in a fork of the process
+      (void)llvm::sys::fs::remove_directories(folder); // nobody is left to tell
+  }
+  /// The flags by which a kernel takes them.
+  Status use(std::vector<std::string> &command) const {
+    WINNOW_CHECK(built);
+    command.insert(command.end(), {"-I" + folder, "-include-pch", file()});
+    return {};
+  }
+
+private:
+  std::string file() const { return folder + "/headers.pch"; }
+  Status build(const std::string &compiler) {
+    WINNOW_TRY(folder, makeFolder("winnow-headers"));
+    const std::string all = folder + "/headers.h";
+    if (!writeHeaders(folder) || !writeFile(all, "#include \"winnow/emulated.cuh\"\n"))
+      return fail(ErrorKind::CompileFailed, "cannot write to " + folder);
+    std::vector<std::string> command = compileCommand(compiler, "c++-header");
+    command.insert(command.end(), {"-I" + folder, all, "-o", file()});
+    if (auto log = execute(command, folder + "/log"); !log)
+      return tl::unexpected<Error>(log.error());
+    return {};
+  }
+
+  std::string folder;
+  Status built;
+  pid_t owner;
+};
+
 /// The code of the texts that were compiled last: programs of one spec share many of their kernels.
 class CompiledTexts {
 public:
@@ -123,26 +189,20 @@ Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::s
   }
   auto begin = std::chrono::steady_clock::now();
   const std::string compiler = clang();
-  llvm::SmallString<128> scratch;
-  if (llvm::sys::fs::createUniqueDirectory("winnow-kernel", scratch))
-    return fail(ErrorKind::CompileFailed,
-                "cannot make a folder among the system's temporary files");
-  const std::string folder = scratch.str().str(), file = folder + "/" + name + ".cu",
-                    object = folder + "/kernel.o", shared = folder + "/kernel.so";
+  static const PrecompiledHeaders headers(compiler);
+  std::vector<std::string> command = compileCommand(compiler, "c++");
+  WINNOW_CHECK(headers.use(command));
+  WINNOW_TRY(const std::string folder, makeFolder("winnow-kernel"));
+  const std::string file = folder + "/" + name + ".cu", shared = folder + "/kernel.so";
+  // The sanitizer's own run time stays away: the emulator is in its place.
+  command.insert(command.end(), {file, "-shared", "-nostdlib", "-fno-sanitize-link-runtime",
+                                 "-Wl,-Bsymbolic", "-o", shared, "-lm", "-lgcc"});
   Nvrtc::Output output;
   Result<std::string> log = std::string();
-  if (!writeHeaders(folder) || !writeFile(file, source))
+  if (writeFile(file, source))
+    log = execute(command, folder + "/log");
+  else
     log = fail(ErrorKind::CompileFailed, "cannot write to " + folder);
-  if (log)
-    log = execute({compiler, "-x", "c++", "-std=c++17", "-O0", "-g1", "-fPIC", "-w",
-                   "-fno-exceptions", "-fno-strict-aliasing", "-ffp-contract=off",
-                   "-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0",
-                   "-I" + folder, "-c", file, "-o", object},
-                  folder + "/log");
-  if (log) // the sanitizer's own run time stays away: the emulator is in its place
-    log = execute(
-        {compiler, "-shared", "-nostdlib", "-Wl,-Bsymbolic", object, "-o", shared, "-lm", "-lgcc"},
-        folder + "/log");
   if (log) {
     if (auto bytes = llvm::MemoryBuffer::getFile(shared, /*IsText=*/false,
                                                  /*RequiresNullTerminator=*/false))
