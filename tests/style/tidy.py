@@ -37,9 +37,10 @@ def check(path, build, stamps, headers):
     stamp = stamps / hashlib.sha256(headers.encode() + str(path).encode() + path.read_bytes()).hexdigest()
     if stamp.exists():
         return True, ""
-    # A compilation database of g++ may hold warnings that clang does not know.
-    result = subprocess.run([TIDY, "-p", str(build), "--quiet", "--extra-arg=-Wno-unknown-warning-option", str(path)],
-                            capture_output=True, text=True)
+    # A compilation database of g++ may hold warnings that clang does not know. Generated headers, whose findings nobody
+    # wants, are read as the system's: most checks then pass them over, a third of the time of a file that has a dialect.
+    result = subprocess.run([TIDY, "-p", str(build), "--quiet", "--extra-arg=-Wno-unknown-warning-option",
+                             f"--extra-arg=-isystem{build}", str(path)], capture_output=True, text=True)
     if result.returncode == 0:
         stamp.touch()
     return result.returncode == 0, result.stdout + (result.stderr if result.returncode else "")
