@@ -46,7 +46,10 @@ run: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) winnow
 	@$(BUILD)/bin/winnow run $(RUN)
 
-test: setup-test build
+# What comes from PyPI alone (torch: 2.7 GB) is fetched beside the build.
+test: setup-test $(BUILD)/build.ninja
+	@{ tools/setup.sh torch && tools/setup.sh docs; } & fetched=$$!; \
+	  ninja -C $(BUILD) -j $(JOBS); built=$$?; wait $$fetched && exit $$built
 	@cd $(BUILD) && ctest -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure
 
 format: setup-test

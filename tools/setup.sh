@@ -1,10 +1,12 @@
 #!/bin/sh
 # Installs what building and running Winnow needs on Debian 12, and only what is missing; with the argument "test", what
-# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm, pytest, torch and transformers).
+# its tests need too (linters, libFuzzer and clang's sanitizers, a browser, Slurm, pytest); with "docs" what makes the
+# documentation site; with "torch" torch and transformers, for the tests of winnow.torch and winnow.hf. The last two are
+# only from PyPI and no build needs them: they may run beside one.
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
-# Exit: all packages installed, NumPy (and pytest) in .venv, NVRTC 13 either found on the machine or installed in .venv, for
-# tests torch and transformers in .venv-torch; otherwise one clear message and exit status 1.
+# Exit: all packages installed, NumPy (and pytest) in .venv, NVRTC 13 either found on the machine or installed in .venv, with
+# "torch" torch and transformers in .venv-torch, with "docs" MkDocs in .venv-docs; otherwise one clear message and exit status 1.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -125,8 +127,13 @@ advice=", or point WINNOW_NVRTC at a libnvrtc.so.13"
 [ -n "$(find_nvrtc)" ] || install_from_pypi .venv nvidia-cuda-nvrtc
 advice=""
 has_python_package .venv numpy || install_from_pypi .venv numpy
-[ "${1:-}" = test ] || exit 0
-has_python_package .venv pytest || install_from_pypi .venv pytest
-# In an environment of its own, since it brings 5 GB and an NVRTC.
-has_python_package .venv-torch torch || install_from_pypi .venv-torch torch numpy pytest
-has_python_package .venv-torch transformers || install_from_pypi .venv-torch transformers
+[ "${1:-}" != test ] || has_python_package .venv pytest || install_from_pypi .venv pytest
+case "${1:-}" in
+docs)
+  has_python_package .venv-docs mkdocstrings_handlers || install_from_pypi .venv-docs mkdocs-material mkdocstrings-python
+  ;;
+torch) # in an environment of its own, since it brings 5 GB and an NVRTC
+  has_python_package .venv-torch torch || install_from_pypi .venv-torch torch numpy pytest
+  has_python_package .venv-torch transformers || install_from_pypi .venv-torch transformers
+  ;;
+esac
