@@ -4,7 +4,8 @@
 #   make build         build everything
 #   make format        clang-format over all C++ files          make tidy   clang-tidy over all C++ files
 #   make goldens       update the golden kernels, recipes and digests from the compiler's present output
-#   make docs          the references in docs/ that are made from definitions: dialects, ops of regions
+#   make docs          the references in docs/ that are made from definitions (dialects, ops of regions), then the
+#                      documentation site in build/site: plain files, search wants a server (python3 -m http.server)
 #   make static        the GPU-only tools, without the CPU JIT, in build-static/bin
 #   make wheel         the Python package as a wheel for pip, in build/wheel
 #   make runtime-only  the runtime and its tools without LLVM, tested, in build-runtime
@@ -63,6 +64,8 @@ goldens: build
 
 docs: build
 	@python3 tools/docs.py --winnow $(BUILD)/bin/winnow
+	@tools/setup.sh docs
+	@.venv-docs/bin/python tools/site/site.py --out $(BUILD)/site
 
 wheel: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) winnow_shared winnow_compiler_shared

@@ -9,8 +9,10 @@ import re
 import subprocess
 import sys
 
-import browser
 import synthetic
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../browser"))
+import browser
 
 faults = []
 

@@ -19,7 +19,7 @@ def find():
     for name in NAMES:
         if shutil.which(name):
             return shutil.which(name)
-    raise SystemExit("report_test: no browser is installed; tools/setup.sh installs chromium-headless-shell")
+    raise SystemExit("browser: no browser is installed; tools/setup.sh installs chromium-headless-shell")
 
 
 class Browser:
@@ -64,7 +64,7 @@ class Browser:
             ready, _, _ = select.select([self.read_end], [], [], max(0, deadline - time.monotonic()))
             piece = os.read(self.read_end, 1 << 20) if ready else b""
             if not piece:
-                raise SystemExit("report_test: the browser " + ("has ended; see its log" if ready else "does not answer"))
+                raise SystemExit("browser: the browser " + ("has ended; see its log" if ready else "does not answer"))
             self.buffer += piece
         text, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(text)
@@ -80,6 +80,10 @@ class Browser:
             self.complaints.append(f"{params['entry']['level']}: {params['entry']['text']}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Network.loadingFailed":
+            self.complaints.append(f"not loaded: {params['errorText']}")
+        elif method == "Network.responseReceived" and params["response"]["status"] >= 400:
+            self.complaints.append(f"{params['response']['status']}: {params['response']['url']}")
         elif method == "Page.loadEventFired":
             self.loaded = True
 
@@ -94,25 +98,28 @@ class Browser:
             answer = self._message(deadline)
             if answer.get("id") == self.next_id:
                 if "error" in answer:
-                    raise SystemExit(f"report_test: {method}: {answer['error']['message']}")
+                    raise SystemExit(f"browser: {method}: {answer['error']['message']}")
                 return answer["result"]
             self._note(answer)
 
-    def open(self, path, width, height, scheme, mobile=False):
-        """Loads a file in a window of this size."""
+    def open(self, place, width, height, scheme, mobile=False):
+        """Loads a file, or an address of http, in a window of this size."""
         self.complaints, self.requests, self.loaded = [], [], False
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if mobile else 1,
-                  mobile=mobile)
+        self.resize(width, height, mobile)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.call("Page.navigate", url="file://" + os.path.abspath(path))
+        self.call("Page.navigate", url=place if place.startswith("http:") else "file://" + os.path.abspath(place))
         deadline = time.monotonic() + 20
         while not self.loaded:
             self._note(self._message(deadline))
 
+    def resize(self, width, height, mobile=False):
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if mobile else 1,
+                  mobile=mobile)
+
     def value(self, expression):
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
-            raise SystemExit(f"report_test: {expression}: {result['exceptionDetails']['exception']['description']}")
+            raise SystemExit(f"browser: {expression}: {result['exceptionDetails']['exception']['description']}")
         return result["result"].get("value")
 
     def click(self, selector):
