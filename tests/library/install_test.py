@@ -3,6 +3,7 @@
 # find_package, and a C program by pkg-config; then runs them, on a driver of host memory where they ask for a GPU.
 # Entry: a build folder whose libraries and tool are built. Exit: status 1 and the output of what failed.
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+DRIVER_GPU = "Fake 80GB"  # tests/runtime/FakeDriver.h
 
 
 def run(*command, **environment):
@@ -41,6 +43,19 @@ def by_pkg_config(prefix, scratch, compiler):
     expect(run(scratch / "plain", LD_LIBRARY_PATH=str(libraries.parent)), "no CUDA driver")
 
 
+def swept(prefix, program, scratch, arguments):
+    """examples/sweep: records of a worker that plays the driver's GPU, then of the model, and what an engine says of them."""
+    (scratch / "worker.json").write_text(json.dumps({"device": DRIVER_GPU, "sleep": 0, "configs": {"attend_keys=32": {"ms": 5}}}))
+    tune = ROOT / "examples/sweep/tune.sh"
+    path = {"PATH": f"{prefix / 'bin'}:{os.environ['PATH']}", "WINNOW_CACHE_DIR": str(scratch / "cache")}
+    run(tune, scratch / "measured", "--arch", arguments.arch, "--jobs", "2", "--worker", f"{arguments.worker} {scratch}/worker.json", **path)
+    told = run(program, scratch / "measured/tuned.jsonl", arguments.driver, **path)
+    expect(told, "attention: measured for this problem on this GPU")
+    expect(told, " attend_keys=32 ")
+    run(tune, scratch / "modelled", **path, PROFILE="a100")
+    expect(run(program, scratch / "modelled/tuned.jsonl", arguments.driver, **path), "chosen by the performance model, not measured")
+
+
 def by_find_package(prefix, scratch, arguments):
     folder = scratch / "examples"
     run("cmake", "-G", "Ninja", "-S", ROOT / "examples", "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}",
@@ -48,6 +63,7 @@ def by_find_package(prefix, scratch, arguments):
     run("cmake", "--build", folder)
     if arguments.driver:
         expect(run(folder / "embed_c/embed_c", arguments.driver), "from the bundle")
+        swept(prefix, folder / "sweep/sweep", scratch, arguments)
     os.chdir(scratch)  # where new_method writes its text
     expect(run(folder / "new_method/new_method"), "capped:")
     cache = {"WINNOW_CACHE_DIR": str(scratch / "cache")}
@@ -60,6 +76,7 @@ def main():
     parser.add_argument("--cc", default="cc")
     parser.add_argument("--cxx", default="c++")
     parser.add_argument("--driver", type=Path, help="a CUDA driver that takes real programs; without it embed_c is only built")
+    parser.add_argument("--worker", type=Path, help="with --driver: a tuning worker that plays its GPU")
     parser.add_argument("--arch", default="sm_90a", help="architecture of that driver's GPU")
     parser.add_argument("--no-compiler", action="store_true", help="of a build without the compiler: pkg-config alone")
     arguments = parser.parse_args()
