@@ -25,9 +25,15 @@ static void count_lines(void *context, const void *bytes, size_t size) {
 
 static int tell(const winnow_program *program, long long tokens, int phase, const char *name) {
   winnow_rung rung = WINNOW_TUNED_DEFAULT;
-  if (failed("rung", winnow_program_rung(program, phase, &rung)))
+  winnow_phase_time time = {0};
+  time.struct_size = sizeof(time);
+  if (failed("rung", winnow_program_rung(program, phase, &rung)) ||
+      failed("time", winnow_program_time(program, phase, &time)))
     return 1;
-  printf("%7lld tokens, %s: %s\n", tokens, name, rungs[rung]);
+  printf("%7lld tokens, %s: %s", tokens, name, rungs[rung]);
+  if (time.microseconds > 0)
+    printf(", %.3f ms (%s)", time.microseconds / 1000, time.modelled ? "estimated" : "measured");
+  printf("\n");
   return 0;
 }
 

@@ -41,6 +41,15 @@ Result<Engine *> gpusOf(const winnow_engine *engine) {
   return engine->gpus->get();
 }
 
+/// Where the tunables of a program's phase come from.
+Result<const TunedAnswer *> answerOf(const winnow_program *program, int32_t phase) {
+  WINNOW_CHECK(needs(program, "program"));
+  if (phase != WINNOW_SELECT && phase != WINNOW_ATTEND)
+    return fail(ErrorKind::Usage,
+                fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND", phase));
+  return phase == WINNOW_SELECT ? &program->choice->select : &program->choice->attend;
+}
+
 /// A prepared program, whatever it runs on, and where it came from.
 struct Prepared {
   winnow_program program;
@@ -372,13 +381,25 @@ const char *winnow_program_config(const winnow_program *program) {
 
 winnow_status winnow_program_rung(const winnow_program *program, int32_t phase, winnow_rung *rung) {
   return guarded([&]() -> Status {
-    WINNOW_CHECK(needs(program, "program"));
     WINNOW_CHECK(needs(rung, "rung"));
-    if (phase != WINNOW_SELECT && phase != WINNOW_ATTEND)
-      return fail(ErrorKind::Usage,
-                  fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND", phase));
-    const ChosenConfig &choice = *program->choice;
-    *rung = static_cast<winnow_rung>((phase == WINNOW_SELECT ? choice.select : choice.attend).rung);
+    WINNOW_TRY(const TunedAnswer *answer, answerOf(program, phase));
+    *rung = static_cast<winnow_rung>(answer->rung);
+    return {};
+  });
+}
+
+winnow_status winnow_program_time(const winnow_program *program, int32_t phase,
+                                  winnow_phase_time *time) {
+  return guarded([&]() -> Status {
+    WINNOW_CHECK(hasSize(time, "time"));
+    WINNOW_TRY(const TunedAnswer *answer, answerOf(program, phase));
+    winnow_phase_time own{};
+    if (answer->record && answer->isOwn) {
+      own.microseconds = answer->record->ms * 1e3;
+      own.tokens = answer->record->key.tokens;
+      own.modelled = answer->rung == Rung::Model;
+    }
+    giveBack(own, time);
     return {};
   });
 }

@@ -202,6 +202,17 @@ typedef struct winnow_kernel_info {
   int32_t shared_bytes; /* of a block, static and dynamic */
 } winnow_kernel_info;
 
+/* How long a phase should take on this GPU: the time in the record that its tunables come from. */
+typedef struct winnow_phase_time {
+  size_t struct_size;
+  double microseconds; /* of one launch over one sequence, all of whose tokens are queries, in
+                          packed tensors; 0 = not known: the record is of another problem or another
+                          GPU, there is none, or the decision came from elsewhere */
+  int32_t tokens;   /* of that sequence: winnow_spec's expected_tokens, in the few values that are
+                       told apart */
+  int32_t modelled; /* nonzero: an estimate of the performance model; nothing was run */
+} winnow_phase_time;
+
 /* What prepare did since the engine was created. */
 typedef struct winnow_counters {
   size_t struct_size;
@@ -374,6 +385,10 @@ WINNOW_API const char *winnow_program_config(const winnow_program *program);
 /* Where the tunables of a phase (WINNOW_SELECT or WINNOW_ATTEND) come from. */
 WINNOW_API winnow_status winnow_program_rung(const winnow_program *program, int32_t phase,
                                              winnow_rung *rung);
+/* Fills `time` for a phase (WINNOW_SELECT or WINNOW_ATTEND), of which only struct_size need be set.
+ * Looks nothing up and measures nothing. */
+WINNOW_API winnow_status winnow_program_time(const winnow_program *program, int32_t phase,
+                                             winnow_phase_time *time);
 /* Kernels of a program, in launch order, those included that not every shape runs; 0 on the CPU. */
 WINNOW_API int32_t winnow_program_kernel_count(const winnow_program *program);
 /* Fills `info`, of which only struct_size need be set. */

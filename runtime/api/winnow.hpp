@@ -123,6 +123,12 @@ public:
     winnow_rung rung = WINNOW_TUNED_DEFAULT;
     return answer(winnow_program_rung(get(), phase, &rung), rung);
   }
+  /* How long a phase should take; 0 microseconds where that is not known. */
+  Result<winnow_phase_time> time(winnow_phase phase) const {
+    winnow_phase_time time{};
+    time.struct_size = sizeof(time);
+    return answer(winnow_program_time(get(), phase, &time), time);
+  }
   std::vector<RowsLayout> rows() const {
     std::vector<RowsLayout> all(static_cast<size_t>(winnow_rows_count(get())));
     for (size_t i = 0; i < all.size(); ++i) /* every index below the count is one */

@@ -188,6 +188,7 @@ TunedAnswer lookUp(const TunedDatabase &database, const TuningKey &wanted, const
     answer.config = config;
     answer.rung = candidate.rung;
     answer.record = *candidate.record;
+    answer.isOwn = candidate.distance == 0 && !candidate.otherDevice;
     answer.why = explain(candidate, wanted);
     return answer;
   }

@@ -60,7 +60,8 @@ struct TunedAnswer {
   Config config; ///< the phase's tunables; 0 where the compiler chooses
   Rung rung = Rung::Default;
   std::optional<TuningRecord> record; ///< what the answer rests on
-  std::string why;                    ///< one line
+  bool isOwn = false; ///< the record is of this very problem on this GPU, so that its time holds
+  std::string why;    ///< one line
 };
 
 /// Refuses configurations of the phase that no kernel can be built with (fault F13).

@@ -85,6 +85,8 @@ TEST(CppFace, ProgramsAreOwnedAndMoved) {
   EXPECT_TRUE(program.rows().empty());
   EXPECT_EQ(*program.rung(WINNOW_ATTEND), WINNOW_TUNED_DEFAULT);
   EXPECT_FALSE(program.rung(WINNOW_ALL));
+  EXPECT_EQ(program.time(WINNOW_ATTEND)->microseconds, 0); // nobody measured it
+  EXPECT_FALSE(program.time(WINNOW_ALL));
 
   std::vector<Program> programs;
   Spec broken = denseSpec();

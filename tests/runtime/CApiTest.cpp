@@ -363,11 +363,50 @@ protected:
     return rung;
   }
 
+  winnow_phase_time timeOf(const winnow_spec &s, int32_t phase = WINNOW_ATTEND) {
+    winnow_program *program = nullptr;
+    EXPECT_EQ(winnow_prepare(engine, &s, 0, &program, nullptr), WINNOW_OK) << winnow_last_error();
+    winnow_phase_time time{};
+    time.struct_size = sizeof(time);
+    EXPECT_EQ(winnow_program_time(program, phase, &time), WINNOW_OK) << winnow_last_error();
+    winnow_program_destroy(program);
+    return time;
+  }
+
   std::string file = dir / "tuned.jsonl";
   winnow_compiler hook = compiler.interface();
   winnow_engine_options options{};
   std::vector<std::string> log;
 };
+
+TEST_F(TunedCApi, AProgramKnowsTheTimeOfARecordOfItsOwnProblemAlone) {
+  TuningKey key = sampleKey();
+  key.spec.valueDim = 128;
+  TuningRecord record = sampleRecord(key, 4);
+  for (const char *origin : {"measured", "model"}) {
+    record.origin = origin;
+    writeBytes(file, recordLine(record));
+    reopen();
+    winnow_spec s = spec();
+    const winnow_phase_time time = timeOf(s);
+    EXPECT_DOUBLE_EQ(time.microseconds, record.ms * 1000);
+    EXPECT_EQ(time.tokens, record.key.tokens);
+    EXPECT_EQ(time.modelled, record.origin == "model");
+    EXPECT_EQ(timeOf(s, WINNOW_SELECT).microseconds, 0); // no record
+    s.expected_tokens = 2048;                            // the nearest is of another length
+    EXPECT_EQ(timeOf(s).microseconds, 0);
+  }
+  record.key.device = "Another GPU";
+  record.origin = "measured";
+  writeBytes(file, recordLine(record));
+  reopen();
+  EXPECT_EQ(rungOf(spec()), WINNOW_TUNED_OTHER_DEVICE);
+  EXPECT_EQ(timeOf(spec()).microseconds, 0);
+  winnow_phase_time time{};
+  EXPECT_EQ(winnow_program_time(nullptr, WINNOW_ATTEND, &time), WINNOW_INVALID); // no struct_size
+  time.struct_size = sizeof(time);
+  EXPECT_EQ(winnow_program_time(nullptr, WINNOW_ATTEND, &time), WINNOW_INVALID);
+}
 
 TEST_F(TunedCApi, F40ProgramsSayWhereTheirTunablesComeFrom) {
   reopen();

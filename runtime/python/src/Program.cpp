@@ -1,5 +1,6 @@
 // The type winnow.Program. Objects come from Engine.prepare alone.
 #include "runtime/python/src/Program.h"
+#include <optional>
 
 namespace winnow::python {
 namespace {
@@ -31,20 +32,47 @@ PyObject *workspaceSize(PyObject *self, PyObject *arguments, PyObject *names) {
   return status == WINNOW_OK ? PyLong_FromSize_t(bytes) : raise(stateOfObject(self), status);
 }
 
+/// The phase that the one argument of a method names; nothing where it raised an error.
+std::optional<winnow_phase> phaseOf(PyObject *self, PyObject *arguments, const char *method) {
+  const char *phase = nullptr;
+  if (!PyArg_ParseTuple(arguments, (std::string("s:") + method).c_str(), &phase))
+    return std::nullopt;
+  if (std::string(phase) == "select")
+    return WINNOW_SELECT;
+  if (std::string(phase) == "attend")
+    return WINNOW_ATTEND;
+  raise(stateOfObject(self), WINNOW_INVALID,
+        std::string(method) + ": the phase is 'select' or 'attend'");
+  return std::nullopt;
+}
+
 PyObject *rung(PyObject *self, PyObject *arguments) {
   static const char *const names[] = {"exact", "nearest", "other device",
                                       "model", "default", "given"}; // by winnow_rung
-  const char *phase = nullptr;
-  if (!PyArg_ParseTuple(arguments, "s:rung", &phase))
+  const std::optional<winnow_phase> phase = phaseOf(self, arguments, "rung");
+  if (!phase)
     return nullptr;
-  const State &state = stateOfObject(self);
-  const bool selects = std::string(phase) == "select";
-  if (!selects && std::string(phase) != "attend")
-    return raise(state, WINNOW_INVALID, "rung: the phase is 'select' or 'attend'");
   winnow_rung found{};
-  const winnow_status status =
-      winnow_program_rung(of(self).program, selects ? WINNOW_SELECT : WINNOW_ATTEND, &found);
-  return status == WINNOW_OK ? PyUnicode_FromString(names[found]) : raise(state, status);
+  const winnow_status status = winnow_program_rung(of(self).program, *phase, &found);
+  return status == WINNOW_OK ? PyUnicode_FromString(names[found])
+                             : raise(stateOfObject(self), status);
+}
+
+PyObject *timeOf(PyObject *self, PyObject *arguments) {
+  const std::optional<winnow_phase> phase = phaseOf(self, arguments, "time");
+  if (!phase)
+    return nullptr;
+  winnow_phase_time time{};
+  time.struct_size = sizeof(time);
+  if (winnow_status status = winnow_program_time(of(self).program, *phase, &time);
+      status != WINNOW_OK)
+    return raise(stateOfObject(self), status);
+  if (time.microseconds == 0) {
+    Py_IncRef(Py_None);
+    return Py_None;
+  }
+  return Py_BuildValue("{s:d,s:i,s:O}", "microseconds", time.microseconds, "tokens", time.tokens,
+                       "modelled", time.modelled != 0 ? Py_True : Py_False);
 }
 
 PyObject *getKey(PyObject *self, void * /*unused*/) {
@@ -119,6 +147,9 @@ PyMethodDef methods[] = {
     {"rung", &rung, METH_VARARGS,
      "Where the tunables of 'select' or 'attend' come from, the surest first: 'exact', 'nearest', "
      "'other device', 'model', 'default'; or 'given'."},
+    {"time", &timeOf, METH_VARARGS,
+     "How long 'select' or 'attend' should take on this GPU, and whether that is modelled; None "
+     "where it is not known."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef members[] = {

@@ -1,6 +1,8 @@
 """Launches on a GPU, over a CUDA driver that only notes what it is asked to do: devices, streams, workspaces."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 from dlpack import Exchanged, OnGpu
@@ -11,6 +13,7 @@ from small import SMALL
 DRIVER = os.environ.get("WINNOW_TEST_DRIVER")
 pytestmark = pytest.mark.skipif(not DRIVER, reason="WINNOW_TEST_DRIVER names no driver made of host memory")
 TOKENS = 64
+SHIPPED = Path(__file__).parents[3] / "autotune/db/a100.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,23 @@ def test_what_a_program_tells(program):
     names = [kernel["name"] for kernel in program.kernels]
     assert "score" in names and "attend" in names
     assert all(32 <= kernel["threads"] <= 1024 and kernel["registers"] > 0 for kernel in program.kernels)
-    with pytest.raises(winnow.InvalidError, match="'select' or 'attend'"):
-        program.rung("all")
+    assert program.time("select") is None and program.time("attend") is None  # without records
+    for tell in (program.rung, program.time):
+        with pytest.raises(winnow.InvalidError, match="'select' or 'attend'"):
+            tell("all")
+
+
+def test_a_program_tells_the_time_of_its_record(tmp_path):
+    record = json.loads(SHIPPED.read_text().splitlines()[0])  # of another problem on another GPU
+    spec = ("heads=4 kv_heads=2 head_dim=64 value_dim=64 block=16 topk=4 dtype=fp16 scale=0.125"
+            + "".join(f" set.{name}={value}" for name, value in sorted(SMALL["params"].items())))
+    record.update(phase="attend", method="infllm_v2", spec=spec, tokens=131072, overlap=32, arch="sm_80",
+                  device="Fake 80GB", config="default", origin="model", ms=1.5)
+    (tmp_path / "tuned.jsonl").write_text(json.dumps(record, separators=(",", ":")) + "\n")
+    engine = winnow.Engine(driver=DRIVER, tuned_files=str(tmp_path / "tuned.jsonl"))
+    told = engine.prepare("infllm_v2", device="cuda:0", **SMALL)
+    assert told.rung("attend") == "model"
+    assert told.time("attend") == {"microseconds": 1500.0, "tokens": 131072, "modelled": True}
 
 
 @pytest.mark.parametrize("kind", [OnGpu, Exchanged])

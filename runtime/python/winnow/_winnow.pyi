@@ -42,6 +42,12 @@ class Program:
     @property
     def origin(self) -> Literal["memory", "disk", "compiled"]: ...
     def rung(self, phase: Literal["select", "attend"], /) -> _Rung: ...
+    def time(self, phase: Literal["select", "attend"], /) -> dict[str, float | int | bool] | None:
+        """How long a phase should take on this GPU: "microseconds" of one launch over one sequence of "tokens" tokens.
+
+        From the record that the tunables come from; "modelled" where it is an estimate and nothing was run. None where no
+        record is of this problem on this GPU.
+        """
     def workspace_size(self, *, batch: int, total_q: int, max_q: int, max_k: int, total_k: int = 0) -> int: ...
     def launch(
         self,
