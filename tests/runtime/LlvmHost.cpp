@@ -1,7 +1,7 @@
-// A host process that has an LLVM of its own, with its symbols in the global scope, before it opens
-// Winnow: neither may see the other (F35). Usage: llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER
-// [COMPILER_LIBRARY]. With the last one Winnow brings its own LLVM, which compiles a program. Exit:
-// 0 when both work; else one line on stderr and 1.
+// A host process that has an LLVM of its own, with its symbols in the global scope, and opens it
+// before Winnow or after: neither may see the other (F35). Usage: llvm_host [--winnow-first]
+// LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER [COMPILER_LIBRARY]. With the last one Winnow brings its
+// own LLVM, which compiles a program. Exit: 0 when both work; else one line on stderr and 1.
 #include "runtime/api/winnow.h"
 #include <cstdio>
 #include <cstring>
@@ -54,15 +54,9 @@ bool compilesForTheCpu(void *winnow, const char *path) {
   return true;
 }
 
-} // namespace
-
-int main(int argc, char **argv) {
-  if (argc < 4)
-    return lost("usage", "llvm_host LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER [COMPILER_LIBRARY]");
-  void *llvm = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
-  if (!llvm || !printsAModule(llvm))
-    return lost("the host's LLVM", llvm ? "does not print a module" : dlerror());
-  void *library = dlopen(argv[2], RTLD_NOW | RTLD_GLOBAL);
+/// Winnow is there, has no LLVM itself, and makes an engine; with a compiler library it compiles.
+int useWinnow(const char *path, const char *driver, const char *compiler) {
+  void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
   if (!library)
     return lost("opening Winnow", dlerror());
   auto *version = find<decltype(winnow_version)>(library, "winnow_version");
@@ -78,7 +72,7 @@ int main(int argc, char **argv) {
   winnow_engine_options options{};
   options.struct_size = sizeof(options);
   options.cache_dir = "";
-  options.driver_path = argv[3];
+  options.driver_path = driver;
   winnow_engine *engine = nullptr;
   if (create(&options, &engine) != WINNOW_OK)
     return lost("winnow_engine_create", lastError());
@@ -90,7 +84,28 @@ int main(int argc, char **argv) {
   if (prepare(engine, &spec, 0, &program, nullptr) != WINNOW_UNSUPPORTED)
     return lost("winnow_prepare", lastError());
   destroy(engine);
-  if (argc > 4 && !compilesForTheCpu(library, argv[4]))
-    return lost("the compiler library", lastError());
-  return printsAModule(llvm) ? 0 : lost("the host's LLVM", "broken by Winnow");
+  return compiler && !compilesForTheCpu(library, compiler)
+             ? lost("the compiler library", lastError())
+             : 0;
+}
+
+int useLlvm(const char *path) {
+  void *llvm = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+  return llvm && printsAModule(llvm)
+             ? 0
+             : lost("the host's LLVM", llvm ? "does not print a module" : dlerror());
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  const bool winnowFirst = argc > 1 && std::strcmp(argv[1], "--winnow-first") == 0;
+  argc -= winnowFirst, argv += winnowFirst;
+  if (argc < 4)
+    return lost("usage", "llvm_host [--winnow-first] LLVM_LIBRARY WINNOW_LIBRARY FAKE_DRIVER "
+                         "[COMPILER_LIBRARY]");
+  auto winnow = [&] { return useWinnow(argv[2], argv[3], argc > 4 ? argv[4] : nullptr); };
+  auto llvm = [&] { return useLlvm(argv[1]); };
+  // Each once more when the other is there.
+  return winnowFirst ? winnow() || llvm() || winnow() : llvm() || winnow() || llvm();
 }

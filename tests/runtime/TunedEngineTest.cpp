@@ -1,9 +1,10 @@
 // Tuned configurations on the way from request to program, on the fake driver: which rung a program
-// says (F40), that bad ones never hurt (F13), few programs for many lengths (F17), and decisions
-// that travel between processes (F14).
+// says (F40), that bad ones never hurt (F13), few programs for many lengths (F17), decisions that
+// travel between processes (F14), and that nothing is run meanwhile (F25).
 #include "TestSupport.h"
 #include "TunedSamples.h"
 #include "runtime/Engine.h"
+#include "runtime/device/Driver.h"
 #include <atomic>
 #include <map>
 #include <random>
@@ -81,6 +82,34 @@ protected:
   std::atomic<int> builds{0}, checks{0};
   int failingStages = -1, illegalStages = -1;
 };
+
+/// Only `winnow tune` measures, in processes of its own (Worker.h). In the host's process choosing
+/// a configuration runs nothing and writes to no memory of the device, tuned or not.
+TEST_F(TunedEngine, F25ChoosingAConfigurationTouchesNoTensorOfTheCaller) {
+  write({sampleRecord(sampleKey(), 4)});
+  auto driver = Driver::open(kFake);
+  ASSERT_TRUE(driver);
+  CUdeviceptr tensor = 0;
+  constexpr size_t kBytes = 1 << 16;
+  ASSERT_EQ((*driver)->api().cuMemAlloc_v2(&tensor, kBytes), 0);
+  const std::vector<uint8_t> before(kBytes, 0x5a);
+  ASSERT_EQ((*driver)->api().cuMemcpyHtoD_v2(tensor, before.data(), kBytes), 0);
+  fakeDriver(kFake).calls.clear();
+  auto engine = open(options());
+  for (int64_t tokens : {0, 4096, 16384}) {
+    ProgramRequest some = request();
+    some.workload.tokens = tokens;
+    ASSERT_TRUE(engine->prepare(some, 0));
+  }
+  EXPECT_GT(builds, 0);
+  for (const auto &[function, count] : fakeDriver(kFake).calls)
+    for (const char *writes : {"cuLaunch", "cuMemcpy", "cuMemset", "cuGraphLaunch"})
+      EXPECT_NE(function.rfind(writes, 0), 0u) << function << ", " << count << " times";
+  std::vector<uint8_t> after(kBytes);
+  ASSERT_EQ((*driver)->api().cuMemcpyDtoH_v2(after.data(), tensor, kBytes), 0);
+  EXPECT_EQ(after, before);
+  EXPECT_EQ((*driver)->api().cuMemFree_v2(tensor), 0);
+}
 
 TEST_F(TunedEngine, F40ExactAnswersAreSilentAndFound) {
   write({sampleRecord(sampleKey("select"), 64), sampleRecord(sampleKey(), 4)});
