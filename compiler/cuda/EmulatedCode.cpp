@@ -10,6 +10,7 @@
 #include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
+#include <cstdio>
 #include <deque>
 #include <mutex>
 #include <unistd.h>
@@ -109,40 +110,56 @@ std::vector<std::string> compileCommand(const std::string &compiler, llvm::Strin
           "-tsan-instrument-func-entry-exit=0"};
 }
 
-/// The device headers, as the compiler has read them: in a folder that the process keeps until it
-/// ends.
-class PrecompiledHeaders {
+/// What is the same for all kernels of a process: the device headers, as the compiler has read
+/// them, in a folder that is kept until the process ends, and how to link. Two starts of clang's
+/// driver less for each kernel.
+class Toolchain {
 public:
-  explicit PrecompiledHeaders(const std::string &compiler)
-      : built(build(compiler)), owner(getpid()) {}
-  PrecompiledHeaders(const PrecompiledHeaders &) = delete;
-  PrecompiledHeaders &operator=(const PrecompiledHeaders &) = delete;
-  ~PrecompiledHeaders() {
-    if (!folder.empty() && owner == getpid())          // not in a fork of the process
-      (void)llvm::sys::fs::remove_directories(folder); // nobody is left to tell
+  explicit Toolchain(std::string path)
+      : compiler(std::move(path)), built(build()), owner(getpid()) {}
+  Toolchain(const Toolchain &) = delete;
+  Toolchain &operator=(const Toolchain &) = delete;
+  ~Toolchain() {
+    const bool isOwn = !folder.empty() && owner == getpid(); // a fork of the process has it, too
+    if (isOwn && llvm::sys::fs::remove_directories(folder))
+      std::fprintf(stderr, "winnow: the temporary folder %s stays\n", folder.c_str());
   }
-  /// The flags by which a kernel takes them.
-  Status use(std::vector<std::string> &command) const {
+  /// Makes the shared object `to` of a kernel's text, beside it. The compiler's words.
+  Result<std::string> compile(const std::string &file, const std::string &to) const {
     WINNOW_CHECK(built);
-    command.insert(command.end(), {"-I" + folder, "-include-pch", file()});
-    return {};
+    const std::string object = to + ".o", log = to + ".log";
+    std::vector<std::string> command = compileCommand(compiler, "c++");
+    command.insert(command.end(),
+                   {"-I" + folder, "-include-pch", headers(), "-c", file, "-o", object});
+    WINNOW_TRY(std::string words, execute(command, log));
+    // The sanitizer's own run time stays away: the emulator is in its place.
+    WINNOW_TRY(
+        std::string more,
+        execute({linker, "-shared", "-Bsymbolic", object, "-o", to, compilerLibrary, "-lm"}, log));
+    return words + more;
   }
 
 private:
-  std::string file() const { return folder + "/headers.pch"; }
-  Status build(const std::string &compiler) {
+  std::string headers() const { return folder + "/headers.pch"; }
+  Result<std::string> ask(const std::string &flag) const {
+    WINNOW_TRY(std::string answer, execute({compiler, flag}, folder + "/log"));
+    return llvm::StringRef(answer).trim().str();
+  }
+  Status build() {
     WINNOW_TRY(folder, makeFolder("winnow-headers"));
     const std::string all = folder + "/headers.h";
     if (!writeHeaders(folder) || !writeFile(all, "#include \"winnow/emulated.cuh\"\n"))
       return fail(ErrorKind::CompileFailed, "cannot write to " + folder);
     std::vector<std::string> command = compileCommand(compiler, "c++-header");
-    command.insert(command.end(), {"-I" + folder, all, "-o", file()});
-    if (auto log = execute(command, folder + "/log"); !log)
-      return tl::unexpected<Error>(log.error());
+    command.insert(command.end(), {"-I" + folder, all, "-o", headers()});
+    if (auto made = execute(command, folder + "/log"); !made)
+      return tl::unexpected<Error>(made.error());
+    WINNOW_TRY(linker, ask("-print-prog-name=ld"));
+    WINNOW_TRY(compilerLibrary, ask("-print-libgcc-file-name"));
     return {};
   }
 
-  std::string folder;
+  std::string compiler, folder, linker, compilerLibrary;
   Status built;
   pid_t owner;
 };
@@ -188,19 +205,13 @@ Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::s
     return output;
   }
   auto begin = std::chrono::steady_clock::now();
-  const std::string compiler = clang();
-  static const PrecompiledHeaders headers(compiler);
-  std::vector<std::string> command = compileCommand(compiler, "c++");
-  WINNOW_CHECK(headers.use(command));
+  static const Toolchain toolchain(clang());
   WINNOW_TRY(const std::string folder, makeFolder("winnow-kernel"));
   const std::string file = folder + "/" + name + ".cu", shared = folder + "/kernel.so";
-  // The sanitizer's own run time stays away: the emulator is in its place.
-  command.insert(command.end(), {file, "-shared", "-nostdlib", "-fno-sanitize-link-runtime",
-                                 "-Wl,-Bsymbolic", "-o", shared, "-lm", "-lgcc"});
   Nvrtc::Output output;
   Result<std::string> log = std::string();
   if (writeFile(file, source))
-    log = execute(command, folder + "/log");
+    log = toolchain.compile(file, shared);
   else
     log = fail(ErrorKind::CompileFailed, "cannot write to " + folder);
   if (log) {
