@@ -47,9 +47,9 @@ run: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) winnow
 	@$(BUILD)/bin/winnow run $(RUN)
 
-# What comes from PyPI alone (torch: 2.7 GB) is fetched beside the build.
-test: setup-test $(BUILD)/build.ninja
-	@{ tools/setup.sh torch && tools/setup.sh docs; } & fetched=$$!; \
+# What tests alone need is fetched beside the build: packages, torch (2.7 GB), what makes the site.
+test: setup $(BUILD)/build.ninja
+	@{ tools/setup.sh test && tools/setup.sh torch && tools/setup.sh docs; } & fetched=$$!; \
 	  ninja -C $(BUILD) -j $(JOBS); built=$$?; wait $$fetched && exit $$built
 	@cd $(BUILD) && ctest -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure
 

@@ -10,9 +10,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-build_packages="g++ cmake ninja-build ccache libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
+build_packages="g++ cmake ninja-build ccache pkg-config libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
   python3-dev libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev"
-test_packages="pkg-config abigail-tools clang-format-22 clang-tidy-22 libclang-rt-22-dev chromium-headless-shell slurmctld slurmd slurm-client munge"
+test_packages="abigail-tools clang-format-22 clang-tidy-22 libclang-rt-22-dev chromium-headless-shell slurmctld slurmd slurm-client munge"
 python_packages="ca-certificates python3-venv"
 lock_seconds=600 # for another apt
 
