@@ -205,7 +205,7 @@ Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::s
     return output;
   }
   auto begin = std::chrono::steady_clock::now();
-  static const Toolchain toolchain(clang());
+  static const auto &toolchain = *new Toolchain(clang()); // never destroyed, as above
   WINNOW_TRY(const std::string folder, makeFolder("winnow-kernel"));
   const std::string file = folder + "/" + name + ".cu", shared = folder + "/kernel.so";
   Nvrtc::Output output;
