@@ -289,13 +289,13 @@ BuiltKernel InClusterBuilder::build() {
 
 std::string clusterBlocks(const SelectionPlan &plan) {
   const int tileKeys = HeadWeights::tileKeys(plan);
-  const std::string selections = llvm::formatv("({0} * total_q)", plan.selectHeads()).str();
+  const int selections = plan.selectHeads(); // of a token
   // As few as hold the weights; more where the GPU has room for two on each multiprocessor.
   const std::string needed = powerWhere([&](int blocks) {
     return llvm::formatv("(max_k > {0})", blocks / 2 * kMostTiles * tileKeys).str();
   });
   const std::string room = powerWhere([&](int blocks) {
-    return llvm::formatv("({0} * {1} <= sm_count)", selections, blocks / 2).str();
+    return llvm::formatv("({0} * total_q <= sm_count)", selections * blocks / 2).str();
   });
   const std::string useful = powerWhere([&](int blocks) {
     return llvm::formatv("(max_k > {0})", (blocks * kLeastTiles - 1) * tileKeys).str();
@@ -303,7 +303,9 @@ std::string clusterBlocks(const SelectionPlan &plan) {
   // A few more selections than clusters of 16 find room for leave each with one turn of clusters of
   // 8, whose exchange nothing hides: there the chain of kernels is 5 % faster.
   const std::string oneTurn =
-      llvm::formatv("({0} * 8 > sm_count) * ({0} * 4 <= sm_count)", selections).str();
+      llvm::formatv("({0} * total_q > sm_count) * ({1} * total_q <= sm_count)", selections * 8,
+                    selections * 4)
+          .str();
   const std::string fits =
       llvm::formatv("(max_k <= {0} * cluster_limit) * (max_k <= {1}) * (max_k > {2})",
                     kMostTiles * tileKeys, kMostBlocks * plan.block, plan.topk * plan.block)
