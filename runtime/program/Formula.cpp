@@ -72,12 +72,8 @@ private:
     factor();
     while (error.empty()) {
       if (accept("*")) {
-        const size_t skip = out->code.size();
-        emit(Op::SkipIfZero, 0, 0);
         factor();
         binary(Op::Multiply);
-        if (error.empty())
-          out->code[skip].value = static_cast<int64_t>(out->code.size() - skip - 1);
       } else if (accept("/")) {
         factor();
         binary(Op::Divide);
@@ -208,19 +204,13 @@ Result<int64_t> Formula::evaluate(const Variables &variables) const {
     return fail(ErrorKind::Usage,
                 fmt::format("formula '{}' overflows 64 bits for this shape", source));
   };
-  for (size_t at = 0; at < code.size(); ++at) {
-    const Instruction &instruction = code[at];
+  for (const Instruction &instruction : code) {
     if (instruction.op == Op::Constant) {
       stack[top++] = instruction.value;
       continue;
     }
     if (instruction.op == Op::Load) {
       stack[top++] = variables[static_cast<Variable>(instruction.value)];
-      continue;
-    }
-    if (instruction.op == Op::SkipIfZero) {
-      if (stack[top - 1] == 0)
-        at += static_cast<size_t>(instruction.value);
       continue;
     }
     if (instruction.op == Op::Negate) {

@@ -2,8 +2,7 @@
 // shape. The compiler writes them as text into the program image; the runtime parses each once and
 // evaluates it per launch, without allocation. Grammar: + - * / ( ) unary -, comparisons (< <= > >=
 // == !=, giving 1 or 0), min(a, b, ...), max(a, b, ...), ceil_div(a, b), whole numbers, and the
-// names of the variables below. '/' truncates toward zero. A product whose first factor is 0 is 0:
-// what follows is not looked at, as most of a launch's conditions.
+// names of the variables below. '/' truncates toward zero.
 #pragma once
 #include "runtime/Error.h"
 #include <array>
@@ -71,7 +70,6 @@ private:
     Add,
     Subtract,
     Multiply,
-    SkipIfZero, ///< leaves a 0 and goes on behind the product
     Divide,
     CeilDiv,
     Min,
@@ -85,7 +83,7 @@ private:
   };
   struct Instruction {
     Op op;
-    int64_t value; ///< Constant: the number; Load: the Variable; SkipIfZero: instructions
+    int64_t value; ///< Constant: the number; Load: the Variable
   };
   static constexpr int kMaxDepth = 32;
 

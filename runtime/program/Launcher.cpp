@@ -306,15 +306,16 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
 
 /// Refuses sequences whose rows no top_k kernel holds: nothing would write their ids.
 Status LoadedProgram::checkReach(const Variables &variables) const {
-  bool selects = false, served = false;
+  bool selects = false;
   for (const Step &step : steps)
     if (step.kernel->step == "top_k") {
       WINNOW_TRY(int64_t wanted, step.when.evaluate(variables));
+      if (wanted != 0)
+        return {};
       selects = true;
-      served = served || wanted != 0;
     }
   const bool isDense = variables[Variable::MaxK] < variables[Variable::DenseLength];
-  if (selects && !served && variables[Variable::MaxK] > 0 && !isDense)
+  if (selects && variables[Variable::MaxK] > 0 && !isDense)
     return fail(
         ErrorKind::Unsupported,
         fmt::format("launch: sequences of {} keys have more blocks of {} than the selection "
