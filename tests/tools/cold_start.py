@@ -28,7 +28,7 @@ def run(arguments, cache, processes):
     for child in children:
         out, err = child.communicate()
         # Who waits for another process says so after two seconds; that is all that may be said.
-        said = [line for line in err.splitlines() if "waiting for process" not in line]
+        said = [line for line in err.splitlines() if "waiting for " not in line]
         if child.returncode or said:
             faults.append(f"exit code {child.returncode}: {err or out}")
     return time.monotonic() - begin, faults
