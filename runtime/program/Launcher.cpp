@@ -40,7 +40,8 @@ struct LoadedProgram::Step {
   CUkernel handle = nullptr;
   Formula when, gridX, gridY;
   Phase phase = Phase::Select;
-  std::string what; ///< for error messages: "launching attend"
+  bool selects = false; ///< it is a top_k: writes ids
+  std::string what;     ///< for error messages: "launching attend"
 };
 
 /// What a shape decides before the first kernel: computed anew per launch, on the stack.
@@ -126,6 +127,7 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
   Step &step = steps.emplace_back();
   step.kernel = &kernel;
   step.phase = phaseOf(kernel);
+  step.selects = kernel.step == "top_k";
   step.what = fmt::format("launching {}", kernel.name);
   step.when = *parseField(kernel.when, "1", kLastVariable);
   step.gridX = *parseField(kernel.gridX, "1", Variable::TokenCount);
@@ -260,15 +262,16 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
                                        Params &params) const {
   for (size_t i = 0; i < program->tensorMaps.size(); ++i) {
     const TensorMapRecipe &map = program->tensorMaps[i];
-    const void *tensor = map.tensor == "q" ? args.q : map.tensor == "k" ? args.k : args.v;
+    const char which = map.tensor[0]; // checkImage knows q, k and v
+    const void *tensor = which == 'q' ? args.q : which == 'k' ? args.k : args.v;
     if (!tensor)
       continue; // not read in this phase, or empty
-    const bool isQuery = map.tensor == "q", isStrided = program->spec.paged;
+    const bool isQuery = which == 'q', isStrided = program->spec.paged;
     if (isStrided && !isQuery && params.box_rows == 0)
       continue; // no kernel of this launch reads it
-    const long long *tensorStrides = isQuery             ? params.q_stride
-                                     : map.tensor == "k" ? params.k_stride
-                                                         : params.v_stride;
+    const long long *tensorStrides = isQuery        ? params.q_stride
+                                     : which == 'k' ? params.k_stride
+                                                    : params.v_stride;
     constexpr size_t kMaxRank = 5;
     uint64_t extents[kMaxRank] = {}, strides[kMaxRank] = {};
     uint32_t box[kMaxRank] = {}, steps[kMaxRank] = {};
@@ -308,7 +311,7 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
 Status LoadedProgram::checkReach(const Variables &variables) const {
   bool selects = false;
   for (const Step &step : steps)
-    if (step.kernel->step == "top_k") {
+    if (step.selects) {
       WINNOW_TRY(int64_t wanted, step.when.evaluate(variables));
       if (wanted != 0)
         return {};
@@ -365,7 +368,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   if (program->spec.paged) {
     setLayout(args, params);
     for (const TensorMapRecipe &map : program->tensorMaps)
-      if (map.tensor == "k")
+      if (map.tensor[0] == 'k')
         params.box_rows = boxRows(args, map.box[2]);
     planned.variables[Variable::BoxRows] = params.box_rows;
   }
