@@ -126,8 +126,8 @@ std::vector<BuiltKernel> buildTopKRanks(ModuleOp module, const SelectionPlan &pl
     shorter = add(16, 8, "", shorter);
   if (shorter < kLongestSequence / plan.block)
     add(32, 8, "", shorter);
-  if (scores.clusters)
-    kernels.push_back(buildSelectDecode(module, plan, scores));
+  if (scores.clusters) // first, since a launch looks for a kernel that serves it
+    kernels.insert(kernels.begin(), buildSelectDecode(module, plan, scores));
   return kernels;
 }
 
