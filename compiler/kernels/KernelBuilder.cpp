@@ -208,6 +208,19 @@ scf::ForOp KernelBuilder::loop(StringRef name, Value lower, Value upper, Value s
   return op;
 }
 
+void KernelBuilder::specializeWarps(scf::ForOp loop, const WarpRoles &roles) {
+  loop->setAttr("tile.pipeline", builder.getStringAttr("specialize_warps"));
+  loop->setAttr("tile.stages", builder.getI32IntegerAttr(roles.stages));
+  loop->setAttr("tile.producer_warps", builder.getI32IntegerAttr(roles.producers));
+  const std::pair<const char *, bool> marks[] = {
+      {"tile.producers_take_turns", roles.producersTakeTurns},
+      {"tile.look_ahead", roles.lookAhead},
+      {"tile.consumers_take_turns", roles.consumersTakeTurns}};
+  for (const auto &[name, isSet] : marks)
+    if (isSet)
+      loop->setAttr(name, builder.getUnitAttr());
+}
+
 scf::ForOp KernelBuilder::unrolled(StringRef name, Value upper, function_ref<void(Value)> body) {
   scf::ForOp op = loop(name, number(0), upper, number(1), body);
   op->setAttr("tile.unroll", builder.getUnitAttr());

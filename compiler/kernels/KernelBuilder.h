@@ -22,6 +22,12 @@ struct HookScales {
   double in = 1, out = 1;
 };
 
+/// How winnow-specialize-warps splits a loop: the attributes of the tile dialect of these names.
+struct WarpRoles {
+  int stages, producers;
+  bool producersTakeTurns = true, lookAhead = false, consumersTakeTurns = false;
+};
+
 class KernelBuilder {
 public:
   using Body = llvm::function_ref<void()>;
@@ -134,6 +140,8 @@ public:
   void returnIf(mlir::Value condition);
   mlir::scf::ForOp loop(llvm::StringRef name, mlir::Value lower, mlir::Value upper,
                         mlir::Value step, llvm::function_ref<void(mlir::Value)> body);
+  /// The loop, split into warps that load and warps that compute.
+  void specializeWarps(mlir::scf::ForOp loop, const WarpRoles &roles);
   mlir::scf::ForOp unrolled(llvm::StringRef name, mlir::Value upper,
                             llvm::function_ref<void(mlir::Value)> body);
   void when(mlir::Value condition, Body then, Body otherwise = nullptr);

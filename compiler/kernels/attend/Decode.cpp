@@ -253,13 +253,8 @@ void AttendDecode::over(Value tiles, function_ref<Value(Value)> firstKeyOf) {
     source.load(keyTile, valueTile, first, kWarpThreads);
     attendTile(first);
   });
-  loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
-  loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
-  loop->setAttr("tile.producer_warps",
-                t.builder.getI32IntegerAttr(std::min(kProducers, sizes.stages)));
-  loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
-  if (sizes.keys == 32)
-    loop->setAttr("tile.look_ahead", t.builder.getUnitAttr());
+  t.specializeWarps(loop, {sizes.stages, std::min(kProducers, sizes.stages),
+                           /*producersTakeTurns=*/true, /*lookAhead=*/sizes.keys == kWarpThreads});
 }
 
 BuiltKernel AttendDecode::build(int values, int states) {

@@ -151,12 +151,9 @@ BuiltKernel AttendOnWarps::build() {
     Value entries = t.value("entries", "list_length", {list});
     scf::ForOp loop = t.loop("entry", t.number(0), entries, t.number(1),
                              [&](Value entry) { visit(fromTile, entry); });
-    loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
-    loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(sizes.stages));
-    loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(sizes.producers));
     // A warp of its own looks each row of a page up once, several together once each.
-    if (plan.paged && sizes.producers <= sizes.stages)
-      loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
+    const bool takeTurns = plan.paged && sizes.producers <= sizes.stages;
+    t.specializeWarps(loop, {sizes.stages, sizes.producers, takeTurns});
   });
   tile = t.value("done", "parked", {slot});
   findRows();

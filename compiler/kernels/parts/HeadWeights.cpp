@@ -35,6 +35,58 @@ std::string HeadWeights::parts(const SelectionPlan &plan) {
       .str();
 }
 
+void HeadWeights::tileConstants() {
+  const NormalizerMeans means = *plan.normalizerMeans();
+  t.constant("kRows", kRows, "summaries of one tile");
+  t.constant("kMeans", means.count, "scored summaries whose mean is one of the normaliser's");
+  t.constant("kMeanStep", means.step, "from one of these to the next");
+  t.constant("kMeanStride", means.stride,
+             "from the first one of a normaliser's summary to that of the next");
+}
+
+Value HeadWeights::query(Value tile, Value firstHead) {
+  Value query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
+  Value heads = t.value("heads", "query_rows", {tile, t.number(0)}, {"@kTileHeads"});
+  t.leaf("load_query", {query, t.heads("q", plan.paged), heads, firstHead}, {"@kHeads"});
+  return query;
+}
+
+HeadWeights::Seen HeadWeights::seen(Value tile, Value own, Value firstHead, StringRef hint) {
+  const NormalizerMeans means = *plan.normalizerMeans();
+  Seen seen;
+  Value kvHead = compressed.kvHead(firstHead);
+  seen.source =
+      t.value("source", "in_summary_order",
+              {t.value("", "read_once", {compressed.source(plan.fine, tile, kvHead, "")})});
+  seen.rows = compressed.rows(plan.fine, tile, "rows");
+  seen.visible = seen.normalizerVisible = compressed.visible(plan.fine, tile, seen.rows, "visible");
+  seen.scoredEnd = compressed.scoredEnd(own);
+  Value limit = t.max(seen.scoredEnd, seen.visible);
+  if (plan.normalizer != plan.fine) {
+    seen.normalizerVisible = compressed.visible(
+        plan.normalizer, tile, compressed.rows(plan.normalizer, tile, ""), "normalizer_visible");
+    Value behind = t.add(t.mul(seen.normalizerVisible, t.named("kMeanStride")),
+                         t.number(means.reach() - means.stride + 1));
+    limit = t.max(limit, behind);
+  }
+  Value rowsOfTile = t.named("kRows");
+  seen.tiles =
+      t.div(t.add(t.min(limit, seen.rows), t.sub(rowsOfTile, t.number(1))), rowsOfTile, hint);
+  return seen;
+}
+
+Value HeadWeights::oldRows(Value tile) {
+  Value oldKeys = t.sub(t.field(tile, "position"), t.field(tile, "first"));
+  return compressed.rowsOf(plan.fine, oldKeys, "old_rows");
+}
+
+void HeadWeights::storeTile(Value row, Value scores, Value firstRow, Value exist, Value end,
+                            Value visible, Value rows) {
+  blockScores.hide(scores, firstRow, t.add(firstRow, t.number(kRows)), end, visible, rows,
+                   [&] { return visible; });
+  blockScores.storeOfThread(row, scores, firstRow, rows, exist);
+}
+
 Value HeadWeights::parts() {
   Value most = t.max(t.number(1), t.div(rowTiles(), t.number(kLeastRowTiles)));
   Value ofAttend = t.field(t.params(), "parts");
@@ -81,9 +133,7 @@ Value HeadWeights::fillScored(Value tile, Value own, Value selectHead, Value que
            {rowScores, vote, weights(), table, columns, tiles, rowTile,
             t.compute<arith::AndIOp>(exists, t.less(firstRow, rows))},
            {blockScores.combine(), "@kGroup", "@kTileHeads"});
-    blockScores.hide(rowScores, firstRow, t.add(firstRow, t.number(kRows)), end, visible, rows,
-                     [&] { return visible; });
-    blockScores.storeOfThread(scoreRow, rowScores, firstRow, rows, exists);
+    storeTile(scoreRow, rowScores, firstRow, exists, end, visible, rows);
   });
   // A barrier too: scores lie in device memory, which no pass watches over.
   return t.value("", "any_leaves", {vote});

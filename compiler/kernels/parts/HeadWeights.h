@@ -34,6 +34,26 @@ public:
     t.constant("kTileHeads", tileHeads(plan), "heads of one mma tile");
     t.constant("kTileKeys", tileKeys(plan), "keys from one tile of 32 summaries to the next");
   }
+  /// Of a kernel that multiplies: kRows, and how the normaliser's summaries lie among the scored.
+  void tileConstants();
+  /// The operand of the token's heads from `firstHead` on, for the warps that multiply.
+  Value query(Value tile, Value firstHead);
+  /// What a token sees of the summaries.
+  struct Seen {
+    Value source;                           ///< where they lie, for load_rows
+    Value rows, visible, normalizerVisible; ///< that exist, and are seen, of the scored ones; that
+                                            ///< are seen of the normaliser's
+    Value scoredEnd;                        ///< behind the scored rows that it needs
+    Value tiles; ///< with such rows, or summaries of the normaliser that it sees
+  };
+  /// Of a token whose own block is `own`; `hint` names the tiles.
+  Seen seen(Value tile, Value own, Value firstHead, StringRef hint);
+  /// Rows of old keys, which were there before this launch: append writes those behind them.
+  Value oldRows(Value tile);
+  /// Pools a thread's scores and stores them at `row`, where they `exist`; `end`: of scored rows.
+  void storeTile(Value row, Value scores, Value firstRow, Value exist, Value end, Value visible,
+                 Value rows);
+
   /// The same number, in the kernel.
   Value parts();
   /// Tiles of 32 summaries of the longest sequence.

@@ -76,6 +76,13 @@ public:
                    {"@kTokens"});
   }
 
+  /// The query token in row `row` of q; without a token, where there is none.
+  mlir::Value findToken(mlir::Value row) {
+    return t.value("tile", "find_token",
+                   {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row},
+                   {});
+  }
+
 protected:
   using Value = mlir::Value;
   using StringRef = llvm::StringRef;

@@ -94,9 +94,7 @@ void DecodeScores::locate() {
   part = t.div(t.blockIndex('x'), tokens, "part");
   token = t.rem(t.blockIndex('x'), tokens, "token");
   row = t.add(first, token, "row");
-  tile =
-      t.value("tile", "find_token",
-              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
+  tile = compressed.findToken(row);
   t.leaf("wait_earlier_kernels", {}); // lengths are the host's, rows theirs
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
   own = t.div(t.field(tile, "position"), t.named("kBlock"), "own");

@@ -50,8 +50,8 @@ private:
   Summaries compressed;
   HeadWeights weights;
   Value summaries, query;
-  Value part, parts, tokens, token, row, tile, headTile, firstHead, source;
-  Value rows, visible, normalizerVisible, begin, end;
+  Value part, parts, tokens, token, row, tile, headTile, firstHead, begin, end;
+  HeadWeights::Seen seen;
 };
 
 void WeighBuilder::constants() {
@@ -60,11 +60,7 @@ void WeighBuilder::constants() {
     planConstants(t, plan, {"kDenseLength"});
   compressed.constants();
   weights.constants();
-  t.constant("kRows", kRows, "summaries of one tile");
-  t.constant("kMeans", means.count, "scored summaries whose mean is one of the normaliser's");
-  t.constant("kMeanStep", means.step, "from one of these to the next");
-  t.constant("kMeanStride", means.stride,
-             "from the first one of a normaliser's summary to that of the next");
+  weights.tileConstants();
   compressed.scaleConstant();
 }
 
@@ -78,14 +74,10 @@ void WeighBuilder::locate() {
   part = t.rem(t.blockIndex('x'), parts, "part");
   token = t.div(t.blockIndex('x'), parts, "token");
   row = t.add(first, token, "row");
-  tile =
-      t.value("tile", "find_token",
-              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
+  tile = weights.findToken(row);
   headTile = t.blockIndex('y', "head_tile");
   firstHead = t.mul(headTile, t.named("kTileHeads"), "first_head");
-  query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
-  Value heads = t.value("heads", "query_rows", {tile, t.number(0)}, {"@kTileHeads"});
-  t.leaf("load_query", {query, t.heads("q", plan.paged), heads, firstHead}, {"@kHeads"});
+  query = weights.query(tile, firstHead);
 }
 
 /// The part's share of the tiles: those with scored summaries, or summaries of the normaliser that
@@ -97,30 +89,12 @@ void WeighBuilder::share() {
       t.either(t.equal(t.field(tile, "tokens"), t.number(0)), t.less(own, t.named("kTopK")));
   if (mayBeDense(plan))
     idle = t.either(idle, isDense(t, plan, tile));
-  Value kvHead = compressed.kvHead(firstHead);
-  source = t.value("source", "in_summary_order",
-                   {t.value("", "read_once", {compressed.source(plan.fine, tile, kvHead, "")})});
-  rows = compressed.rows(plan.fine, tile, "rows");
-  visible = compressed.visible(plan.fine, tile, rows, "visible");
-  normalizerVisible = visible;
-  Value limit = t.max(compressed.scoredEnd(own), visible);
-  if (plan.normalizer != plan.fine) {
-    normalizerVisible = compressed.visible(
-        plan.normalizer, tile, compressed.rows(plan.normalizer, tile, ""), "normalizer_visible");
-    Value behind = t.add(t.mul(normalizerVisible, t.named("kMeanStride")),
-                         t.number(means.reach() - means.stride + 1));
-    limit = t.max(limit, behind);
-  }
-  Value rowsOfTile = t.named("kRows");
-  Value tiles =
-      t.div(t.add(t.min(limit, rows), t.sub(rowsOfTile, t.number(1))), rowsOfTile, "tiles");
-  begin = t.div(t.mul(tiles, part), parts, "begin");
-  end = t.div(t.mul(tiles, t.add(part, t.number(1))), parts, "end");
+  seen = weights.seen(tile, own, firstHead, "tiles");
+  begin = t.div(t.mul(seen.tiles, part), parts, "begin");
+  end = t.div(t.mul(seen.tiles, t.add(part, t.number(1))), parts, "end");
   // Rows of old keys were there before this launch: append writes those behind them. And only the
   // first chunk's weights lie where no kernel before reads others.
-  Value oldKeys = t.sub(t.field(tile, "position"), t.field(tile, "first"));
-  Value oldRows = compressed.rowsOf(plan.fine, oldKeys, "old_rows");
-  Value isFresh = t.greater(t.mul(end, rowsOfTile), oldRows);
+  Value isFresh = t.greater(t.mul(end, t.named("kRows")), weights.oldRows(tile));
   Value isLater = t.greater(t.field(t.params(), "token_begin"), t.number(0));
   t.when(t.either(t.either(idle, isLater), isFresh), [&] { t.leaf("wait_earlier_kernels", {}); });
   t.returnIf(idle);
@@ -140,25 +114,23 @@ BuiltKernel WeighBuilder::build(const ScorePlan &scores) {
   Value scale = t.namedReal("kScale");
   scf::ForOp loop = t.loop("entry", from, end, t.number(1), [&](Value entry) {
     Value firstRow = t.mul(entry, t.named("kRows"), "first_row");
-    t.leaf("load_rows", {summaries, source, firstRow, rows, t.value("thread", "thread_index")},
+    t.leaf("load_rows",
+           {summaries, seen.source, firstRow, seen.rows, t.value("thread", "thread_index")},
            {kWarpThreads});
     Value logits = t.fragment("logits", t.type("Accumulator", {16, "@kRows"}));
     t.leaf("clear", {logits});
     t.leaf("mma_abt", {logits, query, summaries});
     Value counts = t.atLeast(entry, begin, "counts");
-    t.leaf("add_normalizer_rows", {sums, logits, firstRow, normalizerVisible, counts, scale},
+    t.leaf("add_normalizer_rows", {sums, logits, firstRow, seen.normalizerVisible, counts, scale},
            {"@kMeans", "@kMeanStep", "@kMeanStride"});
     t.when(counts, [&] {
       t.leaf("store_head_weights",
-             {weights.weights(), logits, column, rowTiles, entry, visible, scale}, {"@kTileHeads"});
+             {weights.weights(), logits, column, rowTiles, entry, seen.visible, scale},
+             {"@kTileHeads"});
     });
   });
-  loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
-  loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(
-                                   ringStages(sharedTileBytes(kRows, plan.headDim), target)));
-  loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(kProducers));
-  loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
-  loop->setAttr("tile.look_ahead", t.builder.getUnitAttr());
+  t.specializeWarps(loop, {ringStages(sharedTileBytes(kRows, plan.headDim), target), kProducers,
+                           /*producersTakeTurns=*/true, /*lookAhead=*/true});
   t.leaf("store_normalizer_share", {weights.shares(), sums, part, token, tokens, firstHead},
          {"@kHeads", "@kTileHeads"});
   t.leaf("wait_earlier_kernels", {});

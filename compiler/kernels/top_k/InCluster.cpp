@@ -72,8 +72,9 @@ private:
   RowSelection selection;
   OctaveSelection octaves;
   Value summaries, tileWeights, openSums, warpShares, shares, normalizers, rankRow;
-  Value parts, part, tokens, token, row, tile, selectHead, firstHead, query, source;
-  Value own, rows, visible, normalizerVisible, fineEnd, tiles, partTiles, begin, end, oldRows;
+  Value parts, part, tokens, token, row, tile, selectHead, firstHead, query;
+  Value own, tiles, partTiles, begin, end, oldRows;
+  HeadWeights::Seen seen;
   Value scale, warp, vote;
 };
 
@@ -88,12 +89,8 @@ void InClusterBuilder::constants() {
   if (mayBeDense(plan))
     planConstants(t, plan, {"kDenseLength"});
   compressed.constants();
-  weights.HeadWeights::constants();
-  t.constant("kRows", kRows, "summaries of one tile");
-  t.constant("kMeans", means.count, "scored summaries whose mean is one of the normaliser's");
-  t.constant("kMeanStep", means.step, "from one of these to the next");
-  t.constant("kMeanStride", means.stride,
-             "from the first one of a normaliser's summary to that of the next");
+  weights.constants();
+  weights.tileConstants();
   t.constant("kMostTiles", kMostTiles, "tiles of a block of threads");
   t.constant("kTilesPerEdge", scores.blocksPerEdge * plan.rowsPerBlock() / kRows,
              "a part begins at a multiple of so many");
@@ -130,14 +127,10 @@ void InClusterBuilder::locate() {
   part = t.value("part", "cluster_block");
   token = t.div(t.blockIndex('x'), parts, "token");
   row = t.add(first, token, "row");
-  tile =
-      t.value("tile", "find_token",
-              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
+  tile = weights.findToken(row);
   selectHead = t.blockIndex('y', "select_head");
   firstHead = t.mul(selectHead, t.named("kGroup"), "first_head");
-  query = t.fragment("query", t.type("LeftOperand", {16, "@kDim", plan.element}));
-  Value heads = t.value("heads", "query_rows", {tile, t.number(0)}, {"@kTileHeads"});
-  t.leaf("load_query", {query, t.heads("q", plan.paged), heads, firstHead}, {"@kHeads"});
+  query = weights.query(tile, firstHead);
 }
 
 /// The part's share of the tiles: those with scored summaries, or summaries of the normaliser that
@@ -147,32 +140,15 @@ void InClusterBuilder::share() {
   Value scored = t.atLeast(own, t.named("kTopK"), "scored");
   if (mayBeDense(plan))
     scored = t.compute<arith::AndIOp>(scored, isSparse(t, plan, tile));
-  Value kvHead = compressed.kvHead(firstHead);
-  source = t.value("source", "in_summary_order",
-                   {t.value("", "read_once", {compressed.source(plan.fine, tile, kvHead, "")})});
-  rows = compressed.rows(plan.fine, tile, "rows");
-  visible = compressed.visible(plan.fine, tile, rows, "visible");
-  normalizerVisible = visible;
-  fineEnd = compressed.scoredEnd(own);
-  Value limit = t.max(fineEnd, visible);
-  if (plan.normalizer != plan.fine) {
-    normalizerVisible = compressed.visible(
-        plan.normalizer, tile, compressed.rows(plan.normalizer, tile, ""), "normalizer_visible");
-    Value behind = t.add(t.mul(normalizerVisible, t.named("kMeanStride")),
-                         t.number(means.reach() - means.stride + 1));
-    limit = t.max(limit, behind);
-  }
-  Value rowsOfTile = t.named("kRows");
-  Value all = t.div(t.add(t.min(limit, rows), t.sub(rowsOfTile, t.number(1))), rowsOfTile);
-  tiles = t.select(scored, all, t.number(0), "tiles");
+  seen = weights.seen(tile, own, firstHead, "");
+  tiles = t.select(scored, seen.tiles, t.number(0), "tiles");
   Value pieces = t.mul(parts, t.named("kTilesPerEdge"));
   partTiles = t.mul(t.div(t.add(tiles, t.sub(pieces, t.number(1))), pieces),
                     t.named("kTilesPerEdge"), "part_tiles");
   begin = t.min(t.mul(part, partTiles), tiles, "begin");
   end = t.min(t.add(begin, partTiles), tiles, "end");
   // Rows of old keys were there before this launch: append writes those behind them.
-  oldRows = compressed.rowsOf(plan.fine, t.sub(t.field(tile, "position"), t.field(tile, "first")),
-                              "old_rows");
+  oldRows = weights.oldRows(tile);
 }
 
 /// The part's weights, and what its warps have of the normalisers.
@@ -183,23 +159,20 @@ void InClusterBuilder::weigh() {
     t.when(t.greater(t.add(firstRow, t.named("kRows")), oldRows),
            [&] { t.leaf("wait_earlier_kernels", {}); });
     std::prev(t.builder.getInsertionPoint())->setAttr("tile.of_producers", t.builder.getUnitAttr());
-    t.leaf("load_rows", {summaries, source, firstRow, rows, t.value("thread", "thread_index")},
+    t.leaf("load_rows",
+           {summaries, seen.source, firstRow, seen.rows, t.value("thread", "thread_index")},
            {kWarpThreads});
     Value logits = t.fragment("logits", t.type("Accumulator", {16, "@kRows"}));
     t.leaf("clear", {logits});
     t.leaf("mma_abt", {logits, query, summaries});
     Value place = t.sub(entry, begin, "place");
     t.leaf("add_tile_normalizers",
-           {sums, openSums, logits, place, firstRow, normalizerVisible, scale},
+           {sums, openSums, logits, place, firstRow, seen.normalizerVisible, scale},
            {"@kMeans", "@kMeanStep", "@kMeanStride"});
-    t.leaf("store_tile_weights", {tileWeights, logits, place, firstRow, visible, scale});
+    t.leaf("store_tile_weights", {tileWeights, logits, place, firstRow, seen.visible, scale});
   });
-  loop->setAttr("tile.pipeline", t.builder.getStringAttr("specialize_warps"));
-  loop->setAttr("tile.stages", t.builder.getI32IntegerAttr(kStages));
-  loop->setAttr("tile.producer_warps", t.builder.getI32IntegerAttr(kProducers));
-  loop->setAttr("tile.producers_take_turns", t.builder.getUnitAttr());
-  loop->setAttr("tile.look_ahead", t.builder.getUnitAttr());
-  loop->setAttr("tile.consumers_take_turns", t.builder.getUnitAttr());
+  t.specializeWarps(loop, {kStages, kProducers, /*producersTakeTurns=*/true, /*lookAhead=*/true,
+                           /*consumersTakeTurns=*/true});
   t.leaf("store_warp_share", {warpShares, sums});
 }
 
@@ -209,11 +182,11 @@ void InClusterBuilder::normalize() {
   t.leaf("wait_cluster", {});
   t.leaf("send_share",
          {shares, warpShares, openSums, t.sub(end, begin), t.mul(begin, t.named("kRows")),
-          normalizerVisible, scale},
+          seen.normalizerVisible, scale},
          layout);
   t.leaf("sync_cluster", {});
-  t.leaf("merge_block_shares", {normalizers, shares, partTiles, tiles, normalizerVisible, scale},
-         layout);
+  t.leaf("merge_block_shares",
+         {normalizers, shares, partTiles, tiles, seen.normalizerVisible, scale}, layout);
 }
 
 /// The part's block scores, to the first block of the cluster.
@@ -221,7 +194,7 @@ void InClusterBuilder::score() {
   Value ranks = t.value("ranks", "rank_row_of", {rankRow, t.number(0)});
   vote = t.fragment("vote", t.type("RangeVote"));
   Value quad = t.div(t.value("", "thread_index"), t.number(4), "quad");
-  Value scoredEnd = t.min(fineEnd, t.mul(end, t.named("kRows")), "scored_end");
+  Value scoredEnd = t.min(seen.scoredEnd, t.mul(end, t.named("kRows")), "scored_end");
   t.loop("first", begin, end, t.div(t.named("kThreads"), t.number(4)), [&](Value first) {
     Value rowTile = t.add(first, quad, "row_tile");
     Value firstRow = t.mul(rowTile, t.named("kRows"), "first_row");
@@ -229,11 +202,9 @@ void InClusterBuilder::score() {
     Value rowScores = blockScores.cleared("RowScores");
     t.leaf("add_tile_heads",
            {rowScores, vote, tileWeights, normalizers, t.sub(rowTile, begin),
-            t.compute<arith::AndIOp>(exists, t.less(firstRow, rows))},
+            t.compute<arith::AndIOp>(exists, t.less(firstRow, seen.rows))},
            {blockScores.combine(), "@kGroup", "@kTileHeads"});
-    blockScores.hide(rowScores, firstRow, t.add(firstRow, t.number(kRows)), fineEnd, visible, rows,
-                     [&] { return visible; });
-    blockScores.storeOfThread(ranks, rowScores, firstRow, rows, exists);
+    weights.storeTile(ranks, rowScores, firstRow, exists, seen.scoredEnd, seen.visible, seen.rows);
   });
   t.leaf("send_vote", {shares, vote});
   t.leaf("sync_cluster", {});

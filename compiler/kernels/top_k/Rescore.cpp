@@ -53,9 +53,7 @@ void RescoreBuilder::selectFor(Value markedRow, Value warp, Value octaves) {
   Value tokens = t.field(t.params(), "total_q");
   Value selectHead = t.div(markedRow, tokens, "select_head");
   Value row = t.rem(markedRow, tokens, "row");
-  Value tile =
-      t.value("tile", "find_token",
-              {t.pointer("cu_q"), t.keyLengths(plan.paged), t.field(t.params(), "batch"), row}, {});
+  Value tile = summaries.findToken(row);
   Value ids = t.value("ids", "id_row", {t.pointer("ids"), selectHead, tokens, row}, {"@kTopK"});
   selection.select(tile, selectHead, row, ids, octaves, warp);
 }
