@@ -35,6 +35,7 @@ Result<ConformanceCase> parseCase(const json &entry) {
     test.sequences.emplace_back(lengths.at(0), lengths.at(1));
   test.data = entry.value("data", "normal");
   test.givenIds = entry.value("given_ids", false);
+  test.backward = spec.backward = entry.value("backward", false);
   test.layout = entry.value("layout", "");
   test.pageSize = entry.value("page_size", 64);
   test.pageGap = entry.value("page_gap", int64_t(0));
@@ -117,6 +118,11 @@ public:
         v[i] = keyWord(problem, randomNormal(test.seed * 16 + 4, i), factor);
       }
     });
+  }
+
+  void outputGradient(std::vector<uint16_t> &dout) const {
+    for (size_t i = 0; i < dout.size(); ++i)
+      dout[i] = reference::toWord(randomNormal(test.seed * 16 + 5, i), test.spec.dtype);
   }
 
   size_t keyWidth() const { return static_cast<size_t>(test.spec.kvHeads) * test.spec.headDim; }
@@ -232,6 +238,8 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads)
   inputs.k.assign(keyTokens * fill.keyWidth(), nan);
   inputs.v.assign(keyTokens * fill.valueWidth(), infinity);
   fill.queries(inputs.q, queryElements);
+  inputs.dout.resize(queryElements / problem.headDim * problem.valueWidth());
+  fill.outputGradient(inputs.dout);
   for (size_t s = 0; s + 1 < problem.cuK.size(); ++s) {
     bool real = !poisoned || s % 2 == 1;
     if (!real)

@@ -101,6 +101,8 @@ json toJson(const ProgramImage &image) {
     root["spec"]["paged"] = true;
   if (s.kvDtype != KvDtype::Same)
     root["spec"]["kv_dtype"] = name(s.kvDtype);
+  if (s.backward)
+    root["spec"]["backward"] = true;
   if (!image.denseLength.empty())
     root["dense_length"] = image.denseLength;
   if (!image.parts.empty())
@@ -176,6 +178,8 @@ bool fromJson(const json &root, ProgramImage &image,
   r.read(spec, "scale", image.spec.scale);
   if (spec.contains("paged")) // packed programs go without, as all older ones do
     r.read(spec, "paged", image.spec.paged);
+  if (spec.contains("backward")) // likewise
+    r.read(spec, "backward", image.spec.backward);
   if (spec.contains("kv_dtype")) { // likewise
     std::string word;
     r.read(spec, "kv_dtype", word);
