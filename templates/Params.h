@@ -76,6 +76,11 @@ struct Params {
 
   /* Read by programs whose dense_len is `auto`: sequences with fewer keys attend to every key. */
   int dense_length;
+
+  /* Of launches of gradients alone, which read out and lse: gradients of out, q, k and v, each like
+   * its tensor. */
+  const void *dout;
+  void *dq, *dk, *dv;
 };
 
 #endif

@@ -28,11 +28,15 @@ enum class Phase {
           ///< out
   Attend, ///< attend and merge: reads ids (given by the caller) where the program has a selection
   Append, ///< the rows that the host keeps, of new keys alone: reads k and lengths
+  Backward, ///< gradients, which no other phase makes: reads q, k, v, out, lse, ids and dout
 };
 
 /// The phase in which a kernel runs beside Phase::All.
 inline Phase phaseOf(const Kernel &kernel) {
-  return kernel.step == "append" ? Phase::Append : attends(kernel) ? Phase::Attend : Phase::Select;
+  return kernel.step == "append" ? Phase::Append
+         : isBackward(kernel)    ? Phase::Backward
+         : attends(kernel)       ? Phase::Attend
+                                 : Phase::Select;
 }
 
 /// Device pointers and sizes of one call; layouts as in templates/Params.h. q, k, v and out are
@@ -46,6 +50,8 @@ struct LaunchArgs {
   const int *cuQ = nullptr, *cuK = nullptr;
   void *rows[kMostRows] =
       {}; ///< the summaries that the host keeps, of a paged program; all or none
+  const void *dout = nullptr;                       ///< of Phase::Backward
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr; ///< likewise, written
   Shape shape;
   Phase phase = Phase::All;
   /// [kv_heads] what turns stored keys and values into true ones, where they are fp8; null: 1.
@@ -88,7 +94,7 @@ public:
 
   /// Bytes of workspace that a launch of this shape needs (256-byte aligned device memory, contents
   /// undefined). Error: Usage for an impossible shape.
-  Result<size_t> workspaceSize(const Shape &shape) const;
+  Result<size_t> workspaceSize(const Shape &shape, Phase phase = Phase::All) const;
   /// Sequences with fewer keys attend to every key in a launch of this shape: 0 where dense_len is
   /// not `auto`. Error: Usage for a formula that has no value there.
   Result<int> denseLength(int batch, int maxQ) const;
@@ -107,7 +113,7 @@ private:
   struct Plan;
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
-  Result<Plan> plan(const Shape &shape) const;
+  Result<Plan> plan(const Shape &shape, Phase phase) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;
   static int boxRows(const LaunchArgs &args, int most);
@@ -118,9 +124,9 @@ private:
   std::shared_ptr<Driver> driver;
   int deviceIndex = 0, smCount = 1;
   Formula denseFormula, parts, scoreStride, chunkTokens;
-  std::vector<Formula> bufferBytes;
-  std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
-  std::vector<Step> steps;                      ///< in launch order
+  std::vector<Formula> bufferBytes, backwardBytes; ///< of the program's buffers
+  std::vector<std::vector<Formula>> mapExtents;    ///< of the program's tensor maps
+  std::vector<Step> steps;                         ///< in launch order
 };
 
 } // namespace winnow
