@@ -120,11 +120,6 @@ public:
     });
   }
 
-  void outputGradient(std::vector<uint16_t> &dout) const {
-    for (size_t i = 0; i < dout.size(); ++i)
-      dout[i] = reference::toWord(randomNormal(test.seed * 16 + 5, i), test.spec.dtype);
-  }
-
   size_t keyWidth() const { return static_cast<size_t>(test.spec.kvHeads) * test.spec.headDim; }
   size_t valueWidth() const {
     return static_cast<size_t>(test.spec.kvHeads) * test.spec.valueWidth();
@@ -207,6 +202,14 @@ Result<std::vector<ConformanceCase>> conformanceCases() {
   return cases;
 }
 
+std::vector<uint16_t> makeOutputGradient(const reference::Problem &problem, uint64_t seed) {
+  std::vector<uint16_t> dout(static_cast<size_t>(problem.totalQ()) * problem.heads *
+                             problem.valueWidth());
+  for (size_t i = 0; i < dout.size(); ++i)
+    dout[i] = reference::toWord(randomNormal(seed * 16 + 5, i), problem.dtype);
+  return dout;
+}
+
 CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads) {
   CaseInputs inputs;
   reference::Problem &problem = inputs.problem = reference::problemOf(test.spec);
@@ -238,8 +241,7 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads)
   inputs.k.assign(keyTokens * fill.keyWidth(), nan);
   inputs.v.assign(keyTokens * fill.valueWidth(), infinity);
   fill.queries(inputs.q, queryElements);
-  inputs.dout.resize(queryElements / problem.headDim * problem.valueWidth());
-  fill.outputGradient(inputs.dout);
+  inputs.dout = makeOutputGradient(problem, test.seed);
   for (size_t s = 0; s + 1 < problem.cuK.size(); ++s) {
     bool real = !poisoned || s % 2 == 1;
     if (!real)

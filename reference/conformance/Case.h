@@ -51,6 +51,8 @@ struct CaseInputs {
   std::vector<int32_t> ids;   ///< filled where ids are given
   std::vector<uint16_t> dout; ///< the output's gradient, like out
 };
+/// A gradient of the output, of independent normal numbers: like out.
+std::vector<uint16_t> makeOutputGradient(const reference::Problem &problem, uint64_t seed);
 CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads = 0);
 
 /// Writes a block list [topk] that a caller should never write and that must do no harm: one

@@ -53,6 +53,8 @@ public:
     if (call.answers) {
       WINNOW_TRY(answer.tensors, tensors.download(problem, answer.selectHeads));
     }
+    if (call.dout)
+      WINNOW_CHECK(backward(*program, stream.get(), tensors, call, answer));
     WINNOW_TRY(answer.tensors.denseLength, program->denseLength(args.shape.batch, args.shape.maxQ));
     return answer;
   }
@@ -84,6 +86,20 @@ private:
     if (!name.empty())
       loaded[name] = program;
     return program;
+  }
+
+  /// Gradients of the attention that `tensors` are the results of.
+  Status backward(const LoadedProgram &program, CUstream stream, DeviceTensors &tensors,
+                  const BackendCall &call, BackendAnswer &answer) {
+    WINNOW_CHECK(tensors.addGradients(driver, *call.problem, call.dout));
+    const LaunchArgs args = tensors.backwardArgs(*call.problem);
+    WINNOW_TRY(const size_t bytes, program.workspaceSize(args.shape, args.phase));
+    WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, bytes));
+    WINNOW_CHECK(tensors.workspace.fill(call.workspaceByte));
+    WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads"));
+    WINNOW_CHECK(program.launch(args, stream, tensors.workspace.data(), bytes));
+    WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for gradients"));
+    return tensors.downloadGradients(*call.problem, answer.tensors);
   }
 
   /// The first launch produces the answers (and the times, without repeats); the medians come from
