@@ -42,6 +42,7 @@ class Spec:
     expected_tokens: int = 0  #: of a typical sequence; 0: unknown
     expected_overlap: int = 0  #: over how many tokens a selection turns into a new one; 0: unknown
     paged: bool = False
+    backward: bool = False  #: Program.launch_backward too; not for paged programs
 
     def __post_init__(self) -> None:
         name = str(self.dtype).removeprefix("torch.")
@@ -60,7 +61,7 @@ class Spec:
         """In the order in which the extension reads them (src/Spec.cpp)."""
         return (self.method, self.heads, self.kv_heads, self.head_dim, self.value_dim, self.block, self.topk,
                 _DTYPES[self.dtype], float(self.scale), self.params, self.config, self.arch, self.expected_tokens,
-                self.expected_overlap, self.paged)
+                self.expected_overlap, self.paged, self.backward)
 
 
 def as_spec(method: str | Spec, fields: Mapping[str, Any]) -> Spec:
