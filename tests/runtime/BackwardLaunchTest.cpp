@@ -90,7 +90,7 @@ TEST_F(BackwardLaunch, NoOtherPhaseRunsItsKernels) {
 TEST_F(BackwardLaunch, KeysWithoutQueriesHaveGradientsToo) {
   LaunchArgs args = arguments();
   args.shape = {1, 0, 128, 0, 128};
-  args.q = args.out = args.dout = nullptr, args.dq = nullptr, args.lse = nullptr;
+  args.q = args.dout = nullptr, args.out = args.dq = nullptr, args.lse = nullptr;
   ASSERT_TRUE(launchBackward(args, 1 << 20));
   ASSERT_EQ(fakeDriver(kFake).launches.size(), 1u); // a grid of nothing is not launched
   EXPECT_EQ(fakeDriver(kFake).launches[0].kernel, "backward_keys");
