@@ -106,6 +106,19 @@ void RunReport::checked(size_t rows, const std::optional<reference::SelectionRep
           lines);
 }
 
+void RunReport::gradients(const reference::GradientReport &gradients) {
+  const bool passed = gradients.withinBars();
+  if (!passed && failure.empty())
+    failure = "the gradients differ from the reference: " + gradients.first;
+  nlohmann::json &entry = object["gradients"] = {{"passed", passed}};
+  const std::pair<const char *, const reference::GradientReport::Tensor *> tensors[] = {
+      {"dq", &gradients.q}, {"dk", &gradients.k}, {"dv", &gradients.v}};
+  for (const auto &[name, tensor] : tensors)
+    entry[name] = {{"max_error", tensor->maxError}, {"largest", tensor->largest}};
+  section(fmt::format("Gradients against the fp64 reference: {}", passed ? "passed" : "FAILED"),
+          gradients.text() + "\n");
+}
+
 std::string RunReport::recallLine(const std::optional<Recall> &recall) {
   if (!recall || !recall->asked)
     return {};
