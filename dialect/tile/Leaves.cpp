@@ -142,10 +142,9 @@ LogicalResult PagedRowsOp::inferReturnTypes(MLIRContext *context, std::optional<
 LogicalResult TokenRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                             TokenRowsOp::Adaptor rows,
                                             SmallVectorImpl<Type> &types) {
-  types.push_back(ObjectType::get(
-      context, "TokenRows",
-      ArrayAttr::get(context,
-                     {rows.getType(), rows.getHeads(), rows.getGroup(), rows.getTokens()})));
+  types.push_back(ObjectType::get(context, "TokenRows",
+                                  ArrayAttr::get(context, {rows.getType(), rows.getHeads(),
+                                                           rows.getGroup(), rows.getTokens()})));
   return success();
 }
 

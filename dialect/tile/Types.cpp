@@ -179,7 +179,8 @@ struct Members {
 
 static constexpr Members kMembers[] = {
     {"Params", "Pointer",
-     " q k v out lse ids cu_q cu_k buffer q_stride out_stride k_stride v_stride k_scale v_scale dout "
+     " q k v out lse ids cu_q cu_k buffer q_stride out_stride k_stride v_stride k_scale v_scale "
+     "dout "
      "dq dk dv "},
     {"Params", "TensorMap", " map "},
     {"Params", "i32",
