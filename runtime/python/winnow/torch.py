@@ -130,14 +130,10 @@ def _sparse_attention_backward_fake(dout, q, k, v, *_):
 def _keep_for_backward(ctx, inputs, output):
     q, k, v, cu_seqlens_q, cu_seqlens_k, *ctx.numbers = inputs
     ctx.save_for_backward(q, k, v, *output, cu_seqlens_q, cu_seqlens_k)
-    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*output[1:])  # lse and ids
 
 
-def _gradients(ctx, dout, dlse, _):
-    if dlse is not None:
-        raise _winnow.UnsupportedError("sparse_attention: lse has no gradient: detach it")
-    if dout is None:
-        return (None,) * 8
+def _gradients(ctx, dout, *_):
     found = torch.ops.winnow.sparse_attention_backward(dout, *ctx.saved_tensors, *ctx.numbers)
     return (*found, None, None, None, None, None)
 
