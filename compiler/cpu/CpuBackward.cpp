@@ -127,16 +127,17 @@ public:
              delta.data(), limit.data(), position.data(), &firstKey, p.data(), ds.data());
   }
 
+  const float *queries() const { return q.data(); }
+  const float *outputGradients() const { return dout.data(); }
+  /// Of the last weigh.
+  const float *weights() const { return p.data(); }
+  const float *logitGradients() const { return ds.data(); }
+
 private:
   static constexpr float kLargest = std::numeric_limits<float>::max();
   const Work &work;
   const int rows;
-
-public:
-  std::vector<float> q, dout, p, ds;
-
-private:
-  std::vector<float> lse, delta;
+  std::vector<float> q, dout, p, ds, lse, delta;
   std::vector<int32_t> limit, position;
 };
 
@@ -203,7 +204,7 @@ void queryGradients(const Work &work, const TileFunctions &functions, const KeyT
     overKeyTiles(work, ids, work.segment.position(first + count - 1), keys.width, [&](int keyTile) {
       tile.weigh(sparse ? functions.weighOne : functions.weighMany, keys, keyTile);
       (sparse ? functions.addQueriesOne : functions.addQueriesMany)(
-          tile.ds.data(), &keys.keys[static_cast<size_t>(keyTile) * kKeys * plan.headDim],
+          tile.logitGradients(), &keys.keys[static_cast<size_t>(keyTile) * kKeys * plan.headDim],
           dq.data());
     });
     for (int row = 0; row < count * plan.group; ++row)
@@ -233,8 +234,8 @@ void keyGradients(const Work &work, const TileFunctions &functions, const KeyTil
         const int count = static_cast<int>(std::min<size_t>(tile.tokens(), tokens.size() - first));
         tile.load(&tokens[first], count, (kvHead * parts + part) * plan.group);
         tile.weigh(functions.weighMany, keys, keyTile);
-        functions.addKeys(tile.p.data(), tile.ds.data(), tile.q.data(), tile.dout.data(), pT.data(),
-                          dsT.data(), dk.data(), dv.data());
+        functions.addKeys(tile.weights(), tile.logitGradients(), tile.queries(),
+                          tile.outputGradients(), pT.data(), dsT.data(), dk.data(), dv.data());
       }
     }
     for (int key = firstKey; key < std::min(work.segment.kCount, firstKey + keys.width); ++key) {

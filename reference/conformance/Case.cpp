@@ -205,8 +205,11 @@ Result<std::vector<ConformanceCase>> conformanceCases() {
 std::vector<uint16_t> makeOutputGradient(const reference::Problem &problem, uint64_t seed) {
   std::vector<uint16_t> dout(static_cast<size_t>(problem.totalQ()) * problem.heads *
                              problem.valueWidth());
-  for (size_t i = 0; i < dout.size(); ++i)
-    dout[i] = reference::toWord(randomNormal(seed * 16 + 5, i), problem.dtype);
+  const size_t row = static_cast<size_t>(problem.heads) * problem.valueWidth();
+  reference::parallelFor(problem.totalQ(), {}, [&](size_t token) {
+    for (size_t i = token * row; i < (token + 1) * row; ++i)
+      dout[i] = reference::toWord(randomNormal(seed * 16 + 5, i), problem.dtype);
+  });
   return dout;
 }
 

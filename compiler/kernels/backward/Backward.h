@@ -4,13 +4,17 @@
 // is written once, by whoever owns it, who adds in a fixed order: no atomic touches a result. All
 // are of products on warps.
 #pragma once
+#include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/Kernels.h"
 
 namespace winnow {
 
 /// The buffers of a launch of gradients, by their places in ProgramImage::backwardBuffers; all but
 /// the first of methods that select alone.
-enum BackwardBuffer { kStatisticsBuffer, kBitsBuffer, kRangesBuffer, kListsBuffer };
+enum class BackwardBuffer { Statistics, Bits, Ranges, Lists };
+inline mlir::Value backwardBuffer(KernelBuilder &t, BackwardBuffer which) {
+  return t.pointer(KernelBuilder::bufferMember(static_cast<int>(which)));
+}
 
 /// Selections of one launch: as many lists of ids as a token has.
 inline int selections(const BackwardPlan &plan) { return plan.heads / plan.group / plan.headTiles; }

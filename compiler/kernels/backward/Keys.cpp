@@ -119,7 +119,7 @@ void BackwardKeys::declare() {
   kvHead = t.blockIndex('y', "kv_head");
   warpRow = t.mul(warp, t.number(16), "warp_row");
   firstKey = t.add(t.field(block, "first"), warpRow, "first_key");
-  statistics = t.pointer(KernelBuilder::bufferMember(kStatisticsBuffer));
+  statistics = backwardBuffer(t, BackwardBuffer::Statistics);
   keySums = t.fragment("key_gradient", t.type("Accumulator", {16, "@kDim"}));
   valueSums = t.fragment("value_gradient", t.type("Accumulator", {16, "@kValueDim"}));
   logits.declareRegion(/*takesFactors=*/false);
@@ -150,8 +150,8 @@ Value BackwardKeys::tokensOf(Value firstHead) {
   Value selectHead = t.div(firstHead, t.named("kTileHeads"));
   if (plan.headTiles > 1)
     selectHead = t.div(selectHead, t.named("kHeadTiles"));
-  Value lists = t.pointer(KernelBuilder::bufferMember(kListsBuffer)),
-        ranges = t.pointer(KernelBuilder::bufferMember(kRangesBuffer));
+  Value lists = backwardBuffer(t, BackwardBuffer::Lists),
+        ranges = backwardBuffer(t, BackwardBuffer::Ranges);
   return t.value("list", "listed_tokens", {lists, ranges, t.params(), selectHead, block, all},
                  {"@kBlock"});
 }

@@ -15,10 +15,6 @@ constexpr int kMarkTokens = 256, kBlocksAtOnce = 512;
 /// Lists of a block of threads of backward_lists, a warp each.
 constexpr int kLists = 8;
 
-Value buffer(KernelBuilder &t, BackwardBuffer which) {
-  return t.pointer(KernelBuilder::bufferMember(which));
-}
-
 BuiltKernel finish(KernelBuilder &t, const BackwardPlan &plan, const std::string &gridX) {
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "backward";
@@ -44,7 +40,7 @@ BuiltKernel buildBackwardMarks(ModuleOp module, const BackwardPlan &plan) {
       t.shared("marks", t.type("TokenMarks", {"@kBlocks"}), kBlocksAtOnce * kMarkTokens / 8);
   Value selectHead = t.blockIndex('y', "select_head"), slot = t.blockIndex('x', "slot");
   Value isFirst = t.equal(t.add(t.add(slot, selectHead), t.value("", "thread_index")), t.number(0));
-  t.when(isFirst, [&] { t.leaf("open_lists", {buffer(t, kRangesBuffer)}); });
+  t.when(isFirst, [&] { t.leaf("open_lists", {backwardBuffer(t, BackwardBuffer::Ranges)}); });
   Value totalQ = t.field(t.params(), "total_q");
   Value tile = t.value("tile", "find_token_tile",
                        {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
@@ -58,7 +54,8 @@ BuiltKernel buildBackwardMarks(ModuleOp module, const BackwardPlan &plan) {
     t.leaf("mark_tokens", {marks, t.pointer("ids"), selectHead, totalQ, tile, fromBlock},
            {"@kTopK", "@kBlock"});
     t.leaf("store_marks",
-           {buffer(t, kBitsBuffer), marks, t.params(), selectHead, tile, fromBlock, end},
+           {backwardBuffer(t, BackwardBuffer::Bits), marks, t.params(), selectHead, tile, fromBlock,
+            end},
            {"@kBlock"});
   });
   return finish(t, plan, llvm::formatv("total_q / {0} + batch", kMarkTokens).str());
@@ -82,8 +79,8 @@ BuiltKernel buildBackwardLists(ModuleOp module, const BackwardPlan &plan) {
                         {t.pointer("cu_q"), t.pointer("cu_k"), batch, totalK, slot}, {"@kBlock"});
   t.when(t.differ(t.field(block, "keys"), t.number(0)), [&] {
     t.leaf("list_tokens",
-           {buffer(t, kListsBuffer), buffer(t, kRangesBuffer), buffer(t, kBitsBuffer), t.params(),
-            t.blockIndex('y'), block},
+           {backwardBuffer(t, BackwardBuffer::Lists), backwardBuffer(t, BackwardBuffer::Ranges),
+            backwardBuffer(t, BackwardBuffer::Bits), t.params(), t.blockIndex('y'), block},
            {"@kBlock"});
   });
   return finish(t, plan,

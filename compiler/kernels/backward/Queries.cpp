@@ -59,8 +59,7 @@ void BackwardQueries::declareRows() {
   t.leaf("load_query", {outputGradient, t.pointer("dout"), row.rows, keyWalk.firstHead},
          {"@kHeads"});
   t.leaf("load_statistics",
-         {statistics, t.pointer(KernelBuilder::bufferMember(kStatisticsBuffer)), row.rows,
-          keyWalk.firstHead},
+         {statistics, backwardBuffer(t, BackwardBuffer::Statistics), row.rows, keyWalk.firstHead},
          {"@kHeads"});
   t.leaf("clear", {row.output});
 }

@@ -1,6 +1,5 @@
 // The backward_rows kernel: what both sides of the gradients need of each query row, and the list
 // of all kernels of a launch of gradients.
-#include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/backward/Backward.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -25,8 +24,8 @@ BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan) {
   Value row =
       t.add(t.mul(t.blockIndex('x'), t.named("kRows")), t.value("warp", "warp_index"), "row");
   t.leaf("store_statistics",
-         {t.pointer(KernelBuilder::bufferMember(kStatisticsBuffer)), t.pointer("out"),
-          t.pointer("dout"), t.pointer("lse"), row, t.field(t.params(), "total_q")},
+         {backwardBuffer(t, BackwardBuffer::Statistics), t.pointer("out"), t.pointer("dout"),
+          t.pointer("lse"), row, t.field(t.params(), "total_q")},
          {"@kHeads", "@kValueDim", plan.element});
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "backward";

@@ -89,8 +89,11 @@ public:
         !status)
       return tl::unexpected(status.error());
     answer.attendMs = (now() - began) * 1000;
-    if (call.dout)
+    if (call.dout) {
+      began = now();
       WINNOW_CHECK(backward(*program, problem, call.dout, args, tensors));
+      answer.backwardMs = (now() - began) * 1000;
+    }
     if (call.stored) {
       auto packed = packOutput(problem, *call.stored, tensors.out, 0xffff);
       if (!packed)

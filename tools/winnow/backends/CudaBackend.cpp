@@ -48,8 +48,11 @@ public:
 
     WINNOW_TRY(Stream stream, Stream::create(driver));
     WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads"));
-    WINNOW_CHECK(
-        measure(*program, args, stream.get(), tensors.workspace, workspaceBytes, call, answer));
+    WINNOW_TRY(const Medians times,
+               measure(*program, args, stream.get(), tensors.workspace, workspaceBytes, call));
+    answer.selectMs = times.select;
+    answer.attendMs = times.attend;
+    answer.kernels = times.kernels;
     if (call.answers) {
       WINNOW_TRY(answer.tensors, tensors.download(problem, answer.selectHeads));
     }
@@ -60,6 +63,12 @@ public:
   }
 
 private:
+  /// Of several launches, in milliseconds: kernels of attention, all others, and each.
+  struct Medians {
+    double select, attend;
+    std::vector<std::pair<std::string, double>> kernels;
+  };
+
   /// Programs stay loaded: cases share them, and the driver takes seconds to compile PTX.
   Result<std::shared_ptr<LoadedProgram>> load(const BackendCall &call, bool &cacheHit) {
     std::shared_ptr<const ProgramImage> image = call.image;
@@ -97,16 +106,16 @@ private:
     WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, bytes));
     WINNOW_CHECK(tensors.workspace.fill(call.workspaceByte));
     WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads"));
-    WINNOW_CHECK(program.launch(args, stream, tensors.workspace.data(), bytes));
-    WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for gradients"));
+    WINNOW_TRY(const Medians times, measure(program, args, stream, tensors.workspace, bytes, call));
+    answer.backwardMs = times.select + times.attend;
+    answer.kernels.insert(answer.kernels.end(), times.kernels.begin(), times.kernels.end());
     return tensors.downloadGradients(*call.problem, answer.tensors);
   }
 
   /// The first launch produces the answers (and the times, without repeats); the medians come from
   /// the repeats.
-  Status measure(const LoadedProgram &program, const LaunchArgs &args, CUstream stream,
-                 DeviceBuffer &workspace, size_t workspaceBytes, const BackendCall &call,
-                 BackendAnswer &answer) {
+  Result<Medians> measure(const LoadedProgram &program, const LaunchArgs &args, CUstream stream,
+                          DeviceBuffer &workspace, size_t workspaceBytes, const BackendCall &call) {
     std::vector<double> selects, attends;
     std::map<std::string, std::vector<double>> kernels;
     for (int round = 0; round <= call.repeats; ++round) {
@@ -125,12 +134,11 @@ private:
       for (const auto &[name, time] : times.kernels)
         kernels[name].push_back(time);
     }
-    answer.selectMs = median(selects);
-    answer.attendMs = median(attends);
+    Medians medians{median(selects), median(attends), {}};
     for (const Kernel &kernel : program.image().kernels)
       if (auto times = kernels.find(kernel.name); times != kernels.end())
-        answer.kernels.emplace_back(kernel.name, median(times->second));
-    return {};
+        medians.kernels.emplace_back(kernel.name, median(times->second));
+    return medians;
   }
 
   std::shared_ptr<Driver> driver;

@@ -60,6 +60,10 @@ void RunReport::ran(const reference::Problem &problem, const BackendAnswer &answ
   if (answer.selectMs > 0)
     lines += fmt::format("select  {}\n", durationText(answer.selectMs));
   lines += fmt::format("attend  {}\n", durationText(answer.attendMs));
+  if (answer.backwardMs > 0) {
+    object["backward_ms"] = answer.backwardMs;
+    lines += fmt::format("backward {}\n", durationText(answer.backwardMs));
+  }
   for (const auto &[name, time] : answer.kernels) {
     object["kernel_ms"][name] = time;
     lines += fmt::format("  {:<20} {}\n", name, durationText(time));
