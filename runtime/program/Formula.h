@@ -23,7 +23,7 @@ enum class Variable {
   MaxK,        ///< "max_k": longest key sequence, tokens
   DenseLength, ///< "dense_length": keys of the shortest sequence that is selected from, where the
                ///< launch decides it; else 0
-  Parts,       ///< "parts": blocks of threads that share the attention of one token at decode
+  Parts,       ///< "parts": blocks of threads of one token at decode; ranges of tokens of gradients
   ScoreStride, ///< "score_stride": elements of one row of block scores
   ChunkTokens, ///< "chunk_tokens": tokens per selection chunk
   TokenCount,  ///< "token_count": tokens of the current chunk

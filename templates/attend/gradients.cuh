@@ -271,17 +271,58 @@ weigh_columns(Accumulator<16, kRows> &logits, Accumulator<16, kRows> &changes,
     }
 }
 
-// gradient [total_k, kKvHeads, kDim] of the block's keys from `first_row` on = factor * sums.
+// gradient [total_k, kKvHeads, kDim] of the block's keys from `first_row` on = factor * sums, where
+// these are `whole`.
 template <int kKvHeads, class T, int kDim>
 __device__ __forceinline__ void
 store_key_gradient(void *gradient, const Accumulator<16, kDim> &sums, const KeyBlock &block,
-                   int first_row, int kv_head, float factor) {
+                   int first_row, int kv_head, float factor, bool whole) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first_row + lane_index() / 4 + 8 * half;
-    if (row < block.keys)
+    if (whole && row < block.keys)
       store_row(static_cast<T *>(gradient) +
                     (static_cast<long long>(block.row + row) * kKvHeads + kv_head) * kDim,
                 sums, half, factor);
   }
+}
+
+// Else the sums in fp32, as one of several parts [parts, total_k, kKvHeads, kDim].
+template <int kKvHeads, int kDim>
+__device__ __forceinline__ void store_key_part(void *parts, const Accumulator<16, kDim> &sums,
+                                               const KeyBlock &block, int first_row, int kv_head,
+                                               int part, int total_k, bool whole) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = first_row + lane_index() / 4 + 8 * half;
+    if (whole || row >= block.keys)
+      continue;
+    const long long place =
+        (static_cast<long long>(part) * total_k + block.row + row) * kKvHeads + kv_head;
+    auto *pairs =
+        reinterpret_cast<float2 *>(static_cast<float *>(parts) + place * kDim) + (lane_index() & 3);
+#pragma unroll
+    for (int j = 0; j < kDim / 8; ++j)
+      pairs[4 * j] = make_float2(sums.value[j][2 * half], sums.value[j][2 * half + 1]);
+  }
+}
+
+// Elements 4 index and the three behind it of a gradient of kWidth elements a key = factor times
+// the sum of their parts, in their order; index counts over total_k keys.
+template <class T, int kWidth>
+__device__ __forceinline__ void join_key_parts(void *gradient, const void *parts, int count,
+                                               int total_k, int index, float factor) {
+  const long long quads = static_cast<long long>(total_k) * (kWidth / 4);
+  if (index >= quads)
+    return;
+  float4 sum = {0.f, 0.f, 0.f, 0.f};
+  for (int part = 0; part < count; ++part) {
+    const float4 x = static_cast<const float4 *>(parts)[part * quads + index];
+    sum.x += x.x;
+    sum.y += x.y;
+    sum.z += x.z;
+    sum.w += x.w;
+  }
+  static_cast<uint2 *>(gradient)[index] =
+      make_uint2(pack<T>(sum.x * factor, sum.y * factor), pack<T>(sum.z * factor, sum.w * factor));
 }

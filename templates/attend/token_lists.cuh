@@ -177,3 +177,24 @@ __device__ __forceinline__ TokenList listed_tokens(const void *lists, const void
   const uint2 range = static_cast<const uint2 *>(ranges)[1 + slot];
   return {static_cast<const int *>(lists) + range.x, 0, static_cast<int>(range.y)};
 }
+
+// Of a list the tokens in [begin, end).
+__device__ __forceinline__ TokenList tokens_between(const TokenList &list, int begin, int end) {
+  if (list.tokens == nullptr) {
+    const int first = max(list.first, begin);
+    return {nullptr, first, max(0, min(list.first + list.count, end) - first)};
+  }
+  auto entry_of = [&](int token) { // the first entry that is not in front of `token`
+    int low = 0, high = list.count;
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (list.tokens[middle] < token)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  };
+  const int from = entry_of(begin);
+  return {list.tokens + from, 0, entry_of(end) - from};
+}

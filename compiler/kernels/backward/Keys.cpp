@@ -74,7 +74,7 @@ private:
   KernelBuilder t;
   Logits logits;
   Changes changes;
-  Value block, kvHead, warp, warpRow, firstKey, statistics;
+  Value block, kvHead, range, warp, warpRow, firstKey, statistics;
   Value keyTile, valueTile, queryTile, gradientTile; ///< in shared memory
   Value keySums, valueSums;
 };
@@ -117,6 +117,10 @@ void BackwardKeys::declare() {
   t.returnIf(t.equal(t.field(block, "keys"), t.number(0)));
   warp = t.value("warp", "warp_index", {});
   kvHead = t.blockIndex('y', "kv_head");
+  if (plan.selects()) {
+    kvHead = t.rem(t.blockIndex('y'), t.named("kKvHeads"), "kv_head");
+    range = t.div(t.blockIndex('y'), t.named("kKvHeads"), "range");
+  }
   warpRow = t.mul(warp, t.number(16), "warp_row");
   firstKey = t.add(t.field(block, "first"), warpRow, "first_key");
   statistics = backwardBuffer(t, BackwardBuffer::Statistics);
@@ -152,8 +156,12 @@ Value BackwardKeys::tokensOf(Value firstHead) {
     selectHead = t.div(selectHead, t.named("kHeadTiles"));
   Value lists = backwardBuffer(t, BackwardBuffer::Lists),
         ranges = backwardBuffer(t, BackwardBuffer::Ranges);
-  return t.value("list", "listed_tokens", {lists, ranges, t.params(), selectHead, block, all},
-                 {"@kBlock"});
+  Value listed = t.value("listed", "listed_tokens",
+                         {lists, ranges, t.params(), selectHead, block, all}, {"@kBlock"});
+  Value parts = t.field(t.params(), "parts"), maxQ = t.field(t.params(), "max_q");
+  Value width = t.div(t.sub(t.add(maxQ, parts), t.number(1)), parts, "range_tokens");
+  Value begin = t.mul(range, width, "range_begin");
+  return t.value("list", "tokens_between", {listed, begin, t.add(begin, width)});
 }
 
 /// One tile of heads: all of its tokens, a stage at a time.
@@ -201,12 +209,20 @@ void BackwardKeys::step(Value firstEntry, Value list, Value firstHead) {
   add("change_factor", keySums, change, queryTile);
 }
 
+/// To the gradients, or where there are several ranges of tokens to what backward_join adds up.
 void BackwardKeys::store() {
-  t.leaf("store_key_gradient",
-         {t.pointer("dk"), keySums, block, warpRow, kvHead, t.namedReal("kSoftmaxScale")},
-         {"@kKvHeads", plan.element});
-  t.leaf("store_key_gradient", {t.pointer("dv"), valueSums, block, warpRow, kvHead, t.real(1)},
-         {"@kKvHeads", plan.element});
+  Value totalK = t.field(t.params(), "total_k");
+  Value whole = plan.selects() ? t.equal(t.field(t.params(), "parts"), t.number(1)) : t.flag(true);
+  auto store = [&](const char *gradient, BackwardBuffer parts, Value sums, Value factor) {
+    t.leaf("store_key_gradient", {t.pointer(gradient), sums, block, warpRow, kvHead, factor, whole},
+           {"@kKvHeads", plan.element});
+    if (plan.selects())
+      t.leaf("store_key_part",
+             {backwardBuffer(t, parts), sums, block, warpRow, kvHead, range, totalK, whole},
+             {"@kKvHeads"});
+  };
+  store("dk", BackwardBuffer::KeyParts, keySums, t.namedReal("kSoftmaxScale"));
+  store("dv", BackwardBuffer::ValueParts, valueSums, t.real(1));
 }
 
 BuiltKernel BackwardKeys::build() {
@@ -224,7 +240,7 @@ BuiltKernel BackwardKeys::build() {
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "backward";
   built.recipe.gridX = llvm::formatv("total_k / {0} + batch", sizes.keys).str();
-  built.recipe.gridY = std::to_string(plan.kvHeads);
+  built.recipe.gridY = std::to_string(plan.kvHeads) + (plan.selects() ? " * parts" : "");
   return built;
 }
 

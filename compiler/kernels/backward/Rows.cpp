@@ -47,6 +47,7 @@ Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPl
     buffer("token_bits", slots + " * ceil_div(max_q, 256) * 32");
     buffer("token_ranges", "8 + 8 * " + slots);
     buffer("token_lists", llvm::formatv("4 * total_q * {0}", selections(plan) * plan.topk).str());
+    describeRanges(plan, image);
     kernels.push_back(buildBackwardMarks(module, plan));
     kernels.push_back(buildBackwardLists(module, plan));
   }
@@ -54,6 +55,8 @@ Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPl
   kernels.push_back(std::move(queries));
   WINNOW_TRY(BuiltKernel keys, buildBackwardKeys(module, plan, target));
   kernels.push_back(std::move(keys));
+  if (plan.selects())
+    kernels.push_back(buildBackwardJoin(module, plan));
   return kernels;
 }
 

@@ -115,9 +115,24 @@ def Tile_WeighColumnsOp : Tile_Leaf<"weigh_columns", "attend/gradients.cuh"> {
                        I32:$first_key, F32:$scale);
 }
 def Tile_StoreKeyGradientOp : Tile_Leaf<"store_key_gradient", "attend/gradients.cuh"> {
-  let summary = "Writes the gradient of 16 keys or values of a block, times a factor";
+  let summary = "Writes the gradient of 16 keys or values of a block, times a factor, where the sums are whole";
   let arguments = (ins Template:$kv_heads, Template:$type, Stores<Pointer>:$gradient, Reads<Accumulator>:$sums,
-                       Takes<KeyBlock>:$key_block, I32:$first_row, I32:$kv_head, F32:$factor);
+                       Takes<KeyBlock>:$key_block, I32:$first_row, I32:$kv_head, F32:$factor, I1:$whole);
+}
+def Tile_TokensBetweenOp : Tile_Leaf<"tokens_between", "attend/token_lists.cuh", [Pure]> {
+  let summary = "The tokens of a list that lie in a range";
+  let arguments = (ins Takes<TokenList>:$list, I32:$begin, I32:$end);
+  let results = (outs Whole<TokenList>:$part);
+}
+def Tile_StoreKeyPartOp : Tile_Leaf<"store_key_part", "attend/gradients.cuh"> {
+  let summary = "Writes the sums of 16 keys or values of a block over one range of tokens, where they are not whole";
+  let arguments = (ins Template:$kv_heads, Stores<Pointer>:$parts, Reads<Accumulator>:$sums,
+                       Takes<KeyBlock>:$key_block, I32:$first_row, I32:$kv_head, I32:$part, I32:$total_k, I1:$whole);
+}
+def Tile_JoinKeyPartsOp : Tile_Leaf<"join_key_parts", "attend/gradients.cuh"> {
+  let summary = "Four elements of a gradient of keys from the sums over all ranges, in their order";
+  let arguments = (ins Template:$type, Template:$width, Stores<Pointer>:$gradient, Takes<Pointer>:$parts, I32:$count,
+                       I32:$total_k, I32:$index, F32:$factor);
 }
 } // opDocGroup
 

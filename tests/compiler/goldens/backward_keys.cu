@@ -33,7 +33,8 @@ backward_keys(const __grid_constant__ Params params) {
   const auto block = find_key_block<kKeys>(params.cu_q, params.cu_k, params.batch, params.total_k, blockIdx.x);
   if (block.keys == 0) return;
   const int warp = warp_index();
-  const int kv_head = blockIdx.y;
+  const int kv_head = blockIdx.y % kKvHeads;
+  const int range = blockIdx.y / kKvHeads;
   const int warp_row = warp * 16;
   Accumulator<16, kDim> key_gradient;
   Accumulator<16, kValueDim> value_gradient;
@@ -45,7 +46,10 @@ backward_keys(const __grid_constant__ Params params) {
   load_rows<256>(keys, global_rows<bf16, kKvHeads * kDim>(params.k, block.row, kv_head * kDim), 0, block.keys, thread);
   load_rows<256>(values, global_rows<bf16, kKvHeads * kValueDim>(params.v, block.row, kv_head * kValueDim), 0, block.keys, thread);
   const int first_head = kv_head * kTileHeads;
-  const auto list = listed_tokens<kBlock>(params.buffer[3], params.buffer[2], params, first_head / kTileHeads, block, false);
+  const auto listed = listed_tokens<kBlock>(params.buffer[3], params.buffer[2], params, first_head / kTileHeads, block, false);
+  const int range_tokens = (params.max_q + params.parts - 1) / params.parts;
+  const int range_begin = range * range_tokens;
+  const auto list = tokens_between(listed, range_begin, range_begin + range_tokens);
   Cursor<kStages> cursor;
   if (thread == 0) {
     init_ring(barriers, kProducerThreads, kConsumerWarps);
@@ -77,8 +81,10 @@ backward_keys(const __grid_constant__ Params params) {
       arrive_empty(barriers, cursor);
       advance(cursor);
     }
-    store_key_gradient<kKvHeads, bf16>(params.dk, key_gradient, block, warp_row, kv_head, kSoftmaxScale);
-    store_key_gradient<kKvHeads, bf16>(params.dv, value_gradient, block, warp_row, kv_head, 1.0f);
+    store_key_gradient<kKvHeads, bf16>(params.dk, key_gradient, block, warp_row, kv_head, kSoftmaxScale, params.parts == 1);
+    store_key_part<kKvHeads>(params.buffer[4], key_gradient, block, warp_row, kv_head, range, params.total_k, params.parts == 1);
+    store_key_gradient<kKvHeads, bf16>(params.dv, value_gradient, block, warp_row, kv_head, 1.0f, params.parts == 1);
+    store_key_part<kKvHeads>(params.buffer[5], value_gradient, block, warp_row, kv_head, range, params.total_k, params.parts == 1);
   } else {
     const auto queries = token_rows<bf16, kHeads, kTileHeads, kTokens>(params.q, list, block, first_head, kDim);
     const auto gradients = token_rows<bf16, kHeads, kTileHeads, kTokens>(params.dout, list, block, first_head, kValueDim);

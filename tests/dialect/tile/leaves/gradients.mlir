@@ -79,6 +79,12 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   tile.map_column_logits %logits, %columns, %first_key, %scale, %slope : (!accumulator, !columns, i32, f32, !hook) -> ()
   // CHECK: weigh_columns(logits, changes, columns, first_key, kScale);
   tile.weigh_columns %logits, %changes, %columns, %first_key, %scale : (!accumulator, !accumulator, !columns, i32, f32) -> ()
-  // CHECK: store_key_gradient<kKvHeads, bf16>(gradient, changes, key_block, i, i, kScale);
-  tile.store_key_gradient %gradient, %changes, %key_block, %i, %i, %scale {kv_heads = @kKvHeads, type = bf16} : (!pointer, !accumulator, !key_block, i32, i32, f32) -> ()
+  // CHECK: store_key_gradient<kKvHeads, bf16>(gradient, changes, key_block, i, i, kScale, all);
+  tile.store_key_gradient %gradient, %changes, %key_block, %i, %i, %scale, %all {kv_heads = @kKvHeads, type = bf16} : (!pointer, !accumulator, !key_block, i32, i32, f32, i1) -> ()
+  // CHECK: tokens_between(later, i, i);
+  %part = tile.tokens_between %later, %i, %i : (!token_list, i32, i32) -> !token_list
+  // CHECK: store_key_part<kKvHeads>(bits, changes, key_block, i, i, i, i, all);
+  tile.store_key_part %bits, %changes, %key_block, %i, %i, %i, %i, %all {kv_heads = @kKvHeads} : (!pointer, !accumulator, !key_block, i32, i32, i32, i32, i1) -> ()
+  // CHECK: join_key_parts<bf16, kWidth>(gradient, bits, i, i, i, kScale);
+  tile.join_key_parts %gradient, %bits, %i, %i, %i, %scale {type = bf16, width = @kWidth} : (!pointer, !pointer, i32, i32, i32, f32) -> ()
 }
