@@ -41,7 +41,7 @@ struct BackendAnswer {
   /// Medians in milliseconds: the selection (every step up to top-k) and attention. Selection is 0
   /// where there is none.
   double selectMs = 0, attendMs = 0;
-  double backwardMs = 0; ///< likewise, of gradients
+  double backwardMs = 0;                               ///< likewise, of gradients
   std::vector<std::pair<std::string, double>> kernels; ///< per kernel, GPU only; summed over chunks
   double totalMs() const { return selectMs + attendMs; }
 };
