@@ -59,4 +59,24 @@ struct OutputReport {
 OutputReport compareOutput(const Problem &problem, const Attention &expected, const uint16_t *out,
                            const float *lse);
 
+/// The three gradients of one call.
+struct GradientReport {
+  struct Tensor {
+    double maxError = 0;  ///< largest |gradient - fp64|
+    double largest = 0;   ///< largest |fp64|
+    double excess = 0;    ///< largest error as a share of its bound
+    double rmsExcess = 0; ///< root of the errors' mean square as a share of the bounds'
+    long bad = 0; ///< elements that are NaN or infinite, or not 0 where nothing was to be added
+  };
+  Tensor q, k, v;
+  std::string first; ///< the first element outside of its bound in words; empty if none
+  /// Every element within its bound and all together within half of it, nothing bad.
+  bool withinBars() const;
+  std::string text() const; ///< one line of figures
+};
+
+/// `dq`, `dk`, `dv` like q, k, v.
+GradientReport compareGradients(const Problem &problem, const Gradients &expected,
+                                const uint16_t *dq, const uint16_t *dk, const uint16_t *dv);
+
 } // namespace winnow::reference

@@ -44,6 +44,9 @@ struct Method {
   Map mapScore;
   /// Rewrites each logit (q . k * scale) of the attention; the last argument is the key's position.
   Map mapLogit;
+  /// Its derivative by the logit, at (logit, query position, key position); empty beside mapLogit:
+  /// there is none.
+  Map logitSlope;
 };
 
 struct Problem {
@@ -142,6 +145,20 @@ struct Attention {
 /// nothing. Dense sequences (step 6) ignore ids.
 Attention attend(const Method &method, const Problem &problem, const int32_t *ids,
                  const Options &options = {});
+
+/// The gradient of a tensor, laid out as the tensor, and how far one may be off that was made with
+/// 16-bit probabilities and products of them from a 16-bit output; 0 where nothing was added.
+struct Gradient {
+  std::vector<double> exact, bound;
+};
+struct Gradients {
+  Gradient q, k, v;
+};
+
+/// Gradients of attend() over all rows by q, k and v, where `dout` (like out, 16-bit words) is that
+/// of the output. The selection carries none. A method's region must have a derivative.
+Gradients attendBackward(const Method &method, const Problem &problem, const int32_t *ids,
+                         const uint16_t *dout, const Options &options = {});
 
 /// ids as a tensor [select_heads, total_q, topk] with -1 padding; rows that were not computed are
 /// all -1.

@@ -1,18 +1,14 @@
 // Steps 5 and 6 of the fp64 reference: attention over given block ids, and the same in plain 16-bit
 // arithmetic.
+#include "reference/AttendRow.h"
 #include "reference/Half.h"
-#include "reference/Reference.h"
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 namespace winnow::reference {
-namespace {
+static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-/// The key indices (in the sequence) that a row attends to: the set of valid blocks, cut at the
-/// row's position.
 std::vector<int> visibleKeys(const Problem &problem, const Place &place, const int32_t *ids,
                              bool dense) {
   std::vector<int> keys;
@@ -36,6 +32,33 @@ std::vector<int> visibleKeys(const Problem &problem, const Place &place, const i
     addBlock(b);
   return keys;
 }
+
+double mappedLogit(const Method &method, double logit, int position, int key) {
+  if (!method.mapLogit)
+    return logit;
+  double value = method.mapLogit(logit, position, key);
+  return value < -1e30 ? -kInfinity : value;
+}
+
+double softmax(double *logits, size_t count) {
+  double largest = *std::max_element(logits, logits + count);
+  if (std::any_of(logits, logits + count, [](double x) { return !(x < kInfinity); })) {
+    std::fill(logits, logits + count, std::numeric_limits<double>::quiet_NaN());
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  if (largest == -kInfinity) {
+    std::fill(logits, logits + count, 0.0);
+    return largest;
+  }
+  double sum = 0;
+  for (size_t n = 0; n < count; ++n)
+    sum += logits[n] = std::exp(logits[n] - largest);
+  for (size_t n = 0; n < count; ++n)
+    logits[n] /= sum;
+  return largest + std::log(sum);
+}
+
+namespace {
 
 /// One row and the query heads that share its keys. Keys and values are read once for all of these
 /// heads, a few at a time, so that no second copy of a long sequence is made.
@@ -108,8 +131,9 @@ private:
         longest = std::max(longest, norm(key, dim));
         for (int h = 0; h < heads; ++h) {
           double dot = dotProduct(query(h), key, dim);
-          exact[h * keys.size() + n] = mapped(dot * scale, keys[n]);
-          coarse[h * keys.size() + n] = round(mapped(round(round(dot) * scale), keys[n]));
+          exact[h * keys.size() + n] = mappedLogit(method, dot * scale, place.position, keys[n]);
+          coarse[h * keys.size() + n] =
+              round(mappedLogit(method, round(round(dot) * scale), place.position, keys[n]));
         }
       }
     }
@@ -153,36 +177,8 @@ private:
   }
 
   const double *query(int h) const { return &queries[static_cast<size_t>(h) * dim]; }
-  /// A region's logit below -1e30 counts as -inf: the key is hidden.
-  double mapped(double logit, int key) const {
-    if (!method.mapLogit)
-      return logit;
-    double value = method.mapLogit(logit, place.position, key);
-    return value < -1e30 ? -kInfinity : value;
-  }
   double round(double value) const { return rounded(value, problem.dtype); }
   static double norm(const double *x, int dim) { return std::sqrt(dotProduct(x, x, dim)); }
-
-  /// Turns logits into probabilities; returns the log of the sum of exponentials. Where all are
-  /// hidden, probabilities are 0 and the logarithm is -inf; where one is NaN or +inf, everything is
-  /// NaN: no result is defined.
-  static double softmax(double *logits, size_t count) {
-    double largest = *std::max_element(logits, logits + count);
-    if (std::any_of(logits, logits + count, [](double x) { return !(x < kInfinity); })) {
-      std::fill(logits, logits + count, std::numeric_limits<double>::quiet_NaN());
-      return std::numeric_limits<double>::quiet_NaN();
-    }
-    if (largest == -kInfinity) {
-      std::fill(logits, logits + count, 0.0);
-      return largest;
-    }
-    double sum = 0;
-    for (size_t n = 0; n < count; ++n)
-      sum += logits[n] = std::exp(logits[n] - largest);
-    for (size_t n = 0; n < count; ++n)
-      logits[n] /= sum;
-    return largest + std::log(sum);
-  }
 
   const Method &method;
   const Problem &problem;
@@ -211,13 +207,11 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
   parallelFor(rows, options, [&](size_t i) {
     int row = result.rows[i];
     Place place = placeOf(problem, row);
-    bool dense = !method.selects || place.keyCount < method.denseLen;
+    bool dense = isDense(method, place);
     int lists = dense ? problem.kvHeads : selectHeads, share = problem.heads / lists;
     RowAttention attention(method, problem, place, row);
     for (int list = 0; list < lists; ++list) {
-      const int32_t *rowIds = nullptr;
-      if (!dense)
-        rowIds = ids + (static_cast<size_t>(list) * problem.totalQ() + row) * problem.topk;
+      const int32_t *rowIds = dense ? nullptr : idsOfRow(problem, ids, list, row);
       size_t head = static_cast<size_t>(list) * share;
       size_t at = (i * problem.heads + head) * result.valueDim;
       attention.run(visibleKeys(problem, place, rowIds, dense), static_cast<int>(head), share,

@@ -41,7 +41,7 @@ struct Params {
   int token_end;
   int score_stride; /* elements of one row of block scores (see the score buffer's formula) */
 
-  int parts;   /* blocks of threads that share the attention of one token at decode */
+  int parts;   /* blocks of threads that share one token at decode; ranges of tokens of gradients */
   int selects; /* 1: ids are written by this launch, forced blocks among them; 0: by the caller */
 
   /* Read by programs whose spec is `paged`; strides in elements. There max_k stands for the room of
@@ -76,6 +76,11 @@ struct Params {
 
   /* Read by programs whose dense_len is `auto`: sequences with fewer keys attend to every key. */
   int dense_length;
+
+  /* Of launches of gradients alone, which read out and lse: gradients of out, q, k and v, each like
+   * its tensor. */
+  const void *dout;
+  void *dq, *dk, *dv;
 };
 
 #endif

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {"select": "dialect/select/Select.td", "tile": "dialect/tile/Leaves.td"}
-TABLE = "| op | types | meaning | CUDA |\n"
+TABLE = "| op | types | meaning | derivative | CUDA |\n"
 TITLES = {"Attributes": "Attributes", "Operands": "Operands", "Results": "Result"}
 
 

@@ -100,7 +100,8 @@ private:
   std::vector<int32_t> limit, position;
 };
 
-/// The blocks that a token attends to: valid, in its past, each once, ascending.
+} // namespace
+
 void wantedBlocks(const AttendPlan &plan, const int32_t *ids, int position,
                   std::vector<int32_t> &blocks) {
   blocks.clear();
@@ -110,8 +111,6 @@ void wantedBlocks(const AttendPlan &plan, const int32_t *ids, int position,
   std::sort(blocks.begin(), blocks.end());
   blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
 }
-
-} // namespace
 
 void attendSegment(const AttendPlan &plan, const TileFunctions &functions,
                    const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,

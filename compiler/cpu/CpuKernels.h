@@ -16,11 +16,22 @@ using AddLseFunction = void (*)(const float *logits, float *max, float *sum, con
 using ScoresFunction = void (*)(const float *logits, const float *lse, const int32_t *limit,
                                 const int32_t *position, const int32_t *firstRow, float *out);
 
+using WeighFunction = void (*)(const float *q, const float *kT, const float *dout, const float *vT,
+                               const float *lse, const float *delta, const int32_t *limit,
+                               const int32_t *position, const int32_t *firstKey, float *p,
+                               float *ds);
+using AddQueriesFunction = void (*)(const float *ds, const float *k, float *dq);
+using AddKeysFunction = void (*)(const float *p, const float *ds, const float *q, const float *dout,
+                                 float *pT, float *dsT, float *dk, float *dv);
+
 struct TileFunctions {
   AttendFunction attendOne = nullptr, attendMany = nullptr;
   LogitsFunction logits = nullptr;
   AddLseFunction addLse = nullptr;
   ScoresFunction scores = nullptr;
+  WeighFunction weighOne = nullptr, weighMany = nullptr;
+  AddQueriesFunction addQueriesOne = nullptr, addQueriesMany = nullptr;
+  AddKeysFunction addKeys = nullptr;
 };
 
 /// One sequence of a ragged batch.
@@ -89,9 +100,16 @@ void appendSegment(const SelectionPlan &plan, const CpuTensors &tensors, const S
 void selectSegment(const SelectionPlan &plan, const TileFunctions &functions,
                    const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,
                    const std::function<void(size_t)> &progress);
+/// The blocks that a token attends to: valid, in its past, each once, ascending.
+void wantedBlocks(const AttendPlan &plan, const int32_t *ids, int position,
+                  std::vector<int32_t> &blocks);
 /// Attention of one segment over ids (or densely).
 void attendSegment(const AttendPlan &plan, const TileFunctions &functions,
                    const CpuTensors &tensors, const Segment &segment, int totalQ, int threads,
                    const std::function<void(size_t)> &progress);
+/// Its gradients. Every row of dq, dk and dv that belongs to the segment is written.
+void backwardSegment(const BackwardPlan &plan, const TileFunctions &functions,
+                     const CpuTensors &tensors, const CpuGradients &gradients,
+                     const Segment &segment, int totalQ, int threads);
 
 } // namespace winnow::cpu

@@ -35,7 +35,7 @@ std::string fill(StringRef text, ArrayRef<std::pair<StringRef, std::string>> val
 
 /// One step of attention: logits, scale, region, mask, online softmax, product with the values.
 constexpr const char *kAttend = R"(
-func.func @$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %v: memref<64x$E$xf32>, %s: memref<$R$x64xf32>,
+func.func @attend_$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %v: memref<64x$E$xf32>, %s: memref<$R$x64xf32>,
     %acc: memref<$R$x$E$xf32>, %max: memref<$R$xf32>, %sum: memref<$R$xf32>, %limit: memref<$R$xi32>,
     %position: memref<$R$xi32>, %first: memref<1xi32>) {
   %c0 = arith.constant 0 : index
@@ -104,6 +104,89 @@ func.func @$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %v: memref<6
     }
   }
   linalg.matmul ins(%s, %v : memref<$R$x64xf32>, memref<64x$E$xf32>) outs(%acc : memref<$R$x$E$xf32>)
+  return
+})";
+
+/// What a tile of keys means for the gradients of some rows: weights P = exp(L - lse) of the logits
+/// L that the region makes of scaled ones, and dS = P (dO V - delta) dL/dS. A hidden key has 0 for
+/// both, whatever the region's derivative is there.
+constexpr const char *kWeigh = R"(
+func.func @weigh_$NAME$(%q: memref<$R$x$D$xf32>, %kt: memref<$D$x64xf32>, %dout: memref<$R$x$E$xf32>, %vt: memref<$E$x64xf32>,
+    %lse: memref<$R$xf32>, %delta: memref<$R$xf32>, %limit: memref<$R$xi32>, %position: memref<$R$xi32>, %first: memref<1xi32>,
+    %p: memref<$R$x64xf32>, %ds: memref<$R$x64xf32>) {
+  %c0 = arith.constant 0 : index
+  %c16 = arith.constant 16 : index
+  %c1 = arith.constant 1 : index
+  %keys = arith.constant 64 : index
+  %rows = arith.constant $R$ : index
+  %zero = arith.constant 0.0 : f32
+  %zeros = arith.constant dense<0.0> : vector<16xf32>
+  %scale = arith.constant dense<$SCALE$> : vector<16xf32>
+  %lane = vector.step : vector<16xindex>
+  %lanes = arith.index_cast %lane : vector<16xindex> to vector<16xi32>
+  %first_key = memref.load %first[%c0] : memref<1xi32>
+  %base = vector.broadcast %first_key : i32 to vector<16xi32>
+  linalg.fill ins(%zero : f32) outs(%p : memref<$R$x64xf32>)
+  linalg.fill ins(%zero : f32) outs(%ds : memref<$R$x64xf32>)
+  linalg.matmul ins(%q, %kt : memref<$R$x$D$xf32>, memref<$D$x64xf32>) outs(%p : memref<$R$x64xf32>)
+  linalg.matmul ins(%dout, %vt : memref<$R$x$E$xf32>, memref<$E$x64xf32>) outs(%ds : memref<$R$x64xf32>)
+  scf.for %r = %c0 to %rows step %c1 {
+    %visible = memref.load %limit[%r] : memref<$R$xi32>
+    %visibles = vector.broadcast %visible : i32 to vector<16xi32>
+    %at = memref.load %position[%r] : memref<$R$xi32>
+    %query = vector.broadcast %at : i32 to vector<16xi32>
+    %n = memref.load %lse[%r] : memref<$R$xf32>
+    %ns = vector.broadcast %n : f32 to vector<16xf32>
+    %d = memref.load %delta[%r] : memref<$R$xf32>
+    %dots = vector.broadcast %d : f32 to vector<16xf32>
+    scf.for %c = %c0 to %keys step %c16 {
+      %raw = vector.load %p[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+      %scaled = arith.mulf %raw, %scale : vector<16xf32>
+      %column = arith.index_cast %c : index to i32
+      %columns0 = vector.broadcast %column : i32 to vector<16xi32>
+      %columns = arith.addi %columns0, %lanes : vector<16xi32>
+      %key = arith.addi %base, %columns : vector<16xi32>
+      %x = func.call @logit_hook(%scaled, %query, %key) : (vector<16xf32>, vector<16xi32>, vector<16xi32>) -> vector<16xf32>
+      %below = arith.subf %x, %ns : vector<16xf32>
+      %power = math.exp %below : vector<16xf32>
+      %seen = arith.cmpi slt, %columns, %visibles : vector<16xi32>
+      %weight = arith.select %seen, %power, %zeros : vector<16xi1>, vector<16xf32>
+      vector.store %weight, %p[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+      %dp = vector.load %ds[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+      %difference = arith.subf %dp, %dots : vector<16xf32>
+      %slope = func.call @slope_hook(%scaled, %query, %key) : (vector<16xf32>, vector<16xi32>, vector<16xi32>) -> vector<16xf32>
+      %steep = arith.mulf %weight, %slope : vector<16xf32>
+      %gradient = arith.mulf %steep, %difference : vector<16xf32>
+      %counts = arith.cmpf ogt, %weight, %zeros : vector<16xf32>
+      %masked = arith.select %counts, %gradient, %zeros : vector<16xi1>, vector<16xf32>
+      vector.store %masked, %ds[%r, %c] : memref<$R$x64xf32>, vector<16xf32>
+    }
+  }
+  return
+}
+func.func @add_queries_$NAME$(%ds: memref<$R$x64xf32>, %k: memref<64x$D$xf32>, %dq: memref<$R$x$D$xf32>) {
+  linalg.matmul ins(%ds, %k : memref<$R$x64xf32>, memref<64x$D$xf32>) outs(%dq : memref<$R$x$D$xf32>)
+  return
+})";
+
+/// What some rows add to the gradients of a tile of keys and values.
+constexpr const char *kAddKeys = R"(
+func.func @add_keys(%p: memref<$R$x64xf32>, %ds: memref<$R$x64xf32>, %q: memref<$R$x$D$xf32>, %dout: memref<$R$x$E$xf32>,
+    %pt: memref<64x$R$xf32>, %dst: memref<64x$R$xf32>, %dk: memref<64x$D$xf32>, %dv: memref<64x$E$xf32>) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %keys = arith.constant 64 : index
+  %rows = arith.constant $R$ : index
+  scf.for %r = %c0 to %rows step %c1 {
+    scf.for %c = %c0 to %keys step %c1 {
+      %a = memref.load %p[%r, %c] : memref<$R$x64xf32>
+      memref.store %a, %pt[%c, %r] : memref<64x$R$xf32>
+      %b = memref.load %ds[%r, %c] : memref<$R$x64xf32>
+      memref.store %b, %dst[%c, %r] : memref<64x$R$xf32>
+    }
+  }
+  linalg.matmul ins(%dst, %q : memref<64x$R$xf32>, memref<$R$x$D$xf32>) outs(%dk : memref<64x$D$xf32>)
+  linalg.matmul ins(%pt, %dout : memref<64x$R$xf32>, memref<$R$x$E$xf32>) outs(%dv : memref<64x$E$xf32>)
   return
 })";
 
@@ -218,14 +301,21 @@ OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlans
   auto number = [](int value) { return std::to_string(value); };
   auto real = [](double value) { return llvm::formatv("{0:e9}", value).str(); };
   std::string text;
-  for (auto [name, rows] :
-       {std::pair<const char *, int>{"attend_one", attend.group},
-        {"attend_many", kTileRows / attend.group * attend.group}}) // whole tokens
-    text += fill(kAttend, {{"NAME", name},
-                           {"R", number(rows)},
-                           {"D", number(attend.headDim)},
-                           {"E", number(attend.valueDim)},
-                           {"SCALE", real(attend.scale)}});
+  auto add = [&](const char *function, const char *name, int rows) {
+    text += fill(function, {{"NAME", name},
+                            {"R", number(rows)},
+                            {"D", number(attend.headDim)},
+                            {"E", number(attend.valueDim)},
+                            {"SCALE", real(attend.scale)}});
+  };
+  const int many = kTileRows / attend.group * attend.group; // whole tokens
+  for (auto [name, rows] : {std::pair<const char *, int>{"one", attend.group}, {"many", many}}) {
+    add(kAttend, name, rows);
+    if (plans.backward)
+      add(kWeigh, name, rows);
+  }
+  if (plans.backward)
+    add(kAddKeys, "", many);
   if (plans.selection && plans.selection->scores()) {
     const SelectionPlan &plan = *plans.selection;
     const bool softmax = plan.normalizer >= 0;
@@ -247,6 +337,8 @@ OwningOpRef<ModuleOp> buildTileFunctions(MLIRContext &context, const MethodPlans
   // The functions call the hooks, so the hooks' declarations stand in the same text's module.
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
   addRegionFunction(*module, "logit_hook", attend.logitHook);
+  if (plans.backward)
+    addSlopeFunction(*module, "slope_hook", plans.backward->slopeHook);
   addRegionFunction(*module, "score_hook", plans.selection ? plans.selection->scoreHook : nullptr);
   ParserConfig config(&context, /*verifyAfterParse=*/false);
   Block parsed;

@@ -21,6 +21,14 @@ constexpr int kTileRows = 64; ///< query rows of a tile of several whole tokens,
 ///   scaled logits scores      (logits [64,64], lse [64], limit [64] i32, position [64] i32,
 ///   first_row [1] i32,
 ///                out [64 / group, 64])                                   scores, heads combined
+/// And of methods with gradients, for R rows as above:
+///   weigh_one, weigh_many (q [R,D], kT [D,64], dout [R,E], vT [E,64], lse [R], delta [R], limit
+///   [R]
+///                          i32, position [R] i32, first_key [1] i32, p [R,64], ds [R,64])
+///                                              softmax weights, and gradients of raw logits
+///   add_queries_one, add_queries_many (ds [R,64], k [64,D], dq [R,D])    dq += ds k
+///   add_keys    (p [R,64], ds [R,64], q [R,D], dout [R,E], pT [64,R], dsT [64,R], dk [64,D], dv
+///                [64,E])       dk += dsT q, dv += pT dout; R is that of *_many, pT and dsT scratch
 /// Adds the functions for `plans` to a new module in `context`.
 mlir::OwningOpRef<mlir::ModuleOp> buildTileFunctions(mlir::MLIRContext &context,
                                                      const MethodPlans &plans);

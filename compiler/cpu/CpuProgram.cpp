@@ -122,8 +122,7 @@ public:
     CpuTensors tensors = given;
     std::vector<SummaryShape> summaries;
     WINNOW_TRY(summaries, keptSummaries(given));
-    const TensorLayout &layout = tensors.layout =
-        given.layout.withStrides(spec, summaries, longest(given));
+    tensors.layout = given.layout.withStrides(spec, summaries, longest(given));
     const bool appends = !summaries.empty() && !tensors.idsGiven;
     if (threads <= 0)
       threads = std::max(1u, std::thread::hardware_concurrency());
@@ -143,13 +142,7 @@ public:
     };
     WINNOW_TRY(const int shortest, denseLength(tensors.batch, longestQueries(tensors)));
     for (int s = 0; s < tensors.batch; ++s) {
-      Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s],
-                      tensors.cuK ? tensors.cuK[s] : 0, keyCount(tensors, s)};
-      if (layout.pageTable)
-        segment.pages = layout.pageTable + s * layout.pageTableStride;
-      if (layout.kBegin)
-        segment.skipped = layout.kBegin[s];
-      segment.isDense = segment.kCount < shortest;
+      const Segment segment = segmentOf(tensors, s, shortest);
       if (appends)
         appendSegment(*plans.selection, tensors, segment, s, threads);
       if (selects)
@@ -162,7 +155,35 @@ public:
     return {};
   }
 
+  Status backward(const CpuTensors &given, const CpuGradients &gradients,
+                  int threads) const override {
+    if (!plans.backward)
+      return fail(ErrorKind::Usage,
+                  "this program has no gradients: prepare it with `backward` set");
+    CpuTensors tensors = given;
+    tensors.layout = given.layout.withStrides(spec, {}, longest(given));
+    if (threads <= 0)
+      threads = std::max(1u, std::thread::hardware_concurrency());
+    WINNOW_TRY(const int shortest, denseLength(tensors.batch, longestQueries(tensors)));
+    for (int s = 0; s < tensors.batch; ++s)
+      backwardSegment(*plans.backward, functions, tensors, gradients,
+                      segmentOf(tensors, s, shortest), tensors.cuQ[tensors.batch], threads);
+    return {};
+  }
+
 private:
+  /// `shortest`: keys of the shortest sequence that is selected from.
+  static Segment segmentOf(const CpuTensors &tensors, int s, int shortest) {
+    const TensorLayout &layout = tensors.layout;
+    Segment segment{tensors.cuQ[s], tensors.cuQ[s + 1] - tensors.cuQ[s],
+                    tensors.cuK ? tensors.cuK[s] : 0, keyCount(tensors, s)};
+    if (layout.pageTable)
+      segment.pages = layout.pageTable + s * layout.pageTableStride;
+    if (layout.kBegin)
+      segment.skipped = layout.kBegin[s];
+    segment.isDense = segment.kCount < shortest;
+    return segment;
+  }
   static int keyCount(const CpuTensors &tensors, int sequence) {
     return tensors.layout.seqK ? tensors.layout.seqK[sequence]
                                : tensors.cuK[sequence + 1] - tensors.cuK[sequence];
@@ -230,6 +251,8 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   Status status = specializeMethod(method, spec).and_then([&] {
     return checkServed("the CPU target", served, spec);
   });
+  if (status && spec.backward)
+    status = deriveBackward(method);
   if (!status)
     return tl::unexpected<Error>(status.error());
   fuseKernels(method);
@@ -242,6 +265,8 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
   WINNOW_TRY(auto code, CpuCode::create(*functions));
   program->code = std::move(code);
   plans.attend.logitHook = nullptr;
+  if (plans.backward)
+    plans.backward->logitHook = plans.backward->slopeHook = nullptr;
   if (plans.selection)
     plans.selection->scoreHook = nullptr;
   program->plans = std::move(plans);
@@ -258,8 +283,16 @@ Result<std::unique_ptr<CpuProgram>> CpuProgram::compile(const std::string &metho
     bind(*program->code, "add_lse", program->functions.addLse);
     bind(*program->code, "scores", program->functions.scores);
   }
+  const bool backward = program->plans.backward.has_value();
+  if (backward) {
+    bind(*program->code, "weigh_one", program->functions.weighOne);
+    bind(*program->code, "weigh_many", program->functions.weighMany);
+    bind(*program->code, "add_queries_one", program->functions.addQueriesOne);
+    bind(*program->code, "add_queries_many", program->functions.addQueriesMany);
+    bind(*program->code, "add_keys", program->functions.addKeys);
+  }
   if (!program->functions.attendOne || !program->functions.attendMany ||
-      (scores && !program->functions.scores))
+      (scores && !program->functions.scores) || (backward && !program->functions.addKeys))
     return fail(ErrorKind::CompileFailed, "the JIT gave no code for the CPU tile functions");
   return std::unique_ptr<CpuProgram>(std::move(program));
 }

@@ -32,6 +32,13 @@ struct CpuTensors {
   int maxK = 0; ///< an upper bound of the keys of a sequence; 0: those of the longest
 };
 
+/// What a launch of gradients has beside the tensors of its attention, of a packed program; all as
+/// raw 16-bit words in host memory.
+struct CpuGradients {
+  const uint16_t *dout;   ///< like out
+  uint16_t *dq, *dk, *dv; ///< like q, k and v
+};
+
 class CpuProgram {
 public:
   virtual ~CpuProgram() = default;
@@ -43,6 +50,10 @@ public:
   /// now and then.
   virtual Status run(const CpuTensors &tensors, int threads,
                      const std::function<void(double)> &progress = {}) const = 0;
+  /// Gradients of attention over `ids`, from its `out` and `lse`, which are read here; of a program
+  /// whose spec says backward. The same on any number of threads, bit for bit.
+  virtual Status backward(const CpuTensors &tensors, const CpuGradients &gradients,
+                          int threads) const = 0;
   /// Sequences with fewer keys attend to every key in a call of this shape; -1: none. What a
   /// program for GPUs says of the same launch.
   virtual Result<int> denseLength(int batch, int maxQ) const = 0;

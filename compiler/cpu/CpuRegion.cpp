@@ -123,28 +123,46 @@ private:
 
 } // namespace
 
-void addRegionFunction(ModuleOp module, StringRef name, Region *region) {
+/// Calls `body` to end a new function with its result, given its arguments.
+static void
+addFunction(ModuleOp module, StringRef name,
+            llvm::function_ref<Value(OpBuilder &, RegionBuilder &, ValueRange arguments)> body) {
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   RegionBuilder lowering(b, b.getUnknownLoc());
   Type f32 = lowering.vectorOf(b.getF32Type()), i32 = lowering.vectorOf(b.getI32Type());
   auto function =
       func::FuncOp::create(b, b.getUnknownLoc(), name, b.getFunctionType({f32, i32, i32}, {f32}));
   function.setPrivate();
-  Block *body = function.addEntryBlock();
-  b.setInsertionPointToEnd(body);
-  if (!region) {
-    func::ReturnOp::create(b, b.getUnknownLoc(), body->getArgument(0));
-    return;
-  }
+  Block *block = function.addEntryBlock();
+  b.setInsertionPointToEnd(block);
+  Value result = body(b, lowering, block->getArguments());
+  func::ReturnOp::create(b, b.getUnknownLoc(), result);
+}
+
+static Value lowerRegion(Region &region, RegionBuilder &lowering, ValueRange arguments) {
   IRMapping mapping;
-  mapping.map(region->getArguments(), body->getArguments());
-  for (Operation &op : region->front().without_terminator()) {
+  mapping.map(region.getArguments(), arguments);
+  for (Operation &op : region.front().without_terminator()) {
     SmallVector<Value> operands = llvm::map_to_vector(
         op.getOperands(), [&](Value operand) { return mapping.lookup(operand); });
     mapping.map(op.getResult(0), lowering.lower(op, operands));
   }
-  func::ReturnOp::create(b, b.getUnknownLoc(),
-                         mapping.lookup(region->front().getTerminator()->getOperand(0)));
+  return mapping.lookup(region.front().getTerminator()->getOperand(0));
+}
+
+void addRegionFunction(ModuleOp module, StringRef name, Region *region) {
+  addFunction(module, name, [&](OpBuilder &, RegionBuilder &lowering, ValueRange arguments) {
+    return region ? lowerRegion(*region, lowering, arguments) : arguments[0];
+  });
+}
+
+void addSlopeFunction(ModuleOp module, StringRef name, Region *derivative) {
+  addFunction(module, name, [&](OpBuilder &b, RegionBuilder &lowering, ValueRange arguments) {
+    auto type = cast<ShapedType>(arguments[0].getType());
+    return derivative ? lowerRegion(*derivative, lowering, arguments)
+                      : Value(arith::ConstantOp::create(b, b.getUnknownLoc(),
+                                                        DenseElementsAttr::get(type, 1.0f)));
+  });
 }
 
 } // namespace winnow::cpu

@@ -12,5 +12,7 @@ constexpr int kLanes = 16;
 /// vector<16xf32>, private, to the module: the region element by element, or the value as it is
 /// where there is no region.
 void addRegionFunction(mlir::ModuleOp module, llvm::StringRef name, mlir::Region *region);
+/// The same of a region's derivative; 1 where there is none.
+void addSlopeFunction(mlir::ModuleOp module, llvm::StringRef name, mlir::Region *derivative);
 
 } // namespace winnow::cpu

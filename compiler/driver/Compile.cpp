@@ -122,6 +122,8 @@ lowerProgram(const CompileRequest &request) {
   image.defaults = declaredParameters(method); // specialising puts other values in their place
   std::vector<StageText> stages;
   WINNOW_CHECK(specializeMethod(method, request.spec));
+  if (request.spec.backward)
+    WINNOW_CHECK(deriveBackward(method));
   stages.push_back({"select", "", print(method)});
   fuseKernels(method);
   stages.push_back({"kernels", "", print(method)});

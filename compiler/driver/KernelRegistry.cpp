@@ -76,7 +76,7 @@ Kernels topK(KernelContext &c) {
 
 /// A row tile has 16 rows: more heads that share a selection are attended for as several tiles of
 /// 16 heads with the same ids.
-AttendPlan inHeadTiles(AttendPlan plan) {
+template <class Plan> Plan inHeadTiles(Plan plan) {
   plan.headTiles = std::max(1, plan.group / 16);
   plan.group /= plan.headTiles;
   return plan;
@@ -118,6 +118,10 @@ Kernels attendOnWarpgroups(KernelContext &c) {
     kernels.push_back(std::move(any));
   }
   return withDecode(c, std::move(kernels));
+}
+
+Kernels backwardOnWarps(KernelContext &c) {
+  return buildBackward(c.module, inHeadTiles(*c.plans.backward), c.target, c.image);
 }
 
 /// What the kernels of a selection must agree on, chosen before the first of them is built.
@@ -164,6 +168,10 @@ constexpr KernelEntry kEntries[] = {
      false,
      {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk, kFp8Dims},
      attendOnWarps},
+    {"backward",
+     false,
+     {kElementTypes, kHeadDims, kHeadDims, kGroups, kBlockSizes, kMostTopk},
+     backwardOnWarps},
 };
 
 } // namespace

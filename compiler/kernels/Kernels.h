@@ -3,7 +3,7 @@
 // write roles, rings and waits themselves.
 #pragma once
 #include "compiler/kernels/score/Plan.h"
-#include "compiler/select/plans/AttendPlan.h"
+#include "compiler/select/plans/BackwardPlan.h"
 #include "dialect/tile/Tile.h"
 #include "runtime/device/Target.h"
 #include "runtime/program/ProgramImage.h"
@@ -44,7 +44,8 @@ inline void leaveDecode(const SelectionPlan &plan, BuiltKernel &kernel) {
 
 /// The kernel of a selection, not launched where the host knows every sequence to be dense.
 inline void leaveDense(const KernelPlan &plan, BuiltKernel &kernel) {
-  if (plan.crossing && !attends(kernel.recipe) && kernel.recipe.step != "append")
+  if (plan.crossing && !attends(kernel.recipe) && !isBackward(kernel.recipe) &&
+      kernel.recipe.step != "append")
     launchWhen(kernel, "max_k >= dense_length");
 }
 
@@ -107,6 +108,10 @@ Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, c
 Result<std::vector<BuiltKernel>> buildAttendDecode(mlir::ModuleOp module, const AttendPlan &plan,
                                                    const Target &target, Config config,
                                                    ProgramImage &image);
+/// The kernels of gradients (kernels/backward/Backward.h). Appends their buffers to `image`. Error:
+/// Unsupported, for rows that the target has no room for.
+Result<std::vector<BuiltKernel>> buildBackward(mlir::ModuleOp module, const BackwardPlan &plan,
+                                               const Target &target, ProgramImage &image);
 /// Most parts of a token's selected blocks, at decode.
 int selectedParts(const KernelPlan &plan);
 

@@ -1,5 +1,6 @@
-// A launch of the C API as a call of CpuProgram. On entry libwinnow.so has checked the arguments,
-// as for a GPU; see winnow_launch_args for what they are.
+// A launch of the C API, or one of gradients, as a call of CpuProgram. On entry libwinnow.so has
+// checked the arguments, as for a GPU; see winnow_launch_args and winnow_backward_args for what
+// they are.
 #include "compiler/library/CpuLibrary.h"
 #if WINNOW_CPU_TARGET
 #include "compiler/cpu/CpuProgram.h"
@@ -78,6 +79,22 @@ int launch(void *, void *handle, const winnow_launch_args *args, winnow_sink sin
   });
 }
 
+int launchBackward(void *, void *handle, const winnow_backward_args *given, winnow_sink sink,
+                   void *context) {
+  return complain(sink, context, [&]() -> Status {
+    WINNOW_TRY(const LaunchCall call, toLaunchCall(given));
+    const LaunchArgs &args = call.args;
+    CpuTensors tensors = tensorsOf(args);
+    tensors.out = static_cast<uint16_t *>(args.out);
+    tensors.lse = args.lse;
+    return static_cast<const CpuProgram *>(handle)->backward(
+        tensors,
+        {static_cast<const uint16_t *>(args.dout), static_cast<uint16_t *>(args.dq),
+         static_cast<uint16_t *>(args.dk), static_cast<uint16_t *>(args.dv)},
+        /*threads=*/0);
+  });
+}
+
 void release(void *, void *handle) { delete static_cast<CpuProgram *>(handle); }
 
 } // namespace
@@ -86,6 +103,7 @@ void addCpuFunctions(winnow_compiler &compiler) {
   compiler.cpu_load = load;
   compiler.cpu_launch = launch;
   compiler.cpu_free = release;
+  compiler.cpu_launch_backward = launchBackward;
 }
 
 } // namespace winnow

@@ -20,6 +20,7 @@ static StringRef kernelOf(Operation *step, bool scored) {
       .Case<select::PoolOp>([&](auto) { return scored ? "score" : ""; })
       .Case<select::TopKOp>([](auto) { return "top_k"; })
       .Case<select::AttendOp>([](auto) { return "attend"; })
+      .Case<select::AttendBackwardOp>([](auto) { return "backward"; })
       .Default([](auto) { return ""; });
 }
 

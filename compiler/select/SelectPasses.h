@@ -13,6 +13,9 @@ namespace winnow {
 /// Specialises a method in place. Error: Usage (unknown parameter, heads that do not divide,
 /// numbers that a step cannot have).
 Status specializeMethod(select::MethodOp method, const Spec &spec);
+/// Gives a specialised method, before fusion, the step that makes gradients. Error: Unsupported,
+/// with the place of an op of its region that has no derivative.
+Status deriveBackward(select::MethodOp method);
 /// Wraps the steps of a specialised method into select.kernel ops.
 void fuseKernels(select::MethodOp method);
 } // namespace winnow

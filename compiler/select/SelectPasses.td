@@ -22,11 +22,22 @@ def Specialize : Pass<"winnow-specialize", "::mlir::ModuleOp"> {
     ListOption<"set", "set", "std::string", "name=value of a parameter of the method">];
 }
 
+def DeriveBackward : Pass<"winnow-derive-backward", "::mlir::ModuleOp"> {
+  let summary = "Add the step that makes the gradients of a method's attention";
+  let description = [{
+    Of a specialised method: `select.attend_backward` of what `select.attend` takes and gives, with
+    the derivative of its region, op by op as the table of region ops says. A region with an op that
+    has no derivative is refused by the op's name and place.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
 def FuseKernels : Pass<"winnow-fuse-kernels", "::mlir::ModuleOp"> {
   let summary = "Group the steps of a method into kernels";
   let description = [{
     summarize: all summaries. score: from the log-sum-exp to pooling, so that scores per head and
-    row never leave registers. top_k: forced blocks and selection. attend: attention.
+    row never leave registers. top_k: forced blocks and selection. attend: attention. backward: its
+    gradients.
   }];
 }
 #endif

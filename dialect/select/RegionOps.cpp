@@ -8,39 +8,50 @@ const std::vector<RegionOp> &regionOps() {
   static const std::vector<RegionOp> ops = {
       {"arith.constant", "-> f32; -> i32; -> i1", "a literal", "a number; infinities and NaN too"},
       {"arith.select", "i1, f32, f32 -> f32; i1, i32, i32 -> i32; i1, i1, i1 -> i1", "$0 ? $1 : $2",
-       "the second operand where the first is true, else the third"},
+       "the second operand where the first is true, else the third", "$0 ? $1' : $2'"},
 
-      {"arith.addf", "f32, f32 -> f32", "$0 + $1", "sum"},
-      {"arith.subf", "f32, f32 -> f32", "$0 - $1", "difference"},
-      {"arith.mulf", "f32, f32 -> f32", "$0 * $1", "product"},
+      {"arith.addf", "f32, f32 -> f32", "$0 + $1", "sum", "$0' + $1'"},
+      {"arith.subf", "f32, f32 -> f32", "$0 - $1", "difference", "$0' - $1'"},
+      {"arith.mulf", "f32, f32 -> f32", "$0 * $1", "product", "$0' $1 + $0 $1'"},
       {"arith.divf", "f32, f32 -> f32", "$0 / $1",
-       "quotient; by a constant it may be the product with its reciprocal"},
-      {"arith.negf", "f32 -> f32", "-$0", "the other sign"},
-      {"math.fma", "f32, f32, f32 -> f32", "fmaf($0, $1, $2)", "$0 * $1 + $2, rounded once"},
-      {"math.absf", "f32 -> f32", "fabsf($0)", "absolute value"},
+       "quotient; by a constant it may be the product with its reciprocal",
+       "($0' - ($0 / $1) $1') / $1"},
+      {"arith.negf", "f32 -> f32", "-$0", "the other sign", "-$0'"},
+      {"math.fma", "f32, f32, f32 -> f32", "fmaf($0, $1, $2)", "$0 * $1 + $2, rounded once",
+       "$0' $1 + $0 $1' + $2'"},
+      {"math.absf", "f32 -> f32", "fabsf($0)", "absolute value", "$0' above 0, -$0' below, 0 at 0"},
       {"arith.maximumf", "f32, f32 -> f32", "maximum_or_nan($0, $1)",
-       "the larger; NaN where an operand is NaN"},
+       "the larger; NaN where an operand is NaN",
+       "that of the larger; of the first where both are equal"},
       {"arith.minimumf", "f32, f32 -> f32", "minimum_or_nan($0, $1)",
-       "the smaller; NaN where an operand is NaN"},
+       "the smaller; NaN where an operand is NaN",
+       "that of the smaller; of the first where both are equal"},
       {"arith.maxnumf", "f32, f32 -> f32", "fmaxf($0, $1)",
-       "the larger; the other operand where one is NaN"},
+       "the larger; the other operand where one is NaN", "as arith.maximumf"},
       {"arith.minnumf", "f32, f32 -> f32", "fminf($0, $1)",
-       "the smaller; the other operand where one is NaN"},
-      {"math.floor", "f32 -> f32", "floorf($0)", "the next whole number downwards"},
-      {"math.ceil", "f32 -> f32", "ceilf($0)", "the next whole number upwards"},
-      {"math.trunc", "f32 -> f32", "truncf($0)", "the next whole number towards zero"},
-      {"math.roundeven", "f32 -> f32", "rintf($0)", "the nearest whole number, halves to even"},
-      {"math.sqrt", "f32 -> f32", "sqrtf($0)", "square root; NaN below zero"},
-      {"math.rsqrt", "f32 -> f32", "rsqrtf($0)", "1 / square root"},
-      {"math.exp", "f32 -> f32", "__expf($0)", "e^x"},
-      {"math.exp2", "f32 -> f32", "exp2_fast($0)", "2^x; less than 2^-126 may become 0"},
-      {"math.log", "f32 -> f32", "__logf($0)", "natural logarithm; -inf of 0, NaN below"},
-      {"math.log2", "f32 -> f32", "__log2f($0)", "logarithm to base 2; -inf of 0, NaN below"},
-      {"math.powf", "f32, f32 -> f32", "powf($0, $1)", "$0 to the power $1, as C's pow"},
-      {"math.tanh", "f32 -> f32", "tanh_fast($0)", "hyperbolic tangent, off by up to 2^-10 of it"},
-      {"math.erf", "f32 -> f32", "erff($0)", "error function"},
-      {"math.sin", "f32 -> f32", "sinf($0)", "sine of radians"},
-      {"math.cos", "f32 -> f32", "cosf($0)", "cosine of radians"},
+       "the smaller; the other operand where one is NaN", "as arith.minimumf"},
+      {"math.floor", "f32 -> f32", "floorf($0)", "the next whole number downwards", kNoDerivative},
+      {"math.ceil", "f32 -> f32", "ceilf($0)", "the next whole number upwards", kNoDerivative},
+      {"math.trunc", "f32 -> f32", "truncf($0)", "the next whole number towards zero",
+       kNoDerivative},
+      {"math.roundeven", "f32 -> f32", "rintf($0)", "the nearest whole number, halves to even",
+       kNoDerivative},
+      {"math.sqrt", "f32 -> f32", "sqrtf($0)", "square root; NaN below zero", "$0' / (2 sqrt($0))"},
+      {"math.rsqrt", "f32 -> f32", "rsqrtf($0)", "1 / square root", "-$0' rsqrt($0)^3 / 2"},
+      {"math.exp", "f32 -> f32", "__expf($0)", "e^x", "$0' exp($0)"},
+      {"math.exp2", "f32 -> f32", "exp2_fast($0)", "2^x; less than 2^-126 may become 0",
+       "$0' exp2($0) log(2)"},
+      {"math.log", "f32 -> f32", "__logf($0)", "natural logarithm; -inf of 0, NaN below",
+       "$0' / $0"},
+      {"math.log2", "f32 -> f32", "__log2f($0)", "logarithm to base 2; -inf of 0, NaN below",
+       "$0' / ($0 log(2))"},
+      {"math.powf", "f32, f32 -> f32", "powf($0, $1)", "$0 to the power $1, as C's pow",
+       "$0' $1 pow($0, $1 - 1) + $1' pow($0, $1) log($0)"},
+      {"math.tanh", "f32 -> f32", "tanh_fast($0)", "hyperbolic tangent, off by up to 2^-10 of it",
+       "$0' (1 - tanh($0)^2)"},
+      {"math.erf", "f32 -> f32", "erff($0)", "error function", "$0' 2 / sqrt(pi) exp(-$0^2)"},
+      {"math.sin", "f32 -> f32", "sinf($0)", "sine of radians", "$0' cos($0)"},
+      {"math.cos", "f32 -> f32", "cosf($0)", "cosine of radians", "-$0' sin($0)"},
 
       {"arith.cmpf oeq", "f32, f32 -> i1", "$0 == $1", "equal"},
       {"arith.cmpf ogt", "f32, f32 -> i1", "$0 > $1", "greater"},
@@ -102,15 +113,16 @@ const std::vector<RegionOp> &regionOps() {
       {"arith.uitofp", "i32 -> f32; i1 -> f32", "float(unsigned($0))",
        "the nearest fp32 number, without sign: true is 1"},
       {"arith.fptosi", "f32 -> i32", "to_int($0)",
-       "towards zero; the nearest i32 outside its range, 0 of NaN"},
+       "towards zero; the nearest i32 outside its range, 0 of NaN", kNoDerivative},
       {"arith.fptoui", "f32 -> i32", "to_unsigned($0)",
-       "the same without sign: 0 below zero, 2^32 - 1 from there on"},
+       "the same without sign: 0 below zero, 2^32 - 1 from there on", kNoDerivative},
       {"arith.extsi", "i1 -> i32", "-int($0)", "true becomes -1"},
       {"arith.extui", "i1 -> i32", "int($0)", "true becomes 1"},
       {"arith.trunci", "i32 -> i1", "is_odd($0)", "the lowest bit"},
       {"arith.truncf", "f32 -> bf16; f32 -> f16", "round_to<bf16>($0); round_to<fp16>($0)",
-       "rounded to the nearest 16-bit number, halves to even; what is too large becomes infinite"},
-      {"arith.extf", "bf16 -> f32; f16 -> f32", "$0", "the same number"},
+       "rounded to the nearest 16-bit number, halves to even; what is too large becomes infinite",
+       "$0', as if nothing were rounded"},
+      {"arith.extf", "bf16 -> f32; f16 -> f32", "$0", "the same number", "$0'"},
   };
   return ops;
 }
@@ -148,10 +160,10 @@ std::string regionOpsText() {
         text.replace(at, 2, 1, static_cast<char>('a' + text[at + 1] - '0')), --at;
     return text;
   };
-  std::string text = "| op | types | meaning | CUDA |\n|---|---|---|---|\n";
+  std::string text = "| op | types | meaning | derivative | CUDA |\n|---|---|---|---|---|\n";
   for (const RegionOp &op : regionOps())
-    text += std::string("| ") + op.name + " | " + op.types + " | " + cell(op.meaning) + " | `" +
-            cell(op.cuda) + "` |\n";
+    text += std::string("| ") + op.name + " | " + op.types + " | " + cell(op.meaning) + " | " +
+            cell(op.derivative) + " | `" + cell(op.cuda) + "` |\n";
   return text;
 }
 

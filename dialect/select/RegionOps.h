@@ -17,7 +17,12 @@ struct RegionOp {
   const char *cuda;
   /// What the op computes, in one sentence.
   const char *meaning;
+  /// The derivative of the result, where $0' is that of operand 0; kNoDerivative: it has none, and
+  /// a region in which an operand depends on the value has no gradients.
+  const char *derivative = "0";
 };
+
+inline constexpr const char *kNoDerivative = "none";
 
 const std::vector<RegionOp> &regionOps();
 /// The entry of that name, or null.

@@ -83,11 +83,19 @@ ParseResult ReturnOp::parse(OpAsmParser &parser, OperationState &result) {
                             "a method returns one output, and its log-sum-exp comes with it");
   if (parser.resolveOperand(output, parser.getBuilder().getType<OutputType>(), result.operands))
     return failure();
+  OpAsmParser::UnresolvedOperand gradients;
+  if (succeeded(parser.parseOptionalKeyword("gradients")) &&
+      (parser.parseOperand(gradients) ||
+       parser.resolveOperand(gradients, parser.getBuilder().getType<GradientsType>(),
+                             result.operands)))
+    return failure();
   return parser.parseOptionalAttrDict(result.attributes);
 }
 
 void ReturnOp::print(OpAsmPrinter &printer) {
   printer << ' ' << getOutput();
+  if (getGradients())
+    printer << " gradients " << getGradients();
   printer.printOptionalAttrDict((*this)->getAttrs());
 }
 

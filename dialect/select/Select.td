@@ -47,6 +47,8 @@ def Select_IdsType
     : Select_TypeDef<"Ids", "ids", "selected block ids, ascending, -1 behind the last">;
 def Select_OutputType
     : Select_TypeDef<"Output", "output", "attention output, like the queries, and its log-sum-exp">;
+def Select_GradientsType
+    : Select_TypeDef<"Gradients", "gradients", "gradients of queries, keys and values, like these">;
 
 def Query : Select_Type<Select_QueryType, "Query">;
 def Key : Select_Type<Select_KeyType, "Key">;
@@ -56,6 +58,7 @@ def Lse : Select_Type<Select_LseType, "Lse">;
 def Scores : Select_Type<Select_ScoresType, "Scores">;
 def Ids : Select_Type<Select_IdsType, "Ids">;
 def Output : Select_Type<Select_OutputType, "Output">;
+def Gradients : Select_Type<Select_GradientsType, "Gradients">;
 
 // A number, a keyword, or a reference to a parameter.
 def Setting : AnyAttrOf<[I64Attr, StrAttr, FlatSymbolRefAttr],
@@ -124,15 +127,15 @@ def Select_MethodOp
 }
 
 def Select_ReturnOp : Select_Op<"return", [Terminator, Pure, ParentOneOf<["MethodOp"]>]> {
-  let summary = "The method's result";
-  let arguments = (ins Output:$output);
+  let summary = "The method's result; with gradients where a launch may ask for them";
+  let arguments = (ins Output:$output, Optional<Gradients>:$gradients);
   let hasCustomAssemblyFormat = 1;
 }
 
 def Select_KernelOp : Select_Op<"kernel", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "Steps that one generated kernel computes (made by the fuse-kernels pass)";
   let description = [{
-    `name` is the kernel's step in the launch recipe: summarize, score, top_k or attend. The results
+    `name` is the kernel's step in the launch recipe: summarize, score, top_k, attend or backward. The results
     are what leaves the kernel through memory; everything else inside stays in registers.
   }];
   let arguments = (ins StrAttr:$name);
@@ -276,6 +279,27 @@ def Select_AttendOp : Select_RewritingStep<"attend", "output", "key"> {
   let assemblyFormat = [{$query `,` $keys `,` $values (`,` $ids^)?
                          (`dense_len` custom<Setting>($dense_len)^)?
                          (`rewrite` $rewrite^)? attr-dict}];
+  let hasVerifier = 1;
+}
+
+def Select_AttendBackwardOp : Select_RewritingStep<"attend_backward", "gradients", "key"> {
+  let summary = "Gradients of select.attend (made by the derive-backward pass)";
+  let description = [{
+    With P the softmax weights of the logits L = rewrite(S), S = scale q_h . k_i, made anew from the
+    log-sum-exp that came with `output`, dO the gradient of the output, which the launch gives, and
+    delta = sum of dO * out per row: dS = P (dO . v_i - delta) derivative(S); dq = scale sum of dS
+    k_i, dk = scale sum of dS q, dv = sum of P dO, over the keys and queries that attended to each
+    other (arXiv 2205.14135, algorithm 4). fp32 accumulation. The selection carries no gradient; a
+    key that nobody attended to has gradients of exactly 0. Where `rewrite` is, `derivative` gives
+    its derivative by the logit at the same arguments.
+  }];
+  let arguments = (ins Query:$query, Key:$keys, Value_:$values, Optional<Ids>:$ids,
+                       Output:$output, OptionalAttr<Setting>:$dense_len);
+  let regions = (region AnyRegion:$rewrite, AnyRegion:$derivative);
+  let results = (outs Gradients:$gradients);
+  let assemblyFormat = [{$query `,` $keys `,` $values (`,` $ids^)? `of` $output
+                         (`dense_len` custom<Setting>($dense_len)^)?
+                         (`rewrite` $rewrite^ `derivative` $derivative)? attr-dict}];
   let hasVerifier = 1;
 }
 

@@ -51,22 +51,22 @@ static LogicalResult verifyWord(Operation *op, StringRef word, ArrayRef<StringRe
 }
 
 /// An elementwise region takes (f32, i32, i32) and yields one f32, with arith and math ops only.
-static LogicalResult verifyRewrite(Operation *op, Region &region) {
+static LogicalResult verifyRewrite(Operation *op, Region &region, StringRef name = "'rewrite'") {
   if (region.empty())
     return success();
   Block &body = region.front();
   auto types = body.getArgumentTypes();
   if (!region.hasOneBlock() || types.size() != 3 || !types[0].isF32() || !types[1].isInteger(32) ||
       !types[2].isInteger(32))
-    return op->emitOpError(
-        "'rewrite' must take (value: f32, query position: i32, key position or row: i32)");
+    return op->emitOpError(name)
+           << " must take (value: f32, query position: i32, key position or row: i32)";
   for (Operation &inner : body.without_terminator())
     if (!isa<arith::ArithDialect, math::MathDialect>(inner.getDialect()))
-      return inner.emitOpError(
-          "stands in a 'rewrite' region, which may hold arith and math ops only");
+      return inner.emitOpError("stands in a ")
+             << name << " region, which may hold arith and math ops only";
   auto yield = dyn_cast<YieldOp>(body.back());
   if (!yield || yield.getNumOperands() != 1 || !yield.getOperand(0).getType().isF32())
-    return op->emitOpError("'rewrite' must end with select.yield of one f32");
+    return op->emitOpError(name) << " must end with select.yield of one f32";
   return success();
 }
 
@@ -97,6 +97,8 @@ static std::pair<StringRef, StringRef> takerOf(Type type) {
     return {"the scores", "give them to the next step, select.top_k in the end"};
   if (isa<IdsType>(type))
     return {"the block ids", "write them behind the inputs of select.attend"};
+  if (isa<GradientsType>(type))
+    return {"the gradients", "return them with select.return, behind 'gradients'"};
   return {"the output", "return it with select.return"};
 }
 
@@ -182,7 +184,7 @@ LogicalResult TopKOp::verify() {
 }
 
 /// A number, or `auto`, which may go on with measured points.
-static LogicalResult verifyDenseLength(AttendOp op, Attribute setting) {
+static LogicalResult verifyDenseLength(Operation *op, Attribute setting) {
   Attribute value = setting;
   if (auto reference = dyn_cast<FlatSymbolRefAttr>(setting))
     if (auto method = op->getParentOfType<MethodOp>())
@@ -191,7 +193,7 @@ static LogicalResult verifyDenseLength(AttendOp op, Attribute setting) {
     StringRef points = word.getValue();
     if (points.consume_front("auto") && (points.empty() || points.starts_with("_")))
       return success();
-    return op.emitOpError("'dense_len' is '")
+    return op->emitOpError("'dense_len' is '")
            << word.getValue() << "'; it must be a number or auto";
   }
   return verifyNumber(op, "dense_len", setting, -1);
@@ -201,4 +203,14 @@ LogicalResult AttendOp::verify() {
   if (getDenseLen() && failed(verifyDenseLength(*this, *getDenseLen())))
     return failure();
   return verifyRewrite(*this, getRewrite());
+}
+
+LogicalResult AttendBackwardOp::verify() {
+  if (getDenseLen() && failed(verifyDenseLength(*this, *getDenseLen())))
+    return failure();
+  if (getRewrite().empty() != getDerivative().empty())
+    return emitOpError("has one of 'rewrite' and 'derivative'; they go together");
+  if (failed(verifyRewrite(*this, getRewrite())))
+    return failure();
+  return verifyRewrite(*this, getDerivative(), "'derivative'");
 }

@@ -139,6 +139,15 @@ LogicalResult PagedRowsOp::inferReturnTypes(MLIRContext *context, std::optional<
   return success();
 }
 
+LogicalResult TokenRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
+                                            TokenRowsOp::Adaptor rows,
+                                            SmallVectorImpl<Type> &types) {
+  types.push_back(ObjectType::get(context, "TokenRows",
+                                  ArrayAttr::get(context, {rows.getType(), rows.getHeads(),
+                                                           rows.getGroup(), rows.getTokens()})));
+  return success();
+}
+
 LogicalResult ReadOnceOp::inferReturnTypes(MLIRContext *context, std::optional<Location> location,
                                            ReadOnceOp::Adaptor once, SmallVectorImpl<Type> &types) {
   auto rows = dyn_cast<ObjectType>(once.getRows().getType());

@@ -1,5 +1,6 @@
 // All leaf ops of the tile dialect, by family.
 include "dialect/tile/leaves/copies.td"
+include "dialect/tile/leaves/gradients.td"
 include "dialect/tile/leaves/lists.td"
 include "dialect/tile/leaves/order.td"
 include "dialect/tile/leaves/parts.td"

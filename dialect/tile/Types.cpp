@@ -179,13 +179,17 @@ struct Members {
 
 static constexpr Members kMembers[] = {
     {"Params", "Pointer",
-     " q k v out lse ids cu_q cu_k buffer q_stride out_stride k_stride v_stride k_scale v_scale "},
+     " q k v out lse ids cu_q cu_k buffer q_stride out_stride k_stride v_stride k_scale v_scale "
+     "dout "
+     "dq dk dv "},
     {"Params", "TensorMap", " map "},
     {"Params", "i32",
      " batch total_q total_k max_q max_k token_begin token_end score_stride parts selects "
      "box_rows dense_length "},
     {"TokenTile", "i32", " sequence tokens first row position q_length k_row k_length "},
     {"QueryRows", "i32", " first_position "},
+    {"KeyBlock", "i32", " sequence first keys row k_row q_row q_length history k_length "},
+    {"TokenList", "i32", " count "},
     {"WorkHeader", "TokenTile", " tile "},
     {"WorkHeader", "i32", " select_head shared length "},
     {"WorkHeader", "i1", " opens closes "},

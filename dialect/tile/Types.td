@@ -74,7 +74,8 @@ def Tile_Fragment : Tile_Class<"Fragment", "fragment", "a fragment of a product,
                                ["Accumulator", "LeftOperand", "RightOperand"]>;
 def Tile_State : Tile_Class<"State", "state", "numbers that a thread keeps in registers",
                             ["SoftmaxState", "LogitScale", "StepSums", "StepKeys", "LogSumExp", "ChannelSums", "RowScores",
-                             "TokenScores", "NormalizerSums", "RangeVote", "BlockRanks", "RankPairs", "BlockMarks"]>;
+                             "TokenScores", "NormalizerSums", "RangeVote", "BlockRanks", "RankPairs", "BlockMarks",
+                             "RowStatistics", "QueryColumns"]>;
 def Tile_Cursor : Tile_Class<"Cursor", "cursor", "a place that is moved on: in a ring, among dealt tiles, in a search",
                              ["Cursor", "Deal", "ThresholdSearch"]>;
 def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in shared memory",
@@ -82,16 +83,16 @@ def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
                              "HeadNormalizers", "TileSlot", "WarpValues", "TileScores", "TileWeights", "OpenSums",
-                             "WarpShares", "ClusterShares", "RankRow"]>;
+                             "WarpShares", "ClusterShares", "RankRow", "TokenMarks"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
 def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList", "BlockList"]>;
 def Tile_View : Tile_Class<"View", "view", "where something lies in global memory",
                            ["Pointer", "GlobalRows", "PagedRows", "StreamedRows", "OrderedRows", "StridedHeads",
-                            "SummaryImages", "TensorMap"]>;
+                            "SummaryImages", "TensorMap", "TokenRows"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
                             ["Params", "TokenTile", "KeyLengths", "QueryRows", "RowBox", "WorkHeader",
-                             "Hook"]>;
+                             "KeyBlock", "TokenList", "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...
 class Tile_Device<Tile_Class kind, string device_>
@@ -121,7 +122,7 @@ defvar Summaries = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar AnyRows = AnyTypeOf<[GlobalRows, PagedRows, SummaryImages]>;
 defvar KeyRows = AnyTypeOf<[GlobalRows, PagedRows]>;
 defvar SummaryRows = AnyTypeOf<[GlobalRows, StreamedRows]>;
-defvar LoadedRows = AnyTypeOf<[GlobalRows, PagedRows, StreamedRows, OrderedRows]>;
+defvar LoadedRows = AnyTypeOf<[GlobalRows, PagedRows, StreamedRows, OrderedRows, TokenRows]>;
 defvar Heads = AnyTypeOf<[Pointer, StridedHeads]>;
 defvar Lengths = AnyTypeOf<[Pointer, KeyLengths]>;
 def Tile_InRegisters : Type<CPred<"::mlir::isa<::winnow::tile::FragmentType, ::winnow::tile::StateType, "

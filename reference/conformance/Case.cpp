@@ -35,6 +35,7 @@ Result<ConformanceCase> parseCase(const json &entry) {
     test.sequences.emplace_back(lengths.at(0), lengths.at(1));
   test.data = entry.value("data", "normal");
   test.givenIds = entry.value("given_ids", false);
+  test.backward = spec.backward = entry.value("backward", false);
   test.layout = entry.value("layout", "");
   test.pageSize = entry.value("page_size", 64);
   test.pageGap = entry.value("page_gap", int64_t(0));
@@ -201,6 +202,17 @@ Result<std::vector<ConformanceCase>> conformanceCases() {
   return cases;
 }
 
+std::vector<uint16_t> makeOutputGradient(const reference::Problem &problem, uint64_t seed) {
+  std::vector<uint16_t> dout(static_cast<size_t>(problem.totalQ()) * problem.heads *
+                             problem.valueWidth());
+  const size_t row = static_cast<size_t>(problem.heads) * problem.valueWidth();
+  reference::parallelFor(problem.totalQ(), {}, [&](size_t token) {
+    for (size_t i = token * row; i < (token + 1) * row; ++i)
+      dout[i] = reference::toWord(randomNormal(seed * 16 + 5, i), problem.dtype);
+  });
+  return dout;
+}
+
 CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads) {
   CaseInputs inputs;
   reference::Problem &problem = inputs.problem = reference::problemOf(test.spec);
@@ -232,6 +244,7 @@ CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads)
   inputs.k.assign(keyTokens * fill.keyWidth(), nan);
   inputs.v.assign(keyTokens * fill.valueWidth(), infinity);
   fill.queries(inputs.q, queryElements);
+  inputs.dout = makeOutputGradient(problem, test.seed);
   for (size_t s = 0; s + 1 < problem.cuK.size(); ++s) {
     bool real = !poisoned || s % 2 == 1;
     if (!real)

@@ -25,6 +25,7 @@ struct ConformanceCase {
   std::string data = "normal";
   bool givenIds = false; ///< attention alone, over adversarial ids
   bool append = false;   ///< rows alone (Append.h): the sequences' keys come in chunks
+  bool backward = false; ///< the gradients too, of a program that has them
   /// Where tensors lie (Layout.h), for a spec that is paged; "" = packed, as templates/Params.h
   /// says.
   std::string layout;
@@ -48,7 +49,10 @@ struct CaseInputs {
   std::vector<uint16_t> q, k, v;
   reference::Problem problem; ///< points into the vectors above
   std::vector<int32_t> ids;   ///< filled where ids are given
+  std::vector<uint16_t> dout; ///< the output's gradient, like out
 };
+/// A gradient of the output, of independent normal numbers: like out.
+std::vector<uint16_t> makeOutputGradient(const reference::Problem &problem, uint64_t seed);
 CaseInputs makeInputs(const ConformanceCase &test, int selectHeads, int threads = 0);
 
 /// Writes a block list [topk] that a caller should never write and that must do no harm: one

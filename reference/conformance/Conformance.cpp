@@ -4,6 +4,27 @@
 
 namespace winnow {
 
+/// Of all rows, since each may add to any key; over the picks that were made.
+static void judgeGradients(const reference::Method &method, const CaseInputs &inputs,
+                           const int32_t *ids, const CaseAnswer &answer,
+                           const reference::Options &options, CaseResult &result) {
+  const size_t keys = static_cast<size_t>(inputs.problem.cuK.back()) * inputs.problem.kvHeads;
+  if (answer.dq.size() != inputs.q.size() || answer.dk.size() != keys * inputs.problem.headDim ||
+      answer.dv.size() != keys * inputs.problem.valueWidth()) {
+    result.passed = false;
+    result.text += "; there are no gradients of this shape";
+    return;
+  }
+  const reference::Gradients expected =
+      reference::attendBackward(method, inputs.problem, ids, inputs.dout.data(), options);
+  result.gradients = reference::compareGradients(inputs.problem, expected, answer.dq.data(),
+                                                 answer.dk.data(), answer.dv.data());
+  result.passed = result.passed && result.gradients.withinBars();
+  result.text += "; " + result.gradients.text();
+  if (!result.gradients.first.empty())
+    result.text += "; first: " + result.gradients.first;
+}
+
 Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
                            const CaseRunner &run, double tolerance, int threads) {
   WINNOW_TRY(reference::Method method, axes(test.method, test.spec));
@@ -45,6 +66,8 @@ Result<CaseResult> runCase(const ConformanceCase &test, const AxesReader &axes,
                   (test.leastRecall <= 0 ||
                    (result.free.expected > 0 && result.free.recall() >= test.leastRecall));
   result.text = result.output.text();
+  if (test.backward)
+    judgeGradients(method, inputs, ids, answer, options, result);
   if (result.selection.picks)
     result.text += fmt::format(", {} wrong picks of {} ({} ties)", result.selection.wrong,
                                result.selection.picks, result.selection.ties);

@@ -15,11 +15,13 @@ struct CaseAnswer {
   std::vector<int32_t>
       ids; ///< [select_heads, total_q, topk]; empty for a method that selects nothing
   std::vector<uint16_t> rows[kMostRows]; ///< StoredTensors::rows after the call
+  std::vector<uint16_t> dq, dk, dv;      ///< of a case with gradients: like q, k and v
   /// Of a program whose dense_len is `auto`: what it says of this launch.
   int denseLength = -1;
 };
 
-/// Runs a case; where `test.givenIds`, attention alone over inputs.ids.
+/// Runs a case; where `test.givenIds`, attention alone over inputs.ids; where `test.backward`, then
+/// the gradients of that attention for inputs.dout.
 using CaseRunner =
     std::function<Result<CaseAnswer>(const ConformanceCase &test, const CaseInputs &inputs)>;
 /// The axes of a method, specialised: how the reference learns what a method text means.
@@ -29,7 +31,8 @@ using AxesReader =
 struct CaseResult {
   reference::SelectionReport selection;
   reference::OutputReport output;
-  reference::FreePicks free; ///< where the case asks for a recall
+  reference::FreePicks free;           ///< where the case asks for a recall
+  reference::GradientReport gradients; ///< where it asks for gradients
   bool passed = false;
   std::string text; ///< one line: figures, and the first fault where there is one
 };

@@ -60,7 +60,7 @@ private:
             axes.denseByLaunch = StringRef(text(*denseLen)).starts_with("auto");
             axes.denseLen = axes.denseByLaunch ? -1 : number(*denseLen);
           }
-          return readRewrite(attend.getRewrite(), axes.mapLogit);
+          return readLogits(attend.getRewrite());
         })
         .Case<select::SummarizeOp, select::LogSumExpOp, select::ReturnOp>(
             [](auto) { return Status{}; })
@@ -101,6 +101,18 @@ private:
     if (region.empty())
       return {};
     WINNOW_TRY(map, RegionCode::of(region));
+    return {};
+  }
+
+  Status readLogits(Region &region) {
+    if (region.empty())
+      return {};
+    WINNOW_TRY(RegionCode code, RegionCode::of(region));
+    axes.mapLogit = code;
+    if (code.hasSlope())
+      axes.logitSlope = [code](double logit, int position, int key) {
+        return code.slope(logit, position, key);
+      };
     return {};
   }
 

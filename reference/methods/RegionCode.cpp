@@ -190,6 +190,7 @@ Result<RegionCode> RegionCode::of(Region &region) {
     return refuse(*fault->op, fault->why);
   RegionCode code;
   llvm::DenseMap<Value, size_t> slots;
+  llvm::DenseSet<Value> varying = {region.getArgument(0)}; // reals that depend on the value
   for (BlockArgument argument : region.front().getArguments())
     slots.try_emplace(argument, slots.size());
   for (Operation &op : region.front().without_terminator()) {
@@ -200,14 +201,20 @@ Result<RegionCode> RegionCode::of(Region &region) {
     if (!function)
       return refuse(
           op, fmt::format("the reference does not know {}", op.getName().getStringRef().str()));
-    code.steps.push_back({std::move(function), std::move(operands)});
+    RegionSlope slope = regionSlope(op.getName().getStringRef().str());
+    const bool varies =
+        llvm::any_of(op.getOperands(), [&](Value operand) { return varying.contains(operand); });
+    if (varies && isa<FloatType>(op.getResult(0).getType()))
+      varying.insert(op.getResult(0));
+    code.differentiable &= slope || !varies;
+    code.steps.push_back({std::move(function), varies ? slope : nullptr, std::move(operands)});
     slots.try_emplace(op.getResult(0), slots.size());
   }
   code.result = slots.lookup(region.front().getTerminator()->getOperand(0));
   return code;
 }
 
-double RegionCode::operator()(double value, int position, int row) const {
+std::vector<double> RegionCode::run(double value, int position, int row) const {
   std::vector<double> values = {static_cast<float>(value), static_cast<double>(position),
                                 static_cast<double>(row)};
   values.reserve(values.size() + steps.size());
@@ -217,7 +224,26 @@ double RegionCode::operator()(double value, int position, int row) const {
       x[i] = values[step.operands[i]];
     values.push_back(step.function(x));
   }
-  return values[result];
+  return values;
+}
+
+double RegionCode::operator()(double value, int position, int row) const {
+  return run(value, position, row)[result];
+}
+
+double RegionCode::slope(double value, int position, int row) const {
+  const std::vector<double> values = run(value, position, row);
+  std::vector<double> slopes = {1, 0, 0};
+  for (size_t s = 0; s < steps.size(); ++s) {
+    const std::vector<size_t> &operands = steps[s].operands;
+    double x[3] = {0, 0, 0}, dx[3] = {0, 0, 0};
+    for (size_t i = 0; i < operands.size(); ++i) {
+      x[i] = values[operands[i]];
+      dx[i] = slopes[operands[i]];
+    }
+    slopes.push_back(steps[s].slope ? steps[s].slope(x, dx, values[3 + s]) : 0);
+  }
+  return slopes[result];
 }
 
 } // namespace winnow

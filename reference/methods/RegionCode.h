@@ -2,6 +2,7 @@
 // arithmetic. Of the compiler it knows only the table of names and types in dialect/.
 #pragma once
 #include "dialect/select/RegionCheck.h"
+#include "reference/methods/RegionSlope.h"
 #include "runtime/Error.h"
 #include <functional>
 
@@ -16,15 +17,24 @@ public:
   static Result<RegionCode> of(mlir::Region &region);
 
   double operator()(double value, int position, int row) const;
+  /// The derivative by the value, at the same arguments, in fp64: each step's by its operands,
+  /// where it jumps that of one side (RegionSlope.h).
+  double slope(double value, int position, int row) const;
+  /// Whether it has one: no step that depends on the value is without a derivative.
+  bool hasSlope() const { return differentiable; }
 
 private:
   using Function = std::function<double(const double *)>;
   struct Step {
     Function function;
+    RegionSlope slope; ///< null: it does not depend on the value
     std::vector<size_t> operands;
   };
   static Function functionOf(mlir::Operation &op);
+  /// The values of all steps, behind the arguments.
+  std::vector<double> run(double value, int position, int row) const;
 
+  bool differentiable = true;
   size_t result = 0;
   std::vector<Step> steps; ///< a value per step, behind the three arguments
 };

@@ -47,6 +47,22 @@ Status LoadedCpuProgram::launch(const winnow_launch_args *given, const LaunchArg
       .map([](const std::string &) {});
 }
 
+Status LoadedCpuProgram::launchBackward(const winnow_backward_args *given,
+                                        const LaunchArgs &args) const {
+  WINNOW_CHECK(checkShape(args.shape));
+  WINNOW_CHECK(checkArgs(facts, args));
+  if (!compiler.cpu_launch_backward)
+    return fail(ErrorKind::Unsupported,
+                "this engine's compiler makes no gradients on the CPU: give it that of this "
+                "Winnow's libwinnow_compiler.so");
+  return callCompiler("winnow_compiler.cpu_launch_backward",
+                      [&](winnow_sink sink, void *context) {
+                        return compiler.cpu_launch_backward(compiler.user, handle, given, sink,
+                                                            context);
+                      })
+      .map([](const std::string &) {});
+}
+
 Result<CpuPrograms::Found> CpuPrograms::prepare(const ProgramRequest &request) {
   if (!request.arch.empty())
     return fail(ErrorKind::Usage, fmt::format("spec: arch is {}, which is none of the CPU's: leave "

@@ -26,6 +26,9 @@ public:
   /// Usage as of LoadedProgram::launch; the compiler's.
   Status launch(const winnow_launch_args *given, const LaunchArgs &args) const;
 
+  /// The same of gradients. Error: Unsupported, for a compiler without them.
+  Status launchBackward(const winnow_backward_args *given, const LaunchArgs &args) const;
+
 private:
   explicit LoadedCpuProgram(const winnow_compiler &compiler) : compiler(compiler) {}
 

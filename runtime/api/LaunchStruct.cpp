@@ -50,4 +50,28 @@ Result<LaunchCall> toLaunchCall(const winnow_launch_args *given) {
   return call;
 }
 
+Result<LaunchCall> toLaunchCall(const winnow_backward_args *given) {
+  WINNOW_TRY(winnow_backward_args c, adopt(given, "args"));
+  WINNOW_TRY(Shape shape, toShape(c.shape));
+  LaunchCall call;
+  LaunchArgs &own = call.args;
+  own.q = c.q;
+  own.k = c.k;
+  own.v = c.v;
+  own.out = const_cast<void *>(c.out); // read in this phase
+  own.lse = const_cast<float *>(c.lse);
+  own.ids = const_cast<int32_t *>(c.ids);
+  own.dout = c.dout;
+  own.dq = c.dq;
+  own.dk = c.dk;
+  own.dv = c.dv;
+  own.cuQ = c.cu_q;
+  own.cuK = c.cu_k;
+  own.shape = shape;
+  own.phase = Phase::Backward;
+  call.workspace = c.workspace;
+  call.workspaceBytes = c.workspace_bytes;
+  return call;
+}
+
 } // namespace winnow

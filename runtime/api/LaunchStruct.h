@@ -1,5 +1,5 @@
-// winnow_shape and winnow_launch_args as the launcher and the compiler library's CPU target read
-// them.
+// winnow_shape, winnow_launch_args and winnow_backward_args as the launcher and the compiler
+// library's CPU target read them.
 #pragma once
 #include "runtime/api/winnow.h"
 #include "runtime/program/Launcher.h"
@@ -16,5 +16,7 @@ struct LaunchCall {
 };
 /// Error: Usage for structs and phases that are none; whether the rest is right, checkArgs says.
 Result<LaunchCall> toLaunchCall(const winnow_launch_args *given);
+/// The same of a launch of gradients, Phase::Backward.
+Result<LaunchCall> toLaunchCall(const winnow_backward_args *given);
 
 } // namespace winnow

@@ -30,6 +30,7 @@ Result<ProgramRequest> toRequest(const winnow_spec *given) {
   spec.topk = c.topk ? c.topk : spec.topk;
   spec.scale = c.scale;
   spec.paged = c.paged != 0;
+  spec.backward = c.backward != 0;
   if (c.kv_dtype != WINNOW_KV_SAME && c.kv_dtype != WINNOW_KV_FP8_E4M3)
     return fail(ErrorKind::Usage, fmt::format("spec: {} is not a winnow_kv_dtype", c.kv_dtype));
   spec.kvDtype = c.kv_dtype == WINNOW_KV_SAME ? KvDtype::Same : KvDtype::Fp8E4m3;
@@ -77,6 +78,7 @@ SpecStruct::SpecStruct(const ProgramRequest &request)
   spec.expected_overlap = request.workload.overlap;
   spec.expected_batch = request.workload.batch;
   spec.paged = request.spec.paged;
+  spec.backward = request.spec.backward;
   spec.kv_dtype = request.spec.hasFp8Keys() ? WINNOW_KV_FP8_E4M3 : WINNOW_KV_SAME;
 }
 

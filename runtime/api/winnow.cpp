@@ -138,6 +138,25 @@ Result<HostStorage> toStorage(const winnow_storage *given) {
   return own;
 }
 
+/// Of launches of gradients where the phase is theirs.
+Status workspaceSize(const winnow_program *program, const winnow_shape *shape, Phase phase,
+                     size_t *bytes) {
+  WINNOW_CHECK(needs(program, "program"));
+  WINNOW_CHECK(needs(bytes, "bytes"));
+  WINNOW_TRY(Shape own, toShape(shape));
+  if (program->cpu) {
+    *bytes = 0;
+    return checkShape(own);
+  }
+  WINNOW_TRY(*bytes, program->gpu->workspaceSize(own, phase));
+  return {};
+}
+
+Status launchOnGpu(const winnow_program &program, const LaunchCall &call, void *stream) {
+  return program.gpu->launch(call.args, static_cast<CUstream>(stream), call.workspace,
+                             call.workspaceBytes);
+}
+
 } // namespace
 
 const char *winnow_version(void) { return WINNOW_VERSION; }
@@ -432,18 +451,12 @@ winnow_status winnow_program_kernel(const winnow_program *program, int32_t index
 
 winnow_status winnow_workspace_size(const winnow_program *program, const winnow_shape *shape,
                                     size_t *bytes) {
-  return guarded([&]() -> Status {
-    WINNOW_CHECK(needs(program, "program"));
-    WINNOW_CHECK(needs(bytes, "bytes"));
-    WINNOW_TRY(Shape own, toShape(shape));
-    if (program->cpu) {
-      *bytes = 0;
-      return checkShape(own);
-    }
-    WINNOW_TRY(size_t size, program->gpu->workspaceSize(own));
-    *bytes = size;
-    return {};
-  });
+  return guarded([&] { return workspaceSize(program, shape, Phase::All, bytes); });
+}
+
+winnow_status winnow_backward_workspace_size(const winnow_program *program,
+                                             const winnow_shape *shape, size_t *bytes) {
+  return guarded([&] { return workspaceSize(program, shape, Phase::Backward, bytes); });
 }
 
 winnow_status winnow_launch(const winnow_program *program, const winnow_launch_args *args,
@@ -453,7 +466,17 @@ winnow_status winnow_launch(const winnow_program *program, const winnow_launch_a
     WINNOW_TRY(LaunchCall call, toLaunchCall(args));
     if (program->cpu)
       return program->cpu->launch(args, call.args);
-    return program->gpu->launch(call.args, static_cast<CUstream>(stream), call.workspace,
-                                call.workspaceBytes);
+    return launchOnGpu(*program, call, stream);
+  });
+}
+
+winnow_status winnow_launch_backward(const winnow_program *program,
+                                     const winnow_backward_args *args, void *stream) {
+  return guarded([&]() -> Status {
+    WINNOW_CHECK(needs(program, "program"));
+    WINNOW_TRY(LaunchCall call, toLaunchCall(args));
+    if (program->cpu)
+      return program->cpu->launchBackward(args, call.args);
+    return launchOnGpu(*program, call, stream);
   });
 }

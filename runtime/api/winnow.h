@@ -96,6 +96,9 @@ typedef struct winnow_spec {
   int32_t kv_dtype; /* winnow_kv_dtype; anything but WINNOW_KV_SAME asks for `paged` */
   int32_t expected_batch; /* a hint as those above: sequences of a launch of decode; 0 = unknown,
                              16 */
+  int32_t backward;       /* nonzero: winnow_launch_backward too, not for `paged`; its kernels are
+                             compiled beside the others */
+  int32_t reserved2;      /* zero */
 } winnow_spec;
 
 /* In place of a GPU's index: the program runs on the CPU, by the functions of a compiler that has
@@ -116,6 +119,7 @@ typedef struct winnow_cpu_program {
 } winnow_cpu_program;
 
 typedef struct winnow_launch_args winnow_launch_args;
+typedef struct winnow_backward_args winnow_backward_args;
 
 /* A compiler for programs that are not in the cache. Its functions return a winnow_status and
  * report through `sink`, which they call exactly once: with the key (hexadecimal digits) or the
@@ -141,6 +145,9 @@ typedef struct winnow_compiler {
   int (*cpu_launch)(void *user, void *handle, const winnow_launch_args *args, winnow_sink sink,
                     void *context);
   void (*cpu_free)(void *user, void *handle);
+  /* The same for gradients; may be null, then programs on the CPU have none. */
+  int (*cpu_launch_backward)(void *user, void *handle, const winnow_backward_args *args,
+                             winnow_sink sink, void *context);
 } winnow_compiler;
 
 /* Gets one line at a time; called from any thread. No function of the host should throw; where one
@@ -195,7 +202,8 @@ typedef struct winnow_engine_options {
 typedef struct winnow_kernel_info {
   size_t struct_size;
   const char *name; /* both live as long as the program's handle */
-  const char *step; /* "append", "summarize", "score", "top_k", "rescore", "attend" or "merge" */
+  const char *step; /* "append", "summarize", "score", "top_k", "rescore", "attend", "merge" or
+                       "backward" */
   int32_t threads;  /* of a block */
   int32_t registers;
   int32_t spill_bytes;
@@ -296,6 +304,29 @@ struct winnow_launch_args {
    * true keys, lse is that of true logits. */
   const float *k_scale;
   const float *v_scale;
+};
+
+/* Pointers of one call for gradients, packed and aligned as those of winnow_launch_args: what the
+ * attention had and gave, the gradient of its output, and where those of q, k and v go. The
+ * selection carries none: it is the one of `ids`, and keys that no query attended to get exact
+ * zeros. Sums run in fp32 and in a fixed order: the same arguments give the same bits. */
+struct winnow_backward_args {
+  size_t struct_size;
+  const void *q;
+  const void *k;
+  const void *v;
+  const void *out;    /* as winnow_launch has written it, and lse as well */
+  const float *lse;   /* not null */
+  const int32_t *ids; /* null where the program selects nothing */
+  const void *dout;   /* like out */
+  void *dq;           /* like q */
+  void *dk;           /* like k, its total_k tokens */
+  void *dv;           /* like v, likewise */
+  const int32_t *cu_q;
+  const int32_t *cu_k;
+  const winnow_shape *shape;
+  void *workspace;
+  size_t workspace_bytes; /* at least winnow_backward_workspace_size() */
 };
 
 /* The version of this library, "MAJOR.MINOR.PATCH". */
@@ -402,6 +433,12 @@ WINNOW_API winnow_status winnow_workspace_size(const winnow_program *program,
  * current. On the CPU: runs it, on as many threads as there are cores. */
 WINNOW_API winnow_status winnow_launch(const winnow_program *program,
                                        const winnow_launch_args *args, void *stream);
+/* The same for launches of gradients, of programs whose spec has `backward`. */
+WINNOW_API winnow_status winnow_backward_workspace_size(const winnow_program *program,
+                                                        const winnow_shape *shape, size_t *bytes);
+/* Enqueues what makes the gradients of one launch, as winnow_launch enqueues a launch. */
+WINNOW_API winnow_status winnow_launch_backward(const winnow_program *program,
+                                                const winnow_backward_args *args, void *stream);
 
 #ifdef __cplusplus
 }

@@ -68,6 +68,7 @@ struct Spec {
   int64_t expectedTokens = 0;
   int32_t expectedOverlap = 0;
   bool paged = false;
+  bool backward = false;
 
   /* Points into this object. */
   winnow_spec get() const noexcept {
@@ -88,6 +89,7 @@ struct Spec {
     spec.expected_tokens = expectedTokens;
     spec.expected_overlap = expectedOverlap;
     spec.paged = paged;
+    spec.backward = backward;
     return spec;
   }
 };
@@ -101,6 +103,9 @@ struct Shape : winnow_shape {
 };
 struct LaunchArgs : winnow_launch_args {
   LaunchArgs() : winnow_launch_args{} { struct_size = sizeof(winnow_launch_args); }
+};
+struct BackwardArgs : winnow_backward_args {
+  BackwardArgs() : winnow_backward_args{} { struct_size = sizeof(winnow_backward_args); }
 };
 
 /* Summaries that a host may keep; see winnow_rows_layout. */
@@ -142,6 +147,14 @@ public:
   /* Enqueues it on `stream`; on the CPU runs it. May be captured in a CUDA graph. */
   Status launch(const winnow_launch_args &args, void *stream = nullptr) const noexcept {
     return Status(winnow_launch(get(), &args, stream));
+  }
+  /* The same for gradients, of programs whose spec has `backward`. */
+  Result<size_t> backwardWorkspaceSize(const winnow_shape &shape) const {
+    size_t bytes = 0;
+    return answer(winnow_backward_workspace_size(get(), &shape, &bytes), bytes);
+  }
+  Status launchBackward(const winnow_backward_args &args, void *stream = nullptr) const noexcept {
+    return Status(winnow_launch_backward(get(), &args, stream));
   }
 
 private:

@@ -11,6 +11,9 @@ constexpr int kWarpThreads = 32;
 /// every fourth place.
 constexpr int kSchedulers = 4;
 constexpr int kMostThreadRegisters = 255;
+/// Blocks of threads of the largest cluster of sm_90, where a kernel asks for more than the 8 that
+/// are portable (CUDA C++ programming guide, 5.2.1).
+constexpr int kMostClusterBlocks = 16;
 
 /// Registers of a thread beside KernelFacts::laneRegisters, as ptxas 13.0 needs them without a
 /// spill: addresses, loop counters, maxima.

@@ -25,14 +25,14 @@ enum class Variable {
   MaxK,         ///< "max_k": longest key sequence, tokens
   DenseLength,  ///< "dense_length": keys of the shortest sequence that is selected from, where the
                 ///< launch decides it; else 0
-  Parts,        ///< "parts": blocks of threads that share the attention of one token at decode
-  Cluster,      ///< "cluster": blocks of threads of the cluster that makes the selection of one
-                ///< token at decode; 0: kernels that follow each other make it
-  ScoreStride,  ///< "score_stride": elements of one row of block scores
-  ChunkTokens,  ///< "chunk_tokens": tokens per selection chunk
-  TokenCount,   ///< "token_count": tokens of the current chunk
-  Rows,         ///< "rows": 1 where the host keeps summaries and gives them, else 0
-  BoxRows,      ///< "box_rows": keys of a page that one bulk copy brings; 0: none can be brought so
+  Parts,       ///< "parts": blocks of threads of one token at decode; ranges of tokens of gradients
+  Cluster,     ///< "cluster": blocks of threads of the cluster that makes the selection of one
+               ///< token at decode; 0: kernels that follow each other make it
+  ScoreStride, ///< "score_stride": elements of one row of block scores
+  ChunkTokens, ///< "chunk_tokens": tokens per selection chunk
+  TokenCount,  ///< "token_count": tokens of the current chunk
+  Rows,        ///< "rows": 1 where the host keeps summaries and gives them, else 0
+  BoxRows,     ///< "box_rows": keys of a page that one bulk copy brings; 0: none can be brought so
 };
 inline constexpr Variable kLastVariable = Variable::BoxRows;
 inline constexpr int kVariableCount = static_cast<int>(kLastVariable) + 1;

@@ -45,8 +45,15 @@ Status checkFormula(const std::string &owner, const char *field, const std::stri
                  : broken(fmt::format("{}, {}: {}", owner, field, formula.error().message));
 }
 
+json buffersToJson(const std::vector<Buffer> &buffers) {
+  json entries = json::array();
+  for (const Buffer &buffer : buffers)
+    entries.push_back({{"name", buffer.name}, {"bytes", buffer.bytes}});
+  return entries;
+}
+
 json toJson(const ProgramImage &image) {
-  json kernels = json::array(), buffers = json::array(), maps = json::array();
+  json kernels = json::array(), maps = json::array();
   for (const Kernel &k : image.kernels) {
     kernels.push_back({{"name", k.name},
                        {"step", k.step},
@@ -70,8 +77,6 @@ json toJson(const ProgramImage &image) {
       if (const KernelFacts::Fact &fact = k.facts.*field.member)
         kernels.back()["facts"][field.name] = *fact;
   }
-  for (const Buffer &buffer : image.buffers)
-    buffers.push_back({{"name", buffer.name}, {"bytes", buffer.bytes}});
   for (const TensorMapRecipe &map : image.tensorMaps)
     maps.push_back({{"tensor", map.tensor},
                     {"extents", map.extents},
@@ -95,7 +100,7 @@ json toJson(const ProgramImage &image) {
                {"select_heads", image.selectHeads},
                {"score_stride", image.scoreStride},
                {"chunk_tokens", image.chunkTokens},
-               {"buffers", buffers},
+               {"buffers", buffersToJson(image.buffers)},
                {"tensor_maps", maps},
                {"kernels", kernels},
                {"mlir_ms", image.mlirMs}};
@@ -103,6 +108,10 @@ json toJson(const ProgramImage &image) {
     root["spec"]["paged"] = true;
   if (s.kvDtype != KvDtype::Same)
     root["spec"]["kv_dtype"] = name(s.kvDtype);
+  if (s.backward) {
+    root["spec"]["backward"] = true;
+    root["backward_buffers"] = buffersToJson(image.backwardBuffers);
+  }
   if (!image.denseLength.empty())
     root["dense_length"] = image.denseLength;
   if (!image.parts.empty())
@@ -180,6 +189,8 @@ bool fromJson(const json &root, ProgramImage &image,
   r.read(spec, "scale", image.spec.scale);
   if (spec.contains("paged")) // packed programs go without, as all older ones do
     r.read(spec, "paged", image.spec.paged);
+  if (spec.contains("backward")) // likewise
+    r.read(spec, "backward", image.spec.backward);
   if (spec.contains("kv_dtype")) { // likewise
     std::string word;
     r.read(spec, "kv_dtype", word);
@@ -228,11 +239,16 @@ bool fromJson(const json &root, ProgramImage &image,
   r.read(root, "score_stride", image.scoreStride);
   r.read(root, "chunk_tokens", image.chunkTokens);
   r.read(root, "mlir_ms", image.mlirMs);
-  for (const json &entry : r.child(root, "buffers")) {
-    Buffer &buffer = image.buffers.emplace_back();
-    r.read(entry, "name", buffer.name);
-    r.read(entry, "bytes", buffer.bytes);
-  }
+  auto readBuffers = [&](const char *field, std::vector<Buffer> &buffers) {
+    for (const json &entry : r.child(root, field)) {
+      Buffer &buffer = buffers.emplace_back();
+      r.read(entry, "name", buffer.name);
+      r.read(entry, "bytes", buffer.bytes);
+    }
+  };
+  readBuffers("buffers", image.buffers);
+  if (image.spec.backward)
+    readBuffers("backward_buffers", image.backwardBuffers);
   for (const json &entry : r.child(root, "tensor_maps")) {
     TensorMapRecipe &map = image.tensorMaps.emplace_back();
     r.read(entry, "tensor", map.tensor);
@@ -289,9 +305,10 @@ bool isPtx(const Kernel &kernel) {
 Status checkImage(const ProgramImage &image) {
   if (image.kernels.empty())
     return broken("the program has no kernels");
-  if (image.buffers.size() > WINNOW_MAX_BUFFERS)
-    return broken(fmt::format("the program has {} workspace buffers; Params holds {}",
-                              image.buffers.size(), WINNOW_MAX_BUFFERS));
+  for (const std::vector<Buffer> *buffers : {&image.buffers, &image.backwardBuffers})
+    if (buffers->size() > WINNOW_MAX_BUFFERS)
+      return broken(fmt::format("the program has {} workspace buffers; Params holds {}",
+                                buffers->size(), WINNOW_MAX_BUFFERS));
   auto orElse = [](const std::string &text, const char *otherwise) {
     return text.empty() ? otherwise : text;
   };
@@ -307,9 +324,11 @@ Status checkImage(const ProgramImage &image) {
   if (status)
     status = checkFormula("program", "chunk_tokens", orElse(image.chunkTokens, "total_q"),
                           Variable::ScoreStride);
-  for (const Buffer &buffer : image.buffers)
-    if (status)
-      status = checkFormula("buffer " + buffer.name, "bytes", buffer.bytes, Variable::ChunkTokens);
+  for (const std::vector<Buffer> *buffers : {&image.buffers, &image.backwardBuffers})
+    for (const Buffer &buffer : *buffers)
+      if (status)
+        status =
+            checkFormula("buffer " + buffer.name, "bytes", buffer.bytes, Variable::ChunkTokens);
   if (image.tensorMaps.size() > WINNOW_MAX_TENSOR_MAPS)
     return broken(fmt::format("the program has {} tensor maps; Params holds {}",
                               image.tensorMaps.size(), WINNOW_MAX_TENSOR_MAPS));

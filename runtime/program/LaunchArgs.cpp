@@ -128,7 +128,7 @@ Status checkRows(const ProgramImage &program, const LaunchArgs &args) {
 Status checkArgs(const ProgramImage &program, const LaunchArgs &args) {
   const bool all = args.phase == Phase::All;
   const bool selects = all || args.phase == Phase::Select,
-             attends = all || args.phase == Phase::Attend;
+             attends = all || args.phase == Phase::Attend, backward = args.phase == Phase::Backward;
   const bool hasQueries = args.shape.totalQ > 0,
              hasKeys = program.spec.paged ? args.shape.maxK > 0 : args.shape.totalK > 0;
   const struct {
@@ -137,12 +137,17 @@ Status checkArgs(const ProgramImage &program, const LaunchArgs &args) {
     bool needed;
     size_t alignment; ///< 16: rows are moved 16 bytes at a time
   } tensors[] = {
-      {"q", args.q, (selects || attends) && hasQueries, 16},
+      {"q", args.q, (selects || attends || backward) && hasQueries, 16},
       {"k", args.k, hasKeys, 16},
-      {"v", args.v, attends && hasKeys, 16},
-      {"out", args.out, attends && hasQueries, 16},
-      {"lse", args.lse, false, 4},
-      {"ids", args.ids, (selects || attends) && program.selectHeads > 0 && hasQueries, 4},
+      {"v", args.v, (attends || backward) && hasKeys, 16},
+      {"out", args.out, (attends || backward) && hasQueries, 16},
+      {"lse", args.lse, backward && hasQueries, 4},
+      {"ids", args.ids, (selects || attends || backward) && program.selectHeads > 0 && hasQueries,
+       4},
+      {"dout", args.dout, backward && hasQueries, 16},
+      {"dq", args.dq, backward && hasQueries, 16},
+      {"dk", args.dk, backward && hasKeys, 16},
+      {"dv", args.dv, backward && hasKeys, 16},
       {"cu_q", args.cuQ, true, 4},
       {"cu_k", args.cuK, !program.spec.paged, 4},
       {"seq_k", args.layout.seqK, false, 4},
@@ -161,6 +166,9 @@ Status checkArgs(const ProgramImage &program, const LaunchArgs &args) {
       return fail(ErrorKind::Usage, fmt::format("launch: {} is not aligned to {} bytes",
                                                 tensor.name, tensor.alignment));
   }
+  if (backward && !program.spec.backward)
+    return fail(ErrorKind::Usage,
+                "launch: this program has no gradients: prepare it with `backward` set");
   if (selects && !attends && program.selectHeads == 0)
     return fail(ErrorKind::Usage, fmt::format("launch: method {} selects nothing", program.method));
   WINNOW_CHECK(checkLayout(program, args));

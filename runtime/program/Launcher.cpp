@@ -3,6 +3,7 @@
 // chunk after chunk: score, top_k, score, ...
 #include "runtime/program/Launcher.h"
 #include "runtime/device/Target.h"
+#include "runtime/program/Budgets.h"
 #include "runtime/program/ImageFormat.h"
 #include "templates/Params.h"
 #include <algorithm>
@@ -16,7 +17,6 @@ namespace {
 
 constexpr int64_t kMaxGridX = INT_MAX,
                   kMaxGridY = 65535; // CUDA C++ Programming Guide, technical specifications
-constexpr int kMostClusterBlocks = 16;
 
 /// The recipe's text with the defaults that an empty field stands for.
 Result<Formula> parseField(const std::string &text, const char *otherwise, Variable lastKnown) {
@@ -48,6 +48,7 @@ struct LoadedProgram::Step {
 struct LoadedProgram::Plan {
   Variables variables;
   std::array<int64_t, WINNOW_MAX_BUFFERS> offset{};
+  size_t bufferCount = 0;
   int64_t workspaceBytes = 0;
 };
 
@@ -97,6 +98,8 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
   for (const Buffer &buffer : program.buffers)
     loaded->bufferBytes.push_back(*Formula::parse(buffer.bytes, Variable::ChunkTokens));
+  for (const Buffer &buffer : program.backwardBuffers)
+    loaded->backwardBytes.push_back(*Formula::parse(buffer.bytes, Variable::ChunkTokens));
   for (const TensorMapRecipe &map : program.tensorMaps) {
     std::vector<Formula> &extents = loaded->mapExtents.emplace_back();
     for (const std::string &extent : map.extents)
@@ -194,7 +197,7 @@ Status checkShape(const Shape &shape) {
   return {};
 }
 
-Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
+Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape, Phase phase) const {
   WINNOW_CHECK(checkShape(shape));
   Plan plan;
   Variables &v = plan.variables;
@@ -225,8 +228,12 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
   // Progress needs one token per chunk, however small the workspace was meant to be.
   v[Variable::ChunkTokens] = std::min<int64_t>(std::max<int64_t>(chunk, 1), shape.totalQ);
 
-  for (size_t i = 0; i < bufferBytes.size(); ++i) {
-    WINNOW_TRY(int64_t bytes, bufferBytes[i].evaluate(v));
+  const bool isBackward = phase == Phase::Backward;
+  const std::vector<Formula> &formulas = isBackward ? backwardBytes : bufferBytes;
+  const std::vector<Buffer> &buffers = isBackward ? program->backwardBuffers : program->buffers;
+  plan.bufferCount = formulas.size();
+  for (size_t i = 0; i < formulas.size(); ++i) {
+    WINNOW_TRY(int64_t bytes, formulas[i].evaluate(v));
     plan.offset[i] = plan.workspaceBytes;
     int64_t padded = 0;
     if (bytes < 0 || __builtin_add_overflow(bytes, kWorkspaceAlignment - 1, &padded) ||
@@ -235,13 +242,15 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape) const {
                                &plan.workspaceBytes))
       return fail(ErrorKind::Usage,
                   fmt::format("workspace buffer {} would have {} bytes (formula '{}')",
-                              program->buffers[i].name, bytes, bufferBytes[i].text()));
+                              buffers[i].name, bytes, formulas[i].text()));
   }
   return plan;
 }
 
-Result<size_t> LoadedProgram::workspaceSize(const Shape &shape) const {
-  return plan(shape).map([](const Plan &plan) { return static_cast<size_t>(plan.workspaceBytes); });
+Result<size_t> LoadedProgram::workspaceSize(const Shape &shape, Phase phase) const {
+  return plan(shape, phase).map([](const Plan &plan) {
+    return static_cast<size_t>(plan.workspaceBytes);
+  });
 }
 
 /// How many keys of a page one bulk copy brings, where it may bring `most`: all lie in one page,
@@ -329,7 +338,7 @@ Status LoadedProgram::checkReach(const Variables &variables) const {
 
 Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *workspace,
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
-  WINNOW_TRY(Plan planned, plan(args.shape));
+  WINNOW_TRY(Plan planned, plan(args.shape, args.phase));
   WINNOW_CHECK(checkArgs(*program, args));
   const bool appends = args.phase == Phase::Append; // takes no workspace
   WINNOW_CHECK(checkWorkspace(workspace, workspaceBytes, appends ? 0 : planned.workspaceBytes));
@@ -339,7 +348,10 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                 fmt::format("launch: this program is loaded on GPU {}, but the current context "
                             "is that of GPU {}",
                             deviceIndex, current));
-  if (args.shape.totalQ == 0)
+  const bool hasWork = args.phase == Phase::Backward
+                           ? args.shape.totalQ > 0 || args.shape.totalK > 0
+                           : args.shape.totalQ > 0;
+  if (!hasWork) // without queries, keys have gradients of 0
     return {};
   planned.variables[Variable::Rows] = args.rows[0] ? 1 : 0;
   if (args.phase == Phase::All || args.phase == Phase::Select)
@@ -354,7 +366,11 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.ids = args.ids;
   params.cu_q = args.cuQ;
   params.cu_k = args.cuK;
-  for (size_t i = 0; i < bufferBytes.size() && !appends; ++i)
+  params.dout = args.dout;
+  params.dq = args.dq;
+  params.dk = args.dk;
+  params.dv = args.dv;
+  for (size_t i = 0; i < planned.bufferCount && !appends; ++i)
     params.buffer[i] = static_cast<char *>(workspace) + planned.offset[i];
   params.batch = args.shape.batch;
   params.total_q = args.shape.totalQ;
@@ -434,11 +450,11 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
     return driver->check(result, step.what.c_str());
   };
   auto inPhase = [&](const Step &step) {
-    return args.phase == Phase::All || args.phase == step.phase;
+    return args.phase == step.phase || (args.phase == Phase::All && step.phase != Phase::Backward);
   };
 
-  const int total = args.shape.totalQ,
-            chunkSize = static_cast<int>(planned.variables[Variable::ChunkTokens]);
+  const int total = std::max(args.shape.totalQ, 1),
+            chunkSize = std::max(static_cast<int>(planned.variables[Variable::ChunkTokens]), 1);
   for (size_t first = 0; first < steps.size();) {
     // The steps that share this loop over chunks: a run of per-chunk steps, or one step over all
     // tokens.

@@ -29,11 +29,15 @@ enum class Phase {
           ///< out
   Attend, ///< attend and merge: reads ids (given by the caller) where the program has a selection
   Append, ///< the rows that the host keeps, of new keys alone: reads k and lengths
+  Backward, ///< gradients, which no other phase makes: reads q, k, v, out, lse, ids and dout
 };
 
 /// The phase in which a kernel runs beside Phase::All.
 inline Phase phaseOf(const Kernel &kernel) {
-  return kernel.step == "append" ? Phase::Append : attends(kernel) ? Phase::Attend : Phase::Select;
+  return kernel.step == "append" ? Phase::Append
+         : isBackward(kernel)    ? Phase::Backward
+         : attends(kernel)       ? Phase::Attend
+                                 : Phase::Select;
 }
 
 /// Device pointers and sizes of one call; layouts as in templates/Params.h. q, k, v and out are
@@ -47,6 +51,8 @@ struct LaunchArgs {
   const int *cuQ = nullptr, *cuK = nullptr;
   void *rows[kMostRows] =
       {}; ///< the summaries that the host keeps, of a paged program; all or none
+  const void *dout = nullptr;                       ///< of Phase::Backward
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr; ///< likewise, written
   Shape shape;
   Phase phase = Phase::All;
   /// [kv_heads] what turns stored keys and values into true ones, where they are fp8; null: 1.
@@ -89,7 +95,7 @@ public:
 
   /// Bytes of workspace that a launch of this shape needs (256-byte aligned device memory, contents
   /// undefined). Error: Usage for an impossible shape.
-  Result<size_t> workspaceSize(const Shape &shape) const;
+  Result<size_t> workspaceSize(const Shape &shape, Phase phase = Phase::All) const;
   /// Of a launch of this shape, see DenseLength::of: 0 where dense_len is not `auto`.
   Result<int> denseLength(int batch, int maxQ) const { return dense.of(batch, maxQ); }
   /// Enqueues the program on `stream`. The device's context must be current on this thread.
@@ -108,7 +114,7 @@ private:
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
   Status limitClusters(const Step &step);
-  Result<Plan> plan(const Shape &shape) const;
+  Result<Plan> plan(const Shape &shape, Phase phase) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;
   static int boxRows(const LaunchArgs &args, int most);
@@ -120,9 +126,9 @@ private:
   int deviceIndex = 0, smCount = 1, clusterLimit = 0;
   DenseLength dense;
   Formula parts, cluster, scoreStride, chunkTokens;
-  std::vector<Formula> bufferBytes;
-  std::vector<std::vector<Formula>> mapExtents; ///< of the program's tensor maps
-  std::vector<Step> steps;                      ///< in launch order
+  std::vector<Formula> bufferBytes, backwardBytes; ///< of the program's buffers
+  std::vector<std::vector<Formula>> mapExtents;    ///< of the program's tensor maps
+  std::vector<Step> steps;                         ///< in launch order
 };
 
 } // namespace winnow

@@ -15,7 +15,8 @@ namespace winnow {
 /// token_count (tokens of the current chunk).
 struct Kernel {
   std::string name; ///< entry point in the cubin, e.g. "attend"
-  std::string step; ///< "append", "summarize", "score", "top_k", "rescore", "attend" or "merge"
+  std::string step; ///< "append", "summarize", "score", "top_k", "rescore", "attend", "merge" or
+                    ///< "backward"
   std::string when; ///< formula; launched only where it is nonzero ("1" = always)
   std::string gridX, gridY;
   /// Runs in thread block clusters of "cluster" neighbours in x, which reach each other's shared
@@ -40,6 +41,9 @@ struct Kernel {
 inline bool attends(const Kernel &kernel) {
   return kernel.step == "attend" || kernel.step == "merge";
 }
+
+/// Whether it makes gradients, in launches of its own.
+inline bool isBackward(const Kernel &kernel) { return kernel.step == "backward"; }
 
 /// A workspace buffer, Params::buffer[i] for the i-th entry.
 struct Buffer {
@@ -77,6 +81,7 @@ struct ProgramImage {
   std::string scoreStride; ///< formula of Params::score_stride
   std::string chunkTokens; ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;
+  std::vector<Buffer> backwardBuffers; ///< in their place in a launch of gradients
   std::vector<TensorMapRecipe> tensorMaps;
   /// Those that a host can keep, Params::rows[i] for the i-th entry; none where it can keep none.
   std::vector<SummaryShape> summaries;

@@ -82,6 +82,9 @@ Status Spec::check() const {
   if (hasFp8Keys() && !paged)
     return fail(ErrorKind::Usage,
                 fmt::format("kv_dtype {} is for paged programs: set paged too", name(kvDtype)));
+  if (backward && paged)
+    return fail(ErrorKind::Usage,
+                "backward is for packed tensors: prepare a program without paged for gradients");
   return {};
 }
 
@@ -92,7 +95,7 @@ double Spec::softmaxScale() const {
 std::string Spec::text() const {
   // A new field does not compile until it is named here, and so in the cache key (fault F09).
   const auto &[heads, kvHeads, headDim, givenValueDim, block, topk, dtype, givenScale, paged,
-               kvDtype, params] = *this;
+               kvDtype, backward, params] = *this;
   // 0 and its default are the same program: the effective values are printed.
   (void)givenValueDim, (void)givenScale;
   std::string out = fmt::format(
@@ -102,6 +105,8 @@ std::string Spec::text() const {
     out += " paged=1";
   if (kvDtype != KvDtype::Same) // likewise
     out += fmt::format(" kv_dtype={}", name(kvDtype));
+  if (backward) // likewise
+    out += " backward=1";
   for (const auto &[param, value] : params)
     out += fmt::format(" set.{}={}", escape(param), escape(value));
   return out;
@@ -128,6 +133,8 @@ Result<Spec> Spec::parse(const std::string &text) {
       spec.dtype = *dtype;
     else if (key == "paged" && (value == "0" || value == "1"))
       spec.paged = value == "1";
+    else if (key == "backward" && (value == "0" || value == "1"))
+      spec.backward = value == "1";
     else if (Result<KvDtype> kv = parseKvDtype(std::string(value)); key == "kv_dtype" && kv)
       spec.kvDtype = *kv;
     else if (key.substr(0, 4) == "set.")

@@ -30,6 +30,7 @@ struct Spec {
   /// tables (LaunchArgs); false: packed, as in templates/Params.h.
   bool paged = false;
   KvDtype kvDtype = KvDtype::Same; ///< of paged programs
+  bool backward = false;           ///< has launches of gradients too; of packed programs
   std::map<std::string, std::string>
       params; ///< method parameters given by --set, checked against the method's text
 

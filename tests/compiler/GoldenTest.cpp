@@ -74,7 +74,7 @@ TEST_P(Goldens, RecipeAndPrintedKernels) {
 
 // The first three: MiniCPM4.1. Then what these do not have: fp32 scores and their top_k; the
 // published kernel's visibility; short sequences that attend to every key; rows that a host keeps;
-// fp8 keys.
+// fp8 keys; gradients.
 INSTANTIATE_TEST_SUITE_P(
     Programs, Goldens,
     testing::Values(Golden{"infllm_v2_sm_80",
@@ -148,6 +148,17 @@ INSTANTIATE_TEST_SUITE_P(
                            {{"append", "append_fp8"},
                             {"attend", "attend_fp8"},
                             {"attend_decode", "attend_decode_fp8"}}},
+                    Golden{"infllm_v2_sm_80_backward",
+                           "sm_80",
+                           "infllm_v2",
+                           "backward=1",
+                           "",
+                           {{"backward_rows", "backward_rows"},
+                            {"backward_marks", "backward_marks"},
+                            {"backward_lists", "backward_lists"},
+                            {"backward_queries", "backward_queries"},
+                            {"backward_keys", "backward_keys"},
+                            {"backward_join", "backward_join"}}},
                     Golden{"infllm_v2_sm_89_fp8",
                            "sm_89",
                            "infllm_v2",

@@ -38,8 +38,8 @@ std::string recipeText(const Kernel &kernel) {
 
 std::string sharedRecipeText(const ProgramImage &image) {
   const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, denseLength,
-               parts, cluster, scoreStride, chunkTokens, buffers, tensorMaps, summaries, kernels,
-               mlirMs] = image;
+               parts, cluster, scoreStride, chunkTokens, buffers, backwardBuffers, tensorMaps,
+               summaries, kernels, mlirMs] = image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
       (void)mlirMs, (void)summaries;
@@ -53,6 +53,8 @@ std::string sharedRecipeText(const ProgramImage &image) {
     out += fmt::format("cluster: {}\n", cluster);
   for (const Buffer &buffer : buffers)
     out += text(buffer);
+  for (const Buffer &buffer : backwardBuffers)
+    out += "backward " + text(buffer);
   for (size_t i = 0; i < tensorMaps.size(); ++i)
     out += text(tensorMaps[i], i);
   for (size_t i = 0; i < summaries.size(); ++i)

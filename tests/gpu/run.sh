@@ -24,8 +24,8 @@ random=(--random "$DRAWS" --seed "$SEED")
 bench=(prefill --seq "16384,32768,131072" --topk "96,16" --overlap "1,8,32,128")
 soak=(--steps 1000) busy=(--steps 2000 --phase all --busy)
 million=(prefill --seq 1048576 --topk 96 --overlap 32 --rounds 3 --rows 8)
-broad='^(tail|compat_tail|short|empty|history|many_kv|group|block|topk_[13]|lse|softmax|wide|ties|poison|adversarial|dense|overlap_pool|per_query|rewritten|fp8)'
-small='^(short_sequences|group_2|block_128_group_4|per_query_head_block_128|adversarial_ids_group_1|dense_group_1_fp16|overlap_pool_group_4_fp16|rewritten_scores_group_2|fp8_decode_drafts)$'
+broad='^(tail|compat_tail|short|empty|history|many_kv|group|block|topk_[13]|lse|softmax|wide|ties|poison|adversarial|dense|overlap_pool|per_query|rewritten|fp8|backward)'
+small='^(short_sequences|group_2|block_128_group_4|per_query_head_block_128|adversarial_ids_group_1|dense_group_1_fp16|overlap_pool_group_4_fp16|rewritten_scores_group_2|fp8_decode_drafts|backward_lengths|backward_given_ids)$'
 
 part() { # name, seconds at most, command...: runs it within the box, keeps its output, reports in one line
   local name=$1 limit=$2 began=$SECONDS left=$((BOX - SECONDS)) code=0

@@ -58,6 +58,7 @@ protected:
     spec.scale = from.scale;
     spec.params = params.c_str();
     spec.paged = from.paged;
+    spec.backward = from.backward;
     winnow_program_destroy(program);
     return winnow_prepare(engine, &spec, WINNOW_CPU, &program, nullptr);
   }
@@ -72,15 +73,7 @@ protected:
     answer.ids.assign(tokens * winnow_program_select_heads(program) * problem.topk, 0x7f7f7f7f);
     if (ids)
       std::copy_n(ids, answer.ids.size(), answer.ids.begin());
-    winnow_shape shape{};
-    shape.struct_size = sizeof(shape);
-    shape.batch = static_cast<int32_t>(problem.cuQ.size()) - 1;
-    shape.total_q = problem.totalQ();
-    shape.total_k = problem.cuK.back();
-    for (int s = 0; s < shape.batch; ++s) {
-      shape.max_q = std::max(shape.max_q, problem.cuQ[s + 1] - problem.cuQ[s]);
-      shape.max_k = std::max(shape.max_k, problem.cuK[s + 1] - problem.cuK[s]);
-    }
+    winnow_shape shape = shapeOf(problem);
     winnow_launch_args args{};
     args.struct_size = sizeof(args);
     args.q = problem.q;
@@ -106,6 +99,46 @@ protected:
       WINNOW_TRY(answer.out, packOutput(problem, *stored, answer.out, 0xffff));
     }
     return answer;
+  }
+
+  /// The gradients of a launch, into its answer.
+  static Status launchBackward(const winnow_program *program, const CaseInputs &inputs,
+                               CaseAnswer &answer) {
+    const reference::Problem &problem = inputs.problem;
+    winnow_shape shape = shapeOf(problem);
+    answer.dq.assign(inputs.q.size(), 0xffff);
+    answer.dk.assign(size_t(shape.total_k) * problem.kvHeads * problem.headDim, 0xffff);
+    answer.dv.assign(size_t(shape.total_k) * problem.kvHeads * problem.valueWidth(), 0xffff);
+    winnow_backward_args args{};
+    args.struct_size = sizeof(args);
+    args.q = problem.q;
+    args.k = problem.k;
+    args.v = problem.v;
+    args.out = answer.out.data();
+    args.lse = answer.lse.data();
+    args.ids = answer.ids.data();
+    args.dout = inputs.dout.data();
+    args.dq = answer.dq.data();
+    args.dk = answer.dk.data();
+    args.dv = answer.dv.data();
+    args.cu_q = problem.cuQ.data();
+    args.cu_k = problem.cuK.data();
+    args.shape = &shape;
+    const winnow_status status = winnow_launch_backward(program, &args, nullptr);
+    return status == WINNOW_OK ? Status() : Status(said(status));
+  }
+
+  static winnow_shape shapeOf(const reference::Problem &problem) {
+    winnow_shape shape{};
+    shape.struct_size = sizeof(shape);
+    shape.batch = static_cast<int32_t>(problem.cuQ.size()) - 1;
+    shape.total_q = problem.totalQ();
+    shape.total_k = problem.cuK.back();
+    for (int s = 0; s < shape.batch; ++s) {
+      shape.max_q = std::max(shape.max_q, problem.cuQ[s + 1] - problem.cuQ[s]);
+      shape.max_k = std::max(shape.max_k, problem.cuK[s + 1] - problem.cuK[s]);
+    }
+    return shape;
   }
 
   static void place(const StoredTensors &stored, winnow_launch_args &args, CaseAnswer &answer) {
@@ -143,6 +176,14 @@ protected:
         stored = storeTensors(inputs.problem, layout, test.pageSize, test.seed, test.pageGap);
         place = &stored;
       }
+      if (test.backward) {
+        const bool given = test.givenIds;
+        WINNOW_TRY(CaseAnswer answer,
+                   launch(program, inputs.problem, place, given ? inputs.ids.data() : nullptr,
+                          given ? WINNOW_ATTEND : WINNOW_ALL));
+        WINNOW_CHECK(launchBackward(program, inputs, answer));
+        return answer;
+      }
       if (test.givenIds)
         return launch(program, inputs.problem, place, inputs.ids.data(), WINNOW_ATTEND);
       if (!byPhases)
@@ -162,10 +203,10 @@ protected:
 
 TEST_F(CpuLaunch, CasesOfTheTable) {
   const std::vector<std::string> names = {
-      "tail_of_the_stride", "empty_sequences",    "history_unaligned", "group_16_fp16",
-      "adversarial_ids",    "dense_group_1_fp16", "per_query_head",    "value_dim_96_group_6",
-      "paged_halves_16",    "paged_tokens_1",     "paged_rows_padded", "paged_given_ids",
-      "paged_dense_length"};
+      "tail_of_the_stride", "empty_sequences",    "history_unaligned",  "group_16_fp16",
+      "adversarial_ids",    "dense_group_1_fp16", "per_query_head",     "value_dim_96_group_6",
+      "paged_halves_16",    "paged_tokens_1",     "paged_rows_padded",  "paged_given_ids",
+      "paged_dense_length", "backward_lengths",   "backward_given_ids", "backward_dense"};
   const auto cases = conformanceCases();
   ASSERT_TRUE(cases);
   size_t found = 0;
@@ -301,6 +342,36 @@ TEST_F(CpuLaunch, BadCallsAreRefusedAsOnAGpu) {
   EXPECT_NE(std::string(winnow_last_error()).find("no CUDA driver"), std::string::npos);
   spec.arch = "sm_80";
   EXPECT_EQ(winnow_prepare(engine, &spec, WINNOW_CPU, &none, nullptr), WINNOW_INVALID);
+}
+
+TEST_F(CpuLaunch, GradientsAreRefusedInWords) {
+  ASSERT_EQ(prepare("dense", smallSpec()), WINNOW_OK) << winnow_last_error();
+  winnow_shape shape{sizeof(shape), 1, 0, 0, 4, 4};
+  winnow_backward_args args{};
+  args.struct_size = sizeof(args);
+  args.shape = &shape;
+  const int32_t lengths[2] = {};
+  args.cu_q = args.cu_k = lengths;
+  EXPECT_EQ(winnow_launch_backward(program, &args, nullptr), WINNOW_INVALID);
+  EXPECT_NE(std::string(winnow_last_error()).find("prepare it with `backward` set"),
+            std::string::npos)
+      << winnow_last_error();
+  Spec spec = smallSpec();
+  spec.backward = true;
+  ASSERT_EQ(prepare("dense", spec), WINNOW_OK) << winnow_last_error();
+  size_t bytes = 1;
+  EXPECT_EQ(winnow_backward_workspace_size(program, &shape, &bytes), WINNOW_OK);
+  EXPECT_EQ(bytes, 0u);
+  EXPECT_EQ(winnow_launch_backward(program, &args, nullptr), WINNOW_OK) << winnow_last_error();
+  shape.total_q = shape.max_q = 4;
+  EXPECT_EQ(winnow_launch_backward(program, &args, nullptr), WINNOW_INVALID);
+  EXPECT_STREQ(winnow_last_error(), "launch: q is null");
+  args.struct_size = 8;
+  EXPECT_EQ(winnow_launch_backward(program, &args, nullptr), WINNOW_INVALID);
+  spec.paged = true;
+  EXPECT_EQ(prepare("dense", spec), WINNOW_INVALID);
+  EXPECT_NE(std::string(winnow_last_error()).find("backward is for packed tensors"),
+            std::string::npos);
 }
 
 TEST(CpuLaunchAlone, WithoutTheCompilerLibraryItSaysWhatToLoad) {

@@ -23,6 +23,13 @@ Result<reference::Method> axes(const std::string &method, const Spec &spec) {
   return axesOfText(text.str(), method, spec);
 }
 
+std::vector<uint16_t> wordsOf(const reference::Gradient &gradient, Dtype dtype) {
+  std::vector<uint16_t> words;
+  for (double x : gradient.exact)
+    words.push_back(reference::toWord(x, dtype));
+  return words;
+}
+
 /// The reference's answers on the rows that the judge looks at.
 Result<CaseAnswer> reference64(const ConformanceCase &test, const CaseInputs &inputs) {
   const reference::Problem &problem = inputs.problem;
@@ -47,6 +54,13 @@ Result<CaseAnswer> reference64(const ConformanceCase &test, const CaseInputs &in
     for (int head = 0; head < problem.heads; ++head)
       answer.lse[head * total + options.rows[i]] =
           static_cast<float>(attention.lse[head * options.rows.size() + i]);
+  }
+  if (test.backward) {
+    const reference::Gradients gradients =
+        reference::attendBackward(method, problem, answer.ids.data(), inputs.dout.data());
+    answer.dq = wordsOf(gradients.q, problem.dtype);
+    answer.dk = wordsOf(gradients.k, problem.dtype);
+    answer.dv = wordsOf(gradients.v, problem.dtype);
   }
   return answer;
 }
@@ -91,6 +105,35 @@ TEST(Conformance, faultsAreFound) {
     ASSERT_TRUE(result) << test.name;
     EXPECT_FALSE(result->passed) << test.name << ": " << result->text;
   }
+}
+
+/// Gradients are looked at where a case asks for them.
+TEST(Conformance, gradientsAreJudged) {
+  auto cases = conformanceCases();
+  ASSERT_TRUE(cases);
+  auto found = std::find_if(cases->begin(), cases->end(), [](const ConformanceCase &one) {
+    return one.name == "backward_lengths";
+  });
+  ASSERT_NE(found, cases->end());
+  auto doubled = [](const ConformanceCase &inner, const CaseInputs &inputs) {
+    Result<CaseAnswer> answer = reference64(inner, inputs);
+    uint16_t &word = answer->dv[answer->dv.size() / 3];
+    word = reference::toWord(2 * reference::fromWord(word, inner.spec.dtype) + 1, inner.spec.dtype);
+    return answer;
+  };
+  auto result = runCase(*found, axes, doubled);
+  ASSERT_TRUE(result);
+  EXPECT_FALSE(result->passed) << result->text;
+  EXPECT_NE(result->text.find("first: dv of token"), std::string::npos) << result->text;
+  auto without = [](const ConformanceCase &inner, const CaseInputs &inputs) {
+    Result<CaseAnswer> answer = reference64(inner, inputs);
+    answer->dk.clear();
+    return answer;
+  };
+  result = runCase(*found, axes, without);
+  ASSERT_TRUE(result);
+  EXPECT_FALSE(result->passed);
+  EXPECT_NE(result->text.find("no gradients"), std::string::npos) << result->text;
 }
 
 /// A selection whose picks all count as ties is judged by its recall alone.

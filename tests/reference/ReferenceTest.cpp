@@ -212,6 +212,115 @@ TEST(Comparison, findsFaults) {
       compareOutput(inputs.problem, attention, answer.out.data(), lse.data()).withinBars());
 }
 
+/// The sum of dout * out: what the gradients are of.
+double lossOf(const Method &method, const Problem &problem, const std::vector<int32_t> &ids,
+              const std::vector<uint16_t> &dout) {
+  const Attention attention = attend(method, problem, ids.data());
+  double loss = 0;
+  for (size_t i = 0; i < dout.size(); ++i)
+    loss += fromWord(dout[i], problem.dtype) * attention.out[i];
+  return loss;
+}
+
+/// A case that finite differences are taken of: fp16, whose steps are small.
+ConformanceCase differencesCase() {
+  ConformanceCase test = smallCase();
+  test.spec.dtype = Dtype::FP16;
+  test.spec.topk = 3;
+  test.spec.block = 16;
+  test.sequences = {{70, 70}, {0, 20}, {5, 90}};
+  test.givenIds = true;
+  return test;
+}
+
+void expectFiniteDifferences(const Method &method) {
+  ConformanceCase test = differencesCase();
+  const int selectHeads = reference::problemOf(test.spec).selectHeads(method);
+  CaseInputs inputs = makeInputs(test, selectHeads);
+  const Gradients gradients =
+      attendBackward(method, inputs.problem, inputs.ids.data(), inputs.dout.data());
+  auto expect = [&](const char *name, std::vector<uint16_t> &tensor, const Gradient &gradient) {
+    for (size_t i = 7; i < gradient.exact.size(); i += gradient.exact.size() / 23) {
+      const uint16_t word = tensor[i];
+      const float x = fromWord(word, Dtype::FP16);
+      double losses[2], places[2];
+      for (int side : {0, 1}) {
+        tensor[i] = toWord(x + (side ? 0.01f : -0.01f), Dtype::FP16);
+        places[side] = fromWord(tensor[i], Dtype::FP16);
+        losses[side] = lossOf(method, inputs.problem, inputs.ids, inputs.dout);
+      }
+      tensor[i] = word;
+      EXPECT_NEAR(gradient.exact[i], (losses[1] - losses[0]) / (places[1] - places[0]), 1e-3)
+          << name << " " << i;
+    }
+  };
+  expect("dq", inputs.q, gradients.q);
+  expect("dk", inputs.k, gradients.k);
+  expect("dv", inputs.v, gradients.v);
+}
+
+TEST(Backward, isTheFiniteDifferences) {
+  Method method = *axesOf("", smallCase().spec);
+  expectFiniteDifferences(method);
+  method.combine = Combine::None; // a selection per query head
+  expectFiniteDifferences(method);
+  method.denseLen = 80; // one sequence of two
+  expectFiniteDifferences(method);
+  method.selects = false;
+  expectFiniteDifferences(method);
+}
+
+TEST(Backward, goesThroughTheRegionOfLogits) {
+  Method method = *axesOf("", smallCase().spec);
+  constexpr double cap = 2;
+  auto isHidden = [](int position, int key) { return position - key > 40; };
+  method.mapLogit = [=](double logit, int position, int key) {
+    return isHidden(position, key) ? -INFINITY : cap * std::tanh(logit / cap);
+  };
+  method.logitSlope = [=](double logit, int position, int key) {
+    const double bent = std::tanh(logit / cap);
+    return isHidden(position, key) ? 0 : 1 - bent * bent;
+  };
+  expectFiniteDifferences(method);
+}
+
+/// 16-bit words of a gradient, as an implementation without errors of its own gives them.
+std::vector<uint16_t> wordsOf(const Gradient &gradient, Dtype dtype) {
+  std::vector<uint16_t> words;
+  for (double x : gradient.exact)
+    words.push_back(toWord(x, dtype));
+  return words;
+}
+
+TEST(Backward, faultsAreFound) {
+  ConformanceCase test = smallCase();
+  test.sequences = {{500, 500}, {0, 77}, {3, 400}};
+  CaseInputs inputs = makeInputs(test, 2);
+  const Problem &problem = inputs.problem;
+  Method method = *axesOf("", test.spec);
+  std::vector<int32_t> ids = idsTensor(select(method, problem), problem);
+  const Gradients gradients = attendBackward(method, problem, ids.data(), inputs.dout.data());
+  const std::vector<uint16_t> dq = wordsOf(gradients.q, problem.dtype),
+                              dk = wordsOf(gradients.k, problem.dtype),
+                              dv = wordsOf(gradients.v, problem.dtype);
+  auto report = [&](const std::vector<uint16_t> &k) {
+    return compareGradients(problem, gradients, dq.data(), k.data(), dv.data());
+  };
+  EXPECT_TRUE(report(dk).withinBars()) << report(dk).text();
+  std::vector<uint16_t> off = dk;
+  off[12345] = toBf16(fromBf16(off[12345]) + 0.3f);
+  EXPECT_FALSE(report(off).withinBars());
+  EXPECT_EQ(report(off).first.substr(0, 5), "dk of");
+  off = dk;
+  off[size_t(520) * 2 * 64] = toBf16(1e-6f); // of a sequence without queries
+  EXPECT_EQ(report(off).k.bad, 1);
+  // One token forgets one of its blocks.
+  ids[size_t(450) * problem.topk + 2] = -1;
+  const Gradients without = attendBackward(method, problem, ids.data(), inputs.dout.data());
+  EXPECT_FALSE(report(wordsOf(without.k, problem.dtype)).withinBars())
+      << report(wordsOf(without.k, problem.dtype)).text();
+}
+
 TEST(Half, Fp8RoundsToNearestEvenAndEndsAt448) {
   for (int byte = 0; byte < 256; ++byte)
     if (byte % 128 != 127) {

@@ -178,6 +178,73 @@ TEST(Regions, Random) {
   expectOneMeaning(regions, exact, inputs);
 }
 
+/// Slopes of the reference and those of the derived regions, run as any region is.
+void expectOneSlope(Regions &regions, const std::vector<RegionInput> &inputs) {
+  Regions derived;
+  std::vector<size_t> from;
+  for (size_t i = 0; i < regions.count(); ++i)
+    if (std::string text = regions.derivative(i); !text.empty()) {
+      derived.add(text);
+      from.push_back(i);
+    }
+  const auto want = regions.slopes(inputs), cpu = derived.cpu(inputs),
+             cuda = derived.printed(inputs);
+  for (size_t i = 0; i < from.size(); ++i)
+    for (size_t j = 0; j < inputs.size(); ++j) {
+      const float slope = want[from[i]][j];
+      // Not at a pole, nor outside of where the op has a value.
+      if (!std::isfinite(slope) || std::fabs(slope) > 1e6f)
+        continue;
+      const float bound = 1e-4f * std::fabs(slope) + 1e-5f;
+      for (auto [name, got] : {std::pair("CPU", cpu[i][j]), std::pair("CUDA text", cuda[i][j])})
+        ASSERT_NEAR(got, slope, bound) << name << " for (" << inputs[j].value << ", "
+                                       << inputs[j].query << ", " << inputs[j].key << ") of\n"
+                                       << regions.text(from[i]) << "whose derivative is\n"
+                                       << derived.text(i);
+    }
+}
+
+/// Arguments that are no edges: derivatives of what overflows or is NaN are nobody's.
+std::vector<RegionInput> plainInputs() {
+  std::vector<RegionInput> inputs;
+  for (float value : {-3.5f, -1.f, -0.25f, 0.f, 0.5f, 0.75f, 1.f, 2.f, 3.f, 6.5f})
+    for (int query : {0, 3, 40})
+      inputs.push_back({value, query, 2});
+  return inputs;
+}
+
+// A derivative is there where the table says so, and it is the textbook's.
+TEST(Derivatives, EveryOpHasThatOfTheTable) {
+  Regions regions;
+  for (const RegionOp &op : regionOps()) {
+    std::vector<bool> exact;
+    const size_t first = regions.count();
+    OneOp(regions, exact).add(op);
+    const bool isRefused = std::string(op.derivative) == kNoDerivative;
+    for (size_t i = first; i < regions.count(); ++i)
+      EXPECT_EQ(regions.derivative(i).empty(), isRefused) << op.name << ":\n" << regions.text(i);
+  }
+  expectOneSlope(regions, plainInputs());
+}
+
+// One op's derivative goes into the next.
+TEST(Derivatives, ChainsOfOps) {
+  Regions regions;
+  const std::string head = "^bb0(%value: f32, %query: i32, %key: i32):\n"
+                           "%c = arith.constant 0.3 : f32\n%d = arith.sitofp %query : i32 to f32\n";
+  regions.add(head + "%a = arith.mulf %value, %c : f32\n%e = math.exp %a : f32\n"
+                     "%s = math.fma %value, %value, %c : f32\n%r = math.sqrt %s : f32\n"
+                     "%p = arith.divf %e, %r : f32\n%t = math.tanh %p : f32\n"
+                     "%y = arith.subf %t, %d : f32\nselect.yield %y : f32\n");
+  regions.add(head + "%far = arith.cmpf ogt, %value, %c : f32\n%n = arith.negf %value : f32\n"
+                     "%m = math.sin %n : f32\n%x = arith.select %far, %m, %d : f32\n"
+                     "%h = arith.truncf %x : f32 to bf16\n%w = arith.extf %h : bf16 to f32\n"
+                     "%y = arith.mulf %w, %value : f32\nselect.yield %y : f32\n");
+  regions.add(head + "select.yield %d : f32\n");
+  regions.add(head + "select.yield %value : f32\n");
+  expectOneSlope(regions, plainInputs());
+}
+
 // The table in the documentation is the one that `winnow methods --ops` prints.
 TEST(Regions, DocumentationHasTheTable) {
   std::ifstream file(WINNOW_REGIONS_PAGE);

@@ -4,11 +4,13 @@
 #include "compiler/cpu/CpuRegion.h"
 #include "compiler/cuda/EmitCuda.h"
 #include "compiler/driver/EmbeddedFiles.h"
+#include "compiler/select/RegionDerivative.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Parser/Parser.h"
 #include "tests/regions/RandomRegion.h"
 #include "llvm/ADT/StringExtras.h"
+#include <cmath>
 #include <dlfcn.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -167,6 +169,33 @@ std::vector<std::vector<float>> Regions::printed(const std::vector<RegionInput> 
   if (library)
     dlclose(library);
   fs::remove_all(folder);
+  return results;
+}
+
+std::string Regions::derivative(size_t region) {
+  OwningOpRef<ModuleOp> copy = modules[region]->clone();
+  std::string text;
+  copy->walk([&](select::AttendOp attend) {
+    attend.getRewrite().getBlocks().clear();
+    if (!deriveRegion(*regions[region], attend.getRewrite()))
+      llvm::raw_string_ostream(text) << attend;
+  });
+  if (text.empty())
+    return {};
+  const size_t begin = text.find("rewrite {") + std::string("rewrite {\n").size();
+  return text.substr(begin, text.rfind('}') - begin);
+}
+
+std::vector<std::vector<float>> Regions::slopes(const std::vector<RegionInput> &inputs) {
+  std::vector<std::vector<float>> results;
+  for (Region *region : regions) {
+    results.emplace_back();
+    Result<RegionCode> code = RegionCode::of(*region);
+    for (const RegionInput &input : inputs)
+      results.back().push_back(code && code->hasSlope() ? static_cast<float>(code->slope(
+                                                              input.value, input.query, input.key))
+                                                        : std::nanf(""));
+  }
   return results;
 }
 

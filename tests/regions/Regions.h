@@ -29,6 +29,10 @@ public:
   /// The printed hooks in one kernel, as NVRTC takes it.
   std::string kernel();
   const std::string &text(size_t region) const { return texts[region]; }
+  /// Its derivative as the compiler makes it, as a text for add(); empty where it has none.
+  std::string derivative(size_t region);
+  /// What the reference says of the same, NaN where there is none.
+  std::vector<std::vector<float>> slopes(const std::vector<RegionInput> &inputs);
 
 private:
   std::string hooks();

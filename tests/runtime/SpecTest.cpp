@@ -75,6 +75,7 @@ TEST(Spec, F09EachFieldChangesTheText) {
   change([](Spec &s) { s.dtype = Dtype::FP16; });
   change([](Spec &s) { s.paged = true; });
   change([](Spec &s) { s.kvDtype = KvDtype::Fp8E4m3; });
+  change([](Spec &s) { s.backward = true; });
   change([](Spec &s) { s.scale = 0.1; });
   change([](Spec &s) { s.params["init"] = "1"; });
   change([](Spec &s) { s.params["init"] = "2"; });

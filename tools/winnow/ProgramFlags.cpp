@@ -46,6 +46,8 @@ void ProgramFlags::addTo(CLI::App &command, bool methodRequired, const char *nam
                   "Elements of keys and values of a paged program: same (as --dtype) or fp8_e4m3")
       ->capture_default_str()
       ->group(kSpecGroup);
+  command.add_flag("--backward", spec.backward, "Kernels of gradients beside the others")
+      ->group(kSpecGroup);
   command
       .add_option("--set", assignments,
                   "A parameter that the method declares, NAME=VALUE; may be given several times")

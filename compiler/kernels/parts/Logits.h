@@ -47,6 +47,12 @@ public:
                 region});
   }
 
+  /// The same of a tile whose columns are query rows.
+  void rewriteColumns(Value logits, Value columns, Value firstKey) {
+    if (region)
+      t.leaf("map_column_logits", {logits, columns, firstKey, t.namedReal("kLogitScale"), region});
+  }
+
 private:
   HookScales factors;
   bool keepsFactors = true;

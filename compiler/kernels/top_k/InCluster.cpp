@@ -22,8 +22,7 @@ constexpr int kConsumers = 4, kProducers = 4, kStages = 8;
 constexpr int kWarps = kConsumers + kProducers, kThreads = kWarps * kWarpThreads;
 constexpr int kMostTiles = 32;    ///< of a block of threads, which keeps their weights
 constexpr int kMostBlocks = 4096; ///< of a row, in the first block's shared memory
-constexpr int kMostClusterBlocks = 16;
-constexpr int kLeastTiles = 8; ///< of a block of threads, about
+constexpr int kLeastTiles = 8;    ///< of a block of threads, about
 
 /// Formula: the power of 2 up to 16 that begins with 1 and doubles where `reaches(2)`, 4, 8, 16
 /// hold.

@@ -6,13 +6,17 @@ using namespace mlir;
 namespace winnow {
 
 Result<MethodPlans> planMethod(select::MethodOp method) {
-  auto output = cast<select::ReturnOp>(method.getBody().front().getTerminator()).getOutput();
-  auto attend = cast<select::AttendOp>(origin(output));
+  auto result = cast<select::ReturnOp>(method.getBody().front().getTerminator());
+  auto attend = cast<select::AttendOp>(origin(result.getOutput()));
   MethodPlans plans;
   if (attend.getIds()) {
     WINNOW_TRY(plans.selection, planSelection(attend));
   }
   WINNOW_TRY(plans.attend, planAttend(attend, plans.selection ? &*plans.selection : nullptr));
+  if (result.getGradients()) {
+    auto backward = cast<select::AttendBackwardOp>(origin(result.getGradients()));
+    WINNOW_TRY(plans.backward, planBackward(backward, plans.attend));
+  }
   return plans;
 }
 

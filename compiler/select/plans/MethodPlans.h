@@ -1,6 +1,6 @@
 // The plans of all kernels of a method: what the driver and the CPU target build from.
 #pragma once
-#include "compiler/select/plans/AttendPlan.h"
+#include "compiler/select/plans/BackwardPlan.h"
 #include "compiler/select/plans/SelectionPlan.h"
 #include <optional>
 
@@ -9,6 +9,7 @@ namespace winnow {
 struct MethodPlans {
   AttendPlan attend;
   std::optional<SelectionPlan> selection; ///< none where attention is to all keys
+  std::optional<BackwardPlan> backward;   ///< none where no launch asks for gradients
 };
 
 /// Reads the plans off a specialised and fused method. Errors (Usage, Unsupported) carry the place

@@ -42,7 +42,7 @@ def Tile_StridedHeadsOp : Tile_Leaf<"strided_heads", "core/layout.cuh", [Pure]> 
   let arguments = (ins Takes<Pointer>:$tensor, Takes<Pointer>:$stride);
   let results = (outs Whole<StridedHeads>:$heads);
 }
-def Tile_LoadRowsOp : Tile_Leaf<"load_rows", "core/tile.cuh", [AsyncLoad]> {
+def Tile_LoadRowsOp : Tile_Leaf<"load_rows", "attend/gradients.cuh, core/tile.cuh", [AsyncLoad]> {
   let summary = "Starts copying consecutive rows into a shared tile; rows from the limit on become zero";
   let source = "PTX ISA 9.0, cp.async of 16 bytes";
   let arguments = (ins Template:$threads, Writes<SharedTile>:$tile, Takes<LoadedRows>:$source, I32:$first_row,

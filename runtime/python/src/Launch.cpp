@@ -1,5 +1,5 @@
-// Program.launch: the arguments of a call, what of them is no tensor, and the launch. What the C
-// API checks is left to it.
+// Program.launch and launch_backward: the arguments of a call, what of them is no tensor, and the
+// launch. What the C API checks is left to it.
 #include "runtime/python/src/Launch.h"
 #include <algorithm>
 #include <climits>
@@ -8,18 +8,28 @@ namespace winnow::python {
 namespace {
 
 constexpr const char *kArgumentNames[LaunchArgumentCount] = {
-    "q",          "k",          "v",     "out",       "cu_q",    "cu_k", "seq_k",
-    "page_table", "k_begin",    "max_q", "max_k",     "total_q", "ids",  "lse",
-    "rows",       "rows_table", "phase", "workspace", "stream"};
+    "q",       "k",         "v",      "out",     "cu_q", "cu_k", "seq_k", "page_table",
+    "k_begin", "max_q",     "max_k",  "total_q", "ids",  "lse",  "rows",  "rows_table",
+    "phase",   "workspace", "stream", "dout",    "dq",   "dk",   "dv"};
 constexpr const char *kPhases[] = {"all", "select", "attend", "append"}; // by winnow_phase
 constexpr size_t kWorkspaceAlignment = 256;
 
 } // namespace
 
+/// Whether the call has such an argument: gradients are of packed tensors, and have no phases.
+bool Launch::takes(LaunchArgument argument) const {
+  constexpr LaunchArgument kForwardOnly[] = {ArgSeqK, ArgPageTable, ArgKBegin,
+                                             ArgRows, ArgRowsTable, ArgPhase};
+  if (!isBackward)
+    return argument < ArgDout;
+  return std::find(std::begin(kForwardOnly), std::end(kForwardOnly), argument) ==
+         std::end(kForwardOnly);
+}
+
 /// Sorts the arguments of a fast call by name.
 bool Launch::take(PyObject *const *given, Py_ssize_t positional, PyObject *names) {
   if (positional > ArgPositional) {
-    PyErr_Format(PyExc_TypeError, "launch takes q, k, v and out by position, %zd were given",
+    PyErr_Format(PyExc_TypeError, "%s takes q, k, v and out by position, %zd were given", call(),
                  positional);
     return false;
   }
@@ -32,20 +42,21 @@ bool Launch::take(PyObject *const *given, Py_ssize_t positional, PyObject *names
     if (found == end)
       found = std::find_if(state.launchNames, end,
                            [&](PyObject *known) { return PyUnicode_Compare(known, name) == 0; });
-    if (found == end) {
-      PyErr_Format(PyExc_TypeError, "launch has no argument '%U'", name);
+    const auto argument = static_cast<LaunchArgument>(found - state.launchNames);
+    if (argument == LaunchArgumentCount || !takes(argument)) {
+      PyErr_Format(PyExc_TypeError, "%s has no argument '%U'", call(), name);
       return false;
     }
-    PyObject *&value = values[found - state.launchNames];
+    PyObject *&value = values[argument];
     if (value) {
-      PyErr_Format(PyExc_TypeError, "launch got '%U' twice", name);
+      PyErr_Format(PyExc_TypeError, "%s got '%U' twice", call(), name);
       return false;
     }
     value = given[positional + i];
   }
   for (LaunchArgument needed : {ArgCuQ, ArgMaxQ, ArgMaxK})
     if (!isGiven(needed)) {
-      PyErr_Format(PyExc_TypeError, "launch needs '%s'", kArgumentNames[needed]);
+      PyErr_Format(PyExc_TypeError, "%s needs '%s'", call(), kArgumentNames[needed]);
       return false;
     }
   return true;
@@ -164,16 +175,16 @@ bool Launch::room() {
     return true;
   }
   size_t bytes = 0;
-  if (winnow_status status = winnow_workspace_size(program.program, &shape, &bytes);
-      status != WINNOW_OK) {
+  auto *size = isBackward ? &winnow_backward_workspace_size : &winnow_workspace_size;
+  if (winnow_status status = size(program.program, &shape, &bytes); status != WINNOW_OK) {
     raise(state, status);
     return false;
   }
   if (bytes == 0)
     return true;
   if (!isOnCpu())
-    return refuse("this shape needs a workspace of " + std::to_string(bytes) +
-                  " bytes (Program.workspace_size): give one on the GPU");
+    return refuse("this shape needs a workspace of " + std::to_string(bytes) + " bytes (Program." +
+                  (isBackward ? "backward_" : "") + "workspace_size): give one on the GPU");
   void *made = allocate(bytes + kWorkspaceAlignment);
   if (!made)
     return false;
@@ -185,7 +196,27 @@ bool Launch::room() {
 }
 
 bool Launch::fill() {
+  if (isBackward)
+    return batch() && tensors() && gradientTensors() && room() && takeStream();
   return takePhase() && batch() && tensors() && rows() && scratch() && takeStream();
+}
+
+winnow_status Launch::enqueue() const {
+  if (!isBackward)
+    return winnow_launch(program.program, &args, stream);
+  winnow_backward_args all = gradients;
+  all.q = args.q;
+  all.k = args.k;
+  all.v = args.v;
+  all.out = args.out;
+  all.lse = args.lse;
+  all.ids = args.ids;
+  all.cu_q = args.cu_q;
+  all.cu_k = args.cu_k;
+  all.shape = &shape;
+  all.workspace = args.workspace;
+  all.workspace_bytes = args.workspace_bytes;
+  return winnow_launch_backward(program.program, &all, stream);
 }
 
 /// On the CPU the work is done here, without the interpreter's lock.
@@ -193,10 +224,10 @@ PyObject *Launch::run() {
   winnow_status status = WINNOW_OK;
   if (isOnCpu()) {
     Py_BEGIN_ALLOW_THREADS;
-    status = winnow_launch(program.program, &args, nullptr);
+    status = enqueue();
     Py_END_ALLOW_THREADS;
   } else {
-    status = winnow_launch(program.program, &args, stream);
+    status = enqueue();
   }
   if (status != WINNOW_OK)
     return raise(state, status);
@@ -206,9 +237,19 @@ PyObject *Launch::run() {
 
 const char *nameOf(LaunchArgument argument) { return kArgumentNames[argument]; }
 
-PyObject *launch(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *names) {
-  Launch call(stateOfObject(self), *reinterpret_cast<ProgramObject *>(self));
+static PyObject *run(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *names,
+                     bool isBackward) {
+  Launch call(stateOfObject(self), *reinterpret_cast<ProgramObject *>(self), isBackward);
   return call.take(given, positional, names) && call.fill() ? call.run() : nullptr;
+}
+
+PyObject *launch(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *names) {
+  return run(self, given, positional, names, /*isBackward=*/false);
+}
+
+PyObject *launchBackward(PyObject *self, PyObject *const *given, Py_ssize_t positional,
+                         PyObject *names) {
+  return run(self, given, positional, names, /*isBackward=*/true);
 }
 
 } // namespace winnow::python

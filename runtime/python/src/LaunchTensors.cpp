@@ -44,8 +44,26 @@ bool Launch::ofType(LaunchArgument argument, const Tensor &tensor, uint8_t code,
          refuse(text(argument) + " is " + tensor.typeText() + ", not " + name);
 }
 
+bool Launch::isRead(LaunchArgument argument) const {
+  switch (argument) {
+  case ArgQ:
+  case ArgK:
+  case ArgV:
+  case ArgDout:
+    return true;
+  case ArgOut:
+  case ArgLse:
+    return isBackward;
+  case ArgIds:
+    return args.phase == WINNOW_ATTEND;
+  default:
+    return false;
+  }
+}
+
 bool Launch::writable(LaunchArgument argument, const Tensor &tensor) {
-  return !tensor.isReadOnly || refuse(text(argument) + " is read-only, but the launch writes it");
+  return isRead(argument) || !tensor.isReadOnly ||
+         refuse(text(argument) + " is read-only, but the launch writes it");
 }
 
 /// Strides of all dimensions but the last, 0 where a dimension has one entry and its stride means
@@ -70,7 +88,7 @@ bool Launch::strides(LaunchArgument argument, const Tensor &tensor, int64_t *out
   return true;
 }
 
-/// q or out: [total_q, heads, dim].
+/// q, out or a gradient of them: [total_q, heads, dim].
 bool Launch::queries(LaunchArgument argument, int dim, int64_t *out, const void *&data) {
   Tensor opened;
   if (argument != ArgQ && !open(argument, values[argument], opened))
@@ -87,10 +105,11 @@ bool Launch::queries(LaunchArgument argument, int dim, int64_t *out, const void 
     return refuse(text(argument) + " has " + std::to_string(extents[0]) + " tokens, the call " +
                   std::to_string(shape.total_q));
   data = tensor.data();
-  return strides(argument, tensor, out) && (argument == ArgQ || writable(argument, tensor));
+  return strides(argument, tensor, out) && writable(argument, tensor);
 }
 
-/// k or v: [total_k, kv_heads, dim], or pages [pages, tokens, kv_heads, dim]. k says which.
+/// k, v or a gradient of them: [total_k, kv_heads, dim], or pages [pages, tokens, kv_heads, dim]. k
+/// says which.
 bool Launch::keys(LaunchArgument argument, int dim, int64_t *out, const void *&data) {
   Tensor tensor;
   if (!open(argument, values[argument], tensor) || !elements(argument, tensor))
@@ -108,12 +127,12 @@ bool Launch::keys(LaunchArgument argument, int dim, int64_t *out, const void *&d
     args.page_size = hasTable ? static_cast<int32_t>(extents[1]) : 0;
     shape.total_k = hasTable ? 0 : static_cast<int32_t>(extents[0]);
   } else if (extents[0] != pages || (hasTable && extents[1] != args.page_size)) {
-    return refuse("v has shape " + tensor.shapeText() +
+    return refuse(text(argument) + " has shape " + tensor.shapeText() +
                   ": its first dimensions are not those of k");
   }
   data = tensor.data();
   out[0] = 0; // of a tensor without pages
-  return strides(argument, tensor, out + (hasTable ? 0 : 1));
+  return strides(argument, tensor, out + (hasTable ? 0 : 1)) && writable(argument, tensor);
 }
 
 /// Lengths of sequences: int32, one behind the other.
@@ -164,7 +183,7 @@ bool Launch::result(LaunchArgument argument, int64_t first, int64_t third, uint8
                        "(" + std::to_string(first) + ", " + std::to_string(shape.total_q) +
                            (third ? ", " + std::to_string(third) : "") + "), contiguous");
   data = tensor.data();
-  return (argument == ArgIds && args.phase == WINNOW_ATTEND) || writable(argument, tensor);
+  return writable(argument, tensor);
 }
 
 bool Launch::tensors() {
@@ -187,6 +206,22 @@ bool Launch::tensors() {
   args.out = const_cast<void *>(out);
   args.lse = static_cast<float *>(lse);
   args.ids = static_cast<int32_t *>(ids);
+  return true;
+}
+
+/// What launch_backward has beside the tensors of a launch.
+bool Launch::gradientTensors() {
+  const SpecNumbers &spec = program.numbers;
+  int64_t packed[3] = {}; // there are no strides
+  const void *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  if ((isGiven(ArgDout) && !queries(ArgDout, spec.valueDim, packed, gradients.dout)) ||
+      (isGiven(ArgDq) && !queries(ArgDq, spec.headDim, packed, dq)) ||
+      (isGiven(ArgDk) && !keys(ArgDk, spec.headDim, packed, dk)) ||
+      (isGiven(ArgDv) && !keys(ArgDv, spec.valueDim, packed, dv)))
+    return false;
+  gradients.dq = const_cast<void *>(dq);
+  gradients.dk = const_cast<void *>(dk);
+  gradients.dv = const_cast<void *>(dv);
   return true;
 }
 

@@ -15,12 +15,15 @@ void dealloc(PyObject *self) {
   Py_DecRef(reinterpret_cast<PyObject *>(type));
 }
 
-PyObject *workspaceSize(PyObject *self, PyObject *arguments, PyObject *names) {
+using SizeFunction = winnow_status (*)(const winnow_program *, const winnow_shape *, size_t *);
+
+template <SizeFunction function>
+PyObject *sizeOf(PyObject *self, PyObject *arguments, PyObject *names) {
   static const char *const keywords[] = {"batch", "total_q", "max_q", "max_k", "total_k", nullptr};
   winnow_shape shape{};
   shape.struct_size = sizeof(shape);
   if (PyTuple_Size(arguments) != 0) {
-    PyErr_SetString(PyExc_TypeError, "workspace_size takes its arguments by name");
+    PyErr_SetString(PyExc_TypeError, "the size of a workspace takes its arguments by name");
     return nullptr;
   }
   if (!PyArg_ParseTupleAndKeywords(arguments, names, "iiii|i:workspace_size",
@@ -28,7 +31,7 @@ PyObject *workspaceSize(PyObject *self, PyObject *arguments, PyObject *names) {
                                    &shape.max_q, &shape.max_k, &shape.total_k))
     return nullptr;
   size_t bytes = 0;
-  const winnow_status status = winnow_workspace_size(of(self).program, &shape, &bytes);
+  const winnow_status status = function(of(self).program, &shape, &bytes);
   return status == WINNOW_OK ? PyLong_FromSize_t(bytes) : raise(stateOfObject(self), status);
 }
 
@@ -142,8 +145,17 @@ PyMethodDef methods[] = {
     {"launch", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&launch)),
      METH_FASTCALL | METH_KEYWORDS,
      "Runs the program over tensors of any library with DLPack; on a GPU enqueues it."},
-    {"workspace_size", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&workspaceSize)),
+    {"launch_backward",
+     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&launchBackward)),
+     METH_FASTCALL | METH_KEYWORDS,
+     "Makes the gradients of a launch, of a program that was prepared with backward=True."},
+    {"workspace_size",
+     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&sizeOf<&winnow_workspace_size>)),
      METH_VARARGS | METH_KEYWORDS, "Bytes of workspace that a launch of this shape needs."},
+    {"backward_workspace_size",
+     reinterpret_cast<PyCFunction>(
+         reinterpret_cast<void (*)()>(&sizeOf<&winnow_backward_workspace_size>)),
+     METH_VARARGS | METH_KEYWORDS, "The same of launch_backward."},
     {"rung", &rung, METH_VARARGS,
      "Where the tunables of 'select' or 'attend' come from, the surest first: 'exact', 'nearest', "
      "'other device', 'model', 'default'; or 'given'."},

@@ -27,5 +27,8 @@ PyObject *wrapProgram(State &state, winnow_program *program, PyObject *spec,
 
 /// Program.launch. Takes the arguments as Python's fast calls do.
 PyObject *launch(PyObject *self, PyObject *const *given, Py_ssize_t positional, PyObject *names);
+/// Program.launch_backward, likewise.
+PyObject *launchBackward(PyObject *self, PyObject *const *given, Py_ssize_t positional,
+                         PyObject *names);
 
 } // namespace winnow::python

@@ -10,10 +10,10 @@ bool GivenSpec::read(PyObject *given) {
   if (!fields)
     return false;
   long long tokens = 0;
-  if (!PyArg_ParseTuple(fields.get(), "siiiiiiidsszLipi", &spec.method, &spec.heads, &spec.kv_heads,
-                        &spec.head_dim, &spec.value_dim, &spec.block, &spec.topk, &spec.dtype,
-                        &spec.scale, &spec.params, &spec.config, &spec.arch, &tokens,
-                        &spec.expected_overlap, &spec.paged, &spec.expected_batch))
+  if (!PyArg_ParseTuple(fields.get(), "siiiiiiidsszLipip", &spec.method, &spec.heads,
+                        &spec.kv_heads, &spec.head_dim, &spec.value_dim, &spec.block, &spec.topk,
+                        &spec.dtype, &spec.scale, &spec.params, &spec.config, &spec.arch, &tokens,
+                        &spec.expected_overlap, &spec.paged, &spec.expected_batch, &spec.backward))
     return false;
   spec.expected_tokens = tokens;
   return true;

@@ -17,7 +17,8 @@ struct DropReference {
 /// A reference that is owned.
 using Reference = std::unique_ptr<PyObject, DropReference>;
 
-/// The arguments of Program.launch, in the order in which they may be given by position.
+/// The arguments of Program.launch and Program.launch_backward, in the order in which they may be
+/// given by position.
 enum LaunchArgument {
   ArgQ,
   ArgK,
@@ -39,6 +40,10 @@ enum LaunchArgument {
   ArgPhase,
   ArgWorkspace,
   ArgStream,
+  ArgDout, ///< from here on of launch_backward alone
+  ArgDq,
+  ArgDk,
+  ArgDv,
   LaunchArgumentCount
 };
 const char *nameOf(LaunchArgument argument);

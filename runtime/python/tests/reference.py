@@ -68,3 +68,25 @@ def attend(q, k, v, scale, ids=None, block=None):
         lse[h, t] = logits.max() + np.log(np.exp(logits - logits.max()).sum())
         out[t, h] = np.exp(logits - lse[h, t]) @ v[allowed, h // group].astype(np.float64)
     return out, lse
+
+
+def gradients(q, k, v, dout, scale, ids, block):
+    """Of the sum of dout * out by q, k and v, in fp64 (arXiv 2205.14135, algorithm 4)."""
+    tokens, heads, _ = q.shape
+    group, history = heads // k.shape[1], len(k) - tokens
+    q, k, v, dout = (tensor.astype(np.float64) for tensor in (q, k, v, dout))
+    dq, dk, dv = (np.zeros_like(tensor) for tensor in (q, k, v))
+    for t, h in np.ndindex(tokens, heads):
+        g = h // group
+        seen = np.flatnonzero((np.arange(len(k)) <= history + t) & np.isin(np.arange(len(k)) // block, ids[g, t]))
+        if not len(seen):
+            continue
+        logits = k[seen, g] @ q[t, h] * scale
+        weights = np.exp(logits - logits.max())
+        weights /= weights.sum()
+        changes = v[seen, g] @ dout[t, h]
+        steps = weights * (changes - weights @ changes) * scale
+        dq[t, h] += steps @ k[seen, g]
+        dk[seen, g] += np.outer(steps, q[t, h])
+        dv[seen, g] += np.outer(weights, dout[t, h])
+    return dq, dk, dv

@@ -74,6 +74,56 @@ def test_sparse_of_a_ragged_batch(packed):
         check_attention(out[here], lse[:, here], *part, ids[:, here])
 
 
+def test_gradients_of_a_ragged_batch():
+    program = winnow.prepare("infllm_v2", device="cpu", backward=True, **SMALL)
+    counts = [(150, 150), (0, 40), (30, 203)]
+    parts = [sequence(*count, seed=10 * i) for i, count in enumerate(counts)]
+    q, k, v = (np.concatenate(tensors) for tensors in zip(*parts))
+    out, lse, ids = outputs(len(q))
+    cu_q, cu_k = (lengths(*of_all) for of_all in zip(*counts))
+    shape = dict(cu_q=cu_q, cu_k=cu_k, max_q=150, max_k=203)
+    program.launch(q, k, v, out, lse=lse, ids=ids, **shape)
+    dout = draw(*out.shape, seed=5)
+    given = (ids.copy(), out.copy())
+    found = [np.full_like(tensor, np.nan) for tensor in (q, k, v)]
+    assert program.backward_workspace_size(batch=3, total_q=len(q), total_k=len(k), max_q=150, max_k=203) == 0
+    for tensor in (out, lse, ids):
+        tensor.flags.writeable = False
+    names = dict(zip(("dq", "dk", "dv"), found))
+    program.launch_backward(q, k, v, out, lse=lse, ids=ids, dout=dout, **names, **shape)
+    assert np.array_equal(ids, given[0]) and np.array_equal(out, given[1])
+    for s, part in enumerate(parts):
+        rows, keys = slice(cu_q[s], cu_q[s + 1]), slice(cu_k[s], cu_k[s + 1])
+        wanted = reference.gradients(*part, dout[rows], SCALE, ids[:, rows], BLOCK)
+        for got, exact, here in zip(found, wanted, (rows, keys, keys)):
+            np.testing.assert_allclose(got[here].astype(np.float64), exact, atol=4e-3, rtol=4e-3)
+    assert not found[1][cu_k[1] : cu_k[2]].any()  # nobody attended to them
+    again = [np.full_like(tensor, np.nan) for tensor in (q, k, v)]
+    names = dict(zip(("dq", "dk", "dv"), again))
+    program.launch_backward(q, k, v, out, lse=lse, ids=ids, dout=dout, **names, **shape)
+    assert all(np.array_equal(one, other) for one, other in zip(found, again))
+
+
+def test_gradients_are_refused_in_words(packed):
+    q, k, v = sequence(20, 20)
+    out, lse, ids = outputs(20)
+    shape = dict(cu_q=lengths(20), cu_k=lengths(20), max_q=20, max_k=20)
+    grads = dict(dout=out, dq=q.copy(), dk=k.copy(), dv=v.copy())
+    with pytest.raises(winnow.InvalidError, match="prepare it with `backward` set"):
+        packed.launch_backward(q, k, v, out, lse=lse, ids=ids, **grads, **shape)
+    program = winnow.prepare("infllm_v2", device="cpu", backward=True, **SMALL)
+    with pytest.raises(winnow.InvalidError, match="lse is null"):
+        program.launch_backward(q, k, v, out, ids=ids, **grads, **shape)
+    with pytest.raises(winnow.InvalidError, match="dk has shape"):
+        program.launch_backward(q, k, v, out, lse=lse, ids=ids, **{**grads, "dk": k[:19].copy()}, **shape)
+    with pytest.raises(TypeError, match="launch_backward has no argument 'page_table'"):
+        program.launch_backward(q, k, v, out, lse=lse, ids=ids, page_table=ids, **grads, **shape)
+    with pytest.raises(TypeError, match="launch has no argument 'dout'"):
+        program.launch(q, k, v, out, dout=out, **shape)
+    with pytest.raises(winnow.InvalidError, match="backward is for packed tensors"):
+        winnow.prepare("infllm_v2", device="cpu", backward=True, paged=True, **SMALL)
+
+
 def test_bf16_by_its_bits(packed):
     program = winnow.prepare(packed.spec, dtype="bf16", device="cpu")
     bits = [(tensor.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16) for tensor in sequence(80, 80)]

@@ -61,6 +61,47 @@ def test_inputs_may_be_views_and_want_gradients():
                                sparse_attention(q, k, v, lengths, method=METHOD, **SPEC), rtol=0, atol=0)
 
 
+def selected(ids, keys, positions, block=16):
+    """Which keys each query head of a group of two attends to: [heads, tokens, keys]."""
+    wanted = (torch.arange(keys) // block == ids[..., None]).any(-2).repeat_interleave(2, 0)
+    return wanted & (torch.arange(keys) <= positions[:, None])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", [METHOD, "dense"])
+def test_gradients(dtype, method):
+    q, k, v, lengths = tensors(dtype)
+    leaves = [tensor.requires_grad_() for tensor in (q, k, v)]
+    spec = SPEC if method == METHOD else {}
+    out, ids = sparse_attention(*leaves, lengths, return_ids=True, method=method, **spec)
+    dout = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    out.backward(dout)
+    exact = [tensor.detach().double().requires_grad_() for tensor in leaves]
+    by_head = [exact[0].transpose(0, 1), *(x.repeat_interleave(2, 1).transpose(0, 1) for x in exact[1:])]
+    logits = by_head[0] @ by_head[1].transpose(1, 2) / 8
+    seen = torch.ones(4, TOKENS, TOKENS).tril().bool()
+    if method == METHOD:  # the selection is kept, not made anew, and carries no gradient
+        seen = selected(ids, TOKENS, torch.arange(TOKENS))
+    weights = logits.masked_fill(~seen, -torch.inf).softmax(-1)
+    ((weights @ by_head[2]).transpose(0, 1) * dout.double()).sum().backward()
+    tolerance = dict(atol=3e-2, rtol=3e-2) if dtype == torch.bfloat16 else dict(atol=5e-3, rtol=5e-3)
+    for got, wanted in zip(leaves, exact):
+        torch.testing.assert_close(got.grad.double(), wanted.grad, **tolerance)
+
+
+def test_what_has_no_gradient_says_so():
+    q, k, v, lengths = tensors()
+    q.requires_grad_()
+    out, lse, ids = sparse_attention(q, k, v, lengths, return_lse=True, return_ids=True, method=METHOD, **SPEC)
+    assert out.requires_grad and not lse.requires_grad and not ids.requires_grad
+    with torch.no_grad():  # its program is the one without
+        assert not sparse_attention(q, k, v, lengths, method=METHOD, **SPEC).requires_grad
+    text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", **SPEC)
+    out, _, _ = torch.ops.winnow.sparse_attention(q, k, v, lengths, lengths, TOKENS, TOKENS, text)
+    with pytest.raises(winnow.InvalidError, match="prepare it with `backward` set"):
+        out.sum().backward()
+
+
 def paged(k, v, page=32):
     count = len(k) // page
     order = torch.arange(count).flip(0)
@@ -126,6 +167,9 @@ def test_opcheck():
     q, k, v, lengths = tensors()
     text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", **SPEC)
     torch.library.opcheck(torch.ops.winnow.sparse_attention.default, (q, k, v, lengths, lengths, TOKENS, TOKENS, text))
+    text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", backward=True, **SPEC)
+    wanting = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
+    torch.library.opcheck(torch.ops.winnow.sparse_attention.default, (*wanting, lengths, lengths, TOKENS, TOKENS, text))
     text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="bf16", paged=True, **SPEC)
     k_cache, v_cache, table = paged(k, v)
     rows = kept_rows(winnow.torch._program(text, torch.device("cpu")).rows_layout, len(k_cache))

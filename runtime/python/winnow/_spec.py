@@ -43,6 +43,7 @@ class Spec:
     expected_overlap: int = 0  #: over how many tokens a selection turns into a new one; 0: unknown
     paged: bool = False
     expected_batch: int = 0  #: sequences of a launch of decode; 0: unknown
+    backward: bool = False  #: Program.launch_backward too; not for paged programs
 
     def __post_init__(self) -> None:
         name = str(self.dtype).removeprefix("torch.")
@@ -62,7 +63,7 @@ class Spec:
         """In the order in which the extension reads them (src/Spec.cpp)."""
         return (self.method, self.heads, self.kv_heads, self.head_dim, self.value_dim, self.block, self.topk,
                 _DTYPES[self.dtype], float(self.scale), self.params, self.config, self.arch, self.expected_tokens,
-                self.expected_overlap, self.paged, self.expected_batch)
+                self.expected_overlap, self.paged, self.expected_batch, self.backward)
 
 
 def as_spec(method: str | Spec, fields: Mapping[str, Any]) -> Spec:

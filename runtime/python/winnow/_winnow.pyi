@@ -79,6 +79,36 @@ class Program:
         ids: [select_heads, total_q, topk] int32, written by "all" and "select", read by "attend". lse: [heads,
         total_q] float32. workspace: at least workspace_size() bytes. On the CPU ids and workspace may be left out.
         """
+    def backward_workspace_size(
+        self, *, batch: int, total_q: int, max_q: int, max_k: int, total_k: int = 0
+    ) -> int: ...
+    def launch_backward(
+        self,
+        q: _Tensor,
+        k: _Tensor,
+        v: _Tensor,
+        out: _Tensor,
+        *,
+        lse: _Tensor,
+        dout: _Tensor,
+        dq: _Tensor,
+        dk: _Tensor,
+        dv: _Tensor,
+        cu_q: _Tensor,
+        cu_k: _Tensor,
+        max_q: int,
+        max_k: int,
+        total_q: int | None = None,
+        ids: _Tensor | None = None,
+        workspace: _Tensor | None = None,
+        stream: Any = None,
+    ) -> None:
+        """Gradients of a launch, of a program that was prepared with backward=True; on a GPU enqueues it.
+
+        out, lse and ids are what launch wrote, dout the gradient of out; dq, dk, dv are written, shaped like q, k, v and
+        packed. The selection carries no gradient; keys that no query attended to get 0. workspace: at least
+        backward_workspace_size() bytes; on the CPU it may be left out.
+        """
 
 class Engine:
     def __init__(

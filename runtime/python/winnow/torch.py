@@ -5,7 +5,8 @@
 
 The names of arguments are FlashAttention's. The operators are torch.ops.winnow.*: a program is named in them by the text
 of its spec, so that graphs can be saved, and prepared at its first call; serving calls winnow.torch.prepare before.
-There is no gradient.
+sparse_attention has gradients by q, k and v over the blocks that it has selected; the selection, lse and attention over
+a cache have none.
 """
 
 from __future__ import annotations
@@ -105,6 +106,39 @@ def _sparse_attention(q, k, v, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
     return out, lse, ids
 
 
+_library.define(
+    "sparse_attention_backward(Tensor dout, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor ids,"
+    " Tensor cu_seqlens_q, Tensor cu_seqlens_k, SymInt max_q, SymInt max_k, str spec) -> (Tensor dq, Tensor dk, Tensor dv)",
+    tags=_TAGS)
+
+
+def _sparse_attention_backward(dout, q, k, v, out, lse, ids, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
+    program = _program_for(spec, q)
+    dout, q, k, v = (_plain(tensor.contiguous()) for tensor in (dout, q, k, v))
+    dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
+    room = torch.empty(
+        program.backward_workspace_size(batch=cu_seqlens_q.shape[0] - 1, total_q=q.shape[0], total_k=k.shape[0],
+                                        max_q=max_q, max_k=max_k), dtype=torch.uint8, device=q.device)
+    program.launch_backward(q, k, v, _plain(out), lse=_plain(lse), ids=ids, dout=dout, dq=dq, dk=dk, dv=dv,
+                            cu_q=cu_seqlens_q, cu_k=cu_seqlens_k, max_q=max_q, max_k=max_k, workspace=room)
+    return dq, dk, dv
+
+
+def _sparse_attention_backward_fake(dout, q, k, v, *_):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (q, k, v))
+
+
+def _keep_for_backward(ctx, inputs, output):
+    q, k, v, cu_seqlens_q, cu_seqlens_k, *ctx.numbers = inputs
+    ctx.save_for_backward(q, k, v, *output, cu_seqlens_q, cu_seqlens_k)
+    ctx.mark_non_differentiable(*output[1:])  # lse and ids
+
+
+def _gradients(ctx, dout, *_):
+    found = torch.ops.winnow.sparse_attention_backward(dout, *ctx.saved_tensors, *ctx.numbers)
+    return (*found, None, None, None, None, None)
+
+
 def _sparse_attention_fake(q, k, v, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
     heads, topk = _select_heads(spec, q.device), json.loads(spec)["topk"]
     return (q.new_empty((q.shape[0], q.shape[1], v.shape[2])),
@@ -158,11 +192,14 @@ def _in_place_fake(*_):
 
 
 for _name, _function, _fake in (("sparse_attention", _sparse_attention, _sparse_attention_fake),
+                                ("sparse_attention_backward", _sparse_attention_backward,
+                                 _sparse_attention_backward_fake),
                                 ("attention_with_kvcache", _attention_with_kvcache, _in_place_fake),
                                 ("append_rows", _append_rows, _in_place_fake)):
     for _key in ("CPU", "CUDA"):
         _library.impl(_name, _function, _key)
     torch.library.register_fake(f"winnow::{_name}", _fake, lib=_library)
+torch.library.register_autograd("winnow::sparse_attention", _gradients, setup_context=_keep_for_backward, lib=_library)
 
 
 # Eager calls over a cache: serving makes one for each layer of each step, and the dispatcher takes longer than the launch.
@@ -196,8 +233,11 @@ def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqle
 
     q: [total_q, heads, dim]; k, v: [total_k, kv_heads, dim]. cu_seqlens_k: None is cu_seqlens_q. max_q, max_k: upper
     bounds of the lengths, better tight; None: all tokens. spec: block, topk, params, ... of Spec. The results: out, or a
-    tuple with lse [heads, total_q] and ids [select_heads, total_q, topk] where they are asked for.
+    tuple with lse [heads, total_q] and ids [select_heads, total_q, topk] where they are asked for. Where a gradient is
+    wanted, the program is one with backward=True; a Spec says it itself.
     """
+    if not isinstance(method, Spec):
+        spec.setdefault("backward", torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)))
     text = _text_for(q, k, v, method, False, spec)
     out, lse, ids = torch.ops.winnow.sparse_attention(
         q, k, v, cu_seqlens_q, cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k,

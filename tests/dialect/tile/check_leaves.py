@@ -12,7 +12,7 @@ from pathlib import Path
 UNIONS = {"Scores": {"RowScores", "TokenScores"}, "Ranks": {"BlockRanks", "RankPairs"},
           "Summaries": {"GlobalRows", "PagedRows", "SummaryImages"}, "KeyRows": {"GlobalRows", "PagedRows"},
           "SummaryRows": {"GlobalRows", "StreamedRows"},
-          "LoadedRows": {"GlobalRows", "PagedRows", "StreamedRows", "OrderedRows"},
+          "LoadedRows": {"GlobalRows", "PagedRows", "StreamedRows", "OrderedRows", "TokenRows"},
           "AnyRows": {"GlobalRows", "PagedRows", "SummaryImages"},
           "Heads": {"Pointer", "StridedHeads"}, "Lengths": {"Pointer", "KeyLengths"}}
 # Device types of one template, which other names stand for.

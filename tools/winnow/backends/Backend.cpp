@@ -8,6 +8,14 @@
 
 namespace winnow {
 
+void allocateGradients(const reference::Problem &problem, CaseAnswer &tensors) {
+  const auto queries = static_cast<size_t>(problem.totalQ()) * problem.heads,
+             keys = static_cast<size_t>(problem.cuK.back()) * problem.kvHeads;
+  tensors.dq.assign(queries * problem.headDim, 0xffff);
+  tensors.dk.assign(keys * problem.headDim, 0xffff);
+  tensors.dv.assign(keys * problem.valueWidth(), 0xffff);
+}
+
 Result<std::unique_ptr<Backend>> openBackend(const BackendOptions &options, Cache &cache) {
   const std::string &device = options.device;
   if (device == "cpu")

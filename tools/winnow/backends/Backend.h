@@ -15,6 +15,8 @@ struct BackendCall {
   std::shared_ptr<const ProgramImage> image; ///< run this instead of `request` (GPU only)
   const reference::Problem *problem = nullptr;
   const int32_t *ids = nullptr; ///< attention alone, over these ids
+  /// The output's gradient: those of q, k and v are made too; the request's spec says backward.
+  const uint16_t *dout = nullptr;
   /// The problem's tensors as a host keeps them, for a request whose spec is paged; null: packed.
   const StoredTensors *stored = nullptr;
   bool appendOnly = false; ///< nothing but the rows of new keys, into stored->rows
@@ -28,6 +30,9 @@ struct BackendCall {
   std::function<void(double)> progress = {};
 };
 
+/// Makes room for the gradients of a problem, all NaN, so that what was never written is seen.
+void allocateGradients(const reference::Problem &problem, CaseAnswer &tensors);
+
 struct BackendAnswer {
   CaseAnswer tensors;
   int selectHeads = 0;
@@ -36,6 +41,7 @@ struct BackendAnswer {
   /// Medians in milliseconds: the selection (every step up to top-k) and attention. Selection is 0
   /// where there is none.
   double selectMs = 0, attendMs = 0;
+  double backwardMs = 0;                               ///< likewise, of gradients
   std::vector<std::pair<std::string, double>> kernels; ///< per kernel, GPU only; summed over chunks
   double totalMs() const { return selectMs + attendMs; }
 };

@@ -89,6 +89,11 @@ public:
         !status)
       return tl::unexpected(status.error());
     answer.attendMs = (now() - began) * 1000;
+    if (call.dout) {
+      began = now();
+      WINNOW_CHECK(backward(*program, problem, call.dout, args, tensors));
+      answer.backwardMs = (now() - began) * 1000;
+    }
     if (call.stored) {
       auto packed = packOutput(problem, *call.stored, tensors.out, 0xffff);
       if (!packed)
@@ -114,6 +119,14 @@ private:
     lastName = name;
     last = std::move(made);
     return last;
+  }
+
+  /// Gradients of the attention that `tensors` are the results of.
+  Status backward(const CpuProgram &program, const reference::Problem &problem,
+                  const uint16_t *dout, const CpuTensors &args, CaseAnswer &tensors) const {
+    allocateGradients(problem, tensors);
+    return program.backward(args, {dout, tensors.dq.data(), tensors.dk.data(), tensors.dv.data()},
+                            threads);
   }
 
   static void setLayout(const reference::Problem &problem, const StoredTensors &stored,

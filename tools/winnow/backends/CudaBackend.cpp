@@ -48,16 +48,27 @@ public:
 
     WINNOW_TRY(Stream stream, Stream::create(driver));
     WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads"));
-    WINNOW_CHECK(
-        measure(*program, args, stream.get(), tensors.workspace, workspaceBytes, call, answer));
+    WINNOW_TRY(const Medians times,
+               measure(*program, args, stream.get(), tensors.workspace, workspaceBytes, call));
+    answer.selectMs = times.select;
+    answer.attendMs = times.attend;
+    answer.kernels = times.kernels;
     if (call.answers) {
       WINNOW_TRY(answer.tensors, tensors.download(problem, answer.selectHeads));
     }
+    if (call.dout)
+      WINNOW_CHECK(backward(*program, stream.get(), tensors, call, answer));
     WINNOW_TRY(answer.tensors.denseLength, program->denseLength(args.shape.batch, args.shape.maxQ));
     return answer;
   }
 
 private:
+  /// Of several launches, in milliseconds: kernels of attention, all others, and each.
+  struct Medians {
+    double select, attend;
+    std::vector<std::pair<std::string, double>> kernels;
+  };
+
   /// Programs stay loaded: cases share them, and the driver takes seconds to compile PTX.
   Result<std::shared_ptr<LoadedProgram>> load(const BackendCall &call, bool &cacheHit) {
     std::shared_ptr<const ProgramImage> image = call.image;
@@ -86,11 +97,25 @@ private:
     return program;
   }
 
+  /// Gradients of the attention that `tensors` are the results of.
+  Status backward(const LoadedProgram &program, CUstream stream, DeviceTensors &tensors,
+                  const BackendCall &call, BackendAnswer &answer) {
+    WINNOW_CHECK(tensors.addGradients(driver, *call.problem, call.dout));
+    const LaunchArgs args = tensors.backwardArgs(*call.problem);
+    WINNOW_TRY(const size_t bytes, program.workspaceSize(args.shape, args.phase));
+    WINNOW_TRY(tensors.workspace, poisonedBuffer(driver, bytes));
+    WINNOW_CHECK(tensors.workspace.fill(call.workspaceByte));
+    WINNOW_CHECK(driver->check(driver->api().cuCtxSynchronize(), "waiting for uploads"));
+    WINNOW_TRY(const Medians times, measure(program, args, stream, tensors.workspace, bytes, call));
+    answer.backwardMs = times.select + times.attend;
+    answer.kernels.insert(answer.kernels.end(), times.kernels.begin(), times.kernels.end());
+    return tensors.downloadGradients(*call.problem, answer.tensors);
+  }
+
   /// The first launch produces the answers (and the times, without repeats); the medians come from
   /// the repeats.
-  Status measure(const LoadedProgram &program, const LaunchArgs &args, CUstream stream,
-                 DeviceBuffer &workspace, size_t workspaceBytes, const BackendCall &call,
-                 BackendAnswer &answer) {
+  Result<Medians> measure(const LoadedProgram &program, const LaunchArgs &args, CUstream stream,
+                          DeviceBuffer &workspace, size_t workspaceBytes, const BackendCall &call) {
     std::vector<double> selects, attends;
     std::map<std::string, std::vector<double>> kernels;
     for (int round = 0; round <= call.repeats; ++round) {
@@ -109,12 +134,11 @@ private:
       for (const auto &[name, time] : times.kernels)
         kernels[name].push_back(time);
     }
-    answer.selectMs = median(selects);
-    answer.attendMs = median(attends);
+    Medians medians{median(selects), median(attends), {}};
     for (const Kernel &kernel : program.image().kernels)
       if (auto times = kernels.find(kernel.name); times != kernels.end())
-        answer.kernels.emplace_back(kernel.name, median(times->second));
-    return {};
+        medians.kernels.emplace_back(kernel.name, median(times->second));
+    return medians;
   }
 
   std::shared_ptr<Driver> driver;

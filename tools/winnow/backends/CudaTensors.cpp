@@ -1,5 +1,6 @@
 // Uploads, downloads and event timing.
 #include "tools/winnow/backends/CudaTensors.h"
+#include "tools/winnow/backends/Backend.h"
 #include <algorithm>
 
 namespace winnow {
@@ -76,6 +77,35 @@ Result<DeviceTensors> DeviceTensors::make(const std::shared_ptr<Driver> &driver,
     WINNOW_TRY(tensors.ids, poisonedBuffer(driver, idBytes));
   }
   return tensors;
+}
+
+Status DeviceTensors::addGradients(const std::shared_ptr<Driver> &driver,
+                                   const reference::Problem &problem, const uint16_t *given) {
+  const size_t tokens = static_cast<size_t>(problem.totalQ()) * problem.heads * 2,
+               keyTokens = static_cast<size_t>(problem.cuK.back()) * problem.kvHeads * 2;
+  WINNOW_TRY(dout, uploadedBuffer(driver, given, tokens * problem.valueWidth()));
+  WINNOW_TRY(dq, poisonedBuffer(driver, tokens * problem.headDim));
+  WINNOW_TRY(dk, poisonedBuffer(driver, keyTokens * problem.headDim));
+  WINNOW_TRY(dv, poisonedBuffer(driver, keyTokens * problem.valueWidth()));
+  return {};
+}
+
+LaunchArgs DeviceTensors::backwardArgs(const reference::Problem &problem) const {
+  LaunchArgs backward = args(problem);
+  backward.phase = Phase::Backward;
+  backward.dout = dout.data();
+  backward.dq = dq.data();
+  backward.dk = dk.data();
+  backward.dv = dv.data();
+  return backward;
+}
+
+Status DeviceTensors::downloadGradients(const reference::Problem &problem,
+                                        CaseAnswer &answer) const {
+  allocateGradients(problem, answer);
+  WINNOW_CHECK(dq.download(answer.dq.data(), answer.dq.size() * 2));
+  WINNOW_CHECK(dk.download(answer.dk.data(), answer.dk.size() * 2));
+  return dv.download(answer.dv.data(), answer.dv.size() * 2);
 }
 
 LaunchArgs DeviceTensors::args(const reference::Problem &problem) const {

@@ -20,6 +20,7 @@ struct DeviceTensors {
   DeviceBuffer kScale, vScale;      ///< may be empty
   DeviceBuffer seqK, table, kBegin; ///< of stored tensors; then k holds keys and values
   DeviceBuffer rows[kMostRows], rowsTable;
+  DeviceBuffer dout, dq, dk, dv; ///< of addGradients
   const StoredTensors *stored = nullptr;
 
   /// Uploads q, k, v and lengths; `givenIds` [select_heads, total_q, topk] may be null. Results
@@ -30,6 +31,13 @@ struct DeviceTensors {
   /// Pointers and shape for the launcher.
   LaunchArgs args(const reference::Problem &problem) const;
   Result<CaseAnswer> download(const reference::Problem &problem, int selectHeads) const;
+
+  /// What a launch of gradients has beside a launch of attention that has been made; results start
+  /// out poisoned.
+  Status addGradients(const std::shared_ptr<Driver> &driver, const reference::Problem &problem,
+                      const uint16_t *given);
+  LaunchArgs backwardArgs(const reference::Problem &problem) const;
+  Status downloadGradients(const reference::Problem &problem, CaseAnswer &answer) const;
 };
 
 struct KernelTimes {

@@ -5,7 +5,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   %i = tile.block_index "x" : i32
   %ids = tile.field %params "ids" : !tile.value<Params> -> !tile.view<Pointer>
   %tile = tile.shared bytes 16384 : !tile.shared_tile<SharedTile<64, 128, bf16>>
-  // expected-error@+1 {{operand #1 must be GlobalRows (view) or PagedRows (view) or StreamedRows (view) or OrderedRows (view), but got '!tile.view<Pointer>'}}
+  // expected-error@+1 {{operand #1 must be GlobalRows (view) or PagedRows (view) or StreamedRows (view) or OrderedRows (view) or TokenRows (view), but got '!tile.view<Pointer>'}}
   tile.load_rows %tile, %ids, %i, %i, %i {threads = 128 : i32} : (!tile.shared_tile<SharedTile<64, 128, bf16>>, !tile.view<Pointer>, i32, i32, i32) -> ()
 }
 

@@ -153,7 +153,7 @@ private:
     if (Result<Layout> known = parseLayout(layout); !known)
       return fail(ErrorKind::Usage, "--layout: " + known.error().message);
     for (CheckItem &item : items)
-      if (item.test.layout.empty() && !item.recorded) {
+      if (item.test.layout.empty() && !item.recorded && !item.test.backward) {
         item.test.layout = layout;
         item.test.pageSize = pageSize;
         item.test.spec.paged = true;

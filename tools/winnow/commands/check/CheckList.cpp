@@ -93,6 +93,7 @@ Result<CaseAnswer> CheckRunner::answer(const ConformanceCase &test, const CaseIn
   call.request = requestFor(test);
   call.problem = &inputs.problem;
   call.ids = test.givenIds ? inputs.ids.data() : nullptr;
+  call.dout = test.backward ? inputs.dout.data() : nullptr;
   StoredTensors stored;
   if (!test.layout.empty()) {
     Result<Layout> layout = parseLayout(test.layout);

@@ -11,8 +11,8 @@ namespace {
 
 using nlohmann::json;
 
-const std::vector<std::string> kOtherFields = {"method", "arch",   "dtype", "scale",
-                                               "params", "config", "paged", "kv_dtype"};
+const std::vector<std::string> kOtherFields = {"method", "arch",  "dtype",    "scale",   "params",
+                                               "config", "paged", "backward", "kv_dtype"};
 
 tl::unexpected<Error> wrong(const std::string &what) { return fail(ErrorKind::Usage, what); }
 
@@ -57,6 +57,8 @@ Status readField(const std::string &name, const json &value, CompileRequest &req
     WINNOW_TRY(request.spec.dtype, parseDtype(value.get<std::string>()));
   } else if (name == "paged" && value.is_boolean()) {
     request.spec.paged = value.get<bool>();
+  } else if (name == "backward" && value.is_boolean()) {
+    request.spec.backward = value.get<bool>();
   } else if (name == "kv_dtype" && value.is_string()) {
     WINNOW_TRY(request.spec.kvDtype, parseKvDtype(value.get<std::string>()));
   } else if (name == "scale" && value.is_number()) {

@@ -31,6 +31,7 @@ int checkedRows(const reference::Problem &problem) {
 
 constexpr int kMostThreads = 4096;
 constexpr int64_t kMostBatchTokens = 100'000'000; ///< of all sequences
+constexpr int kMostGradientTokens = 4096;         ///< the reference takes all of them
 
 class RunCommand {
 public:
@@ -171,8 +172,10 @@ private:
                               ChosenConfig *choice = nullptr) {
     CompileRequest one = request;
     one.method = method;
-    if (method != request.method)
+    if (method != request.method) {
       one.spec.params.clear();
+      one.spec.backward = false;
+    }
     one.arch = arch;
     if (arch.empty() || image) // the CPU has no tunables, an image has its own
       return one;
@@ -250,6 +253,10 @@ private:
     call.repeats = backend->isGpu() && !files.anyInput() ? 10 : 0;
     if (!files.useIds.empty())
       call.ids = input->ids.data();
+    if (request.spec.backward) {
+      outputGradient = makeOutputGradient(problem(), seed);
+      call.dout = outputGradient.data();
+    }
     Progress progress("running");
     call.progress = progress.callback();
     WINNOW_TRY(answer, backend->run(call));
@@ -322,7 +329,22 @@ private:
     if (prompt && method->selects)
       recall = recallOf(*prompt, *method, ids);
     report.checked(options.rows.size(), selection, output, recall);
+    compareGradients();
     return {};
+  }
+
+  /// Of every token, since each may add to any key.
+  void compareGradients() {
+    if (outputGradient.empty())
+      return;
+    if (problem().totalQ() > kMostGradientTokens)
+      return report.notChecked(
+          fmt::format("gradients of more than {} tokens are not compared", kMostGradientTokens));
+    const CaseAnswer &found = answer.tensors;
+    const reference::Gradients expected =
+        reference::attendBackward(*method, problem(), found.ids.data(), outputGradient.data());
+    report.gradients(reference::compareGradients(problem(), expected, found.dq.data(),
+                                                 found.dk.data(), found.dv.data()));
   }
 
   Status timeDense() {
@@ -388,6 +410,7 @@ private:
   std::optional<Prompt> prompt;
   std::optional<RunInput> input;
   BackendAnswer answer;
+  std::vector<uint16_t> outputGradient; ///< where gradients are asked for
   RunReport report;
 };
 

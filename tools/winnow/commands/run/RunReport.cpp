@@ -60,6 +60,10 @@ void RunReport::ran(const reference::Problem &problem, const BackendAnswer &answ
   if (answer.selectMs > 0)
     lines += fmt::format("select  {}\n", durationText(answer.selectMs));
   lines += fmt::format("attend  {}\n", durationText(answer.attendMs));
+  if (answer.backwardMs > 0) {
+    object["backward_ms"] = answer.backwardMs;
+    lines += fmt::format("backward {}\n", durationText(answer.backwardMs));
+  }
   for (const auto &[name, time] : answer.kernels) {
     object["kernel_ms"][name] = time;
     lines += fmt::format("  {:<20} {}\n", name, durationText(time));
@@ -104,6 +108,19 @@ void RunReport::checked(size_t rows, const std::optional<reference::SelectionRep
   section(fmt::format("Check against the fp64 reference, {} tokens: {}", rows,
                       failure.empty() ? "passed" : "FAILED"),
           lines);
+}
+
+void RunReport::gradients(const reference::GradientReport &gradients) {
+  const bool passed = gradients.withinBars();
+  if (!passed && failure.empty())
+    failure = "the gradients differ from the reference: " + gradients.first;
+  nlohmann::json &entry = object["gradients"] = {{"passed", passed}};
+  const std::pair<const char *, const reference::GradientReport::Tensor *> tensors[] = {
+      {"dq", &gradients.q}, {"dk", &gradients.k}, {"dv", &gradients.v}};
+  for (const auto &[name, tensor] : tensors)
+    entry[name] = {{"max_error", tensor->maxError}, {"largest", tensor->largest}};
+  section(fmt::format("Gradients against the fp64 reference: {}", passed ? "passed" : "FAILED"),
+          gradients.text() + "\n");
 }
 
 std::string RunReport::recallLine(const std::optional<Recall> &recall) {

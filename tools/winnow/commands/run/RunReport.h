@@ -21,6 +21,7 @@ public:
   void notChecked(const std::string &why);
   void checked(size_t rows, const std::optional<reference::SelectionReport> &selection,
                const reference::OutputReport &output, const std::optional<Recall> &recall);
+  void gradients(const reference::GradientReport &gradients);
   /// The calls of a paged run, each with its check: a line for each, or for a long run for those
   /// that failed.
   void stepped(const std::vector<PagedStep> &steps, const std::optional<Recall> &recall);

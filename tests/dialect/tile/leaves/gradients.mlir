@@ -1,0 +1,90 @@
+// The leaves of dialect/tile/leaves/gradients.td: what each prints as. leaves.test wants a line for every leaf.
+// RUN: winnow-translate %s | FileCheck %s
+
+!accumulator = !tile.fragment<Accumulator<16, @kKeys>>
+!columns = !tile.state<QueryColumns<@kRows>>
+!hook = !tile.value<Hook>
+!key_block = !tile.value<KeyBlock>
+!marks = !tile.table<TokenMarks<@kBlocks>>
+!params = !tile.value<Params>
+!pointer = !tile.view<Pointer>
+!query_rows = !tile.value<QueryRows>
+!row_statistics = !tile.state<RowStatistics>
+!tile = !tile.shared_tile<SharedTile<@kRows, @kDim, bf16>>
+!token_list = !tile.value<TokenList>
+!token_rows = !tile.view<TokenRows<bf16, @kHeads, @kTileHeads, @kTokens>>
+!token_tile = !tile.value<TokenTile>
+
+tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !params) {
+  %i = tile.block_index "x" : i32
+  %pointer = tile.field %params "dout" : !params -> !pointer
+  %gradient = tile.field %params "dq" : !params -> !pointer
+  %bits = tile.field %params "buffer[1]" : !params -> !pointer
+  %token_tile = tile.find_token %pointer, %pointer, %i, %i : (!pointer, !pointer, i32, i32) -> !token_tile
+  %query_rows = tile.query_rows %token_tile, %i {tile_heads = @kTileHeads} : (!token_tile, i32) -> !query_rows
+  %first_key = tile.block_index "x" : i32
+  %first_head = tile.block_index "y" : i32
+  %scale = tile.constant @kScale : f32
+  %slope = tile.hook {
+  ^bb0(%value: f32, %query: i32, %key: i32):
+    tile.yield %value : f32
+  }
+  %marks = tile.shared bytes 4096 : !marks
+  %tile = tile.shared bytes 4096 : !tile
+  %logits = tile.register : !accumulator
+  %changes = tile.register : !accumulator
+  %own = tile.register : !row_statistics
+  %columns = tile.register : !columns
+  %wants = tile.block_index "x" : i32
+  // CHECK: clear_marks(marks);
+  tile.clear_marks %marks : (!marks) -> ()
+  // CHECK: mark_tokens<kTopK, kBlock>(marks, pointer, i, i, token_tile, i);
+  tile.mark_tokens %marks, %pointer, %i, %i, %token_tile, %i {topk = @kTopK, block = @kBlock} : (!marks, !pointer, i32, i32, !token_tile, i32) -> ()
+  // CHECK: store_marks<kBlock>(bits, marks, params, i, token_tile, i, i);
+  tile.store_marks %bits, %marks, %params, %i, %token_tile, %i, %i {block = @kBlock} : (!pointer, !marks, !params, i32, !token_tile, i32, i32) -> ()
+  // CHECK: open_lists(bits);
+  tile.open_lists %bits : (!pointer) -> ()
+  // CHECK: find_key_block<kKeys>(pointer, pointer, i, i, i);
+  %key_block = tile.find_key_block %pointer, %pointer, %i, %i, %i {keys = @kKeys} : (!pointer, !pointer, i32, i32, i32) -> !key_block
+  // CHECK: list_tokens<kBlock>(bits, bits, pointer, params, i, key_block);
+  tile.list_tokens %bits, %bits, %pointer, %params, %i, %key_block {block = @kBlock} : (!pointer, !pointer, !pointer, !params, i32, !key_block) -> ()
+  // CHECK: listed_tokens<kBlock>(pointer, pointer, params, i, key_block, all);
+  %all = arith.constant false
+  %token_list = tile.listed_tokens %pointer, %pointer, %params, %i, %key_block, %all {block = @kBlock} : (!pointer, !pointer, !params, i32, !key_block, i1) -> !token_list
+  // CHECK: later_tokens(key_block);
+  %later = tile.later_tokens %key_block : (!key_block) -> !token_list
+  // CHECK: store_statistics<kHeads, kValueDim, bf16>(bits, pointer, pointer, pointer, i, i);
+  tile.store_statistics %bits, %pointer, %pointer, %pointer, %i, %i {heads = @kHeads, value_dim = @kValueDim, type = bf16} : (!pointer, !pointer, !pointer, !pointer, i32, i32) -> ()
+  // CHECK: load_statistics<kHeads>(own, bits, query_rows, first_head);
+  tile.load_statistics %own, %bits, %query_rows, %first_head {heads = @kHeads} : (!row_statistics, !pointer, !query_rows, i32) -> ()
+  // CHECK: subtract_deltas(changes, own);
+  tile.subtract_deltas %changes, %own : (!accumulator, !row_statistics) -> ()
+  // CHECK: multiply_slopes(changes, logits, query_rows, first_key, kScale, slope);
+  tile.multiply_slopes %changes, %logits, %query_rows, %first_key, %scale, %slope : (!accumulator, !accumulator, !query_rows, i32, f32, !hook) -> ()
+  // CHECK: weigh_changes(logits, changes, own, query_rows, wants, kScale);
+  tile.weigh_changes %logits, %changes, %own, %query_rows, %wants, %scale : (!accumulator, !accumulator, !row_statistics, !query_rows, i32, f32) -> ()
+  // CHECK: store_query_gradient<kHeads, bf16>(gradient, changes, query_rows, first_head, kScale);
+  tile.store_query_gradient %gradient, %changes, %query_rows, %first_head, %scale {heads = @kHeads, type = bf16} : (!pointer, !accumulator, !query_rows, i32, f32) -> ()
+  // CHECK: token_rows<bf16, kHeads, kTileHeads, kTokens>(pointer, token_list, key_block, first_head, i);
+  %token_rows = tile.token_rows %pointer, %token_list, %key_block, %first_head, %i {type = bf16, heads = @kHeads, group = @kTileHeads, tokens = @kTokens} : (!pointer, !token_list, !key_block, i32, i32) -> !token_rows
+  // CHECK: load_rows<kThreads>(tile, token_rows, i, i, i);
+  tile.load_rows %tile, %token_rows, %i, %i, %i {threads = @kThreads} : (!tile, !token_rows, i32, i32, i32) -> ()
+  // CHECK: load_columns<kHeads, kTileHeads, kTokens>(columns, bits, token_list, key_block, i, first_head);
+  tile.load_columns %columns, %bits, %token_list, %key_block, %i, %first_head {heads = @kHeads, group = @kTileHeads, tokens = @kTokens} : (!columns, !pointer, !token_list, !key_block, i32, i32) -> ()
+  // CHECK: subtract_column_deltas(changes, columns);
+  tile.subtract_column_deltas %changes, %columns : (!accumulator, !columns) -> ()
+  // CHECK: multiply_column_slopes(changes, logits, columns, first_key, kScale, slope);
+  tile.multiply_column_slopes %changes, %logits, %columns, %first_key, %scale, %slope : (!accumulator, !accumulator, !columns, i32, f32, !hook) -> ()
+  // CHECK: map_column_logits(logits, columns, first_key, kScale, slope);
+  tile.map_column_logits %logits, %columns, %first_key, %scale, %slope : (!accumulator, !columns, i32, f32, !hook) -> ()
+  // CHECK: weigh_columns(logits, changes, columns, first_key, kScale);
+  tile.weigh_columns %logits, %changes, %columns, %first_key, %scale : (!accumulator, !accumulator, !columns, i32, f32) -> ()
+  // CHECK: store_key_gradient<kKvHeads, bf16>(gradient, changes, key_block, i, i, kScale, all);
+  tile.store_key_gradient %gradient, %changes, %key_block, %i, %i, %scale, %all {kv_heads = @kKvHeads, type = bf16} : (!pointer, !accumulator, !key_block, i32, i32, f32, i1) -> ()
+  // CHECK: tokens_between(later, i, i);
+  %part = tile.tokens_between %later, %i, %i : (!token_list, i32, i32) -> !token_list
+  // CHECK: store_key_part<kKvHeads>(bits, changes, key_block, i, i, i, i, all);
+  tile.store_key_part %bits, %changes, %key_block, %i, %i, %i, %i, %all {kv_heads = @kKvHeads} : (!pointer, !accumulator, !key_block, i32, i32, i32, i32, i1) -> ()
+  // CHECK: join_key_parts<bf16, kWidth>(gradient, bits, i, i, i, kScale);
+  tile.join_key_parts %gradient, %bits, %i, %i, %i, %scale {type = bf16, width = @kWidth} : (!pointer, !pointer, i32, i32, i32, f32) -> ()
+}
