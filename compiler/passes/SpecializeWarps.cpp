@@ -440,6 +440,11 @@ struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
         loop.emitError("producers that take turns need a stage each");
         return signalPassFailure();
       }
+      if (loop->hasAttr("tile.look_ahead") && !loop->hasAttr("tile.producers_take_turns")) {
+        loop.emitError(
+            "pages are looked up ahead by producers that take turns, a lane for each row");
+        return signalPassFailure();
+      }
       if (loop->hasAttr("tile.consumers_take_turns") &&
           (loops.size() > 1 || count("tile.stages") % (getOperation().getThreads() / 32) != 0)) {
         loop.emitError("consumers that take turns need as many stages each, and one loop");
@@ -461,7 +466,8 @@ struct SpecializeWarpsPass : impl::SpecializeWarpsBase<SpecializeWarpsPass> {
     for (scf::ForOp one : {first, loop}) // a cursor is moved by the length of a loop
       if (first != loop && getConstantIntValue(one.getStep()) != 1)
         return false;
-    for (StringRef name : {"tile.stages", "tile.producer_warps", "tile.producers_take_turns"})
+    for (StringRef name : {"tile.stages", "tile.producer_warps", "tile.producers_take_turns",
+                           "tile.look_ahead", "tile.consumers_take_turns"})
       if (first->getAttr(name) != loop->getAttr(name))
         return false;
     return first->getBlock() == loop->getBlock() && !tiles(loop).empty() &&

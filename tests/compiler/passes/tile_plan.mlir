@@ -70,3 +70,22 @@ tile.kernel @fresh_and_pinned attributes {constants = [], min_blocks = 1 : i32, 
     %y = tile.total_count %b : (!counts) -> i32
   }
 }
+
+// -----
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
+
+// %a lives as long as it is kept, though no op reads it there.
+// CHECK-LABEL: tile.kernel @kept
+// CHECK-SAME: shared_bytes = 32
+// CHECK: tile.shared bytes 16 offset 0
+// CHECK: tile.shared bytes 16 offset 16
+tile.kernel @kept attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %a = tile.shared bytes 16 : !counts
+  %b = tile.shared bytes 16 : !counts
+  %warp = tile.warp_index : () -> i32
+  tile.store_count %a, %warp, %warp : (!counts, i32, i32) -> ()
+  tile.store_count %b, %warp, %warp : (!counts, i32, i32) -> ()
+  %y = tile.total_count %b : (!counts) -> i32
+  tile.keep %a : !counts
+}
