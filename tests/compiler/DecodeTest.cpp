@@ -4,6 +4,7 @@
 #include "compiler/driver/Compile.h"
 #include "compiler/kernels/Kernels.h"
 #include "tests/compiler/LaunchShape.h"
+#include <fmt/format.h>
 #include <set>
 
 using namespace winnow;
@@ -141,6 +142,39 @@ TEST(Decode, EveryBatchHasOneKernelThatSelects) {
               << method << " " << arch << " " << batch << " x " << keys;
         }
     }
+}
+
+// A selection is made in a cluster or by kernels that follow each other, whatever clusters a GPU
+// has room for; and no block of a cluster has more of a row than it has room for.
+TEST(Decode, ASelectionIsMadeInAClusterOrByAChain) {
+  const ProgramImage image = paged("infllm_v2", "sm_90a");
+  constexpr int kMostTileKeys = 32 * 512; // of one block of threads
+  std::set<int64_t> clusters;
+  for (int limit : {0, 1, 2, 8, 16})
+    for (int batch : {1, 2, 16, 17, 33, 34, 64, 500})
+      for (int keys : {64, 513, 8192, 131072, 4096 * 64, 4096 * 64 + 1, 32768 * 64}) {
+        SCOPED_TRACE(fmt::format("{} x {} keys, clusters of {}", batch, keys, limit));
+        const Variables shape = shapeOf(image, batch, 1, keys, true, limit);
+        std::multiset<std::string> names;
+        int64_t inClusters = 0;
+        for (const Kernel &kernel : image.kernels) {
+          if (kernel.step == "append" || attends(kernel) || valueOf(kernel.when, shape) == 0)
+            continue;
+          names.insert(kernel.name);
+          if (kernel.inClusters)
+            inClusters = valueOf(kernel.gridX, shape) / batch;
+        }
+        const size_t inCluster = names.count("select_decode");
+        EXPECT_EQ(inCluster + names.count("weigh"), keys > 8 * 64 || inCluster ? 1u : 0u);
+        EXPECT_EQ(inClusters, inCluster ? shape[Variable::Cluster] : 0);
+        if (inCluster) {
+          EXPECT_LE(inClusters, limit);
+          EXPECT_LE(keys, inClusters * kMostTileKeys);
+          EXPECT_EQ(names.size(), 1u);
+          clusters.insert(inClusters);
+        }
+      }
+  EXPECT_GE(clusters.size(), 3u);
 }
 
 // Each block of threads of attention writes a row of values and a state for each of its heads, and

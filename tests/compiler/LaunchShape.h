@@ -15,10 +15,11 @@ inline int64_t valueOf(const std::string &formula, const Variables &launch) {
 }
 
 /// `batch` sequences of `maxQ` query tokens and `maxK` keys on 132 multiprocessors; `rows`: the
-/// host gives the summaries that it keeps.
-inline Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK,
-                         bool rows = true) {
+/// host gives the summaries that it keeps; `clusterLimit`: blocks of the largest cluster.
+inline Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int maxK, bool rows = true,
+                         int clusterLimit = 0) {
   Variables launch;
+  launch[Variable::ClusterLimit] = clusterLimit;
   launch[Variable::SmCount] = 132;
   launch[Variable::Batch] = batch;
   launch[Variable::TotalQ] = int64_t(batch) * maxQ;
