@@ -1,5 +1,5 @@
 """Selection and attention in plain PyTorch and fp32, and an attention function of transformers made of them
-("winnow_reference"): what winnow.hf is compared with."""
+("winnow_reference"): what winnow.hf is compared with, and by "winnow_checked" layer by layer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, *
     logits = _products(q * scale, k.float().transpose(0, 1))
     logits = logits.masked_fill(~(visible.unsqueeze(1) if visible.dim() == 3 else visible), -torch.inf)
     out = logits.softmax(-1) @ v.float().transpose(0, 1).unsqueeze(1)
-    return out.permute(2, 0, 1, 3).reshape(queries, heads, -1)
+    return out.permute(2, 0, 1, 3).reshape(queries, heads, v.shape[-1])
 
 
 def _products(q: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -55,13 +55,34 @@ def _ended(rows: int, window: int, stride: int, positions: torch.Tensor) -> torc
 def _selected(q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, block: int, topk: int,
               p: Mapping[str, Any]) -> torch.Tensor:
     """[kv_heads, queries, blocks]: which blocks each query attends to."""
+    scores = _block_scores(q, k, positions, block, p)
+    best = scores.sort(dim=-1, descending=True, stable=True).indices[..., :topk]  # of equal ones the first
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True) & (scores > -torch.inf)
+
+
+def _block_scores(q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, block: int,
+                  p: Mapping[str, Any]) -> torch.Tensor:
+    """[kv_heads, queries, blocks]: +inf for forced blocks, -inf for those of a query's future."""
     blocks = -(-len(k) // block)
-    scores = _pooled(_scores(q, k, positions, p), block, blocks, p)
     ids, own = torch.arange(blocks, device=q.device), (positions // block).unsqueeze(1)
     forced = (ids < p["init"]) | (ids > own - p["local"])
-    scores = scores.masked_fill(forced, torch.inf).masked_fill(ids > own, -torch.inf)
-    best = scores.sort(dim=-1, descending=True, stable=True).indices[..., :topk]  # of equal ones the first
-    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True) & (ids <= own)
+    scores = _pooled(_scores(q, k, positions, p), block, blocks, p)
+    return scores.masked_fill(forced, torch.inf).masked_fill(ids > own, -torch.inf)
+
+
+def margins(q: torch.Tensor, k: torch.Tensor, scale: float, *, method: str, block: int = 64, topk: int = 96,
+            params: Mapping[str, Any] | None = None, **_: Any) -> torch.Tensor:
+    """[queries]: by what part of its score the last selected block of each query beats the next one, in the KV head where
+    that is least; 1 where nothing is left out."""
+    p, queries = {**_INFLLM_V2, **(params or {})}, len(q)
+    blocks = -(-len(k) // block)
+    if method == "dense" or len(k) < p["dense_len"] or blocks <= topk:
+        return torch.ones(queries, device=q.device)
+    q = q.float().unflatten(1, (k.shape[1], -1)).permute(1, 2, 0, 3)
+    positions = torch.arange(len(k) - queries, len(k), device=q.device)
+    ranked = _block_scores(q * scale, k, positions, block, p).sort(dim=-1, descending=True).values
+    last, left = ranked[..., topk - 1], ranked[..., topk]
+    return torch.where(left > -torch.inf, 1 - left / last, 1).amin(0)
 
 
 def _scores(q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, p: Mapping[str, Any]) -> torch.Tensor:
@@ -110,6 +131,24 @@ def _reference(module, query, key, value, attention_mask, scaling=None, dropout=
     return out.unflatten(0, (query.shape[0], query.shape[2])), None
 
 
+def _checked(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    """Winnow's answer, which is the reference's for each token, but where two blocks are so near to each other that
+    rounding decides which one is selected. A GPU keeps scores in the type of the keys, 5e-4 apart."""
+    near, enough = 2e-3, 5e-3
+    inputs = (module, query, key, value, attention_mask, scaling, dropout)
+    (got, _), (wanted, _) = hf._attention(*inputs, **kwargs), _reference(*inputs, **kwargs)
+    spec, scale = hf._spec_of(module.config), query.shape[-1] ** -0.5 if scaling is None else scaling
+    q, k = hf._flat(query), hf._flat(key)
+    margin = torch.ones(len(q), device=q.device)
+    for queries, keys in _segments(attention_mask, query, key, kwargs):
+        margin[queries] = margins(q[queries], k[keys], scale, **spec)
+    off, size = ((x.float().flatten(2).norm(dim=-1).flatten() for x in (got - wanted, wanted)))
+    wrong = (off > enough * size) & (margin > near)
+    assert not wrong.any(), f"layer {module.layer_idx}: {int(wrong.sum())} of {len(wrong)} tokens, {off[wrong][:3]}"
+    assert (margin > near).float().mean() > 0.5, "most blocks win by too little for this to be a check"
+    return got, None
+
+
 def _reference_over_pages(module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, cache, cu_seq_lens_q,
                           cu_seq_lens_k, read_index, write_index, **kwargs):
     keys, values = (states.transpose(0, 1).unsqueeze(0) for states in
@@ -119,7 +158,10 @@ def _reference_over_pages(module, query, key, value, attention_mask, scaling=Non
 
 
 def register() -> None:
-    """Makes attn_implementation="winnow_reference" known, for the spec that winnow.hf.register was given."""
+    """Makes attn_implementation="winnow_reference" and "winnow_checked" known, for the spec that winnow.hf.register was
+    given."""
     AttentionInterface.register("winnow_reference", _reference)
+    AttentionInterface.register("winnow_checked", _checked)
     AttentionInterface.register("paged|winnow_reference", _reference_over_pages)
-    AttentionMaskInterface.register("winnow_reference", hf._spans)
+    for name in ("winnow_reference", "winnow_checked"):
+        AttentionMaskInterface.register(name, hf._spans)
