@@ -114,12 +114,12 @@ _library.define(
 
 def _sparse_attention_backward(dout, q, k, v, out, lse, ids, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
     program = _program_for(spec, q)
-    dout, q, k, v = (_plain(tensor.contiguous()) for tensor in (dout, q, k, v))
+    dout, q, k, v = (tensor.contiguous() for tensor in (dout, q, k, v))
     dq, dk, dv = (torch.empty_like(tensor) for tensor in (q, k, v))
     room = torch.empty(
         program.backward_workspace_size(batch=cu_seqlens_q.shape[0] - 1, total_q=q.shape[0], total_k=k.shape[0],
                                         max_q=max_q, max_k=max_k), dtype=torch.uint8, device=q.device)
-    program.launch_backward(q, k, v, _plain(out), lse=_plain(lse), ids=ids, dout=dout, dq=dq, dk=dk, dv=dv,
+    program.launch_backward(q, k, v, out, lse=lse, ids=ids, dout=dout, dq=dq, dk=dk, dv=dv,
                             cu_q=cu_seqlens_q, cu_k=cu_seqlens_k, max_q=max_q, max_k=max_k, workspace=room)
     return dq, dk, dv
 
