@@ -25,6 +25,29 @@ __device__ __forceinline__ unsigned max_low(unsigned pair, unsigned rank) {
   return (pair & 0xffff0000u) | max(pair & 0xffffu, rank);
 }
 
+// The pairs of the 8 blocks from `block` on, of those in front of `end`.
+template <int kChunks>
+__device__ __forceinline__ void load_pairs(RankPairs<kChunks> &ranks, int chunk,
+                                           const ScoreRank *row, int block, int end) {
+  uint4 words = make_uint4(0, 0, 0, 0);
+  if (block < end)
+    words = *reinterpret_cast<const uint4 *>(row + block);
+  ranks.value[4 * chunk] = words.x;
+  ranks.value[4 * chunk + 1] = words.y;
+  ranks.value[4 * chunk + 2] = words.z;
+  ranks.value[4 * chunk + 3] = words.w;
+}
+
+// Those of them that are no candidates, [kInit, end), have rank 0.
+template <int kInit>
+__device__ __forceinline__ void hide_pairs(unsigned *pairs, int block, int end) {
+  if (block < kInit || (block < end && block + 8 > end))
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      if (block + j < kInit || block + j >= end)
+        pairs[j / 2] &= j % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+}
+
 // ranks = the candidates [kInit, end) of a token's row, edges pooled in by maximum; `edges` may be
 // null. first_block is a multiple of 8.
 template <int kInit, int kBlocksPerEdge, int kChunks>
@@ -33,15 +56,8 @@ __device__ __forceinline__ void load_rank_pairs(RankPairs<kChunks> &ranks, const
   static_assert(kBlocksPerEdge % 4 == 0, "an edge belongs to a pair's low half");
   const int first = first_block + lane_index() * 8 * kChunks;
 #pragma unroll
-  for (int chunk = 0; chunk < kChunks; ++chunk) { // all loads first: they are in flight together
-    uint4 words = make_uint4(0, 0, 0, 0);
-    if (first + 8 * chunk < end)
-      words = *reinterpret_cast<const uint4 *>(row + first + 8 * chunk);
-    ranks.value[4 * chunk] = words.x;
-    ranks.value[4 * chunk + 1] = words.y;
-    ranks.value[4 * chunk + 2] = words.z;
-    ranks.value[4 * chunk + 3] = words.w;
-  }
+  for (int chunk = 0; chunk < kChunks; ++chunk) // all loads first: they are in flight together
+    load_pairs(ranks, chunk, row, first + 8 * chunk, end);
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) {
     unsigned *pairs = ranks.value + 4 * chunk;
@@ -52,11 +68,7 @@ __device__ __forceinline__ void load_rank_pairs(RankPairs<kChunks> &ranks, const
         if ((kBlocksPerEdge == 4 || j == 0) && (block + j) % kBlocksPerEdge == 0 && block + j > 0 &&
             block + j < end)
           pairs[j / 2] = max_low(pairs[j / 2], edges[(block + j) / kBlocksPerEdge - 1]);
-    if (block < kInit || (block < end && block + 8 > end))
-#pragma unroll
-      for (int j = 0; j < 8; ++j)
-        if (block + j < kInit || block + j >= end)
-          pairs[j / 2] &= j % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+    hide_pairs<kInit>(pairs, block, end);
   }
 }
 
@@ -73,9 +85,7 @@ __device__ __forceinline__ void load_all_rank_pairs(RankPairs<kChunks> &ranks, c
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) { // all loads first: they are in flight together
     const int block = first + 256 * chunk;
-    uint4 words = make_uint4(0, 0, 0, 0);
-    if (block < end)
-      words = *reinterpret_cast<const uint4 *>(row + block);
+    load_pairs(ranks, chunk, row, block, end);
 #pragma unroll
     for (int i = 0; i < kEdges; ++i) {
       const int b = block + 4 * i;
@@ -83,10 +93,6 @@ __device__ __forceinline__ void load_all_rank_pairs(RankPairs<kChunks> &ranks, c
       if (edges != nullptr && b % kBlocksPerEdge == 0 && b > 0 && b < end)
         edge[chunk][i] = edges[b / kBlocksPerEdge - 1];
     }
-    ranks.value[4 * chunk] = words.x;
-    ranks.value[4 * chunk + 1] = words.y;
-    ranks.value[4 * chunk + 2] = words.z;
-    ranks.value[4 * chunk + 3] = words.w;
   }
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) {
@@ -95,11 +101,7 @@ __device__ __forceinline__ void load_all_rank_pairs(RankPairs<kChunks> &ranks, c
 #pragma unroll
     for (int i = 0; i < kEdges; ++i)
       pairs[2 * i] = max_low(pairs[2 * i], edge[chunk][i]);
-    if (block < kInit || (block < end && block + 8 > end))
-#pragma unroll
-      for (int j = 0; j < 8; ++j)
-        if (block + j < kInit || block + j >= end)
-          pairs[j / 2] &= j % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
+    hide_pairs<kInit>(pairs, block, end);
   }
 }
 
