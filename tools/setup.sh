@@ -6,7 +6,8 @@
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
 # Entry: root, or a user for whom `sudo -n` works (needed only if a package is missing). Never asks a question.
 # Exit: all packages installed, NumPy (and pytest) in .venv, NVRTC 13 either found on the machine or installed in .venv, with
-# "torch" torch and transformers in .venv-torch, with "docs" MkDocs in .venv-docs; otherwise one clear message and exit status 1.
+# "torch" torch, transformers and accelerate in .venv-torch, with "docs" MkDocs in .venv-docs; otherwise one clear message and
+# exit status 1.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -135,5 +136,6 @@ docs)
 torch) # in an environment of its own, since it brings 5 GB and an NVRTC
   has_python_package .venv-torch torch || install_from_pypi .venv-torch torch numpy pytest
   has_python_package .venv-torch transformers || install_from_pypi .venv-torch transformers
+  has_python_package .venv-torch accelerate || install_from_pypi .venv-torch accelerate
   ;;
 esac

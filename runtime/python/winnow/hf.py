@@ -6,7 +6,8 @@
     model.generate(**inputs, past_key_values=winnow.hf.Cache(model.config, max_cache_len=131072))
 
 Any cache of transformers works; winnow.hf.Cache keeps the summaries of keys too, which are made anew at each step
-otherwise. "paged|winnow" is the same for model.generate_batch.
+otherwise. "paged|winnow" is the same for model.generate_batch. Models train with "winnow", too, without a cache of
+earlier tokens.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_p
 from transformers.utils import is_tracing
 
 from ._winnow import InvalidError, UnsupportedError
-from .torch import append_rows, attention_with_kvcache, rows_layout, sparse_attention, spec_text
+from .torch import append_rows, attention_with_kvcache, in_autocast, rows_layout, sparse_attention, spec_text
 
 __all__ = ["Cache", "register"]
 
@@ -139,14 +140,15 @@ def _packed(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor, k
 # The attention functions: query [batch, heads, tokens, dim], key and value [batch, kv_heads, capacity, dim].
 
 
-def _refuse_what_is_ignored(inputs: tuple[torch.Tensor, ...], dropout: float, kwargs: Mapping[str, Any]) -> None:
+def _refuse_what_is_ignored(dropout: float, kwargs: Mapping[str, Any]) -> None:
     asked = [name for name in ("softcap", "sliding_window", "s_aux") if kwargs.get(name) is not None]
     if asked or dropout:
         raise UnsupportedError(f"winnow.hf: attention with {' and '.join(asked) or 'dropout'} is not computed: take another "
                                "attn_implementation for this model")
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        raise UnsupportedError("winnow.hf: there is no gradient: call the model under torch.no_grad(), or train with another "
-                               "attn_implementation")
+
+
+def _wants_gradients(*inputs: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
@@ -162,13 +164,35 @@ def _spec_for(module: torch.nn.Module, query: torch.Tensor, scaling: float | Non
 
 
 def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
-    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
+    _refuse_what_is_ignored(dropout, kwargs)
+    query, key, value = in_autocast(query, key, value)
     spec = _spec_for(module, query, scaling)
     if packed := _packed(attention_mask, query, key, kwargs):
         out = sparse_attention(_flat(query), _flat(key), _flat(value), *packed, **spec)
+    elif _wants_gradients(query, key, value):
+        out = _attend_in_training(query, key, value, _spans_of(attention_mask), spec)
     else:
         out = _attend_cached(query, key, value, _spans_of(attention_mask), spec)
     return out.unflatten(0, (query.shape[0], query.shape[2])), None
+
+
+def _attend_in_training(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans,
+                        spec: dict[str, Any]) -> torch.Tensor:
+    """All keys are of this call. Padding goes behind all sequences, and belongs to none."""
+    batch, tokens = query.shape[0], query.shape[2]
+    if key.shape[2] != tokens:
+        raise UnsupportedError("winnow.hf: there is no gradient where a cache holds earlier keys: train with "
+                               "use_cache=False, or call the model under torch.no_grad()")
+    if spans.begin is None:
+        cu = torch.arange(0, (batch + 1) * tokens, tokens, dtype=torch.int32, device=query.device)
+        return sparse_attention(_flat(query), _flat(key), _flat(value), cu, max_q=tokens, max_k=tokens, **spec)
+    counts, order = _padding_last(spans, tokens)
+    cu = _cumulative(counts)
+    is_padding = (torch.arange(len(order), device=order.device) >= cu[-1]).view(-1, 1, 1)
+    # Filled before and behind attention, which writes no rows of padding: gradients by q, k and v are filled by the former.
+    packed = [_flat(tensor)[order].masked_fill(is_padding, 0) for tensor in (query, key, value)]
+    out = sparse_attention(*packed, cu, max_q=tokens, max_k=tokens, **spec).masked_fill(is_padding, 0)
+    return torch.empty_like(out).index_copy_(0, order, out)
 
 
 def _attend_cached(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: _Spans,
@@ -272,13 +296,15 @@ def _rows(q: torch.Tensor, key: torch.Tensor, cached: _Cached, tokens: int, spec
 def _attention_over_pages(module, query, key, value, attention_mask, scaling=None, dropout=0.0, *, cache=None,
                           cu_seq_lens_q=None, cu_seq_lens_k=None, max_seqlen_q=0, max_seqlen_k=0, read_index=(),
                           write_index=(), block_table=None, **kwargs):
-    _refuse_what_is_ignored((query, key, value), dropout, kwargs)
+    _refuse_what_is_ignored(dropout, kwargs)
+    if _wants_gradients(query, key, value):
+        raise UnsupportedError("winnow.hf: paged|winnow has no gradient: train with attn_implementation=\"winnow\"")
     if cache is None or block_table is not None:
         raise UnsupportedError("winnow.hf: paged|winnow is for model.generate_batch, by indices of its cache: take winnow "
                                "elsewhere, and set max_blocks_per_request to 0")
     group, index = cache.layer_index_to_group_indices[module.layer_idx]
     if cache.sliding_windows[module.layer_idx] != 1:
-        _refuse_what_is_ignored((), dropout, dict(sliding_window=cache.sliding_windows[module.layer_idx]))
+        _refuse_what_is_ignored(dropout, dict(sliding_window=cache.sliding_windows[module.layer_idx]))
     spec, q = _spec_for(module, query, scaling), _flat(query)
     k_cache, v_cache = (tensors[index].unflatten(0, (-1, cache.block_size)) for tensors in (cache.key_cache, cache.value_cache))
     rows = _rows_of_pages(cache.key_cache[index], rows_layout(q, k_cache, v_cache, **spec), cache.block_size)

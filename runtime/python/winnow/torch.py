@@ -139,6 +139,10 @@ def _gradients(ctx, dout, *_):
     return (*found, None, None, None, None, None)
 
 
+def _no_second_gradients(ctx, *_):
+    raise _winnow.UnsupportedError("winnow.torch: sparse_attention has no second derivatives: call backward without create_graph")
+
+
 def _sparse_attention_fake(q, k, v, cu_seqlens_q, cu_seqlens_k, max_q, max_k, spec):
     heads, topk = _select_heads(spec, q.device), json.loads(spec)["topk"]
     return (q.new_empty((q.shape[0], q.shape[1], v.shape[2])),
@@ -200,6 +204,7 @@ for _name, _function, _fake in (("sparse_attention", _sparse_attention, _sparse_
         _library.impl(_name, _function, _key)
     torch.library.register_fake(f"winnow::{_name}", _fake, lib=_library)
 torch.library.register_autograd("winnow::sparse_attention", _gradients, setup_context=_keep_for_backward, lib=_library)
+torch.library.register_autograd("winnow::sparse_attention_backward", _no_second_gradients, lib=_library)
 
 
 # Eager calls over a cache: serving makes one for each layer of each step, and the dispatcher takes longer than the launch.
@@ -226,6 +231,14 @@ def _known_program(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor
     return program
 
 
+def in_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """In autocast's dtype where it is on, as torch's own attention takes them; else as they are."""
+    place = tensors[0].device.type
+    if not torch.is_autocast_enabled(place):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype(place)) for tensor in tensors)
+
+
 def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqlens_q: torch.Tensor,
                      cu_seqlens_k: torch.Tensor | None = None, max_q: int | None = None, max_k: int | None = None, *,
                      method: str | Spec, return_lse: bool = False, return_ids: bool = False, **spec: Any):
@@ -234,8 +247,10 @@ def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqle
     q: [total_q, heads, dim]; k, v: [total_k, kv_heads, dim]. cu_seqlens_k: None is cu_seqlens_q. max_q, max_k: upper
     bounds of the lengths, better tight; None: all tokens. spec: block, topk, params, ... of Spec. The results: out, or a
     tuple with lse [heads, total_q] and ids [select_heads, total_q, topk] where they are asked for. Where a gradient is
-    wanted, the program is one with backward=True; a Spec says it itself.
+    wanted, the program is one with backward=True; a Spec says it itself. Under autocast q, k and v are taken in its dtype.
+    Tokens outside all sequences: neither their rows of out nor their gradients are written.
     """
+    q, k, v = in_autocast(q, k, v)
     if not isinstance(method, Spec):
         spec.setdefault("backward", torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)))
     text = _text_for(q, k, v, method, False, spec)
