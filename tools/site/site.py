@@ -19,7 +19,8 @@ import c_reference
 ROOT = Path(__file__).resolve().parents[2]
 # Where pages outside docs/ come to lie on the site. All of docs/ lies at its root.
 ELSEWHERE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
-             "examples/README.md": "examples.md", "examples/slurm/README.md": "slurm.md"}
+             "examples/README.md": "examples.md", "examples/slurm/README.md": "slurm.md",
+             "examples/train_long/README.md": "train-long.md"}
 # Files with a page made from them.
 MADE = {"runtime/api/winnow.h": "reference/c.md", "runtime/api/winnow.hpp": "reference/cpp.md",
         "runtime/python": "reference/python.md"}

@@ -123,7 +123,7 @@ def _segments(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor,
 
 def _reference(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
     hf._refuse_what_is_ignored(dropout, kwargs)
-    query, key, value = hf.in_autocast(query, key, value)
+    query, key, value = hf._in_autocast(query, key, value)
     spec, scale = hf._spec_of(module.config), query.shape[-1] ** -0.5 if scaling is None else scaling
     q, k, v = hf._flat(query), hf._flat(key), hf._flat(value)
     out = q.new_zeros((*q.shape[:2], v.shape[-1]))

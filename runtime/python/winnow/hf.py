@@ -27,7 +27,7 @@ from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_p
 from transformers.utils import is_tracing
 
 from ._winnow import InvalidError, UnsupportedError
-from .torch import append_rows, attention_with_kvcache, in_autocast, rows_layout, sparse_attention, spec_text
+from .torch import _in_autocast, append_rows, attention_with_kvcache, rows_layout, sparse_attention, spec_text
 
 __all__ = ["Cache", "register"]
 
@@ -165,7 +165,7 @@ def _spec_for(module: torch.nn.Module, query: torch.Tensor, scaling: float | Non
 
 def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
     _refuse_what_is_ignored(dropout, kwargs)
-    query, key, value = in_autocast(query, key, value)
+    query, key, value = _in_autocast(query, key, value)
     spec = _spec_for(module, query, scaling)
     if packed := _packed(attention_mask, query, key, kwargs):
         out = sparse_attention(_flat(query), _flat(key), _flat(value), *packed, **spec)

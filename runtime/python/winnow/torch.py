@@ -231,7 +231,7 @@ def _known_program(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor
     return program
 
 
-def in_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _in_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """In autocast's dtype where it is on, as torch's own attention takes them; else as they are."""
     place = tensors[0].device.type
     if not torch.is_autocast_enabled(place):
@@ -250,7 +250,7 @@ def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqle
     wanted, the program is one with backward=True; a Spec says it itself. Under autocast q, k and v are taken in its dtype.
     Tokens outside all sequences: neither their rows of out nor their gradients are written.
     """
-    q, k, v = in_autocast(q, k, v)
+    q, k, v = _in_autocast(q, k, v)
     if not isinstance(method, Spec):
         spec.setdefault("backward", torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)))
     text = _text_for(q, k, v, method, False, spec)
