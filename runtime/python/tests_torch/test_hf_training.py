@@ -131,6 +131,13 @@ def test_gradient_checkpointing(device, use_reentrant):
     assert torch.equal(gradients(model, batch), wanted)
 
 
+def test_a_compiled_model(device):
+    model, batch = make_model(device), padded(text(150), text(100, seed=1))
+    wanted = gradients(model, batch)
+    model.forward = torch.compile(model.forward, fullgraph=True, backend="aot_eager")
+    assert torch.equal(gradients(model, batch), wanted)
+
+
 def curve(device, implementation, steps=50, tokens=128):
     """The loss of each step, each over other text of the same phrases."""
     model = make_model(device, implementation)
