@@ -52,8 +52,18 @@ json buffersToJson(const std::vector<Buffer> &buffers) {
   return entries;
 }
 
+json mapsToJson(const std::vector<TensorMapRecipe> &maps) {
+  json entries = json::array();
+  for (const TensorMapRecipe &map : maps)
+    entries.push_back({{"tensor", map.tensor},
+                       {"extents", map.extents},
+                       {"strides", map.strides},
+                       {"box", map.box}});
+  return entries;
+}
+
 json toJson(const ProgramImage &image) {
-  json kernels = json::array(), maps = json::array();
+  json kernels = json::array();
   for (const Kernel &k : image.kernels) {
     kernels.push_back({{"name", k.name},
                        {"step", k.step},
@@ -77,11 +87,6 @@ json toJson(const ProgramImage &image) {
       if (const KernelFacts::Fact &fact = k.facts.*field.member)
         kernels.back()["facts"][field.name] = *fact;
   }
-  for (const TensorMapRecipe &map : image.tensorMaps)
-    maps.push_back({{"tensor", map.tensor},
-                    {"extents", map.extents},
-                    {"strides", map.strides},
-                    {"box", map.box}});
   const Spec &s = image.spec;
   json root = {{"method", image.method},
                {"key", image.key},
@@ -101,7 +106,7 @@ json toJson(const ProgramImage &image) {
                {"score_stride", image.scoreStride},
                {"chunk_tokens", image.chunkTokens},
                {"buffers", buffersToJson(image.buffers)},
-               {"tensor_maps", maps},
+               {"tensor_maps", mapsToJson(image.tensorMaps)},
                {"kernels", kernels},
                {"mlir_ms", image.mlirMs}};
   if (s.paged)
@@ -111,6 +116,7 @@ json toJson(const ProgramImage &image) {
   if (s.backward) {
     root["spec"]["backward"] = true;
     root["backward_buffers"] = buffersToJson(image.backwardBuffers);
+    root["backward_maps"] = mapsToJson(image.backwardMaps);
   }
   if (!image.denseLength.empty())
     root["dense_length"] = image.denseLength;
@@ -247,14 +253,19 @@ bool fromJson(const json &root, ProgramImage &image,
     }
   };
   readBuffers("buffers", image.buffers);
-  if (image.spec.backward)
+  auto readMaps = [&](const char *field, std::vector<TensorMapRecipe> &maps) {
+    for (const json &entry : r.child(root, field)) {
+      TensorMapRecipe &map = maps.emplace_back();
+      r.read(entry, "tensor", map.tensor);
+      r.read(entry, "extents", map.extents);
+      r.read(entry, "strides", map.strides);
+      r.read(entry, "box", map.box);
+    }
+  };
+  readMaps("tensor_maps", image.tensorMaps);
+  if (image.spec.backward) {
     readBuffers("backward_buffers", image.backwardBuffers);
-  for (const json &entry : r.child(root, "tensor_maps")) {
-    TensorMapRecipe &map = image.tensorMaps.emplace_back();
-    r.read(entry, "tensor", map.tensor);
-    r.read(entry, "extents", map.extents);
-    r.read(entry, "strides", map.strides);
-    r.read(entry, "box", map.box);
+    readMaps("backward_maps", image.backwardMaps);
   }
   for (const json &entry : r.child(root, "kernels")) {
     Kernel &k = image.kernels.emplace_back();
@@ -329,17 +340,20 @@ Status checkImage(const ProgramImage &image) {
       if (status)
         status =
             checkFormula("buffer " + buffer.name, "bytes", buffer.bytes, Variable::ChunkTokens);
-  if (image.tensorMaps.size() > WINNOW_MAX_TENSOR_MAPS)
-    return broken(fmt::format("the program has {} tensor maps; Params holds {}",
-                              image.tensorMaps.size(), WINNOW_MAX_TENSOR_MAPS));
-  for (const TensorMapRecipe &map : image.tensorMaps) {
-    if ((map.tensor != "q" && map.tensor != "k" && map.tensor != "v") || map.extents.size() < 2 ||
-        map.extents.size() > 5 || map.strides.size() + 1 != map.extents.size() ||
-        map.box.size() != map.extents.size())
-      return broken("the tensor map of '" + map.tensor + "' is incomplete");
-    for (const std::string &extent : map.extents)
-      if (status)
-        status = checkFormula("tensor map of " + map.tensor, "extents", extent, Variable::MaxK);
+  for (const std::vector<TensorMapRecipe> *maps : {&image.tensorMaps, &image.backwardMaps}) {
+    if (maps->size() > WINNOW_MAX_TENSOR_MAPS)
+      return broken(fmt::format("the program has {} tensor maps; Params holds {}", maps->size(),
+                                WINNOW_MAX_TENSOR_MAPS));
+    for (const TensorMapRecipe &map : *maps) {
+      const bool isKnown = map.tensor == "q" || map.tensor == "k" || map.tensor == "v" ||
+                           (map.tensor == "dout" && maps == &image.backwardMaps);
+      if (!isKnown || map.extents.size() < 2 || map.extents.size() > 5 ||
+          map.strides.size() + 1 != map.extents.size() || map.box.size() != map.extents.size())
+        return broken("the tensor map of '" + map.tensor + "' is incomplete");
+      for (const std::string &extent : map.extents)
+        if (status)
+          status = checkFormula("tensor map of " + map.tensor, "extents", extent, Variable::MaxK);
+    }
   }
   if (image.summaries.size() > WINNOW_MAX_ROWS)
     return broken(fmt::format("a host would keep {} summaries; Params holds {}",

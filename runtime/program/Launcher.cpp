@@ -100,12 +100,19 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
     loaded->bufferBytes.push_back(*Formula::parse(buffer.bytes, Variable::ChunkTokens));
   for (const Buffer &buffer : program.backwardBuffers)
     loaded->backwardBytes.push_back(*Formula::parse(buffer.bytes, Variable::ChunkTokens));
-  for (const TensorMapRecipe &map : program.tensorMaps) {
-    std::vector<Formula> &extents = loaded->mapExtents.emplace_back();
-    for (const std::string &extent : map.extents)
-      extents.push_back(*Formula::parse(extent, Variable::MaxK));
-  }
-  if (!program.tensorMaps.empty() && !loaded->driver->api().cuTensorMapEncodeTiled)
+  auto parseMaps = [](const std::vector<TensorMapRecipe> &maps) {
+    std::vector<LoadedMap> parsed;
+    for (const TensorMapRecipe &map : maps) {
+      std::vector<Formula> &extents = parsed.emplace_back(LoadedMap{&map, {}}).extents;
+      for (const std::string &extent : map.extents)
+        extents.push_back(*Formula::parse(extent, Variable::MaxK));
+    }
+    return parsed;
+  };
+  loaded->maps = parseMaps(program.tensorMaps);
+  loaded->backwardMaps = parseMaps(program.backwardMaps);
+  const bool hasMaps = !loaded->maps.empty() || !loaded->backwardMaps.empty();
+  if (hasMaps && !loaded->driver->api().cuTensorMapEncodeTiled)
     return fail(ErrorKind::Unsupported,
                 "this program's kernels need tensor maps, which this CUDA "
                 "driver cannot encode; install a driver of CUDA 12 or newer");
@@ -269,10 +276,14 @@ int LoadedProgram::boxRows(const LaunchArgs &args, int most) {
 /// (CUDA Driver API, "Tensor Map Object Management".)
 Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
                                        Params &params) const {
-  for (size_t i = 0; i < program->tensorMaps.size(); ++i) {
-    const TensorMapRecipe &map = program->tensorMaps[i];
-    const char which = map.tensor[0]; // checkImage knows q, k and v
-    const void *tensor = which == 'q' ? args.q : which == 'k' ? args.k : args.v;
+  const std::vector<LoadedMap> &all = args.phase == Phase::Backward ? backwardMaps : maps;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const TensorMapRecipe &map = *all[i].recipe;
+    const char which = map.tensor[0]; // checkImage knows q, k and v, and dout
+    const void *tensor = which == 'q'   ? args.q
+                         : which == 'k' ? args.k
+                         : which == 'v' ? args.v
+                                        : args.dout;
     if (!tensor)
       continue; // not read in this phase, or empty
     const bool isQuery = which == 'q', isStrided = program->spec.paged;
@@ -286,7 +297,7 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
     uint32_t box[kMaxRank] = {}, steps[kMaxRank] = {};
     const size_t rank = map.extents.size();
     for (size_t d = 0; d < rank; ++d) {
-      WINNOW_TRY(int64_t extent, mapExtents[i][d].evaluate(plan.variables));
+      WINNOW_TRY(int64_t extent, all[i].extents[d].evaluate(plan.variables));
       extents[d] = static_cast<uint64_t>(std::max<int64_t>(extent, 1));
       box[d] = static_cast<uint32_t>(map.box[d]);
       steps[d] = 1;

@@ -111,6 +111,10 @@ public:
 private:
   struct Step;
   struct Plan;
+  struct LoadedMap {
+    const TensorMapRecipe *recipe;
+    std::vector<Formula> extents;
+  };
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
   Status limitClusters(const Step &step);
@@ -127,7 +131,7 @@ private:
   DenseLength dense;
   Formula parts, cluster, scoreStride, chunkTokens;
   std::vector<Formula> bufferBytes, backwardBytes; ///< of the program's buffers
-  std::vector<std::vector<Formula>> mapExtents;    ///< of the program's tensor maps
+  std::vector<LoadedMap> maps, backwardMaps;       ///< of the program's tensor maps
   std::vector<Step> steps;                         ///< in launch order
 };
 

@@ -58,7 +58,7 @@ struct Buffer {
 /// dimensions elements, heads, tokens of a page and pages, whose last two extents are the launch's
 /// too; its box brings box[2] tokens or as many less as pages need (LoadedProgram::boxRows).
 struct TensorMapRecipe {
-  std::string tensor;               ///< "q", "k" or "v"
+  std::string tensor;               ///< "q", "k" or "v"; of a launch of gradients also "dout"
   std::vector<std::string> extents; ///< formulas, innermost dimension first: 2 to 5
   std::vector<int64_t> strides;     ///< bytes between elements of dimension 1, 2, ...
   std::vector<int> box;             ///< elements of one copy, per dimension
@@ -83,6 +83,7 @@ struct ProgramImage {
   std::vector<Buffer> buffers;
   std::vector<Buffer> backwardBuffers; ///< in their place in a launch of gradients
   std::vector<TensorMapRecipe> tensorMaps;
+  std::vector<TensorMapRecipe> backwardMaps; ///< in their place in a launch of gradients
   /// Those that a host can keep, Params::rows[i] for the i-th entry; none where it can keep none.
   std::vector<SummaryShape> summaries;
   std::vector<Kernel> kernels; ///< in launch order

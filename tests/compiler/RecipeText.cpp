@@ -39,7 +39,7 @@ std::string recipeText(const Kernel &kernel) {
 std::string sharedRecipeText(const ProgramImage &image) {
   const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, denseLength,
                parts, cluster, scoreStride, chunkTokens, buffers, backwardBuffers, tensorMaps,
-               summaries, kernels, mlirMs] = image;
+               backwardMaps, summaries, kernels, mlirMs] = image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
       (void)mlirMs, (void)summaries;
@@ -57,6 +57,8 @@ std::string sharedRecipeText(const ProgramImage &image) {
     out += "backward " + text(buffer);
   for (size_t i = 0; i < tensorMaps.size(); ++i)
     out += text(tensorMaps[i], i);
+  for (size_t i = 0; i < backwardMaps.size(); ++i)
+    out += "backward " + text(backwardMaps[i], i);
   for (size_t i = 0; i < summaries.size(); ++i)
     out += fmt::format("rows {}: means of {} keys at stride {}\n", i, summaries[i].window,
                        summaries[i].stride);

@@ -26,6 +26,8 @@ protected:
       image.kernels.push_back(kernel);
     }
     image.backwardBuffers = {{"statistics", "8 * total_q"}, {"bits", "100"}};
+    image.backwardMaps = {{"dout", {"128", "32", "total_q"}, {256, 8192}, {64, 16, 1}},
+                          {"v", {"128", "2", "total_k"}, {256, 512}, {64, 1, 32}}};
     return image;
   }
   void SetUp() override {
@@ -77,6 +79,24 @@ TEST_F(BackwardLaunch, HasKernelsAndAWorkspaceOfItsOwn) {
   EXPECT_NE(*program->workspaceSize(args.shape), bytes);
 }
 
+TEST_F(BackwardLaunch, HasTensorMapsOfItsOwn) {
+  // Of each map its tensor, and the last extent and box, as the fake driver keeps them.
+  auto words = [](int map, int word) {
+    return fakeDriver(kFake).launches.at(0).params.map[map].words[word];
+  };
+  auto tensor = [&](int map) { return reinterpret_cast<void *>(words(map, 2)); };
+  ASSERT_TRUE(launchBackward(arguments(), 1 << 20));
+  EXPECT_EQ(tensor(0), address(9)) << "dout";
+  EXPECT_EQ(words(0, 9), 100u);
+  EXPECT_EQ(tensor(1), address(3)) << "v";
+  EXPECT_EQ(words(1, 11), 32u);
+  LaunchArgs attend = arguments();
+  attend.phase = Phase::Attend;
+  ASSERT_TRUE(launch(attend));
+  EXPECT_EQ(tensor(0), address(2)) << "k";
+  EXPECT_EQ(tensor(1), nullptr);
+}
+
 TEST_F(BackwardLaunch, NoOtherPhaseRunsItsKernels) {
   LaunchArgs args = arguments();
   for (Phase phase : {Phase::All, Phase::Select, Phase::Attend}) {
@@ -116,6 +136,9 @@ TEST_F(BackwardLaunch, ImagesKeepIt) {
   EXPECT_TRUE(read->spec.backward);
   ASSERT_EQ(read->backwardBuffers.size(), 2u);
   EXPECT_EQ(read->backwardBuffers[0].bytes, "8 * total_q");
+  ASSERT_EQ(read->backwardMaps.size(), 2u);
+  EXPECT_EQ(read->backwardMaps[0].tensor, "dout");
+  EXPECT_EQ(read->backwardMaps[1].box, (std::vector<int>{64, 1, 32}));
   EXPECT_EQ(read->spec.text(), image.spec.text());
   EXPECT_NE(read->spec.text().find(" backward=1"), std::string::npos);
   EXPECT_EQ(Spec::parse(read->spec.text())->text(), read->spec.text());

@@ -236,6 +236,13 @@ TEST(ImageFormat, IncompleteTensorMapsAreRefused) {
   ProgramImage many = sampleImage();
   many.tensorMaps.resize(5, many.tensorMaps[0]);
   EXPECT_FALSE(checkImage(many));
+  ProgramImage derived = sampleImage();
+  derived.backwardMaps = {derived.tensorMaps[0]};
+  derived.backwardMaps[0].tensor = "dout";
+  EXPECT_TRUE(checkImage(derived));
+  derived.backwardMaps[0].box.pop_back();
+  EXPECT_FALSE(checkImage(derived));
+  EXPECT_TRUE(refused([](TensorMapRecipe &map) { map.tensor = "dout"; })) << "no gradients there";
 }
 
 TEST(ImageFormat, F12OtherSchemasAreRefusedInWords) {
