@@ -15,7 +15,8 @@ struct DrawSpace {
   struct Tunable {
     std::string name;
     std::vector<int> values;
-    bool decodes = false; ///< of kernels that only batches of few tokens in pages have
+    bool decodes = false;  ///< of kernels that only batches of few tokens in pages have
+    bool backward = false; ///< of kernels that only launches of gradients have
   };
   std::vector<Method> methods;
   std::vector<Tunable> tunables;

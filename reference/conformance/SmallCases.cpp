@@ -145,6 +145,7 @@ private:
         test.config = config;
         if (tunable.decodes)
           decodeFromPages(test);
+        test.backward = test.spec.backward = tunable.backward;
         Status served = space.serves(test.method, test.spec, test.config);
         if (served) {
           found.cases.push_back(test);

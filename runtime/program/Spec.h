@@ -70,6 +70,7 @@ enum class AttendSoftmax { Default, Eager, Lazy };
 enum class AttendFma { Default, None, Half, ThreeQuarters };
 enum class ScoreForm { Default, Separate, Fused };
 enum class ScorePoly { Default, None, Quarter = 4, Eighth = 8 };
+enum class BackwardForm { Default, Warpgroups, Warps };
 
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
 /// default. Each has its row in tunables() (runtime/program/Tunables.h): values, phase, meaning.
@@ -91,6 +92,7 @@ struct Config {
   int decodeStages = 0;
   int decodeResident = 0;
   int decodePartTiles = 0;
+  BackwardForm backwardQueries = {};
 
   /// Canonical, all of them by number: "attend_form=0 attend_warps=8 ...". Cache keys are made of
   /// it, so words, which read better, stay out of it.

@@ -13,7 +13,7 @@ namespace winnow {
 
 namespace {
 
-constexpr const char *kAttend = "attend", *kSelect = "select";
+constexpr const char *kAttend = "attend", *kSelect = "select", *kBackward = "backward";
 
 template <auto Member> int get(const Config &config) { return static_cast<int>(config.*Member); }
 template <auto Member> void set(Config &config, int value) {
@@ -157,6 +157,11 @@ const std::array<Tunable, kTunableCount> &tunables() {
           "decode_part_tiles", kDecodePhase,
           "attention at decode: key tiles of a part of a token's keys, at least",
           {1, 2, 3, 4, 6, 8}),
+      ways<&Config::backwardQueries>(
+          "backward_queries", kBackward, "how the products of the gradients of queries are made",
+          {{BackwardForm::Warpgroups, "warpgroups",
+            "by warpgroups (wgmma) fed by bulk copies; Hopper"},
+           {BackwardForm::Warps, "warps", "by single warps (mma.sync) fed by cp.async"}}),
   };
   return rows;
 }

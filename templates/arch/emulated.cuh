@@ -362,6 +362,7 @@ __forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&l
 // What only warpgroups and clusters need.
 #include "winnow/attention_step.cuh"
 #include "winnow/cluster_selection.cuh"
+#include "winnow/gradients_step.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -266,6 +266,7 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 
 #include "winnow/attention_step.cuh"
 #include "winnow/cluster_selection.cuh"
+#include "winnow/gradients_step.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

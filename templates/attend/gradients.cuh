@@ -76,18 +76,21 @@ __device__ __forceinline__ void subtract_deltas(Accumulator<16, kKeys> &changes,
 }
 
 // changes *= slope(scale * logit, query position, key position): the derivative of what map_logits
-// will make of the logits.
+// will make of the logits. In columns as of mask_causal.
 template <int kKeys, class Hook>
 __device__ __forceinline__ void
 multiply_slopes(Accumulator<16, kKeys> &changes, const Accumulator<16, kKeys> &logits,
-                const QueryRows &rows, int first_key, float scale, const Hook &slope) {
+                const QueryRows &rows, int first_key, float scale, const Hook &slope,
+                int first_column = 0, int columns = kKeys) {
   const int key = first_key + 2 * (lane_index() & 3);
 #pragma unroll
-  for (int j = 0; j < kKeys / 8; ++j)
+  for (int j = 0; j < columns / 8; ++j)
 #pragma unroll
-    for (int e = 0; e < 4; ++e)
-      changes.value[j][e] *=
-          slope(logits.value[j][e] * scale, rows.position[e >> 1], key + 8 * j + (e & 1));
+    for (int e = 0; e < 4; ++e) {
+      const int place = first_column / 8 + j;
+      changes.value[place][e] *=
+          slope(logits.value[place][e] * scale, rows.position[e >> 1], key + 8 * j + (e & 1));
+    }
 }
 
 // One weight and its change: what is hidden or not wanted has exactly 0 of both, whatever its

@@ -302,3 +302,12 @@ __device__ __forceinline__ int next_wanted(const WorkList<kEntries, kTokens> &li
   }
   return limit;
 }
+
+// Whether the warpgroup wants the step of kParts entries from entry `entry` on; uniform over the
+// warp. By a whole warp.
+template <int kParts, int kWarpTokens, int kEntries, int kTokens>
+__device__ __forceinline__ bool warpgroup_wants(const WorkList<kEntries, kTokens> &list, int entry,
+                                                int warpgroup) {
+  const int next = next_wanted<kParts, kWarpTokens>(list, entry, entry + kParts, warpgroup);
+  return warp_uniform(next == entry) != 0;
+}

@@ -33,3 +33,6 @@ __device__ __forceinline__ int lane_index() { return threadIdx.x & 31; }
 // The warp's index, told to the compiler to be the same in all lanes (branches on it become
 // uniform).
 __device__ __forceinline__ int warp_index() { return __shfl_sync(kFullWarp, threadIdx.x >> 5, 0); }
+// A value that all lanes of a warp have alike, told to the compiler to be so (what depends on it
+// becomes uniform). By a whole warp.
+__device__ __forceinline__ int warp_uniform(int value) { return __shfl_sync(kFullWarp, value, 0); }

@@ -74,7 +74,7 @@ TEST_P(Goldens, RecipeAndPrintedKernels) {
 
 // The first three: MiniCPM4.1. Then what these do not have: fp32 scores and their top_k; the
 // published kernel's visibility; short sequences that attend to every key; rows that a host keeps;
-// fp8 keys; gradients.
+// fp8 keys; gradients, on both levels.
 INSTANTIATE_TEST_SUITE_P(
     Programs, Goldens,
     testing::Values(Golden{"infllm_v2_sm_80",
@@ -159,6 +159,12 @@ INSTANTIATE_TEST_SUITE_P(
                             {"backward_queries", "backward_queries"},
                             {"backward_keys", "backward_keys"},
                             {"backward_join", "backward_join"}}},
+                    Golden{"infllm_v2_sm_90a_backward",
+                           "sm_90a",
+                           "infllm_v2",
+                           "backward=1",
+                           "",
+                           {{"backward_queries", "backward_queries_warpgroups"}}},
                     Golden{"infllm_v2_sm_89_fp8",
                            "sm_89",
                            "infllm_v2",

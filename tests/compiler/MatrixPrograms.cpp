@@ -74,20 +74,24 @@ private:
   /// Of every tunable that numbers ways each way but the default's, of the others the first value
   /// that differs from the default and can be built.
   void addTuned(const std::string &arch, const std::string &method, const Spec &spec) {
-    Spec paged = spec;
-    paged.paged = true;
-    CompileRequest plain;
-    plain.arch = arch, plain.method = method, plain.spec = paged;
-    const Config chosen = lowerProgram(plain)->first.config;
+    auto chosenFor = [&](const Spec &of) {
+      CompileRequest plain;
+      plain.arch = arch, plain.method = method, plain.spec = of;
+      return lowerProgram(plain)->first.config;
+    };
+    Spec paged = spec, derived = spec;
+    paged.paged = derived.backward = true;
+    const Config ofPaged = chosenFor(paged), ofDerived = chosenFor(derived);
     for (const Tunable &tunable : tunables()) {
-      const bool decodes = std::string_view(tunable.phase) == kDecodePhase;
+      const std::string_view phase = tunable.phase;
+      const Spec &own = phase == kDecodePhase ? paged : phase == "backward" ? derived : spec;
+      const Config &chosen = phase == "backward" ? ofDerived : ofPaged;
       for (int value : tunable.values) {
         Config config;
         tunable.set(config, value);
         if (value == tunable.get(chosen))
           continue;
-        if (add(arch, method, decodes ? paged : spec, config).refusal.empty() &&
-            tunable.words.empty())
+        if (add(arch, method, own, config).refusal.empty() && tunable.words.empty())
           break;
       }
     }

@@ -102,12 +102,12 @@ TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "
             "attend_rows=0 attend_split=0 attend_softmax=0 attend_fma=0 score_form=0 "
             "score_tokens=0 score_chunk_mib=0 score_fold=0 score_poly=0 decode_stages=0 "
-            "decode_resident=0 decode_part_tiles=0");
+            "decode_resident=0 decode_part_tiles=0 backward_queries=0");
   EXPECT_EQ(Config::parse("attend_split=yes score_fold=no score_poly=quarter")->text(),
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "
             "attend_rows=0 attend_split=2 attend_softmax=0 attend_fma=0 score_form=0 "
             "score_tokens=0 score_chunk_mib=0 score_fold=1 score_poly=4 decode_stages=0 "
-            "decode_resident=0 decode_part_tiles=0");
+            "decode_resident=0 decode_part_tiles=0 backward_queries=0");
 }
 
 TEST(Tunables, F09EachFieldChangesTheTextAndComesBack) {
@@ -141,6 +141,7 @@ TEST(Tunables, F13WhatWasLegalIsAndNothingElse) {
       {"decode_stages", {2, 3, 4, 6, 8}},
       {"decode_resident", {1, 2, 3, 4, 6}},
       {"decode_part_tiles", {1, 2, 3, 4, 6, 8}},
+      {"backward_queries", {1, 2}},
   };
   for (const Tunable &tunable : tunables())
     for (int value = -2; value <= 130; ++value) {
@@ -193,8 +194,10 @@ TEST(Tunables, ParseRefusesWhatItDoesNotKnow) {
 
 TEST(Tunables, EachBelongsToOnePhase) {
   // As the shipped records were made.
-  const std::map<std::string, std::string> prefixes = {
-      {"select", "score_"}, {"attend", "attend_"}, {kDecodePhase, "decode_"}};
+  const std::map<std::string, std::string> prefixes = {{"select", "score_"},
+                                                       {"attend", "attend_"},
+                                                       {kDecodePhase, "decode_"},
+                                                       {"backward", "backward_"}};
   size_t count = 0;
   for (const auto &[phase, prefix] : prefixes)
     count += phaseTunables(phase).size();

@@ -9,35 +9,34 @@ using namespace mlir;
 namespace winnow {
 
 void AttendOnWarpgroups::consume() {
-  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  walk.enterRings();
   pending = t.fragment("pending", t.type("Cursor", {"@kStages"}));
-  queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kWarpgroups"}));
-  t.leaf("move_to", {queryCursor, warpgroup});
-  warpOfGroup = t.rem(warp, t.number(4), "warp_of_warpgroup");
+  walk.enterQueries();
+  warpOfGroup = t.rem(walk.warp, t.number(4), "warp_of_warpgroup");
   epilogue.declare(rows);
   rows.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
   softmax.declare(rows);
-  overWork([&] {
-    rows.rows = tokens.rows("rows", about("tile"), warp);
-    rows.query = stage("queries", queryRing, queryCursor);
-    t.when(about("opens"), [&] {
-      t.leaf("wait_full", {queryBarriers, queryCursor});
+  walk.overWork([&] {
+    rows.rows = tokens.rows("rows", walk.about("tile"), walk.warp);
+    rows.query = walk.stage("queries", walk.queryRing, walk.queryCursor);
+    t.when(walk.about("opens"), [&] {
+      walk.waitForQueries();
       t.leaf("clear", {rows.output});
       t.leaf("clear", {rows.state});
     });
     attendShared();
-    if (split)
+    if (walk.split)
       attendSingles();
-    t.when(about("closes"), [&] { storeResults(); });
+    t.when(walk.about("closes"), [&] { storeResults(); });
   });
 }
 
 /// The entries that whole warpgroups take. Outer loop: a step that follows nothing; inner loop:
 /// steps whose predecessor's values are still pending.
 void AttendOnWarpgroups::attendShared() {
-  Value end = about("shared");
+  Value end = walk.about("shared");
   auto next = [&](Value from, Value limit) {
-    return t.value("wanted_entry", "next_wanted", {list, from, limit, warpgroup},
+    return t.value("wanted_entry", "next_wanted", {walk.list, from, limit, walk.warpgroup},
                    {"@kParts", "@kWarpTokens"});
   };
   t.whileLoop(
@@ -51,9 +50,9 @@ void AttendOnWarpgroups::attendShared() {
       [&](ValueRange at) {
         attendFirst(at[0]);
         ValueRange behind = t.whileLoop(
-            {"following"}, {t.add(at[0], named("kParts"))},
+            {"following"}, {t.add(at[0], t.named("kParts"))},
             [&](ValueRange at, SmallVector<Value> &passed) {
-              Value reach = t.mul(t.sub(named("kStages"), t.number(2)), named("kParts"));
+              Value reach = t.mul(t.sub(t.named("kStages"), t.number(2)), t.named("kParts"));
               Value limit = t.min(end, t.add(at[0], reach), "limit");
               Value found = next(at[0], limit);
               passed = {at[0], found};
@@ -62,7 +61,7 @@ void AttendOnWarpgroups::attendShared() {
             [&](ValueRange at) {
               skip(at[0], at[1]);
               attendNext(at[1]);
-              return SmallVector<Value>{t.add(at[1], named("kParts"))};
+              return SmallVector<Value>{t.add(at[1], t.named("kParts"))};
             });
         Value next = behind[0];
         finishPending();
@@ -70,24 +69,19 @@ void AttendOnWarpgroups::attendShared() {
       });
 }
 
-/// Passes stages that the warpgroup does not want. Waiting first keeps every warp within one turn
-/// of the ring: parities repeat after two.
+/// Passes what the warpgroup does not want.
 void AttendOnWarpgroups::skip(Value from, Value to) {
-  t.loop("skipped", from, to, named("kParts"), [&](Value) {
-    t.leaf("wait_full", {barriers, cursor});
-    t.leaf("arrive_empty", {barriers, cursor});
-    t.leaf("advance", {cursor});
-  });
+  t.loop("skipped", from, to, t.named("kParts"), [&](Value) { walk.skipStep(); });
 }
 
 /// Where the step's keys lie and who wants them; waits for its stage. Returns the key tile.
 AttendOnWarpgroups::Value AttendOnWarpgroups::step(Value entry) {
   keys.step = t.fragment("step", t.type("StepKeys", {"@kParts"}));
-  t.leaf("read_step", {keys.step, list, entry, warp}, {"@kPartKeys", "@kWarpTokens"});
+  t.leaf("read_step", {keys.step, walk.list, entry, walk.warp}, {"@kPartKeys", "@kWarpTokens"});
   logits.declare(rows);
   keys.sums = t.fragment("sums", t.type("StepSums"));
-  t.leaf("wait_full", {barriers, cursor});
-  return stage("key_tile", keyRing, cursor);
+  walk.waitFor(ring);
+  return keyTileAt("key_tile", ring.cursor);
 }
 
 /// The logits of one warp, by itself; `unroll` steps of the depth at a time.
@@ -110,13 +104,13 @@ void AttendOnWarpgroups::attendFirst(Value entry) {
   hideKeys();
   softmax.step(rows, keys);
   t.leaf("round_to_operand", {rows.weights, rows.logits});
-  t.leaf("follow", {pending, cursor});
-  t.leaf("advance", {cursor});
+  t.leaf("follow", {pending, ring.cursor});
+  walk.advance(ring);
 }
 
 void AttendOnWarpgroups::attendNext(Value entry) {
   Value keyTile = step(entry);
-  Value valueTile = stage("pending_values", valueRing, pending);
+  Value valueTile = valueTileAt("pending_values", pending);
   t.leaf("start_abt", {rows.logits, rows.query, keyTile});
   t.leaf("start_ab", {rows.output, rows.weights, valueTile});
   t.leaf("wait_products", {rows.logits}, {1});
@@ -124,43 +118,42 @@ void AttendOnWarpgroups::attendNext(Value entry) {
   // wgmma cannot be repeated by one warp, mma.sync can.
   Value raised = softmax.stepBesideProduct(rows, keys, [&] { makeLogits(keyTile, 1); });
   t.leaf("wait_products", {rows.output}, {0});
-  t.leaf("arrive_empty", {barriers, pending});
+  t.leaf("arrive_empty", {ring.barriers, pending});
   softmax.rescale(rows, raised);
   t.leaf("round_to_operand", {rows.weights, rows.logits});
-  t.leaf("follow", {pending, cursor});
-  t.leaf("advance", {cursor});
+  t.leaf("follow", {pending, ring.cursor});
+  walk.advance(ring);
 }
 
 void AttendOnWarpgroups::finishPending() {
-  Value valueTile = stage("pending_values", valueRing, pending);
+  Value valueTile = valueTileAt("pending_values", pending);
   t.leaf("start_ab", {rows.output, rows.weights, valueTile});
   t.leaf("wait_products", {rows.output}, {0});
-  t.leaf("arrive_empty", {barriers, pending});
+  t.leaf("arrive_empty", {ring.barriers, pending});
 }
 
 /// The entries that only single warps want: each by its warp alone, on the same accumulators.
 void AttendOnWarpgroups::attendSingles() {
-  t.loop("single", about("shared"), about("length"), named("kParts"), [&](Value entry) {
+  t.loop("single", walk.about("shared"), walk.about("length"), t.named("kParts"), [&](Value entry) {
     Value keyTile = step(entry);
-    Value valueTile = stage("value_tile", valueRing, cursor);
+    Value valueTile = valueTileAt("value_tile", ring.cursor);
     t.when(t.value("", "is_wanted", {keys.step}), [&] {
       makeLogits(keyTile, "kDim / 16");
       softmax.step(rows, keys);
       t.leaf("round_to_operand", {rows.weights, rows.logits});
       t.leaf("warp_ab", {rows.output, rows.weights, valueTile});
     });
-    t.leaf("arrive_empty", {barriers, cursor});
-    t.leaf("advance", {cursor});
+    walk.release(ring);
+    walk.advance(ring);
   });
 }
 
 void AttendOnWarpgroups::storeResults() {
-  t.leaf("arrive_empty", {queryBarriers, queryCursor});
-  t.leaf("next_turn", {queryCursor});
+  walk.releaseQueries();
   // Read again: what only the results need was not worth registers in the loop.
-  Value done = t.value("done", "work_header", {list});
+  Value done = t.value("done", "work_header", {walk.list});
   RowTile results = rows;
-  results.rows = tokens.rows("result_rows", t.field(done, "tile"), warp);
+  results.rows = tokens.rows("result_rows", t.field(done, "tile"), walk.warp);
   epilogue.store(results, tokens.firstHead(t.field(done, "select_head"), "first_head"));
 }
 

@@ -1,47 +1,28 @@
-// The producer warps of the attend kernel on warpgroups: one builds the list of the next tile of
-// tokens, one feeds key and value tiles, one feeds queries. See OnWarpgroups.h.
-#include "compiler/kernels/attend/OnWarpgroups.h"
+// The producer warps of attention and its gradients on warpgroups: one builds the list of the next
+// tile of tokens, one or two feed key and value tiles, one feeds queries. See WarpgroupWalk.h.
+#include "compiler/kernels/attend/WarpgroupWalk.h"
 
 using namespace mlir;
 
 namespace winnow {
 
-void AttendOnWarpgroups::forOneLane(function_ref<void()> body) {
+void WarpgroupWalk::forOneLane(function_ref<void()> body) {
   t.when(t.equal(t.value("", "lane_index"), t.number(0)), [&] { body(); });
 }
 
-void AttendOnWarpgroups::overWork(function_ref<void()> body) {
-  turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
-  t.whileLoop(
-      {}, {},
-      [&](ValueRange, SmallVector<Value> &passed) {
-        t.leaf("wait_full", {workBarriers, turn});
-        passed = {stage("list", work, turn)};
-        return t.value("", "has_work", passed);
-      },
-      [&](ValueRange passed) {
-        list = passed[0];
-        header = t.value("header", "work_header", {list});
-        body();
-        t.leaf("arrive_empty", {workBarriers, turn});
-        t.leaf("advance", {turn});
-        return SmallVector<Value>();
-      });
-}
-
-/// One warp, by its first lane: the key and value tiles of every list, into the ring.
-void AttendOnWarpgroups::feedKeys() {
-  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
-  pending = t.fragment("landed", t.type("Cursor", {1}));
+/// One warp, by its first lane: the key tiles of every list, their values, or both, into the ring.
+void WarpgroupWalk::feedTiles(Ring &ring) {
+  ring.cursor = t.fragment("cursor", t.type("Cursor", {("@" + ring.constant("Stages")).c_str()}));
+  Value landed = t.fragment("landed", t.type("Cursor", {1}));
   overWork([&] {
     source.locate(about("tile"), tokens.kvHeadOf(tokens.firstHead(about("select_head"))));
     Value overrun = source.overrun();
     t.loop("entry", t.number(0), about("length"), named("kParts"),
-           [&](Value entry) { copyStage(entry, overrun); });
+           [&](Value entry) { copyStage(ring, landed, entry, overrun); });
   });
 }
 
-void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
+void WarpgroupWalk::copyStage(const Ring &ring, Value landed, Value entry, Value overrun) {
   SmallVector<Value> firstKeys;
   Value end;
   for (int part = 0; part < sizes.parts; ++part) {
@@ -56,12 +37,15 @@ void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
   SmallVector<Value> boxes; // pages are looked up while the stage is in use
   for (int part = 0; plan.paged && part < sizes.parts; ++part)
     boxes.push_back(source.boxes(firstKeys[part]));
-  t.leaf("wait_empty", {barriers, cursor});
-  Value keyTile = stage("key_tile", keyRing, cursor);
-  Value valueTile = stage("value_tile", valueRing, cursor);
+  t.leaf("wait_empty", {ring.barriers, ring.cursor});
+  Value keyTile, valueTile;
+  if (ring.keys)
+    keyTile = stage("key_tile", ring.keys, ring.cursor);
+  if (ring.values)
+    valueTile = stage("value_tile", ring.values, ring.cursor);
   auto target = [&] {
-    return t.select(overruns, t.value("", "full_barrier", {landing, pending}),
-                    t.value("", "full_barrier", {barriers, cursor}), "barrier");
+    return t.select(overruns, t.value("", "full_barrier", {ring.landing, landed}),
+                    t.value("", "full_barrier", {ring.barriers, ring.cursor}), "barrier");
   };
   auto forParts = [&](function_ref<void(int part, Value row)> body) {
     for (int part = 0; part < sizes.parts; ++part)
@@ -83,29 +67,35 @@ void AttendOnWarpgroups::copyStage(Value entry, Value overrun) {
   } else {
     forOneLane([&] {
       Value barrier = target();
-      t.leaf("arrive_expecting", {barrier, named("kStageBytes")});
+      t.leaf("arrive_expecting", {barrier, named(ring.bytesConstant())});
       forParts([&](int part, Value row) {
         source.copy(keyTile, valueTile, row, barrier, firstKeys[part]);
       });
     });
   }
+  // Attention multiplies values, but not keys, by weights of 0; boxes may not have brought all
+  // keys. Gradients multiply either.
+  SmallVector<Value> uncleared;
+  if (valueTile)
+    uncleared.push_back(valueTile);
+  if (keyTile && (plan.paged || sizes.ofGradients()))
+    uncleared.push_back(keyTile);
   Value others = t.greater(t.value("", "lane_index"), t.number(0), "other_lane");
   t.when(overruns, [&] {
     // Every lane arrives before it waits, so that the next use cannot pass one that still waits.
-    t.when(others, [&] { t.leaf("report_full", {landing, pending}); });
-    t.leaf("wait_full", {landing, pending});
-    t.leaf("next_turn", {pending});
+    t.when(others, [&] { t.leaf("report_full", {ring.landing, landed}); });
+    t.leaf("wait_full", {ring.landing, landed});
+    t.leaf("next_turn", {landed});
     for (int part = 0; part < sizes.parts; ++part)
-      source.clearOverrun(keyTile, valueTile, t.mul(t.number(part), named("kPartKeys")),
-                          firstKeys[part]);
+      source.clearOverrun(uncleared, t.mul(t.number(part), named("kPartKeys")), firstKeys[part]);
   });
   // One lane has arrived with the bytes of its copies, unless it was on the warp's own barrier.
-  t.when(t.either(overruns, others), [&] { t.leaf("report_full", {barriers, cursor}); });
-  t.leaf("advance", {cursor});
+  t.when(t.either(overruns, others), [&] { t.leaf("report_full", {ring.barriers, ring.cursor}); });
+  advance(ring);
 }
 
 /// One warp, by its first lane: the queries of every tile, one warpgroup's after the other.
-void AttendOnWarpgroups::feedQueries() {
+void WarpgroupWalk::feedQueries() {
   queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kWarpgroups"}));
   overWork([&] {
     t.when(about("opens"), [&] {
@@ -113,24 +103,29 @@ void AttendOnWarpgroups::feedQueries() {
       t.loop("receiver", t.number(0), named("kWarpgroups"), t.number(1), [&](Value receiver) {
         // By the lane that copies alone: nothing that follows waits for the other lanes, so one of
         // them could be left waiting for a phase that comes and goes without it.
-        forOneLane([&] {
-          t.leaf("wait_empty", {queryBarriers, queryCursor});
-          Value tile = stage("query_tile", queryRing, queryCursor);
-          Value barrier = t.value("barrier", "full_barrier", {queryBarriers, queryCursor});
-          t.leaf("arrive_expecting", {barrier, named("kQueryBytes")});
-          Value row =
-              t.add(about("tile.row"), t.mul(t.mul(receiver, t.number(4)), named("kWarpTokens")));
-          tokens.copy(tile, barrier, firstHead, row);
-        });
+        forOneLane([&] { copyQueries(receiver, firstHead); });
         t.leaf("advance", {queryCursor});
       });
     });
   });
 }
 
+void WarpgroupWalk::copyQueries(Value receiver, Value firstHead) {
+  t.leaf("wait_empty", {queryBarriers, queryCursor});
+  Value queryTile = stage("query_tile", queryRing, queryCursor), gradientTile;
+  if (gradientRing)
+    gradientTile = stage("gradient_tile", gradientRing, queryCursor);
+  Value barrier = t.value("barrier", "full_barrier", {queryBarriers, queryCursor});
+  t.leaf("arrive_expecting", {barrier, named("kQueryBytes")});
+  Value row = t.add(about("tile.row"), t.mul(t.mul(receiver, t.number(4)), named("kWarpTokens")));
+  tokens.copy(queryTile, barrier, firstHead, row);
+  if (gradientTile)
+    tokens.copyGradients(gradientTile, barrier, firstHead, row);
+}
+
 /// One warp: the lists of one tile of tokens after the other, heaviest first, one key/value head at
 /// a time so that its keys stay in the L2 cache.
-void AttendOnWarpgroups::buildLists() {
+void WarpgroupWalk::buildLists() {
   turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
   Value slots = t.add(t.div(t.field(t.params(), "total_q"), named("kTokens")),
                       t.field(t.params(), "batch"), "slots");
@@ -146,7 +141,7 @@ void AttendOnWarpgroups::buildLists() {
   t.leaf("report_full", {workBarriers, turn});
 }
 
-void AttendOnWarpgroups::buildList(Value tile, Value head) {
+void WarpgroupWalk::buildList(Value tile, Value head) {
   // A tile without keys has a list too, an empty one: its results are due as well.
   Value keyTiles = t.max(t.number(1), mask.visibleTiles(tile), "key_tiles");
   t.loop("from_tile", t.number(0), keyTiles, named("kBitmapTiles"), [&](Value fromTile) {

@@ -1,7 +1,8 @@
-// The skeleton of attention on warpgroups. OnWarpgroups.cpp: what is shared, and who does what;
-// Feed.cpp: the warps that build lists and feed tiles; Compute.cpp: the warpgroups that compute.
+// The skeleton of attention on warpgroups. OnWarpgroups.cpp: sizes and launch; Compute.cpp: the
+// warpgroups that compute. Who feeds them: WarpgroupWalk.h.
 #pragma once
 #include "compiler/kernels/attend/Frame.h"
+#include "compiler/kernels/attend/WarpgroupWalk.h"
 
 namespace winnow {
 
@@ -12,15 +13,6 @@ public:
   BuiltKernel build();
 
 private:
-  // OnWarpgroups.cpp
-  void constants();
-  void declare();
-  // Feed.cpp
-  void feedKeys();
-  void copyStage(Value entry, Value overrun);
-  void feedQueries();
-  void buildLists();
-  void buildList(Value tile, Value head);
   // Compute.cpp
   void consume();
   void attendShared();
@@ -33,23 +25,14 @@ private:
   void makeLogits(Value keyTile, TemplateArgument unroll);
   void hideKeys();
   void skip(Value from, Value to);
+  /// The tile of keys, or of values, of the stage that a cursor stands on.
+  Value keyTileAt(llvm::StringRef name, Value at) { return walk.stage(name, ring.keys, at); }
+  Value valueTileAt(llvm::StringRef name, Value at) { return walk.stage(name, ring.values, at); }
 
-  /// Runs `body` for one list after the other until there is no more work.
-  void overWork(llvm::function_ref<void()> body);
-  void forOneLane(llvm::function_ref<void()> body);
-  Value stage(llvm::StringRef name, Value ring, Value cursor) {
-    return t.value(name, "stage", {ring, cursor});
-  }
-  /// A member of the current list's header.
-  Value about(llvm::StringRef member) { return t.field(header, member); }
-  Value named(llvm::StringRef name) { return t.named(name); }
-
-  const bool split; ///< tiles that single warps want have a part of the list
-  // Shared objects.
-  Value keyRing, valueRing, queryRing, work, barriers, landing, workBarriers, queryBarriers;
-  // Who this thread is, and where it stands.
-  Value warpgroup, warp, warpOfGroup, turn, cursor, pending, queryCursor, list, header;
+  WarpgroupWalk walk;
+  WarpgroupWalk::Ring &ring; ///< the walk's only one
   // Of the consumers.
+  Value warpOfGroup, pending; ///< the stage whose values are still to be multiplied
   RowTile rows;
   KeysAtHand keys;
 };

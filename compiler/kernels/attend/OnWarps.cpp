@@ -83,8 +83,7 @@ BuiltKernel AttendOnWarps::build() {
   for (const RowTile &r : rowTiles)
     epilogue.store(r, keyWalk.firstHead);
 
-  return finish(llvm::formatv("total_q / {0} + batch", sizes.tokens).str(),
-                std::to_string(plan.heads / plan.group));
+  return finishByTiles("attend");
 }
 
 } // namespace

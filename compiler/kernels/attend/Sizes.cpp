@@ -152,10 +152,34 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
 /// What a kernel on warpgroups stores, at most: small objects may also find room between large
 /// ones.
 static int bytesOnWarpgroups(const AttendPlan &plan, const AttendSizes &s) {
-  const int barriers = kBarrierBytes * (s.stages + s.warpgroups() + kWorkStages + 1);
-  return s.warpgroups() * panelTileBytes(64, plan.headDim) +
-         s.stages * (s.keyBytes(plan) + s.valueBytes(plan)) + barriers +
-         sharedRoom(kWorkStages * s.listBytes()) + sharedRoom(s.bitmapBytes());
+  const int valueStages = s.ofGradients() ? s.valueStages : s.stages;
+  const int landings = s.ofGradients() ? 2 : 1;
+  const int barriers =
+      kBarrierBytes * (s.stages + s.valueStages + s.warpgroups() + kWorkStages + landings);
+  const int queries =
+      panelTileBytes(64, plan.headDim) + (s.ofGradients() ? panelTileBytes(64, plan.valueDim) : 0);
+  return s.warpgroups() * queries + s.stages * s.keyBytes(plan) + valueStages * s.valueBytes(plan) +
+         barriers + sharedRoom(kWorkStages * s.listBytes()) + sharedRoom(s.bitmapBytes());
+}
+
+/// Long masks (many tokens of few heads) cost the building warp more than a third warpgroup brings.
+static bool hasShortMasks(const AttendPlan &plan) { return 3 * 4 * plan.rowTokens() <= 128; }
+
+static AttendSizes sizesOnWarpgroups(const AttendPlan &plan, int warps) {
+  AttendSizes s;
+  s.warps = warps;
+  s.producers = 3; // of keys, of queries, of lists
+  s.mmaWarps = 4;
+  s.rowTokens = plan.rowTokens();
+  s.tokens = s.warps * s.rowTokens;
+  return s;
+}
+
+/// Key tiles of `keys` keys of one ring stage.
+static void setKeys(const AttendPlan &plan, int keys, AttendSizes &s) {
+  s.keys = keys;
+  s.parts = plan.selects() ? s.keys / std::min(plan.block, s.keys) : 1;
+  s.tilesPerBlock = plan.selects() ? std::max(1, plan.block / s.tileKeys()) : 1;
 }
 
 /// Warpgroups and their tokens.
@@ -163,11 +187,10 @@ static Result<AttendSizes> chooseWarpgroups(const AttendPlan &plan, const Target
                                             const Config &config) {
   // A consumer thread holds output, logits and weights: three warpgroups have 160 registers each.
   const bool three = plan.valueDim <= 128;
-  // Long masks (many tokens of few heads) cost the building warp more than a third warpgroup
-  // brings.
-  const bool shortMasks = 3 * 4 * plan.rowTokens() <= 128;
-  AttendSizes s;
-  s.warps = config.attendWarps ? config.attendWarps : three && shortMasks ? 12 : 8;
+  int warps = config.attendWarps;
+  if (warps == 0)
+    warps = three && hasShortMasks(plan) ? 12 : 8;
+  const AttendSizes s = sizesOnWarpgroups(plan, warps);
   if (s.warps != 8 && s.warps != 12 && s.warps != 4)
     return fail(ErrorKind::Unsupported,
                 llvm::formatv("attend_warps={0} cannot be built for {1}: its kernels are made of "
@@ -185,10 +208,6 @@ static Result<AttendSizes> chooseWarpgroups(const AttendPlan &plan, const Target
                       "16 per warp",
                       target.arch)
             .str());
-  s.producers = 3; // of keys, of queries, of lists
-  s.mmaWarps = 4;
-  s.rowTokens = plan.rowTokens();
-  s.tokens = s.warps * s.rowTokens;
   return s;
 }
 
@@ -213,10 +232,9 @@ static std::vector<AttendSizes> candidatesOnWarpgroups(const AttendPlan &plan, c
   std::vector<AttendSizes> candidates;
   const int mostStages = config.attendStages ? config.attendStages : 6;
   for (int enough : {4, 2})
-    for (s.keys = config.attendKeys ? config.attendKeys : 64;
-         s.keys >= (config.attendKeys ? config.attendKeys : 32); s.keys /= 2) {
-      s.parts = plan.selects() ? s.keys / std::min(plan.block, s.keys) : 1;
-      s.tilesPerBlock = plan.selects() ? std::max(1, plan.block / s.tileKeys()) : 1;
+    for (int keys = config.attendKeys ? config.attendKeys : 64;
+         keys >= (config.attendKeys ? config.attendKeys : 32); keys /= 2) {
+      setKeys(plan, keys, s);
       for (s.stages = mostStages; s.stages >= (config.attendStages ? mostStages : enough);
            --s.stages)
         addLists(plan, s, enough == 4 ? 1024 : 128, candidates);
@@ -242,6 +260,37 @@ Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Targe
                             "attend_stages={2}, attend_keys={3}: take less",
                             target.sharedPerBlock, target.arch, config.attendStages,
                             config.attendKeys)
+                  .str());
+}
+
+Result<AttendSizes> chooseGradientsOnWarpgroups(const AttendPlan &plan, const Target &target) {
+  // A consumer thread holds the gradient of queries, logits and changes: three warpgroups have 160
+  // registers each. 32 keys make products of half the size from the same queries.
+  constexpr struct {
+    int warps, keys;
+  } kForms[] = {{12, 64}, {8, 64}, {8, 32}, {4, 64}, {4, 32}};
+  const bool three = plan.headDim <= 128 && hasShortMasks(plan);
+  std::vector<AttendSizes> candidates;
+  for (int enough : {5, 3})
+    for (auto [warps, keys] : kForms) {
+      AttendSizes s = sizesOnWarpgroups(plan, warps);
+      s.producers = 4; // of keys, of values, of queries, of lists
+      setKeys(plan, keys, s);
+      // Keys stay until the last product, values until the second: of an odd number they have less.
+      for (int stages = 8; stages >= enough && (warps < 12 || three); --stages) {
+        s.stages = stages - stages / 2;
+        s.valueStages = stages / 2;
+        addLists(plan, s, enough == 5 ? 1024 : 128, candidates);
+      }
+    }
+  for (const AttendSizes &s : candidates)
+    if (bytesOnWarpgroups(plan, s) <= target.sharedPerBlock)
+      return s;
+  return fail(ErrorKind::Unsupported,
+              llvm::formatv("gradients of queries of {0} and values of {1} elements do not fit the "
+                            "{2} bytes of shared memory of {3} on warpgroups: take "
+                            "backward_queries=warps",
+                            plan.headDim, plan.valueDim, target.sharedPerBlock, target.arch)
                   .str());
 }
 

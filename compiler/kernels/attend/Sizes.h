@@ -19,7 +19,8 @@ struct AttendSizes {
   int keys = 0;          ///< of one ring stage
   int parts = 1;         ///< key tiles of one ring stage
   int tilesPerBlock = 1; ///< key tiles of one selectable block
-  int stages = 0;        ///< of the ring of keys and values
+  int stages = 0;        ///< of the ring of keys and values, or of keys alone
+  int valueStages = 0;   ///< of gradients on warpgroups, whose values have a ring of their own
   int entries = 0;       ///< of one list of key tiles
   int bitmapTiles = 0;   ///< key tiles that the bitmap covers at a time
   bool whole = false;    ///< whatever the bitmap can hold fits one list
@@ -27,6 +28,7 @@ struct AttendSizes {
   int tileKeys() const { return keys / parts; }
   bool onWarpgroups() const { return mmaWarps == 4; }
   int warpgroups() const { return warps / 4; } ///< warpgroups that compute
+  bool ofGradients() const { return valueStages > 0; }
   KeySource::Tiles tiles() const {
     return onWarpgroups() ? KeySource::Tiles::Panels : KeySource::Tiles::Shared;
   }
@@ -53,8 +55,12 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
 Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Target &target,
                                              Config &config);
 
+/// The same for gradients by queries: a ring of keys and one of values, and the gradients of
+/// outputs beside queries.
+Result<AttendSizes> chooseGradientsOnWarpgroups(const AttendPlan &plan, const Target &target);
+
 /// On warpgroups: lists in work at a time, the present one and the next; and the warps of the
-/// warpgroup that feeds, of which one has nothing to do.
+/// warpgroup that feeds, of which one has nothing to do at attention.
 constexpr int kWorkStages = 2, kFeedingWarps = 4;
 
 KernelFacts attendFacts(const AttendPlan &plan, const AttendSizes &sizes);

@@ -1,48 +1,27 @@
-// The backward_queries kernel: dQ, by blocks of threads that own queries. The way through the keys
-// is that of attention on warps (KeyWalk.h), and so is who wants what; a warp makes the weights
-// anew from the log-sum-exp, so there is neither a maximum nor anything to rescale.
+// The backward_queries kernel: dQ, by blocks of threads that own queries. On warps the way through
+// the keys is that of attention on warps (KeyWalk.h), and so is who wants what; a warp makes the
+// weights anew from the log-sum-exp, so there is neither a maximum nor anything to rescale.
 #include "compiler/kernels/attend/KeyWalk.h"
-#include "compiler/kernels/backward/Backward.h"
-#include "compiler/kernels/parts/Changes.h"
-#include "compiler/kernels/parts/Logits.h"
-#include "llvm/Support/FormatVariadic.h"
+#include "compiler/kernels/backward/QueriesFrame.h"
 
 using namespace mlir;
 
 namespace winnow {
 namespace {
 
-class BackwardQueries {
+class BackwardQueries : QueriesFrame {
 public:
   BackwardQueries(ModuleOp module, const BackwardPlan &plan, const AttendSizes &sizes)
-      : plan(plan), sizes(sizes),
-        t(module, "backward_queries",
-          llvm::formatv("backward_queries of {0}: the gradient of the queries of {1} tokens of {2} "
-                        "query heads, a block of threads each.",
-                        plan.method, sizes.tokens, plan.group)
-              .str(),
-          kWarpThreads * sizes.warps, 1),
-        tokens(t, plan), tileList(t, plan, TileList::By::Block, "@kKeys"),
-        source(t, plan, KeySource::Tiles::Shared), logits(t, plan), mask(t, plan, "kKeys"),
-        changes(t, plan), keyWalk(t, plan, sizes, tokens, tileList, source, mask) {}
+      : QueriesFrame(module, plan, sizes, "a block of threads each", kWarpThreads * sizes.warps),
+        keyWalk(t, plan, sizes, tokens, tileList, source, mask) {}
   BuiltKernel build();
 
 private:
   void declareRows();
   void step(const KeysAtHand &keys);
 
-  const BackwardPlan &plan;
-  const AttendSizes &sizes;
-  KernelBuilder t;
-  Tokens tokens;
-  TileList tileList;
-  KeySource source;
-  Logits logits;
-  Mask mask;
-  Changes changes;
   KeyWalk keyWalk;
-  RowTile row;
-  Value outputGradient, statistics;
+  Value outputGradient;
 };
 
 void BackwardQueries::declareRows() {
@@ -50,17 +29,13 @@ void BackwardQueries::declareRows() {
   tokens.declare(row);
   outputGradient =
       t.fragment("output_gradient", t.type("LeftOperand", {16, "@kValueDim", plan.element}));
-  row.output = t.fragment("query_gradient", t.type("Accumulator", {16, "@kDim"}));
-  statistics = t.fragment("statistics", t.type("RowStatistics"));
+  declareGradient();
   keyWalk.findRows(row);
-  logits.declareRegion(/*takesFactors=*/false);
-  changes.declareRegion();
+  declareRegions();
   tokens.load(row, keyWalk.firstHead);
   t.leaf("load_query", {outputGradient, t.pointer("dout"), row.rows, keyWalk.firstHead},
          {"@kHeads"});
-  t.leaf("load_statistics",
-         {statistics, backwardBuffer(t, BackwardBuffer::Statistics), row.rows, keyWalk.firstHead},
-         {"@kHeads"});
+  loadStatistics(keyWalk.firstHead);
   t.leaf("clear", {row.output});
 }
 
@@ -83,26 +58,15 @@ void BackwardQueries::step(const KeysAtHand &keys) {
 
 BuiltKernel BackwardQueries::build() {
   keyWalk.constants();
-  t.constant("kSoftmaxScale", plan.scale, "what a logit has been multiplied by");
-  logits.constants();
+  constants();
   keyWalk.locate();
   declareRows();
   keyWalk.walk(row, [&](const KeysAtHand &keys) { step(keys); });
-  t.leaf("store_query_gradient",
-         {t.pointer("dq"), row.output, row.rows, keyWalk.firstHead, t.namedReal("kSoftmaxScale")},
-         {"@kHeads", plan.element});
-  BuiltKernel built{t.finish(), {}};
-  built.recipe.step = "backward";
-  built.recipe.facts = attendFacts(plan, sizes);
-  built.recipe.gridX = llvm::formatv("total_q / {0} + batch", sizes.tokens).str();
-  built.recipe.gridY = std::to_string(plan.heads / plan.group);
-  return built;
+  storeGradient(row, keyWalk.firstHead);
+  return finishByTiles("backward");
 }
 
-} // namespace
-
-Result<BuiltKernel> buildBackwardQueries(ModuleOp module, const BackwardPlan &plan,
-                                         const Target &target) {
+Result<BuiltKernel> buildOnWarps(ModuleOp module, const BackwardPlan &plan, const Target &target) {
   // Of a key tile a warp holds twice what attention does, and of a row dO beside q: few warps, so
   // that a thread has all 255 registers, and tiles of at most 32 keys.
   Config config;
@@ -112,6 +76,30 @@ Result<BuiltKernel> buildBackwardQueries(ModuleOp module, const BackwardPlan &pl
   config.attendRows = 16;
   WINNOW_TRY(AttendSizes sizes, chooseAttendOnWarps(plan, target, config));
   return BackwardQueries(module, plan, sizes).build();
+}
+
+} // namespace
+
+Result<BuiltKernel> buildBackwardQueries(ModuleOp module, const BackwardPlan &plan,
+                                         const Target &target, Config &config,
+                                         std::vector<TensorMapRecipe> &maps) {
+  const BackwardForm asked = config.backwardQueries;
+  if (asked == BackwardForm::Warpgroups && !(target.hasWarpgroupMma && target.hasBulkCopy))
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("backward_queries=warpgroups needs products of warpgroups, which {0} "
+                              "has not",
+                              target.arch)
+                    .str());
+  if (asked != BackwardForm::Warps && target.hasWarpgroupMma && target.hasBulkCopy) {
+    Result<AttendSizes> sizes = chooseGradientsOnWarpgroups(plan, target);
+    config.backwardQueries = BackwardForm::Warpgroups;
+    if (sizes)
+      return buildQueriesOnWarpgroups(module, plan, *sizes, maps);
+    if (asked == BackwardForm::Warpgroups)
+      return tl::unexpected(sizes.error());
+  }
+  config.backwardQueries = BackwardForm::Warps;
+  return buildOnWarps(module, plan, target);
 }
 
 } // namespace winnow

@@ -51,12 +51,15 @@ Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPl
     kernels.push_back(buildBackwardMarks(module, plan));
     kernels.push_back(buildBackwardLists(module, plan));
   }
-  WINNOW_TRY(BuiltKernel queries, buildBackwardQueries(module, plan, target));
+  Config config = image.config;
+  WINNOW_TRY(BuiltKernel queries,
+             buildBackwardQueries(module, plan, target, config, image.backwardMaps));
   kernels.push_back(std::move(queries));
   WINNOW_TRY(BuiltKernel keys, buildBackwardKeys(module, plan, target));
   kernels.push_back(std::move(keys));
   if (plan.selects())
     kernels.push_back(buildBackwardJoin(module, plan));
+  kernels.back().config = config;
   return kernels;
 }
 

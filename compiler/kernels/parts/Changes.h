@@ -18,16 +18,27 @@ public:
       slope = t.hook("slope", *derivative);
   }
 
+  /// Whether prepare reads logits; else it may come as late as multiply.
+  bool readsLogits() const { return derivative != nullptr; }
   /// `statistics`: RowStatistics of the row tile.
   void prepare(const RowTile &r, const KeysAtHand &keys, Value changes, Value statistics) {
     t.leaf("subtract_deltas", {changes, statistics});
     if (slope)
-      t.leaf("multiply_slopes",
-             {changes, r.logits, r.rows, keys.first, t.namedReal("kLogitScale"), slope});
+      t.leaf(keys.step ? "multiply_step_slopes" : "multiply_slopes",
+             {changes, r.logits, r.rows, keys.step ? keys.step : keys.first,
+              t.namedReal("kLogitScale"), slope});
   }
   void weigh(const RowTile &r, Value changes, Value statistics) {
     t.leaf("weigh_changes",
            {r.logits, changes, statistics, r.rows, r.wants, t.namedReal("kScale")});
+  }
+  /// The two halves of weigh, of a step: weights, which need no product of changes, and dS.
+  void weighStep(const RowTile &r, const KeysAtHand &keys, Value statistics) {
+    t.leaf("weigh_step", {r.logits, statistics, r.rows, keys.step, t.namedReal("kScale")});
+  }
+  void multiply(const RowTile &r, Value changes) {
+    // What a region hides may have a slope that is no number; else changes of numbers are numbers.
+    t.leaf("multiply_weights", {changes, r.logits}, {slope ? "true" : "false"});
   }
 
   /// The same turned round; `columns`: QueryColumns, `firstKey`: of the warp's 16.

@@ -72,12 +72,13 @@ public:
     valueMap = add("v", plan.valueDim);
   }
   /// Starts copying kPartKeys keys and values from `firstKey` on into rows of the tiles from `row`
-  /// on; the barrier counts their bytes. By one lane.
+  /// on, null for what is not wanted; the barrier counts their bytes. By one lane.
   void copy(Value keyTile, Value valueTile, Value row, Value barrier, Value firstKey) {
     Value from = t.add(t.field(sequence, "k_row"), firstKey, "from");
     auto start = [&](Value into, llvm::StringRef map) {
-      t.leaf("copy_rows", {into, row, t.field(t.params(), map), barrier, kvHead, from},
-             {"@kPartKeys"});
+      if (into)
+        t.leaf("copy_rows", {into, row, t.field(t.params(), map), barrier, kvHead, from},
+               {"@kPartKeys"});
     };
     start(keyTile, keyMap);
     start(valueTile, valueMap);
@@ -116,15 +117,13 @@ public:
         t.equal(t.add(t.field(sequence, "k_row"), length), t.field(t.params(), "total_k"));
     return t.select(isLast, t.number(INT32_MAX), length, "row_limit");
   }
-  /// Clears the values that lie behind the sequence, and where boxes have not brought all of them
-  /// the keys too. By one warp.
-  void clearOverrun(Value keyTile, Value valueTile, Value row, Value firstKey) {
+  /// Clears the rows of tiles of keys or values that lie behind the sequence. By one warp.
+  void clearOverrun(llvm::ArrayRef<Value> tilesToClear, Value row, Value firstKey) {
     Value valid = t.max(t.number(0), t.sub(t.field(sequence, "k_length"), firstKey));
     Value tileKeys = t.named("kPartKeys");
     Value from = t.add(row, t.min(valid, tileKeys)), end = t.add(row, tileKeys);
-    t.leaf("clear_rows", {valueTile, from, end}, {32});
-    if (plan.paged)
-      t.leaf("clear_rows", {keyTile, from, end}, {32});
+    for (Value tile : tilesToClear)
+      t.leaf("clear_rows", {tile, from, end}, {32});
   }
 
 private:

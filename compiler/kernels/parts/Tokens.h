@@ -6,15 +6,15 @@
 
 namespace winnow {
 
-/// Adds a map of the packed rows [total, heads, dim] of tensor "q", "k" or "v"; a box is 64 columns
-/// of `boxHeads` heads of `boxRows` rows. Returns it as a member of params.
+/// Adds a map of the packed rows [total, heads, dim] of tensor "q", "dout", "k" or "v"; a box is 64
+/// columns of `boxHeads` heads of `boxRows` rows. Returns it as a member of params.
 inline std::string describeRows(std::vector<TensorMapRecipe> &maps, llvm::StringRef tensor,
                                 int heads, int dim, int boxHeads, int boxRows) {
-  maps.push_back(
-      {tensor.str(),
-       {std::to_string(dim), std::to_string(heads), tensor == "q" ? "total_q" : "total_k"},
-       {2 * dim, int64_t(2) * dim * heads},
-       {64, boxHeads, boxRows}});
+  maps.push_back({tensor.str(),
+                  {std::to_string(dim), std::to_string(heads),
+                   tensor == "q" || tensor == "dout" ? "total_q" : "total_k"},
+                  {2 * dim, int64_t(2) * dim * heads},
+                  {64, boxHeads, boxRows}});
   return "map[" + std::to_string(maps.size() - 1) + "]";
 }
 
@@ -68,18 +68,30 @@ public:
     }
     t.leaf("load_query", {r.query, t.heads("q", plan.paged), r.rows, firstHead}, {"@kHeads"});
   }
-  /// Adds the map that copy reads; a box is the rows of one warp.
+  /// Adds the map of queries that copy reads, and that of the gradients of their output; a box is
+  /// the rows of one warp.
   void describe(std::vector<TensorMapRecipe> &maps, int warpTokens) {
-    map = describeRows(maps, "q", plan.heads, plan.headDim, plan.group, warpTokens);
+    queryMap = describeRows(maps, "q", plan.heads, plan.headDim, plan.group, warpTokens);
+  }
+  void describeGradients(std::vector<TensorMapRecipe> &maps, int warpTokens) {
+    gradientMap = describeRows(maps, "dout", plan.heads, plan.valueDim, plan.group, warpTokens);
   }
   /// Starts copying a warpgroup's queries, from the token in row `row` of q on. By one lane.
   void copy(Value queryTile, Value barrier, Value firstHead, Value row) {
-    t.leaf("copy_queries", {queryTile, t.field(t.params(), map), barrier, firstHead, row},
-           {"@kTileHeads", "@kWarpTokens"});
+    copyRows(queryTile, queryMap, barrier, firstHead, row);
+  }
+  /// The same of the gradients of their output.
+  void copyGradients(Value gradientTile, Value barrier, Value firstHead, Value row) {
+    copyRows(gradientTile, gradientMap, barrier, firstHead, row);
   }
 
 private:
-  std::string map;
+  void copyRows(Value into, llvm::StringRef map, Value barrier, Value firstHead, Value row) {
+    t.leaf("copy_queries", {into, t.field(t.params(), map), barrier, firstHead, row},
+           {"@kTileHeads", "@kWarpTokens"});
+  }
+
+  std::string queryMap, gradientMap; ///< members of params
 };
 
 } // namespace winnow

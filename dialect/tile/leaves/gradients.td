@@ -77,6 +77,22 @@ def Tile_WeighChangesOp : Tile_Leaf<"weigh_changes", "attend/gradients.cuh"> {
   let arguments = (ins Updates<Accumulator>:$logits, Updates<Accumulator>:$changes, Reads<RowStatistics>:$own,
                        Takes<QueryRows>:$rows, I32:$wants, F32:$scale);
 }
+def Tile_MultiplyStepSlopesOp : Tile_Leaf<"multiply_step_slopes", "attend/gradients_step.cuh"> {
+  let summary = "multiply_slopes, of a step";
+  let arguments = (ins Updates<Accumulator>:$changes, Reads<Accumulator>:$logits, Takes<QueryRows>:$rows,
+                       Reads<StepKeys>:$step, F32:$scale, Takes<Hook>:$slope);
+}
+def Tile_WeighStepOp : Tile_Leaf<"weigh_step", "attend/gradients_step.cuh"> {
+  let summary = "Turns logits into softmax weights by the rows' log-sum-exp, 0 where the row's token does not want the part";
+  let source = "P = exp(S - lse) of arXiv 2205.14135, algorithm 4";
+  let arguments = (ins Updates<Accumulator>:$logits, Reads<RowStatistics>:$own, Takes<QueryRows>:$rows,
+                       Reads<StepKeys>:$step, F32:$scale);
+}
+def Tile_MultiplyWeightsOp : Tile_Leaf<"multiply_weights", "attend/gradients_step.cuh"> {
+  let summary = "changes *= weights; with `guards` whatever a change is, a weight of 0 makes 0 of it";
+  let source = "dS = P (dP - delta) of arXiv 2205.14135, algorithm 4";
+  let arguments = (ins Template:$guards, Updates<Accumulator>:$changes, Reads<Accumulator>:$weights);
+}
 def Tile_StoreQueryGradientOp : Tile_Leaf<"store_query_gradient", "attend/gradients.cuh"> {
   let summary = "Writes the gradient of the row tile's queries, times a factor";
   let arguments = (ins Template:$heads, Template:$type, Stores<Pointer>:$gradient, Reads<Accumulator>:$sums,

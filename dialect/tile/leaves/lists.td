@@ -90,6 +90,11 @@ def Tile_NextWantedOp : Tile_Leaf<"next_wanted", "attend/work_list.cuh"> {
                        I32:$warpgroup);
   let results = (outs I32:$entry);
 }
+def Tile_WarpgroupWantsOp : Tile_Leaf<"warpgroup_wants", "attend/work_list.cuh"> {
+  let summary = "Whether the warpgroup wants a step, uniform over the warp";
+  let arguments = (ins Template:$parts, Template:$warp_tokens, Reads<WorkList>:$list, I32:$entry, I32:$warpgroup);
+  let results = (outs I1:$wants);
+}
 } // opDocGroup
 
 #endif

@@ -22,6 +22,12 @@ def Tile_WarpIndexOp : Tile_Leaf<"warp_index", "core/types.cuh", [Pure, Varies]>
   let summary = "Index of the warp in its block, uniform over the warp";
   let results = (outs I32:$index);
 }
+def Tile_WarpUniformOp : Tile_Leaf<"warp_uniform", "core/types.cuh", [Pure]> {
+  let summary = "A value that all lanes of a warp have alike, told to the compiler to be so";
+  let source = "PTX ISA 9.0, shfl.sync.idx: ptxas keeps what depends on it in uniform registers";
+  let arguments = (ins I32:$value);
+  let results = (outs I32:$same);
+}
 def Tile_WarpgroupIndexOp : Tile_Leaf<"warpgroup_index", "core/warpgroup.cuh", [Pure, Varies]> {
   let summary = "Index of the warpgroup in its block, uniform over the warp";
   let results = (outs I32:$index);

@@ -10,6 +10,7 @@
 !pointer = !tile.view<Pointer>
 !query_rows = !tile.value<QueryRows>
 !row_statistics = !tile.state<RowStatistics>
+!step_keys = !tile.state<StepKeys<@kParts>>
 !tile = !tile.shared_tile<SharedTile<@kRows, @kDim, bf16>>
 !token_list = !tile.value<TokenList>
 !token_rows = !tile.view<TokenRows<bf16, @kHeads, @kTileHeads, @kTokens>>
@@ -35,6 +36,7 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   %changes = tile.register : !accumulator
   %own = tile.register : !row_statistics
   %columns = tile.register : !columns
+  %step = tile.register : !step_keys
   %wants = tile.block_index "x" : i32
   // CHECK: clear_marks(marks);
   tile.clear_marks %marks : (!marks) -> ()
@@ -63,6 +65,12 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   tile.multiply_slopes %changes, %logits, %query_rows, %first_key, %scale, %slope : (!accumulator, !accumulator, !query_rows, i32, f32, !hook) -> ()
   // CHECK: weigh_changes(logits, changes, own, query_rows, wants, kScale);
   tile.weigh_changes %logits, %changes, %own, %query_rows, %wants, %scale : (!accumulator, !accumulator, !row_statistics, !query_rows, i32, f32) -> ()
+  // CHECK: multiply_step_slopes(changes, logits, query_rows, step, kScale, slope);
+  tile.multiply_step_slopes %changes, %logits, %query_rows, %step, %scale, %slope : (!accumulator, !accumulator, !query_rows, !step_keys, f32, !hook) -> ()
+  // CHECK: weigh_step(logits, own, query_rows, step, kScale);
+  tile.weigh_step %logits, %own, %query_rows, %step, %scale : (!accumulator, !row_statistics, !query_rows, !step_keys, f32) -> ()
+  // CHECK: multiply_weights<true>(changes, logits);
+  tile.multiply_weights %changes, %logits {guards = true} : (!accumulator, !accumulator) -> ()
   // CHECK: store_query_gradient<kHeads, bf16>(gradient, changes, query_rows, first_head, kScale);
   tile.store_query_gradient %gradient, %changes, %query_rows, %first_head, %scale {heads = @kHeads, type = bf16} : (!pointer, !accumulator, !query_rows, i32, f32) -> ()
   // CHECK: token_rows<bf16, kHeads, kTileHeads, kTokens>(pointer, token_list, key_block, first_head, i);

@@ -66,4 +66,6 @@ tile.kernel @lists attributes {constants = [], min_blocks = 1 : i32, threads = 1
   %tile_2 = tile.work_tile %work_list, %entry : (!work_list, i32) -> i32
   // CHECK: const int entry_2 = next_wanted<kParts, kWarpTokens>(work_list, from, limit, warpgroup);
   %entry_2 = tile.next_wanted %work_list, %from, %limit, %warpgroup {parts = @kParts, warp_tokens = @kWarpTokens} : (!work_list, i32, i32, i32) -> i32
+  // CHECK: const bool wants_2 = warpgroup_wants<kParts, kWarpTokens>(work_list, entry, warpgroup);
+  %wants_2 = tile.warpgroup_wants %work_list, %entry, %warpgroup {parts = @kParts, warp_tokens = @kWarpTokens} : (!work_list, i32, i32) -> i1
 }

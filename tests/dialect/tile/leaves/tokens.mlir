@@ -32,6 +32,8 @@ tile.kernel @tokens attributes {constants = [], min_blocks = 1 : i32, threads = 
   %index_3 = tile.warp_index : () -> i32
   // CHECK: const int index_4 = warpgroup_index();
   %index_4 = tile.warpgroup_index : () -> i32
+  // CHECK: const int same = warp_uniform(index_3);
+  %same = tile.warp_uniform %index_3 : (i32) -> i32
   // CHECK: const int zero = varying_zero();
   %zero = tile.varying_zero : () -> i32
   // CHECK: const auto tile = find_token_tile<kTokens>(pointer, pointer, batch, begin, end, slot);

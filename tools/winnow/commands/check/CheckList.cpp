@@ -23,9 +23,11 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
   if (space.methods.empty())
     return fail(ErrorKind::Unsupported,
                 "this build has no compiler: there is nothing to draw from");
-  for (const Tunable &tunable : tunables())
+  for (const Tunable &tunable : tunables()) {
+    const std::string_view phase = tunable.phase;
     space.tunables.push_back(
-        {tunable.name, tunable.values, std::string_view(tunable.phase) == kDecodePhase});
+        {tunable.name, tunable.values, phase == kDecodePhase, phase == "backward"});
+  }
   space.serves = [arch](const std::string &method, const Spec &spec, const Config &config) {
     CompileRequest request;
     request.method = method;
