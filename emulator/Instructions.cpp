@@ -4,6 +4,7 @@
 #include "emulator/Cluster.h"
 #include "emulator/TensorMap.h"
 #include <cstring>
+#include <fmt/format.h>
 
 using namespace winnow::emulator;
 
@@ -115,6 +116,17 @@ KERNEL_FUNCTION int emulated_atomic_add(int *address, int value) {
   const int before = *word;
   *word += value;
   return before;
+}
+/// Blocks of threads run one after the other: what has not come cannot come any more.
+KERNEL_FUNCTION void emulated_wait_at_least(const int *number, int value) {
+  Block &block = *runningBlock();
+  block.access(number, sizeof(int), false, PLACE);
+  if (*number < value)
+    block.fail(
+        fmt::format("a thread waits for the number {} where {} stands, and nobody is left to "
+                    "write it",
+                    value, *number),
+        {PLACE});
 }
 
 //===-- Loads and stores ----------------------------------------------------------------------===//

@@ -168,6 +168,7 @@ void emulated_wgmma_wait(int pending);
 void emulated_registers(int registers, int claims);
 unsigned emulated_atomic_or(unsigned *address, unsigned bits);
 int emulated_atomic_add(int *address, int value);
+void emulated_wait_at_least(const int *number, int value);
 
 // The dynamic shared memory of the block of threads, which a kernel declares again.
 __attribute__((aligned(1024), visibility("default"), used)) unsigned char shared[256 * 1024];
@@ -320,6 +321,20 @@ __forceinline__ void wait_cluster() { emulated_cluster_sync(); }
 template <class T> __forceinline__ T *shared_of(T *pointer, int block) {
   return static_cast<T *>(emulated_shared_of(pointer, block));
 }
+__forceinline__ void wait_at_least(const int *number, int value) {
+  emulated_wait_at_least(number, value);
+}
+__forceinline__ void store_released(int *number, int value) { *number = value; }
+__forceinline__ float4 load_uncached(const float4 *from) { return *from; }
+// A hint may always be old: nobody is found in the way.
+__forceinline__ int load_hint(unsigned) { return 0; }
+__forceinline__ void store_hint_if(bool, unsigned, int) {}
+__forceinline__ unsigned match_lanes(int value) {
+  unsigned lanes = 0;
+  for (int lane = 0; lane < 32; ++lane)
+    lanes |= static_cast<unsigned>(emulated_shuffle(kFullWarp, value, lane) == value) << lane;
+  return lanes;
+}
 template <int kRegisters> __forceinline__ void claim_registers() {
   emulated_registers(kRegisters, 1);
 }
@@ -363,6 +378,7 @@ __forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&l
 #include "winnow/attention_step.cuh"
 #include "winnow/cluster_selection.cuh"
 #include "winnow/gradients_step.cuh"
+#include "winnow/row_tiles.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -133,6 +133,54 @@ template <class T> __device__ __forceinline__ T *shared_of(T *pointer, int block
   return there;
 }
 
+//===-- "ld", "st": between blocks of threads, and hints
+//---------------------------------------===//
+
+// Waits until the number at `number` is at least `value`; what its writer stored before can be
+// read afterwards ("ld.acquire").
+__device__ __forceinline__ void wait_at_least(const int *number, int value) {
+  int found;
+  do {
+    asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(found) : "l"(number) : "memory");
+  } while (found < value);
+}
+// Stores a number after all that this thread has stored, and all that others have before a barrier
+// with it ("st.release").
+__device__ __forceinline__ void store_released(int *number, int value) {
+  asm volatile("st.release.gpu.global.b32 [%0], %1;" ::"l"(number), "r"(value) : "memory");
+}
+// What another multiprocessor may have written since this one has read it ("ld.global.cg": from
+// the L2 cache).
+__device__ __forceinline__ float4 load_uncached(const float4 *from) {
+  float4 value;
+  asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
+               : "l"(from)
+               : "memory");
+  return value;
+}
+
+// A word of shared memory that orders nothing: whoever reads it may find what was there before
+// ("ld.volatile", "st.volatile"). The store happens where `condition` holds, without a branch, so
+// that the compiler still knows its surroundings to be uniform.
+__device__ __forceinline__ int load_hint(unsigned shared) {
+  int value;
+  asm volatile("ld.volatile.shared.b32 %0, [%1];" : "=r"(value) : "r"(shared));
+  return value;
+}
+__device__ __forceinline__ void store_hint_if(bool condition, unsigned shared, int value) {
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0; @p st.volatile.shared.b32 [%1], %2;}" ::"r"(
+                   static_cast<int>(condition)),
+               "r"(shared), "r"(value));
+}
+
+//===-- "match.any.sync" ----------------------------------------------------------------------===//
+
+// The lanes, as bits, that have the same value as this one.
+__device__ __forceinline__ unsigned match_lanes(int value) {
+  return __match_any_sync(kFullWarp, value);
+}
+
 //===-- "setmaxnreg" --------------------------------------------------------------------------===//
 
 template <int kRegisters> __device__ __forceinline__ void claim_registers() {
@@ -267,6 +315,7 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #include "winnow/attention_step.cuh"
 #include "winnow/cluster_selection.cuh"
 #include "winnow/gradients_step.cuh"
+#include "winnow/row_tiles.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -110,24 +110,24 @@ def Tile_LoadColumnsOp : Tile_Leaf<"load_columns", "attend/gradients.cuh"> {
                        Takes<Pointer>:$statistics, Takes<TokenList>:$list, Takes<KeyBlock>:$key_block,
                        I32:$first_entry, I32:$first_head);
 }
-def Tile_SubtractColumnDeltasOp : Tile_Leaf<"subtract_column_deltas", "attend/gradients.cuh"> {
+def Tile_SubtractColumnDeltasOp : Tile_Leaf<"subtract_column_deltas", "attend/gradients.cuh, attend/row_tiles.cuh"> {
   let summary = "changes -= delta, where columns are query rows";
-  let arguments = (ins Updates<Accumulator>:$changes, Reads<QueryColumns>:$columns);
+  let arguments = (ins Updates<Accumulator>:$changes, Reads<Columns>:$columns);
 }
-def Tile_MultiplyColumnSlopesOp : Tile_Leaf<"multiply_column_slopes", "attend/gradients.cuh"> {
+def Tile_MultiplyColumnSlopesOp : Tile_Leaf<"multiply_column_slopes", "attend/gradients.cuh, attend/row_tiles.cuh"> {
   let summary = "multiply_slopes, where columns are query rows";
-  let arguments = (ins Updates<Accumulator>:$changes, Reads<Accumulator>:$logits, Reads<QueryColumns>:$columns,
+  let arguments = (ins Updates<Accumulator>:$changes, Reads<Accumulator>:$logits, Reads<Columns>:$columns,
                        I32:$first_key, F32:$scale, Takes<Hook>:$slope);
 }
-def Tile_MapColumnLogitsOp : Tile_Leaf<"map_column_logits", "attend/gradients.cuh"> {
+def Tile_MapColumnLogitsOp : Tile_Leaf<"map_column_logits", "attend/gradients.cuh, attend/row_tiles.cuh"> {
   let summary = "map_logits, where columns are query rows";
-  let arguments = (ins Updates<Accumulator>:$logits, Reads<QueryColumns>:$columns, I32:$first_key, F32:$scale,
+  let arguments = (ins Updates<Accumulator>:$logits, Reads<Columns>:$columns, I32:$first_key, F32:$scale,
                        Takes<Hook>:$hook);
 }
-def Tile_WeighColumnsOp : Tile_Leaf<"weigh_columns", "attend/gradients.cuh"> {
+def Tile_WeighColumnsOp : Tile_Leaf<"weigh_columns", "attend/gradients.cuh, attend/row_tiles.cuh"> {
   let summary = "weigh_changes, where columns are query rows; 0 of keys behind a row's position";
   let source = "dS = P (dP - delta) of arXiv 2205.14135, algorithm 4";
-  let arguments = (ins Updates<Accumulator>:$logits, Updates<Accumulator>:$changes, Reads<QueryColumns>:$columns,
+  let arguments = (ins Updates<Accumulator>:$logits, Updates<Accumulator>:$changes, Reads<Columns>:$columns,
                        I32:$first_key, F32:$scale);
 }
 def Tile_StoreKeyGradientOp : Tile_Leaf<"store_key_gradient", "attend/gradients.cuh"> {
@@ -149,6 +149,132 @@ def Tile_JoinKeyPartsOp : Tile_Leaf<"join_key_parts", "attend/gradients.cuh"> {
   let summary = "Four elements of a gradient of keys from the sums over all ranges, in their order";
   let arguments = (ins Template:$type, Template:$width, Stores<Pointer>:$gradient, Takes<Pointer>:$parts, I32:$count,
                        I32:$total_k, I32:$index, F32:$factor);
+}
+def Tile_OpenKeyItemsOp : Tile_Leaf<"open_key_items", "attend/key_items.cuh"> {
+  let summary = "Says that no item of gradients by keys is taken and no range is added, in a kernel before theirs";
+  let arguments = (ins Stores<Pointer>:$work, I32:$count);
+}
+def Tile_TakeKeyItemOp : Tile_Leaf<"take_key_item", "attend/key_items.cuh", [Orders]> {
+  let summary = "The number of the next item that nobody has taken, by one warp";
+  let arguments = (ins Stores<Pointer>:$work);
+  let results = (outs I32:$item);
+}
+def Tile_TileOfPairOp : Tile_Leaf<"tile_of_pair", "attend/key_items.cuh", [Pure]> {
+  let summary = "One of two neighbouring key tiles";
+  let arguments = (ins Takes<KeyBlock>:$pair, I32:$tile);
+  let results = (outs Whole<KeyBlock>:$block);
+}
+def Tile_SeesRangeOp : Tile_Leaf<"sees_range", "attend/key_items.cuh", [Pure]> {
+  let summary = "Whether a range has tokens that see the tile's first key, or its sums end in it without any";
+  let arguments = (ins Takes<KeyBlock>:$key_block, I32:$range, I32:$width);
+  let results = (outs I1:$sees);
+}
+def Tile_ListedBetweenOp : Tile_Leaf<"listed_between", "attend/key_items.cuh", [Pure]> {
+  let summary = "The tokens of a range that attend to a key tile, by one warp";
+  let arguments = (ins Template:$block, Takes<Pointer>:$lists, Takes<Pointer>:$ranges, Takes<Params>:$params,
+                       I32:$select_head, Takes<KeyBlock>:$tile, I1:$all, I32:$begin, I32:$end);
+  let results = (outs Whole<TokenList>:$list);
+}
+def Tile_DescribeItemOp : Tile_Leaf<"describe_item", "attend/key_items.cuh"> {
+  let summary = "Says what an item is about, by one warp";
+  let arguments = (ins Writes<ItemRing>:$ring, Reads<Cursor>:$cursor, Takes<KeyBlock>:$pair, I32:$place, I32:$kv_head,
+                       I32:$range, I32:$width, Takes<TokenList>:$first, Takes<TokenList>:$second);
+}
+def Tile_EndItemsOp : Tile_Leaf<"end_items", "attend/key_items.cuh"> {
+  let summary = "Says that there are no more items";
+  let arguments = (ins Writes<ItemRing>:$ring, Reads<Cursor>:$cursor);
+}
+def Tile_HasItemOp : Tile_Leaf<"has_item", "attend/key_items.cuh"> {
+  let summary = "Whether the cursor's item is one, or the end of them";
+  let arguments = (ins Reads<ItemRing>:$ring, Reads<Cursor>:$cursor);
+  let results = (outs I1:$has);
+}
+def Tile_KeyItemOp : Tile_Leaf<"key_item", "attend/key_items.cuh"> {
+  let summary = "What the cursor's item is about";
+  let arguments = (ins Reads<ItemRing>:$ring, Reads<Cursor>:$cursor);
+  let results = (outs Whole<KeyItem>:$item);
+}
+def Tile_TileOfItemOp : Tile_Leaf<"tile_of_item", "attend/key_items.cuh"> {
+  let summary = "One of the two key tiles of the cursor's item: its keys, and what becomes of its sums";
+  let arguments = (ins Reads<ItemRing>:$ring, Reads<Cursor>:$cursor, I32:$tile);
+  let results = (outs Whole<ItemTile>:$own);
+}
+def Tile_WaitTurnOp : Tile_Leaf<"wait_turn", "attend/key_items.cuh", [Orders]> {
+  let summary = "Waits until all ranges before this one have been added to a tile's sums";
+  let source = "PTX ISA 9.0, ld.acquire";
+  let arguments = (ins Loads<Pointer>:$work, I32:$place, I32:$range);
+}
+def Tile_PassTurnOp : Tile_Leaf<"pass_turn", "attend/key_items.cuh", [Orders]> {
+  let summary = "Lets the next range be added to a tile's sums, after all stores of the warpgroup";
+  let source = "PTX ISA 9.0, st.release";
+  let arguments = (ins Stores<Pointer>:$work, I32:$place, I32:$next, I32:$warpgroup);
+}
+def Tile_AddKeySumsOp : Tile_Leaf<"add_key_sums", "attend/key_items.cuh"> {
+  let summary = "Adds a tile's sums over earlier ranges to the warpgroup's own";
+  let arguments = (ins Updates<Accumulator>:$own, Loads<Pointer>:$sums, I32:$place);
+}
+def Tile_StoreKeySumsOp : Tile_Leaf<"store_key_sums", "attend/key_items.cuh"> {
+  let summary = "Writes a tile's sums over all ranges so far";
+  let arguments = (ins Stores<Pointer>:$sums, Reads<Accumulator>:$own, I32:$place);
+}
+def Tile_OpenMergeOp : Tile_Leaf<"open_merge", "attend/row_tiles.cuh"> {
+  let summary = "Begins to merge the lists of tokens of an item's two key tiles, by one warp";
+  let arguments = (ins Writes<TokenMerge>:$merge, Takes<KeyItem>:$item);
+}
+def Tile_NextRowsOp : Tile_Leaf<"next_rows", "attend/row_tiles.cuh"> {
+  let summary = "The next tokens that both key tiles, only the first or only the second one want, by one warp";
+  let arguments = (ins Updates<TokenMerge>:$merge);
+  let results = (outs Whole<RowTokens>:$rows);
+}
+def Tile_ClearStatisticsOp : Tile_Leaf<"clear_statistics", "attend/row_tiles.cuh"> {
+  let summary = "Gives rows that no head fills no weight, in every stage";
+  let arguments = (ins Writes<RowHeaders>:$headers);
+}
+def Tile_DescribeRowsOp : Tile_Leaf<"describe_rows", "attend/row_tiles.cuh"> {
+  let summary = "Says which tokens a stage has and who wants them, by one warp";
+  let arguments = (ins Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor, Takes<RowTokens>:$rows, Takes<KeyItem>:$item);
+}
+def Tile_EndRowsOp : Tile_Leaf<"end_rows", "attend/row_tiles.cuh"> {
+  let summary = "Says that the item has no more rows";
+  let arguments = (ins Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor);
+}
+def Tile_RowsWantedOp : Tile_Leaf<"rows_wanted", "attend/row_tiles.cuh"> {
+  let summary = "Whether a key tile wants the stage's rows: 0 no, 1 yes, 2 there are none left";
+  let arguments = (ins Reads<RowHeaders>:$headers, Reads<Cursor>:$cursor, I32:$tile);
+  let results = (outs I32:$wanted);
+}
+def Tile_CopyTokenRowsOp : Tile_Leaf<"copy_token_rows", "attend/row_tiles.cuh"> {
+  let summary = "Starts the bulk copies of some tokens' rows into a panel tile, by one warp";
+  let source = "PTX ISA 9.0, cp.async.bulk.tensor";
+  let arguments = (ins Template:$tokens, Writes<PanelTile>:$tile, Takes<TensorMap>:$map, I32:$barrier,
+                       Takes<RowTokens>:$rows, I32:$q_row, I32:$first_head);
+}
+def Tile_CopyStatisticsOp : Tile_Leaf<"copy_statistics", "attend/row_tiles.cuh"> {
+  let summary = "Starts the bulk copies of some tokens' log-sum-exps and sums of dO * out, by one warp";
+  let source = "PTX ISA 9.0, cp.async.bulk";
+  let arguments = (ins Template:$heads, Template:$group, Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor,
+                       Takes<Pointer>:$statistics, I32:$barrier, Takes<RowTokens>:$rows, I32:$q_row, I32:$first_head);
+}
+def Tile_FindColumnsOp : Tile_Leaf<"find_columns", "attend/row_tiles.cuh"> {
+  let summary = "The query rows of a stage as the columns of a tile";
+  let arguments = (ins Template:$token_rows, Writes<StageColumns>:$columns, Reads<RowHeaders>:$headers,
+                       Reads<Cursor>:$cursor, I32:$tile);
+}
+def Tile_ClearUnweightedOp : Tile_Leaf<"clear_unweighted", "attend/row_tiles.cuh"> {
+  let summary = "Sets changes to 0 where there is no weight, whatever they were";
+  let arguments = (ins Updates<Accumulator>:$changes, Reads<Accumulator>:$weights);
+}
+def Tile_OpenHintsOp : Tile_Leaf<"open_hints", "attend/key_items.cuh"> {
+  let summary = "Says that no warpgroup is making products, by one thread";
+  let arguments = (ins Writes<ProductHints>:$hints);
+}
+def Tile_ClaimProductsOp : Tile_Leaf<"claim_products", "attend/key_items.cuh", [Orders]> {
+  let summary = "Waits while the other warpgroup says that it is making products, and says so itself";
+  let arguments = (ins Reads<ProductHints>:$hints, I32:$warpgroup);
+}
+def Tile_YieldProductsOp : Tile_Leaf<"yield_products", "attend/key_items.cuh", [Orders]> {
+  let summary = "Says that the warpgroup has made its products";
+  let arguments = (ins Reads<ProductHints>:$hints, I32:$warpgroup);
 }
 } // opDocGroup
 

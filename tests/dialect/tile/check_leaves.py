@@ -14,7 +14,7 @@ UNIONS = {"Scores": {"RowScores", "TokenScores"}, "Ranks": {"BlockRanks", "RankP
           "SummaryRows": {"GlobalRows", "StreamedRows"},
           "LoadedRows": {"GlobalRows", "PagedRows", "StreamedRows", "OrderedRows", "TokenRows"},
           "AnyRows": {"GlobalRows", "PagedRows", "SummaryImages"},
-          "Heads": {"Pointer", "StridedHeads"}, "Lengths": {"Pointer", "KeyLengths"}}
+          "Columns": {"QueryColumns", "StageColumns"}, "Heads": {"Pointer", "StridedHeads"}, "Lengths": {"Pointer", "KeyLengths"}}
 # Device types of one template, which other names stand for.
 NAMES = {"SummaryScores": {"RowScores", "TokenScores"}}
 SCALARS = {"int": "I32", "unsigned": "I32", "long": "I32", "bool": "I1", "float": "F32"}

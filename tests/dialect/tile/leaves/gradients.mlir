@@ -3,14 +3,26 @@
 
 !accumulator = !tile.fragment<Accumulator<16, @kKeys>>
 !columns = !tile.state<QueryColumns<@kRows>>
+!cursor = !tile.cursor<Cursor<@kStages>>
+!headers = !tile.ring<RowHeaders<@kStages, @kRows, @kTokens>>
+!hints = !tile.table<ProductHints>
 !hook = !tile.value<Hook>
+!item = !tile.value<KeyItem>
+!item_cursor = !tile.cursor<Cursor<@kItems>>
+!item_tile = !tile.value<ItemTile>
+!items = !tile.ring<ItemRing<@kItems>>
 !key_block = !tile.value<KeyBlock>
+!map = !tile.view<TensorMap>
 !marks = !tile.table<TokenMarks<@kBlocks>>
+!merge = !tile.state<TokenMerge<@kTokens>>
+!panels = !tile.shared_tile<PanelTile<@kRows, @kDim, bf16>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !query_rows = !tile.value<QueryRows>
+!row_tokens = !tile.value<RowTokens>
 !row_statistics = !tile.state<RowStatistics>
 !step_keys = !tile.state<StepKeys<@kParts>>
+!stage_columns = !tile.state<StageColumns<@kTokenRows>>
 !tile = !tile.shared_tile<SharedTile<@kRows, @kDim, bf16>>
 !token_list = !tile.value<TokenList>
 !token_rows = !tile.view<TokenRows<bf16, @kHeads, @kTileHeads, @kTokens>>
@@ -95,4 +107,70 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   tile.store_key_part %bits, %changes, %key_block, %i, %i, %i, %i, %all {kv_heads = @kKvHeads} : (!pointer, !accumulator, !key_block, i32, i32, i32, i32, i1) -> ()
   // CHECK: join_key_parts<bf16, kWidth>(gradient, bits, i, i, i, kScale);
   tile.join_key_parts %gradient, %bits, %i, %i, %i, %scale {type = bf16, width = @kWidth} : (!pointer, !pointer, i32, i32, i32, f32) -> ()
+  // Gradients by keys on warpgroups.
+  %map = tile.field %params "map[0]" : !params -> !map
+  %headers = tile.shared bytes 4096 : !headers
+  %hints = tile.shared bytes 16 : !hints
+  %items = tile.shared bytes 160 : !items
+  %panels = tile.shared bytes 4096 : !panels
+  %cursor = tile.register : !cursor
+  %turn = tile.register : !item_cursor
+  %merge = tile.register : !merge
+  %stage_columns = tile.register : !stage_columns
+  // CHECK: open_key_items(bits, i);
+  tile.open_key_items %bits, %i : (!pointer, i32) -> ()
+  // CHECK: take_key_item(bits);
+  %taken = tile.take_key_item %bits : (!pointer) -> i32
+  // CHECK: tile_of_pair(key_block, i);
+  %half = tile.tile_of_pair %key_block, %i : (!key_block, i32) -> !key_block
+  // CHECK: sees_range(half, i, i);
+  %sees = tile.sees_range %half, %i, %i : (!key_block, i32, i32) -> i1
+  // CHECK: listed_between<kBlock>(pointer, pointer, params, i, half, all, i, i);
+  %between = tile.listed_between %pointer, %pointer, %params, %i, %half, %all, %i, %i {block = @kBlock} : (!pointer, !pointer, !params, i32, !key_block, i1, i32, i32) -> !token_list
+  // CHECK: describe_item(items, turn, key_block, i, i, i, i, between, between);
+  tile.describe_item %items, %turn, %key_block, %i, %i, %i, %i, %between, %between : (!items, !item_cursor, !key_block, i32, i32, i32, i32, !token_list, !token_list) -> ()
+  // CHECK: end_items(items, turn);
+  tile.end_items %items, %turn : (!items, !item_cursor) -> ()
+  // CHECK: has_item(items, turn);
+  %has = tile.has_item %items, %turn : (!items, !item_cursor) -> i1
+  // CHECK: key_item(items, turn);
+  %item = tile.key_item %items, %turn : (!items, !item_cursor) -> !item
+  // CHECK: tile_of_item(items, turn, i);
+  %item_tile = tile.tile_of_item %items, %turn, %i : (!items, !item_cursor, i32) -> !item_tile
+  // CHECK: wait_turn(bits, i, i);
+  tile.wait_turn %bits, %i, %i : (!pointer, i32, i32) -> ()
+  // CHECK: pass_turn(bits, i, i, i);
+  tile.pass_turn %bits, %i, %i, %i : (!pointer, i32, i32, i32) -> ()
+  // CHECK: add_key_sums(changes, bits, i);
+  tile.add_key_sums %changes, %bits, %i : (!accumulator, !pointer, i32) -> ()
+  // CHECK: store_key_sums(bits, changes, i);
+  tile.store_key_sums %bits, %changes, %i : (!pointer, !accumulator, i32) -> ()
+  // CHECK: open_merge(merge, item);
+  tile.open_merge %merge, %item : (!merge, !item) -> ()
+  // CHECK: next_rows(merge);
+  %row_tokens = tile.next_rows %merge : (!merge) -> !row_tokens
+  // CHECK: clear_statistics(headers);
+  tile.clear_statistics %headers : (!headers) -> ()
+  // CHECK: describe_rows(headers, cursor, row_tokens, item);
+  tile.describe_rows %headers, %cursor, %row_tokens, %item : (!headers, !cursor, !row_tokens, !item) -> ()
+  // CHECK: end_rows(headers, cursor);
+  tile.end_rows %headers, %cursor : (!headers, !cursor) -> ()
+  // CHECK: rows_wanted(headers, cursor, i);
+  %wanted = tile.rows_wanted %headers, %cursor, %i : (!headers, !cursor, i32) -> i32
+  // CHECK: copy_token_rows<kTokens>(panels, map, i, row_tokens, i, i);
+  tile.copy_token_rows %panels, %map, %i, %row_tokens, %i, %i {tokens = @kTokens} : (!panels, !map, i32, !row_tokens, i32, i32) -> ()
+  // CHECK: copy_statistics<kHeads, kTileHeads>(headers, cursor, pointer, i, row_tokens, i, i);
+  tile.copy_statistics %headers, %cursor, %pointer, %i, %row_tokens, %i, %i {heads = @kHeads, group = @kTileHeads} : (!headers, !cursor, !pointer, i32, !row_tokens, i32, i32) -> ()
+  // CHECK: find_columns<kTokenRows>(stage_columns, headers, cursor, i);
+  tile.find_columns %stage_columns, %headers, %cursor, %i {token_rows = @kTokenRows} : (!stage_columns, !headers, !cursor, i32) -> ()
+  // CHECK: weigh_columns(logits, changes, stage_columns, first_key, kScale);
+  tile.weigh_columns %logits, %changes, %stage_columns, %first_key, %scale : (!accumulator, !accumulator, !stage_columns, i32, f32) -> ()
+  // CHECK: clear_unweighted(changes, logits);
+  tile.clear_unweighted %changes, %logits : (!accumulator, !accumulator) -> ()
+  // CHECK: open_hints(hints);
+  tile.open_hints %hints : (!hints) -> ()
+  // CHECK: claim_products(hints, i);
+  tile.claim_products %hints, %i : (!hints, i32) -> ()
+  // CHECK: yield_products(hints, i);
+  tile.yield_products %hints, %i : (!hints, i32) -> ()
 }
