@@ -93,6 +93,7 @@ struct Config {
   int decodeResident = 0;
   int decodePartTiles = 0;
   BackwardForm backwardQueries = {};
+  BackwardForm backwardKeys = {};
 
   /// Canonical, all of them by number: "attend_form=0 attend_warps=8 ...". Cache keys are made of
   /// it, so words, which read better, stay out of it.

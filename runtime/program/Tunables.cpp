@@ -13,7 +13,7 @@ namespace winnow {
 
 namespace {
 
-constexpr const char *kAttend = "attend", *kSelect = "select", *kBackward = "backward";
+constexpr const char *kAttend = "attend", *kSelect = "select";
 
 template <auto Member> int get(const Config &config) { return static_cast<int>(config.*Member); }
 template <auto Member> void set(Config &config, int value) {
@@ -158,7 +158,12 @@ const std::array<Tunable, kTunableCount> &tunables() {
           "attention at decode: key tiles of a part of a token's keys, at least",
           {1, 2, 3, 4, 6, 8}),
       ways<&Config::backwardQueries>(
-          "backward_queries", kBackward, "how the products of the gradients of queries are made",
+          "backward_queries", kBackwardPhase, "how the products of the gradients of queries are made",
+          {{BackwardForm::Warpgroups, "warpgroups",
+            "by warpgroups (wgmma) fed by bulk copies; Hopper"},
+           {BackwardForm::Warps, "warps", "by single warps (mma.sync) fed by cp.async"}}),
+      ways<&Config::backwardKeys>(
+          "backward_keys", kBackwardPhase, "how the products of gradients by keys are made",
           {{BackwardForm::Warpgroups, "warpgroups",
             "by warpgroups (wgmma) fed by bulk copies; Hopper"},
            {BackwardForm::Warps, "warps", "by single warps (mma.sync) fed by cp.async"}}),

@@ -22,6 +22,9 @@ struct TunableWord {
 /// programs; the others are "select" and "attend".
 inline constexpr const char *kDecodePhase = "decode";
 
+/// The phase of a launch of gradients, of programs whose spec has `backward`.
+inline constexpr const char *kBackwardPhase = "backward";
+
 struct Tunable {
   const char *name;    ///< as in Config::text
   const char *phase;   ///< whose kernels it changes, as TuningKey::phase

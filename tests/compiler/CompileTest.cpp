@@ -349,6 +349,43 @@ TEST(Compile, F18LegalScoreTunablesCompile) {
   expectError(r, ErrorKind::Unsupported, "attend_form=warpgroups needs products of warpgroups");
 }
 
+TEST(Compile, KeyGradientsOnWarpgroupsAreRefusedWhereTheyDoNotFit) {
+  CompileRequest r = request("infllm_v2", "sm_90a");
+  r.spec.backward = true;
+  r.config.backwardKeys = BackwardForm::Warpgroups;
+  EXPECT_TRUE(lowerProgram(r));
+  for (const auto &[field, value] :
+       {std::pair(&Spec::block, 32), {&Spec::headDim, 256}, {&Spec::heads, 8}}) { // groups of 4
+    CompileRequest other = r;
+    other.spec.*field = value;
+    expectError(other, ErrorKind::Unsupported, "backward_keys=warpgroups needs");
+    other.config.backwardKeys = BackwardForm::Default;
+    auto lowered = lowerProgram(other);
+    ASSERT_TRUE(lowered) << lowered.error().message;
+    EXPECT_EQ(lowered->first.config.backwardKeys, BackwardForm::Warps);
+  }
+  r.arch = "sm_80";
+  expectError(r, ErrorKind::Unsupported, "this is sm_80");
+}
+
+// Sums over ranges of tokens are added in place: their room does not grow with the ranges.
+TEST(Compile, KeyGradientsOnWarpgroupsHaveSmallScratch) {
+  CompileRequest r = request("infllm_v2", "sm_90a");
+  r.spec.backward = true;
+  auto lowered = lowerProgram(r);
+  ASSERT_TRUE(lowered) << lowered.error().message;
+  Variables variables;
+  variables[Variable::Batch] = 1;
+  variables[Variable::TotalQ] = variables[Variable::TotalK] = 131072;
+  variables[Variable::MaxQ] = variables[Variable::MaxK] = 131072;
+  variables[Variable::Parts] = *Formula::parse(lowered->first.parts)->evaluate(variables);
+  EXPECT_EQ(variables[Variable::Parts], 32);
+  int64_t bytes = 0;
+  for (const Buffer &buffer : lowered->first.backwardBuffers)
+    bytes += *Formula::parse(buffer.bytes)->evaluate(variables);
+  EXPECT_LE(bytes, int64_t(1) << 30);
+}
+
 // One kernel scores and selects: nothing is spilled, exactly one kernel selects for any length, and
 // scratch neither grows with the tokens nor exceeds 64 MB.
 TEST(Compile, FusedSelectionHasSmallScratch) {

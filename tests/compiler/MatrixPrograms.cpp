@@ -84,8 +84,8 @@ private:
     const Config ofPaged = chosenFor(paged), ofDerived = chosenFor(derived);
     for (const Tunable &tunable : tunables()) {
       const std::string_view phase = tunable.phase;
-      const Spec &own = phase == kDecodePhase ? paged : phase == "backward" ? derived : spec;
-      const Config &chosen = phase == "backward" ? ofDerived : ofPaged;
+      const Spec &own = phase == kDecodePhase ? paged : phase == kBackwardPhase ? derived : spec;
+      const Config &chosen = phase == kBackwardPhase ? ofDerived : ofPaged;
       for (int value : tunable.values) {
         Config config;
         tunable.set(config, value);

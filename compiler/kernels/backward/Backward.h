@@ -2,8 +2,9 @@
 // methods that select, the lists of blocks turned round (Lists.cpp); dQ by blocks of threads that
 // own queries (Queries.cpp, on warpgroups QueriesOnWarpgroups.cpp); dK and dV by blocks of threads
 // that own keys (Keys.cpp), and where query segments are long from the sums over ranges of tokens
-// (Join.cpp). Each result is written once, by whoever owns it, who adds in a fixed order: no atomic
-// touches a result.
+// (Join.cpp); on warpgroups (KeysOnWarpgroups.h) they add up the ranges themselves. Each result is
+// written once, by whoever owns it, who adds in a fixed order: no atomic touches a result. Products
+// are those of warpgroups where the target has them and the rows fit, else those of warps.
 #pragma once
 #include "compiler/kernels/KernelBuilder.h"
 #include "compiler/kernels/Kernels.h"
@@ -11,16 +12,24 @@
 namespace winnow {
 
 /// The buffers of a launch of gradients, by their places in ProgramImage::backwardBuffers; all but
-/// the first of methods that select alone.
-enum class BackwardBuffer { Statistics, Bits, Ranges, Lists, KeyParts, ValueParts };
+/// the first of methods that select alone. On warpgroups KeyParts and ValueParts are sums over all
+/// ranges so far, and with KeyItems there whatever the method.
+enum class BackwardBuffer { Statistics, Bits, Ranges, Lists, KeyParts, ValueParts, KeyItems };
 inline mlir::Value backwardBuffer(KernelBuilder &t, BackwardBuffer which) {
   return t.pointer(KernelBuilder::bufferMember(static_cast<int>(which)));
+}
+/// The same of kernels on warpgroups, where those of selections may be missing.
+inline mlir::Value backwardBuffer(KernelBuilder &t, const BackwardPlan &plan,
+                                  BackwardBuffer which) {
+  const int ofSelections = plan.selects() || which == BackwardBuffer::Statistics ? 0 : 3;
+  return t.pointer(KernelBuilder::bufferMember(static_cast<int>(which) - ofSelections));
 }
 
 /// Selections of one launch: as many lists of ids as a token has.
 inline int selections(const BackwardPlan &plan) { return plan.heads / plan.group / plan.headTiles; }
 
-BuiltKernel buildBackwardRows(mlir::ModuleOp module, const BackwardPlan &plan);
+/// `opensItems`: it says that no item of backward_keys on warpgroups is taken yet.
+BuiltKernel buildBackwardRows(mlir::ModuleOp module, const BackwardPlan &plan, bool opensItems);
 BuiltKernel buildBackwardMarks(mlir::ModuleOp module, const BackwardPlan &plan);
 BuiltKernel buildBackwardLists(mlir::ModuleOp module, const BackwardPlan &plan);
 /// On warpgroups where the target has them and the kernel fits, unless `config`, which holds the
@@ -31,7 +40,25 @@ Result<BuiltKernel> buildBackwardQueries(mlir::ModuleOp module, const BackwardPl
                                          std::vector<TensorMapRecipe> &maps);
 Result<BuiltKernel> buildBackwardKeys(mlir::ModuleOp module, const BackwardPlan &plan,
                                       const Target &target);
-BuiltKernel buildBackwardJoin(mlir::ModuleOp module, const BackwardPlan &plan);
+/// Keys of an item of backward_keys on warpgroups: two tiles, one of each warpgroup.
+constexpr int kTileKeys = 64, kPairKeys = 2 * kTileKeys;
+/// What a stage of query rows has room for on warpgroups.
+struct KeyWarpgroupSizes {
+  int tokens = 0;    ///< of a stage
+  int tokenRows = 0; ///< rows of each: its heads, rounded up to 8
+  int stages = 0;
+};
+/// None: the target has no warpgroup products, or rows or heads do not fit.
+std::optional<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan,
+                                                        const Target &target);
+/// Appends the tensor maps that it reads to `maps`.
+BuiltKernel buildBackwardKeysOnWarpgroups(mlir::ModuleOp module, const BackwardPlan &plan,
+                                          const KeyWarpgroupSizes &sizes,
+                                          std::vector<TensorMapRecipe> &maps);
+/// Appends the buffers of its sums and items, and says how many ranges of tokens there are.
+void describeKeyItems(const BackwardPlan &plan, ProgramImage &image);
+/// How many tiles of keys have places for sums, a formula.
+std::string keyTilePlaces(const BackwardPlan &plan);
 /// Appends the buffers of the sums over ranges of tokens, and says how many ranges there are.
 void describeRanges(const BackwardPlan &plan, ProgramImage &image);
 BuiltKernel buildBackwardJoin(mlir::ModuleOp module, const BackwardPlan &plan);

@@ -10,7 +10,14 @@ namespace winnow {
 /// Rows of one block of threads, a warp each.
 static constexpr int kRows = 8;
 
-BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan) {
+/// As many as keyTilePlaces says, and the counter.
+static Value countWork(KernelBuilder &t, const BackwardPlan &plan) {
+  Value pairs = t.add(t.div(t.field(t.params(), "total_k"), t.named("kPairKeys")),
+                      t.field(t.params(), "batch"));
+  return t.add(t.mul(pairs, t.number(2 * plan.kvHeads)), t.number(1), "work");
+}
+
+BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan, bool opensItems) {
   KernelBuilder t(
       module, "backward_rows",
       llvm::formatv("backward_rows of {0}: log-sum-exp and sum of dO * out of each query "
@@ -21,6 +28,11 @@ BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan) {
   t.constant("kHeads", plan.heads, "query heads");
   t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
   t.constant("kRows", kRows, "rows of one block of threads");
+  if (opensItems) {
+    t.constant("kPairKeys", kPairKeys, "keys of one item of backward_keys");
+    t.leaf("open_key_items",
+           {backwardBuffer(t, plan, BackwardBuffer::KeyItems), countWork(t, plan)});
+  }
   Value row =
       t.add(t.mul(t.blockIndex('x'), t.named("kRows")), t.value("warp", "warp_index"), "row");
   t.leaf("store_statistics",
@@ -30,13 +42,35 @@ BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan) {
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "backward";
   built.recipe.gridX = llvm::formatv("ceil_div(total_q * {0}, {1})", plan.heads, kRows).str();
+  if (opensItems)
+    built.recipe.gridX = "max(1, " + built.recipe.gridX + ")";
   built.recipe.gridY = "1";
   return built;
 }
 
+/// The form of backward_keys: sizes on warpgroups, or none on warps. `config` holds the choice on
+/// exit. Error: Unsupported, where it asks for warpgroups and they do not fit.
+static Result<std::optional<KeyWarpgroupSizes>>
+chooseKeysForm(const BackwardPlan &plan, const Target &target, Config &config) {
+  std::optional<KeyWarpgroupSizes> sizes;
+  if (config.backwardKeys != BackwardForm::Warps)
+    sizes = chooseKeysOnWarpgroups(plan, target);
+  if (config.backwardKeys == BackwardForm::Warpgroups && !sizes)
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("backward_keys=warpgroups needs products of warpgroups, blocks of 64 "
+                              "or more keys, an even group of 6 or more query heads and rows of "
+                              "128 elements at most: this is {0}, {1}, {2}, {3} and {4}",
+                              target.arch, plan.block, plan.group, plan.headDim, plan.valueDim)
+                    .str());
+  config.backwardKeys = sizes ? BackwardForm::Warpgroups : BackwardForm::Warps;
+  return sizes;
+}
+
 Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPlan &plan,
                                                const Target &target, ProgramImage &image) {
-  std::vector<BuiltKernel> kernels{buildBackwardRows(module, plan)};
+  Config config = image.config;
+  WINNOW_TRY(const auto keySizes, chooseKeysForm(plan, target, config));
+  std::vector<BuiltKernel> kernels{buildBackwardRows(module, plan, keySizes.has_value())};
   auto buffer = [&](const char *name, const std::string &bytes) {
     image.backwardBuffers.push_back({name, bytes});
   };
@@ -47,18 +81,23 @@ Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPl
     buffer("token_bits", slots + " * ceil_div(max_q, 256) * 32");
     buffer("token_ranges", "8 + 8 * " + slots);
     buffer("token_lists", llvm::formatv("4 * total_q * {0}", selections(plan) * plan.topk).str());
-    describeRanges(plan, image);
     kernels.push_back(buildBackwardMarks(module, plan));
     kernels.push_back(buildBackwardLists(module, plan));
   }
-  Config config = image.config;
   WINNOW_TRY(BuiltKernel queries,
              buildBackwardQueries(module, plan, target, config, image.backwardMaps));
   kernels.push_back(std::move(queries));
-  WINNOW_TRY(BuiltKernel keys, buildBackwardKeys(module, plan, target));
-  kernels.push_back(std::move(keys));
-  if (plan.selects())
-    kernels.push_back(buildBackwardJoin(module, plan));
+  if (keySizes) {
+    describeKeyItems(plan, image);
+    kernels.push_back(buildBackwardKeysOnWarpgroups(module, plan, *keySizes, image.backwardMaps));
+  } else {
+    WINNOW_TRY(BuiltKernel keys, buildBackwardKeys(module, plan, target));
+    kernels.push_back(std::move(keys));
+    if (plan.selects()) {
+      describeRanges(plan, image);
+      kernels.push_back(buildBackwardJoin(module, plan));
+    }
+  }
   kernels.back().config = config;
   return kernels;
 }

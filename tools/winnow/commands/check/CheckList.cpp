@@ -26,7 +26,7 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
   for (const Tunable &tunable : tunables()) {
     const std::string_view phase = tunable.phase;
     space.tunables.push_back(
-        {tunable.name, tunable.values, phase == kDecodePhase, phase == "backward"});
+        {tunable.name, tunable.values, phase == kDecodePhase, phase == kBackwardPhase});
   }
   space.serves = [arch](const std::string &method, const Spec &spec, const Config &config) {
     CompileRequest request;

@@ -1,0 +1,155 @@
+// The producer warps of dK and dV on warpgroups: one finds items and their lists of tokens while
+// the others work on the one before, two feed the keys and values of a warpgroup each, so that
+// neither waits for the other, and one merges the lists and feeds query rows. See
+// KeysOnWarpgroups.h.
+#include "compiler/kernels/backward/KeysOnWarpgroups.h"
+#include "compiler/kernels/parts/DenseLength.h"
+
+using namespace mlir;
+
+namespace winnow {
+
+/// Items by ranges, then by key/value heads. Within both the first pair, which most tokens may
+/// want, and then from the last one down, since the blocks near the tokens have more of them.
+void BackwardKeysOnWarpgroups::findItems() {
+  turn = t.fragment("turn", t.type("Cursor", {"@kItems"}));
+  Value slots = t.add(t.div(t.field(t.params(), "total_k"), named("kPairKeys")),
+                      t.field(t.params(), "batch"), "slots");
+  Value perRange = t.mul(slots, named("kKvHeads"), "per_range");
+  Value count = t.mul(t.field(t.params(), "parts"), perRange, "count");
+  t.whileLoop(
+      {}, {},
+      [&](ValueRange, SmallVector<Value> &passed) {
+        passed = {t.value("taken", "take_key_item", {buffer(BackwardBuffer::KeyItems)})};
+        return t.less(passed[0], count);
+      },
+      [&](ValueRange passed) {
+        Value nth = t.rem(passed[0], slots, "nth");
+        Value slot = t.select(t.equal(nth, t.number(0)), t.number(0), t.sub(slots, nth), "slot");
+        describeItem(t.div(passed[0], perRange, "range"),
+                     t.div(t.rem(passed[0], perRange), slots, "kv_head"), slot);
+        return SmallVector<Value>();
+      });
+  t.leaf("wait_empty", {itemBarriers, turn});
+  t.leaf("end_items", {items, turn});
+  t.leaf("report_full", {itemBarriers, turn});
+}
+
+void BackwardKeysOnWarpgroups::describeItem(Value range, Value kvHead, Value slot) {
+  Value batch = t.field(t.params(), "batch"), totalK = t.field(t.params(), "total_k");
+  Value pair = t.value("pair", "find_key_block",
+                       {t.pointer("cu_q"), t.pointer("cu_k"), batch, totalK, slot}, {"@kPairKeys"});
+  Value parts = t.field(t.params(), "parts"), maxQ = t.field(t.params(), "max_q");
+  Value width =
+      t.max(t.number(1), t.div(t.sub(t.add(maxQ, parts), t.number(1)), parts), "range_tokens");
+  Value first = t.value("", "tile_of_pair", {pair, t.number(0)});
+  t.when(t.value("", "sees_range", {first, range, width}), [&] {
+    Value begin = t.mul(range, width, "begin"), end = t.add(begin, width, "end");
+    Value lists[] = {tokensOf(pair, 0, kvHead, begin, end), tokensOf(pair, 1, kvHead, begin, end)};
+    Value slots = t.add(t.div(totalK, named("kPairKeys")), batch);
+    Value place = t.mul(t.add(t.mul(kvHead, slots), slot), named("kWarpgroups"), "first_place");
+    t.leaf("wait_empty", {itemBarriers, turn});
+    t.leaf("describe_item", {items, turn, pair, place, kvHead, range, width, lists[0], lists[1]});
+    t.leaf("report_full", {itemBarriers, turn});
+    t.leaf("advance", {turn});
+  });
+}
+
+/// The tokens in [begin, end) that attend to a tile of the pair.
+Value BackwardKeysOnWarpgroups::tokensOf(Value pair, int tile, Value kvHead, Value begin,
+                                         Value end) {
+  Value keys = t.value("tile", "tile_of_pair", {pair, t.number(tile)});
+  if (!plan.selects())
+    return t.value("list", "tokens_between", {t.value("", "later_tokens", {keys}), begin, end});
+  Value all = mayBeDense(plan) ? isDense(t, plan, keys) : t.flag(false);
+  return t.value("list", "listed_between",
+                 {buffer(BackwardBuffer::Lists), buffer(BackwardBuffer::Ranges), t.params(), kvHead,
+                  keys, all, begin, end},
+                 {"@kBlock"});
+}
+
+/// One warp, by its first lane: the keys and values of one warpgroup.
+void BackwardKeysOnWarpgroups::feedKeys(Value tile) {
+  keyCursor = t.fragment("key_cursor", t.type("Cursor", {"@kWarpgroups"}));
+  t.leaf("move_to", {keyCursor, tile});
+  overItems([&] {
+    Value item = t.value("item", "key_item", {items, turn});
+    Value row = t.add(t.field(item, "row"), t.mul(tile, named("kKeys")), "row");
+    t.when(t.equal(t.value("", "lane_index"), t.number(0)), [&] {
+      t.leaf("wait_empty", {keyBarriers, keyCursor});
+      Value barrier = t.value("barrier", "full_barrier", {keyBarriers, keyCursor});
+      t.leaf("arrive_expecting", {barrier, named("kKeyBytes")});
+      auto copy = [&](const char *name, Value ring, StringRef map) {
+        t.leaf("copy_rows",
+               {stage(name, ring, keyCursor), t.number(0), t.field(t.params(), map), barrier,
+                t.field(item, "kv_head"), row},
+               {"@kKeys"});
+      };
+      copy("key_tile", keyRing, keyMap);
+      copy("value_tile", valueRing, valueMap);
+    });
+    t.leaf("next_turn", {keyCursor});
+  });
+}
+
+/// One warp: the query rows of the tokens of both lists, of one tile of heads after the other.
+void BackwardKeysOnWarpgroups::feedRows() {
+  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  overItems([&] {
+    if (headTiles() == 1)
+      mergeRows({});
+    else
+      t.loop("head_tile", t.number(0), named("kHeadTiles"), t.number(1),
+             [&](Value headTile) { mergeRows(headTile); });
+    t.leaf("wait_empty", {rowBarriers, cursor});
+    t.leaf("end_rows", {headers, cursor});
+    t.leaf("report_full", {rowBarriers, cursor});
+    t.leaf("advance", {cursor});
+  });
+}
+
+/// `headTile`: among those of the key/value head, null where it has one.
+void BackwardKeysOnWarpgroups::mergeRows(Value headTile) {
+  Value merge = t.fragment("merge", t.type("TokenMerge", {"@kTokens"}));
+  t.leaf("open_merge", {merge, t.value("", "key_item", {items, turn})});
+  t.whileLoop(
+      {}, {},
+      [&](ValueRange, SmallVector<Value> &passed) {
+        passed = {t.value("rows", "next_rows", {merge})};
+        return t.differ(t.field(passed[0], "kind"), t.number(0));
+      },
+      [&](ValueRange passed) {
+        copyRows(passed[0], headTile);
+        return SmallVector<Value>();
+      });
+}
+
+void BackwardKeysOnWarpgroups::copyRows(Value rows, Value headTile) {
+  // Read again for each tile: the merge leaves few registers.
+  Value item = t.value("item", "key_item", {items, turn});
+  Value tile = t.field(item, "kv_head"), row = t.field(item, "q_row");
+  if (headTile)
+    tile = t.add(t.mul(tile, named("kHeadTiles")), headTile);
+  Value firstHead = t.mul(tile, named("kTileHeads"), "first_head");
+  t.leaf("wait_empty", {rowBarriers, cursor});
+  t.leaf("describe_rows", {headers, cursor, rows, item});
+  Value barrier = t.value("barrier", "full_barrier", {rowBarriers, cursor});
+  t.when(t.equal(t.value("", "lane_index"), t.number(0)),
+         [&] { t.leaf("arrive_expecting", {barrier, named("kRowBytes")}); });
+  auto copy = [&](const char *name, Value ring, StringRef map) {
+    t.leaf("copy_token_rows",
+           {stage(name, ring, cursor), t.field(t.params(), map), barrier, rows, row, firstHead},
+           {"@kTokens"});
+  };
+  copy("query_tile", queryRing, queryMap);
+  copy("gradient_tile", gradientRing, gradientMap);
+  t.leaf("copy_statistics",
+         {headers, cursor, buffer(BackwardBuffer::Statistics), barrier, rows, row, firstHead},
+         {"@kHeads", "@kTileHeads"});
+  // The first lane has arrived with the bytes.
+  t.when(t.greater(t.value("", "lane_index"), t.number(0)),
+         [&] { t.leaf("report_full", {rowBarriers, cursor}); });
+  t.leaf("advance", {cursor});
+}
+
+} // namespace winnow
