@@ -158,7 +158,8 @@ const std::array<Tunable, kTunableCount> &tunables() {
           "attention at decode: key tiles of a part of a token's keys, at least",
           {1, 2, 3, 4, 6, 8}),
       ways<&Config::backwardQueries>(
-          "backward_queries", kBackwardPhase, "how the products of the gradients of queries are made",
+          "backward_queries", kBackwardPhase,
+          "how the products of the gradients of queries are made",
           {{BackwardForm::Warpgroups, "warpgroups",
             "by warpgroups (wgmma) fed by bulk copies; Hopper"},
            {BackwardForm::Warps, "warps", "by single warps (mma.sync) fed by cp.async"}}),
