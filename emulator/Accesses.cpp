@@ -1,5 +1,5 @@
-// Plain accesses of a block's lanes: to its own shared memory, to that of another block of its
-// cluster (distributed shared memory), and to tensors; see Block.h.
+// Accesses of a block's lanes: to its own shared memory, to that of another block of its cluster
+// (distributed shared memory, and messages), and to tensors; see Block.h.
 #include "emulator/Cluster.h"
 #include "emulator/DeviceMemory.h"
 #include <fmt/format.h>
@@ -60,6 +60,80 @@ void *Block::sharedOf(const void *pointer, int other, const void *place) {
          {place});
   return other == rank ? bytes : cluster.bytesOf(other) + offset;
 }
+
+//===-- Messages ------------------------------------------------------------------------------===//
+
+/// Behind the bytes of an address in shared memory: the block that it lies in, and 1.
+constexpr unsigned kBlockShift = 20;
+static_assert(kSharedArray < 1 << kBlockShift);
+
+unsigned Block::sharedAddressOf(unsigned address, int other, const void *place) {
+  if (other < 0 || other >= cluster.size())
+    fail(fmt::format("lane {} asks for the shared memory of block {} of a cluster of {}",
+                     running->index, other, cluster.size()),
+         {place});
+  return static_cast<unsigned>(other + 1) << kBlockShift | address;
+}
+
+std::pair<Block *, unsigned> Block::receiver(unsigned address, const void *place) {
+  const int other = static_cast<int>(address >> kBlockShift) - 1;
+  if (other < 0 || other >= cluster.size())
+    fail(fmt::format("lane {} sends to an address that shared_address_of has not made",
+                     running->index),
+         {place});
+  Block &block = cluster.block(other);
+  if (&block != this && running->clock.phase == 0)
+    fail(fmt::format("lane {} sends to block {} of the cluster, which may not have begun: no "
+                     "sync_cluster comes before it",
+                     running->index, other),
+         {place});
+  if (block.hasEnded())
+    fail(fmt::format("lane {} of block {} of the cluster sends to block {}, which has ended",
+                     running->index, rank, other),
+         {place});
+  return {&block, address & ((1u << kBlockShift) - 1)};
+}
+
+void Block::checkBarrierOf(Block &receiver, unsigned address, const void *place) {
+  auto found = receiver.barriers.find(address);
+  if (found == receiver.barriers.end())
+    fail(fmt::format("a message is counted at byte {} of shared memory, which is no barrier",
+                     address),
+         {place});
+  if (!running->clock.knows(found->second.initialised))
+    fail(fmt::format("lane {} uses the barrier at byte {} before its initialisation is visible to "
+                     "it",
+                     running->index, address),
+         {place});
+}
+
+void Block::send(unsigned to, unsigned barrier, const void *words, int bytes, const void *place) {
+  auto [block, offset] = receiver(to, place);
+  auto [counting, counter] = receiver(barrier, place);
+  if (block != counting || offset % bytes != 0)
+    fail(fmt::format("lane {} sends {} bytes to byte {} of block {}, which a barrier of block {} "
+                     "counts: one block, and a multiple of them",
+                     running->index, bytes, offset, block->rank, counting->rank),
+         {place});
+  checkBarrierOf(*block, counter, place);
+  Lane &lane = *running;
+  check({block, offset}, block->memory.beginCopy(offset, bytes, lane.index, lane.clock, place),
+        place);
+  const auto *first = static_cast<const unsigned char *>(words);
+  Copy copy{offset, nullptr, bytes, {first, first + bytes}};
+  block->later.push_back({{std::move(copy)}, counter, 0, bytes, lane.index, lane.clock});
+  ++lane.clock.times[lane.index];
+}
+
+void Block::announce(unsigned barrier, int bytes, const void *place) {
+  auto [block, counter] = receiver(barrier, place);
+  checkBarrierOf(*block, counter, place);
+  Lane &lane = *running;
+  block->later.push_back({{}, counter, 1, -bytes, lane.index, lane.clock});
+  ++lane.clock.times[lane.index];
+}
+
+//===-- Accesses ------------------------------------------------------------------------------===//
 
 void Block::readShared(unsigned address, int bytes, int lane, const void *place) {
   check({this, address}, memory.read(address, bytes, lane, lanes[lane].clock, place), place);

@@ -84,13 +84,6 @@ std::optional<Fault> Block::run() {
     running = nullptr;
   }
   active = nullptr;
-  if (!failed && !hasEnded() && atClusterSync < lanes.size()) {
-    std::vector<const void *> places;
-    for (const Lane &lane : lanes)
-      if (!lane.done && std::find(places.begin(), places.end(), lane.place) == places.end())
-        places.push_back(lane.place);
-    fail(deadlock(), places);
-  }
   return failed ? std::optional<Fault>(fault) : std::nullopt;
 }
 
@@ -98,7 +91,9 @@ bool Block::hasEnded() const {
   return std::all_of(lanes.begin(), lanes.end(), [](const Lane &lane) { return lane.done; });
 }
 
-Clock Block::emptyClock() const { return {rank, 0, std::vector<uint32_t>(lanes.size(), 0)}; }
+Clock Block::emptyClock() const {
+  return {rank, 0, std::vector<uint32_t>(lanes.size(), 0), nullptr};
+}
 
 void Block::fail(const std::string &what, std::vector<const void *> places) {
   fault = {what, std::move(places)};
@@ -107,8 +102,16 @@ void Block::fail(const std::string &what, std::vector<const void *> places) {
     scheduler.enter(running->fiber); // never comes back
 }
 
-std::string Block::deadlock() const {
-  std::string text = "deadlock: ";
+Fault Block::deadlock() const {
+  std::vector<const void *> places;
+  for (const Lane &lane : lanes)
+    if (!lane.done && std::find(places.begin(), places.end(), lane.place) == places.end())
+      places.push_back(lane.place);
+  return {"deadlock: " + waits(), places};
+}
+
+std::string Block::waits() const {
+  std::string text;
   for (size_t first = 0; first < lanes.size();) {
     const Lane &lane = lanes[first];
     size_t last = first + 1;
@@ -270,7 +273,9 @@ void Block::copyAsync(unsigned to, const void *from, int bytes, const void *plac
 }
 
 static void land(SharedMemory &memory, const Copy &copy, Epoch epoch) {
-  if (copy.from)
+  if (!copy.words.empty())
+    std::memcpy(memory.at(copy.to), copy.words.data(), copy.bytes);
+  else if (copy.from)
     std::memcpy(memory.at(copy.to), copy.from, copy.bytes);
   else
     std::memset(memory.at(copy.to), 0, copy.bytes);
@@ -301,6 +306,12 @@ void Block::copyLater(std::vector<Copy> copies, unsigned barrier, int arrivals, 
 }
 
 void Block::complete(const Later &done) {
+  if (done.known.block != rank && hasEnded())
+    fail(fmt::format("what lane {} of block {} of the cluster has sent comes to block {}, which "
+                     "has ended",
+                     done.lane, done.known.block, rank));
+  if (failed)
+    return;
   for (const Copy &copy : done.copies)
     land(memory, copy, done.known.now(done.lane));
   TransactionBarrier &barrier = barriers.at(done.barrier);

@@ -27,12 +27,13 @@ struct Fault {
   std::vector<const void *> places;
 };
 
-/// A copy from device memory that a lane has begun, up to 16 bytes (cp.async) or rows of a bulk
-/// copy.
+/// A copy that a lane has begun: from device memory up to 16 bytes (cp.async) or rows of a bulk
+/// copy, or words that it sends to a block of the cluster.
 struct Copy {
   unsigned to = 0;
   const void *from = nullptr; ///< null: zeros
   int bytes = 0;
+  std::vector<unsigned char> words = {}; ///< in the place of `from`, where it is no copy
 };
 
 /// A copy or an arrival that happens some time after the lane has asked for it.
@@ -83,10 +84,15 @@ public:
         Kernel kernel, const Params &params, uint64_t seed);
   Block(const Block &) = delete; // its fibres know where it lies
   Block &operator=(const Block &) = delete;
-  /// Runs it until all its lanes have ended or all wait at sync_cluster; what broke a rule, or
-  /// nothing.
+  /// Runs it until each of its lanes has ended or waits for what may come from other blocks; what
+  /// broke a rule, or nothing.
   std::optional<Fault> run();
+  bool canRun() const { return !ready.empty() || !later.empty(); }
   bool hasEnded() const;
+  /// Whether its lanes neither have ended nor wait at sync_cluster, all of them.
+  bool isStuck() const { return !hasEnded() && atClusterSync < lanes.size(); }
+  /// That it stays stuck.
+  Fault deadlock() const;
   /// Where its lanes wait at sync_cluster.
   const void *waitsAt() const { return lanes[0].place; }
   /// All lanes come from sync_cluster, knowing what every block of the cluster has done.
@@ -124,6 +130,12 @@ public:
   unsigned *atomicWord(void *address, const void *place);
   /// Where block `other` of the cluster has what `pointer` points to in this one.
   void *sharedOf(const void *pointer, int other, const void *place);
+  /// The same of an address, as send and announce take it.
+  unsigned sharedAddressOf(unsigned address, int other, const void *place);
+  /// Words to a block of the cluster, whose bytes its barrier will count; and an arrival there that
+  /// makes it wait for `bytes` more.
+  void send(unsigned to, unsigned barrier, const void *words, int bytes, const void *place);
+  void announce(unsigned barrier, int bytes, const void *place);
 
   SharedMemory memory;
   /// The last access of another block to this one's shared memory.
@@ -159,7 +171,11 @@ private:
   void completePhase(unsigned address, TransactionBarrier &barrier);
   TransactionBarrier &barrierAt(unsigned address, const char *instruction, const void *place);
   void joinAll(const std::vector<int> &members);
-  std::string deadlock() const;
+  std::string waits() const;
+  /// The block of the cluster that an address of sharedAddressOf lies in, and the address there.
+  std::pair<Block *, unsigned> receiver(unsigned address, const void *place);
+  /// That the running lane may have a message counted there.
+  void checkBarrierOf(Block &receiver, unsigned address, const void *place);
   void multiplyGroup(int warpgroup, size_t group);
 
   const Kernel kernel;

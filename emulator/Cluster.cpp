@@ -58,12 +58,25 @@ std::optional<Fault> Cluster::runBlock(Block &block) {
   return fault;
 }
 
-std::optional<Fault> Cluster::run() {
-  for (;; ++phase) {
+/// Runs the blocks by turns until none comes further; a message may set one going again.
+std::optional<Fault> Cluster::takeTurns() {
+  auto canRun = [](const Block *block) { return block->canRun(); };
+  while (std::any_of(order.begin(), order.end(), canRun)) {
     std::shuffle(order.begin(), order.end(), random);
     for (Block *block : order)
-      if (std::optional<Fault> fault = runBlock(*block))
+      if (std::optional<Fault> fault = block->canRun() ? runBlock(*block) : std::nullopt)
         return fault;
+  }
+  for (Block *block : order)
+    if (block->isStuck())
+      return block->deadlock();
+  return std::nullopt;
+}
+
+std::optional<Fault> Cluster::run() {
+  for (;; ++phase) {
+    if (std::optional<Fault> fault = takeTurns())
+      return fault;
     const auto ended = std::count_if(order.begin(), order.end(),
                                      [](const Block *block) { return block->hasEnded(); });
     if (ended == size())

@@ -1,8 +1,9 @@
 // A cluster in emulation: blocks of threads that meet at sync_cluster and store into each other's
-// shared memory (PTX ISA 9.0, "Cluster of Cooperative Thread Arrays"). Its blocks run by turns,
-// each as far as it comes without the others, in an order that the seed decides: the one that runs
-// has its bytes in the kernel's array of shared memory, the others have theirs in a place of their
-// own, where the one that runs reaches them. Every block runs in a cluster, most of them alone.
+// shared memory, at once or by messages that a barrier of the receiver counts (PTX ISA 9.0,
+// "Cluster of Cooperative Thread Arrays", "st.async"). Its blocks run by turns, each as far as it
+// comes without the others, in an order that the seed decides: the one that runs has its bytes in
+// the kernel's array of shared memory, the others have theirs in a place of their own, where the
+// one that runs reaches them. Every block runs in a cluster, most of them alone.
 #pragma once
 #include "emulator/Block.h"
 #include <memory>
@@ -30,6 +31,7 @@ public:
 
   int size() const { return static_cast<int>(blocks.size()); }
   Fences &fences() { return proxyFences; }
+  Block &block(int rank) { return *blocks[rank]; }
   /// The bytes of a block that does not run.
   unsigned char *bytesOf(int rank) const;
   /// The block among whose bytes, as it does not run, the address lies; or null.
@@ -37,6 +39,7 @@ public:
 
 private:
   std::optional<Fault> runBlock(Block &block);
+  std::optional<Fault> takeTurns();
   Fault deadlock() const;
 
   LaunchShape shape;

@@ -43,6 +43,15 @@ KERNEL_FUNCTION void emulated_cluster_sync() { runningBlock()->syncCluster(PLACE
 KERNEL_FUNCTION void *emulated_shared_of(const void *pointer, int block) {
   return runningBlock()->sharedOf(pointer, block, PLACE);
 }
+KERNEL_FUNCTION unsigned emulated_shared_address_of(unsigned address, int block) {
+  return runningBlock()->sharedAddressOf(address, block, PLACE);
+}
+KERNEL_FUNCTION void emulated_send(unsigned to, unsigned barrier, const void *words, int bytes) {
+  runningBlock()->send(to, barrier, words, bytes, PLACE);
+}
+KERNEL_FUNCTION void emulated_announce(unsigned barrier, int bytes) {
+  runningBlock()->announce(barrier, bytes, PLACE);
+}
 KERNEL_FUNCTION void emulated_copy_async(unsigned to, const void *from, int bytes) {
   if (bytes > 0)
     runningBlock()->access(from, bytes, false, PLACE);

@@ -6,9 +6,31 @@
 
 namespace winnow::emulator {
 
+static void joinTimes(std::vector<uint32_t> &into, const std::vector<uint32_t> &other) {
+  into.resize(std::max(into.size(), other.size()));
+  for (size_t i = 0; i < other.size(); ++i)
+    into[i] = std::max(into[i], other[i]);
+}
+
 void join(Clock &into, const Clock &other) {
-  for (size_t i = 0; i < into.times.size(); ++i)
-    into.times[i] = std::max(into.times[i], other.times[i]);
+  if (into.block == other.block)
+    joinTimes(into.times, other.times);
+  if (into.others == other.others && into.block == other.block)
+    return;
+  if (!into.others && into.block == other.block) {
+    into.others = other.others;
+    return;
+  }
+  auto all = std::make_shared<Moments>(into.others ? *into.others : Moments());
+  auto add = [&](int block, const std::vector<uint32_t> &times) {
+    joinTimes(block == into.block ? into.times : (*all)[block], times);
+  };
+  if (into.block != other.block)
+    add(other.block, other.times);
+  if (other.others)
+    for (const auto &[block, times] : *other.others)
+      add(block, times);
+  into.others = std::move(all);
 }
 
 SharedMemory::SharedMemory(unsigned char *bytes, int size, int owner, Fences &fences)

@@ -5,6 +5,8 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,20 +24,32 @@ struct Epoch {
   bool isLaneOf(const Epoch &other) const { return lane == other.lane && block == other.block; }
 };
 
+/// Of some blocks, the last moments of their lanes.
+using Moments = std::map<int, std::vector<uint32_t>>;
+
 /// What a lane knows: for each lane of its block, the last moment that happened before; of other
-/// blocks, everything before the cluster's last meeting.
+/// blocks, everything before the cluster's last meeting, and what came with their messages.
 struct Clock {
   int block = 0;
   uint32_t phase = 0;
-  std::vector<uint32_t> times; ///< by lane
+  std::vector<uint32_t> times;           ///< by lane
+  std::shared_ptr<const Moments> others; ///< by messages; null: none
 
   Epoch now(int lane) const { return {lane, times[lane], block, phase}; }
   bool knows(const Epoch &epoch) const {
     if (epoch.lane < 0)
       return true;
-    return epoch.block == block ? epoch.time <= times[epoch.lane] : epoch.phase < phase;
+    if (epoch.block == block)
+      return epoch.time <= times[epoch.lane];
+    if (epoch.phase < phase)
+      return true;
+    if (!others)
+      return false;
+    auto found = others->find(epoch.block);
+    return found != others->end() && epoch.time <= found->second[epoch.lane];
   }
 };
+/// `other` may be a clock of another block, whose message a barrier has counted.
 void join(Clock &into, const Clock &other);
 
 /// How many fences of the async proxy the lanes of a cluster have made, by block and lane.

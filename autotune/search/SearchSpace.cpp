@@ -46,7 +46,7 @@ private:
     if (phase == "select")
       text += candidate.scoreStride + "\n" + candidate.chunkTokens;
     if (phase == kDecodePhase)
-      text += candidate.parts;
+      text += candidate.parts + "\n" + candidate.cluster;
     return text;
   }
 
@@ -100,6 +100,7 @@ Candidate candidateOf(const Config &config, const ProgramImage &image, const std
   candidate.scoreStride = image.scoreStride;
   candidate.chunkTokens = image.chunkTokens;
   candidate.parts = image.parts;
+  candidate.cluster = image.cluster;
   return candidate;
 }
 

@@ -33,10 +33,10 @@ std::vector<TunableRange> phaseRanges(const std::vector<TunableRange> &ranges,
 using LowerCandidate = std::function<Result<ProgramImage>(const Config &config)>;
 
 struct Candidate {
-  Config config;                               ///< as tried: 0 where the default is meant
-  Config effective;                            ///< with the defaults that the compiler filled in
-  std::vector<Kernel> kernels;                 ///< the phase's, as lowered
-  std::string scoreStride, chunkTokens, parts; ///< formulas of the image
+  Config config;               ///< as tried: 0 where the default is meant
+  Config effective;            ///< with the defaults that the compiler filled in
+  std::vector<Kernel> kernels; ///< the phase's, as lowered
+  std::string scoreStride, chunkTokens, parts, cluster; ///< formulas of the image
 };
 
 struct SearchSpace {

@@ -132,8 +132,11 @@ Status planScores(KernelContext &c) {
     return {};
   WINNOW_TRY(const KernelEntry *score, findKernel("score", c.image.spec, c.target, c.image.config));
   c.scores = planScore(plan, score->warpgroups, c.image.config);
+  if (c.target.hasClusters && selectsInOneKernel(plan, c.scores)) {
+    chooseDecode(c.scores.config);
+    c.scores.clusters = c.scores.config.decodeClusters != DecodeClusters::None;
+  }
   c.image.config = c.scores.config;
-  c.scores.clusters = c.target.hasClusters && selectsInOneKernel(plan, c.scores);
   if (c.image.config.scoreForm == ScoreForm::Fused && !c.scores.fused)
     return fail(
         ErrorKind::Unsupported,

@@ -253,9 +253,9 @@ ValueRange KernelBuilder::whileLoop(ArrayRef<StringRef> names, ValueRange inits,
 }
 
 Value KernelBuilder::choose(StringRef hint, Value condition, function_ref<Value()> then,
-                            function_ref<Value()> otherwise) {
-  auto op = scf::IfOp::create(builder, loc(hint), TypeRange{builder.getI1Type()}, condition,
-                              /*withElseRegion=*/true);
+                            function_ref<Value()> otherwise, Type type) {
+  auto op = scf::IfOp::create(builder, loc(hint), TypeRange{type ? type : builder.getI1Type()},
+                              condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(op.thenBlock());
   scf::YieldOp::create(builder, loc(""), then());

@@ -145,10 +145,10 @@ public:
   mlir::scf::ForOp unrolled(llvm::StringRef name, mlir::Value upper,
                             llvm::function_ref<void(mlir::Value)> body);
   void when(mlir::Value condition, Body then, Body otherwise = nullptr);
-  /// The same with a scalar result.
+  /// The same with a scalar result, of type i1 where no other is named.
   mlir::Value choose(llvm::StringRef hint, mlir::Value condition,
                      llvm::function_ref<mlir::Value()> then,
-                     llvm::function_ref<mlir::Value()> otherwise);
+                     llvm::function_ref<mlir::Value()> otherwise, mlir::Type type = {});
   /// while (condition) body, with carried values. `condition` computes from them whether the loop
   /// goes on, and what it passes to `body`, which returns the next carried values. The results are
   /// what was passed last; those that are carried values can be used.

@@ -81,7 +81,9 @@ std::vector<BuiltKernel> buildTopKRanks(mlir::ModuleOp module, const SelectionPl
 /// whose formula clusterBlocks is, is not 0.
 BuiltKernel buildSelectDecode(mlir::ModuleOp module, const SelectionPlan &plan,
                               const ScorePlan &scores);
-std::string clusterBlocks(const SelectionPlan &plan);
+std::string clusterBlocks(const SelectionPlan &plan, const Config &config);
+/// What the kernel does where `config` leaves it open.
+void chooseDecode(Config &config);
 /// Whether that kernel serves the plan.
 bool selectsInOneKernel(const SelectionPlan &plan, const ScorePlan &scores);
 /// Selection by the logarithms of scores, for the rows that the top-k kernels mark; of methods with

@@ -75,7 +75,7 @@ def Tile_Fragment : Tile_Class<"Fragment", "fragment", "a fragment of a product,
 def Tile_State : Tile_Class<"State", "state", "numbers that a thread keeps in registers",
                             ["SoftmaxState", "LogitScale", "StepSums", "StepKeys", "LogSumExp", "ChannelSums", "RowScores",
                              "TokenScores", "NormalizerSums", "RangeVote", "BlockRanks", "RankPairs", "BlockMarks",
-                             "RowStatistics", "QueryColumns", "StageColumns", "TokenMerge"]>;
+                             "RowStatistics", "QueryColumns", "StageColumns", "TokenMerge", "SentBytes", "NewRow"]>;
 def Tile_Cursor : Tile_Class<"Cursor", "cursor", "a place that is moved on: in a ring, among dealt tiles, in a search",
                              ["Cursor", "Deal", "ThresholdSearch"]>;
 def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in shared memory",
@@ -83,9 +83,10 @@ def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
                              "HeadNormalizers", "TileSlot", "WarpValues", "TileScores", "TileWeights", "OpenSums",
-                             "WarpShares", "ClusterShares", "RankRow", "TokenMarks", "ProductHints"]>;
+                             "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "ProductHints"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing", "ItemRing", "RowHeaders"]>;
-def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages", ["RingBarriers"]>;
+def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages, or those that count messages",
+                               ["RingBarriers", "MessageBarriers"]>;
 def Tile_List : Tile_Class<"List", "list", "a list of key tiles in shared memory", ["WantedList", "WorkList", "BlockList"]>;
 def Tile_View : Tile_Class<"View", "view", "where something lies in global memory",
                            ["Pointer", "GlobalRows", "PagedRows", "StreamedRows", "OrderedRows", "StridedHeads",

@@ -70,6 +70,10 @@ enum class AttendSoftmax { Default, Eager, Lazy };
 enum class AttendFma { Default, None, Half, ThreeQuarters };
 enum class ScoreForm { Default, Separate, Fused };
 enum class ScorePoly { Default, None, Quarter = 4, Eighth = 8 };
+enum class DecodeIds { Default, Listed, Direct };
+enum class DecodeClusters { Default, Some, All, None };
+enum class DecodeExchange { Default, Barriers, Messages };
+enum class DecodeNewRows { Default, Wait, Make };
 enum class BackwardForm { Default, Warpgroups, Warps };
 
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
@@ -92,6 +96,12 @@ struct Config {
   int decodeStages = 0;
   int decodeResident = 0;
   int decodePartTiles = 0;
+  DecodeIds decodeIds = {};
+  DecodeClusters decodeClusters = {};
+  int decodeClusterBlocks = 0;
+  int decodeSelectWarps = 0;
+  DecodeExchange decodeExchange = {};
+  DecodeNewRows decodeNewRows = {};
   BackwardForm backwardQueries = {};
   BackwardForm backwardKeys = {};
 

@@ -157,6 +157,35 @@ const std::array<Tunable, kTunableCount> &tunables() {
           "decode_part_tiles", kDecodePhase,
           "attention at decode: key tiles of a part of a token's keys, at least",
           {1, 2, 3, 4, 6, 8}),
+      ways<&Config::decodeIds>(
+          "decode_ids", kDecodePhase,
+          "attention at decode: how a part finds the blocks that this launch has selected",
+          {{DecodeIds::Listed, "listed", "one warp lists them, as it does those of a caller"},
+           {DecodeIds::Direct, "direct", "by their ids, which are known to be right"}}),
+      ways<&Config::decodeClusters>(
+          "decode_clusters", kDecodePhase,
+          "selection at decode: whether clusters make it, or a chain of kernels",
+          {{DecodeClusters::Some, "some", "clusters, but where they leave the GPU one turn"},
+           {DecodeClusters::All, "all", "clusters wherever they can"},
+           {DecodeClusters::None, "none", "the chain"}}),
+      number<&Config::decodeClusterBlocks>(
+          "decode_cluster_blocks", kDecodePhase,
+          "selection by clusters: blocks of threads of one, at most, but where weights need more",
+          {2, 4, 8, 16}),
+      number<&Config::decodeSelectWarps>("decode_select_warps", kDecodePhase,
+                                         "selection by clusters: warps of a block that multiply",
+                                         {4, 8}),
+      ways<&Config::decodeExchange>(
+          "decode_exchange", kDecodePhase,
+          "selection by clusters: how blocks learn what others have stored for them",
+          {{DecodeExchange::Barriers, "barriers", "by barriers of the whole cluster"},
+           {DecodeExchange::Messages, "messages",
+            "by asynchronous stores, whose bytes a barrier of the receiver counts"}}),
+      ways<&Config::decodeNewRows>(
+          "decode_new_rows", kDecodePhase,
+          "selection by clusters: where it has the summaries from that new keys finish",
+          {{DecodeNewRows::Wait, "wait", "from append, for whose end it waits"},
+           {DecodeNewRows::Make, "make", "it makes a single one itself, beside append"}}),
       ways<&Config::backwardQueries>(
           "backward_queries", kBackwardPhase,
           "how the products of the gradients of queries are made",

@@ -150,6 +150,9 @@ int emulated_cluster_blocks();
 int emulated_cluster_block();
 void emulated_cluster_sync();
 void *emulated_shared_of(const void *pointer, int block);
+unsigned emulated_shared_address_of(unsigned shared, int block);
+void emulated_send(unsigned to, unsigned barrier, const void *words, int bytes);
+void emulated_announce(unsigned barrier, int bytes);
 void emulated_copy_async(unsigned shared, const void *global, int bytes);
 void emulated_wait_copies();
 void emulated_store_shared(unsigned shared, const void *bytes, int count);
@@ -250,6 +253,9 @@ __forceinline__ uint4 load_words(unsigned address) {
   __builtin_memcpy(&words, shared + address, sizeof(words));
   return words;
 }
+__forceinline__ void store_words(unsigned shared, const uint4 &words) {
+  emulated_store_shared(shared, &words, 16);
+}
 __forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};
   emulated_store_shared(shared, &zeros, 16);
@@ -335,6 +341,17 @@ __forceinline__ unsigned match_lanes(int value) {
     lanes |= static_cast<unsigned>(emulated_shuffle(kFullWarp, value, lane) == value) << lane;
   return lanes;
 }
+__forceinline__ unsigned shared_address_of(unsigned shared, int block) {
+  return emulated_shared_address_of(shared, block);
+}
+template <class Words>
+__forceinline__ void send_words(unsigned to, unsigned barrier, const Words &words) {
+  emulated_send(to, barrier, &words, sizeof(words));
+}
+__forceinline__ void announce_words(unsigned barrier, int bytes) {
+  emulated_announce(barrier, bytes);
+}
+__forceinline__ void wait_words(unsigned barrier, int phase) { emulated_wait(barrier, phase); }
 template <int kRegisters> __forceinline__ void claim_registers() {
   emulated_registers(kRegisters, 1);
 }
@@ -376,8 +393,10 @@ __forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&l
 
 // What only warpgroups and clusters need.
 #include "winnow/attention_step.cuh"
+#include "winnow/cluster_messages.cuh"
 #include "winnow/cluster_selection.cuh"
 #include "winnow/gradients_step.cuh"
+#include "winnow/new_row.cuh"
 #include "winnow/row_tiles.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"

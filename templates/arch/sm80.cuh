@@ -59,6 +59,13 @@ __device__ __forceinline__ uint4 load_words(unsigned shared) {
   return words;
 }
 
+// Stores 16 bytes to shared memory.
+__device__ __forceinline__ void store_words(unsigned shared, const uint4 &words) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(shared), "r"(words.x), "r"(words.y),
+               "r"(words.z), "r"(words.w)
+               : "memory");
+}
+
 // Stores 16 zero bytes to shared memory.
 __device__ __forceinline__ void store_zeros(unsigned shared) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(shared), "r"(0) : "memory");

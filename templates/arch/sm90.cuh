@@ -133,6 +133,57 @@ template <class T> __device__ __forceinline__ T *shared_of(T *pointer, int block
   return there;
 }
 
+// The address of block `block`'s counterpart of `shared`, an address in this block's shared memory,
+// for the functions below ("mapa").
+__device__ __forceinline__ unsigned shared_address_of(unsigned shared, int block) {
+  unsigned there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared), "r"(block));
+  return there;
+}
+
+// Stores words to a block of the cluster, some time later: then they count as bytes on `barrier`,
+// which lies in the same block. Who has waited for them there may read them; no fence is needed
+// ("st.async").
+__device__ __forceinline__ void send_words(unsigned to, unsigned barrier, unsigned word) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %2, [%1];" ::"r"(to),
+      "r"(barrier), "r"(word)
+      : "memory");
+}
+__device__ __forceinline__ void send_words(unsigned to, unsigned barrier, const uint2 &words) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%2, %3}, "
+               "[%1];" ::"r"(to),
+               "r"(barrier), "r"(words.x), "r"(words.y)
+               : "memory");
+}
+__device__ __forceinline__ void send_words(unsigned to, unsigned barrier, const uint4 &words) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%2, %3, "
+               "%4, %5}, [%1];" ::"r"(to),
+               "r"(barrier), "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
+               : "memory");
+}
+
+// Arrives on a barrier of a block of the cluster, whose phase then waits for `bytes` more bytes of
+// send_words ("mbarrier.arrive.expect_tx").
+__device__ __forceinline__ void announce_words(unsigned barrier, int bytes) {
+  asm volatile(
+      "mbarrier.arrive.expect_tx.relaxed.cluster.shared::cluster.b64 _, [%0], %1;" ::"r"(barrier),
+      "r"(bytes)
+      : "memory");
+}
+
+// wait (sm80.cuh) on a barrier of this block that counts what blocks of the cluster send.
+__device__ __forceinline__ void wait_words(unsigned barrier, int phase) {
+  unsigned done;
+  do {
+    asm volatile("{.reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], "
+                 "%2; selp.u32 %0, 1, 0, p;}"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(phase)
+                 : "memory");
+  } while (!done);
+}
+
 //===-- "ld", "st": between blocks of threads, and hints
 //---------------------------------------===//
 
@@ -313,8 +364,10 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #undef WINNOW_WGMMA_REGISTERS
 
 #include "winnow/attention_step.cuh"
+#include "winnow/cluster_messages.cuh"
 #include "winnow/cluster_selection.cuh"
 #include "winnow/gradients_step.cuh"
+#include "winnow/new_row.cuh"
 #include "winnow/row_tiles.cuh"
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/warpgroup.cuh"

@@ -77,6 +77,16 @@ __device__ __forceinline__ int listed_key(const BlockList<kTopK> &list, int entr
   return (list.blocks[entry / kTilesPerBlock] * kTilesPerBlock + entry % kTilesPerBlock) * kKeys;
 }
 
+// listed_key; where blocks were `chosen` by this launch, the first key of tile `entry` of those
+// that the ids name behind kInit forced ones.
+template <int kInit, int kTilesPerBlock, int kKeys, int kTopK>
+__device__ __forceinline__ int chosen_key(const BlockList<kTopK> &list, const int *ids, int entry,
+                                          bool all, bool chosen) {
+  if (!chosen)
+    return listed_key<kTilesPerBlock, kKeys>(list, entry, all);
+  return (ids[kInit + entry / kTilesPerBlock] * kTilesPerBlock + entry % kTilesPerBlock) * kKeys;
+}
+
 //===-- Results of a part ---------------------------------------------------------------------===//
 
 // Row of a part's results: [parts, total_q, heads].

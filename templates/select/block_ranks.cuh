@@ -48,11 +48,11 @@ __device__ __forceinline__ void hide_pairs(unsigned *pairs, int block, int end) 
         pairs[j / 2] &= j % 2 == 0 ? 0xffff0000u : 0x0000ffffu;
 }
 
-// ranks = the candidates [kInit, end) of a token's row, edges pooled in by maximum; `edges` may be
-// null. first_block is a multiple of 8.
-template <int kInit, int kBlocksPerEdge, int kChunks>
+// ranks = the candidates [kInit, end) of a token's row, edges pooled in by maximum, which are ranks
+// or words with one; `edges` may be null. first_block is a multiple of 8.
+template <int kInit, int kBlocksPerEdge, int kChunks, class Edge>
 __device__ __forceinline__ void load_rank_pairs(RankPairs<kChunks> &ranks, const ScoreRank *row,
-                                                const ScoreRank *edges, int first_block, int end) {
+                                                const Edge *edges, int first_block, int end) {
   static_assert(kBlocksPerEdge % 4 == 0, "an edge belongs to a pair's low half");
   const int first = first_block + lane_index() * 8 * kChunks;
 #pragma unroll
@@ -75,9 +75,9 @@ __device__ __forceinline__ void load_rank_pairs(RankPairs<kChunks> &ranks, const
 // ranks = all candidates [kInit, end) of a token's row, of up to 256 kChunks blocks, as above but
 // that the lanes' blocks lie 256 apart, 8 by 8: for counts alone, and without bank conflicts where
 // the row lies in shared memory.
-template <int kInit, int kBlocksPerEdge, int kChunks>
+template <int kInit, int kBlocksPerEdge, int kChunks, class Edge>
 __device__ __forceinline__ void load_all_rank_pairs(RankPairs<kChunks> &ranks, const ScoreRank *row,
-                                                    const ScoreRank *edges, int end) {
+                                                    const Edge *edges, int end) {
   static_assert(kBlocksPerEdge % 4 == 0, "an edge belongs to a pair's low half");
   constexpr int kEdges = kBlocksPerEdge == 4 ? 2 : 1; // of 8 blocks
   const int first = 8 * lane_index();

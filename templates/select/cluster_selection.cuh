@@ -69,17 +69,18 @@ template <int kTileHeads, int kOpen> struct ClusterShares {
   }
 };
 
-// A row of ranks, edges behind them, that the blocks of a cluster write together.
-template <int kBlocks> struct RankRow {
-  static constexpr int kBytes = 2 * (kBlocks + (kBlocks / 4 + 7) / 8 * 8);
+// A row of ranks, edges of kEdgeBytes behind them, that the blocks of a cluster write together.
+template <int kBlocks, int kEdgeBytes = 2> struct RankRow {
+  static constexpr int kBytes = 2 * kBlocks + kEdgeBytes * ((kBlocks / 4 + 7) / 8 * 8);
   ScoreRank *ranks;
   explicit __device__ __forceinline__ RankRow(unsigned char *bytes)
       : ranks(reinterpret_cast<ScoreRank *>(bytes)) {}
 };
 
 // The row of block `block` of the cluster.
-template <int kBlocks>
-__device__ __forceinline__ ScoreRank *rank_row_of(const RankRow<kBlocks> &row, int block) {
+template <int kBlocks, int kEdgeBytes>
+__device__ __forceinline__ ScoreRank *rank_row_of(const RankRow<kBlocks, kEdgeBytes> &row,
+                                                  int block) {
   return block == cluster_block() ? row.ranks : shared_of(row.ranks, block);
 }
 
@@ -142,14 +143,14 @@ __device__ __forceinline__ void add_open(float2 &sum, const float *end, const fl
   }
 }
 
-// By kThreads threads, some lanes for each head: the block's share, of `tiles` tiles of which the
-// first begins at `first_row`, to all blocks of the cluster.
+// By kThreads threads, kThreads / 16 lanes for each head: the head's share of the block, of `tiles`
+// tiles of which the first begins at `first_row`; false in threads without a head.
 template <int kThreads, int kCount, int kStep, int kStride, int kWarps, int kTileHeads, int kOpen,
           int kTiles>
-__device__ __forceinline__ void send_share(const ClusterShares<kTileHeads, kOpen> &shares,
-                                           const WarpShares<kWarps, kTileHeads> &warps,
-                                           const OpenSums<kTileHeads, kOpen, kTiles> &sums,
-                                           int tiles, int first_row, int visible, float scale) {
+__device__ __forceinline__ bool share_of_block(BlockShare<kOpen> &share,
+                                               const WarpShares<kWarps, kTileHeads> &warps,
+                                               const OpenSums<kTileHeads, kOpen, kTiles> &sums,
+                                               int tiles, int first_row, int visible, float scale) {
   constexpr int kLanes = kThreads / 16; // of a head
   static_assert(kLanes >= 8 && kLanes <= 32 && kTileHeads <= 16, "lanes of one warp");
   const int head = thread_index() / kLanes, lane = thread_index() % kLanes;
@@ -168,14 +169,30 @@ __device__ __forceinline__ void send_share(const ClusterShares<kTileHeads, kOpen
     add_scaled(sum, make_float2(__shfl_xor_sync(kFullWarp, sum.x, distance),
                                 __shfl_xor_sync(kFullWarp, sum.y, distance)));
   if (head >= kTileHeads)
-    return;
-  BlockShare<kOpen> share = {sum.x, sum.y, {}, {}};
+    return false;
+  share = {sum.x, sum.y, {}, {}};
   if (kOpen > 0 && tiles > 0)
 #pragma unroll
     for (int open = 0; open < kOpen; ++open) {
       share.at_begin[open] = sums.at_begin(0, open, head);
       share.at_end[open] = sums.at_end(tiles - 1, open, head);
     }
+  return true;
+}
+
+// By kThreads threads: the block's shares, to all blocks of the cluster.
+template <int kThreads, int kCount, int kStep, int kStride, int kWarps, int kTileHeads, int kOpen,
+          int kTiles>
+__device__ __forceinline__ void send_share(const ClusterShares<kTileHeads, kOpen> &shares,
+                                           const WarpShares<kWarps, kTileHeads> &warps,
+                                           const OpenSums<kTileHeads, kOpen, kTiles> &sums,
+                                           int tiles, int first_row, int visible, float scale) {
+  constexpr int kLanes = kThreads / 16;
+  BlockShare<kOpen> share;
+  if (!share_of_block<kThreads, kCount, kStep, kStride>(share, warps, sums, tiles, first_row,
+                                                        visible, scale))
+    return;
+  const int head = thread_index() / kLanes, lane = thread_index() % kLanes;
   for (int block = lane; block < cluster_blocks(); block += kLanes)
     *(block == cluster_block() ? &shares.of(block, head)
                                : shared_of(&shares.of(cluster_block(), head), block)) = share;

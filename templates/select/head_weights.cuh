@@ -317,6 +317,19 @@ __device__ __forceinline__ void add_stored_heads(RowScores &scores, RangeVote &v
   }
 }
 
+// block = the pools of the thread's 8 summaries from `row` on, whose neighbours lie in the lanes
+// beside it; returns what reaches into the block behind. Edges lie kEdgeRows summaries apart. All
+// lanes take part.
+template <class Pool, int kRowsPerBlock, int kPad, int kEdgeRows>
+__device__ __forceinline__ float pool_thread_scores(float (&block)[8 / kRowsPerBlock],
+                                                    const RowScores &scores, int row, int rows) {
+  const float edge = pool_edge<Pool, kRowsPerBlock, kPad>(scores.value);
+  const float before = __shfl_up_sync(kFullWarp, edge, 1);
+  pool_blocks<Pool, kRowsPerBlock, kPad>(
+      block, scores.value, row % kEdgeRows != 0 ? before : Pool::kIdentity, row, rows);
+  return edge;
+}
+
 // Pools the thread's 8 summaries, those of quarter lane % 4 of the tile at `first_row`, to blocks,
 // and stores block scores and edges, which lie kEdgeRows summaries apart; threads follow each other
 // in rows. All lanes take part; `valid`: whether the thread's summaries are wanted.
@@ -325,11 +338,9 @@ __device__ __forceinline__ void store_thread_scores(Element *row_scores, const R
                                                     int first_row, int rows, int padded,
                                                     bool valid) {
   const int row = first_row + 8 * (lane_index() & 3);
-  const float edge = pool_edge<Pool, kRowsPerBlock, kPad>(scores.value);
-  const float before = __shfl_up_sync(kFullWarp, edge, 1);
   float block[8 / kRowsPerBlock];
-  pool_blocks<Pool, kRowsPerBlock, kPad>(
-      block, scores.value, row % kEdgeRows != 0 ? before : Pool::kIdentity, row, rows);
+  const float edge =
+      pool_thread_scores<Pool, kRowsPerBlock, kPad, kEdgeRows>(block, scores, row, rows);
   if (!valid)
     return;
   store_scores(row_scores + row / kRowsPerBlock, block);

@@ -66,7 +66,8 @@ TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
       {"chunks", [](ProgramImage &image) { image.kernels[0].perChunk = true; }},
       {"score stride", [](ProgramImage &image) { image.scoreStride = "2"; }},
       {"chunk tokens", [](ProgramImage &image) { image.chunkTokens = "2"; }},
-      {"parts", [](ProgramImage &image) { image.parts = "2"; }}};
+      {"parts", [](ProgramImage &image) { image.parts = "2"; }},
+      {"clusters", [](ProgramImage &image) { image.cluster = "2"; }}};
   auto changeOf = [](const Config &config) {
     return config.scoreTokens + config.attendKeys + config.decodeStages;
   };

@@ -263,6 +263,54 @@ TEST(Decode, TunablesChangeTheRingAndTheParts) {
       << refused.error().message;
 }
 
+const Kernel *kernelOf(const ProgramImage &image, const std::string &name) {
+  for (const Kernel &kernel : image.kernels)
+    if (kernel.name == name)
+      return &kernel;
+  return nullptr;
+}
+
+// The tunables of a selection by clusters change what they say, and nothing where there is none.
+TEST(Decode, TunablesChangeTheSelectionByClusters) {
+  auto with = [](const char *config, const char *arch = "sm_90a") {
+    return paged("infllm_v2", arch, *Config::parse(config));
+  };
+  const ProgramImage plain = paged("infllm_v2", "sm_90a");
+  auto has = [](const ProgramImage &image, const char *kernel, const char *text) {
+    return kernelOf(image, kernel)->source.find(text) != std::string::npos;
+  };
+  const ProgramImage messages = with("decode_exchange=messages");
+  EXPECT_TRUE(has(plain, "select_decode", "  sync_cluster();"));
+  EXPECT_FALSE(has(messages, "select_decode", "sync_cluster();"));
+  EXPECT_TRUE(has(messages, "select_decode", "  wait_ranks(messages);"));
+  EXPECT_TRUE(has(with("decode_new_rows=make"), "select_decode", "make_new_row<"));
+  EXPECT_FALSE(has(plain, "select_decode", "make_new_row<"));
+  EXPECT_TRUE(has(with("decode_ids=direct"), "attend_decode", "chosen_key<"));
+  EXPECT_FALSE(has(plain, "attend_decode", "chosen_key<"));
+  EXPECT_EQ(kernelOf(plain, "select_decode")->blockThreads, 256);
+  EXPECT_EQ(kernelOf(with("decode_select_warps=8"), "select_decode")->blockThreads, 512);
+  EXPECT_EQ(kernelOf(with("decode_clusters=none"), "select_decode"), nullptr);
+  const ProgramImage chain = paged("infllm_v2", "sm_80");
+  for (const Kernel &kernel :
+       with("decode_exchange=messages decode_new_rows=make", "sm_80").kernels)
+    EXPECT_EQ(kernel.source, kernelOf(chain, kernel.name)->source);
+}
+
+TEST(Decode, TunablesChangeTheSizeOfClusters) {
+  auto clusters = [](const char *config, int batch, int keys) {
+    const ProgramImage image = paged("infllm_v2", "sm_90a", *Config::parse(config));
+    return shapeOf(image, batch, 1, keys, true, 16)[Variable::Cluster];
+  };
+  EXPECT_EQ(clusters("", 1, 131072), 16);
+  EXPECT_EQ(clusters("decode_cluster_blocks=4", 1, 131072), 8); // as many as weights need
+  EXPECT_EQ(clusters("", 1, 65536), 16);
+  EXPECT_EQ(clusters("decode_cluster_blocks=8", 1, 65536), 8);
+  // 32 selections: the chain, but where clusters are asked for.
+  EXPECT_EQ(clusters("", 16, 131072), 0);
+  EXPECT_EQ(clusters("decode_clusters=all", 16, 131072), 8);
+  EXPECT_EQ(clusters("decode_clusters=none", 1, 131072), 0);
+}
+
 // Whoever starts early waits by itself, and all of a decode step do where the target can.
 TEST(Decode, KernelsOfAStepStartEarly) {
   for (const char *arch : kArchs) {

@@ -36,13 +36,44 @@ exchange(const __grid_constant__ Params params) {
   sync_cluster();
 }
 )";
-/// The kernel with the first `from` of its text replaced.
-std::string exchangeWith(const std::string &from, const std::string &to) {
-  std::string text = kExchange;
+/// The same by messages: words that a barrier of the receiver counts, for which it waits alone.
+constexpr const char *kMessages = R"(#include "winnow/sm90.cuh"
+
+extern "C" __global__ void __launch_bounds__(64, 1)
+exchange(const __grid_constant__ Params params) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const int thread = threadIdx.x, block = cluster_block(), blocks = cluster_blocks();
+  const unsigned numbers = shared_address(shared), barrier = numbers + 16 * 256;
+  if (thread == 0) {
+    init_barrier(barrier, 2 * blocks);
+    fence_barriers();
+  }
+  __syncwarp();
+  sync_cluster();
+  for (int to = 0; to < blocks; ++to) {
+    const unsigned there = shared_address_of(barrier, to);
+    send_words(shared_address_of(numbers + 4 * (64 * block + thread), to), there,
+               static_cast<unsigned>(1000 * (block + to) + (thread & 7)));
+    if (thread % 32 == 0)
+      announce_words(there, 4 * 32);
+  }
+  wait_words(barrier, 0);
+  int sum = 0;
+  for (int from = 0; from < blocks; ++from)
+    sum += reinterpret_cast<int *>(shared)[64 * from + thread];
+  params.ids[(blockIdx.y * gridDim.x + blockIdx.x) * 64 + thread] = sum;
+}
+)";
+/// A kernel with the first `from` of its text replaced.
+std::string with(std::string text, const std::string &from, const std::string &to) {
   return text.replace(text.find(from), from.size(), to);
+}
+std::string exchangeWith(const std::string &from, const std::string &to) {
+  return with(kExchange, from, to);
 }
 
 constexpr int kThreads = 64, kBytesOfBlock = 4 * kThreads;
+constexpr int kMessageBytes = 16 * kBytesOfBlock + 8; ///< of kMessages, in clusters of any size
 
 // CUfunction_attribute, CUlaunchAttributeID, CUresult
 constexpr int kNonPortableClusters = 14, kClusterDimension = 4;
@@ -88,7 +119,7 @@ protected:
     std::memcpy(attributes[1].bytes, cluster, sizeof(cluster));
     const CudaLaunchConfig config{{shape.gridX, shape.gridY, 1},
                                   {kThreads, 1, 1},
-                                  shape.blocks() * kBytesOfBlock,
+                                  sharedBytes ? sharedBytes : shape.blocks() * kBytesOfBlock,
                                   nullptr,
                                   attributes.data(),
                                   attributes.size()};
@@ -125,7 +156,18 @@ protected:
   std::shared_ptr<Driver> driver;
   CUlibrary library = nullptr;
   CUkernel kernel = nullptr;
+  unsigned sharedBytes = 0; ///< 0: what kExchange needs
 };
+
+TEST_F(Clusters, ExchangeByMessages) {
+  load(kMessages, 17);
+  sharedBytes = kMessageBytes;
+  ASSERT_EQ(driver->api().cuKernelSetAttribute(kNonPortableClusters, 1, kernel, 0), 0);
+  for (const Shape &shape :
+       {Shape{3, 2, 1, 1}, Shape{4, 2, 2, 1}, Shape{4, 6, 2, 3}, Shape{32, 1, 16, 1}})
+    for (int order = 0; order < 4; ++order)
+      expectSums(shape);
+}
 
 TEST_F(Clusters, ExchangeThroughSharedMemory) {
   load(kExchange, 16);
@@ -209,6 +251,49 @@ constexpr Fault kFaults[] = {
     {"place_of_a_tensor", "shared_of(numbers, to)", "shared_of(params.ids, to)",
      "what is not in shared memory"},
 };
+
+constexpr Fault kMessageFaults[] = {
+    {"read_without_waiting", "  wait_words(barrier, 0);\n", "  sync_threads();\n",
+     "of shared memory"},
+    {"announce_too_little", "announce_words(there, 4 * 32)", "announce_words(there, 4 * 31)",
+     "lane"},
+    {"announce_too_much", "announce_words(there, 4 * 32)", "announce_words(there, 4 * 33)",
+     "wait at a phase of the barrier at byte 4096"},
+    {"one_warp_announces_nothing", "if (thread % 32 == 0)\n      announce",
+     "if (thread == 0)\n      announce", "wait at a phase of the barrier at byte 4096"},
+    {"begin_without_meeting", "  sync_cluster();\n", "  sync_threads();\n",
+     "which may not have begun"},
+    {"no_barrier_there", "init_barrier(barrier, 2", "init_barrier(barrier - 8, 2",
+     "which is no barrier"},
+    {"two_threads_send_to_one_place", "64 * block + thread)", "64 * block + thread / 2)",
+     "writes byte"},
+    {"two_blocks_send_to_one_place", "64 * block + thread)", "thread)", "writes byte"},
+    {"a_barrier_of_another_block", "to), there,", "to), shared_address_of(barrier, 0),",
+     "which a barrier of block 0 counts"},
+    {"no_such_block", "shared_address_of(barrier, to)", "shared_address_of(barrier, to + blocks)",
+     "block 2 of a cluster of 2"},
+    {"own_address", "shared_address_of(barrier, to)", "barrier",
+     "an address that shared_address_of has not made"},
+    {"store_over_what_comes", "  wait_words(barrier, 0);\n",
+     "  reinterpret_cast<int *>(shared)[thread] = 1;\n  wait_words(barrier, 0);\n", "writes byte"},
+};
+
+class MessageFaults : public Clusters, public testing::WithParamInterface<Fault> {};
+
+TEST_P(MessageFaults, AreFoundInEveryOrder) {
+  const Fault &fault = GetParam();
+  load(with(kMessages, fault.from, fault.to), 17);
+  sharedBytes = kMessageBytes;
+  for (int order = 0; order < 4; ++order) {
+    const Result<std::vector<int>> sums = run({4, 1, 2, 1});
+    ASSERT_FALSE(sums) << "nothing was found";
+    fmt::print("{}: {}\n", fault.name, sums.error().message);
+    EXPECT_NE(sums.error().message.find(fault.finds), std::string::npos) << sums.error().message;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Emulator, MessageFaults, testing::ValuesIn(kMessageFaults),
+                         [](const auto &info) { return std::string(info.param.name); });
 
 class ClusterFaults : public Clusters, public testing::WithParamInterface<Fault> {};
 

@@ -31,7 +31,8 @@ struct Sizes {
   int tilesPerBlock; ///< key tiles of one selectable block
   int stages;
   int stageBytes;
-  int resident; ///< blocks of threads of one multiprocessor
+  int resident;   ///< blocks of threads of one multiprocessor
+  bool directIds; ///< blocks that the launch has selected are found by their ids, not listed
 };
 
 /// Keys of one tile.
@@ -98,6 +99,9 @@ Result<Sizes> chooseSizes(const AttendPlan &plan, const Target &target, Config &
   config.decodeStages = sizes.stages;
   config.decodeResident = sizes.resident;
   config.decodePartTiles = leastPartTiles(plan);
+  if (config.decodeIds == DecodeIds::Default)
+    config.decodeIds = DecodeIds::Listed;
+  sizes.directIds = config.decodeIds == DecodeIds::Direct;
   return sizes;
 }
 
@@ -118,10 +122,15 @@ public:
 private:
   /// Whether a selection has blocks that it selects whatever their scores.
   bool forces() const { return plan.selects() && plan.init + plan.local > 0; }
+  /// Whether blocks that the launch has chosen by their scores are found by the ids themselves:
+  /// those between the forced ones, which are in order and each there once.
+  bool findsByIds() const { return forces() && sizes.directIds; }
   void constants();
   void locate();
   void findForced();
-  void listBlocks();
+  Value selectHead();
+  void listBlocks(Value begin, Value end);
+  void findChosen();
   Value firstKey(Value entry);
   void attendTile(Value first);
   void over(Value tiles, function_ref<Value(Value)> firstKeyOf);
@@ -136,7 +145,7 @@ private:
   Softmax softmax;
   Epilogue epilogue;
   RowTile row;
-  Value part, ownParts, tile, warp, firstHead, keyTile, valueTile, list, all, entries;
+  Value part, ownParts, tile, warp, firstHead, keyTile, valueTile, list, ids, all, entries;
   Value hasForced, forcedFrom, forced; ///< `forced`: key tiles of the forced blocks
 };
 
@@ -202,31 +211,61 @@ void AttendDecode::findForced() {
   forced = t.select(hasForced, tiles, t.number(0), "forced");
 }
 
+Value AttendDecode::selectHead() {
+  Value head = t.blockIndex('y');
+  return plan.headTiles > 1 ? t.div(head, t.named("kHeadTiles")) : head;
+}
+
+/// The blocks in [begin, end) that the token selected, by one warp.
+void AttendDecode::listBlocks(Value begin, Value end) {
+  t.when(t.equal(warp, t.number(0)), [&] {
+    t.leaf("list_blocks",
+           {list, t.pointer("ids"), selectHead(), t.field(t.params(), "total_q"), tile, begin, end},
+           {"@kBlock"});
+  });
+}
+
 /// How many key tiles the token wants beside those of forced blocks, and of which blocks.
-void AttendDecode::listBlocks() {
+void AttendDecode::findChosen() {
   entries = mask.visibleTiles(tile, "key_tiles");
   if (!plan.selects())
     return;
-  Value selectHead = t.blockIndex('y');
-  if (plan.headTiles > 1)
-    selectHead = t.div(selectHead, t.named("kHeadTiles"));
-  Value begin = t.number(0), end = t.number(INT32_MAX);
-  if (forces()) {
-    begin = t.select(hasForced, t.named("kInit"), begin, "chosen_begin");
-    end = t.select(hasForced, forcedFrom, end, "chosen_end");
+  auto tilesOfList = [&](const char *hint) {
+    return t.mul(t.value("", "count_blocks", {list}), t.named("kTilesPerBlock"), hint);
+  };
+  Value listed;
+  if (findsByIds()) {
+    ids = t.value(
+        "ids", "id_row",
+        {t.pointer("ids"), selectHead(), t.field(t.params(), "total_q"), t.field(tile, "row")},
+        {"@kTopK"});
+    const int chosen = plan.topk - plan.init - plan.local;
+    listed = t.choose(
+        "listed", hasForced, [&] { return t.mul(t.number(chosen), t.named("kTilesPerBlock")); },
+        [&] {
+          listBlocks(t.number(0), t.number(INT32_MAX));
+          return tilesOfList("");
+        },
+        t.builder.getI32Type());
+    listed.getDefiningOp()->setAttr("tile.uniform", t.builder.getUnitAttr());
+  } else {
+    Value begin = t.number(0), end = t.number(INT32_MAX);
+    if (forces()) {
+      begin = t.select(hasForced, t.named("kInit"), begin, "chosen_begin");
+      end = t.select(hasForced, forcedFrom, end, "chosen_end");
+    }
+    listBlocks(begin, end);
+    listed = tilesOfList("listed");
   }
-  t.when(t.equal(warp, t.number(0)), [&] {
-    t.leaf("list_blocks",
-           {list, t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), tile, begin, end},
-           {"@kBlock"});
-  });
-  Value listed = t.mul(t.value("", "count_blocks", {list}), t.named("kTilesPerBlock"), "listed");
   entries = mayBeDense(plan) ? t.select(all, entries, listed, "entries") : listed;
 }
 
 Value AttendDecode::firstKey(Value entry) {
   if (!plan.selects())
     return t.mul(entry, t.named("kKeys"), "first_key");
+  if (findsByIds())
+    return t.value("first_key", "chosen_key", {list, ids, entry, all, hasForced},
+                   {"@kInit", "@kTilesPerBlock", "@kKeys"});
   return t.value("first_key", "listed_key", {list, entry, all}, {"@kTilesPerBlock", "@kKeys"});
 }
 
@@ -278,7 +317,7 @@ BuiltKernel AttendDecode::build(int values, int states) {
     });
   t.leaf("wait_earlier_kernels", {});
   t.returnIf(t.equal(t.field(tile, "tokens"), t.number(0)));
-  listBlocks();
+  findChosen();
   over(entries, [&](Value entry) { return firstKey(entry); });
   epilogue.storePart(row, firstHead, t.pointer(t.bufferMember(values)),
                      t.pointer(t.bufferMember(states)), part);

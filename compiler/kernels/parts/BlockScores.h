@@ -53,6 +53,15 @@ public:
            {pool(), "@kRowsPerBlock", "@kPad", scores.blocksPerEdge * plan.rowsPerBlock()});
   }
 
+  /// The same to a row of the cluster's first block, at the address `ranks`, by messages that
+  /// `barriers` count; `sent` counts them too.
+  void postOfThread(Value ranks, Value sent, Value barriers, Value threadScores, Value firstRow,
+                    Value rows, Value exists) {
+    t.leaf("post_thread_scores",
+           {ranks, sent, barriers, threadScores, firstRow, rows, padded(), exists},
+           {pool(), "@kRowsPerBlock", "@kPad", scores.blocksPerEdge * plan.rowsPerBlock()});
+  }
+
   /// The row of a selection and a query row, one of the chunk.
   Value row(Value selectHead, Value queryRow, StringRef hint) {
     Value begin = t.field(t.params(), "token_begin"), end = t.field(t.params(), "token_end");
@@ -65,7 +74,10 @@ public:
                     t.field(t.params(), "score_stride")},
                    {scores.element()});
   }
-  Value edges(Value row) { return t.value("edges", "edge_row", {row, padded()}, {"@kPad"}); }
+  Value edges(Value row) {
+    return t.value("edges", scores.edgeWords ? "edge_words" : "edge_row", {row, padded()},
+                   {"@kPad"});
+  }
 
 private:
   /// Blocks of a row in front of its edges.

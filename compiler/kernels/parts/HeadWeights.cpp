@@ -80,10 +80,14 @@ Value HeadWeights::oldRows(Value tile) {
   return compressed.rowsOf(plan.fine, oldKeys, "old_rows");
 }
 
-void HeadWeights::storeTile(Value row, Value scores, Value firstRow, Value exist, Value end,
-                            Value visible, Value rows) {
+void HeadWeights::hideTile(Value scores, Value firstRow, Value end, Value visible, Value rows) {
   blockScores.hide(scores, firstRow, t.add(firstRow, t.number(kRows)), end, visible, rows,
                    [&] { return visible; });
+}
+
+void HeadWeights::storeTile(Value row, Value scores, Value firstRow, Value exist, Value end,
+                            Value visible, Value rows) {
+  hideTile(scores, firstRow, end, visible, rows);
   blockScores.storeOfThread(row, scores, firstRow, rows, exist);
 }
 

@@ -50,7 +50,9 @@ public:
   Seen seen(Value tile, Value own, Value firstHead, StringRef hint);
   /// Rows of old keys, which were there before this launch: append writes those behind them.
   Value oldRows(Value tile);
-  /// Pools a thread's scores and stores them at `row`, where they `exist`; `end`: of scored rows.
+  /// Hides a thread's scores of summaries that the token does not see; `end`: of scored rows.
+  void hideTile(Value scores, Value firstRow, Value end, Value visible, Value rows);
+  /// Hides and pools a thread's scores and stores them at `row`, where they `exist`.
   void storeTile(Value row, Value scores, Value firstRow, Value exist, Value end, Value visible,
                  Value rows);
 

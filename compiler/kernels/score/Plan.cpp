@@ -146,7 +146,7 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
                             kHeadWeightBytes, headWeightBytes(plan), weighs)
                   .str();
   if (scores.clusters)
-    image.cluster = clusterBlocks(plan);
+    image.cluster = clusterBlocks(plan, scores.config);
   image.chunkTokens = llvm::formatv("min(max(1, total_q), {0})", fitting).str();
   image.buffers.push_back(
       {"block_scores",

@@ -18,8 +18,8 @@ namespace winnow {
 namespace {
 
 constexpr int kRows = HeadWeights::kRows; ///< summaries of one shared tile
-constexpr int kConsumers = 4, kProducers = 4, kStages = 8;
-constexpr int kWarps = kConsumers + kProducers, kThreads = kWarps * kWarpThreads;
+constexpr int kConsumers = 4; ///< warps that multiply, as many as load, where it is left open
+constexpr int kStages = 8;
 constexpr int kMostTiles = 32;    ///< of a block of threads, which keeps their weights
 constexpr int kMostBlocks = 4096; ///< of a row, in the first block's shared memory
 constexpr int kLeastTiles = 8;    ///< of a block of threads, about
@@ -32,10 +32,18 @@ std::string powerWhere(function_ref<std::string(int)> reaches) {
       .str();
 }
 
+/// The scores of the rows that the host keeps, of a kernel whose blocks send each other edges.
+ScorePlan exchanged(const ScorePlan &rows) {
+  ScorePlan scores = rows.ofKeptRows();
+  scores.edgeWords = scores.config.decodeExchange == DecodeExchange::Messages;
+  return scores;
+}
+
 class InClusterBuilder {
 public:
   InClusterBuilder(ModuleOp module, const SelectionPlan &plan, const ScorePlan &rows)
-      : plan(plan), scores(rows.ofKeptRows()), means(*plan.normalizerMeans()),
+      : plan(plan), scores(exchanged(rows)), means(*plan.normalizerMeans()),
+        consumers(scores.config.decodeSelectWarps), warps(2 * consumers),
         t(module, "select_decode",
           llvm::formatv(
               "select_decode of {0}: the {1} best blocks of a token, forced ones included, "
@@ -43,19 +51,23 @@ public:
               "behind the last.",
               plan.method, plan.topk)
               .str(),
-          kConsumers * kWarpThreads, residentBlocks(plan)),
+          consumers * kWarpThreads, residentBlocks()),
         compressed(t, plan, scores), blockScores(t, plan, scores), weights(t, plan, scores),
-        selection(t, plan, scores, kWarps, kMostBlocks / kWarps / RowSelection::kChunkBlocks,
+        selection(t, plan, scores, warps, kMostBlocks / warps / RowSelection::kChunkBlocks,
                   /*together=*/true),
-        octaves(t, plan, scores, kWarps) {}
+        octaves(t, plan, scores, warps) {}
   BuiltKernel build();
 
 private:
-  static int residentBlocks(const SelectionPlan &plan);
+  bool sendsMessages() const { return scores.edgeWords; }
+  bool makesRows() const { return scores.config.decodeNewRows == DecodeNewRows::Make; }
+  int residentBlocks() const;
   void constants();
   void declare();
   void locate();
   void share();
+  void makeNewRow();
+  void waitForRows(Value firstRow);
   void weigh();
   void normalize();
   void score();
@@ -64,6 +76,7 @@ private:
   const SelectionPlan &plan;
   const ScorePlan scores;
   const NormalizerMeans means;
+  const int consumers, warps; ///< `warps`: consumers, and as many that load
   KernelBuilder t;
   Summaries compressed;
   BlockScores blockScores;
@@ -72,15 +85,17 @@ private:
   OctaveSelection octaves;
   Value summaries, tileWeights, openSums, warpShares, shares, normalizers, rankRow;
   Value parts, part, tokens, token, row, tile, selectHead, firstHead, query;
+  Value messages, votes, sent;
   Value own, tiles, partTiles, begin, end, oldRows;
+  Value added, newRow, newTile, hasNewRow; ///< `added`: rows that the step's keys finish
   HeadWeights::Seen seen;
   Value scale, warp, vote;
 };
 
-/// Two blocks of threads on a multiprocessor where their shared memory has room: while one selects
-/// the other one reads.
-int InClusterBuilder::residentBlocks(const SelectionPlan &plan) {
-  return plan.headDim <= 128 ? 2 : 1;
+/// Two blocks of threads on a multiprocessor where their shared memory, and registers of more
+/// warps, have room: while one selects the other one reads.
+int InClusterBuilder::residentBlocks() const {
+  return plan.headDim <= 128 && consumers == kConsumers ? 2 : 1;
 }
 
 void InClusterBuilder::constants() {
@@ -93,9 +108,11 @@ void InClusterBuilder::constants() {
   t.constant("kMostTiles", kMostTiles, "tiles of a block of threads");
   t.constant("kTilesPerEdge", scores.blocksPerEdge * plan.rowsPerBlock() / kRows,
              "a part begins at a multiple of so many");
-  t.constant("kThreads", kThreads);
+  t.constant("kThreads", warps * kWarpThreads);
   selection.constants();
   compressed.scaleConstant();
+  if (makesRows())
+    t.constant("kFactor", 1.0, "the host's rows are plain means");
 }
 
 void InClusterBuilder::declare() {
@@ -106,14 +123,22 @@ void InClusterBuilder::declare() {
                          16 * (4 * heads * kMostTiles + (heads * kMostTiles + 3) / 4));
   openSums = t.shared("open_sums", t.type("OpenSums", {"@kTileHeads", means.open(), "@kMostTiles"}),
                       8 * heads * open * kMostTiles);
-  warpShares = t.shared("warp_shares", t.type("WarpShares", {kConsumers, "@kTileHeads"}),
-                        8 * kConsumers * heads);
+  warpShares = t.shared("warp_shares", t.type("WarpShares", {consumers, "@kTileHeads"}),
+                        8 * consumers * heads);
   // Other blocks write into it at any time.
   shares = t.shared("shares", t.type("ClusterShares", {"@kTileHeads", means.open()}),
                     kMostClusterBlocks * (heads * 8 * (1 + open) + 4), /*pinned=*/true);
   normalizers = t.shared("normalizers", t.type("NormalizerTable", {16}), 4 * 16);
-  rankRow = t.shared("rank_row", t.type("RankRow", {kMostBlocks}),
-                     2 * (kMostBlocks + (kMostBlocks / 4 + 7) / 8 * 8));
+  const int edges = (kMostBlocks / 4 + 7) / 8 * 8;
+  if (sendsMessages()) {
+    messages = t.shared("messages", t.type("MessageBarriers", {2}), 2 * 8, /*pinned=*/true);
+    votes = t.shared("votes", t.type("WarpVotes", {warps}), 4 * kMostClusterBlocks * warps,
+                     /*pinned=*/true);
+    rankRow =
+        t.shared("rank_row", t.type("RankRow", {kMostBlocks, 4}), 2 * kMostBlocks + 4 * edges);
+  } else {
+    rankRow = t.shared("rank_row", t.type("RankRow", {kMostBlocks}), 2 * (kMostBlocks + edges));
+  }
   selection.declare();
   octaves.declare();
 }
@@ -150,17 +175,52 @@ void InClusterBuilder::share() {
   oldRows = weights.oldRows(tile);
 }
 
+/// The summary that the step's new key finishes, where it is a single one, by the warp that will
+/// multiply its tile: the part then waits for no rows of append's.
+void InClusterBuilder::makeNewRow() {
+  added = t.sub(seen.rows, oldRows, "added");
+  newTile = t.div(oldRows, t.named("kRows"), "new_tile");
+  auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
+  Value isInPart = both(t.atLeast(newTile, begin), t.less(newTile, end));
+  Value turn = t.rem(t.sub(newTile, begin), t.number(consumers));
+  hasNewRow = t.compute<arith::AndIOp>(both(t.equal(added, t.number(1)), isInPart),
+                                       t.equal(turn, warp), "has_new_row");
+  newRow = t.fragment("new_row", t.type("NewRow"));
+  t.when(hasNewRow, [&] {
+    Value kvHead = compressed.kvHead(firstHead);
+    Value keys = t.value("keys", "paged_rows",
+                         {t.params(), t.pointer("k"), t.pointer("k_stride"), tile, kvHead},
+                         {plan.keyElement});
+    t.leaf("make_new_row", {newRow, keys, oldRows, meanFactor(t, plan, kvHead)},
+           {plan.element, "@kWindow", "@kStride", "@kDim"});
+  });
+}
+
+/// By producers, before they load a tile: append has ended where it may have written rows of it.
+void InClusterBuilder::waitForRows(Value firstRow) {
+  Value isNew = t.greater(t.add(firstRow, t.named("kRows")), oldRows);
+  if (makesRows())
+    isNew = t.compute<arith::AndIOp>(isNew, t.greater(added, t.number(1)));
+  t.when(isNew, [&] { t.leaf("wait_earlier_kernels", {}); });
+  std::prev(t.builder.getInsertionPoint())->setAttr("tile.of_producers", t.builder.getUnitAttr());
+}
+
 /// The part's weights, and what its warps have of the normalisers.
 void InClusterBuilder::weigh() {
   Value sums = t.fragment("sums", t.type("NormalizerSums", {means.open()}));
+  // A row that this kernel makes is not read, since append may be writing it.
+  Value limit = seen.rows;
+  if (makesRows())
+    limit = t.select(t.greater(added, t.number(1)), seen.rows, oldRows, "row_limit");
   scf::ForOp loop = t.loop("entry", begin, end, t.number(1), [&](Value entry) {
     Value firstRow = t.mul(entry, t.named("kRows"), "first_row");
-    t.when(t.greater(t.add(firstRow, t.named("kRows")), oldRows),
-           [&] { t.leaf("wait_earlier_kernels", {}); });
-    std::prev(t.builder.getInsertionPoint())->setAttr("tile.of_producers", t.builder.getUnitAttr());
+    waitForRows(firstRow);
     t.leaf("load_rows",
-           {summaries, seen.source, firstRow, seen.rows, t.value("thread", "thread_index")},
+           {summaries, seen.source, firstRow, limit, t.value("thread", "thread_index")},
            {kWarpThreads});
+    if (makesRows())
+      t.when(t.compute<arith::AndIOp>(hasNewRow, t.equal(entry, newTile)),
+             [&] { t.leaf("put_new_row", {summaries, newRow, t.sub(oldRows, firstRow)}); });
     Value logits = t.fragment("logits", t.type("Accumulator", {16, "@kRows"}));
     t.leaf("clear", {logits});
     t.leaf("mma_abt", {logits, query, summaries});
@@ -170,7 +230,7 @@ void InClusterBuilder::weigh() {
            {"@kMeans", "@kMeanStep", "@kMeanStride"});
     t.leaf("store_tile_weights", {tileWeights, logits, place, firstRow, seen.visible, scale});
   });
-  t.specializeWarps(loop, {kStages, kProducers, /*producersTakeTurns=*/true, /*lookAhead=*/true,
+  t.specializeWarps(loop, {kStages, consumers, /*producersTakeTurns=*/true, /*lookAhead=*/true,
                            /*consumersTakeTurns=*/true});
   t.leaf("store_warp_share", {warpShares, sums});
 }
@@ -178,20 +238,31 @@ void InClusterBuilder::weigh() {
 /// The normalisers, known to every block of the cluster.
 void InClusterBuilder::normalize() {
   const TemplateArgument layout[] = {"@kThreads", "@kMeans", "@kMeanStep", "@kMeanStride"};
+  Value partTileCount = t.sub(end, begin), firstRow = t.mul(begin, t.named("kRows"));
   t.leaf("wait_cluster", {});
-  t.leaf("send_share",
-         {shares, warpShares, openSums, t.sub(end, begin), t.mul(begin, t.named("kRows")),
-          seen.normalizerVisible, scale},
-         layout);
-  t.leaf("sync_cluster", {});
+  if (sendsMessages()) {
+    t.leaf("post_share",
+           {shares, messages, warpShares, openSums, partTileCount, firstRow, seen.normalizerVisible,
+            scale},
+           layout);
+    t.leaf("wait_shares", {messages});
+  } else {
+    t.leaf("send_share",
+           {shares, warpShares, openSums, partTileCount, firstRow, seen.normalizerVisible, scale},
+           layout);
+    t.leaf("sync_cluster", {});
+  }
   t.leaf("merge_block_shares",
          {normalizers, shares, partTiles, tiles, seen.normalizerVisible, scale}, layout);
 }
 
 /// The part's block scores, to the first block of the cluster.
 void InClusterBuilder::score() {
-  Value ranks = t.value("ranks", "rank_row_of", {rankRow, t.number(0)});
+  Value ranks = t.value("ranks", sendsMessages() ? "rank_row_address" : "rank_row_of",
+                        {rankRow, t.number(0)});
   vote = t.fragment("vote", t.type("RangeVote"));
+  if (sendsMessages())
+    sent = t.fragment("sent", t.type("SentBytes"));
   Value quad = t.div(t.value("", "thread_index"), t.number(4), "quad");
   Value scoredEnd = t.min(seen.scoredEnd, t.mul(end, t.named("kRows")), "scored_end");
   t.loop("first", begin, end, t.div(t.named("kThreads"), t.number(4)), [&](Value first) {
@@ -203,10 +274,18 @@ void InClusterBuilder::score() {
            {rowScores, vote, tileWeights, normalizers, t.sub(rowTile, begin),
             t.compute<arith::AndIOp>(exists, t.less(firstRow, seen.rows))},
            {blockScores.combine(), "@kGroup", "@kTileHeads"});
-    weights.storeTile(ranks, rowScores, firstRow, exists, seen.scoredEnd, seen.visible, seen.rows);
+    weights.hideTile(rowScores, firstRow, seen.scoredEnd, seen.visible, seen.rows);
+    if (sendsMessages())
+      blockScores.postOfThread(ranks, sent, messages, rowScores, firstRow, seen.rows, exists);
+    else
+      blockScores.storeOfThread(ranks, rowScores, firstRow, seen.rows, exists);
   });
-  t.leaf("send_vote", {shares, vote});
-  t.leaf("sync_cluster", {});
+  if (sendsMessages()) {
+    t.leaf("post_votes", {votes, sent, messages, vote});
+  } else {
+    t.leaf("send_vote", {shares, vote});
+    t.leaf("sync_cluster", {});
+  }
 }
 
 /// The ids, by the first block of the cluster.
@@ -216,7 +295,10 @@ void InClusterBuilder::select() {
   Value ids =
       t.value("ids", "id_row", {t.pointer("ids"), selectHead, t.field(t.params(), "total_q"), row},
               {"@kTopK"});
-  Value leaves = t.value("leaves", "any_vote", {shares});
+  if (sendsMessages())
+    t.leaf("wait_ranks", {messages});
+  Value leaves = sendsMessages() ? t.value("leaves", "any_warp_vote", {votes})
+                                 : t.value("leaves", "any_vote", {shares});
   selection.select(tile, own, ids, warp,
                    [&] { return t.value("rank_row", "rank_row_of", {rankRow, t.number(0)}); });
   t.keep(rankRow);
@@ -232,11 +314,15 @@ BuiltKernel InClusterBuilder::build() {
   constants();
   declare();
   t.leaf("start_later_kernels", {});
+  if (sendsMessages())
+    t.leaf("init_messages", {messages, shares, t.number(warps)});
   t.leaf("enter_cluster", {});
   scale = t.namedReal("kScale");
   warp = t.value("warp", "warp_index");
   locate();
   share();
+  if (makesRows())
+    makeNewRow();
   weigh();
   normalize();
   score();
@@ -245,7 +331,7 @@ BuiltKernel InClusterBuilder::build() {
   BuiltKernel built{t.finish(), {}};
   Kernel &recipe = built.recipe;
   recipe.step = "top_k";
-  IdRow::describe(recipe.facts, plan, scores, kWarps, kMostBlocks);
+  IdRow::describe(recipe.facts, plan, scores, warps, kMostBlocks);
   recipe.facts.tokens = 1;
   recipe.perChunk = true;
   recipe.inClusters = true;
@@ -257,7 +343,20 @@ BuiltKernel InClusterBuilder::build() {
 
 } // namespace
 
-std::string clusterBlocks(const SelectionPlan &plan) {
+void chooseDecode(Config &config) {
+  if (config.decodeClusters == DecodeClusters::Default)
+    config.decodeClusters = DecodeClusters::Some;
+  if (config.decodeClusterBlocks == 0)
+    config.decodeClusterBlocks = kMostClusterBlocks;
+  if (config.decodeSelectWarps == 0)
+    config.decodeSelectWarps = kConsumers;
+  if (config.decodeExchange == DecodeExchange::Default)
+    config.decodeExchange = DecodeExchange::Barriers;
+  if (config.decodeNewRows == DecodeNewRows::Default)
+    config.decodeNewRows = DecodeNewRows::Wait;
+}
+
+std::string clusterBlocks(const SelectionPlan &plan, const Config &config) {
   const int tileKeys = HeadWeights::tileKeys(plan);
   const int selections = plan.selectHeads(); // of a token
   // As few as hold the weights; more where the GPU has room for two on each multiprocessor.
@@ -273,16 +372,20 @@ std::string clusterBlocks(const SelectionPlan &plan) {
   // A few more selections than clusters of 16 find room for leave each with one turn of clusters of
   // 8, whose exchange nothing hides: there the chain of kernels is 5 % faster.
   const std::string oneTurn =
-      llvm::formatv("({0} * total_q > sm_count) * ({1} * total_q <= sm_count)", selections * 8,
-                    selections * 4)
-          .str();
+      config.decodeClusters == DecodeClusters::All
+          ? "0"
+          : llvm::formatv("({0} * total_q > sm_count) * ({1} * total_q <= sm_count)",
+                          selections * 8, selections * 4)
+                .str();
   const std::string fits =
       llvm::formatv("(max_k <= {0} * cluster_limit) * (max_k <= {1}) * (max_k > {2})",
                     kMostTiles * tileKeys, kMostBlocks * plan.block, plan.topk * plan.block)
           .str();
-  return llvm::formatv(
-             "(max_q <= {0}) * {1} * (1 - {2}) * min(cluster_limit, max({3}, min({4}, {5})))",
-             kDecodeTokens, fits, oneTurn, needed, room, useful)
+  std::string wanted = llvm::formatv("min({0}, {1})", room, useful).str();
+  if (config.decodeClusterBlocks < kMostClusterBlocks)
+    wanted = llvm::formatv("min({0}, {1})", config.decodeClusterBlocks, wanted).str();
+  return llvm::formatv("(max_q <= {0}) * {1} * (1 - {2}) * min(cluster_limit, max({3}, {4}))",
+                       kDecodeTokens, fits, oneTurn, needed, wanted)
       .str();
 }
 

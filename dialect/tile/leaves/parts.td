@@ -31,6 +31,12 @@ def Tile_ListedKeyOp : Tile_Leaf<"listed_key", "attend/parts.cuh"> {
   let arguments = (ins Template:$tiles_per_block, Template:$keys, Reads<BlockList>:$list, I32:$entry, I1:$all);
   let results = (outs I32:$key);
 }
+def Tile_ChosenKeyOp : Tile_Leaf<"chosen_key", "attend/parts.cuh"> {
+  let summary = "listed_key, or where this launch has chosen blocks the first key of a key tile by their ids";
+  let arguments = (ins Template:$init, Template:$tiles_per_block, Template:$keys, Reads<BlockList>:$list,
+                       Takes<Pointer>:$ids, I32:$entry, I1:$all, I1:$chosen);
+  let results = (outs I32:$key);
+}
 def Tile_StorePartOp : Tile_Leaf<"store_part", "attend/parts.cuh"> {
   let summary = "Writes a part's sums, maxima and weighted values";
   let arguments = (ins Template:$heads, Stores<Pointer>:$values, Stores<Pointer>:$states, Reads<Accumulator>:$output,

@@ -193,6 +193,57 @@ def Tile_AnyVoteOp : Tile_Leaf<"any_vote", "select/cluster_selection.cuh"> {
   let arguments = (ins Reads<ClusterShares>:$shares);
   let results = (outs I1:$leaves);
 }
+def Tile_InitMessagesOp : Tile_Leaf<"init_messages", "select/cluster_messages.cuh", [Orders]> {
+  let summary = "Sets up the barriers that count what blocks of the cluster send this one";
+  let source = "PTX ISA 9.0, fence.mbarrier_init, mbarrier.arrive.expect_tx";
+  let arguments = (ins Writes<MessageBarriers>:$barriers, Takes<ClusterShares>:$shares, I32:$warps);
+}
+def Tile_PostShareOp : Tile_Leaf<"post_share", "select/cluster_messages.cuh"> {
+  let summary = "send_share by asynchronous stores";
+  let source = "PTX ISA 9.0, st.async";
+  let arguments = (ins Template:$threads, Template:$count, Template:$step, Template:$stride,
+                       Writes<ClusterShares>:$shares, Reads<MessageBarriers>:$barriers, Reads<WarpShares>:$warps,
+                       Reads<OpenSums>:$open, I32:$tiles, I32:$first_row, I32:$visible, F32:$scale);
+}
+def Tile_WaitSharesOp : Tile_Leaf<"wait_shares", "select/cluster_messages.cuh", [Orders]> {
+  let summary = "Waits until the shares of all blocks of the cluster are there";
+  let source = "PTX ISA 9.0, mbarrier.try_wait";
+  let arguments = (ins Reads<MessageBarriers>:$barriers);
+}
+def Tile_RankRowAddressOp : Tile_Leaf<"rank_row_address", "select/cluster_messages.cuh"> {
+  let summary = "The address of the row of ranks of a block of the cluster, to which all of them send";
+  let source = "PTX ISA 9.0, mapa";
+  let arguments = (ins Writes<RankRow>:$row, I32:$block);
+  let results = (outs I32:$ranks);
+}
+def Tile_EdgeWordsOp : Tile_Leaf<"edge_words", "select/cluster_messages.cuh", [Pure]> {
+  let summary = "The edges of a row that blocks have sent: words";
+  let arguments = (ins Template:$pad, Takes<Pointer>:$row, I32:$padded);
+  let results = (outs Whole<Pointer>:$edges);
+}
+def Tile_PostThreadScoresOp : Tile_Leaf<"post_thread_scores", "select/cluster_messages.cuh", [Orders]> {
+  let summary = "store_thread_scores by asynchronous stores to a block of the cluster";
+  let source = "PTX ISA 9.0, st.async";
+  let arguments = (ins Template:$pool, Template:$rows_per_block, Template:$pad, Template:$edge_rows, I32:$ranks,
+                       Updates<SentBytes>:$sent, Reads<MessageBarriers>:$barriers, Reads<RowScores>:$scores,
+                       I32:$first_row, I32:$rows, I32:$padded, I1:$valid);
+}
+def Tile_PostVotesOp : Tile_Leaf<"post_votes", "select/cluster_messages.cuh"> {
+  let summary = "Tells the cluster's first block for each warp whether scores leave the range of fp32, and how much it has sent";
+  let source = "PTX ISA 9.0, st.async, mbarrier.arrive.expect_tx";
+  let arguments = (ins Writes<WarpVotes>:$votes, Reads<SentBytes>:$sent, Reads<MessageBarriers>:$barriers,
+                       Reads<RangeVote>:$vote);
+}
+def Tile_WaitRanksOp : Tile_Leaf<"wait_ranks", "select/cluster_messages.cuh", [Orders]> {
+  let summary = "Waits until the ranks and votes of all blocks of the cluster are there";
+  let source = "PTX ISA 9.0, mbarrier.try_wait";
+  let arguments = (ins Reads<MessageBarriers>:$barriers);
+}
+def Tile_AnyWarpVoteOp : Tile_Leaf<"any_warp_vote", "select/cluster_messages.cuh"> {
+  let summary = "Whether any warp of the cluster has voted so, by whole warps";
+  let arguments = (ins Reads<WarpVotes>:$votes);
+  let results = (outs I1:$leaves);
+}
 def Tile_AddStoredHeadsOp : Tile_Leaf<"add_stored_heads", "select/head_weights.cuh"> {
   let summary = "Combines in the stored weights of a group's heads for the thread's 8 summaries";
   let arguments = (ins Template:$combine, Template:$group, Template:$tile_heads, Updates<RowScores>:$scores,

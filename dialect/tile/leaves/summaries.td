@@ -61,6 +61,15 @@ def Tile_StoreImageRowOp : Tile_Leaf<"store_image_row", "select/summary_images.c
   let arguments = (ins Stores<SummaryImages>:$images, I32:$row, I32:$chunk, Reads<ChannelSums>:$sums, F32:$count,
                        F32:$factor);
 }
+def Tile_MakeNewRowOp : Tile_Leaf<"make_new_row", "select/new_row.cuh"> {
+  let summary = "The summary that a decode step's new key finishes, in a warp's registers";
+  let arguments = (ins Template:$type, Template:$window, Template:$stride, Template:$dim, Writes<NewRow>:$row,
+                       Takes<PagedRows>:$keys, I32:$index, F32:$factor);
+}
+def Tile_PutNewRowOp : Tile_Leaf<"put_new_row", "select/new_row.cuh"> {
+  let summary = "Puts that summary into the tile that it belongs to, by the warp that multiplies the tile";
+  let arguments = (ins Writes<SharedTile>:$tile, Reads<NewRow>:$row, I32:$place);
+}
 } // opDocGroup
 
 #endif

@@ -37,8 +37,10 @@ tile.kernel @parts attributes {constants = [], min_blocks = 1 : i32, threads = 1
   %count = tile.count_blocks %block_list : (!block_list) -> i32
   // CHECK: const int key = listed_key<kTilesPerBlock, kKeys>(block_list, count, all);
   %key = tile.listed_key %block_list, %count, %all {keys = @kKeys, tiles_per_block = @kTilesPerBlock} : (!block_list, i32, i1) -> i32
-  // CHECK: store_part<kHeads>(values, states, accumulator, softmax_state, query_rows, key, i, i, kScale);
-  tile.store_part %values, %states, %accumulator, %softmax_state, %query_rows, %key, %i, %i, %scale {heads = @kHeads} : (!pointer, !pointer, !accumulator, !softmax_state, !query_rows, i32, i32, i32, f32) -> ()
+  // CHECK: const int chosen = chosen_key<kInit, kTilesPerBlock, kKeys>(block_list, ids, count, all, all);
+  %chosen = tile.chosen_key %block_list, %ids, %count, %all, %all {init = @kInit, keys = @kKeys, tiles_per_block = @kTilesPerBlock} : (!block_list, !pointer, i32, i1, i1) -> i32
+  // CHECK: store_part<kHeads>(values, states, accumulator, softmax_state, query_rows, key, i, chosen, kScale);
+  tile.store_part %values, %states, %accumulator, %softmax_state, %query_rows, %key, %i, %chosen, %scale {heads = @kHeads} : (!pointer, !pointer, !accumulator, !softmax_state, !query_rows, i32, i32, i32, f32) -> ()
   // CHECK: add_parts<kHeads>(warp_values, values, states, i, i, i, i, i, i);
   tile.add_parts %warp_values, %values, %states, %i, %i, %i, %i, %i, %i {heads = @kHeads} : (!warp_values, !pointer, !pointer, i32, i32, i32, i32, i32, i32) -> ()
   // CHECK: store_merged<kHeads, bf16>(strided, lse, warp_values, i, i, i, i, i);

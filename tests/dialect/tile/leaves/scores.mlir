@@ -13,7 +13,11 @@
 !softmax_state = !tile.state<SoftmaxState>
 !cluster_shares = !tile.table<ClusterShares<@kTileHeads, 1>>
 !open_sums = !tile.table<OpenSums<@kTileHeads, 1, @kMostTiles>>
+!message_barriers = !tile.barriers<MessageBarriers<2>>
 !rank_row = !tile.table<RankRow<4096>>
+!rank_words = !tile.table<RankRow<4096, 4>>
+!sent_bytes = !tile.state<SentBytes>
+!warp_votes = !tile.table<WarpVotes<8>>
 !tile_weights = !tile.table<TileWeights<@kTileHeads, @kMostTiles>>
 !warp_shares = !tile.table<WarpShares<4, @kTileHeads>>
 !tile_scores = !tile.table<TileScores<@kRows>>
@@ -153,6 +157,28 @@ tile.kernel @scores attributes {constants = [], min_blocks = 1 : i32, threads = 
   tile.send_vote %cluster_shares, %vote : (!cluster_shares, !range_vote) -> ()
   // CHECK: const bool voted = any_vote(cluster_shares);
   %voted = tile.any_vote %cluster_shares : (!cluster_shares) -> i1
+  %messages = tile.shared bytes 16 : !message_barriers
+  %rank_words = tile.shared bytes 12288 : !rank_words
+  %warp_votes = tile.shared bytes 512 : !warp_votes
+  %sent = tile.register : !sent_bytes
+  // CHECK: init_messages(messages, cluster_shares, rows);
+  tile.init_messages %messages, %cluster_shares, %rows : (!message_barriers, !cluster_shares, i32) -> ()
+  // CHECK: post_share<kThreads, kCount, kStep, kEvery>(cluster_shares, messages, warp_shares, open_sums, rows, first_row, visible, kScale);
+  tile.post_share %cluster_shares, %messages, %warp_shares, %open_sums, %rows, %first_row, %visible, %scale {count = @kCount, step = @kStep, stride = @kEvery, threads = @kThreads} : (!cluster_shares, !message_barriers, !warp_shares, !open_sums, i32, i32, i32, f32) -> ()
+  // CHECK: wait_shares(messages);
+  tile.wait_shares %messages : (!message_barriers) -> ()
+  // CHECK: const int rank_place = rank_row_address(rank_words, first);
+  %rank_place = tile.rank_row_address %rank_words, %first : (!rank_words, i32) -> i32
+  // CHECK: const auto edges = edge_words<kPad>(ranks, padded);
+  %edges = tile.edge_words %ranks, %padded {pad = @kPad} : (!pointer, i32) -> !pointer
+  // CHECK: post_thread_scores<Max, kRowsPerBlock, kPad, kEdgeRows>(rank_place, sent, messages, row_scores, first_row, rows, padded, valid);
+  tile.post_thread_scores %rank_place, %sent, %messages, %row_scores, %first_row, %rows, %padded, %valid {edge_rows = @kEdgeRows, pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (i32, !sent_bytes, !message_barriers, !row_scores, i32, i32, i32, i1) -> ()
+  // CHECK: post_votes(warp_votes, sent, messages, vote);
+  tile.post_votes %warp_votes, %sent, %messages, %vote : (!warp_votes, !sent_bytes, !message_barriers, !range_vote) -> ()
+  // CHECK: wait_ranks(messages);
+  tile.wait_ranks %messages : (!message_barriers) -> ()
+  // CHECK: const bool warps_voted = any_warp_vote(warp_votes);
+  %warps_voted = tile.any_warp_vote %warp_votes : (!warp_votes) -> i1
   // CHECK: const bool beyond = any_leaves(vote);
   %beyond = tile.any_leaves %vote : (!range_vote) -> i1
   // CHECK: store_thread_scores<Max, kRowsPerBlock, kPad, kEdgeRows>(pointer, row_scores, first_row, rows, padded, valid);

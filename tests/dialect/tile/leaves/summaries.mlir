@@ -5,8 +5,10 @@
 !global_rows = !tile.view<GlobalRows<bf16, @kDim>>
 !paged_rows = !tile.view<PagedRows<bf16>>
 !key_tile = !tile.shared_tile<SharedTile<@kKeys, @kDim, bf16>>
+!new_row = !tile.state<NewRow>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
+!summary_tile = !tile.shared_tile<SharedTile<32, @kDim, bf16>>
 !summary_images = !tile.view<SummaryImages<bf16, @kDim>>
 !token_tile = !tile.value<TokenTile>
 
@@ -55,4 +57,10 @@ tile.kernel @summaries attributes {constants = [], min_blocks = 1 : i32, threads
   tile.store_mean %kept, %row, %chunk, %channel_sums, %scale, %scale : (!paged_rows, i32, i32, !channel_sums, f32, f32) -> ()
   // CHECK: store_image_row(summary_images, row, chunk, channel_sums, kScale, kScale);
   tile.store_image_row %summary_images, %row, %chunk, %channel_sums, %scale, %scale : (!summary_images, i32, i32, !channel_sums, f32, f32) -> ()
+  %new_row = tile.register : !new_row
+  %tile = tile.shared bytes 8192 : !summary_tile
+  // CHECK: make_new_row<bf16, kWindow, kStride, kDim>(new_row, kept, row, kScale);
+  tile.make_new_row %new_row, %kept, %row, %scale {dim = @kDim, stride = @kStride, type = bf16, window = @kWindow} : (!new_row, !paged_rows, i32, f32) -> ()
+  // CHECK: put_new_row(tile, new_row, row);
+  tile.put_new_row %tile, %new_row, %row : (!summary_tile, !new_row, i32) -> ()
 }
