@@ -16,6 +16,10 @@ double mappedLogit(const Method &method, double logit, int position, int key);
 /// NaN: no result is defined.
 double softmax(double *logits, size_t count);
 
+/// How far a sum of gradients may be off whose terms' errors have these `squares` in all: errors of
+/// many terms have either sign, so that their squares are what adds up; and it is rounded.
+double gradientBound(double squares, double exact, Dtype dtype);
+
 /// The first entry of the ids of a row, for the lists of a method that selects.
 inline const int32_t *idsOfRow(const Problem &problem, const int32_t *ids, int list, int row) {
   return ids + (static_cast<size_t>(list) * problem.totalQ() + row) * problem.topk;

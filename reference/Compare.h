@@ -75,7 +75,7 @@ struct GradientReport {
   std::string text() const; ///< one line of figures
 };
 
-/// `dq`, `dk`, `dv` like q, k, v.
+/// `dq`, `dk`, `dv` like q, k, v; of the tokens that `expected` is about alone.
 GradientReport compareGradients(const Problem &problem, const Gradients &expected,
                                 const uint16_t *dq, const uint16_t *dk, const uint16_t *dv);
 

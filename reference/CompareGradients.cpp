@@ -24,10 +24,11 @@ GradientReport::Tensor compareTensor(const char *name, const Gradient &expected,
     const bool isBad = !std::isfinite(got) || (bound == 0 && got != 0);
     report.bad += isBad;
     if (isBad || error > bound) {
-      const size_t row = i / width;
+      const size_t row = i / width, place = row / heads;
       if (first.empty())
         first = fmt::format("{} of token {}, head {}, element {} is {:.6g}, not {:.6g}", name,
-                            row / heads, row % heads, i % width, got, exact);
+                            expected.tokens.empty() ? place : expected.tokens[place], row % heads,
+                            i % width, got, exact);
     }
     if (isBad || bound == 0)
       continue;

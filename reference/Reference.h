@@ -150,6 +150,7 @@ Attention attend(const Method &method, const Problem &problem, const int32_t *id
 /// 16-bit probabilities and products of them from a 16-bit output; 0 where nothing was added.
 struct Gradient {
   std::vector<double> exact, bound;
+  std::vector<int> tokens; ///< those that it is about, one after the other; empty: all
 };
 struct Gradients {
   Gradient q, k, v;
@@ -159,6 +160,22 @@ struct Gradients {
 /// of the output. The selection carries none. A method's region must have a derivative.
 Gradients attendBackward(const Method &method, const Problem &problem, const int32_t *ids,
                          const uint16_t *dout, const Options &options = {});
+
+/// What a launch of gradients is given beside q, k and v: results of attention and the gradient of
+/// its output, laid out as there.
+struct AttendedTensors {
+  const uint16_t *out = nullptr;
+  const float *lse = nullptr;
+  const int32_t *ids = nullptr; ///< null for a method that selects nothing
+  const uint16_t *dout = nullptr;
+};
+
+/// Gradients of some query rows, and of some keys (numbered over the batch), where all of them
+/// would take too long: from `given` output and log-sum-exp, so that a row costs its keys and a key
+/// the rows that attend to it. Whether those results are right is attend()'s to say.
+Gradients sampleBackward(const Method &method, const Problem &problem, const AttendedTensors &given,
+                         const std::vector<int> &rows, const std::vector<int> &keys,
+                         const Options &options = {});
 
 /// ids as a tensor [select_heads, total_q, topk] with -1 padding; rows that were not computed are
 /// all -1.

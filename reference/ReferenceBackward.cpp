@@ -10,8 +10,7 @@
 namespace winnow::reference {
 namespace {
 
-/// Sums of one tensor's gradient. Errors of its many terms have either sign, so that their squares
-/// are what adds up.
+/// Sums of one tensor's gradient, and of the squares of its terms' errors.
 struct Sums {
   std::vector<double> value, squares;
   explicit Sums(size_t elements) : value(elements, 0.0), squares(elements, 0.0) {}
@@ -143,23 +142,25 @@ private:
   std::vector<double> k, v, query, gradient, p, slope, dp;
 };
 
-/// The sum of what every part has added; a result is rounded to 16 bits, too.
+/// The sum of what every part has added.
 Gradient total(std::vector<const Sums *> parts, Dtype dtype) {
-  const double step = dtype == Dtype::BF16 ? 0x1p-8 : 0x1p-11;
-  Gradient gradient{parts[0]->value, parts[0]->squares};
+  Gradient gradient{parts[0]->value, parts[0]->squares, {}};
   for (size_t i = 0; i < gradient.exact.size(); ++i) {
     for (size_t part = 1; part < parts.size(); ++part) {
       gradient.exact[i] += parts[part]->value[i];
       gradient.bound[i] += parts[part]->squares[i];
     }
-    if (gradient.bound[i] > 0)
-      gradient.bound[i] =
-          2 * std::sqrt(gradient.bound[i]) + step * std::fabs(gradient.exact[i]) + 0x1p-24;
+    gradient.bound[i] = gradientBound(gradient.bound[i], gradient.exact[i], dtype);
   }
   return gradient;
 }
 
 } // namespace
+
+double gradientBound(double squares, double exact, Dtype dtype) {
+  const double step = dtype == Dtype::BF16 ? 0x1p-8 : 0x1p-11;
+  return squares > 0 ? 2 * std::sqrt(squares) + step * std::fabs(exact) + 0x1p-24 : 0;
+}
 
 Gradients attendBackward(const Method &method, const Problem &problem, const int32_t *ids,
                          const uint16_t *dout, const Options &options) {

@@ -321,6 +321,83 @@ TEST(Backward, faultsAreFound) {
       << report(wordsOf(without.k, problem.dtype)).text();
 }
 
+/// Results of attention as 16-bit words and fp32, as a launch of gradients is given them.
+struct Attended {
+  std::vector<uint16_t> out;
+  std::vector<float> lse;
+};
+Attended attended(const Method &method, const CaseInputs &inputs) {
+  const Attention exact = attend(method, inputs.problem, inputs.ids.data());
+  Attended words;
+  for (double x : exact.out)
+    words.out.push_back(toWord(x, inputs.problem.dtype));
+  words.lse.assign(exact.lse.begin(), exact.lse.end());
+  return words;
+}
+
+/// Every row and key of a sample is what it is in the whole, and as much of its bound as does not
+/// come from the rounded output.
+void expectSampleOfTheWhole(const Method &method) {
+  ConformanceCase test = differencesCase();
+  const CaseInputs inputs = makeInputs(test, reference::problemOf(test.spec).selectHeads(method));
+  const Problem &problem = inputs.problem;
+  const Attended given = attended(method, inputs);
+  const std::vector<int> rows = {0, 31, 69, 70, 74}, keys = {0, 15, 16, 69, 75, 90, 150, 179};
+  const Gradients whole = attendBackward(method, problem, inputs.ids.data(), inputs.dout.data());
+  const Gradients some = sampleBackward(
+      method, problem, {given.out.data(), given.lse.data(), inputs.ids.data(), inputs.dout.data()},
+      rows, keys);
+  auto expect = [&](const char *name, const Gradient &sample, const Gradient &all,
+                    const std::vector<int> &tokens, size_t width) {
+    ASSERT_EQ(sample.tokens, tokens);
+    ASSERT_EQ(sample.exact.size(), tokens.size() * width);
+    for (size_t i = 0; i < sample.exact.size(); ++i) {
+      const size_t at = tokens[i / width] * width + i % width;
+      EXPECT_NEAR(sample.exact[i], all.exact[at], all.bound[at]) << name << " " << i;
+      EXPECT_LE(sample.bound[i], 1.01 * all.bound[at]) << name << " " << i;
+      EXPECT_EQ(sample.bound[i] == 0, all.bound[at] == 0) << name << " " << i;
+    }
+  };
+  expect("dq", some.q, whole.q, rows, size_t(problem.heads) * problem.headDim);
+  expect("dk", some.k, whole.k, keys, size_t(problem.kvHeads) * problem.headDim);
+  expect("dv", some.v, whole.v, keys, size_t(problem.kvHeads) * problem.valueWidth());
+}
+
+TEST(Backward, aSampleIsPartOfTheWhole) {
+  Method method = *axesOf("", smallCase().spec);
+  expectSampleOfTheWhole(method);
+  method.combine = Combine::None;
+  expectSampleOfTheWhole(method);
+  method.denseLen = 80;
+  expectSampleOfTheWhole(method);
+  method.selects = false;
+  expectSampleOfTheWhole(method);
+  method.mapLogit = [](double logit, int, int) { return std::tanh(logit); };
+  method.logitSlope = [](double logit, int, int) {
+    return 1 - std::tanh(logit) * std::tanh(logit);
+  };
+  expectSampleOfTheWhole(method);
+}
+
+TEST(Backward, faultsOfASampleNameTheirToken) {
+  ConformanceCase test = differencesCase();
+  const Method method = *axesOf("", test.spec);
+  const CaseInputs inputs = makeInputs(test, reference::problemOf(test.spec).selectHeads(method));
+  const Attended given = attended(method, inputs);
+  const Gradients some = sampleBackward(
+      method, inputs.problem,
+      {given.out.data(), given.lse.data(), inputs.ids.data(), inputs.dout.data()}, {69}, {15, 150});
+  const std::vector<uint16_t> dq = wordsOf(some.q, Dtype::FP16), dv = wordsOf(some.v, Dtype::FP16);
+  std::vector<uint16_t> dk = wordsOf(some.k, Dtype::FP16);
+  auto report = [&] {
+    return compareGradients(inputs.problem, some, dq.data(), dk.data(), dv.data());
+  };
+  EXPECT_TRUE(report().withinBars()) << report().text();
+  dk.back() = toWord(9, Dtype::FP16);
+  EXPECT_EQ(report().first.rfind("dk of token 150, head 1, element 63 is 9", 0), 0u)
+      << report().first;
+}
+
 TEST(Half, Fp8RoundsToNearestEvenAndEndsAt448) {
   for (int byte = 0; byte < 256; ++byte)
     if (byte % 128 != 127) {
