@@ -16,6 +16,7 @@
 #include "runtime/Threads.h"
 #include "runtime/cache/Digest.h"
 #include "runtime/cache/Files.h"
+#include "runtime/program/Tunables.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/FormatVariadic.h"
 #include <atomic>
@@ -160,7 +161,8 @@ Result<ProgramImage> compileProgram(const CompileRequest &request) {
   image.ingredients = std::move(ingredients);
   if (!request.phase.empty())
     llvm::erase_if(image.kernels, [&](const Kernel &kernel) {
-      return attends(kernel) != (request.phase == "attend");
+      return request.phase == kBackwardPhase ? !isBackward(kernel) && !attends(kernel)
+                                             : tunedPhase(kernel) != request.phase;
     });
   std::string arch = request.form == CodeForm::Ptx ? virtualArch(request.arch) : request.arch;
 

@@ -24,8 +24,9 @@ struct CompileRequest {
   /// as `--emit cuda` and `--emit tile` write them. The rest of the recipe stays, but for
   /// the facts, which were those of the built kernel.
   std::map<std::string, std::string> kernelFiles;
-  std::string phase; ///< "select" or "attend": compile only the kernels of that phase, for the
-                     ///< tuner; empty: all
+  /// "select", "attend" or "backward": compile only the kernels of that phase, for the tuner; of
+  /// "backward" attention's too, whose results it is given. Empty: all.
+  std::string phase;
 };
 
 /// Text of one stage of one program: "select", "kernels", "tile", "cuda".

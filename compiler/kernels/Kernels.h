@@ -110,8 +110,8 @@ Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, c
 Result<std::vector<BuiltKernel>> buildAttendDecode(mlir::ModuleOp module, const AttendPlan &plan,
                                                    const Target &target, Config config,
                                                    ProgramImage &image);
-/// The kernels of gradients (kernels/backward/Backward.h). Appends their buffers to `image`. Error:
-/// Unsupported, for rows that the target has no room for.
+/// The kernels of gradients (kernels/backward/Backward.h), as image.config has them. Appends their
+/// buffers to `image`. Error: Unsupported, where rows, or what the config asks for, do not fit.
 Result<std::vector<BuiltKernel>> buildBackward(mlir::ModuleOp module, const BackwardPlan &plan,
                                                const Target &target, ProgramImage &image);
 /// Most parts of a token's selected blocks, at decode.

@@ -24,6 +24,16 @@ constexpr int kOtherRegisters = 31;
 constexpr int attendLaneRegisters(int rowTiles, int headDim, int valueDim, int keys) {
   return rowTiles * (headDim / 4 + valueDim / 2 + keys / 2);
 }
+/// The same of gradients of queries on mma.sync: q, dO and the gradient of 16 rows, their weights
+/// and changes.
+constexpr int queryGradientLaneRegisters(int headDim, int valueDim, int keys) {
+  return headDim / 4 + valueDim / 4 + headDim / 2 + keys;
+}
+/// The same of gradients of keys and values on mma.sync: those of 16 keys, and the weights and
+/// changes of a stage of query rows.
+constexpr int keyGradientLaneRegisters(int headDim, int valueDim, int queryRows) {
+  return headDim / 2 + valueDim / 2 + queryRows;
+}
 /// The same of score on mma.sync: the operand of 32 summaries, sums of `rowTiles` row tiles, logits
 /// of the `headPairs` row tiles of one set of tokens, and two query loads in flight.
 constexpr int scoreLaneRegisters(int rowTiles, int headPairs, int headDim) {

@@ -20,7 +20,7 @@ struct KernelFacts {
   Fact tokens;        ///< tokens of one tile
   Fact rowTiles;      ///< tiles of 16 query rows of one warp
   Fact rowTokens;     ///< attend: tokens of such a tile
-  Fact queryRows;     ///< score: query rows of one tile of tokens, tokens x heads
+  Fact queryRows;     ///< score, backward_keys: query rows of one tile of tokens, tokens x heads
   Fact headPairs;     ///< score: pairs of query heads of one token
   Fact laneRegisters; ///< registers of a thread that computes for operands, accumulators and
                       ///< sums; see Budgets.h
@@ -33,7 +33,8 @@ struct KernelFacts {
   Fact local;    ///< blocks up to the query's own that are always selected
   // Attend.
   Fact keys;          ///< keys of one ring stage
-  Fact tileKeys;      ///< keys of one key tile: what a list names, and tokens want or not
+  Fact tileKeys;      ///< keys of one key tile: what a list names, and tokens want or not; of
+                      ///< backward_keys those of a block of threads
   Fact tilesPerBlock; ///< key tiles of one selectable block
   Fact bitmapTiles;   ///< key tiles that the bitmap of wanted ones covers at a time
   Fact listEntries;   ///< key tiles that a list of wanted ones holds

@@ -6,6 +6,7 @@
 #include "runtime/program/TensorLayout.h"
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace winnow {
@@ -36,14 +37,19 @@ struct Kernel {
   std::string source; ///< the CUDA C++ text it was compiled from
 };
 
-/// Whether a kernel belongs to attention: of the phases of a launch and of tuning, "attend" and not
-/// "select".
+/// Whether a kernel belongs to attention: of the phases of a launch and of tuning, "attend", not
+/// "select" or "backward".
 inline bool attends(const Kernel &kernel) {
   return kernel.step == "attend" || kernel.step == "merge";
 }
 
-/// Whether it makes gradients, in launches of its own.
+/// Whether it makes gradients, in launches of its own; they are a phase of tuning, too.
 inline bool isBackward(const Kernel &kernel) { return kernel.step == "backward"; }
+
+/// The phase of tuning that a kernel belongs to, beside decode, which has all.
+inline std::string_view tunedPhase(const Kernel &kernel) {
+  return attends(kernel) ? "attend" : isBackward(kernel) ? "backward" : "select";
+}
 
 /// A workspace buffer, Params::buffer[i] for the i-th entry.
 struct Buffer {

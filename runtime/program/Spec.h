@@ -104,6 +104,13 @@ struct Config {
   DecodeNewRows decodeNewRows = {};
   BackwardForm backwardQueries = {};
   BackwardForm backwardKeys = {};
+  int backwardQueryWarps = 0;
+  int backwardQueryStages = 0;
+  int backwardQueryKeys = 0;
+  int backwardKeyStages = 0;
+  int backwardKeyRows = 0;
+  int backwardTileKeys = 0;
+  int backwardRangeTokens = 0;
 
   /// Canonical, all of them by number: "attend_form=0 attend_warps=8 ...". Cache keys are made of
   /// it, so words, which read better, stay out of it.

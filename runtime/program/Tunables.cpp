@@ -197,6 +197,29 @@ const std::array<Tunable, kTunableCount> &tunables() {
           {{BackwardForm::Warpgroups, "warpgroups",
             "by warpgroups (wgmma) fed by bulk copies; Hopper"},
            {BackwardForm::Warps, "warps", "by single warps (mma.sync) fed by cp.async"}}),
+      number<&Config::backwardQueryWarps>("backward_query_warps", kBackwardPhase,
+                                          "gradients of queries: warps that compute", {1, 2, 4, 8}),
+      number<&Config::backwardQueryStages>(
+          "backward_query_stages", kBackwardPhase,
+          "gradients of queries: ring stages, one tile of keys and one of values each",
+          {2, 3, 4, 5, 6, 7, 8, 9, 10}),
+      number<&Config::backwardQueryKeys>("backward_query_keys", kBackwardPhase,
+                                         "gradients of queries: keys of one ring stage", {32, 64}),
+      number<&Config::backwardKeyStages>(
+          "backward_key_stages", kBackwardPhase,
+          "gradients of keys and values: ring stages, of query rows and gradients of outputs",
+          {2, 3, 4, 6}),
+      number<&Config::backwardKeyRows>("backward_key_rows", kBackwardPhase,
+                                       "gradients of keys and values: query rows of one ring stage",
+                                       {16, 32, 64}),
+      number<&Config::backwardTileKeys>(
+          "backward_tile_keys", kBackwardPhase,
+          "gradients of keys and values: keys of a block of threads, 16 of them a warp",
+          {16, 32, 64, 128}),
+      number<&Config::backwardRangeTokens>("backward_range_tokens", kBackwardPhase,
+                                           "gradients of keys and values: tokens of a range, whose "
+                                           "sums are joined afterwards, about",
+                                           {4096, 8192, 16384, 32768, 65536}),
   };
   return rows;
 }

@@ -19,8 +19,9 @@ struct TunableWord {
 };
 
 /// The phase of a whole launch of short query segments (append, selection, attention), of paged
-/// programs; the others are "select" and "attend".
-inline constexpr const char *kDecodePhase = "decode";
+/// programs; of a launch of gradients, of programs that have them; the others are "select" and
+/// "attend".
+inline constexpr const char *kDecodePhase = "decode", *kBackwardPhase = "backward";
 
 /// The phase of a launch of gradients, of programs whose spec has `backward`.
 inline constexpr const char *kBackwardPhase = "backward";

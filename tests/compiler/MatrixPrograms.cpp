@@ -74,24 +74,22 @@ private:
   /// Of every tunable that numbers ways each way but the default's, of the others the first value
   /// that differs from the default and can be built.
   void addTuned(const std::string &arch, const std::string &method, const Spec &spec) {
-    auto chosenFor = [&](const Spec &of) {
-      CompileRequest plain;
-      plain.arch = arch, plain.method = method, plain.spec = of;
-      return lowerProgram(plain)->first.config;
+    auto specOf = [&](const Tunable &tunable) {
+      Spec own = spec;
+      own.paged = std::string_view(tunable.phase) == kDecodePhase;
+      own.backward = std::string_view(tunable.phase) == kBackwardPhase;
+      return own;
     };
-    Spec paged = spec, derived = spec;
-    paged.paged = derived.backward = true;
-    const Config ofPaged = chosenFor(paged), ofDerived = chosenFor(derived);
     for (const Tunable &tunable : tunables()) {
-      const std::string_view phase = tunable.phase;
-      const Spec &own = phase == kDecodePhase ? paged : phase == kBackwardPhase ? derived : spec;
-      const Config &chosen = phase == kBackwardPhase ? ofDerived : ofPaged;
+      CompileRequest plain;
+      plain.arch = arch, plain.method = method, plain.spec = specOf(tunable);
+      const Config chosen = lowerProgram(plain)->first.config;
       for (int value : tunable.values) {
         Config config;
         tunable.set(config, value);
         if (value == tunable.get(chosen))
           continue;
-        if (add(arch, method, own, config).refusal.empty() && tunable.words.empty())
+        if (add(arch, method, specOf(tunable), config).refusal.empty() && tunable.words.empty())
           break;
       }
     }

@@ -199,9 +199,11 @@ TEST(RecipeBuffers, KernelsUseTheBuffersOfTheirStep) {
       present.push_back(buffer.name);
     EXPECT_EQ(present, names);
 
-    std::set<int> summaries;
+    std::set<int> summaries, gradients, backward;
     for (int i = 0; i < scores; ++i)
       summaries.insert(i);
+    for (size_t i = 0; i < image.backwardBuffers.size(); ++i)
+      gradients.insert(static_cast<int>(i));
     for (const Kernel &kernel : image.kernels) {
       SCOPED_TRACE(kernel.name);
       std::set<int> used, expected;
@@ -209,6 +211,10 @@ TEST(RecipeBuffers, KernelsUseTheBuffersOfTheirStep) {
       for (std::sregex_iterator match(kernel.source.begin(), kernel.source.end(), buffer), none;
            match != none; ++match)
         used.insert(std::stoi((*match)[1]));
+      if (isBackward(kernel)) { // of launches with buffers of their own
+        backward.insert(used.begin(), used.end());
+        continue;
+      }
       if (kernel.step == "summarize")
         expected = {kernel.name.back() - '0'};
       if (kernel.step == "score" || kernel.step == "rescore" || kernel.name == "score_top_k")
@@ -219,6 +225,7 @@ TEST(RecipeBuffers, KernelsUseTheBuffersOfTheirStep) {
         expected.insert(scores + 1);
       EXPECT_EQ(used, expected);
     }
+    EXPECT_EQ(backward, gradients);
   });
 }
 

@@ -14,7 +14,8 @@ using std::max;
 using std::min;
 #include "templates/core/sequence.cuh"
 
-constexpr const char *kSteps[] = {"append", "summarize", "score", "top_k", "rescore", "attend"};
+constexpr const char *kSteps[] = {"append",  "summarize", "score",   "top_k",
+                                  "rescore", "attend",    "backward"};
 
 /// Numbers of blocks at which a choice could turn: those of the tests' own, and whatever the
 /// formulas compare with. Without keys there are no queries, and nothing is launched.
@@ -214,6 +215,37 @@ void checkGrid(const Kernel &kernel, const Launch &launch, const std::vector<int
     EXPECT_TRUE(coverOnce(cu, begin, end, tile, covering));
 }
 
+/// Of launches of gradients: rows, tokens, key blocks or elements, each once.
+void checkBackwardGrid(const Kernel &kernel, const Launch &launch, const RecipeFacts &facts,
+                       const ProgramImage &image, const Batch &batch) {
+  SCOPED_TRACE(kernel.name);
+  const int64_t gridX = launch.value(kernel.gridX), gridY = launch.value(kernel.gridY),
+                totalK = batch.totalK(), sequences = batch.sequences();
+  const Spec &spec = image.spec;
+  if (kernel.name == "backward_marks") {
+    checkGrid(kernel, launch, batch.cuQ, 0, batch.totalQ(), facts.selectHeads);
+  } else if (kernel.name == "backward_queries") {
+    checkGrid(kernel, launch, batch.cuQ, 0, batch.totalQ(), facts.headTiles());
+  } else if (kernel.name == "backward_rows") {
+    const int64_t rows = int64_t(batch.totalQ()) * spec.heads;
+    EXPECT_EQ(gridX, ceilDiv(rows, constantOf(kernel, "kRows")));
+    EXPECT_EQ(gridY, 1);
+  } else if (kernel.name == "backward_lists") {
+    EXPECT_EQ(gridX, ceilDiv(totalK / spec.block + sequences, constantOf(kernel, "kLists")));
+    EXPECT_EQ(gridY, facts.selectHeads);
+  } else if (kernel.name == "backward_keys") {
+    const int keys = constantOf(kernel, "kKeys");
+    EXPECT_EQ(gridX, totalK / keys + sequences);
+    EXPECT_EQ(gridY, spec.kvHeads * (facts.selects ? launch[Variable::Parts] : 1));
+    EXPECT_TRUE(coverOnce(batch.cuK, 0, batch.totalK(), keys, gridX));
+  } else {
+    EXPECT_EQ(kernel.name, "backward_join");
+    const int64_t fours = int64_t(spec.kvHeads) * std::max(spec.headDim, spec.valueWidth()) / 4;
+    EXPECT_EQ(gridX, ceilDiv(totalK * fours, constantOf(kernel, "kThreads")));
+    EXPECT_EQ(gridY, 1);
+  }
+}
+
 void checkGrids(const ProgramImage &image, const RecipeFacts &facts, const Batch &batch, int sms) {
   SCOPED_TRACE(batch.text() + " on " + std::to_string(sms) + " multiprocessors");
   Launch launch(image, batch, sms);
@@ -224,6 +256,8 @@ void checkGrids(const ProgramImage &image, const RecipeFacts &facts, const Batch
       EXPECT_EQ(launch.value(kernel.gridX),
                 std::min<int64_t>(sms, ceilDiv(rows, constantOf(kernel, "kThreads"))));
       EXPECT_EQ(launch.value(kernel.gridY), 1);
+    } else if (isBackward(kernel)) {
+      checkBackwardGrid(kernel, launch, facts, image, batch);
     } else if (kernel.step == "append") {
       checkGrid(kernel, launch, batch.cuQ, 0, total, facts.kvHeads);
     } else if (kernel.step == "summarize") {

@@ -104,14 +104,18 @@ TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
             "score_tokens=0 score_chunk_mib=0 score_fold=0 score_poly=0 decode_stages=0 "
             "decode_resident=0 decode_part_tiles=0 decode_ids=0 decode_clusters=0 "
             "decode_cluster_blocks=0 decode_select_warps=0 decode_exchange=0 decode_new_rows=0 "
-            "backward_queries=0 backward_keys=0");
+            "backward_queries=0 backward_keys=0 backward_query_warps=0 backward_query_stages=0 "
+            "backward_query_keys=0 backward_key_stages=0 backward_key_rows=0 "
+            "backward_tile_keys=0 backward_range_tokens=0");
   EXPECT_EQ(Config::parse("attend_split=yes score_fold=no score_poly=quarter")->text(),
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "
             "attend_rows=0 attend_split=2 attend_softmax=0 attend_fma=0 score_form=0 "
             "score_tokens=0 score_chunk_mib=0 score_fold=1 score_poly=4 decode_stages=0 "
             "decode_resident=0 decode_part_tiles=0 decode_ids=0 decode_clusters=0 "
             "decode_cluster_blocks=0 decode_select_warps=0 decode_exchange=0 decode_new_rows=0 "
-            "backward_queries=0 backward_keys=0");
+            "backward_queries=0 backward_keys=0 backward_query_warps=0 backward_query_stages=0 "
+            "backward_query_keys=0 backward_key_stages=0 backward_key_rows=0 "
+            "backward_tile_keys=0 backward_range_tokens=0");
 }
 
 TEST(Tunables, F09EachFieldChangesTheTextAndComesBack) {
@@ -153,6 +157,13 @@ TEST(Tunables, F13WhatWasLegalIsAndNothingElse) {
       {"decode_new_rows", {1, 2}},
       {"backward_queries", {1, 2}},
       {"backward_keys", {1, 2}},
+      {"backward_query_warps", {1, 2, 4, 8}},
+      {"backward_query_stages", {2, 3, 4, 5, 6, 7, 8, 9, 10}},
+      {"backward_query_keys", {32, 64}},
+      {"backward_key_stages", {2, 3, 4, 6}},
+      {"backward_key_rows", {16, 32, 64}},
+      {"backward_tile_keys", {16, 32, 64, 128}},
+      {"backward_range_tokens", {4096, 8192, 16384, 32768, 65536}},
   };
   for (const Tunable &tunable : tunables())
     for (int value = -2; value <= 130; ++value) {

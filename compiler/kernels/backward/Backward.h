@@ -38,8 +38,9 @@ BuiltKernel buildBackwardLists(mlir::ModuleOp module, const BackwardPlan &plan);
 Result<BuiltKernel> buildBackwardQueries(mlir::ModuleOp module, const BackwardPlan &plan,
                                          const Target &target, Config &config,
                                          std::vector<TensorMapRecipe> &maps);
+/// On warps; `config` holds the sizes on exit. Error: Unsupported, where they do not fit.
 Result<BuiltKernel> buildBackwardKeys(mlir::ModuleOp module, const BackwardPlan &plan,
-                                      const Target &target);
+                                      const Target &target, Config &config);
 /// Keys of an item of backward_keys on warpgroups: two tiles, one of each warpgroup.
 constexpr int kTileKeys = 64, kPairKeys = 2 * kTileKeys;
 /// What a stage of query rows has room for on warpgroups.
@@ -59,8 +60,9 @@ BuiltKernel buildBackwardKeysOnWarpgroups(mlir::ModuleOp module, const BackwardP
 void describeKeyItems(const BackwardPlan &plan, ProgramImage &image);
 /// How many tiles of keys have places for sums, a formula.
 std::string keyTilePlaces(const BackwardPlan &plan);
-/// Appends the buffers of the sums over ranges of tokens, and says how many ranges there are.
-void describeRanges(const BackwardPlan &plan, ProgramImage &image);
 BuiltKernel buildBackwardJoin(mlir::ModuleOp module, const BackwardPlan &plan);
+/// Appends the buffers of the sums over ranges of tokens, says how many ranges there are, and how
+/// long they are where `config` leaves it open.
+void describeRanges(const BackwardPlan &plan, Config &config, ProgramImage &image);
 
 } // namespace winnow

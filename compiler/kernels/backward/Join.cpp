@@ -9,14 +9,17 @@ using namespace mlir;
 
 namespace winnow {
 
-/// Query tokens of a range, about; most ranges; and bytes that their sums may take.
-static constexpr int kRangeTokens = 16384, kMostRanges = 8;
+/// Query tokens of a range, about; tokens that may be cut into ranges of that length; and bytes
+/// that their sums may take.
+static constexpr int kRangeTokens = 16384, kMostRangedTokens = 131072;
 static constexpr int64_t kMostPartBytes = int64_t(4) << 30;
 static constexpr int kThreads = 256;
 
-void describeRanges(const BackwardPlan &plan, ProgramImage &image) {
+void describeRanges(const BackwardPlan &plan, Config &config, ProgramImage &image) {
+  int &tokens = config.backwardRangeTokens;
+  tokens = tokens ? tokens : kRangeTokens;
   image.parts = llvm::formatv("max(1, min({0}, ceil_div(max_q, {1}), {2} / max(1, total_k * {3})))",
-                              kMostRanges, kRangeTokens, kMostPartBytes,
+                              kMostRangedTokens / tokens, tokens, kMostPartBytes,
                               4 * plan.kvHeads * (plan.headDim + plan.valueDim))
                     .str();
   auto describe = [&](const char *name, int dim) {

@@ -14,34 +14,41 @@ using namespace mlir;
 namespace winnow {
 namespace {
 
-/// Query rows of a stage, and stages that are enough to have one on its way while one is in work.
-constexpr int kRows = 32, kMostStages = 4;
-constexpr int kMostKeys = 64; ///< of a block of threads: four warps
+// Where the config leaves it open: query rows of a stage, stages that are enough to have one on its
+// way while one is in work, and keys of a block of threads, which has four warps then.
+constexpr int kRows = 32, kMostStages = 4, kMostKeys = 64;
 
 struct Sizes {
-  int keys;   ///< of a block of threads
-  int tokens; ///< of a stage
+  int keys; ///< of a block of threads
+  int rows; ///< query rows of a stage
   int stages;
   int warps() const { return keys / 16; } ///< that compute; as many load
 };
 
 /// As many keys as leave room for two stages of query rows, then as many stages as fit.
-Result<Sizes> chooseSizes(const BackwardPlan &plan, const Target &target) {
+Result<Sizes> chooseSizes(const BackwardPlan &plan, const Target &target, const Config &config) {
   const int dims = plan.headDim + plan.valueDim;
+  Sizes sizes{};
+  sizes.rows = config.backwardKeyRows ? config.backwardKeyRows : kRows;
   auto stagesBeside = [&](int keys) {
     return (target.sharedPerBlock - sharedTileBytes(keys, dims)) /
-           (sharedTileBytes(kRows, dims) + kBarrierBytes);
+           (sharedTileBytes(sizes.rows, dims) + kBarrierBytes);
   };
-  int keys = std::min(plan.selects() ? plan.block : kMostKeys, kMostKeys);
-  while (keys > 16 && stagesBeside(keys) < 2)
-    keys /= 2;
-  if (stagesBeside(keys) < 2)
-    return fail(ErrorKind::Unsupported,
-                llvm::formatv("gradients of rows of {0} and {1} elements need more shared memory "
-                              "than {2} has: take smaller dimensions",
-                              plan.headDim, plan.valueDim, target.arch)
-                    .str());
-  return Sizes{keys, kRows / plan.group, std::min(kMostStages, stagesBeside(keys))};
+  const int least = std::max(2, config.backwardKeyStages);
+  sizes.keys = config.backwardTileKeys ? config.backwardTileKeys : kMostKeys;
+  if (plan.selects())
+    sizes.keys = std::min(sizes.keys, plan.block);
+  while (!config.backwardTileKeys && sizes.keys > 16 && stagesBeside(sizes.keys) < least)
+    sizes.keys /= 2;
+  sizes.stages = config.backwardKeyStages ? config.backwardKeyStages
+                                          : std::min(kMostStages, stagesBeside(sizes.keys));
+  if (stagesBeside(sizes.keys) >= least)
+    return sizes;
+  return fail(ErrorKind::Unsupported,
+              llvm::formatv("gradients of rows of {0} and {1} elements, {2} keys beside {3} stages "
+                            "of {4} query rows, need more shared memory than {5} has: take less",
+                            plan.headDim, plan.valueDim, sizes.keys, least, sizes.rows, target.arch)
+                  .str());
 }
 
 class BackwardKeys {
@@ -68,6 +75,7 @@ private:
   void overRows(Value headTile);
   void step(Value firstEntry, Value list, Value firstHead);
   void store();
+  KernelFacts facts() const;
 
   const BackwardPlan &plan;
   const Sizes &sizes;
@@ -86,8 +94,8 @@ void BackwardKeys::constants() {
   t.constant("kDim", plan.headDim, "elements of one query or key row");
   t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
   t.constant("kKeys", sizes.keys, "keys of one block of threads");
-  t.constant("kRows", kRows, "query rows of one stage");
-  t.constant("kTokens", sizes.tokens, "tokens of one stage");
+  t.constant("kRows", sizes.rows, "query rows of one stage");
+  t.constant("kTokens", sizes.rows / plan.group, "tokens of one stage");
   if (plan.selects()) {
     t.constant("kBlock", plan.block, "keys of one selectable block");
     denseConstant(t, plan, "shorter sequences attend to every key");
@@ -107,9 +115,9 @@ void BackwardKeys::declare() {
   };
   keyTile = tile("keys", "@kKeys", "@kDim", sharedTileBytes(sizes.keys, plan.headDim));
   valueTile = tile("values", "@kKeys", "@kValueDim", sharedTileBytes(sizes.keys, plan.valueDim));
-  queryTile = tile("query_tile", "@kRows", "@kDim", sharedTileBytes(kRows, plan.headDim));
+  queryTile = tile("query_tile", "@kRows", "@kDim", sharedTileBytes(sizes.rows, plan.headDim));
   gradientTile =
-      tile("gradient_tile", "@kRows", "@kValueDim", sharedTileBytes(kRows, plan.valueDim));
+      tile("gradient_tile", "@kRows", "@kValueDim", sharedTileBytes(sizes.rows, plan.valueDim));
   block = t.value("block", "find_key_block",
                   {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
                    t.field(t.params(), "total_k"), t.blockIndex('x')},
@@ -223,6 +231,22 @@ void BackwardKeys::store() {
   store("dv", BackwardBuffer::ValueParts, valueSums, t.real(1));
 }
 
+KernelFacts BackwardKeys::facts() const {
+  KernelFacts facts;
+  facts.warps = facts.producers = sizes.warps();
+  facts.mmaWarps = 1;
+  facts.stages = sizes.stages;
+  facts.tokens = sizes.rows / plan.group;
+  facts.queryRows = sizes.rows;
+  facts.laneRegisters = keyGradientLaneRegisters(plan.headDim, plan.valueDim, sizes.rows);
+  facts.headDim = plan.headDim;
+  facts.valueDim = plan.valueDim;
+  facts.group = plan.group;
+  facts.topk = plan.selects() ? plan.topk : 0;
+  facts.tileKeys = sizes.keys;
+  return facts;
+}
+
 BuiltKernel BackwardKeys::build() {
   constants();
   declare();
@@ -237,6 +261,7 @@ BuiltKernel BackwardKeys::build() {
   store();
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "backward";
+  built.recipe.facts = facts();
   built.recipe.gridX = llvm::formatv("total_k / {0} + batch", sizes.keys).str();
   built.recipe.gridY = std::to_string(plan.kvHeads) + (plan.selects() ? " * parts" : "");
   return built;
@@ -245,8 +270,11 @@ BuiltKernel BackwardKeys::build() {
 } // namespace
 
 Result<BuiltKernel> buildBackwardKeys(ModuleOp module, const BackwardPlan &plan,
-                                      const Target &target) {
-  WINNOW_TRY(const Sizes sizes, chooseSizes(plan, target));
+                                      const Target &target, Config &config) {
+  WINNOW_TRY(const Sizes sizes, chooseSizes(plan, target, config));
+  config.backwardKeyStages = sizes.stages;
+  config.backwardKeyRows = sizes.rows;
+  config.backwardTileKeys = sizes.keys;
   return BackwardKeys(module, plan, sizes).build();
 }
 

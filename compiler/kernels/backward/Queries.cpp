@@ -63,19 +63,37 @@ BuiltKernel BackwardQueries::build() {
   declareRows();
   keyWalk.walk(row, [&](const KeysAtHand &keys) { step(keys); });
   storeGradient(row, keyWalk.firstHead);
-  return finishByTiles("backward");
+  BuiltKernel built = finishByTiles("backward");
+  built.recipe.facts.laneRegisters =
+      queryGradientLaneRegisters(plan.headDim, plan.valueDim, sizes.keys);
+  return built;
 }
 
-Result<BuiltKernel> buildOnWarps(ModuleOp module, const BackwardPlan &plan, const Target &target) {
+Result<BuiltKernel> buildOnWarps(ModuleOp module, const BackwardPlan &plan, const Target &target,
+                                 Config &config) {
   // Of a key tile a warp holds twice what attention does, and of a row dO beside q: few warps, so
   // that a thread has all 255 registers, and tiles of at most 32 keys.
-  Config config;
-  config.attendWarps = 4;
-  config.attendProducers = 4;
-  config.attendKeys = 32;
-  config.attendRows = 16;
-  WINNOW_TRY(AttendSizes sizes, chooseAttendOnWarps(plan, target, config));
-  return BackwardQueries(module, plan, sizes).build();
+  constexpr int kWarps = 4, kProducers = 4, kKeys = 32;
+  Config walk; // that of attention whose keys are walked alike
+  walk.attendWarps = config.backwardQueryWarps ? config.backwardQueryWarps : kWarps;
+  walk.attendProducers = kProducers;
+  walk.attendKeys = config.backwardQueryKeys ? config.backwardQueryKeys : kKeys;
+  walk.attendRows = 16;
+  walk.attendStages = config.backwardQueryStages;
+  const Result<AttendSizes> sizes = chooseAttendOnWarps(plan, target, walk);
+  if (!sizes && (config.backwardQueryStages || config.backwardQueryKeys))
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("backward_query_stages={0} and backward_query_keys={1} do not fit "
+                              "the {2} bytes of shared memory of {3}: take less",
+                              config.backwardQueryStages, config.backwardQueryKeys,
+                              target.sharedPerBlock, target.arch)
+                    .str());
+  if (!sizes)
+    return tl::unexpected(sizes.error());
+  config.backwardQueryWarps = sizes->warps;
+  config.backwardQueryStages = sizes->stages;
+  config.backwardQueryKeys = sizes->keys;
+  return BackwardQueries(module, plan, *sizes).build();
 }
 
 } // namespace
@@ -90,7 +108,10 @@ Result<BuiltKernel> buildBackwardQueries(ModuleOp module, const BackwardPlan &pl
                               "has not",
                               target.arch)
                     .str());
-  if (asked != BackwardForm::Warps && target.hasWarpgroupMma && target.hasBulkCopy) {
+  const bool hasSizes = // of warps
+      config.backwardQueryWarps || config.backwardQueryStages || config.backwardQueryKeys;
+  if (asked != BackwardForm::Warps && !(asked == BackwardForm::Default && hasSizes) &&
+      target.hasWarpgroupMma && target.hasBulkCopy) {
     Result<AttendSizes> sizes = chooseGradientsOnWarpgroups(plan, target);
     config.backwardQueries = BackwardForm::Warpgroups;
     if (sizes)
@@ -99,7 +120,7 @@ Result<BuiltKernel> buildBackwardQueries(ModuleOp module, const BackwardPlan &pl
       return tl::unexpected(sizes.error());
   }
   config.backwardQueries = BackwardForm::Warps;
-  return buildOnWarps(module, plan, target);
+  return buildOnWarps(module, plan, target, config);
 }
 
 } // namespace winnow

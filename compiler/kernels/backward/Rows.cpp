@@ -53,7 +53,10 @@ BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan, bool op
 static Result<std::optional<KeyWarpgroupSizes>>
 chooseKeysForm(const BackwardPlan &plan, const Target &target, Config &config) {
   std::optional<KeyWarpgroupSizes> sizes;
-  if (config.backwardKeys != BackwardForm::Warps)
+  const bool hasSizes = config.backwardKeyStages || config.backwardKeyRows || // of warps
+                        config.backwardTileKeys || config.backwardRangeTokens;
+  if (config.backwardKeys == BackwardForm::Warpgroups ||
+      (config.backwardKeys == BackwardForm::Default && !hasSizes))
     sizes = chooseKeysOnWarpgroups(plan, target);
   if (config.backwardKeys == BackwardForm::Warpgroups && !sizes)
     return fail(ErrorKind::Unsupported,
@@ -91,10 +94,10 @@ Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPl
     describeKeyItems(plan, image);
     kernels.push_back(buildBackwardKeysOnWarpgroups(module, plan, *keySizes, image.backwardMaps));
   } else {
-    WINNOW_TRY(BuiltKernel keys, buildBackwardKeys(module, plan, target));
+    WINNOW_TRY(BuiltKernel keys, buildBackwardKeys(module, plan, target, config));
     kernels.push_back(std::move(keys));
     if (plan.selects()) {
-      describeRanges(plan, image);
+      describeRanges(plan, config, image);
       kernels.push_back(buildBackwardJoin(module, plan));
     }
   }
