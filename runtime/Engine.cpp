@@ -206,6 +206,8 @@ Result<Engine::Prepared> Engine::prepareImage(const std::string &path, int devic
   choice.select.why = choice.attend.why = "as in the image file";
   if (request.spec.paged)
     choice.decode = choice.attend;
+  if (request.spec.backward)
+    choice.backward = choice.attend;
   Prepared prepared{loaded, ImageOrigin::Disk, std::make_shared<const ChosenConfig>(choice)};
   std::lock_guard<std::mutex> lock(mutex);
   byRequest[{request.text(), device}] = {prepared, textVersion(request.method)};

@@ -45,7 +45,7 @@ private:
                           k.sharedBytes, k.perChunk);
     if (phase == "select")
       text += candidate.scoreStride + "\n" + candidate.chunkTokens;
-    if (phase == kDecodePhase)
+    if (phase == kDecodePhase || phase == kBackwardPhase)
       text += candidate.parts + "\n" + candidate.cluster;
     return text;
   }
@@ -88,7 +88,7 @@ std::vector<TunableRange> phaseRanges(const std::vector<TunableRange> &ranges,
 std::vector<Kernel> phaseKernels(const ProgramImage &image, const std::string &phase) {
   std::vector<Kernel> kernels;
   for (const Kernel &kernel : image.kernels)
-    if (phase == kDecodePhase || attends(kernel) == (phase == "attend"))
+    if (phase == kDecodePhase || tunedPhase(kernel) == phase)
       kernels.push_back(kernel);
   return kernels;
 }

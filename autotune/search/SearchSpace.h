@@ -49,7 +49,7 @@ struct SearchSpace {
   int duplicates = 0;         ///< gave the code of another candidate
 };
 
-/// The kernels of a phase: attend's, or all before it; of decode all.
+/// The kernels of a phase, by tunedPhase(); of decode all.
 std::vector<Kernel> phaseKernels(const ProgramImage &image, const std::string &phase);
 
 /// A phase of a lowered image.

@@ -44,10 +44,15 @@ Result<Engine *> gpusOf(const winnow_engine *engine) {
 /// Where the tunables of a program's phase come from.
 Result<const TunedAnswer *> answerOf(const winnow_program *program, int32_t phase) {
   WINNOW_CHECK(needs(program, "program"));
+  const ChosenConfig &choice = *program->choice;
+  if (phase == WINNOW_BACKWARD && choice.backward)
+    return &*choice.backward;
   if (phase != WINNOW_SELECT && phase != WINNOW_ATTEND)
     return fail(ErrorKind::Usage,
-                fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND", phase));
-  return phase == WINNOW_SELECT ? &program->choice->select : &program->choice->attend;
+                fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND, nor WINNOW_BACKWARD of "
+                            "a program with gradients",
+                            phase));
+  return phase == WINNOW_SELECT ? &choice.select : &choice.attend;
 }
 
 /// A prepared program, whatever it runs on, and where it came from.

@@ -47,7 +47,9 @@ typedef enum winnow_phase {
   WINNOW_ALL = 0,
   WINNOW_SELECT = 1,
   WINNOW_ATTEND = 2,
-  WINNOW_APPEND = 3 /* reads k and lengths; needs neither q, v, out, ids nor workspace */
+  WINNOW_APPEND = 3,  /* reads k and lengths; needs neither q, v, out, ids nor workspace */
+  WINNOW_BACKWARD = 4 /* of winnow_program_rung and winnow_program_time alone: the gradients, which
+                         winnow_launch_backward makes */
 } winnow_phase;
 
 /* Where a prepared program came from. */
@@ -413,11 +415,12 @@ WINNOW_API const char *winnow_program_key(const winnow_program *program);
 /* The tunables it was built with, "attend_warps=8 ..."; "" on the CPU; lives as long as the handle.
  */
 WINNOW_API const char *winnow_program_config(const winnow_program *program);
-/* Where the tunables of a phase (WINNOW_SELECT or WINNOW_ATTEND) come from. */
+/* Where the tunables of a phase (WINNOW_SELECT, WINNOW_ATTEND, or of a program with gradients
+ * WINNOW_BACKWARD) come from. */
 WINNOW_API winnow_status winnow_program_rung(const winnow_program *program, int32_t phase,
                                              winnow_rung *rung);
-/* Fills `time` for a phase (WINNOW_SELECT or WINNOW_ATTEND), of which only struct_size need be set.
- * Looks nothing up and measures nothing. */
+/* Fills `time` for a phase, likewise, of which only struct_size need be set. Looks nothing up and
+ * measures nothing. */
 WINNOW_API winnow_status winnow_program_time(const winnow_program *program, int32_t phase,
                                              winnow_phase_time *time);
 /* Kernels of a program, in launch order, those included that not every shape runs; 0 on the CPU. */

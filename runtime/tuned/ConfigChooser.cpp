@@ -39,6 +39,8 @@ LineFilter tilesOf(const TuningKey &key) {
 TunedAnswer &answerOf(ChosenConfig &choice, const std::string &phase) {
   if (phase == kDecodePhase)
     return choice.decode ? *choice.decode : choice.decode.emplace();
+  if (phase == kBackwardPhase)
+    return choice.backward ? *choice.backward : choice.backward.emplace();
   return phase == "select" ? choice.select : choice.attend;
 }
 
@@ -65,6 +67,8 @@ ChosenConfig replayed(const Decision &decision) {
                                                    {"attend", decision.attend}};
   if (decision.decode)
     rungs.emplace_back(kDecodePhase, *decision.decode);
+  if (decision.backward)
+    rungs.emplace_back(kBackwardPhase, *decision.backward);
   for (const auto &[phase, rung] : rungs) {
     TunedAnswer &answer = answerOf(choice, phase);
     answer.rung = rung, answer.why = "as decided elsewhere";
@@ -76,9 +80,20 @@ ChosenConfig replayed(const Decision &decision) {
 
 } // namespace
 
+std::vector<std::pair<const char *, const TunedAnswer *>> ChosenConfig::answers() const {
+  std::vector<std::pair<const char *, const TunedAnswer *>> all{{"select", &select},
+                                                                {"attend", &attend}};
+  if (decode)
+    all.emplace_back(kDecodePhase, &*decode);
+  if (backward)
+    all.emplace_back(kBackwardPhase, &*backward);
+  return all;
+}
+
 bool ChosenConfig::isTuned() const {
-  auto found = [](const TunedAnswer &answer) { return answer.rung < Rung::Default; };
-  return found(select) || found(attend) || (decode && found(*decode));
+  const auto all = answers();
+  return std::any_of(all.begin(), all.end(),
+                     [](const auto &one) { return one.second->rung < Rung::Default; });
 }
 
 Spec ChosenConfig::spec(Spec asked) const {
@@ -138,7 +153,7 @@ ChosenConfig ConfigChooser::answer(const ProgramRequest &request, const std::str
     if (!options.on || !isOpen(request.config, phase))
       continue;
     key.phase = phase;
-    key.overlap = key.phase == "attend" ? workload.overlap : 0; // others do not depend on it
+    key.overlap = dependsOnOverlap(phase) ? workload.overlap : 0;
     key.batch = key.phase == kDecodePhase ? workload.batch : 0;
     auto merged = [&](const Config &config) {
       ProgramRequest whole = request;
@@ -179,11 +194,14 @@ ChosenConfig ConfigChooser::overrule(const ProgramRequest &request, const std::s
 
 std::string ConfigChooser::decisions() const {
   std::lock_guard<std::mutex> lock(mutex);
+  auto rungOf = [](const std::optional<TunedAnswer> &answer) {
+    return answer ? std::optional(answer->rung) : std::nullopt;
+  };
   std::string lines;
   for (const auto &[name, choice] : choices)
     lines += decisionLine({name.first, name.second, choice.config, choice.select.rung,
                            choice.attend.rung, choice.resolved, choice.crossing.rung,
-                           choice.decode ? std::optional(choice.decode->rung) : std::nullopt}) +
+                           rungOf(choice.decode), rungOf(choice.backward)}) +
              "\n";
   return lines;
 }
@@ -193,24 +211,24 @@ void ConfigChooser::logChoice(const ProgramRequest &request, const std::string &
   auto isSure = [](const TunedAnswer &answer) {
     return answer.rung == Rung::Exact || answer.rung == Rung::Given;
   };
-  const bool isCrossingSure = choice.resolved.empty() || choice.crossing.rung == Rung::Exact;
-  if (!options.log || !options.on ||
-      (isSure(choice.attend) && (!selects || isSure(choice.select)) &&
-       (!choice.decode || isSure(*choice.decode)) && isCrossingSure))
+  bool isAllSure = choice.resolved.empty() || choice.crossing.rung == Rung::Exact;
+  std::vector<std::string> phases;
+  for (const auto &[phase, answer] : choice.answers()) {
+    if (answer == &choice.select && !selects)
+      continue;
+    isAllSure = isAllSure && isSure(*answer);
+    phases.push_back(fmt::format("{}: {}, {} [{}]", phase, name(answer->rung), answer->why,
+                                 wordText(answer->config)));
+  }
+  if (!options.log || !options.on || isAllSure)
     return;
-  auto phase = [](const char *what, const TunedAnswer &answer) {
-    return fmt::format("{}: {}, {} [{}]", what, name(answer.rung), answer.why,
-                       wordText(answer.config));
-  };
   const CrossingAnswer &crossing = choice.crossing;
   const std::string dense = choice.resolved.empty()
                                 ? ""
                                 : fmt::format("; dense_len: {}, {} [{}]", name(crossing.rung),
                                               crossing.why, crossing.points);
-  options.log(fmt::format("{} on {}: {}{}{}{}", request.method, device,
-                          selects ? phase("select", choice.select) + "; " : "",
-                          phase("attend", choice.attend),
-                          choice.decode ? "; " + phase(kDecodePhase, *choice.decode) : "", dense));
+  options.log(
+      fmt::format("{} on {}: {}{}", request.method, device, fmt::join(phases, "; "), dense));
 }
 
 TunedDatabase ConfigChooser::load(const std::function<bool(std::string_view)> &wanted) {

@@ -26,8 +26,11 @@ struct TuningOptions {
 struct ChosenConfig {
   Config config; ///< the caller's tunables and those that were looked up
   TunedAnswer select, attend;
-  std::optional<TunedAnswer> decode; ///< of a paged program: no other has kernels of decode
-  CrossingAnswer crossing;           ///< where a parameter of the request is `auto`
+  std::optional<TunedAnswer> decode;   ///< of a paged program: no other has kernels of decode
+  std::optional<TunedAnswer> backward; ///< of a program with gradients
+  /// All that are there, with their phases, in the order of tunedPhases().
+  std::vector<std::pair<const char *, const TunedAnswer *>> answers() const;
+  CrossingAnswer crossing; ///< where a parameter of the request is `auto`
   /// Those parameters, and in the place of `auto` the points that were looked up.
   std::map<std::string, std::string> resolved;
   /// The request's spec with them.

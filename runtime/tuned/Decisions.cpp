@@ -45,10 +45,12 @@ Result<Decision> parseDecision(std::string_view line) {
     WINNOW_TRY(const std::string rung, textOf(object, "crossing"));
     WINNOW_TRY(decision.crossing, parseRung(rung));
   }
-  if (object.contains(kDecodePhase)) {
-    WINNOW_TRY(const std::string rung, textOf(object, kDecodePhase));
-    WINNOW_TRY(decision.decode, parseRung(rung));
-  }
+  for (auto [phase, target] :
+       {std::pair(kDecodePhase, &decision.decode), std::pair(kBackwardPhase, &decision.backward)})
+    if (object.contains(phase)) {
+      WINNOW_TRY(const std::string rung, textOf(object, phase));
+      WINNOW_TRY(*target, parseRung(rung));
+    }
   return decision;
 }
 
@@ -60,6 +62,8 @@ std::string decisionLine(const Decision &decision) {
               {"select", name(decision.select)}, {"attend", name(decision.attend)}};
   if (decision.decode)
     object[kDecodePhase] = name(*decision.decode);
+  if (decision.backward)
+    object[kBackwardPhase] = name(*decision.backward);
   if (!decision.resolved.empty()) {
     object["resolved"] = decision.resolved;
     object["crossing"] = name(decision.crossing);

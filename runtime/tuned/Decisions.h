@@ -18,7 +18,8 @@ struct Decision {
   /// from; a line of a request without them does not name them.
   std::map<std::string, std::string> resolved = {};
   Rung crossing = Rung::Default;
-  std::optional<Rung> decode = {}; ///< of a paged program
+  std::optional<Rung> decode = {};   ///< of a paged program
+  std::optional<Rung> backward = {}; ///< of a program with gradients
 };
 
 /// One JSON object without line breaks, fields in a fixed order.

@@ -36,7 +36,7 @@ std::string differences(const TuningKey &wanted, const TuningKey &have) {
       parts.push_back(fmt::format("{} {} instead of {}", what, has, asked));
   };
   tell("tokens", have.tokens, wanted.tokens);
-  if (wanted.phase == "attend")
+  if (dependsOnOverlap(wanted.phase))
     tell("overlap", have.overlap, wanted.overlap);
   tell("batch", have.batch, wanted.batch);
   tell("top-k", have.spec.topk, wanted.spec.topk);
@@ -124,8 +124,16 @@ Workload Workload::bucket() const {
 }
 
 std::vector<const char *> tunedPhases(const Spec &spec) {
-  return spec.paged ? std::vector<const char *>{"select", "attend", kDecodePhase}
-                    : std::vector<const char *>{"select", "attend"};
+  std::vector<const char *> phases{"select", "attend"};
+  if (spec.paged)
+    phases.push_back(kDecodePhase);
+  if (spec.backward)
+    phases.push_back(kBackwardPhase);
+  return phases;
+}
+
+bool dependsOnOverlap(std::string_view phase) {
+  return phase == "attend" || phase == kBackwardPhase;
 }
 
 bool isOpen(const Config &config, const std::string &phase) {
@@ -148,11 +156,10 @@ std::optional<double> tuningDistance(const TuningKey &wanted, const TuningKey &h
       a.headDim != b.headDim || a.valueWidth() != b.valueWidth() || a.block != b.block)
     return std::nullopt;
   double distance = 0.5 * octaves(wanted.tokens, have.tokens);
-  if (wanted.phase == "attend")
+  if (dependsOnOverlap(wanted.phase))
     distance += 0.5 * octaves(wanted.overlap, have.overlap);
   distance += 0.5 * octaves(wanted.batch, have.batch); // 0 but at decode
-  const bool readsBlocks = wanted.phase == "attend" || wanted.phase == kDecodePhase;
-  distance += (readsBlocks ? 0.5 : 0.25) * octaves(a.topk, b.topk);
+  distance += (wanted.phase == "select" ? 0.25 : 0.5) * octaves(a.topk, b.topk);
   distance += 2 * octaves(a.group(), b.group()) + 0.25 * octaves(a.kvHeads, b.kvHeads);
   if (a.dtype != b.dtype)
     distance += 0.25;

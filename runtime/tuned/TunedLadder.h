@@ -32,9 +32,11 @@ struct Workload {
   Workload bucket() const;
 };
 
-/// The phases that a program is tuned for: decode is one of paged programs, which alone have
-/// kernels for it.
+/// The phases that a program is tuned for: decode is one of paged programs, backward one of
+/// programs with gradients, which alone have kernels for it.
 std::vector<const char *> tunedPhases(const Spec &spec);
+/// Whether a phase's time depends on how alike neighbours' selections are: it reads their blocks.
+bool dependsOnOverlap(std::string_view phase);
 /// Whether a configuration sets none of a phase's tunables: only then is one looked up for it.
 bool isOpen(const Config &config, const std::string &phase);
 /// Whether any of them is looked up.
@@ -43,8 +45,8 @@ bool hasOpenPhase(const Config &config, const Spec &spec);
 /// How unlike two problems of one phase are for the purpose of tuning: 0 where nothing that
 /// matters differs. Nothing where they cannot be compared: another phase, method, architecture,
 /// head_dim, value_dim or block (the kernels have other tiles then). A sum of
-///   |log2| of the ratio of   tokens * 0.5    overlap * 0.5 (attend)    kv_heads * 0.25
-///                            top-k * 0.5 (attend, decode), else 0.25   group * 2
+///   |log2| of the ratio of   tokens * 0.5    overlap * 0.5 (attend, backward)  kv_heads * 0.25
+///                            top-k * 0.25 (select), else 0.5           group * 2
 ///                            batch * 0.5 (decode)
 ///   and                      another dtype 0.25
 ///                            a method parameter of another value 0.25 each

@@ -123,7 +123,7 @@ private:
 
 TuningRecord readRecord(LineReader &line) {
   TuningRecord r;
-  r.key = line.key({"select", "attend", kDecodePhase});
+  r.key = line.key({"select", "attend", kDecodePhase, kBackwardPhase});
   r.config = line.config();
   r.origin = line.text("origin");
   line.oneOf("origin", r.origin, {"measured", "model"});
@@ -144,7 +144,7 @@ TuningRecord readRecord(LineReader &line) {
 
 TuningTrial readTrial(LineReader &line) {
   TuningTrial t;
-  t.key = line.key({"select", "attend", kDecodePhase});
+  t.key = line.key({"select", "attend", kDecodePhase, kBackwardPhase});
   t.config = line.config();
   t.outcome = line.text("outcome");
   line.oneOf("outcome", t.outcome, {"best", "kept", "dropped", "pruned", "rejected"});

@@ -17,7 +17,7 @@ inline constexpr int kTuningSchema = 1;
 /// What a configuration is tuned for. Phases are tuned apart, and each has its tunables
 /// (Tunable::phase).
 struct TuningKey {
-  std::string phase;  ///< "select", "attend" or kDecodePhase; of a CrossingRecord kCrossingPhase
+  std::string phase;  ///< of Tunable::phase; of a CrossingRecord kCrossingPhase
   std::string method; ///< the method's name
   Spec spec;          ///< with every default filled in
   int tokens = 0;     ///< length of the sequences, see tokensBucket()

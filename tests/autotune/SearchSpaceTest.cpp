@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <functional>
 #include <gtest/gtest.h>
+#include <map>
 #include <set>
 
 namespace winnow {
@@ -69,15 +70,21 @@ TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
       {"parts", [](ProgramImage &image) { image.parts = "2"; }},
       {"clusters", [](ProgramImage &image) { image.cluster = "2"; }}};
   auto changeOf = [](const Config &config) {
-    return config.scoreTokens + config.attendKeys + config.decodeStages;
+    return config.scoreTokens + config.attendKeys + config.decodeStages + config.backwardKeyStages;
   };
-  for (const std::string phase : {"select", "attend", kDecodePhase}) {
+  const std::map<std::string, std::pair<const char *, const char *>> phases = {
+      {"select", {"score", "score_tokens"}},
+      {"attend", {"attend", "attend_keys"}},
+      {kDecodePhase, {"attend", "decode_stages"}},
+      {kBackwardPhase, {"backward", "backward_key_stages"}}};
+  for (const auto &[phase, own] : phases) {
+    const auto &[step, tunable] = own;
     int field = 0;
     auto lowerOne = [&](const Config &config) -> Result<ProgramImage> {
       ProgramImage image;
       image.config = config;
       Kernel kernel;
-      kernel.step = phase == "select" ? "score" : "attend";
+      kernel.step = step;
       kernel.gridX = kernel.gridY = "1";
       image.kernels = {kernel};
       image.scoreStride = image.chunkTokens = "1";
@@ -85,9 +92,7 @@ TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
         changes[change - 1].second(image);
       return image;
     };
-    std::vector<TunableRange> one = {{findTunable("score_tokens"), {}}};
-    if (phase != "select")
-      one = {{findTunable(phase == "attend" ? "attend_keys" : "decode_stages"), {}}};
+    std::vector<TunableRange> one = {{findTunable(tunable), {}}};
     for (size_t i = 1; i <= changes.size(); ++i)
       one[0].values.push_back(static_cast<int>(i));
     auto space = makeSearchSpace(phase, Effort::Quick, one, lowerOne);
@@ -97,8 +102,10 @@ TEST(SearchSpace, F28CandidatesAreTheSameOnlyWhereEverythingThatRunsIs) {
       found.insert(changeOf(candidate.config));
     for (const auto &[what, change] : changes) {
       ++field;
-      // What a kernel is, then what is the selection's alone, and decode's.
-      const bool counts = field <= 6 || phase == (field <= 8 ? "select" : kDecodePhase);
+      // What a kernel is, then what is the selection's alone, and decode's and of gradients.
+      const bool counts =
+          field <= 6 ||
+          (field <= 8 ? phase == "select" : phase == kDecodePhase || phase == kBackwardPhase);
       EXPECT_EQ(found.count(field) > 0, counts) << phase << ": " << what;
     }
   }

@@ -396,6 +396,15 @@ TEST_F(TunedCApi, AProgramKnowsTheTimeOfARecordOfItsOwnProblemAlone) {
     s.expected_tokens = 2048;                            // the nearest is of another length
     EXPECT_EQ(timeOf(s).microseconds, 0);
   }
+  TuningRecord gradients = sampleRecord(sampleKey(kBackwardPhase), 3);
+  gradients.key.spec.valueDim = 128;
+  gradients.ms = 7;
+  writeBytes(file, recordLine(gradients));
+  reopen();
+  winnow_spec training = spec();
+  training.backward = 1;
+  EXPECT_EQ(rungOf(training, WINNOW_BACKWARD), WINNOW_TUNED_EXACT);
+  EXPECT_DOUBLE_EQ(timeOf(training, WINNOW_BACKWARD).microseconds, 7000);
   record.key.device = "Another GPU";
   record.origin = "measured";
   writeBytes(file, recordLine(record));
@@ -422,6 +431,7 @@ TEST_F(TunedCApi, F40ProgramsSayWhereTheirTunablesComeFrom) {
   EXPECT_EQ(winnow_program_config(found), sampleImage().config.text());
   winnow_rung rung{};
   EXPECT_EQ(winnow_program_rung(found, WINNOW_ALL, &rung), WINNOW_INVALID);
+  EXPECT_EQ(winnow_program_rung(found, WINNOW_BACKWARD, &rung), WINNOW_INVALID); // has none
   EXPECT_EQ(winnow_program_rung(nullptr, WINNOW_ATTEND, &rung), WINNOW_INVALID);
   winnow_program_destroy(found);
   options.no_tuning = 1;

@@ -173,6 +173,42 @@ TEST_F(TunedEngine, F40APagedProgramHasAnAnswerForItsBatch) {
   EXPECT_EQ(prepared->choice->config.decodeStages, 0);
 }
 
+TEST_F(TunedEngine, F40AProgramWithGradientsHasAnAnswerForThem) {
+  write({sampleRecord(sampleKey("select"), 64), sampleRecord(sampleKey(), 4),
+         sampleRecord(sampleKey(kBackwardPhase), 3)});
+  auto engine = open(options());
+  ProgramRequest training = request();
+  training.spec.backward = true;
+  Result<Engine::Prepared> prepared = engine->prepare(training, 0);
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  ASSERT_TRUE(prepared->choice->backward);
+  EXPECT_EQ(prepared->choice->backward->rung, Rung::Exact);
+  EXPECT_EQ(shortText(prepared->choice->config),
+            "attend_stages=4 score_chunk_mib=64 backward_key_stages=3");
+  EXPECT_TRUE(log.empty()) << log[0];
+  training.workload.overlap = 8;
+  prepared = engine->prepare(training, 0);
+  ASSERT_TRUE(prepared);
+  EXPECT_EQ(prepared->choice->backward->rung, Rung::Nearest);
+  ASSERT_EQ(log.size(), 1u);
+  EXPECT_NE(log[0].find("backward: nearest, measured on Fake 80GB for overlap 32 instead of 8"),
+            std::string::npos)
+      << log[0];
+  // Decisions tell of it, and are replayed.
+  EngineOptions replaying = options();
+  replaying.tuning.decisions = engine->decisions();
+  replaying.tuning.replayOnly = true;
+  prepared = open(std::move(replaying))->prepare(training, 0);
+  ASSERT_TRUE(prepared) << prepared.error().message;
+  EXPECT_EQ(prepared->choice->backward->rung, Rung::Nearest);
+  EXPECT_EQ(prepared->choice->backward->config.backwardKeyStages, 3);
+  // Other programs have nothing to decide for them.
+  prepared = engine->prepare(request(), 0);
+  ASSERT_TRUE(prepared);
+  EXPECT_FALSE(prepared->choice->backward);
+  EXPECT_EQ(prepared->choice->config.backwardKeyStages, 0);
+}
+
 TEST_F(TunedEngine, F40AnythingElseIsLoggedOnce) {
   TuningRecord near = sampleRecord(sampleKey(), 4);
   near.key.tokens = 16384;

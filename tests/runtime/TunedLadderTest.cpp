@@ -142,6 +142,16 @@ TEST(TuningDistance, AtDecodeTheBatchCounts) {
   EXPECT_FALSE(tuningDistance(wanted, sampleKey("attend")));
 }
 
+TEST(TuningDistance, OfGradientsTheOverlapCounts) {
+  const TuningKey wanted = sampleKey(kBackwardPhase);
+  TuningKey have = wanted;
+  have.overlap = 8;
+  EXPECT_EQ(tuningDistance(wanted, have), 1.0);
+  have.spec.topk *= 2;
+  EXPECT_EQ(tuningDistance(wanted, have), 1.5);
+  EXPECT_FALSE(tuningDistance(wanted, sampleKey("attend")));
+}
+
 TEST_F(Ladder, AnUnknownGpuIsAnsweredByAnyOfItsArchitecture) {
   everyRung();
   TuningKey wanted = sampleKey();

@@ -13,22 +13,24 @@ inline TuningKey sampleKey(const std::string &phase = "attend") {
   key.method = "m";
   key.spec.valueDim = 64;
   key.tokens = 131072;
-  key.overlap = phase == "attend" ? 32 : 0;
+  key.overlap = dependsOnOverlap(phase) ? 32 : 0;
   key.spec.paged = phase == kDecodePhase;
+  key.spec.backward = phase == kBackwardPhase;
   key.batch = phase == kDecodePhase ? 16 : 0;
   key.arch = "sm_80";
   key.device = "Fake 80GB";
   return key;
 }
 
-/// A measured record that sets one tunable: attend_stages, decode_stages or score_chunk_mib, by the
-/// key's phase.
+/// A measured record that sets one tunable: attend_stages, decode_stages, backward_key_stages or
+/// score_chunk_mib, by the key's phase.
 inline TuningRecord sampleRecord(const TuningKey &key, int value) {
   TuningRecord record;
   record.key = key;
-  (key.phase == "attend"       ? record.config.attendStages
-   : key.phase == kDecodePhase ? record.config.decodeStages
-                               : record.config.scoreChunkMiB) = value;
+  (key.phase == "attend"         ? record.config.attendStages
+   : key.phase == kDecodePhase   ? record.config.decodeStages
+   : key.phase == kBackwardPhase ? record.config.backwardKeyStages
+                                 : record.config.scoreChunkMiB) = value;
   record.ms = 1;
   record.defaultMs = 2;
   record.rounds = 9;

@@ -64,6 +64,19 @@ TEST(TuningRecord, ADecodeRecordHasABatch) {
   EXPECT_EQ(recordLine(sampleRecord()).find("batch"), std::string::npos);
 }
 
+TEST(TuningRecord, ARecordOfGradientsHasAnOverlap) {
+  TuningRecord record = sampleRecord();
+  record.key.phase = kBackwardPhase;
+  record.key.spec.backward = true;
+  record.config = *Config::parse("backward_range_tokens=8192");
+  const std::string line = recordLine(record);
+  TuningLines lines = parseTuningLines(line);
+  ASSERT_EQ(lines.records.size(), 1u) << lines.faults.front();
+  EXPECT_EQ(lines.records[0].key.overlap, record.key.overlap);
+  EXPECT_TRUE(lines.records[0].key.spec.backward);
+  EXPECT_EQ(recordLine(lines.records[0]), line);
+}
+
 TEST(TuningRecord, EveryTruncationIsSkippedAndTold) {
   std::string whole = recordLine(sampleRecord());
   for (size_t size = 1; size < whole.size(); ++size) {

@@ -49,6 +49,21 @@ protected:
   std::string attend = recordLine(record("attend", "attend_stages=3"));
 };
 
+TEST_F(Db, gradientsAreAPhaseOfProgramsThatHaveThem) {
+  TuningRecord one = record(kBackwardPhase, "backward_key_stages=3");
+  one.key.spec.backward = true;
+  write("a.jsonl", {recordLine(one)});
+  auto lookup = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"db", "lookup", WINNOW_TEST_METHOD, "--db", "a.jsonl", "--arch",
+                                 "sm_90a", "--device-name", "NVIDIA H200"});
+    return jsonOf(words)["sm_90a"];
+  };
+  const json answer = lookup({"--backward"});
+  EXPECT_EQ(answer["backward"]["rung"], "exact");
+  EXPECT_EQ(answer["backward"]["config"], "backward_key_stages=3");
+  EXPECT_FALSE(lookup({}).contains("backward"));
+}
+
 TEST_F(Db, aPagedProgramIsAnsweredForItsBatch) {
   TuningRecord few = record(kDecodePhase, "decode_stages=3"), many = few;
   few.key.spec.paged = many.key.spec.paged = true;

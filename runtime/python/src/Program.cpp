@@ -44,8 +44,10 @@ std::optional<winnow_phase> phaseOf(PyObject *self, PyObject *arguments, const c
     return WINNOW_SELECT;
   if (std::string(phase) == "attend")
     return WINNOW_ATTEND;
+  if (std::string(phase) == "backward")
+    return WINNOW_BACKWARD;
   raise(stateOfObject(self), WINNOW_INVALID,
-        std::string(method) + ": the phase is 'select' or 'attend'");
+        std::string(method) + ": the phase is 'select', 'attend' or 'backward'");
   return std::nullopt;
 }
 

@@ -40,7 +40,7 @@ def test_what_a_program_tells(program):
     assert all(32 <= kernel["threads"] <= 1024 and kernel["registers"] > 0 for kernel in program.kernels)
     assert program.time("select") is None and program.time("attend") is None  # without records
     for tell in (program.rung, program.time):
-        with pytest.raises(winnow.InvalidError, match="'select' or 'attend'"):
+        with pytest.raises(winnow.InvalidError, match="'select', 'attend' or 'backward'"):
             tell("all")
 
 

@@ -214,11 +214,7 @@ private:
       WINNOW_CHECK(isServed(request));
       ChosenConfig choice = tuned.fill(request, flags.workload, flags.deviceName);
       object[arch] = choiceJson(choice);
-      std::vector<std::pair<const char *, const TunedAnswer *>> phases{{"select", &choice.select},
-                                                                       {"attend", &choice.attend}};
-      if (choice.decode)
-        phases.emplace_back(kDecodePhase, &*choice.decode);
-      for (auto [phase, found] : phases)
+      for (auto [phase, found] : choice.answers())
         table.add({arch, phase, name(found->rung), wordText(found->config), found->why});
       if (const CrossingAnswer &crossing = choice.crossing; !choice.resolved.empty())
         table.add({arch, kCrossingPhase, name(crossing.rung), crossing.points, crossing.why});

@@ -40,10 +40,10 @@ std::string choiceText(const ChosenConfig &choice, bool selects) {
     bool plain = answer.rung == Rung::Exact || answer.rung >= Rung::Default;
     return fmt::format("{} {}{}", phase, name(answer.rung), plain ? "" : ", " + answer.why);
   };
-  std::string text =
-      (selects ? words("select", choice.select) + "; " : "") + words("attend", choice.attend);
-  if (choice.decode)
-    text += "; " + words(kDecodePhase, *choice.decode);
+  std::string text;
+  for (const auto &[phase, answer] : choice.answers())
+    if (selects || answer != &choice.select)
+      text += (text.empty() ? "" : "; ") + words(phase, *answer);
   if (!choice.resolved.empty())
     text += fmt::format("; dense_len {}, {}", name(choice.crossing.rung), choice.crossing.why);
   return text;
@@ -54,9 +54,9 @@ nlohmann::json choiceJson(const ChosenConfig &choice) {
     return nlohmann::json{
         {"rung", name(answer.rung)}, {"config", shortText(answer.config)}, {"why", answer.why}};
   };
-  nlohmann::json json{{"select", object(choice.select)}, {"attend", object(choice.attend)}};
-  if (choice.decode)
-    json[kDecodePhase] = object(*choice.decode);
+  nlohmann::json json;
+  for (const auto &[phase, answer] : choice.answers())
+    json[phase] = object(*answer);
   if (!choice.resolved.empty())
     json["dense_len"] = {{"rung", name(choice.crossing.rung)},
                          {"points", choice.crossing.points},
