@@ -111,6 +111,59 @@ TEST(Bench, decodeIsRightUnderTheEmulator) {
   }
 }
 
+/// One small program of gradients.
+std::vector<std::string> backwardWords(std::vector<std::string> more) {
+  std::vector<std::string> words = {"bench",    "backward", "--heads", "2",          "--kv-heads",
+                                    "1",        "--topk",   "3",       "--head-dim", "64",
+                                    "--rounds", "2",        "--idle",  "0"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+TEST(Bench, backwardIsRightUnderTheEmulator) {
+  ToolRunner tool;
+  for (const char *method : {"infllm_v2", "dense"}) {
+    Outcome outcome = tool.run(backwardWords(
+        {method, "--device", "emulated:sm_80", "--seq", "300", "--overlap", "1", "--rows", "300"}));
+    EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find(", ok\n"), std::string::npos) << outcome.out;
+  }
+}
+
+TEST(Bench, backwardGoesOverEveryRowAndShowsPeers) {
+  ToolRunner tool;
+  withFakeDriver(tool);
+  std::ofstream(tool.path("peers.jsonl"))
+      << R"({"name": "other", "seq": 600, "ms": 3, "paced_ms": 6, "both_ms": 12})";
+  Outcome outcome = tool.run(backwardWords(
+      {"--seq", "300,600", "--overlap", "1,32", "--variant", "default", "--variant",
+       "backward_key_stages=2", "--dense", "--rows", "0", "--peer", "peers.jsonl", "--json"}));
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  // The fake driver's launches take 1.5 ms.
+  EXPECT_NE(outcome.err.find("6.000 ms paced: ours 0.25 of it; 3.000 ms back to back: ours 0.50 of "
+                             "it; 12.000 ms with attention, back to back: ours"),
+            std::string::npos)
+      << outcome.err;
+  auto told = nlohmann::json::parse(outcome.out, nullptr, false);
+  ASSERT_TRUE(told.is_object()) << outcome.out;
+  ASSERT_EQ(told["backward"].size(), 2u * 3 * 2); // of each length two overlaps and dense
+  int dense = 0;
+  for (const auto &row : told["backward"]) {
+    dense += row["topk"] == 0;
+    EXPECT_EQ(row["check"], "not checked");
+    EXPECT_GE(row["scratch_bytes"], 8 * 2 * row["tokens"].get<int>());
+    for (const char *regime : {"paced", "back_to_back", "both_paced", "both_back_to_back"})
+      EXPECT_GT(row[regime]["median_ms"], 0.0);
+    EXPECT_TRUE(row["kernel_ms"].contains("backward_keys")) << row;
+    EXPECT_FALSE(row["kernel_ms"].contains("attend")) << row;
+  }
+  EXPECT_EQ(dense, 2 * 2);
+  // The kernels of the fake driver do nothing.
+  outcome = tool.run(backwardWords({"--seq", "600"}));
+  EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
+  EXPECT_NE(outcome.out.find("WRONG"), std::string::npos) << outcome.out;
+}
+
 TEST(Bench, prefillComparesParametersAndTakesFp8) {
   ToolRunner tool;
   withFakeDriver(tool);
@@ -240,7 +293,13 @@ TEST(Bench, refusesBadInput) {
            {"bench", "decode", "--layout", "rows", "--page-size", "8"},
            {"bench", "decode", "--peer", "x.jsonl"},
            {"bench", "decode", "--peer", "missing.jsonl"},
-           {"bench", "decode", "--prepare"}}) {
+           {"bench", "decode", "--prepare"},
+           {"bench", "backward", "--seq", "0"},
+           {"bench", "backward", "--idle", "-1"},
+           {"bench", "backward", "--device", "cpu"},
+           {"bench", "backward", "--peer", "x.jsonl"},
+           {"bench", "backward", "--variant", "backward_key_stages"},
+           {"bench", "backward", "--prepare"}}) {
     Outcome outcome = tool.run(words);
     EXPECT_EQ(outcome.exitCode, 2) << words.back();
     EXPECT_EQ(outcome.errLines(), 1) << outcome.err;

@@ -27,6 +27,7 @@ BASES = {
     "bench": (["prefill"], {"--prepare": None, "--arch": "sm_80", **SPEC}),
     "bench table": (["bench.json"], {}),
     "bench decode": ([], {"--prepare": None, "--arch": "sm_80", "--queries": "1", "--seq": "64", **SPEC}),
+    "bench backward": ([], {"--prepare": None, "--arch": "sm_80", "--seq": "64", **SPEC}),
     "bench crossing": ([], {"--prepare": None, "--arch": "sm_80", "--set": "dense_len=auto",
                             **SPEC, "--topk": "34"}),
     "soak": ([], {"--prepare": None, "--arch": "sm_80", "--queries": "1", "--seq": "64", **SPEC}),
@@ -106,6 +107,7 @@ class Scratch:
         for words in (["prepare", "dense", "--arch", "sm_80", *(w for pair in SPEC.items() for w in pair)],
                       ["bench", "prefill", *flag_words(BASES["bench"][1])],
                       ["bench", "decode", *flag_words(BASES["bench decode"][1])],
+                      ["bench", "backward", *flag_words(BASES["bench backward"][1])],
                       ["bench", "crossing", *flag_words(BASES["bench crossing"][1])], ["cache", "export", "../made/made.bundle"]):
             made = self.run(words, 120)
             if made.returncode:

@@ -31,9 +31,10 @@ uint64_t saturatingProduct(std::initializer_list<uint64_t> factors) {
 }
 
 Status requireTensors(const Spec &spec, int64_t tokens) {
-  // Queries, keys, values and output, log-sum-exp, ids.
+  // Queries, keys, values and output, and where there are gradients one of each; log-sum-exp, ids.
+  const uint64_t each = spec.backward ? 2 : 1;
   const uint64_t row =
-      2 * uint64_t(spec.heads + spec.kvHeads) * uint64_t(spec.headDim + spec.valueWidth()) +
+      each * 2 * uint64_t(spec.heads + spec.kvHeads) * uint64_t(spec.headDim + spec.valueWidth()) +
       4 * uint64_t(spec.heads) + 4 * uint64_t(spec.kvHeads) * spec.topk;
   const uint64_t bytes = saturatingProduct({row, static_cast<uint64_t>(tokens)});
   const uint64_t limit = hostMemoryLimit();

@@ -14,8 +14,8 @@ uint64_t hostMemoryLimit();
 /// A product that stays at 2^64 - 1 instead of wrapping.
 uint64_t saturatingProduct(std::initializer_list<uint64_t> factors);
 
-/// Error: DeviceFailed, where queries, keys, values and results of so many tokens are more than
-/// hostMemoryLimit.
+/// Error: DeviceFailed, where queries, keys, values and results of so many tokens, and of a spec
+/// with gradients theirs, are more than hostMemoryLimit.
 Status requireTensors(const Spec &spec, int64_t tokens);
 
 } // namespace winnow

@@ -5,27 +5,23 @@
 #include "tools/winnow/ProgramFlags.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/backends/HostMemory.h"
+#include "tools/winnow/commands/bench/BackwardCommand.h"
 #include "tools/winnow/commands/bench/BenchReport.h"
 #include "tools/winnow/commands/bench/CrossingCommand.h"
 #include "tools/winnow/commands/bench/DecodeCommand.h"
 #include "tools/winnow/commands/bench/LayoutFlags.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
+#include "tools/winnow/commands/bench/Variants.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
-#include "tools/winnow/commands/tune/TunedConfigs.h"
 #include "tools/winnow/help.inc"
 #include "tools/winnow/io/Flags.h"
 #include "tools/winnow/io/Json.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sstream>
 
 namespace winnow {
 namespace {
-
-/// The variant whose tunables are looked up, for each length and overlap.
-const char *const kTuned = "tuned";
-const char *const kDefault = "default"; ///< the variant of no words
 
 class BenchCommand {
 public:
@@ -54,7 +50,7 @@ public:
     command.add_option("--overlap", overlap, "Likeness of neighbours, separated by commas")
         ->check(listOf(between(1, kMostTokens)))
         ->capture_default_str();
-    command.add_option("--variant", variants,
+    command.add_option("--variant", variantTexts,
                        "What to compare: tunables, parameters of the method (dense_len=auto_0), "
                        "\"default\" or \"tuned\", the latter beside the default where it is the "
                        "only one; may be given several times");
@@ -84,13 +80,10 @@ public:
 
   Status run() {
     if (what.empty())
-      return fail(ErrorKind::Usage, "say what to measure: prefill, decode, select or attend");
+      return fail(ErrorKind::Usage,
+                  "say what to measure: prefill, decode, backward, select or attend");
     lengths = splitNumbers(seq), budgets = splitNumbers(topk), overlaps = splitNumbers(overlap);
-    std::replace(variants.begin(), variants.end(), std::string(kDefault), std::string());
-    if (variants == std::vector<std::string>{kTuned})
-      variants.insert(variants.begin(), "");
-    if (variants.empty())
-      variants.push_back(tuned == "on" ? kTuned : "");
+    variants.read(variantTexts, tuned == "on");
     for (const std::string &text : peerTexts) {
       Peer peer;
       WINNOW_TRY(peer, Peer::parse(text));
@@ -121,12 +114,6 @@ public:
   }
 
 private:
-  struct Labelled {
-    std::string name;
-    CompileRequest request;
-    std::string note; ///< where its tunables come from, if they are looked up
-  };
-
   Status readFlags() {
     WINNOW_TRY(archs, flags.architectures());
     WINNOW_CHECK(place.read());
@@ -164,49 +151,14 @@ private:
     return spec;
   }
 
-  /// Words NAME=VALUE: of a tunable, else of a parameter of the method.
-  static Status readVariant(const std::string &text, CompileRequest &request) {
-    std::string config;
-    std::istringstream words(text);
-    for (std::string word; words >> word;) {
-      const size_t equals = word.find('=');
-      const std::string name = word.substr(0, equals);
-      if (equals == std::string::npos || findTunable(name))
-        config += word + " ";
-      else
-        request.spec.params[name] = word.substr(equals + 1);
-    }
-    WINNOW_TRY(request.config, Config::parse(config));
-    return {};
-  }
-
   /// Every variant of a method and spec for one workload.
   Result<std::vector<Labelled>> labelled(const std::string &method, const Spec &spec,
                                          const Workload &workload) {
-    std::vector<Labelled> list;
-    for (const std::string &arch : archs)
-      for (const std::string &text : variants) {
-        Labelled one;
-        one.request = base;
-        one.request.method = method;
-        one.request.spec = spec;
-        one.request.arch = arch;
-        one.request.form = ptx ? CodeForm::Ptx : CodeForm::Cubin;
-        const bool isTuned = text == kTuned;
-        if (!isTuned)
-          WINNOW_CHECK(readVariant(text, one.request));
-        const ChosenConfig choice =
-            (isTuned ? tunedConfigs : untunedConfigs)
-                .fill(one.request, workload, bench ? bench->info().name : "");
-        if (isTuned || !choice.resolved.empty())
-          one.note = fmt::format("{}, {} {} tokens, top-{}, L = {}: {} [{}]",
-                                 text.empty() ? kDefault : text, arch, workload.tokens, spec.topk,
-                                 workload.overlap, choiceText(choice, /*selects=*/true),
-                                 shortText(choice.config));
-        one.name = arch + (ptx ? " ptx" : "") + (text.empty() ? "" : " " + text);
-        list.push_back(std::move(one));
-      }
-    return list;
+    CompileRequest request = base;
+    request.method = method;
+    request.spec = spec;
+    request.form = ptx ? CodeForm::Ptx : CodeForm::Cubin;
+    return variants.of(request, archs, workload, bench ? bench->info().name : "");
   }
 
   Result<std::vector<Labelled>> labelledDense(int budget, int tokens) {
@@ -385,7 +337,7 @@ private:
   Session &session;
   ProgramFlags flags;
   std::string tuned = "off", what, seq = "131072", overlap = "32", topk = "96", helper;
-  std::vector<std::string> variants, peerTexts;
+  std::vector<std::string> variantTexts, peerTexts;
   bool ptx = false, dense = false, prepareOnly = false;
   LayoutFlags place{"packed"};
   int device = 0, rounds = 20, rows = 24;
@@ -396,7 +348,7 @@ private:
   std::vector<int> lengths, budgets, overlaps;
   std::vector<Peer> peers;
   std::vector<std::string> archs;
-  TunedConfigs tunedConfigs{true}, untunedConfigs{false}; ///< the latter looks `auto` up alone
+  Variants variants;
   std::unique_ptr<BenchDevice> bench;
   std::set<std::string> told;            ///< notes
   std::map<std::string, Variant> loaded; ///< by what they are, without the workload
@@ -438,9 +390,11 @@ void addBenchCommand(CLI::App &app, Session &session) {
   auto tableState = std::make_shared<BenchTableCommand>(*table);
   setBody(*table, session, [tableState] { return tableState->run(); });
   CLI::App *decode = addDecodeCommand(*command, session);
+  CLI::App *backward = addBackwardCommand(*command, session);
   CLI::App *crossing = addCrossingCommand(*command, session);
   setBody(*command, session, [=] {
-    const bool isOther = table->parsed() || decode->parsed() || crossing->parsed();
+    const bool isOther =
+        table->parsed() || decode->parsed() || backward->parsed() || crossing->parsed();
     return isOther ? Status() : state->run();
   });
 }

@@ -13,7 +13,8 @@ namespace {
 constexpr size_t kPieceBytes = size_t(64) << 20; ///< of a tensor, made and uploaded at a time
 constexpr int kKernelRounds = 5; ///< launches with an event after each kernel, for the breakdown
 
-/// The value below which a share of the sorted values lies.
+} // namespace
+
 double quantile(const std::vector<double> &sorted, double share) {
   double place = share * static_cast<double>(sorted.size() - 1);
   auto below = static_cast<size_t>(place);
@@ -22,7 +23,24 @@ double quantile(const std::vector<double> &sorted, double share) {
   return sorted[below] + part * (sorted[above] - sorted[below]);
 }
 
-} // namespace
+std::string driverText(const Driver &driver, const DeviceClock &clock) {
+  const int version = driver.version();
+  const std::string own = clock.driverVersion();
+  return fmt::format("{}CUDA {}.{}", own.empty() ? "" : "driver " + own + ", ", version / 1000,
+                     version % 1000 / 10);
+}
+
+Result<Variant> loadVariant(const std::shared_ptr<Driver> &driver, const DeviceInfo &device,
+                            std::string name, std::shared_ptr<const ProgramImage> image, bool ptx) {
+  Variant variant;
+  variant.name = std::move(name);
+  variant.image = image;
+  LoadOptions options;
+  options.device = device.index;
+  options.allowPtx = ptx;
+  WINNOW_TRY(variant.program, LoadedProgram::load(std::move(image), driver, options));
+  return variant;
+}
 
 Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
                                   const std::vector<int32_t> &table, bool values) {
@@ -65,25 +83,6 @@ Result<std::unique_ptr<BenchDevice>> BenchDevice::open(int index) {
   WINNOW_TRY(Stream made, Stream::create(bench->driver));
   bench->stream.emplace(std::move(made));
   return bench;
-}
-
-std::string BenchDevice::driverText() const {
-  int version = driver->version();
-  std::string own = clock->driverVersion();
-  return fmt::format("{}CUDA {}.{}", own.empty() ? "" : "driver " + own + ", ", version / 1000,
-                     version % 1000 / 10);
-}
-
-Result<Variant> BenchDevice::load(std::string name, std::shared_ptr<const ProgramImage> image,
-                                  bool ptx) const {
-  Variant variant;
-  variant.name = std::move(name);
-  variant.image = image;
-  LoadOptions options;
-  options.device = device.index;
-  options.allowPtx = ptx;
-  WINNOW_TRY(variant.program, LoadedProgram::load(std::move(image), driver, options));
-  return variant;
 }
 
 Status BenchDevice::place(BenchInputs &workload, const DecodeInputs *paged, int selectHeads,

@@ -36,14 +36,26 @@ struct Timing {
 Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
                                   const std::vector<int32_t> &table, bool values);
 
+/// "driver 580.159.04, CUDA 13.0".
+std::string driverText(const Driver &driver, const DeviceClock &clock);
+/// `ptx`: of the architecture's virtual counterpart.
+Result<Variant> loadVariant(const std::shared_ptr<Driver> &driver, const DeviceInfo &device,
+                            std::string name, std::shared_ptr<const ProgramImage> image,
+                            bool ptx = false);
+/// The value below which a share of the sorted values lies.
+double quantile(const std::vector<double> &sorted, double share);
+
 class BenchDevice {
 public:
   /// Errors: DeviceFailed without a driver or this device.
   static Result<std::unique_ptr<BenchDevice>> open(int index);
 
   const DeviceInfo &info() const { return device; }
-  std::string driverText() const; ///< "driver 580.159.04, CUDA 13.0"
-  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image, bool ptx) const;
+  std::string driverText() const { return winnow::driverText(*driver, *clock); }
+  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image,
+                       bool ptx) const {
+    return loadVariant(driver, device, std::move(name), std::move(image), ptx);
+  }
 
   /// Brings one workload into device memory, the queries a piece at a time; keys and values in
   /// pages where `pages` is not null. The inputs must outlive their use here.

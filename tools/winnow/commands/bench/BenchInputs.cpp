@@ -213,6 +213,8 @@ void BenchInputs::provideQueries(const std::vector<int> &rows) {
     queryRow(row, &q[row * width]);
 }
 
+void BenchInputs::provideQueries() { queryRows(0, problem.totalQ(), q.data()); }
+
 HostArray<int32_t> overlappingIds(const reference::Method &method,
                                   const reference::Problem &problem, int overlap, uint64_t seed) {
   int queries = problem.totalQ(), heads = problem.selectHeads(method);
@@ -268,6 +270,11 @@ double attendOperations(const reference::Method &method, const reference::Proble
     keys += before * static_cast<double>(problem.block) + position % problem.block + 1;
   }
   return keys * problem.heads * 2 * (problem.headDim + problem.valueWidth());
+}
+
+double gradientOperations(const reference::Method &method, const reference::Problem &problem) {
+  const int dim = problem.headDim, valueDim = problem.valueWidth();
+  return attendOperations(method, problem) / (dim + valueDim) * (3 * dim + 2 * valueDim);
 }
 
 double scoreOperations(const reference::Method &method, const reference::Problem &problem) {

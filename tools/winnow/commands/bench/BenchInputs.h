@@ -17,6 +17,7 @@ public:
   void queryRows(int first, int count, uint16_t *rows, int voice = 0) const;
   /// Puts rows into problem.q; the others stay zeros and cost no memory.
   void provideQueries(const std::vector<int> &rows);
+  void provideQueries(); ///< all of them
 
   HostArray<uint16_t> k, v;
   reference::Problem problem; ///< points into this object's arrays
@@ -40,6 +41,8 @@ HostArray<int32_t> overlappingIds(const reference::Method &method,
 /// Floating-point operations of attention over min(topk, causal) blocks with the own one among them
 /// (4 per query head, key and channel); over every key where nothing is selected.
 double attendOperations(const reference::Method &method, const reference::Problem &problem);
+/// The same of gradients: products of q and k, dS and k, dS and q; of dO and v, P and dO.
+double gradientOperations(const reference::Method &method, const reference::Problem &problem);
 /// The same of scoring: 2 per query head, visible summary and channel, of the tokens that have more
 /// causal blocks than they select.
 double scoreOperations(const reference::Method &method, const reference::Problem &problem);

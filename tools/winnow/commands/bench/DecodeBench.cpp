@@ -52,25 +52,6 @@ Result<std::unique_ptr<DecodeBench>> DecodeBench::open(const std::string &name) 
   return bench;
 }
 
-std::string DecodeBench::driverText() const {
-  const int version = driver->version();
-  const std::string own = clock->driverVersion();
-  return fmt::format("{}CUDA {}.{}", own.empty() ? "" : "driver " + own + ", ", version / 1000,
-                     version % 1000 / 10);
-}
-
-Result<Variant> DecodeBench::load(std::string name, std::shared_ptr<const ProgramImage> image,
-                                  bool ptx) const {
-  Variant variant;
-  variant.name = std::move(name);
-  variant.image = image;
-  LoadOptions options;
-  options.device = device.index;
-  options.allowPtx = ptx;
-  WINNOW_TRY(variant.program, LoadedProgram::load(std::move(image), driver, options));
-  return variant;
-}
-
 int64_t DecodeBench::ownSlots() const {
   const TensorLayout &layout = inputs->pool.layout;
   int64_t slots = 0;

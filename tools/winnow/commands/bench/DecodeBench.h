@@ -32,12 +32,14 @@ public:
   static Result<std::unique_ptr<DecodeBench>> open(const std::string &device);
 
   const DeviceInfo &info() const { return device; }
-  std::string driverText() const;
+  std::string driverText() const { return winnow::driverText(*driver, *clock); }
   const DeviceClock &gauge() const { return *clock; }
   bool emulated() const { return form == CodeForm::Emulated; }
   CodeForm codeForm() const { return form; }
   Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image,
-                       bool ptx = false) const;
+                       bool ptx = false) const {
+    return loadVariant(driver, device, std::move(name), std::move(image), ptx);
+  }
 
   /// Makes sets until the keys and values that launches read in turn are kColdBytes, or memory or
   /// kMostBytes are full. Returns why not even one fits, or an empty text. The inputs must outlive

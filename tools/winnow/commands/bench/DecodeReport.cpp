@@ -1,7 +1,6 @@
 // Lines and JSON of `winnow bench decode`.
 #include "tools/winnow/commands/bench/DecodeReport.h"
-#include "runtime/JsonText.h"
-#include "runtime/cache/Files.h"
+#include "tools/winnow/commands/bench/PeerLines.h"
 #include <fmt/format.h>
 
 namespace winnow {
@@ -9,37 +8,20 @@ namespace winnow {
 using nlohmann::json;
 
 Result<std::vector<DecodePeer>> DecodePeer::load(const std::string &path) {
-  Result<std::string> content = readWholeFile(systemFiles(), path);
-  if (!content)
-    return fail(ErrorKind::Usage, "--peer: " + content.error().message);
   std::vector<DecodePeer> peers;
-  int number = 0;
-  for (size_t begin = 0; begin < content->size();) {
-    const size_t end = std::min(content->find('\n', begin), content->size());
-    const std::string line = content->substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.empty())
-      continue;
-    auto bad = [&](const std::string &why) {
-      return fail(ErrorKind::Usage, fmt::format("--peer {}, line {}: {}", path, number, why));
-    };
-    Result<json> object = parseJson(line);
-    if (!object || !object->is_object())
-      return bad("not a JSON object with name, batch, seq and us");
-    JsonFields fields(*object);
+  auto read = [&](JsonFields<json> &fields) -> std::string {
     DecodePeer peer;
     peer.name = fields.text("name");
     peer.batch = fields.whole("batch");
     peer.seq = fields.whole("seq");
     peer.queries = fields.whole("queries", 1);
     peer.us = fields.number("us");
-    if (!fields.status())
-      return bad(fields.status().error().message);
     if (peer.name.empty() || peer.batch < 1 || peer.seq < 1 || !(peer.us > 0))
-      return bad("name, batch, seq and us are needed, the numbers above 0");
+      return "name, batch, seq and us are needed, the numbers above 0";
     peers.push_back(std::move(peer));
-  }
+    return {};
+  };
+  WINNOW_CHECK(eachPeerLine(path, "name, batch, seq and us", read));
   return peers;
 }
 
