@@ -49,6 +49,30 @@ TEST(Soak, keysOfFp8HaveTheirFactorsAndPlaces) {
   }
 }
 
+TEST(Soak, gradientsAreTheSameBitsUnderTheEmulator) {
+  ToolRunner tool;
+  auto run = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"soak", "backward", "--heads", "2", "--kv-heads", "1",
+                                 "--head-dim", "64", "--topk", "3", "--json"});
+    return tool.run(words);
+  };
+  Outcome outcome = run({"--device", "emulated:sm_80", "--steps", "2", "--repeats", "2"});
+  EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+  auto told = nlohmann::json::parse(outcome.out, nullptr, false);
+  ASSERT_TRUE(told.is_object()) << outcome.out;
+  EXPECT_EQ(told["check"], "ok");
+  EXPECT_EQ(told["launches"], 2 * (2 + 1)); // and each batch twice over
+  outcome = run({"--device", "emulated:sm_80", "--steps", "1", "--repeats", "2", "--seq", "300"});
+  EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
+  EXPECT_EQ(nlohmann::json::parse(outcome.out, nullptr, false)["launches"], 2) << outcome.out;
+  EXPECT_EQ(run({"--device", "emulated:sm_80", "--busy"}).exitCode, 2);
+  tool.environment["WINNOW_LIBCUDA"] = WINNOW_FAKE_CUDA_ANY; // whose kernels do nothing
+  outcome = run({"--seed", "5"});
+  EXPECT_EQ(outcome.exitCode, 1) << outcome.err;
+  EXPECT_NE(outcome.err.find("step 0 of seed 5: differs from the reference: "), std::string::npos)
+      << outcome.err;
+}
+
 TEST(Soak, aWrongAnswerIsSaidWithItsStep) {
   ToolRunner tool;
   Outcome outcome = soak(tool, {"dense", "--steps", "3", "--seed", "5"}, false);

@@ -31,6 +31,7 @@ BASES = {
     "bench crossing": ([], {"--prepare": None, "--arch": "sm_80", "--set": "dense_len=auto",
                             **SPEC, "--topk": "34"}),
     "soak": ([], {"--prepare": None, "--arch": "sm_80", "--queries": "1", "--seq": "64", **SPEC}),
+    "soak backward": ([], {"--prepare": None, "--arch": "sm_80", **SPEC}),
     "model choose": (["dense"], {"--device-profile": "a100", "--space": "quick", "--db": "chosen.jsonl"}),
     "model check": (["trials.jsonl"], {"--device-profile": "h200", "--worst": "1000", "--median": "1000"}),
     "model explain": (["dense"], {"--device-profile": "a100"}),

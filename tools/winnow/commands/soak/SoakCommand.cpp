@@ -7,6 +7,7 @@
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tools/winnow/commands/prepare/Programs.h"
+#include "tools/winnow/commands/soak/BackwardSoakCommand.h"
 #include "tools/winnow/commands/soak/SoakDevice.h"
 #include "tools/winnow/commands/soak/SoakJudge.h"
 #include "tools/winnow/help.inc"
@@ -251,7 +252,8 @@ void addSoakCommand(CLI::App &app, Session &session) {
       app.add_subcommand("soak", "Replays one captured decode launch while everything changes");
   command->footer(kSoakHelp);
   auto state = std::make_shared<SoakCommand>(*command, session);
-  setBody(*command, session, [state] { return state->run(); });
+  CLI::App *backward = addBackwardSoakCommand(*command, session);
+  setBody(*command, session, [=] { return backward->parsed() ? Status() : state->run(); });
 }
 
 } // namespace winnow
