@@ -13,6 +13,8 @@ namespace {
 constexpr int kLongest = 3000;         ///< keys of one sequence
 constexpr int kMostKeys = 6000;        ///< of the batch
 constexpr int kMostQueryRows = 131072; ///< queries of the batch times query heads
+/// The same of cases with gradients, whose reference computes all rows and not a sample.
+constexpr int kMostBackwardKeys = 2000, kMostBackwardRows = 4096;
 
 class Draw {
 public:
@@ -144,6 +146,12 @@ Draw hostOf(uint64_t seed, int index) {
   return Draw(seed ^ kHosts, static_cast<uint64_t>(index));
 }
 
+/// Whether program `index` has gradients, likewise.
+Draw gradientsOf(uint64_t seed, int index) {
+  constexpr uint64_t kGradients = 0xd1b54a32d192ed03;
+  return Draw(seed ^ kGradients, static_cast<uint64_t>(index));
+}
+
 /// Whether some block is chosen by its score, so that summaries are there to be kept.
 bool choosesByScore(const Spec &spec) {
   int forced = 0;
@@ -183,7 +191,9 @@ Result<DrawnProgram> drawProgram(const DrawSpace &space, uint64_t seed, int inde
     DrawnProgram program{method.name, drawSpec(draw), Config()};
     drawParameters(draw, method, program.spec);
     Draw host = hostOf(seed, index);
-    program.spec.paged = host.oneIn(3);
+    program.spec.paged = host.oneIn(3) && !space.backward;
+    program.spec.backward =
+        !program.spec.paged && (space.backward || gradientsOf(seed, index).oneIn(kBackwardShare));
     const bool wantsFp8 = program.spec.paged && host.oneIn(4);
     // Tunables have a stream of their own: what fits an architecture must not change the specs.
     Draw tunables(seed, (static_cast<uint64_t>(index) << 32 | attempt) * 2 + 1);
@@ -217,16 +227,19 @@ ConformanceCase drawCase(const DrawnProgram &program, bool selects, uint64_t see
   test.data = draw.pick<std::string>({"normal", "normal", "normal", "wide", "ties", "poison",
                                       "huge", "sigma8", "beyond", "peaks"});
   test.givenIds = selects && draw.oneIn(4);
+  test.backward = program.spec.backward;
+  const int mostKeys = test.backward ? kMostBackwardKeys : kMostKeys,
+            mostRows = test.backward ? kMostBackwardRows : kMostQueryRows;
   int keys = 0, queries = 0;
   for (int left = draw.between(1, 5); left > 0; --left) {
-    auto sequence = drawSequence(draw, program.spec.block, kMostKeys - keys,
-                                 kMostQueryRows / program.spec.heads - queries);
+    auto sequence = drawSequence(draw, program.spec.block, mostKeys - keys,
+                                 mostRows / program.spec.heads - queries);
     test.sequences.push_back(sequence);
     queries += sequence.first;
     keys += sequence.second;
   }
   if (queries == 0 && !draw.oneIn(8)) { // a batch without a query tests little
-    int length = draw.between(1, 300);
+    int length = std::min(draw.between(1, 300), mostRows / program.spec.heads);
     test.sequences.emplace_back(length, length);
   }
   if (test.spec.paged) {

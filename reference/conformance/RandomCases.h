@@ -15,12 +15,12 @@ struct DrawSpace {
   struct Tunable {
     std::string name;
     std::vector<int> values;
-    bool decodes = false;  ///< of kernels that only batches of few tokens in pages have
-    bool backward = false; ///< of kernels that only launches of gradients have
+    std::string phase; ///< winnow::Tunable::phase
   };
   std::vector<Method> methods;
   std::vector<Tunable> tunables;
-  Config fixed; ///< tunables that are not 0 here have this value in every draw
+  Config fixed;          ///< tunables that are not 0 here have this value in every draw
+  bool backward = false; ///< every draw has gradients; else one in kBackwardShare of packed ones
   /// Whether there are kernels for this. Unsupported and Usage: another draw; any other error stays
   /// with the draw.
   std::function<Status(const std::string &method, const Spec &spec, const Config &config)> serves;
@@ -37,6 +37,7 @@ struct DrawnProgram {
   Config config;
 };
 
+constexpr int kBackwardShare = 4;
 /// Draw i is a case of program i / kDrawsPerProgram.
 constexpr int kDrawsPerProgram = 8;
 

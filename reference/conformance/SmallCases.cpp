@@ -1,6 +1,7 @@
 // See SmallCases.h. The table has each group size, dimension, block and dtype, and batches with
 // empty sequences, single tokens, tokens behind a history, and ends of windows, blocks and tiles.
 #include "reference/conformance/SmallCases.h"
+#include "runtime/program/Tunables.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <iterator>
@@ -143,9 +144,9 @@ private:
         ConformanceCase test = caseOf((first + i) % specs().size(), method);
         test.name += fmt::format("_{}_{}", tunable.name, value);
         test.config = config;
-        if (tunable.decodes)
+        if (tunable.phase == kDecodePhase)
           decodeFromPages(test);
-        test.backward = test.spec.backward = tunable.backward;
+        test.backward = test.spec.backward = tunable.phase == kBackwardPhase;
         Status served = space.serves(test.method, test.spec, test.config);
         if (served) {
           found.cases.push_back(test);

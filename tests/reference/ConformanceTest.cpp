@@ -180,7 +180,7 @@ TEST(Conformance, recallIsAskedFor) {
 DrawSpace smallSpace() {
   DrawSpace space;
   space.methods = {{"a", {}}, {"b", {{"init", "1"}, {"local", "2"}}}};
-  space.tunables = {{"attend_stages", {2, 3}}};
+  space.tunables = {{"attend_stages", {2, 3}, "attend"}};
   space.serves = [](const std::string &, const Spec &spec, const Config &config) -> Status {
     if (spec.headDim != 64 || config.attendStages == 3)
       return fail(ErrorKind::Unsupported, "not served");
@@ -214,6 +214,33 @@ TEST(RandomCases, onlyWhatIsServed) {
   // A fault is no refusal: it stays with the draw and is found when it runs.
   space.serves = [](auto &&...) -> Status { return fail(ErrorKind::CompileFailed, "fault"); };
   EXPECT_TRUE(drawProgram(space, 1, 0));
+}
+
+TEST(RandomCases, gradientsAreDrawnOnPackedTensorsThatTheReferenceCanTakeWhole) {
+  DrawSpace space = smallSpace();
+  int some = 0;
+  for (bool all : {false, true}) {
+    space.backward = all;
+    for (int i = 0; i < 40; ++i) {
+      Result<DrawnProgram> program = drawProgram(space, 1, i);
+      ASSERT_TRUE(program);
+      const Spec &spec = program->spec;
+      EXPECT_FALSE(spec.backward && spec.paged);
+      EXPECT_TRUE(spec.backward || !all);
+      some += spec.backward && !all;
+      const ConformanceCase test = drawCase(*program, true, 1, i * kDrawsPerProgram);
+      EXPECT_EQ(test.backward, spec.backward);
+      int queries = 0, keys = 0;
+      for (auto [q, k] : test.sequences)
+        queries += q, keys += k;
+      if (test.backward) {
+        EXPECT_LE(queries * spec.heads, 2 * 4096) << describe(test);
+        EXPECT_LE(keys, 2300) << describe(test);
+      }
+    }
+  }
+  EXPECT_GT(some, 0);
+  EXPECT_LT(some, 20);
 }
 
 } // namespace

@@ -74,6 +74,8 @@ public:
     command.add_option("--random-only", choice.only, "Run this draw alone, counted from 0")
         ->check(between(0, 1000000))
         ->group(random);
+    backwardOption = command.add_flag("--backward", choice.backward, "Draws with gradients alone")
+                         ->group(random);
     command.add_flag("--prepare", prepareOnly,
                      "Compile for --arch into the cache and stop; needs no GPU");
     command
@@ -98,8 +100,9 @@ public:
       return fail(ErrorKind::Usage, "--recorded and --method go together");
     if (choice.only >= 0 && choice.draws == 0)
       choice.draws = choice.only + 1;
-    if (seedOption->count() > 0 && choice.draws == 0)
-      return fail(ErrorKind::Usage, "--seed is for --random");
+    for (const CLI::Option *option : {seedOption, backwardOption})
+      if (option->count() > 0 && choice.draws == 0)
+        return fail(ErrorKind::Usage, option->get_name() + " is for --random");
     part = Part::parse(partText);
     if (!partText.empty() && !part)
       return fail(ErrorKind::Usage, fmt::format("--part {}: write I/N with I below N", partText));
@@ -392,7 +395,7 @@ private:
   int pageSize = 64;
   bool small = false, large = false, listOnly = false, prepareOnly = false;
   RandomChoice choice;
-  const CLI::Option *seedOption = nullptr;
+  const CLI::Option *seedOption = nullptr, *backwardOption = nullptr;
   std::string partText, helperText;
   std::optional<Part> part;
   std::vector<CheckItem> items;

@@ -23,11 +23,8 @@ Result<DrawSpace> compilerSpace(const std::string &arch, const Config &fixed) {
   if (space.methods.empty())
     return fail(ErrorKind::Unsupported,
                 "this build has no compiler: there is nothing to draw from");
-  for (const Tunable &tunable : tunables()) {
-    const std::string_view phase = tunable.phase;
-    space.tunables.push_back(
-        {tunable.name, tunable.values, phase == kDecodePhase, phase == kBackwardPhase});
-  }
+  for (const Tunable &tunable : tunables())
+    space.tunables.push_back({tunable.name, tunable.values, tunable.phase});
   space.serves = [arch](const std::string &method, const Spec &spec, const Config &config) {
     CompileRequest request;
     request.method = method;
@@ -55,6 +52,7 @@ CompileRequest requestFor(const ConformanceCase &test) {
 
 Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
   WINNOW_TRY(DrawSpace space, compilerSpace(choice.arch, choice.fixed));
+  space.backward = choice.backward;
   int first = choice.only >= 0 ? choice.only : 0;
   int last = choice.only >= 0 ? choice.only : choice.draws - 1;
   int firstProgram = first / kDrawsPerProgram, lastProgram = last / kDrawsPerProgram;
@@ -72,8 +70,9 @@ Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice) {
     item.test = drawCase(*program, axes.selects, choice.seed, draw);
     std::string fixed = shortText(choice.fixed);
     std::string config = fixed == "default" ? "" : fmt::format(" --config \"{}\"", fixed);
-    item.repeat = fmt::format("--random {} --seed {}{} --random-only {}: {}", choice.draws,
-                              choice.seed, config, draw, describe(item.test));
+    item.repeat =
+        fmt::format("--random {} --seed {}{}{} --random-only {}: {}", choice.draws, choice.seed,
+                    choice.backward ? " --backward" : "", config, draw, describe(item.test));
     items.push_back(std::move(item));
   }
   return items;

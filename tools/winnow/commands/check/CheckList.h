@@ -19,9 +19,10 @@ struct CheckItem {
 struct RandomChoice {
   int draws = 0;
   uint64_t seed = 1;
-  int only = -1;    ///< this draw alone
-  std::string arch; ///< decides which tunables are served
-  Config fixed;     ///< tunables that every draw has
+  int only = -1;         ///< this draw alone
+  std::string arch;      ///< decides which tunables are served
+  Config fixed;          ///< tunables that every draw has
+  bool backward = false; ///< every draw has gradients
 };
 /// The draws; Unsupported where this build has no compiler to ask what is served.
 Result<std::vector<CheckItem>> randomItems(const RandomChoice &choice);
