@@ -40,7 +40,8 @@ struct TuneOptions {
   std::string onlyDevice;                      ///< refuse GPUs of another name; empty: any
   std::string arch;                            ///< empty: the device's own
   bool ptx = false;
-  std::string emulated; ///< "emulated:ARCH" in place of the GPUs, to try a sweep of decode
+  std::string
+      emulated; ///< "emulated:ARCH" in place of the GPUs, to try a sweep of decode or backward
   std::string nvrtcPath;
   bool resume = false;
   RaceOptions race;
@@ -52,7 +53,7 @@ struct TuneOptions {
 /// What the tuner needs of a compiler.
 struct TuneCompiler {
   std::function<Result<ProgramImage>(const TuneTask &task, const Config &config)> lower;
-  std::vector<TunableRange> ranges; ///< of both phases
+  std::vector<TunableRange> ranges; ///< of all phases
 };
 
 struct TuneProgress {

@@ -98,6 +98,17 @@ class TuneTest(unittest.TestCase):
         _, out, _ = self.run_tune(*words, "--resume", "--json")
         self.assertEqual(json.loads(out)["skipped"], 4)
 
+    def test_backward_has_a_record_for_each_overlap(self):
+        words = ("infllm_v2", "--phase", "backward", "--overlap", "1,32", "--seq", "16384")
+        self.script(sleep=0, configs={"backward_key_stages=3": {"ms": 5}})
+        code, out, err = self.run_tune(*words, "--json")
+        self.assertEqual(code, 0, err)
+        records = json.loads(out)["records"]
+        self.assertEqual(sorted(r["overlap"] for r in records), [1, 32])
+        for record in records:
+            self.assertEqual((record["phase"], record["config"]), ("backward", "backward_key_stages=3"))
+            self.assertIn(" backward=1", record["spec"])
+
     def test_killed_at_random_it_loses_nothing_and_goes_on(self):
         # Rounds of a sweep that is killed; when it is through, the next file begins.
         chance = random.Random(ARGUMENTS.seed)
@@ -208,7 +219,7 @@ class TuneTest(unittest.TestCase):
                 (["deep.json"], 2, "it has more than 64 levels"), (["many.json"], 2, "10000 problems"),
                 (["odd.json"], 2, "odd.json, entry 2"), (["odd.json", "--topk", "16"], 2, "--topk"), (["missing.json"], 2, "missing.json"),
                 (["no_such_method"], 2, "no_such_method"), (["infllm_v2", "--shard", "3/3"], 2, "--shard"),
-                (["infllm_v2", "--phase", "prefill"], 2, "use select, attend or decode"),
+                (["infllm_v2", "--phase", "prefill"], 2, "use select, attend, decode or backward"),
                 (["infllm_v2", "--device", "0"], 2, "write emulated:ARCH"),
                 (["infllm_v2", "--gpus", "1-"], 2, "--gpus"), (["infllm_v2", "--space", "huge"], 2, "huge"),
                 (["infllm_v2", "--head-dim", "128,x"], 2, "head-dim"), (["infllm_v2", "--head-dim", "7"], 3, "7"),
@@ -306,7 +317,7 @@ class RealWorkerTest(unittest.TestCase):
                 paths.append(answer["path"])
         with Serving("measure", self.path) as worker:
             self.assertEqual(worker.ask("open", gpu=0, device="emulated:sm_90a")["arch"], "sm_90a")
-            self.assertIn("decode alone", worker.ask("program", **program, phase="attend")["error"])
+            self.assertIn("decode and backward alone", worker.ask("program", **program, phase="attend")["error"])
             self.assertTrue(worker.ask("program", **program, phase="decode")["ok"])
             for candidate, path in enumerate(paths):
                 self.assertTrue(worker.ask("load", candidate=candidate, path=path)["ok"])
@@ -314,6 +325,29 @@ class RealWorkerTest(unittest.TestCase):
             self.assertIn("no workload", worker.ask("time", candidate=0)["error"])
             for tokens, batch in ((150, 2), (100, 1)):
                 self.assertTrue(worker.ask("workload", tokens=tokens, batch=batch)["ok"])
+                for candidate in range(len(paths)):
+                    self.assertEqual(worker.ask("check", candidate=candidate), {"ok": True, "fault": ""})
+                    self.assertGreater(worker.ask("time", candidate=candidate)["ms"], 0)
+
+    def test_backward_is_compared_and_timed_under_the_emulator(self):
+        program = {"method": "infllm_v2", "spec": "heads=2 kv_heads=1 head_dim=64 value_dim=64 block=16 topk=3 dtype=bf16"
+                                                  " backward=1 set.init=1 set.local=1 set.window=16 set.stride=8"}
+        configs, paths = ("default", "backward_key_stages=2 backward_key_rows=16"), []
+        with Serving("compile", self.path) as worker:
+            for config in configs:
+                answer = worker.ask("compile", **program, config=config, phase="backward", arch="sm_80", emulated=True,
+                                    directory="images")
+                self.assertTrue(answer["ok"], answer)
+                paths.append(answer["path"])
+        with Serving("measure", self.path) as worker:
+            self.assertEqual(worker.ask("open", gpu=0, device="emulated:sm_80")["arch"], "sm_80")
+            self.assertTrue(worker.ask("program", **program, phase="backward")["ok"])
+            for candidate, path in enumerate(paths):
+                self.assertTrue(worker.ask("load", candidate=candidate, path=path)["ok"])
+                self.assertEqual(worker.ask("cases", candidate=candidate), {"ok": True, "fault": ""})
+            self.assertIn("no workload", worker.ask("time", candidate=0)["error"])
+            for tokens, overlap in ((150, 1), (100, 8)):
+                self.assertGreater(worker.ask("workload", tokens=tokens, overlap=overlap)["floor_ms"], 0)
                 for candidate in range(len(paths)):
                     self.assertEqual(worker.ask("check", candidate=candidate), {"ok": True, "fault": ""})
                     self.assertGreater(worker.ask("time", candidate=candidate)["ms"], 0)

@@ -30,7 +30,7 @@ constexpr GridFlag kFlags[] = {
     {"seq", "Tokens of a sequence", "131072", 1, kMostTokens},
     {"overlap", "Likeness of neighbours' selections", "32", 1, kMostTokens},
     {"batch", "Sequences of a launch of decode", "16", 1, kMostSequences},
-    {"phase", "select, attend, decode (over pages)", "select,attend"},
+    {"phase", "select, attend, decode (over pages), backward (gradients)", "select,attend"},
 };
 
 Result<int> numberOf(const GridFlag &flag, std::string text) {
@@ -76,9 +76,10 @@ Result<std::vector<GridEntry>> expand(const std::string &method, const Lists &li
   WINNOW_TRY(base.batches, numbersOf("batch", lists.at("batch")));
   base.phases = lists.at("phase");
   for (const std::string &phase : base.phases)
-    if (phase != "select" && phase != "attend" && phase != kDecodePhase)
-      return fail(ErrorKind::Usage,
-                  fmt::format("phase '{}' is not known; use select, attend or decode", phase));
+    if (phaseTunables(phase).empty())
+      return fail(
+          ErrorKind::Usage,
+          fmt::format("phase '{}' is not known; use select, attend, decode or backward", phase));
   std::vector<GridEntry> entries{base};
   for (const GridFlag &flag : kFlags) {
     std::string name = flag.name;

@@ -13,7 +13,7 @@ struct GridEntry {
   std::string method;
   Spec spec;
   std::vector<int> tokens, overlaps, batches;
-  std::vector<std::string> phases; ///< "select", "attend", "decode"
+  std::vector<std::string> phases; ///< of Tunable::phase
 };
 
 /// Where the method forces more blocks than the spec's budget, a third of it is local, unless --set

@@ -2,21 +2,19 @@
 // timed, as `winnow bench decode` does it, whole steps (append, selection, attention) over pages.
 #pragma once
 #include "tools/winnow/commands/bench/DecodeBench.h"
+#include "tools/winnow/commands/tune/PhaseMeasurer.h"
 #include <map>
-#include <nlohmann/json.hpp>
 
 namespace winnow {
 
-class DecodeMeasurer {
+class DecodeMeasurer : public PhaseMeasurer {
 public:
   /// `device` as of DecodeBench::open.
   static Result<std::unique_ptr<DecodeMeasurer>> open(const std::string &device, bool ptx);
 
-  const DecodeBench &device() const { return *bench; }
-  /// Begins a program without candidates. Errors: of its spec and method.
-  Status program(const std::string &methodName, const Spec &spec);
-  /// Whatever is asked of a program and its candidates (autotune/search/Tuner.h).
-  Result<nlohmann::json> handle(const nlohmann::json &request);
+  const DeviceInfo &device() const override { return bench->info(); }
+  Status program(const std::string &methodName, const Spec &spec) override;
+  Result<nlohmann::json> handle(const nlohmann::json &request) override;
 
 private:
   struct Loaded {

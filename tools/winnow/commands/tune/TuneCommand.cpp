@@ -2,6 +2,7 @@
 // are here; the sweep itself is autotune/search/Tuner.h.
 #include "autotune/search/DeviceProfile.h"
 #include "autotune/search/Tuner.h"
+#include "runtime/tuned/TunedLadder.h"
 #include "tools/winnow/Session.h"
 #include "tools/winnow/commands/bench/SpecGrid.h"
 #include "tools/winnow/commands/prepare/Prepare.h"
@@ -214,9 +215,10 @@ public:
         "--device-profile", profile,
         "Tune the shipped lists of specs, on a GPU of this kind: a100, rtx4090, h200, ...");
     command.add_flag("--list", listOnly, "Print the tasks and stop");
-    command.add_option("--device", options.emulated,
-                       "emulated:ARCH: without a GPU, to try a sweep of --phase decode; its times "
-                       "mean nothing");
+    command.add_option(
+        "--device", options.emulated,
+        "emulated:ARCH: without a GPU, to try a sweep of --phase decode or backward; its times "
+        "mean nothing");
     // Of the tests: a program in place of both kinds of workers.
     command.add_option("--worker", worker)->group("");
     command.add_option("--serve", serve)->group("");
@@ -303,7 +305,7 @@ private:
                                                 flag, specs.empty() ? "the shipped list" : specs));
     std::vector<GridEntry> entries;
     if (specs.empty()) {
-      for (const char *list : {kShippedModels, kShippedSpecs, kShippedDecode}) {
+      for (const char *list : {kShippedModels, kShippedSpecs, kShippedDecode, kShippedBackward}) {
         std::vector<GridEntry> more;
         WINNOW_TRY(more, SpecGrid::parse(list, "the shipped list"));
         entries.insert(entries.end(), more.begin(), more.end());
@@ -322,6 +324,7 @@ private:
       for (const std::string &phase : entry.phases) {
         Spec spec = entry.spec;
         spec.paged |= phase == kDecodePhase;
+        spec.backward |= phase == kBackwardPhase;
         ProgramImage image;
         WINNOW_TRY(image, lower(entry.method, spec, lowerArch(), Config()));
         addTasks(entry, phase, image, tasks);
@@ -343,7 +346,7 @@ private:
     std::vector<int> lengths = entry.tokens;
     if (!selects)
       std::reverse(lengths.begin(), lengths.end());
-    const bool overlaps = !selects && !decodes && image.selectHeads > 0;
+    const bool overlaps = dependsOnOverlap(phase) && image.selectHeads > 0;
     for (int tokens : lengths)
       for (int overlap : overlaps ? entry.overlaps : std::vector<int>{0})
         for (int batch : decodes ? entry.batches : std::vector<int>{0})

@@ -5,8 +5,10 @@
 #include "reference/conformance/RandomCases.h"
 #include "runtime/JsonText.h"
 #include "runtime/program/ImageFormat.h"
+#include "tools/winnow/backends/Backend.h"
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/BenchDevice.h"
+#include "tools/winnow/commands/tune/BackwardMeasurer.h"
 #include "tools/winnow/commands/tune/DecodeMeasurer.h"
 #include <algorithm>
 #include <fmt/format.h>
@@ -96,8 +98,8 @@ public:
       return fail(ErrorKind::Usage, "no GPU was opened");
     if (what == "program")
       return program(request);
-    if (decodes)
-      return decode->handle(request);
+    if (own)
+      return own->handle(request);
     if (what == "workload")
       return workload(tokens, overlap);
     if (what == "load")
@@ -131,10 +133,11 @@ private:
     WINNOW_CHECK(fields.status());
     deviceText = emulated.empty() ? std::to_string(gpu) : emulated;
     if (!emulated.empty()) {
-      WINNOW_TRY(decode, DecodeMeasurer::open(deviceText, ptx));
-      const DeviceInfo &info = decode->device().info();
-      WINNOW_TRY(const Target *own, targetForDevice(info.major, info.minor));
-      arch = own->arch;
+      DeviceInfo info;
+      CodeForm form{};
+      WINNOW_TRY([[maybe_unused]] auto driver, launchDevice(deviceText, info, form));
+      WINNOW_TRY(const Target *target, targetForDevice(info.major, info.minor));
+      arch = target->arch;
       return Json{{"device", info.name}, {"arch", arch}, {"driver", ""}};
     }
     WINNOW_TRY(bench, BenchDevice::open(gpu));
@@ -146,8 +149,8 @@ private:
     }
     peak = target->tensorTflops;
     // Of the device, whose rate is the floor whatever the code is for.
-    if (Result<const Target *> own = targetForDevice(bench->info().major, bench->info().minor))
-      peak = (*own)->tensorTflops;
+    if (Result<const Target *> card = targetForDevice(bench->info().major, bench->info().minor))
+      peak = (*card)->tensorTflops;
     WINNOW_TRY(flush, DeviceBuffer::allocate(bench->cuda(),
                                              size_t(2) * std::max(bench->info().l2Bytes, 1 << 20)));
     arch = target->arch;
@@ -164,11 +167,13 @@ private:
     const std::string specText = fields.text("spec"), phaseName = fields.text("phase");
     WINNOW_CHECK(fields.status());
     WINNOW_TRY(spec, Spec::parse(specText));
-    decodes = phaseName == kDecodePhase;
-    if (decodes)
-      return programOfDecode();
+    if (phaseName == kDecodePhase)
+      return programOf<DecodeMeasurer>(phaseName);
+    if (phaseName == kBackwardPhase)
+      return programOf<BackwardMeasurer>(phaseName);
+    own.reset();
     if (!bench)
-      return fail(ErrorKind::Usage, "under the emulator decode alone can be tuned");
+      return fail(ErrorKind::Usage, "under the emulator decode and backward alone can be tuned");
     // The other phase of the same program works on the same tensors.
     if (methodName + " " + spec.text() != known)
       inputs.reset();
@@ -177,12 +182,15 @@ private:
     return Json::object();
   }
 
-  Result<Json> programOfDecode() {
+  /// Of a phase that has launches of its own.
+  template <class Measurer> Result<Json> programOf(const std::string &name) {
     inputs.reset(); // room for another kind of tensors
-    if (!decode) {
-      WINNOW_TRY(decode, DecodeMeasurer::open(deviceText, ptx));
+    if (!own || ownPhase != name) {
+      own.reset();
+      ownPhase = name;
+      WINNOW_TRY(own, Measurer::open(deviceText, ptx));
     }
-    WINNOW_CHECK(decode->program(methodName, spec));
+    WINNOW_CHECK(own->program(methodName, spec));
     return Json::object();
   }
 
@@ -357,9 +365,10 @@ private:
   }
 
   std::unique_ptr<BenchDevice> bench; ///< none under the emulator
-  std::unique_ptr<DecodeMeasurer> decode;
+  std::unique_ptr<PhaseMeasurer> own; ///< of the phase, where it has launches of its own
+  std::string ownPhase;
   std::string deviceText, arch; ///< of what was opened
-  bool ptx = false, decodes = false;
+  bool ptx = false;
   double peak = 0;
   DeviceBuffer flush;
   std::string methodName;
