@@ -1,6 +1,6 @@
-// The attend kernel of the mma.sync level: a block of threads takes one tile of tokens, walks the
-// union of their lists, and each warp skips the key tiles that its own tokens did not select. See
-// compiler/kernels/attend/OnWarps.cpp for the kernel.
+// The attend kernel of the mma.sync level, and backward_queries, which walks keys alike: a block of
+// threads takes one tile of tokens, walks the union of their lists, and each warp skips the key
+// tiles that its own tokens did not select. See compiler/kernels/attend/OnWarps.cpp for the kernel.
 #include "autotune/model/ModelKernels.h"
 #include "autotune/model/Overlap.h"
 #include <algorithm>
@@ -21,8 +21,8 @@ constexpr int kFreeForLoads = 8;      ///< registers of two ldmatrix results in 
 /// Instructions of a rescaling beside one per output: new maxima, factors and sums of two rows.
 constexpr int kRaiseInstructions = 12;
 
-/// Spilled registers of a lane, fitted to 20 kernels that ptxas 13.0 compiled: one for each that is
-/// missing, many more where accumulators have to go.
+} // namespace
+
 double spillsOf(int missing, bool masks) {
   constexpr int kBearable = 20;
   const double spills = missing > kBearable ? missing * missing / static_cast<double>(kBearable)
@@ -31,21 +31,31 @@ double spillsOf(int missing, bool masks) {
                : spills;
 }
 
+namespace {
+
 /// The sizes of one kernel.
 struct Sizes {
   int warps, producers, stages, keys, tilesPerBlock, tokens, rowTiles, rowTokens, dim, valueDim;
   int bitmapTiles, topk, threads, selectHeads, laneRegisters;
+  bool gradients; ///< of queries: products with keys, values and keys again, and no maximum
 
   double tileBytes() const { return static_cast<double>(keys) * (dim + valueDim) * kElementBytes; }
   /// mma.sync instructions of a warp and key tile.
   double products() const {
-    return rowTiles * (keys / 8.0 * (dim / 16.0) + valueDim / 8.0 * (keys / 16.0));
+    return rowTiles * keys / 128.0 * (gradients ? 2 * dim + valueDim : dim + valueDim);
   }
-  double operandLoads() const { return tileBytes() / kCopyBytes; }
+  /// Of a producer's copies, and of a warp's ldmatrix.
+  double copies() const { return tileBytes() / kCopyBytes; }
+  double operandLoads() const {
+    return copies() +
+           (gradients ? static_cast<double>(keys) * dim * kElementBytes / kCopyBytes : 0);
+  }
   double logits() const { return rowTiles * 16.0 * keys / 32; } ///< of a lane
   /// Instructions that a warp spends per key tile on rescaling the outputs of its row tiles, each
   /// token asking for it with `chance`.
   double raises(double chance) const {
+    if (gradients)
+      return 0;
     return rowTiles * (1 - std::pow(1 - chance, rowTokens)) * (valueDim / 2.0 + kRaiseInstructions);
   }
 };
@@ -70,6 +80,7 @@ Result<Sizes> sizesOf(const Kernel &kernel, const ModelWorkload &workload) {
   WINNOW_CHECK(fact.status());
   s.selectHeads = workload.key.spec.heads / group;
   s.threads = kWarpThreads * (s.warps + s.producers);
+  s.gradients = isBackward(kernel);
   return s;
 }
 
@@ -125,8 +136,9 @@ Pipes AttendModel::tileAt(int own) const {
   pipes.add("tensor", visits * s.products() * mmaClocks(profile) / kSchedulers * uneven);
   // Each warp reads a key tile by itself, after a producer wrote it once. A spilled register is
   // written and read, 128 bytes each way.
-  pipes.add("shared memory", (visits * (s.tileBytes() + spilled * kSpillTraffic) + bytes) /
-                                 DeviceProfile::kSharedBytes);
+  pipes.add("shared memory",
+            (visits * (s.operandLoads() * kCopyBytes + spilled * kSpillTraffic) + bytes) /
+                DeviceProfile::kSharedBytes);
   pipes.add("exp2", visits * s.logits() * 32 / DeviceProfile::kExponentials * uneven);
   pipes.add("issue",
             visits *
@@ -141,7 +153,7 @@ Pipes AttendModel::tileAt(int own) const {
   pipes.add("device memory", bytes * missed / profile.perClock(profile.dramBandwidth));
 
   // Latencies; blocks of threads that share a multiprocessor hide each other's.
-  pipes.add("producers", loaded * s.operandLoads() * constants.copyClocks / s.producers / resident);
+  pipes.add("producers", loaded * s.copies() * constants.copyClocks / s.producers / resident);
   // A stage's data come one latency and one transfer after it is free, while the others are used.
   const double refill = constants.loadedLatency * profile.latency +
                         s.tileBytes() / profile.perClock(profile.l2Bandwidth);

@@ -43,15 +43,26 @@ private:
 /// The launch shape of a workload: one sequence.
 Variables shapeOf(const ModelWorkload &workload, const DeviceProfile &profile);
 
+/// Spilled registers of a lane, fitted to 20 kernels of attention that ptxas 13.0 compiled: one for
+/// each that is missing, many more where accumulators have to go. `masks`: rows of a warp may want
+/// different key tiles.
+double spillsOf(int missing, bool masks);
 /// The factor by which warps that do not fill all schedulers alike slow their pipes.
 double imbalance(int warps);
 /// Clocks of the tensor cores of one scheduler per mma.sync of 16 x 8 x 16.
 double mmaClocks(const DeviceProfile &profile);
 
 // Errors: Unsupported where the kernel lacks a fact.
+/// Of attention, and of backward_queries.
 Result<KernelPrediction> predictAttend(const ModelWorkload &workload, const Kernel &kernel,
                                        const DeviceProfile &profile,
                                        const ModelConstants &constants);
+/// Gradients of keys and values, and where `candidate` cuts tokens into ranges the joining of their
+/// sums.
+Result<KernelPrediction> predictKeyGradients(const ModelWorkload &workload,
+                                             const Candidate &candidate, const Kernel &kernel,
+                                             const DeviceProfile &profile,
+                                             const ModelConstants &constants);
 /// Means over keys; a rescore kernel, which rarely has a row to look at, is counted like one.
 Result<KernelPrediction> predictSummarize(const ModelWorkload &workload, const Kernel &kernel,
                                           const DeviceProfile &profile);

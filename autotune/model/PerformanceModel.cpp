@@ -10,13 +10,27 @@ namespace winnow {
 namespace {
 
 /// What the model may not tell apart: the default stays.
-constexpr double kDecisive = 0.02;
+constexpr double kDecisive = 0.02, kDecisiveOfGradients = 0.1;
 
 /// Whether the launcher runs the kernel.
 bool launched(const Kernel &kernel, const Variables &shape) {
   Result<Formula> when = Formula::parse(kernel.when, Variable::Rows);
   Result<int64_t> value = when ? when->evaluate(shape) : Result<int64_t>(1);
   return !value || *value != 0;
+}
+
+/// Statistics, lists and the joining of ranges have no facts and no tunables of their own: their
+/// launches count, and what joining reads with the kernel that wrote it.
+Result<KernelPrediction> predictGradients(const ModelWorkload &workload, const Candidate &candidate,
+                                          const Kernel &kernel, const DeviceProfile &profile,
+                                          const ModelConstants &constants) {
+  if (kernel.facts.rowTiles)
+    return predictAttend(workload, kernel, profile, constants);
+  if (kernel.facts.queryRows)
+    return predictKeyGradients(workload, candidate, kernel, profile, constants);
+  KernelPrediction prediction;
+  prediction.ms = profile.launchMicros / 1000;
+  return prediction;
 }
 
 /// `score`: the candidate's score kernel, where it has one.
@@ -26,6 +40,8 @@ Result<KernelPrediction> predictKernel(const ModelWorkload &workload, const Cand
                                        const ModelConstants &constants) {
   if (kernel.step == "attend")
     return predictAttend(workload, kernel, profile, constants);
+  if (isBackward(kernel))
+    return predictGradients(workload, candidate, kernel, profile, constants);
   if (kernel.step == "score")
     return predictScore(workload, candidate, kernel, profile, constants);
   if (kernel.step == "top_k")
@@ -145,8 +161,8 @@ Result<double> predictMs(const ModelWorkload &workload, const Candidate &candida
   return prediction.ms;
 }
 
-bool keepsDefault(double leastMs, double defaultMs) {
-  return leastMs > defaultMs * (1 - kDecisive);
+bool keepsDefault(std::string_view phase, double leastMs, double defaultMs) {
+  return leastMs > defaultMs * (1 - (phase == kBackwardPhase ? kDecisiveOfGradients : kDecisive));
 }
 
 Result<ModelChoice> choose(const SearchSpace &space, const ModelWorkload &workload,
@@ -159,7 +175,7 @@ Result<ModelChoice> choose(const SearchSpace &space, const ModelWorkload &worklo
     else if (ms < choice.ms)
       choice = {i, ms, choice.defaultMs};
   }
-  if (keepsDefault(choice.ms, choice.defaultMs))
+  if (keepsDefault(workload.key.phase, choice.ms, choice.defaultMs))
     choice = {0, choice.defaultMs, choice.defaultMs};
   return choice;
 }

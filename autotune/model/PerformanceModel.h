@@ -32,7 +32,8 @@ Result<ModelWorkload> workloadOf(const TuningKey &key, const ProgramImage &progr
 ///    trials_89.jsonl, were kept for checking the constants; the formulas were chosen with all of
 ///    them in view.
 /// Instructions are counted in what ptxas 13.0 makes of the kernels. All are taken over to other
-/// GPUs as they are.
+/// GPUs as they are. Gradients have no constants of their own and were not among what was fitted:
+/// they are counted with those of attention.
 struct ModelConstants {
   /// Exponent of the norm that joins pipes and latencies: large where the busiest one hides the
   /// others, 1 where they add up.
@@ -94,9 +95,10 @@ Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candi
 Result<double> predictMs(const ModelWorkload &workload, const Candidate &candidate,
                          const DeviceProfile &profile);
 
-/// Whether the default, predicted to take `defaultMs`, stays although a candidate takes `leastMs`:
-/// within 2 % the model tells nothing apart.
-bool keepsDefault(double leastMs, double defaultMs);
+/// Whether a phase's default, predicted to take `defaultMs`, stays although a candidate takes
+/// `leastMs`: within 2 % the model tells nothing apart, and of gradients, for which nothing was
+/// fitted, within 10 %.
+bool keepsDefault(std::string_view phase, double leastMs, double defaultMs);
 
 struct ModelChoice {
   size_t index = 0; ///< of the space's candidates

@@ -190,6 +190,72 @@ TEST(PerformanceModel, TensorCoresBoundTheCardThatHasFewOfThem) {
   EXPECT_NEAR(tensor, 78, 3);
 }
 
+/// What of the kernels of gradients the model reads; numbers of a head and shape as above.
+struct BackwardSizes {
+  int queryStages = 4, keyStages = 4, rows = 32, tileKeys = 64, rangeTokens = 16384;
+
+  Candidate candidate() const {
+    AttendSizes walk;
+    walk.warps = 4, walk.keys = 32, walk.stages = queryStages;
+    Candidate made = walk.candidate();
+    Kernel &queries = made.kernels[0];
+    queries.name = "backward_queries", queries.step = "backward";
+    queries.facts.laneRegisters = queryGradientLaneRegisters(128, 128, 32);
+    Kernel keys;
+    keys.name = "backward_keys", keys.step = "backward", keys.when = "1";
+    keys.blockThreads = 32 * 2 * (tileKeys / 16);
+    keys.sharedBytes = (tileKeys + keyStages * rows) * 512;
+    KernelFacts &facts = keys.facts;
+    facts.warps = facts.producers = tileKeys / 16;
+    facts.stages = keyStages;
+    facts.tokens = rows / 16;
+    facts.queryRows = rows;
+    facts.headDim = facts.valueDim = 128;
+    facts.group = 16;
+    facts.topk = 96;
+    facts.tileKeys = tileKeys;
+    facts.laneRegisters = keyGradientLaneRegisters(128, 128, rows);
+    made.kernels.push_back(keys);
+    made.parts = fmt::format("max(1, ceil_div(max_q, {}))", rangeTokens);
+    return made;
+  }
+};
+
+double backwardMs(const BackwardSizes &sizes, int overlap = 32, int tokens = 131072,
+                  const char *gpu = "a100") {
+  return *predictMs(workload("backward", tokens, overlap), sizes.candidate(), profile(gpu));
+}
+
+/// Nothing was measured: properties that any model of gradients has.
+TEST(PerformanceModel, OfGradientsKnowsWhatTheyWaitFor) {
+  const BackwardSizes sizes;
+  BackwardSizes alone = sizes, small = sizes, fewStages = sizes;
+  alone.rangeTokens = 131072; // the first block's list is one block of threads' work
+  small.rows = 16;            // keys and values come out of shared memory twice as often
+  fewStages.queryStages = fewStages.keyStages = 2;
+  EXPECT_GT(backwardMs(alone), 1.5 * backwardMs(sizes));
+  EXPECT_GT(backwardMs(small), backwardMs(sizes));
+  EXPECT_GE(backwardMs(fewStages), backwardMs(sizes));
+  EXPECT_GT(backwardMs(sizes, 1), backwardMs(sizes, 32));
+  EXPECT_GT(backwardMs(sizes, 32, 131072), 4 * backwardMs(sizes, 32, 16384));
+  EXPECT_GT(backwardMs(sizes, 32, 131072, "rtx4090"), backwardMs(sizes));
+  // Seven products where attention has two, of which no card's tensor cores make more.
+  const double floor = 7.0 * 131072 * 96 * 64 * 32 * 128 * 2 * 0.9 / 312e9;
+  // Between the default and what is a little faster the model does not choose.
+  SearchSpace space;
+  space.candidates = {fewStages.candidate(), sizes.candidate()};
+  const double gain = 1 - backwardMs(sizes) / backwardMs(fewStages);
+  const Result<ModelChoice> choice =
+      choose(space, workload("backward", 131072, 32), profile("a100"));
+  ASSERT_TRUE(choice);
+  EXPECT_EQ(choice->index, gain > 0.1 ? 1u : 0u);
+  EXPECT_TRUE(keepsDefault(kBackwardPhase, 0.91, 1));
+  EXPECT_FALSE(keepsDefault(kBackwardPhase, 0.89, 1));
+  EXPECT_FALSE(keepsDefault("attend", 0.91, 1));
+  EXPECT_GT(backwardMs(sizes), floor);
+  EXPECT_LT(backwardMs(sizes), 6 * floor);
+}
+
 TEST(PerformanceModel, RefusesWarpgroups) {
   ModelWorkload w = workload("attend", 131072, 32);
   w.key.arch = "sm_90a";

@@ -20,8 +20,6 @@
 namespace winnow {
 namespace {
 
-const char *const kPhases[] = {"select", "attend"};
-
 Result<ProgramImage> lowered(const CompileRequest &request) {
   WINNOW_TRY(auto program, lowerProgram(request));
   return std::move(program.first);
@@ -34,8 +32,9 @@ Result<double> floorOf(const GridEntry &point, const std::string &phase, int tok
   WINNOW_TRY(axes, readAxes(point.method, point.spec));
   reference::Problem problem = reference::problemOf(point.spec);
   problem.cuQ = problem.cuK = {0, tokens};
-  const double operations =
-      phase == "attend" ? attendOperations(axes, problem) : scoreOperations(axes, problem);
+  const double operations = phase == kBackwardPhase ? gradientOperations(axes, problem)
+                            : phase == "attend"     ? attendOperations(axes, problem)
+                                                    : scoreOperations(axes, problem);
   return operations / target.tensorTflops * 1e-9;
 }
 
@@ -106,6 +105,7 @@ private:
     CompileRequest request;
     request.method = point.method;
     request.spec = point.spec;
+    request.spec.backward = phase == kBackwardPhase;
     request.arch = target->arch;
     ProgramImage program;
     WINNOW_TRY(program, lowered(request));
@@ -119,7 +119,7 @@ private:
                                              return lowered(one);
                                            }));
     for (int tokens : point.tokens)
-      for (int overlap : phase == "attend" ? point.overlaps : std::vector<int>{0}) {
+      for (int overlap : dependsOnOverlap(phase) ? point.overlaps : std::vector<int>{0}) {
         TuningRecord record;
         record.key = {phase,
                       program.method,
@@ -255,7 +255,8 @@ private:
     const size_t best = std::min_element(measured.begin(), measured.end()) - measured.begin();
     size_t choice = std::min_element(predicted.begin(), predicted.end()) - predicted.begin();
     for (size_t i = 0; i < trials.size(); ++i)
-      if (shortText(trials[i].config) == "default" && keepsDefault(predicted[choice], predicted[i]))
+      if (shortText(trials[i].config) == "default" &&
+          keepsDefault(one.key.phase, predicted[choice], predicted[i]))
         choice = i;
     one.choice = trials[choice].config, one.best = trials[best].config;
     one.choiceMs = measured[choice], one.bestMs = measured[best];
@@ -296,7 +297,9 @@ public:
     ProgramImage program;
     WINNOW_TRY(program, lowered(request));
     Table table({"kernel", "blocks per SM", "pipe", "ms alone", "ms"});
-    for (const char *phase : kPhases) {
+    for (const std::string phase : tunedPhases(program.spec)) {
+      if (phase == kDecodePhase) // of which there is no model
+        continue;
       const TuningKey key{phase,   program.method, program.spec,   tokens,
                           overlap, program.arch,   profile->device};
       ModelWorkload workload;
