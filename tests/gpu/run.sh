@@ -3,7 +3,8 @@
 # compute-sanitizer, times beside PyTorch's dense attention, a million tokens. One line per part; everything else is
 # in the folder for logs. Needs a GPU and the `winnow` tool; whatever is compiled comes from the cache if it is there.
 #   tests/gpu/run.sh [path of winnow] [folder for logs]
-# Variables: PARTS (default: all, in the order below), WINNOW_CACHE_DIR (cache of compiled kernels), BOX (seconds for
+#   PARTS=backward tests/gpu/run.sh   gradients: random draws, the same bits from every launch, times beside PyTorch's
+# Variables: PARTS (default: all but backward, in the order below), WINNOW_CACHE_DIR (cache of compiled kernels), BOX (seconds for
 # everything, 540), ARCH (the card's own architecture, sm_90a), SEED and DRAWS (random cases), README (the page that gets
 # the table of times between its marks: docs/performance.md).
 #   PARTS=prepare tests/gpu/run.sh    fills the cache for all parts; needs no GPU
@@ -22,6 +23,8 @@ recorded=(--recorded "$here/../../reference/recorded" --method infllm_v2)
 sm_89_cases=(--filter 'model_shape|group|block|tail|adversarial|dense|overlap_pool|per_query|rewritten|fp8')
 random=(--random "$DRAWS" --seed "$SEED")
 bench=(prefill --seq "16384,32768,131072" --topk "96,16" --overlap "1,8,32,128")
+backward=(backward --seq "32768,131072" --topk "96,16" --overlap "1,8,32")
+random_gradients=(--random 300 --backward --seed "$SEED")
 soak=(--steps 1000) busy=(--steps 2000 --phase all --busy)
 million=(prefill --seq 1048576 --topk 96 --overlap 32 --rounds 3 --rows 8)
 broad='^(tail|compat_tail|short|empty|history|many_kv|group|block|topk_[13]|lse|softmax|wide|ties|poison|adversarial|dense|overlap_pool|per_query|rewritten|fp8|backward)'
@@ -81,6 +84,10 @@ prepare() {
     "$winnow" check --arch "$ARCH" --prepare "${random[@]}" &&
     "$winnow" check --arch "$ARCH" --prepare --large --filter offsets_past &&
     "$winnow" bench "${bench[@]}" --arch "$ARCH" --prepare &&
+    "$winnow" bench "${backward[@]}" --arch "$ARCH" --prepare &&
+    "$winnow" bench backward dense --arch "$ARCH" --prepare &&
+    "$winnow" check --arch "$ARCH" --prepare "${random_gradients[@]}" &&
+    "$winnow" soak backward --arch "$ARCH" --prepare && "$winnow" soak backward --topk 96 --arch "$ARCH" --prepare &&
     "$winnow" soak --arch "$ARCH" --prepare && "$winnow" soak dense --arch "$ARCH" --prepare &&
     "$winnow" compile infllm_v2 >/dev/null
 }
@@ -91,6 +98,13 @@ times() {
   "$winnow" bench "${bench[@]}" "$@" --json >"$logs/bench.json" &&
     "$winnow" bench table "$logs/bench.json" ${README:+--into "$README"} &&
     if [[ $# == 0 ]]; then echo "no peer was measured" && false; else echo "peers: $*"; fi
+}
+
+gradients() { # the same bits from every launch, times over given blocks, and of dense attention beside PyTorch's
+  "$winnow" soak backward && "$winnow" soak backward --seq 131072 --topk 96 --steps 1 --busy &&
+    "$winnow" bench "${backward[@]}" &&
+    python3 "$here/backward_peer.py" --seq 16384,32768 >"$logs/backward_peers.jsonl" &&
+    "$winnow" bench backward dense --seq 16384,32768 --peer "$logs/backward_peers.jsonl"
 }
 
 million() {
@@ -119,10 +133,10 @@ soaks() { # a captured decode launch whose arrays change at random, then beside 
 }
 
 # Functions under `timeout` need a shell of their own.
-export -f doctor shards prepare times million regions soaks run
+export -f doctor shards prepare times gradients million regions soaks run
 export winnow here logs ARCH README
 inside() { # function, flags...: a command line that runs it
-  printf '%s; ' "$(declare -p recorded sm_89_cases random bench million soak busy)"
+  printf '%s; ' "$(declare -p recorded sm_89_cases random bench backward random_gradients million soak busy)"
   printf '%q ' "$@"
 }
 
@@ -137,6 +151,7 @@ for name in $PARTS; do
   memcheck) sanitize memcheck 120 "$broad" ;;
   racecheck | synccheck | initcheck) sanitize "$name" 60 "$small" ;;
   bench) part bench 150 bash -c "$(inside times)" ;;
+  backward) check random_gradients 90 "${random_gradients[@]}"; part backward 180 bash -c "$(inside gradients)" ;;
   million) part million 90 bash -c "$(inside million)" ;;
   regions) part regions 60 bash -c "$(inside regions)" ;;
   soak) part soak 90 bash -c "$(inside soaks)" ;;
