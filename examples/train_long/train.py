@@ -57,10 +57,10 @@ SETTINGS = {
                    dict(block=16, topk=8, params=dict(window=8, stride=4, coarse_window=32, coarse_stride=16, local=2)),
                    Texts(steps=100, sequences=16, tokens=128, pairs=8, repeats=4, rate=1e-2),
                    Texts(steps=30, sequences=4, tokens=1024, pairs=16, repeats=4, rate=3e-3), measured=16),
-    "cuda": Setting(dict(layers=2, width=256, heads=16, kv_heads=1, dim=64),
+    "cuda": Setting(dict(layers=1, width=128, heads=16, kv_heads=1, dim=64),
                     dict(block=64, topk=16, params=dict(local=2)),
-                    Texts(steps=400, sequences=64, tokens=1024, pairs=8, repeats=16, rate=2e-3),
-                    Texts(steps=200, sequences=4, tokens=32768, pairs=64, repeats=16, rate=1e-3), measured=8)}
+                    Texts(steps=400, sequences=64, tokens=1024, pairs=8, repeats=16, rate=5e-3),
+                    Texts(steps=200, sequences=4, tokens=32768, pairs=64, repeats=16, rate=2e-3), measured=8)}
 SCALE, WARM_UP, MEASUREMENTS = 0.25, 20, 10
 
 
