@@ -60,7 +60,7 @@ SETTINGS = {
     "cuda": Setting(dict(layers=1, width=128, heads=16, kv_heads=1, dim=64),
                     dict(block=64, topk=16, params=dict(local=2)),
                     Texts(steps=400, sequences=64, tokens=1024, pairs=8, repeats=16, rate=5e-3),
-                    Texts(steps=200, sequences=4, tokens=32768, pairs=64, repeats=16, rate=2e-3), measured=8)}
+                    Texts(steps=200, sequences=8, tokens=16384, pairs=64, repeats=16, rate=2e-3), measured=8)}
 SCALE, WARM_UP, MEASUREMENTS = 0.25, 20, 10
 
 
