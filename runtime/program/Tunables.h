@@ -23,9 +23,6 @@ struct TunableWord {
 /// "attend".
 inline constexpr const char *kDecodePhase = "decode", *kBackwardPhase = "backward";
 
-/// The phase of a launch of gradients, of programs whose spec has `backward`.
-inline constexpr const char *kBackwardPhase = "backward";
-
 struct Tunable {
   const char *name;    ///< as in Config::text
   const char *phase;   ///< whose kernels it changes, as TuningKey::phase
