@@ -192,11 +192,11 @@ TEST(PerformanceModel, TensorCoresBoundTheCardThatHasFewOfThem) {
 
 /// What of the kernels of gradients the model reads; numbers of a head and shape as above.
 struct BackwardSizes {
-  int queryStages = 4, keyStages = 4, rows = 32, tileKeys = 64, rangeTokens = 16384;
+  int queryStages = 4, keyStages = 4, rows = 32, tileKeys = 64, rangeTokens = 16384, topk = 96;
 
   Candidate candidate() const {
     AttendSizes walk;
-    walk.warps = 4, walk.keys = 32, walk.stages = queryStages;
+    walk.warps = 4, walk.keys = 32, walk.stages = queryStages, walk.topk = topk;
     Candidate made = walk.candidate();
     Kernel &queries = made.kernels[0];
     queries.name = "backward_queries", queries.step = "backward";
@@ -212,7 +212,7 @@ struct BackwardSizes {
     facts.queryRows = rows;
     facts.headDim = facts.valueDim = 128;
     facts.group = 16;
-    facts.topk = 96;
+    facts.topk = topk;
     facts.tileKeys = tileKeys;
     facts.laneRegisters = keyGradientLaneRegisters(128, 128, rows);
     made.kernels.push_back(keys);
@@ -223,17 +223,19 @@ struct BackwardSizes {
 
 double backwardMs(const BackwardSizes &sizes, int overlap = 32, int tokens = 131072,
                   const char *gpu = "a100") {
-  return *predictMs(workload("backward", tokens, overlap), sizes.candidate(), profile(gpu));
+  return *predictMs(workload("backward", tokens, overlap, sizes.topk), sizes.candidate(),
+                    profile(gpu));
 }
 
 /// Nothing was measured: properties that any model of gradients has.
 TEST(PerformanceModel, OfGradientsKnowsWhatTheyWaitFor) {
   const BackwardSizes sizes;
-  BackwardSizes alone = sizes, small = sizes, fewStages = sizes;
-  alone.rangeTokens = 131072; // the first block's list is one block of threads' work
-  small.rows = 16;            // keys and values come out of shared memory twice as often
+  BackwardSizes few = sizes, ranges = sizes, small = sizes, fewStages = sizes;
+  few.topk = ranges.topk = 16; // the first block's list is one block of threads' work, and most
+  ranges.rangeTokens = 4096;
+  small.rows = 16; // keys and values come out of shared memory twice as often
   fewStages.queryStages = fewStages.keyStages = 2;
-  EXPECT_GT(backwardMs(alone), 1.5 * backwardMs(sizes));
+  EXPECT_GT(backwardMs(few, 32, 16384), 1.5 * backwardMs(ranges, 32, 16384));
   EXPECT_GT(backwardMs(small), backwardMs(sizes));
   EXPECT_GE(backwardMs(fewStages), backwardMs(sizes));
   EXPECT_GT(backwardMs(sizes, 1), backwardMs(sizes, 32));
