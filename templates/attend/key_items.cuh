@@ -11,7 +11,7 @@
 #include "winnow/token_lists.cuh"
 
 // Keys of a tile: the rows of a warpgroup's products. A pair is two tiles of one sequence.
-constexpr int kTileKeys = 64, kPairTiles = 2;
+constexpr int kItemTileKeys = 64, kPairTiles = 2;
 
 // An item, as the scheduling warp says it to all others. 80 bytes.
 struct KeyItem {
@@ -59,9 +59,9 @@ __device__ __forceinline__ int take_key_item(void *work) {
 // Tile `tile` of a pair; without keys where the sequence has ended.
 __device__ __forceinline__ KeyBlock tile_of_pair(const KeyBlock &pair, int tile) {
   KeyBlock block = pair;
-  block.first += tile * kTileKeys;
-  block.row += tile * kTileKeys;
-  block.keys = max(0, min(kTileKeys, pair.keys - tile * kTileKeys));
+  block.first += tile * kItemTileKeys;
+  block.row += tile * kItemTileKeys;
+  block.keys = max(0, min(kItemTileKeys, pair.keys - tile * kItemTileKeys));
   return block;
 }
 
@@ -212,8 +212,8 @@ __device__ __forceinline__ void pass_turn(void *work, int place, int next, int w
 // Sums of a tile's 64 rows lie in the order in which the warpgroup's threads hold them: thread n
 // has every 128th float4 from the n-th on. kColumns columns of the tile in place `place`.
 template <int kColumns> __device__ __forceinline__ float4 *place_of_sums(void *sums, int place) {
-  return static_cast<float4 *>(sums) + place * static_cast<long long>(kTileKeys * kColumns / 4) +
-         threadIdx.x % 128;
+  return static_cast<float4 *>(sums) +
+         place * static_cast<long long>(kItemTileKeys * kColumns / 4) + threadIdx.x % 128;
 }
 template <int kColumns>
 __device__ __forceinline__ void add_key_sums(Accumulator<16, kColumns> &own, void *sums,

@@ -155,7 +155,7 @@ __device__ __forceinline__ void describe_rows(const RowHeaders<kStages, kRows, k
   int word = rows.kind;
 #pragma unroll
   for (int tile = 0; tile < kPairTiles; ++tile) {
-    const int last_key = item.first + (tile + 1) * kTileKeys - 1;
+    const int last_key = item.first + (tile + 1) * kItemTileKeys - 1;
     const bool hides = __any_sync(kFullWarp, lane < kTokens && position < last_key);
     word |= static_cast<int>(hides) << (2 + tile);
   }

@@ -41,8 +41,11 @@ Result<BuiltKernel> buildBackwardQueries(mlir::ModuleOp module, const BackwardPl
 /// On warps; `config` holds the sizes on exit. Error: Unsupported, where they do not fit.
 Result<BuiltKernel> buildBackwardKeys(mlir::ModuleOp module, const BackwardPlan &plan,
                                       const Target &target, Config &config);
+/// Whether backward_queries and backward_keys on warpgroups copy boxes of q and dO of one token
+/// both, by the same tensor maps. A launch has no room for maps of their own.
+inline bool sharesKeysMaps(int group) { return group > 8; }
 /// Keys of an item of backward_keys on warpgroups: two tiles, one of each warpgroup.
-constexpr int kTileKeys = 64, kPairKeys = 2 * kTileKeys;
+constexpr int kItemTileKeys = 64, kPairKeys = 2 * kItemTileKeys;
 /// What a stage of query rows has room for on warpgroups.
 struct KeyWarpgroupSizes {
   int tokens = 0;    ///< of a stage

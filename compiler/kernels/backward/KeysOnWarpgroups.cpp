@@ -47,7 +47,7 @@ std::optional<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan
   // bytes at a time, those of two heads.
   const bool perHead = plan.selects() && selections(plan) != plan.kvHeads;
   if (!target.hasWarpgroupMma || !target.hasBulkCopy || perHead || plan.group < 6 ||
-      plan.group % 2 != 0 || (plan.selects() && plan.block < kTileKeys))
+      plan.group % 2 != 0 || (plan.selects() && plan.block < kItemTileKeys))
     return std::nullopt;
   KeyWarpgroupSizes sizes;
   sizes.tokenRows = plan.group <= 8 ? 8 : 16;
@@ -75,7 +75,8 @@ void describeKeyItems(const BackwardPlan &plan, ProgramImage &image) {
   auto sums = [&](const char *name, int dim) {
     image.backwardBuffers.push_back(
         {name,
-         llvm::formatv("(parts > 1) * {0} * {1}", keyTilePlaces(plan), 4 * kTileKeys * dim).str()});
+         llvm::formatv("(parts > 1) * {0} * {1}", keyTilePlaces(plan), 4 * kItemTileKeys * dim)
+             .str()});
   };
   sums("key_sums", plan.headDim);
   sums("value_sums", plan.valueDim);
@@ -105,14 +106,14 @@ BackwardKeysOnWarpgroups::BackwardKeysOnWarpgroups(ModuleOp module, const Backwa
         llvm::formatv("backward_keys of {0}: the gradients of keys and values, from all tokens "
                       "that attend to them; blocks of threads stay and take one pair of tiles of "
                       "{1} keys and one range of tokens after the other.",
-                      plan.method, kTileKeys)
+                      plan.method, kItemTileKeys)
             .str(),
         kKeyThreads, 1),
       logits(t, plan), changes(t, plan) {
   queryMap = mapOf(maps, "q", plan.heads, plan.headDim, plan.group, 1);
   gradientMap = mapOf(maps, "dout", plan.heads, plan.valueDim, plan.group, 1);
-  keyMap = mapOf(maps, "k", plan.kvHeads, plan.headDim, 1, kTileKeys);
-  valueMap = mapOf(maps, "v", plan.kvHeads, plan.valueDim, 1, kTileKeys);
+  keyMap = mapOf(maps, "k", plan.kvHeads, plan.headDim, 1, kItemTileKeys);
+  valueMap = mapOf(maps, "v", plan.kvHeads, plan.valueDim, 1, kItemTileKeys);
 }
 
 void BackwardKeysOnWarpgroups::constants() {
@@ -123,7 +124,7 @@ void BackwardKeysOnWarpgroups::constants() {
     t.constant("kHeadTiles", headTiles(), "tiles of query heads of one key/value head");
   t.constant("kDim", plan.headDim, "elements of one query or key row");
   t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
-  t.constant("kKeys", kTileKeys, "keys of one tile, those of a warpgroup");
+  t.constant("kKeys", kItemTileKeys, "keys of one tile, those of a warpgroup");
   t.constant("kPairKeys", kPairKeys, "keys of the two tiles of an item");
   t.constant("kRows", kTileRows, "query rows of one stage");
   t.constant("kTokens", sizes.tokens, "tokens of one stage");
@@ -151,9 +152,9 @@ void BackwardKeysOnWarpgroups::declare() {
                     count * bytes, true);
   };
   keyRing = ring("key_ring", "@kWarpgroups", kKeyWarpgroups, "@kKeys", "@kDim",
-                 panelTileBytes(kTileKeys, plan.headDim));
+                 panelTileBytes(kItemTileKeys, plan.headDim));
   valueRing = ring("value_ring", "@kWarpgroups", kKeyWarpgroups, "@kKeys", "@kValueDim",
-                   panelTileBytes(kTileKeys, plan.valueDim));
+                   panelTileBytes(kItemTileKeys, plan.valueDim));
   queryRing = ring("query_ring", "@kStages", sizes.stages, "@kRows", "@kDim",
                    panelTileBytes(kTileRows, plan.headDim));
   gradientRing = ring("gradient_ring", "@kStages", sizes.stages, "@kRows", "@kValueDim",

@@ -55,8 +55,10 @@ chooseKeysForm(const BackwardPlan &plan, const Target &target, Config &config) {
   std::optional<KeyWarpgroupSizes> sizes;
   const bool hasSizes = config.backwardKeyStages || config.backwardKeyRows || // of warps
                         config.backwardTileKeys || config.backwardRangeTokens;
+  const bool hasMaps =
+      config.backwardQueries != BackwardForm::Warpgroups || sharesKeysMaps(plan.group);
   if (config.backwardKeys == BackwardForm::Warpgroups ||
-      (config.backwardKeys == BackwardForm::Default && !hasSizes))
+      (config.backwardKeys == BackwardForm::Default && !hasSizes && hasMaps))
     sizes = chooseKeysOnWarpgroups(plan, target);
   if (config.backwardKeys == BackwardForm::Warpgroups && !sizes)
     return fail(ErrorKind::Unsupported,
