@@ -120,8 +120,9 @@ Result<BuiltKernel> buildBackwardQueries(ModuleOp module, const BackwardPlan &pl
                     .str());
   const bool hasSizes = // of warps
       config.backwardQueryWarps || config.backwardQueryStages || config.backwardQueryKeys;
-  if (asked != BackwardForm::Warps && hasMaps && !(asked == BackwardForm::Default && hasSizes) &&
-      target.hasWarpgroupMma && target.hasBulkCopy) {
+  const bool wantsWarps =
+      asked == BackwardForm::Warps || !hasMaps || (asked == BackwardForm::Default && hasSizes);
+  if (!wantsWarps && target.hasWarpgroupMma && target.hasBulkCopy) {
     Result<AttendSizes> sizes = chooseGradientsOnWarpgroups(plan, target);
     config.backwardQueries = BackwardForm::Warpgroups;
     if (sizes)
