@@ -85,13 +85,8 @@ def errors(got, wanted):
 
 
 def check_close(got, wanted):
-    """Within the noise of fp16, but for the few tokens whose last block won by less than that. A GPU's scores are 3e-4 off,
-    which many blocks of these prompts win by, and the next layer sees another input then: with noise as large in the
-    reference the median error is 0.06, and 0.5 where nothing is selected. "winnow_checked" has compared each layer."""
-    if got.is_cuda:
-        assert errors(got, wanted).median() < 0.15
-    else:
-        assert (errors(got, wanted) < 5e-3).float().mean() > 0.98
+    """Within the noise of fp16, but for the few tokens whose last block won by less than that."""
+    assert (errors(got, wanted) < 5e-3).float().mean() > 0.98
 
 
 @torch.no_grad()
