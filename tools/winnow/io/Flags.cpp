@@ -68,6 +68,11 @@ CLI::Validator listOf(const CLI::Validator &piece) {
           description.empty() ? description : description + ",..."};
 }
 
+void addNumberList(CLI::App &command, const char *name, std::string &target, const char *meaning,
+                   int most) {
+  command.add_option(name, target, meaning)->capture_default_str()->check(listOf(between(1, most)));
+}
+
 void refuseEmptyValues(CLI::App &app) {
   for (CLI::Option *option : app.get_options())
     if (option->get_items_expected_max() > 0)

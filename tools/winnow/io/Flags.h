@@ -30,6 +30,9 @@ template <typename T> CLI::Validator between(T least, T most) {
 
 /// A list separated by commas, without an empty piece, each piece as `piece` says.
 CLI::Validator listOf(const CLI::Validator &piece = {});
+/// A list of whole numbers from 1 to `most`.
+void addNumberList(CLI::App &command, const char *name, std::string &target, const char *meaning,
+                   int most);
 
 /// Adds to every option of an app and its commands that an empty text is no value.
 void refuseEmptyValues(CLI::App &app);

@@ -36,11 +36,7 @@ std::vector<uint16_t> rowsOf(const std::vector<uint16_t> &tensor, const std::vec
 
 Result<std::unique_ptr<BackwardBench>> BackwardBench::open(const std::string &name) {
   auto bench = std::make_unique<BackwardBench>();
-  WINNOW_TRY(bench->driver, launchDevice(name, bench->device, bench->form));
-  WINNOW_CHECK(bench->driver->makeCurrent(bench->device.index));
-  bench->clock.emplace(bench->device.uuid);
-  WINNOW_TRY(Stream made, Stream::create(bench->driver));
-  bench->stream.emplace(std::move(made));
+  WINNOW_CHECK(bench->openDevice(name));
   return bench;
 }
 

@@ -33,20 +33,11 @@ struct BackwardTurn {
   std::optional<LaunchGraph> graph; ///< none under the emulator
 };
 
-class BackwardBench {
+class BackwardBench : public MeasuredDevice {
 public:
   /// `device`: as launchDevice takes it; times mean nothing under the emulator. Errors: Usage,
   /// DeviceFailed.
   static Result<std::unique_ptr<BackwardBench>> open(const std::string &device);
-
-  const DeviceInfo &info() const { return device; }
-  std::string driverText() const { return winnow::driverText(*driver, *clock); }
-  bool emulated() const { return form == CodeForm::Emulated; }
-  CodeForm codeForm() const { return form; }
-  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image,
-                       bool ptx = false) const {
-    return loadVariant(driver, device, std::move(name), std::move(image), ptx);
-  }
 
   /// Brings one workload into device memory. `ids` of attention, null for a method that selects
   /// nothing, and `dout`, like the output, must outlive their use here as the problem does.
@@ -72,9 +63,6 @@ public:
   Result<BackwardTurn> turn(const Variant &variant, bool withAttention) const;
   /// Its milliseconds; `megahertz`: the clock meanwhile.
   Result<double> timed(const BackwardTurn &turn, int &megahertz) const;
-  const DeviceClock &gauge() const { return *clock; }
-  const std::shared_ptr<Driver> &cuda() const { return driver; }
-  const Stream &queue() const { return *stream; }
 
 private:
   LaunchArgs args(bool backward) const;
@@ -85,11 +73,6 @@ private:
                                            int rounds, int idleMs);
   Status kernelTimes(const Variant &variant, int rounds, BackwardTiming &timing) const;
 
-  std::shared_ptr<Driver> driver;
-  DeviceInfo device;
-  CodeForm form = CodeForm::Cubin;
-  std::optional<DeviceClock> clock;
-  std::optional<Stream> stream;
   DeviceTensors tensors;
   const reference::Problem *problem = nullptr;
   const uint16_t *dout = nullptr;

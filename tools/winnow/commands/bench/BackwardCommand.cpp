@@ -26,7 +26,8 @@ public:
     flags.addTo(command, /*methodRequired=*/false);
     for (const char *taken : {"--topk", "--paged", "--backward", "--kv-dtype"})
       command.remove_option(command.get_option(taken));
-    addList("--topk", topk, "Blocks selected per token, separated by commas", kMostSpecNumber);
+    addNumberList(command, "--topk", topk, "Blocks selected per token, separated by commas",
+                  kMostSpecNumber);
     flags.addTargetFlags(command, "");
     command
         .add_option("--tuned", tuned,
@@ -39,8 +40,9 @@ public:
                     "GPU to use, counted from 0; emulated or emulated:ARCH: without one, for the "
                     "check alone")
         ->capture_default_str();
-    addList("--seq", seq, "Tokens, separated by commas", kMostTokens);
-    addList("--overlap", overlap, "Likeness of neighbours, separated by commas", kMostTokens);
+    addNumberList(command, "--seq", seq, "Tokens, separated by commas", kMostTokens);
+    addNumberList(command, "--overlap", overlap, "Likeness of neighbours, separated by commas",
+                  kMostTokens);
     command.add_option("--variant", variantTexts,
                        "What to compare: tunables, parameters of the method, \"default\" or "
                        "\"tuned\", the latter beside the default where it is the only one; may be "
@@ -61,10 +63,7 @@ public:
                     "comparison out")
         ->check(between(0, 100000))
         ->capture_default_str();
-    command.add_flag("--prepare", prepareOnly,
-                     "Compile for --arch into the cache and stop; needs no GPU");
-    command.add_option("--helper", helper, "I/N: begin in this part, as a helper process")
-        ->group("");
+    prepareOption.addTo(command);
   }
 
   Status run() {
@@ -73,10 +72,10 @@ public:
     if (!peerFile.empty()) {
       WINNOW_TRY(peers, BackwardPeer::load(peerFile));
     }
-    if (prepareOnly && flags.arch.empty())
+    if (prepareOption.only && flags.arch.empty())
       return fail(ErrorKind::Usage, "--prepare needs --arch: there may be no GPU to ask");
     WINNOW_CHECK(readFlags());
-    if (prepareOnly)
+    if (prepareOption.only)
       return prepare();
     WINNOW_TRY(bench, BackwardBench::open(device));
     std::vector<std::string> helperFlags{"--prepare"};
@@ -99,12 +98,6 @@ public:
   }
 
 private:
-  void addList(const char *name, std::string &target, const char *meaning, int most) {
-    command.add_option(name, target, meaning)
-        ->capture_default_str()
-        ->check(listOf(between(1, most)));
-  }
-
   Status readFlags() {
     if (!flags.arch.empty()) {
       WINNOW_TRY(archs, flags.architectures());
@@ -118,12 +111,7 @@ private:
 
   Status prepare() {
     WINNOW_TRY(const std::vector<CompileRequest> all, everyRequest());
-    const PrepareReport report = preparePrograms(all, cache, Part::parse(helper));
-    say(fmt::format("{} programs, {} were in the cache, {:.1f} s", report.programs, report.cached,
-                    report.seconds));
-    if (!report.failures.empty())
-      return fail(ErrorKind::CompileFailed, report.failures.front());
-    return {};
+    return prepareOption.run(all, cache);
   }
 
   /// What is measured on one workload: a method, its budget and the likeness of neighbours.
@@ -255,11 +243,12 @@ private:
   CLI::App &command;
   ProgramFlags flags;
   std::string tuned = "off", device = "0", seq = "131072", overlap = "32", topk = "96";
-  std::string peerFile, helper;
+  std::string peerFile;
   std::vector<std::string> variantTexts;
-  bool dense = false, prepareOnly = false;
+  bool dense = false;
   int rounds = 7, rows = 24, idleMs = 300;
 
+  PrepareOption prepareOption;
   Cache cache;
   CompileRequest base; ///< without the top-k
   std::vector<int> lengths, budgets, overlaps;

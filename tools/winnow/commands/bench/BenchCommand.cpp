@@ -72,10 +72,7 @@ public:
                     "1e12 operations per second behind the floor; 0: the device's table entry")
         ->check(between(0.0, 1e9))
         ->capture_default_str();
-    command.add_flag("--prepare", prepareOnly,
-                     "Compile for --arch into the cache and stop; needs no GPU");
-    command.add_option("--helper", helper, "I/N: begin in this part, as a helper process")
-        ->group("");
+    prepareOption.addTo(command);
   }
 
   Status run() {
@@ -89,7 +86,7 @@ public:
       WINNOW_TRY(peer, Peer::parse(text));
       peers.push_back(peer);
     }
-    if (prepareOnly)
+    if (prepareOption.only)
       return prepare();
     WINNOW_TRY(bench, BenchDevice::open(device));
     const Target *own = nullptr;
@@ -136,12 +133,7 @@ private:
     WINNOW_CHECK(readFlags());
     std::vector<CompileRequest> all;
     WINNOW_TRY(all, everyRequest());
-    PrepareReport report = preparePrograms(all, cache, Part::parse(helper));
-    say(fmt::format("{} programs, {} were in the cache, {:.1f} s", report.programs, report.cached,
-                    report.seconds));
-    if (!report.failures.empty())
-      return fail(ErrorKind::CompileFailed, report.failures.front());
-    return {};
+    return prepareOption.run(all, cache);
   }
 
   Result<Spec> specFor(int budget) const {
@@ -336,13 +328,14 @@ private:
 
   Session &session;
   ProgramFlags flags;
-  std::string tuned = "off", what, seq = "131072", overlap = "32", topk = "96", helper;
+  std::string tuned = "off", what, seq = "131072", overlap = "32", topk = "96";
   std::vector<std::string> variantTexts, peerTexts;
-  bool ptx = false, dense = false, prepareOnly = false;
+  bool ptx = false, dense = false;
   LayoutFlags place{"packed"};
   int device = 0, rounds = 20, rows = 24;
   double peak = 0;
 
+  PrepareOption prepareOption;
   Cache cache;
   CompileRequest base; ///< without the top-k
   std::vector<int> lengths, budgets, overlaps;

@@ -2,7 +2,9 @@
 // looked at.
 #include "tools/winnow/commands/bench/BenchDevice.h"
 #include "reference/Compare.h"
+#include "runtime/program/ImageFormat.h"
 #include "tools/winnow/Session.h"
+#include "tools/winnow/backends/Backend.h"
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
@@ -23,15 +25,24 @@ double quantile(const std::vector<double> &sorted, double share) {
   return sorted[below] + part * (sorted[above] - sorted[below]);
 }
 
-std::string driverText(const Driver &driver, const DeviceClock &clock) {
-  const int version = driver.version();
-  const std::string own = clock.driverVersion();
+Status MeasuredDevice::openDevice(const std::string &name) {
+  WINNOW_TRY(driver, launchDevice(name, device, form));
+  WINNOW_CHECK(driver->makeCurrent(device.index));
+  clock.emplace(device.uuid);
+  WINNOW_TRY(Stream made, Stream::create(driver));
+  stream.emplace(std::move(made));
+  return {};
+}
+
+std::string MeasuredDevice::driverText() const {
+  const int version = driver->version();
+  const std::string own = clock->driverVersion();
   return fmt::format("{}CUDA {}.{}", own.empty() ? "" : "driver " + own + ", ", version / 1000,
                      version % 1000 / 10);
 }
 
-Result<Variant> loadVariant(const std::shared_ptr<Driver> &driver, const DeviceInfo &device,
-                            std::string name, std::shared_ptr<const ProgramImage> image, bool ptx) {
+Result<Variant> MeasuredDevice::load(std::string name, std::shared_ptr<const ProgramImage> image,
+                                     bool ptx) const {
   Variant variant;
   variant.name = std::move(name);
   variant.image = image;
@@ -40,6 +51,12 @@ Result<Variant> loadVariant(const std::shared_ptr<Driver> &driver, const DeviceI
   options.allowPtx = ptx;
   WINNOW_TRY(variant.program, LoadedProgram::load(std::move(image), driver, options));
   return variant;
+}
+
+Result<Variant> MeasuredDevice::loadFile(std::string name, const std::string &path,
+                                         bool ptx) const {
+  WINNOW_TRY(ProgramImage image, loadImageFile(path));
+  return load(std::move(name), std::make_shared<const ProgramImage>(std::move(image)), ptx);
 }
 
 Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
@@ -76,12 +93,7 @@ Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const D
 
 Result<std::unique_ptr<BenchDevice>> BenchDevice::open(int index) {
   auto bench = std::make_unique<BenchDevice>();
-  WINNOW_TRY(bench->driver, Driver::open());
-  WINNOW_TRY(bench->device, bench->driver->device(index));
-  WINNOW_CHECK(bench->driver->makeCurrent(index));
-  bench->clock.emplace(bench->device.uuid);
-  WINNOW_TRY(Stream made, Stream::create(bench->driver));
-  bench->stream.emplace(std::move(made));
+  WINNOW_CHECK(bench->openDevice(std::to_string(index)));
   return bench;
 }
 

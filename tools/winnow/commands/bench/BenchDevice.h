@@ -36,26 +36,40 @@ struct Timing {
 Result<DeviceBuffer> uploadedPool(const std::shared_ptr<Driver> &driver, const DecodeInputs &inputs,
                                   const std::vector<int32_t> &table, bool values);
 
-/// "driver 580.159.04, CUDA 13.0".
-std::string driverText(const Driver &driver, const DeviceClock &clock);
-/// `ptx`: of the architecture's virtual counterpart.
-Result<Variant> loadVariant(const std::shared_ptr<Driver> &driver, const DeviceInfo &device,
-                            std::string name, std::shared_ptr<const ProgramImage> image,
-                            bool ptx = false);
 /// The value below which a share of the sorted values lies.
 double quantile(const std::vector<double> &sorted, double share);
 
-class BenchDevice {
+/// What launches are measured on: a GPU, or the emulator, whose times mean nothing.
+class MeasuredDevice {
+public:
+  const DeviceInfo &info() const { return device; }
+  std::string driverText() const; ///< "driver 580.159.04, CUDA 13.0"
+  bool emulated() const { return form == CodeForm::Emulated; }
+  CodeForm codeForm() const { return form; }
+  const std::shared_ptr<Driver> &cuda() const { return driver; }
+  const Stream &queue() const { return *stream; }
+  const DeviceClock &gauge() const { return *clock; }
+  /// `ptx`: of the architecture's virtual counterpart.
+  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image,
+                       bool ptx = false) const;
+  /// Of the image file `path`.
+  Result<Variant> loadFile(std::string name, const std::string &path, bool ptx) const;
+
+protected:
+  /// `name`: as launchDevice takes it. Errors: Usage for another text; DeviceFailed.
+  Status openDevice(const std::string &name);
+
+  std::shared_ptr<Driver> driver;
+  DeviceInfo device;
+  CodeForm form = CodeForm::Cubin;
+  std::optional<DeviceClock> clock;
+  std::optional<Stream> stream;
+};
+
+class BenchDevice : public MeasuredDevice {
 public:
   /// Errors: DeviceFailed without a driver or this device.
   static Result<std::unique_ptr<BenchDevice>> open(int index);
-
-  const DeviceInfo &info() const { return device; }
-  std::string driverText() const { return winnow::driverText(*driver, *clock); }
-  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image,
-                       bool ptx) const {
-    return loadVariant(driver, device, std::move(name), std::move(image), ptx);
-  }
 
   /// Brings one workload into device memory, the queries a piece at a time; keys and values in
   /// pages where `pages` is not null. The inputs must outlive their use here.
@@ -67,9 +81,6 @@ public:
   Result<std::string> check(const reference::Method &method, const Variant &variant, Phase phase);
   /// A launch as a graph, to be replayed on `queue()` while the workload and the workspace stay.
   Result<LaunchGraph> capture(const Variant &variant, Phase phase);
-  const std::shared_ptr<Driver> &cuda() const { return driver; }
-  const Stream &queue() const { return *stream; }
-  const DeviceClock &gauge() const { return *clock; }
   /// Checks every variant, then times all of them in interleaved rounds.
   Result<std::vector<Timing>> measure(const std::vector<Side> &sides, Phase phase, int rounds,
                                       const std::string &label);
@@ -84,10 +95,6 @@ private:
   Status downloadRows(const reference::Method &method);
   Status copyOut(void *host, const DeviceBuffer &from, size_t offset, size_t bytes) const;
 
-  std::shared_ptr<Driver> driver;
-  DeviceInfo device;
-  std::optional<DeviceClock> clock;
-  std::optional<Stream> stream;
   DeviceTensors tensors;
   const BenchInputs *inputs = nullptr;
   const DecodeInputs *pages = nullptr;

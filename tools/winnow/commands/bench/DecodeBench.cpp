@@ -44,11 +44,7 @@ std::vector<int> spread(int batch, int count) {
 
 Result<std::unique_ptr<DecodeBench>> DecodeBench::open(const std::string &name) {
   auto bench = std::make_unique<DecodeBench>();
-  WINNOW_TRY(bench->driver, launchDevice(name, bench->device, bench->form));
-  WINNOW_CHECK(bench->driver->makeCurrent(bench->device.index));
-  bench->clock.emplace(bench->device.uuid);
-  WINNOW_TRY(Stream made, Stream::create(bench->driver));
-  bench->stream.emplace(std::move(made));
+  WINNOW_CHECK(bench->openDevice(name));
   return bench;
 }
 

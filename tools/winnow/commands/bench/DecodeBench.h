@@ -25,21 +25,11 @@ struct DecodeTurn {
   std::optional<LaunchGraph> graph; ///< none under the emulator
 };
 
-class DecodeBench {
+class DecodeBench : public MeasuredDevice {
 public:
   /// `device`: the number of a GPU, or emulated or emulated:ARCH, which executes the kernels
   /// without one (times mean nothing then). Errors: Usage for another text; DeviceFailed.
   static Result<std::unique_ptr<DecodeBench>> open(const std::string &device);
-
-  const DeviceInfo &info() const { return device; }
-  std::string driverText() const { return winnow::driverText(*driver, *clock); }
-  const DeviceClock &gauge() const { return *clock; }
-  bool emulated() const { return form == CodeForm::Emulated; }
-  CodeForm codeForm() const { return form; }
-  Result<Variant> load(std::string name, std::shared_ptr<const ProgramImage> image,
-                       bool ptx = false) const {
-    return loadVariant(driver, device, std::move(name), std::move(image), ptx);
-  }
 
   /// Makes sets until the keys and values that launches read in turn are kColdBytes, or memory or
   /// kMostBytes are full. Returns why not even one fits, or an empty text. The inputs must outlive
@@ -93,11 +83,6 @@ private:
   Status time(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing);
   Status kernelTimes(const Variant &variant, Phase phase, int rounds, DecodeTiming &timing);
 
-  std::shared_ptr<Driver> driver;
-  DeviceInfo device;
-  CodeForm form = CodeForm::Cubin;
-  std::optional<DeviceClock> clock;
-  std::optional<Stream> stream;
   const DecodeInputs *inputs = nullptr;
   std::vector<SummaryShape> summaries; ///< of the program: the rows that sets have
   int selectHeads = 0;

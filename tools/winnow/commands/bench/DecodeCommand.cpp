@@ -30,7 +30,8 @@ public:
     flags.addTo(command, /*methodRequired=*/false);
     command.remove_option(command.get_option("--topk"));  // here it takes a list
     command.remove_option(command.get_option("--paged")); // it always is
-    addList("--topk", topk, "Blocks selected per token, separated by commas", kMostSpecNumber);
+    addNumberList(command, "--topk", topk, "Blocks selected per token, separated by commas",
+                  kMostSpecNumber);
     flags.addTargetFlags(command, "");
     command
         .add_option("--tuned", tuned,
@@ -43,10 +44,12 @@ public:
                     "GPU to use, counted from 0; emulated or emulated:ARCH: without one, for the "
                     "check alone")
         ->capture_default_str();
-    addList("--batch", batch, "Sequences, separated by commas", kMostSequences);
-    addList("--seq", seq, "Keys of a sequence, separated by commas", kMostTokens);
-    addList("--queries", queries, "Query tokens of a sequence, separated by commas", kMostQueries);
-    addList("--overlap", overlap, "Likeness of neighbours, for --phase attend", kMostTokens);
+    addNumberList(command, "--batch", batch, "Sequences, separated by commas", kMostSequences);
+    addNumberList(command, "--seq", seq, "Keys of a sequence, separated by commas", kMostTokens);
+    addNumberList(command, "--queries", queries, "Query tokens of a sequence, separated by commas",
+                  kMostQueries);
+    addNumberList(command, "--overlap", overlap, "Likeness of neighbours, for --phase attend",
+                  kMostTokens);
     command.add_flag("--ragged", ragged, "Lengths spread between a quarter of --seq and --seq");
     place.addTo(command);
     command
@@ -69,15 +72,12 @@ public:
     command.add_option("--bandwidth", bandwidth, "1e12 bytes per second behind the floor")
         ->check(between(1e-3, 1e6))
         ->capture_default_str();
-    command.add_flag("--prepare", prepareOnly,
-                     "Compile for --arch into the cache and stop; needs no GPU");
-    command.add_option("--helper", helper, "I/N: begin in this part, as a helper process")
-        ->group("");
+    prepareOption.addTo(command);
   }
 
   Status run() {
     WINNOW_CHECK(readFlags());
-    if (prepareOnly)
+    if (prepareOption.only)
       return prepare();
     WINNOW_TRY(bench, DecodeBench::open(device));
     std::vector<std::string> helperFlags{"--prepare"};
@@ -103,12 +103,6 @@ public:
   }
 
 private:
-  void addList(const char *name, std::string &target, const char *meaning, int most) {
-    command.add_option(name, target, meaning)
-        ->capture_default_str()
-        ->check(listOf(between(1, most)));
-  }
-
   Status readFlags() {
     WINNOW_TRY(base, pagedRequest(flags));
     lengths = splitNumbers(seq), budgets = splitNumbers(topk), batches = splitNumbers(batch);
@@ -138,12 +132,7 @@ private:
       return fail(ErrorKind::Usage, "--prepare needs --arch: there may be no GPU to ask");
     std::vector<CompileRequest> all;
     WINNOW_TRY(all, everyRequest());
-    PrepareReport report = preparePrograms(all, cache, Part::parse(helper));
-    say(fmt::format("{} programs, {} were in the cache, {:.1f} s", report.programs, report.cached,
-                    report.seconds));
-    if (!report.failures.empty())
-      return fail(ErrorKind::CompileFailed, report.failures.front());
-    return {};
+    return prepareOption.run(all, cache);
   }
 
   Result<CompileRequest> requestFor(int keys, int budget, int sequences) {
@@ -272,11 +261,12 @@ private:
   ProgramFlags flags;
   LayoutFlags place{"halves"};
   std::string tuned = "off", device = "0", batch = "1,4,16,64", seq = "32768,131072", queries = "1";
-  std::string overlap = "32", topk = "96", phase = "all", peerFile, helper;
-  bool ragged = false, prepareOnly = false;
+  std::string overlap = "32", topk = "96", phase = "all", peerFile;
+  bool ragged = false;
   int rounds = 20, rows = 24;
   double bandwidth = kTerabytesPerSecond;
 
+  PrepareOption prepareOption;
   Cache cache;
   CompileRequest base; ///< without the top-k
   bool measuresAll = false, measuresAttend = false;

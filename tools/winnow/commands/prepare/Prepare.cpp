@@ -152,4 +152,18 @@ PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache
   return report;
 }
 
+void PrepareOption::addTo(CLI::App &command) {
+  command.add_flag("--prepare", only, "Compile for --arch into the cache and stop; needs no GPU");
+  command.add_option("--helper", helper, "I/N: begin in this part, as a helper process")->group("");
+}
+
+Status PrepareOption::run(const std::vector<CompileRequest> &requests, Cache &cache) const {
+  const PrepareReport report = preparePrograms(requests, cache, Part::parse(helper));
+  say(fmt::format("{} programs, {} were in the cache, {:.1f} s", report.programs, report.cached,
+                  report.seconds));
+  if (!report.failures.empty())
+    return fail(ErrorKind::CompileFailed, report.failures.front());
+  return {};
+}
+
 } // namespace winnow

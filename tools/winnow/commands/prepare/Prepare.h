@@ -4,6 +4,7 @@
 #pragma once
 #include "compiler/driver/Compile.h"
 #include "runtime/cache/Cache.h"
+#include <CLI/CLI.hpp>
 #include <optional>
 
 namespace winnow {
@@ -27,5 +28,15 @@ struct PrepareReport {
 PrepareReport preparePrograms(const std::vector<CompileRequest> &requests, Cache &cache,
                               const std::optional<Part> &helper,
                               const std::vector<std::string> &helperFlags = {"--prepare"});
+
+/// --prepare and --helper of a command that measures programs.
+struct PrepareOption {
+  bool only = false; ///< compile and stop
+  std::string helper;
+  void addTo(CLI::App &command);
+  /// Compiles all of them and tells of it. Error: CompileFailed, for the first one that does not
+  /// compile.
+  Status run(const std::vector<CompileRequest> &requests, Cache &cache) const;
+};
 
 } // namespace winnow

@@ -4,24 +4,17 @@
 #include "reference/conformance/Case.h"
 #include "tools/winnow/commands/bench/BackwardBench.h"
 #include "tools/winnow/commands/tune/PhaseMeasurer.h"
-#include <map>
 
 namespace winnow {
 
-class BackwardMeasurer : public PhaseMeasurer {
+class BackwardMeasurer : public LaunchMeasurer<BackwardBench, BackwardTurn> {
 public:
   /// `device` as of BackwardBench::open.
   static Result<std::unique_ptr<BackwardMeasurer>> open(const std::string &device, bool ptx);
 
-  const DeviceInfo &device() const override { return bench->info(); }
   Status program(const std::string &methodName, const Spec &spec) override;
-  Result<nlohmann::json> handle(const nlohmann::json &request) override;
 
 private:
-  struct Loaded {
-    Side side;
-    std::optional<BackwardTurn> turn; ///< of the workload
-  };
   /// What lies in device memory, and is used in its place.
   struct Placed {
     std::optional<CaseInputs> trial; ///< else the workload:
@@ -29,23 +22,16 @@ private:
     HostArray<int32_t> ids;
     std::vector<uint16_t> dout;
   };
-  Status load(int id, const std::string &path);
-  void dropTurns();
+  Result<nlohmann::json> place(const Workload &workload) override;
+  Result<std::string> tryCases(const Loaded &candidate) override;
+  Result<std::string> check(const Loaded &candidate) override;
+  Result<nlohmann::json> time(Loaded &candidate) override;
   Status reserve(const Variant &variant);
   Status placeTrial(int index);
   Status placeWorkload();
-  Result<std::string> tryCases(const Loaded &loaded);
-  Result<nlohmann::json> workload(int tokens, int overlap);
-  Result<nlohmann::json> time(Loaded &loaded);
 
-  std::unique_ptr<BackwardBench> bench;
   DeviceBuffer flush;
-  bool ptx = false;
-  std::string methodName;
-  Spec spec;
-  reference::Method method;
-  std::map<int, Loaded> candidates;
-  int tokens = 0, overlap = 0; ///< of the workload; 0: none was asked for
+  Workload asked;
   std::optional<Placed> placed;
 };
 

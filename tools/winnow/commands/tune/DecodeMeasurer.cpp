@@ -2,11 +2,7 @@
 // and the workload.
 #include "tools/winnow/commands/tune/DecodeMeasurer.h"
 #include "autotune/search/DeviceProfile.h"
-#include "runtime/JsonText.h"
-#include "runtime/program/ImageFormat.h"
-#include "tools/winnow/backends/HostMemory.h"
 #include <algorithm>
-#include <fmt/format.h>
 #include <tuple>
 
 namespace winnow {
@@ -35,59 +31,17 @@ double bandwidthOf(const std::string &device) {
 
 Result<std::unique_ptr<DecodeMeasurer>> DecodeMeasurer::open(const std::string &device, bool ptx) {
   auto made = std::make_unique<DecodeMeasurer>();
-  made->ptx = ptx;
-  WINNOW_TRY(made->bench, DecodeBench::open(device));
+  WINNOW_CHECK(made->openBench(device, ptx));
   return made;
 }
 
 Status DecodeMeasurer::program(const std::string &name, const Spec &given) {
-  candidates.clear();
-  asked.reset();
   inputs.reset();
   if (methodName != name || spec.text() != given.text())
     text.reset();
-  methodName = name, spec = given;
+  WINNOW_CHECK(begin(name, given));
   if (!spec.paged)
     return fail(ErrorKind::Usage, "decode is a phase of paged programs");
-  WINNOW_TRY(method, readAxes(methodName, spec));
-  return {};
-}
-
-Result<Json> DecodeMeasurer::handle(const Json &request) {
-  JsonFields fields(request);
-  const std::string what = fields.text("do"), path = fields.text("path");
-  const int tokens = fields.whole("tokens"), batch = fields.whole("batch");
-  const int id = fields.whole("candidate", -1);
-  WINNOW_CHECK(fields.status());
-  if (what == "load") {
-    WINNOW_CHECK(load(id, path));
-    return Json::object();
-  }
-  if (what == "workload")
-    return workload(tokens, batch);
-  auto it = candidates.find(id);
-  if (it == candidates.end())
-    return fail(ErrorKind::Usage, fmt::format("candidate {} is not loaded", id));
-  const bool tries = what == "cases";
-  if (!tries && !asked)
-    return fail(ErrorKind::Usage, "no workload was placed");
-  if (what == "time")
-    return time(it->second);
-  if (what != "check" && !tries)
-    return fail(ErrorKind::Usage, fmt::format("request '{}' is not known", what));
-  WINNOW_TRY(const std::string fault, check(it->second.variant, tries ? smallShape() : *asked,
-                                            tries ? kTrialRows : kCheckedRows));
-  return Json{{"fault", fault}};
-}
-
-Status DecodeMeasurer::load(int id, const std::string &path) {
-  ProgramImage image;
-  WINNOW_TRY(image, loadImageFile(path));
-  Loaded loaded;
-  WINNOW_TRY(loaded.variant,
-             bench->load(fmt::format("{}", id),
-                         std::make_shared<const ProgramImage>(std::move(image)), ptx));
-  candidates.insert_or_assign(id, std::move(loaded));
   return {};
 }
 
@@ -98,13 +52,8 @@ DecodeShape DecodeMeasurer::smallShape() const {
           /*ragged=*/true};
 }
 
-void DecodeMeasurer::dropTurns() {
-  for (auto &[id, loaded] : candidates)
-    loaded.turn.reset();
-}
-
 /// Brings a batch into device memory, unless it is there, and makes room for a variant's workspace.
-Status DecodeMeasurer::place(const DecodeShape &shape, const Variant &variant) {
+Status DecodeMeasurer::placeBatch(const DecodeShape &shape, const Variant &variant) {
   if (inputs && isSame(shape, placed)) {
     WINNOW_TRY(const bool moved, bench->reserve(variant));
     if (moved)
@@ -131,20 +80,24 @@ Status DecodeMeasurer::place(const DecodeShape &shape, const Variant &variant) {
   return {};
 }
 
-Result<std::string> DecodeMeasurer::check(const Variant &variant, const DecodeShape &shape,
-                                          int rows) {
-  WINNOW_CHECK(place(shape, variant));
-  return bench->check(method, variant, Phase::All, rows);
+Result<std::string> DecodeMeasurer::tryCases(const Loaded &candidate) {
+  WINNOW_CHECK(placeBatch(smallShape(), candidate.variant));
+  return bench->check(method, candidate.variant, Phase::All, kTrialRows);
 }
 
-Result<Json> DecodeMeasurer::workload(int tokens, int batch) {
-  if (tokens <= 0 || batch <= 0)
+Result<std::string> DecodeMeasurer::check(const Loaded &candidate) {
+  WINNOW_CHECK(placeBatch(asked, candidate.variant));
+  return bench->check(method, candidate.variant, Phase::All, kCheckedRows);
+}
+
+Result<Json> DecodeMeasurer::place(const Workload &workload) {
+  if (workload.tokens <= 0 || workload.batch <= 0)
     return fail(ErrorKind::Usage, "a workload of decode needs tokens and a batch");
   if (candidates.empty())
     return fail(ErrorKind::Usage, "a workload of decode needs a candidate, whose summaries it has");
-  asked = DecodeShape{batch, tokens};
+  asked = DecodeShape{workload.batch, workload.tokens};
   for (const auto &[id, loaded] : candidates)
-    WINNOW_CHECK(place(*asked, loaded.variant));
+    WINNOW_CHECK(placeBatch(asked, loaded.variant));
   const double bandwidth = bandwidthOf(bench->info().name);
   return Json{{"floor_ms", bandwidth > 0 ? inputs->bytesExpected(method) / bandwidth * 1000 : 0.0}};
 }
@@ -152,7 +105,7 @@ Result<Json> DecodeMeasurer::workload(int tokens, int batch) {
 /// Mean of the launches of one replay, in milliseconds.
 Result<Json> DecodeMeasurer::time(Loaded &loaded) {
   if (!loaded.turn) {
-    WINNOW_CHECK(place(*asked, loaded.variant));
+    WINNOW_CHECK(placeBatch(asked, loaded.variant));
     WINNOW_TRY(DecodeTurn made, bench->turn(loaded.variant, Phase::All));
     loaded.turn.emplace(std::move(made));
   }

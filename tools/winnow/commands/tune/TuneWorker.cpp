@@ -4,7 +4,6 @@
 #include "autotune/search/Worker.h"
 #include "reference/conformance/RandomCases.h"
 #include "runtime/JsonText.h"
-#include "runtime/program/ImageFormat.h"
 #include "tools/winnow/backends/Backend.h"
 #include "tools/winnow/backends/HostMemory.h"
 #include "tools/winnow/commands/bench/BenchDevice.h"
@@ -195,12 +194,8 @@ private:
   }
 
   Result<Json> load(int id, const std::string &path) {
-    ProgramImage image;
-    WINNOW_TRY(image, loadImageFile(path));
     Loaded loaded;
-    WINNOW_TRY(loaded.variant,
-               bench->load(fmt::format("{}", id),
-                           std::make_shared<const ProgramImage>(std::move(image)), ptx));
+    WINNOW_TRY(loaded.variant, bench->loadFile(fmt::format("{}", id), path, ptx));
     if (inputs) {
       dropGraphs(); // the workspace may move
       WINNOW_CHECK(bench->reserve(loaded.variant));
