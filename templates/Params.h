@@ -12,7 +12,7 @@
 #define WINNOW_TEMPLATES_PARAMS_H
 
 #define WINNOW_MAX_BUFFERS 8
-#define WINNOW_MAX_TENSOR_MAPS 4
+#define WINNOW_MAX_TENSOR_MAPS 8
 #define WINNOW_MAX_ROWS 2 /* summaries that a host keeps */
 
 /* A tensor map of the bulk tensor copies (TMA), as the driver encodes it: CUtensorMap, opaque. */

@@ -195,6 +195,7 @@ static constexpr Members kMembers[] = {
     {"ItemTile", "i32", " kv_head range place "},
     {"ItemTile", "i1", " works continues closes "},
     {"RowTokens", "i32", " kind "},
+    {"RowTokens", "i1", " run "},
     {"WorkHeader", "TokenTile", " tile "},
     {"WorkHeader", "i32", " select_head shared length "},
     {"WorkHeader", "i1", " opens closes "},

@@ -75,7 +75,7 @@ def Tile_Fragment : Tile_Class<"Fragment", "fragment", "a fragment of a product,
 def Tile_State : Tile_Class<"State", "state", "numbers that a thread keeps in registers",
                             ["SoftmaxState", "LogitScale", "StepSums", "StepKeys", "LogSumExp", "ChannelSums", "RowScores",
                              "TokenScores", "NormalizerSums", "RangeVote", "BlockRanks", "RankPairs", "BlockMarks",
-                             "RowStatistics", "QueryColumns", "StageColumns", "TokenMerge", "SentBytes", "NewRow"]>;
+                             "RowStatistics", "QueryColumns", "StageColumns", "TokenFeed", "SentBytes", "NewRow"]>;
 def Tile_Cursor : Tile_Class<"Cursor", "cursor", "a place that is moved on: in a ring, among dealt tiles, in a search",
                              ["Cursor", "Deal", "ThresholdSearch"]>;
 def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in shared memory",
@@ -83,7 +83,7 @@ def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
                              "HeadNormalizers", "TileSlot", "WarpValues", "TileScores", "TileWeights", "OpenSums",
-                             "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "ProductHints"]>;
+                             "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "KindCounts", "ProductHints"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing", "ItemRing", "RowHeaders"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages, or those that count messages",
                                ["RingBarriers", "MessageBarriers"]>;
@@ -93,7 +93,7 @@ def Tile_View : Tile_Class<"View", "view", "where something lies in global memor
                             "SummaryImages", "TensorMap", "TokenRows"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
                             ["Params", "TokenTile", "KeyLengths", "QueryRows", "RowBox", "WorkHeader",
-                             "KeyBlock", "TokenList", "KeyItem", "ItemTile", "RowTokens", "Hook"]>;
+                             "KeyBlock", "TokenList", "PairLists", "KeyItem", "ItemTile", "RowTokens", "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...
 class Tile_Device<Tile_Class kind, string device_>

@@ -333,14 +333,8 @@ __forceinline__ void wait_at_least(const int *number, int value) {
 __forceinline__ void store_released(int *number, int value) { *number = value; }
 __forceinline__ float4 load_uncached(const float4 *from) { return *from; }
 // A hint may always be old: nobody is found in the way.
-__forceinline__ int load_hint(unsigned) { return 0; }
-__forceinline__ void store_hint_if(bool, unsigned, int) {}
-__forceinline__ unsigned match_lanes(int value) {
-  unsigned lanes = 0;
-  for (int lane = 0; lane < 32; ++lane)
-    lanes |= static_cast<unsigned>(emulated_shuffle(kFullWarp, value, lane) == value) << lane;
-  return lanes;
-}
+__forceinline__ int hint_if(bool, unsigned) { return 0; }
+__forceinline__ void set_hint_if(bool, unsigned, int) {}
 __forceinline__ unsigned shared_address_of(unsigned shared, int block) {
   return emulated_shared_address_of(shared, block);
 }

@@ -184,8 +184,7 @@ __device__ __forceinline__ void wait_words(unsigned barrier, int phase) {
   } while (!done);
 }
 
-//===-- "ld", "st": between blocks of threads, and hints
-//---------------------------------------===//
+//===-- "ld", "st": between blocks of threads; hints ------------------------------------------===//
 
 // Waits until the number at `number` is at least `value`; what its writer stored before can be
 // read afterwards ("ld.acquire").
@@ -211,25 +210,22 @@ __device__ __forceinline__ float4 load_uncached(const float4 *from) {
   return value;
 }
 
-// A word of shared memory that orders nothing: whoever reads it may find what was there before
-// ("ld.volatile", "st.volatile"). The store happens where `condition` holds, without a branch, so
-// that the compiler still knows its surroundings to be uniform.
-__device__ __forceinline__ int load_hint(unsigned shared) {
+// A word of shared memory that orders nothing: whoever reads it may find what was there before.
+// Both happen where `condition` holds, without a branch, so that the compiler still knows its
+// surroundings to be uniform; elsewhere 0 is found. Atomics, since racecheck takes them for what
+// they are ("atom", "red").
+__device__ __forceinline__ int hint_if(bool condition, unsigned shared) {
   int value;
-  asm volatile("ld.volatile.shared.b32 %0, [%1];" : "=r"(value) : "r"(shared));
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %1, 0; mov.b32 %0, 0; @p atom.relaxed.shared.or.b32 "
+               "%0, [%2], 0;}"
+               : "=&r"(value)
+               : "r"(static_cast<int>(condition)), "r"(shared));
   return value;
 }
-__device__ __forceinline__ void store_hint_if(bool condition, unsigned shared, int value) {
-  asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0; @p st.volatile.shared.b32 [%1], %2;}" ::"r"(
-                   static_cast<int>(condition)),
+__device__ __forceinline__ void set_hint_if(bool condition, unsigned shared, int value) {
+  asm volatile("{.reg .pred p; .reg .b32 before; setp.ne.b32 p, %0, 0; @p "
+               "atom.relaxed.shared.exch.b32 before, [%1], %2;}" ::"r"(static_cast<int>(condition)),
                "r"(shared), "r"(value));
-}
-
-//===-- "match.any.sync" ----------------------------------------------------------------------===//
-
-// The lanes, as bits, that have the same value as this one.
-__device__ __forceinline__ unsigned match_lanes(int value) {
-  return __match_any_sync(kFullWarp, value);
 }
 
 //===-- "setmaxnreg" --------------------------------------------------------------------------===//

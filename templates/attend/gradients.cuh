@@ -11,33 +11,52 @@
 
 //===-- Statistics of rows --------------------------------------------------------------------===//
 
-// By one warp: lse and delta of row `row` of the total_q * kHeads rows [total_q, kHeads] of out, to
-// statistics [total_q, kHeads].
-template <int kHeads, int kValueDim, class T>
+// Statistics are kept [kHeads / kGroup, total_q, kGroup]: those of a tile of heads lie side by side
+// for one token after the other. Where they are of the tile that begins with head first_head, and
+// of row `row` of q.
+template <int kGroup>
+__device__ __forceinline__ long long place_of_statistics(int first_head, int row, int total_q) {
+  return (static_cast<long long>(first_head / kGroup) * total_q + row) * kGroup;
+}
+
+// Rows whose statistics one warp makes at a time: a lane reads 8 elements of one.
+template <int kValueDim> __device__ __forceinline__ constexpr int statistics_rows() {
+  return 32 / threads_per_row(kValueDim / 8);
+}
+
+// By one warp: lse and delta of statistics_rows rows from `first_row` on, of the total_q * kHeads
+// rows [total_q, kHeads] of out.
+template <int kHeads, int kGroup, int kValueDim, class T>
 __device__ __forceinline__ void store_statistics(void *statistics, const void *out,
-                                                 const void *dout, const float *lse, int row,
+                                                 const void *dout, const float *lse, int first_row,
                                                  int total_q) {
-  if (row >= total_q * kHeads)
-    return;
-  const int token = row / kHeads, head = row % kHeads, lane = lane_index();
-  const unsigned *a =
-      static_cast<const unsigned *>(out) + row * static_cast<long long>(kValueDim / 2);
-  const unsigned *b =
-      static_cast<const unsigned *>(dout) + row * static_cast<long long>(kValueDim / 2);
+  constexpr int kChunks = kValueDim / 8, kLanes = 32 / statistics_rows<kValueDim>();
+  const int row = first_row + lane_index() / kLanes, token = row / kHeads, head = row % kHeads;
+  const bool valid = row < total_q * kHeads;
   float delta = 0.f;
+  if (valid)
 #pragma unroll
-  for (int i = 0; i < (kValueDim / 2 + 31) / 32; ++i)
-    if (i * 32 + lane < kValueDim / 2) {
-      const float2 x = unpack<T>(a[i * 32 + lane]), y = unpack<T>(b[i * 32 + lane]);
-      delta = fmaf(x.x, y.x, fmaf(x.y, y.y, delta));
+    for (int i = 0; i < kChunks / kLanes; ++i) {
+      const long long chunk =
+          row * static_cast<long long>(kChunks) + i * kLanes + lane_index() % kLanes;
+      const uint4 a = static_cast<const uint4 *>(out)[chunk],
+                  b = static_cast<const uint4 *>(dout)[chunk];
+      const unsigned x[4] = {a.x, a.y, a.z, a.w}, y[4] = {b.x, b.y, b.z, b.w};
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float2 u = unpack<T>(x[j]), v = unpack<T>(y[j]);
+        delta = fmaf(u.x, v.x, fmaf(u.y, v.y, delta));
+      }
     }
 #pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2)
+  for (int distance = kLanes / 2; distance > 0; distance /= 2)
     delta += __shfl_xor_sync(kFullWarp, delta, distance);
+  if (!valid || lane_index() % kLanes != 0)
+    return;
   const float natural = lse[static_cast<long long>(head) * total_q + token];
-  if (lane == 0)
-    static_cast<float2 *>(statistics)[row] =
-        make_float2(natural == -kInfinity ? kInfinity : natural * kLog2E, delta);
+  static_cast<float2 *>(
+      statistics)[place_of_statistics<kGroup>(head, token, total_q) + head % kGroup] =
+      make_float2(natural == -kInfinity ? kInfinity : natural * kLog2E, delta);
 }
 
 //===-- Queries own the tile ------------------------------------------------------------------===//
@@ -48,9 +67,10 @@ struct RowStatistics {
   float delta[2];
 };
 
-template <int kHeads>
+template <int kGroup>
 __device__ __forceinline__ void load_statistics(RowStatistics &own, const void *statistics,
-                                                const QueryRows &rows, int first_head) {
+                                                const QueryRows &rows, int first_head,
+                                                int total_q) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     own.lse[half] = kInfinity;
@@ -58,7 +78,8 @@ __device__ __forceinline__ void load_statistics(RowStatistics &own, const void *
     if (rows.row[half] < 0)
       continue;
     const float2 found = static_cast<const float2 *>(
-        statistics)[static_cast<long long>(rows.row[half]) * kHeads + first_head + rows.head[half]];
+        statistics)[place_of_statistics<kGroup>(first_head, rows.row[half], total_q) +
+                    rows.head[half]];
     own.lse[half] = found.x;
     own.delta[half] = found.y;
   }
@@ -197,10 +218,10 @@ template <int kRows> struct QueryColumns {
 
 // The columns of a tile that load_rows has filled from `first_entry` on. Those of no row have no
 // weight.
-template <int kHeads, int kGroup, int kTokens, int kRows>
+template <int kGroup, int kTokens, int kRows>
 __device__ __forceinline__ void load_columns(QueryColumns<kRows> &columns, const void *statistics,
                                              const TokenList &list, const KeyBlock &block,
-                                             int first_entry, int first_head) {
+                                             int first_entry, int first_head, int total_q) {
 #pragma unroll
   for (int j = 0; j < kRows / 8; ++j)
 #pragma unroll
@@ -213,7 +234,7 @@ __device__ __forceinline__ void load_columns(QueryColumns<kRows> &columns, const
         continue;
       const int token = list.token(entry);
       const float2 found = static_cast<const float2 *>(
-          statistics)[static_cast<long long>(block.q_row + token) * kHeads + first_head +
+          statistics)[place_of_statistics<kGroup>(first_head, block.q_row + token, total_q) +
                       row % kGroup];
       columns.position[j][e] = block.history + token;
       columns.lse[j][e] = found.x;

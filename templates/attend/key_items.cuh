@@ -11,12 +11,19 @@
 #include "winnow/token_lists.cuh"
 
 // Keys of a tile: the rows of a warpgroup's products. A pair is two tiles of one sequence.
-constexpr int kItemTileKeys = 64, kPairTiles = 2;
+constexpr int kItemTileKeys = 64, kPairTiles = 2, kItemKeys = kPairTiles * kItemTileKeys;
 
-// An item, as the scheduling warp says it to all others. 80 bytes.
+// Tokens by who of a pair wants them, as bits: 1 the first tile, 2 the second one. Those of kind n
+// are list n - 1, ascending.
+constexpr int kKinds = 3;
+struct PairLists {
+  TokenList list[kKinds];
+};
+
+// An item, as the scheduling warp says it to all others. 96 bytes.
 struct KeyItem {
-  TokenList list[kPairTiles]; // the tokens of the range that attend to each tile
-  int range;                  // -1: no more work
+  PairLists tokens; // of the range
+  int range;        // -1: no more work
   int kv_head;
   int first;     // first key of the pair, counted in its sequence
   int keys;      // keys of the pair
@@ -38,12 +45,131 @@ template <int kItems> struct ItemRing {
       : items(reinterpret_cast<KeyItem *>(bytes)) {}
 };
 
+//===-- Pairs ---------------------------------------------------------------------------------===//
+
+// Tile `tile` of a pair; without keys where the sequence has ended.
+__device__ __forceinline__ KeyBlock tile_of_pair(const KeyBlock &pair, int tile) {
+  KeyBlock block = pair;
+  block.first += tile * kItemTileKeys;
+  block.row += tile * kItemTileKeys;
+  block.keys = max(0, min(kItemTileKeys, pair.keys - tile * kItemTileKeys));
+  return block;
+}
+
+// The first token of the segment that sees the first key of a tile of a pair; behind them all where
+// the tile has no keys.
+__device__ __forceinline__ int first_seeing(const KeyBlock &pair, int tile) {
+  const KeyBlock block = tile_of_pair(pair, tile);
+  return block.keys > 0 ? min(max(0, block.first - block.history), block.q_length) : block.q_length;
+}
+
+// Which of all lists of pairs is a pair's first. Sequence s owns the slots of pairs from
+// cu_k[s] / kItemKeys + s on.
+__device__ __forceinline__ long long first_list(const Params &params, int select_head,
+                                                const KeyBlock &pair) {
+  const long long slots = params.total_k / kItemKeys + params.batch;
+  return kKinds *
+         (select_head * slots + pair.k_row / kItemKeys + pair.sequence + pair.first / kItemKeys);
+}
+
 //===-- Before the kernel ---------------------------------------------------------------------===//
 
 // Nothing is taken and no range has been added; by all threads of a kernel that runs before.
 __device__ __forceinline__ void open_key_items(void *work, int count) {
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
     static_cast<int *>(work)[i] = 0;
+}
+
+// How many tokens of each kind each of kWarps warps has found, and where the lists begin.
+template <int kWarps> struct KindCounts {
+  static constexpr int kBytes = 4 * (kKinds * kWarps + 1);
+  int *values;
+  explicit __device__ __forceinline__ KindCounts(unsigned char *bytes)
+      : values(reinterpret_cast<int *>(bytes)) {}
+  __device__ __forceinline__ int &begin() const { return values[kKinds * kWarps]; }
+};
+
+// By a block of kWarps warps: the lists of a pair, from the bits of its blocks, in the buffers of
+// list_tokens; behind the count in `ranges` there are two numbers for each list of a pair.
+template <int kBlock, int kWarps>
+__device__ __forceinline__ void
+list_pair_tokens(const KindCounts<kWarps> &counts, void *lists, void *ranges, const void *bits,
+                 const Params &params, int select_head, const KeyBlock &pair) {
+  const int lane = lane_index(), end = (pair.q_length + 31) / 32;
+  const int first[kPairTiles] = {first_seeing(pair, 0), first_seeing(pair, 1)};
+  auto row_of = [&](int tile) {
+    const long long slot = static_cast<long long>(select_head) * slot_count<kBlock>(params) +
+                           slot_of<kBlock>(tile_of_pair(pair, tile));
+    return static_cast<const unsigned *>(bits) + slot * slot_words(params);
+  };
+  const unsigned *rows[kPairTiles] = {row_of(0), row_of(1)};
+  // Tokens in front of a tile do not count; nobody wrote the words of those in front of its block.
+  auto word_of = [&](int tile, int word) {
+    if (word >= end || word < first[tile] / 32 || first[tile] >= pair.q_length)
+      return 0u;
+    const unsigned all = rows[tile][word];
+    return word == first[tile] / 32 ? all & ~0u << first[tile] % 32 : all;
+  };
+  auto words_of = [&](unsigned (&kinds)[kKinds], int word) {
+    const unsigned a = word_of(0, word), b = word_of(1, word);
+    kinds[0] = a & ~b;
+    kinds[1] = b & ~a;
+    kinds[2] = a & b;
+  };
+  const int warp = warp_index(), share = (max(end - first[0] / 32, 0) + kWarps - 1) / kWarps;
+  const int own_first = first[0] / 32 + warp * share, own_end = min(end, own_first + share);
+  int count[kKinds] = {};
+  for (int word = own_first + lane; word < own_end; word += 32) {
+    unsigned kinds[kKinds];
+    words_of(kinds, word);
+#pragma unroll
+    for (int i = 0; i < kKinds; ++i)
+      count[i] += __popc(kinds[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < kKinds; ++i) {
+    count[i] = warp_sum(count[i]);
+    if (lane == 0)
+      counts.values[i * kWarps + warp] = count[i];
+  }
+  sync_threads();
+  int total[kKinds] = {}, before[kKinds] = {}; // of all warps, and of those in front of this one
+#pragma unroll
+  for (int i = 0; i < kKinds; ++i)
+    for (int other = 0; other < kWarps; ++other) {
+      const int found = counts.values[i * kWarps + other];
+      total[i] += found;
+      before[i] += other < warp ? found : 0;
+    }
+  if (threadIdx.x == 0) {
+    const int begin = atomicAdd(static_cast<int *>(ranges), total[0] + total[1] + total[2]);
+    counts.begin() = begin;
+    uint2 *own = static_cast<uint2 *>(ranges) + 1 + first_list(params, select_head, pair);
+    own[0] = make_uint2(begin, total[0]);
+    own[1] = make_uint2(begin + total[0], total[1]);
+    own[2] = make_uint2(begin + total[0] + total[1], total[2]);
+  }
+  sync_threads();
+  int *to[kKinds];
+  to[0] = static_cast<int *>(lists) + counts.begin();
+  to[1] = to[0] + total[0];
+  to[2] = to[1] + total[1];
+#pragma unroll
+  for (int i = 0; i < kKinds; ++i)
+    to[i] += before[i];
+  for (int from = own_first; from < own_end; from += 32) {
+    unsigned kinds[kKinds] = {};
+    if (from + lane < own_end)
+      words_of(kinds, from + lane);
+#pragma unroll
+    for (int i = 0; i < kKinds; ++i) {
+      const int own = __popc(kinds[i]), below = lanes_before(own);
+      int *place = to[i] + below;
+      for (unsigned left = kinds[i]; left != 0; left &= left - 1)
+        *place++ = (from + lane) * 32 + __ffs(left) - 1;
+      to[i] += __shfl_sync(kFullWarp, below + own, 31);
+    }
+  }
 }
 
 //===-- By the scheduling warp ----------------------------------------------------------------===//
@@ -54,15 +180,6 @@ __device__ __forceinline__ int take_key_item(void *work) {
   if (lane_index() == 0)
     item = atomicAdd(static_cast<int *>(work), 1);
   return __shfl_sync(kFullWarp, item, 0);
-}
-
-// Tile `tile` of a pair; without keys where the sequence has ended.
-__device__ __forceinline__ KeyBlock tile_of_pair(const KeyBlock &pair, int tile) {
-  KeyBlock block = pair;
-  block.first += tile * kItemTileKeys;
-  block.row += tile * kItemTileKeys;
-  block.keys = max(0, min(kItemTileKeys, pair.keys - tile * kItemTileKeys));
-  return block;
 }
 
 // The ranges of a segment whose tokens see the tile's first key, `width` tokens each, and where
@@ -77,43 +194,69 @@ __device__ __forceinline__ bool sees_range(const KeyBlock &block, int range, int
   return block.keys > 0 && range >= first_range(block, width) && range <= last_range(block, width);
 }
 
-// The tokens in [begin, end) that attend to a tile, none of a tile without keys: listed_tokens and
-// tokens_between by one warp, which looks at 32 entries at a time.
-template <int kBlock>
-__device__ __forceinline__ TokenList listed_between(const void *lists, const void *ranges,
-                                                    const Params &params, int select_head,
-                                                    const KeyBlock &tile, bool all, int begin,
-                                                    int end) {
-  if (tile.keys == 0)
-    return {nullptr, 0, 0};
-  const TokenList list = listed_tokens<kBlock>(lists, ranges, params, select_head, tile, all);
-  if (list.tokens == nullptr)
-    return tokens_between(list, begin, end);
-  auto entry_of = [&](int token) { // the first entry that is not in front of `token`
-    int low = 0, high = list.count;
-    while (low < high) {
-      const int step = (high - low + 31) / 32, probe = low + lane_index() * step;
-      const bool before = probe < high && list.tokens[probe] < token;
-      const int count = __popc(__ballot_sync(kFullWarp, before)); // the first ones, as it ascends
-      high = min(high, low + count * step);
-      low += count > 0 ? (count - 1) * step + 1 : 0;
-    }
-    return low;
+// The tokens in [begin, end) of a pair whose sequence attends to every key.
+__device__ __forceinline__ PairLists later_pair(const KeyBlock &pair, int begin, int end) {
+  auto between = [&](int first, int last) {
+    const int from = max(first, begin);
+    return TokenList{nullptr, from, max(0, min(last, end) - from)};
   };
-  const int from = entry_of(begin);
-  return {list.tokens + from, 0, entry_of(end) - from};
+  const int second = first_seeing(pair, 1);
+  return {{between(first_seeing(pair, 0), second), between(0, 0), between(second, pair.q_length)}};
 }
 
-// Writes the item of a pair and the lists of its tiles, by one warp.
+// The same of what list_pair_tokens has made of it, or of later_pair, by one warp. Half a warp
+// looks for the first entry of a range and half for its end, 16 at a time, in three lists at once.
+__device__ __forceinline__ PairLists listed_pair(const void *lists, const void *ranges,
+                                                 const Params &params, int select_head,
+                                                 const KeyBlock &pair, bool all, int begin,
+                                                 int end) {
+  if (all)
+    return later_pair(pair, begin, end);
+  constexpr int kHalf = 16;
+  const uint2 *own = static_cast<const uint2 *>(ranges) + 1 + first_list(params, select_head, pair);
+  const int lane = lane_index(), wanted = lane < kHalf ? begin : end;
+  const int *tokens[kKinds];
+  int low[kKinds] = {}, high[kKinds];
+#pragma unroll
+  for (int i = 0; i < kKinds; ++i) {
+    const uint2 range = own[i];
+    tokens[i] = static_cast<const int *>(lists) + range.x;
+    high[i] = static_cast<int>(range.y);
+  }
+  while (__any_sync(kFullWarp, low[0] < high[0] || low[1] < high[1] || low[2] < high[2])) {
+    bool before[kKinds];
+#pragma unroll
+    for (int i = 0; i < kKinds; ++i) {
+      const int probe = low[i] + lane % kHalf * ((high[i] - low[i] + kHalf - 1) / kHalf);
+      before[i] = probe < high[i] && tokens[i][probe] < wanted;
+    }
+#pragma unroll
+    for (int i = 0; i < kKinds; ++i) { // the first ones are in front, as lists ascend
+      const int step = (high[i] - low[i] + kHalf - 1) / kHalf;
+      const unsigned lanes = __ballot_sync(kFullWarp, before[i]);
+      const int count = __popc(lane < kHalf ? lanes & 0xffffu : lanes >> kHalf);
+      high[i] = min(high[i], low[i] + count * step);
+      low[i] += count > 0 ? (count - 1) * step + 1 : 0;
+    }
+  }
+  PairLists found;
+#pragma unroll
+  for (int i = 0; i < kKinds; ++i) {
+    const int from = __shfl_sync(kFullWarp, low[i], 0);
+    found.list[i] = {tokens[i] + from, 0, __shfl_sync(kFullWarp, low[i], kHalf) - from};
+  }
+  return found;
+}
+
+// Writes the item of a pair and its lists, by one warp.
 template <int kItems>
-__device__ __forceinline__ void describe_item(const ItemRing<kItems> &ring,
-                                              const Cursor<kItems> &cursor, const KeyBlock &pair,
-                                              int place, int kv_head, int range, int width,
-                                              const TokenList &first, const TokenList &second) {
+__device__ __forceinline__ void
+describe_item(const ItemRing<kItems> &ring, const Cursor<kItems> &cursor, const KeyBlock &pair,
+              int place, int kv_head, int range, int width, const PairLists &lists) {
   if (lane_index() != 0)
     return;
-  KeyItem item = {{first, second}, range, kv_head, pair.first, pair.keys, pair.row, pair.q_row,
-                  pair.history,    place, 0,       0,          0,         0};
+  KeyItem item = {lists,        range, kv_head, pair.first, pair.keys, pair.row, pair.q_row,
+                  pair.history, place, 0,       0,          0,         0};
 #pragma unroll
   for (int tile = 0; tile < kPairTiles; ++tile) {
     const KeyBlock block = tile_of_pair(pair, tile);
@@ -176,22 +319,23 @@ struct ProductHints {
       : base(shared_address(bytes)) {}
 };
 __device__ __forceinline__ void open_hints(const ProductHints &hints) {
-  store_hint_if(true, hints.base, 0);
-  store_hint_if(true, hints.base + 4, 0);
+  set_hint_if(true, hints.base, 0);
+  set_hint_if(true, hints.base + 4, 0);
 }
 // By a whole warpgroup, of which one warp decides: products are made by all four, and four that
 // each decided for themselves could wait for each other for ever. Nobody waits for rows between
 // claim and yield, since the feeding warp may be waiting for the other warpgroup.
 __device__ __forceinline__ void claim_products(const ProductHints &hints, int warpgroup) {
   if (warp_index() % 4 == 0) {
-    while (__shfl_sync(kFullWarp, load_hint(hints.base + 4 * (1 - warpgroup)), 0) != 0) {
+    const bool first = lane_index() == 0;
+    while (__shfl_sync(kFullWarp, hint_if(first, hints.base + 4 * (1 - warpgroup)), 0) != 0) {
     }
-    store_hint_if(lane_index() == 0, hints.base + 4 * warpgroup, 1);
+    set_hint_if(first, hints.base + 4 * warpgroup, 1);
   }
   sync_some(1 + warpgroup, 128);
 }
 __device__ __forceinline__ void yield_products(const ProductHints &hints, int warpgroup) {
-  store_hint_if(threadIdx.x % 128 == 0, hints.base + 4 * warpgroup, 0);
+  set_hint_if(threadIdx.x % 128 == 0, hints.base + 4 * warpgroup, 0);
 }
 
 //===-- Sums over ranges ----------------------------------------------------------------------===//

@@ -1,117 +1,96 @@
-// Tiles of query rows that two key tiles share, of gradients by keys on warpgroups. The two
-// ascending lists of tokens that attend to the one and to the other are merged into tiles of
-// kTokens tokens that both, only the first or only the second of them want, so that no product is
-// spent on a token that does not want its keys. Each stage of the ring of rows has a header: what
-// there is to know of its tokens. Columns of a tile of P^T and dS^T are query rows.
+// Tiles of query rows that two key tiles share, of gradients by keys on warpgroups: kTokens tokens
+// that both, only the first or only the second of them want, so that no product is spent on a token
+// that does not want its keys. Each stage of the ring of rows has a header: what there is to know
+// of its tokens. Columns of a tile of P^T and dS^T are query rows.
 #pragma once
 #include "winnow/gradients.cuh"
 #include "winnow/key_items.cuh"
 #include "winnow/warpgroup.cuh"
 
-//===-- Merging two lists, by one warp --------------------------------------------------------===//
+//===-- Tiles of tokens, by one warp ----------------------------------------------------------===//
 
-// The kinds of tokens, as bits: 1 the first key tile wants them, 2 the second one does.
-constexpr int kKinds = 3;
-
-// How far the lists have been read, and the tokens of each kind that have no tile yet: lane n has
-// the n-th. Counts and places are the same in all lanes.
-template <int kTokens> struct TokenMerge {
-  static_assert(kTokens <= 16,
-                "half a warp is read at a time, and what is left over fits beside it");
-  TokenList list[kPairTiles];
-  int read[kPairTiles];
-  int waiting[kKinds];
-  int count[kKinds];
+// How far the lists of a pair have been read. All but the tokens is the same in all lanes.
+template <int kTokens> struct TokenFeed {
+  static_assert(32 % kTokens == 0, "a tile's tokens are among those at hand");
+  bool listed;         // else tokens follow each other
+  int first[kKinds];   // the first entry among those of all lists, or the first token
+  int count[kKinds];   // tokens
+  int taken[kKinds];   // of them, in whole tiles
+  int at_hand[kKinds]; // lane n: token n of the 32 that the next tile is among
+  int ahead[kKinds];   // and of the next 32, which are on their way
 };
 
-// The tokens of one tile of rows, counted in their segment: lane n has the n-th. Where there are
-// too few, the last one stands for those that are missing, which are no tokens.
+// The tokens of one tile of rows, counted in their segment and ascending. Where there are too few,
+// the last one stands for those that are missing, which are no tokens.
 struct RowTokens {
-  int token;
-  bool valid; // whether it is one
-  int kind;   // 1 to 3; 0: there is no tile left
+  int token; // lane n has the n-th
+  int first; // in all lanes
+  int count; // those that are tokens
+  int kind;  // 1 to 3; 0: there is no tile left
+  bool run;  // all are tokens, one behind the other
 };
 
+// The lane's token of the 32 from number `from` on, or the list's last one; of a list without
+// tokens some number.
 template <int kTokens>
-__device__ __forceinline__ void open_merge(TokenMerge<kTokens> &merge, const KeyItem &item) {
+__device__ __forceinline__ int token_ahead(const TokenFeed<kTokens> &feed, const void *lists,
+                                           int kind, int from) {
+  const int place = feed.first[kind] + min(from + lane_index(), max(feed.count[kind] - 1, 0));
+  return feed.listed && feed.count[kind] > 0 ? static_cast<const int *>(lists)[place] : place;
+}
+
+// `lists`: the buffer that all lists lie in.
+template <int kTokens>
+__device__ __forceinline__ void open_feed(TokenFeed<kTokens> &feed, const void *lists,
+                                          const KeyItem &item) {
+  feed.listed = item.tokens.list[0].tokens != nullptr;
 #pragma unroll
-  for (int i = 0; i < kPairTiles; ++i) {
-    merge.list[i] = item.list[i];
-    merge.list[i].count = __shfl_sync(kFullWarp, item.list[i].count, 0);
-    merge.read[i] = 0;
+  for (int i = 0; i < kKinds; ++i) {
+    const TokenList &list = item.tokens.list[i];
+    feed.first[i] = __shfl_sync(
+        kFullWarp,
+        feed.listed ? static_cast<int>(list.tokens - static_cast<const int *>(lists)) : list.first,
+        0);
+    feed.count[i] = __shfl_sync(kFullWarp, list.count, 0);
+    feed.taken[i] = 0;
+    feed.at_hand[i] = token_ahead(feed, lists, i, 0);
+    feed.ahead[i] = token_ahead(feed, lists, i, 32);
   }
+}
+
+// The next tile, of the kind of which the smallest share has been taken: so neither key tile's
+// warpgroup waits long for the other, and all kinds are at about the same tokens.
+template <int kTokens>
+__device__ __forceinline__ RowTokens next_rows(TokenFeed<kTokens> &feed, const void *lists) {
+  // The share is (taken + half a tile) / count; a range has few enough tokens for its products.
+  int next = kKinds, part = 1, whole = 0;
+#pragma unroll
+  for (int i = 0; i < kKinds; ++i) {
+    const int own = feed.taken[i] + kTokens / 2;
+    if (feed.taken[i] < feed.count[i] && own * whole < part * feed.count[i]) {
+      next = i;
+      part = own;
+      whole = feed.count[i];
+    }
+  }
+  RowTokens rows = {0, 0, 0, 0, false};
 #pragma unroll
   for (int i = 0; i < kKinds; ++i)
-    merge.waiting[i] = merge.count[i] = 0;
-}
-
-// The lane of the n-th bit of `lanes`, from 0 on; 31 or less where there are not so many.
-__device__ __forceinline__ int nth_lane(unsigned lanes, int n) {
-  int lane = 0;
-#pragma unroll
-  for (int width = 16; width > 0; width /= 2) {
-    const int inside = __popc(lanes >> lane & ((1u << width) - 1));
-    if (n >= inside) {
-      n -= inside;
-      lane += width;
-    }
-  }
-  return lane;
-}
-
-// Reads on: 16 entries of each list, of which those are taken that no later entry of the other
-// list can equal.
-template <int kTokens> __device__ __forceinline__ void read_tokens(TokenMerge<kTokens> &merge) {
-  constexpr int kHalf = 16, kNone = 0x7fffffff;
-  const int lane = lane_index();
-  const bool of_second = lane >= kHalf;
-  const int entry = (of_second ? merge.read[1] : merge.read[0]) + lane % kHalf;
-  int token = kNone;
-  if (entry < (of_second ? merge.list[1].count : merge.list[0].count))
-    token = of_second ? merge.list[1].token(entry) : merge.list[0].token(entry);
-  const int last = min(__shfl_sync(kFullWarp, token, kHalf - 1), __shfl_sync(kFullWarp, token, 31));
-  const bool taken = token != kNone && token <= last;
-  const unsigned lanes = __ballot_sync(kFullWarp, taken);
-  merge.read[0] += __popc(lanes & 0xffffu);
-  merge.read[1] += __popc(lanes >> kHalf);
-  const bool twice = (match_lanes(token) & ~(1u << lane)) != 0;
-#pragma unroll
-  for (int i = 0; i < kKinds; ++i) { // kind i + 1
-    const bool is_kind = i == 2 ? twice && !of_second : !twice && of_second == (i == 1);
-    const unsigned found = __ballot_sync(kFullWarp, taken && is_kind);
-    const int behind = lane - merge.count[i];
-    const int next = __shfl_sync(kFullWarp, token, nth_lane(found, max(0, behind)));
-    merge.waiting[i] = behind < 0 ? merge.waiting[i] : next;
-    merge.count[i] += __popc(found);
-  }
-}
-
-// The next tile: whole ones as long as there are any, of the kind that has most tokens, so that
-// neither key tile's warpgroup waits long for the other.
-template <int kTokens> __device__ __forceinline__ RowTokens next_rows(TokenMerge<kTokens> &merge) {
-  const int lane = lane_index();
-  while (true) {
-    const int most = max(merge.count[0], max(merge.count[1], merge.count[2]));
-    const bool ends = merge.read[0] >= merge.list[0].count && merge.read[1] >= merge.list[1].count;
-    if (most < kTokens && !ends) {
-      read_tokens(merge);
-      continue;
-    }
-    RowTokens rows = {0, false, 0};
-    if (most == 0)
-      return rows;
-    const int count = min(most, kTokens);
-#pragma unroll
-    for (int i = kKinds - 1; i >= 0; --i)
-      if (rows.kind == 0 && merge.count[i] == most) {
-        rows.token = __shfl_sync(kFullWarp, merge.waiting[i], min(lane, count - 1));
-        rows.valid = lane < count;
-        rows.kind = i + 1;
-        merge.waiting[i] = __shfl_sync(kFullWarp, merge.waiting[i], (lane + count) & 31);
-        merge.count[i] -= count;
+    if (next == i) {
+      const int begin = feed.taken[i], place = begin % 32;
+      rows.token = __shfl_sync(kFullWarp, feed.at_hand[i], place + lane_index() % kTokens);
+      rows.first = __shfl_sync(kFullWarp, feed.at_hand[i], place);
+      const int last = __shfl_sync(kFullWarp, feed.at_hand[i], place + kTokens - 1);
+      rows.count = min(feed.count[i] - begin, kTokens);
+      rows.run = rows.count == kTokens && last - rows.first == kTokens - 1;
+      rows.kind = i + 1;
+      feed.taken[i] = begin + kTokens;
+      if (place + kTokens == 32) {
+        feed.at_hand[i] = feed.ahead[i];
+        feed.ahead[i] = token_ahead(feed, lists, i, begin + kTokens + 32);
       }
-    return rows;
-  }
+    }
+  return rows;
 }
 
 //===-- Headers of stages ---------------------------------------------------------------------===//
@@ -144,19 +123,19 @@ clear_statistics(const RowHeaders<kStages, kRows, kTokens> &headers) {
   fence_shared_stores();
 }
 
-// Writes a stage's header but for the statistics, by one warp.
+// Writes a stage's header but for the statistics, by the first kTokens lanes of one warp.
 template <int kStages, int kRows, int kTokens>
 __device__ __forceinline__ void describe_rows(const RowHeaders<kStages, kRows, kTokens> &headers,
                                               const Cursor<kStages> &cursor, const RowTokens &rows,
                                               const KeyItem &item) {
-  const int lane = lane_index(), position = rows.valid ? item.history + rows.token : -1;
+  const int lane = lane_index();
   if (lane < kTokens)
-    headers.positions(cursor.stage)[lane] = position;
+    headers.positions(cursor.stage)[lane] = lane < rows.count ? item.history + rows.token : -1;
   int word = rows.kind;
 #pragma unroll
   for (int tile = 0; tile < kPairTiles; ++tile) {
     const int last_key = item.first + (tile + 1) * kItemTileKeys - 1;
-    const bool hides = __any_sync(kFullWarp, lane < kTokens && position < last_key);
+    const bool hides = rows.count < kTokens || item.history + rows.first < last_key;
     word |= static_cast<int>(hides) << (2 + tile);
   }
   if (lane == 0)
@@ -167,6 +146,16 @@ __device__ __forceinline__ void end_rows(const RowHeaders<kStages, kRows, kToken
                                          const Cursor<kStages> &cursor) {
   if (lane_index() == 0)
     *headers.word(cursor.stage) = kEndOfRows;
+}
+
+// The lanes that write headers arrive, the first one with the `bytes` that copies will bring.
+template <int kTokens, int kStages>
+__device__ __forceinline__ void announce_rows(const RingBarriers<kStages> &barriers,
+                                              const Cursor<kStages> &cursor, int bytes) {
+  if (lane_index() == 0)
+    arrive_expecting(barriers.full(cursor.stage), bytes);
+  else if (lane_index() < kTokens)
+    arrive(barriers.full(cursor.stage));
 }
 
 // 0 where the rows of the stage are not wanted by key tile `tile`, 1 where they are, 2 at the end.
@@ -194,18 +183,40 @@ __device__ __forceinline__ void copy_token_rows(const PanelTile<kRows, kColumns,
              64 * panel, first_head, row);
 }
 
-// The same of lse and delta of kGroup heads; `statistics` [total_q, kHeads].
-template <int kHeads, int kGroup, int kStages, int kRows, int kTokens>
-__device__ __forceinline__ void copy_statistics(const RowHeaders<kStages, kRows, kTokens> &headers,
-                                                const Cursor<kStages> &cursor,
-                                                const void *statistics, unsigned barrier,
-                                                const RowTokens &rows, int q_row, int first_head) {
+// The same of a run of tokens whose rows fill the tile, by one lane: the map's box is all panels of
+// kTokens tokens of kRows / kTokens heads.
+template <int kRows, int kColumns, class T>
+__device__ __forceinline__ void copy_row_run(const PanelTile<kRows, kColumns, T> &tile,
+                                             const TensorMap &map, unsigned barrier,
+                                             const RowTokens &rows, int q_row, int first_head) {
+  if (lane_index() == 0)
+    copy_box(tile.base, map, barrier, 0, first_head, q_row + rows.first, 0);
+}
+
+// The same of lse and delta of the kGroup heads from first_head on.
+template <int kGroup, int kStages, int kRows, int kTokens>
+__device__ __forceinline__ void
+copy_statistics(const RowHeaders<kStages, kRows, kTokens> &headers, const Cursor<kStages> &cursor,
+                const void *statistics, unsigned barrier, const RowTokens &rows, int q_row,
+                int first_head, int total_q) {
   const int lane = lane_index();
   if (lane < kTokens)
     copy_bytes(shared_address(headers.statistics(cursor.stage) + lane * (kRows / kTokens)),
                static_cast<const float2 *>(statistics) +
-                   static_cast<long long>(q_row + rows.token) * kHeads + first_head,
+                   place_of_statistics<kGroup>(first_head, q_row + rows.token, total_q),
                8 * kGroup, barrier);
+}
+template <int kGroup, int kStages, int kRows, int kTokens>
+__device__ __forceinline__ void
+copy_statistics_run(const RowHeaders<kStages, kRows, kTokens> &headers,
+                    const Cursor<kStages> &cursor, const void *statistics, unsigned barrier,
+                    const RowTokens &rows, int q_row, int first_head, int total_q) {
+  static_assert(kGroup * kTokens == kRows, "rows lie side by side");
+  if (lane_index() == 0)
+    copy_bytes(shared_address(headers.statistics(cursor.stage)),
+               static_cast<const float2 *>(statistics) +
+                   place_of_statistics<kGroup>(first_head, q_row + rows.first, total_q),
+               8 * kRows, barrier);
 }
 
 //===-- Columns of a tile ---------------------------------------------------------------------===//

@@ -31,7 +31,9 @@ inline int selections(const BackwardPlan &plan) { return plan.heads / plan.group
 /// `opensItems`: it says that no item of backward_keys on warpgroups is taken yet.
 BuiltKernel buildBackwardRows(mlir::ModuleOp module, const BackwardPlan &plan, bool opensItems);
 BuiltKernel buildBackwardMarks(mlir::ModuleOp module, const BackwardPlan &plan);
-BuiltKernel buildBackwardLists(mlir::ModuleOp module, const BackwardPlan &plan);
+/// `byPairs`: three lists for each pair of key tiles, for backward_keys on warpgroups; else one for
+/// each key block.
+BuiltKernel buildBackwardLists(mlir::ModuleOp module, const BackwardPlan &plan, bool byPairs);
 /// On warpgroups where the target has them and the kernel fits, unless `config`, which holds the
 /// choice on exit, says otherwise. Appends the tensor maps that the kernel reads to `maps`. Error:
 /// Unsupported, where what it asks for cannot be built.
@@ -41,11 +43,9 @@ Result<BuiltKernel> buildBackwardQueries(mlir::ModuleOp module, const BackwardPl
 /// On warps; `config` holds the sizes on exit. Error: Unsupported, where they do not fit.
 Result<BuiltKernel> buildBackwardKeys(mlir::ModuleOp module, const BackwardPlan &plan,
                                       const Target &target, Config &config);
-/// Whether backward_queries and backward_keys on warpgroups copy boxes of q and dO of one token
-/// both, by the same tensor maps. A launch has no room for maps of their own.
-inline bool sharesKeysMaps(int group) { return group > 8; }
-/// Keys of an item of backward_keys on warpgroups: two tiles, one of each warpgroup.
-constexpr int kItemTileKeys = 64, kPairKeys = 2 * kItemTileKeys;
+/// Keys of an item of backward_keys on warpgroups: two tiles, one of each warpgroup. Its tokens are
+/// those that want both, only the first and only the second one.
+constexpr int kItemTileKeys = 64, kPairKeys = 2 * kItemTileKeys, kListsOfPair = 3;
 /// What a stage of query rows has room for on warpgroups.
 struct KeyWarpgroupSizes {
   int tokens = 0;    ///< of a stage

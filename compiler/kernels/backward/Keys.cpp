@@ -197,8 +197,9 @@ void BackwardKeys::step(Value firstEntry, Value list, Value firstHead) {
   Value weights = t.fragment("weights", t.type("Accumulator", {16, "@kRows"})),
         change = t.fragment("changes", t.type("Accumulator", {16, "@kRows"})),
         columns = t.fragment("columns", t.type("QueryColumns", {"@kRows"}));
-  t.leaf("load_columns", {columns, statistics, list, block, firstEntry, firstHead},
-         {"@kHeads", "@kTileHeads", "@kTokens"});
+  t.leaf("load_columns",
+         {columns, statistics, list, block, firstEntry, firstHead, t.field(t.params(), "total_q")},
+         {"@kTileHeads", "@kTokens"});
   t.leaf("clear", {weights});
   t.leaf("clear", {change});
   t.leaf("mma_abt_rows", {weights, keyTile, warpRow, queryTile, t.number(0)});

@@ -1,6 +1,6 @@
 // The producer warps of dK and dV on warpgroups: one finds items and their lists of tokens while
 // the others work on the one before, two feed the keys and values of a warpgroup each, so that
-// neither waits for the other, and one merges the lists and feeds query rows. See
+// neither waits for the other, and one feeds the query rows of those tokens. See
 // KeysOnWarpgroups.h.
 #include "compiler/kernels/backward/KeysOnWarpgroups.h"
 #include "compiler/kernels/parts/DenseLength.h"
@@ -45,27 +45,24 @@ void BackwardKeysOnWarpgroups::describeItem(Value range, Value kvHead, Value slo
   Value first = t.value("", "tile_of_pair", {pair, t.number(0)});
   t.when(t.value("", "sees_range", {first, range, width}), [&] {
     Value begin = t.mul(range, width, "begin"), end = t.add(begin, width, "end");
-    Value lists[] = {tokensOf(pair, 0, kvHead, begin, end), tokensOf(pair, 1, kvHead, begin, end)};
+    Value lists = tokensOf(pair, kvHead, begin, end);
     Value slots = t.add(t.div(totalK, named("kPairKeys")), batch);
     Value place = t.mul(t.add(t.mul(kvHead, slots), slot), named("kWarpgroups"), "first_place");
     t.leaf("wait_empty", {itemBarriers, turn});
-    t.leaf("describe_item", {items, turn, pair, place, kvHead, range, width, lists[0], lists[1]});
+    t.leaf("describe_item", {items, turn, pair, place, kvHead, range, width, lists});
     t.leaf("report_full", {itemBarriers, turn});
     t.leaf("advance", {turn});
   });
 }
 
-/// The tokens in [begin, end) that attend to a tile of the pair.
-Value BackwardKeysOnWarpgroups::tokensOf(Value pair, int tile, Value kvHead, Value begin,
-                                         Value end) {
-  Value keys = t.value("tile", "tile_of_pair", {pair, t.number(tile)});
+/// The tokens in [begin, end) that attend to the pair's tiles.
+Value BackwardKeysOnWarpgroups::tokensOf(Value pair, Value kvHead, Value begin, Value end) {
   if (!plan.selects())
-    return t.value("list", "tokens_between", {t.value("", "later_tokens", {keys}), begin, end});
-  Value all = mayBeDense(plan) ? isDense(t, plan, keys) : t.flag(false);
-  return t.value("list", "listed_between",
+    return t.value("tokens", "later_pair", {pair, begin, end});
+  Value all = mayBeDense(plan) ? isDense(t, plan, pair) : t.flag(false);
+  return t.value("tokens", "listed_pair",
                  {buffer(BackwardBuffer::Lists), buffer(BackwardBuffer::Ranges), t.params(), kvHead,
-                  keys, all, begin, end},
-                 {"@kBlock"});
+                  pair, all, begin, end});
 }
 
 /// One warp, by its first lane: the keys and values of one warpgroup.
@@ -92,64 +89,77 @@ void BackwardKeysOnWarpgroups::feedKeys(Value tile) {
   });
 }
 
-/// One warp: the query rows of the tokens of both lists, of one tile of heads after the other.
+/// One warp: the query rows of an item's tokens, of one tile of heads after the other.
 void BackwardKeysOnWarpgroups::feedRows() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  auto announce = [&](Value bytes) {
+    t.leaf("announce_rows", {rowBarriers, cursor, bytes}, {"@kTokens"});
+  };
   overItems([&] {
     if (headTiles() == 1)
-      mergeRows({});
+      feedHeads({}, announce);
     else
       t.loop("head_tile", t.number(0), named("kHeadTiles"), t.number(1),
-             [&](Value headTile) { mergeRows(headTile); });
+             [&](Value headTile) { feedHeads(headTile, announce); });
     t.leaf("wait_empty", {rowBarriers, cursor});
     t.leaf("end_rows", {headers, cursor});
-    t.leaf("report_full", {rowBarriers, cursor});
+    announce(t.number(0));
     t.leaf("advance", {cursor});
   });
 }
 
 /// `headTile`: among those of the key/value head, null where it has one.
-void BackwardKeysOnWarpgroups::mergeRows(Value headTile) {
-  Value merge = t.fragment("merge", t.type("TokenMerge", {"@kTokens"}));
-  t.leaf("open_merge", {merge, t.value("", "key_item", {items, turn})});
+void BackwardKeysOnWarpgroups::feedHeads(Value headTile, function_ref<void(Value)> announce) {
+  Value feed = t.fragment("feed", t.type("TokenFeed", {"@kTokens"}));
+  // Methods that select nothing have no lists, and read none.
+  Value lists = plan.selects() ? buffer(BackwardBuffer::Lists) : t.pointer("q");
+  t.leaf("open_feed", {feed, lists, t.value("", "key_item", {items, turn})});
   t.whileLoop(
       {}, {},
       [&](ValueRange, SmallVector<Value> &passed) {
-        passed = {t.value("rows", "next_rows", {merge})};
+        passed = {t.value("rows", "next_rows", {feed, lists})};
         return t.differ(t.field(passed[0], "kind"), t.number(0));
       },
       [&](ValueRange passed) {
-        copyRows(passed[0], headTile);
+        // Read again for each tile: the lists leave few registers.
+        Value item = t.value("item", "key_item", {items, turn});
+        t.leaf("wait_empty", {rowBarriers, cursor});
+        t.leaf("describe_rows", {headers, cursor, passed[0], item});
+        announce(named("kRowBytes"));
+        copyRows(passed[0], item, headTile);
+        t.leaf("advance", {cursor});
         return SmallVector<Value>();
       });
 }
 
-void BackwardKeysOnWarpgroups::copyRows(Value rows, Value headTile) {
-  // Read again for each tile: the merge leaves few registers.
-  Value item = t.value("item", "key_item", {items, turn});
+/// A run of neighbouring tokens by one copy of each tensor, others by some for each token.
+void BackwardKeysOnWarpgroups::copyRows(Value rows, Value item, Value headTile) {
   Value tile = t.field(item, "kv_head"), row = t.field(item, "q_row");
   if (headTile)
     tile = t.add(t.mul(tile, named("kHeadTiles")), headTile);
   Value firstHead = t.mul(tile, named("kTileHeads"), "first_head");
-  t.leaf("wait_empty", {rowBarriers, cursor});
-  t.leaf("describe_rows", {headers, cursor, rows, item});
   Value barrier = t.value("barrier", "full_barrier", {rowBarriers, cursor});
-  t.when(t.equal(t.value("", "lane_index"), t.number(0)),
-         [&] { t.leaf("arrive_expecting", {barrier, named("kRowBytes")}); });
-  auto copy = [&](const char *name, Value ring, StringRef map) {
-    t.leaf("copy_token_rows",
-           {stage(name, ring, cursor), t.field(t.params(), map), barrier, rows, row, firstHead},
-           {"@kTokens"});
+  auto copyAll = [&](bool run, StringRef ofQueries, StringRef ofGradients) {
+    auto copy = [&](const char *name, Value ring, StringRef map) {
+      SmallVector<Value> about{
+          stage(name, ring, cursor), t.field(t.params(), map), barrier, rows, row, firstHead};
+      if (run)
+        t.leaf("copy_row_run", about);
+      else
+        t.leaf("copy_token_rows", about, {"@kTokens"});
+    };
+    copy("query_tile", queryRing, ofQueries);
+    copy("gradient_tile", gradientRing, ofGradients);
+    t.leaf(run ? "copy_statistics_run" : "copy_statistics",
+           {headers, cursor, buffer(BackwardBuffer::Statistics), barrier, rows, row, firstHead,
+            t.field(t.params(), "total_q")},
+           {"@kTileHeads"});
   };
-  copy("query_tile", queryRing, queryMap);
-  copy("gradient_tile", gradientRing, gradientMap);
-  t.leaf("copy_statistics",
-         {headers, cursor, buffer(BackwardBuffer::Statistics), barrier, rows, row, firstHead},
-         {"@kHeads", "@kTileHeads"});
-  // The first lane has arrived with the bytes.
-  t.when(t.greater(t.value("", "lane_index"), t.number(0)),
-         [&] { t.leaf("report_full", {rowBarriers, cursor}); });
-  t.leaf("advance", {cursor});
+  auto copyEach = [&] { copyAll(false, queryMap, gradientMap); };
+  if (queryRunMap.empty())
+    copyEach();
+  else
+    t.when(t.field(rows, "run"), [&] { copyAll(true, queryRunMap, gradientRunMap); }, copyEach);
 }
 
 } // namespace winnow

@@ -14,6 +14,7 @@
 #include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/parts/Tokens.h"
 #include "runtime/program/Budgets.h"
+#include "templates/Params.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -30,7 +31,7 @@ static constexpr int kLaunchRegisters = 168, kConsumerRegisters = 232, kFeederRe
 static_assert(kKeyWarpgroups * kConsumerRegisters + kFeederRegisters <=
               (kKeyWarpgroups + 1) * kLaunchRegisters);
 /// Bytes of an item (KeyItem), and of the hints.
-static constexpr int kItemBytes = 80, kHintBytes = 16;
+static constexpr int kItemBytes = 96, kHintBytes = 16;
 
 /// Bytes of a stage's header (RowHeaders).
 static int headerBytes(const KeyWarpgroupSizes &sizes) {
@@ -84,18 +85,33 @@ void describeKeyItems(const BackwardPlan &plan, ProgramImage &image) {
       {"key_items", llvm::formatv("4 + 4 * {0}", keyTilePlaces(plan)).str()});
 }
 
-/// A map of packed rows, shared with the program's kernels that have the same.
+/// A map as a member of params, shared with the program's kernels that have the same.
+static std::string share(std::vector<TensorMapRecipe> &maps, const TensorMapRecipe &own) {
+  auto same = llvm::find_if(maps, [&](const TensorMapRecipe &other) {
+    return other.tensor == own.tensor && other.extents == own.extents && other.box == own.box;
+  });
+  const std::string map = llvm::formatv("map[{0}]", same - maps.begin()).str();
+  if (same == maps.end())
+    maps.push_back(own);
+  return map;
+}
+
+/// Of packed rows.
 static std::string mapOf(std::vector<TensorMapRecipe> &maps, StringRef tensor, int heads, int dim,
                          int boxHeads, int boxRows) {
   std::vector<TensorMapRecipe> own;
   describeRows(own, tensor, heads, dim, boxHeads, boxRows);
-  auto same = llvm::find_if(maps, [&](const TensorMapRecipe &other) {
-    return other.tensor == own[0].tensor && other.box == own[0].box;
-  });
-  const std::string map = llvm::formatv("map[{0}]", same - maps.begin()).str();
-  if (same == maps.end())
-    maps.push_back(own[0]);
-  return map;
+  return share(maps, own[0]);
+}
+
+/// Of packed rows; a box is a whole tile of panels of 64 columns, of `tokens` neighbouring tokens.
+static std::string runMapOf(std::vector<TensorMapRecipe> &maps, StringRef tensor, int heads,
+                            int dim, int boxHeads, int tokens) {
+  const int panels = dim / 64;
+  return share(maps, {tensor.str(),
+                      {"64", std::to_string(heads), "total_q", std::to_string(panels)},
+                      {2 * dim, int64_t(2) * dim * heads, 2 * 64},
+                      {64, boxHeads, tokens, panels}});
 }
 
 BackwardKeysOnWarpgroups::BackwardKeysOnWarpgroups(ModuleOp module, const BackwardPlan &plan,
@@ -114,6 +130,12 @@ BackwardKeysOnWarpgroups::BackwardKeysOnWarpgroups(ModuleOp module, const Backwa
   gradientMap = mapOf(maps, "dout", plan.heads, plan.valueDim, plan.group, 1);
   keyMap = mapOf(maps, "k", plan.kvHeads, plan.headDim, 1, kItemTileKeys);
   valueMap = mapOf(maps, "v", plan.kvHeads, plan.valueDim, 1, kItemTileKeys);
+  // Rows of neighbouring tokens lie in memory as in a tile if its rows are all filled.
+  if (sizes.tokenRows == plan.group && plan.headDim % 64 == 0 && plan.valueDim % 64 == 0 &&
+      maps.size() + 2 <= WINNOW_MAX_TENSOR_MAPS) {
+    queryRunMap = runMapOf(maps, "q", plan.heads, plan.headDim, plan.group, sizes.tokens);
+    gradientRunMap = runMapOf(maps, "dout", plan.heads, plan.valueDim, plan.group, sizes.tokens);
+  }
 }
 
 void BackwardKeysOnWarpgroups::constants() {
@@ -170,9 +192,9 @@ void BackwardKeysOnWarpgroups::declare() {
   keyBarriers = barriers("key_barriers", "@kWarpgroups", kKeyWarpgroups);
   itemBarriers = barriers("item_barriers", "@kItems", kKeyItems);
   t.when(t.equal(t.value("", "thread_index"), t.number(0)), [&] {
-    // Who fills and who releases a stage: every lane of a feeding warp and of the consumers, as in
-    // attention on warpgroups; for items the warp that finds them and all others.
-    t.leaf("init_barriers", {rowBarriers, t.number(32), t.number(128 * kKeyWarpgroups)});
+    // Who fills and who releases a stage: every lane that writes to it or reads it, as in attention
+    // on warpgroups; for items the warp that finds them and all others.
+    t.leaf("init_barriers", {rowBarriers, named("kTokens"), t.number(128 * kKeyWarpgroups)});
     t.leaf("init_barriers", {keyBarriers, t.number(1), t.number(128)});
     t.leaf("init_barriers", {itemBarriers, t.number(32), t.number(kKeyThreads - 32)});
     t.leaf("open_hints", {hints});

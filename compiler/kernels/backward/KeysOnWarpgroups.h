@@ -31,11 +31,11 @@ private:
   // KeysFeed.cpp
   void findItems();
   void describeItem(Value range, Value kvHead, Value slot);
-  Value tokensOf(Value pair, int tile, Value kvHead, Value begin, Value end);
+  Value tokensOf(Value pair, Value kvHead, Value begin, Value end);
   void feedKeys(Value tile);
   void feedRows();
-  void mergeRows(Value headTile);
-  void copyRows(Value rows, Value headTile);
+  void feedHeads(Value headTile, llvm::function_ref<void(Value)> announce);
+  void copyRows(Value rows, Value item, Value headTile);
   // KeysCompute.cpp
   void consume();
   void overRows();
@@ -61,6 +61,7 @@ private:
   Logits logits;
   Changes changes;
   std::string queryMap, gradientMap, keyMap, valueMap; ///< members of params
+  std::string queryRunMap, gradientRunMap; ///< of stages of neighbouring tokens; may be empty
   // Shared objects.
   Value keyRing, valueRing, queryRing, gradientRing, headers, items, hints;
   Value keyBarriers, rowBarriers, itemBarriers;

@@ -12,8 +12,8 @@ namespace {
 /// Tokens of a block of threads of backward_marks (kMarkTokens), and key blocks that it marks at a
 /// time: 16 KB of bits.
 constexpr int kMarkTokens = 256, kBlocksAtOnce = 512;
-/// Lists of a block of threads of backward_lists, a warp each.
-constexpr int kLists = 8;
+/// Warps of a block of threads of backward_lists: one for each key block, or all for one pair.
+constexpr int kListWarps = 8;
 
 BuiltKernel finish(KernelBuilder &t, const BackwardPlan &plan, const std::string &gridX) {
   BuiltKernel built{t.finish(), {}};
@@ -61,15 +61,16 @@ BuiltKernel buildBackwardMarks(ModuleOp module, const BackwardPlan &plan) {
   return finish(t, plan, llvm::formatv("total_q / {0} + batch", kMarkTokens).str());
 }
 
-BuiltKernel buildBackwardLists(ModuleOp module, const BackwardPlan &plan) {
+/// A list for each key block, a warp each.
+static BuiltKernel buildBlockLists(ModuleOp module, const BackwardPlan &plan) {
   KernelBuilder t(module, "backward_lists",
                   llvm::formatv("backward_lists of {0}: the tokens that selected a key block, "
                                 "ascending, a warp per block.",
                                 plan.method)
                       .str(),
-                  32 * kLists, 1);
+                  32 * kListWarps, 1);
   t.constant("kBlock", plan.block, "keys of one selectable block");
-  t.constant("kLists", kLists, "key blocks of one block of threads");
+  t.constant("kLists", kListWarps, "key blocks of one block of threads");
   Value batch = t.field(t.params(), "batch"), totalK = t.field(t.params(), "total_k");
   Value slot =
       t.add(t.mul(t.blockIndex('x'), t.named("kLists")), t.value("warp", "warp_index"), "slot");
@@ -83,8 +84,40 @@ BuiltKernel buildBackwardLists(ModuleOp module, const BackwardPlan &plan) {
             backwardBuffer(t, BackwardBuffer::Bits), t.params(), t.blockIndex('y'), block},
            {"@kBlock"});
   });
-  return finish(t, plan,
-                llvm::formatv("ceil_div(total_k / {0} + batch, {1})", plan.block, kLists).str());
+  return finish(
+      t, plan, llvm::formatv("ceil_div(total_k / {0} + batch, {1})", plan.block, kListWarps).str());
+}
+
+/// Three lists for each pair of key tiles, a block of threads each.
+static BuiltKernel buildPairLists(ModuleOp module, const BackwardPlan &plan) {
+  KernelBuilder t(module, "backward_lists",
+                  llvm::formatv("backward_lists of {0}: the tokens that selected both, only the "
+                                "first and only the second of two neighbouring tiles of {1} keys, "
+                                "ascending, a block of threads per pair.",
+                                plan.method, kItemTileKeys)
+                      .str(),
+                  32 * kListWarps, 1);
+  t.constant("kBlock", plan.block, "keys of one selectable block");
+  t.constant("kPairKeys", kPairKeys, "keys of the two tiles of a pair");
+  t.constant("kWarps", kListWarps, "warps of one block of threads");
+  Value counts =
+      t.shared("counts", t.type("KindCounts", {"@kWarps"}), 4 * (kListsOfPair * kListWarps + 1));
+  Value pair = t.value("pair", "find_key_block",
+                       {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                        t.field(t.params(), "total_k"), t.blockIndex('x')},
+                       {"@kPairKeys"});
+  t.when(t.differ(t.field(pair, "keys"), t.number(0)), [&] { // whole blocks of threads
+    t.leaf("list_pair_tokens",
+           {counts, backwardBuffer(t, BackwardBuffer::Lists),
+            backwardBuffer(t, BackwardBuffer::Ranges), backwardBuffer(t, BackwardBuffer::Bits),
+            t.params(), t.blockIndex('y'), pair},
+           {"@kBlock"});
+  });
+  return finish(t, plan, llvm::formatv("total_k / {0} + batch", kPairKeys).str());
+}
+
+BuiltKernel buildBackwardLists(ModuleOp module, const BackwardPlan &plan, bool byPairs) {
+  return byPairs ? buildPairLists(module, plan) : buildBlockLists(module, plan);
 }
 
 } // namespace winnow

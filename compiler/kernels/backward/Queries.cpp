@@ -3,7 +3,6 @@
 // weights anew from the log-sum-exp, so there is neither a maximum nor anything to rescale.
 #include "compiler/kernels/attend/KeyWalk.h"
 #include "compiler/kernels/backward/QueriesFrame.h"
-#include "templates/Params.h"
 
 using namespace mlir;
 
@@ -109,19 +108,10 @@ Result<BuiltKernel> buildBackwardQueries(ModuleOp module, const BackwardPlan &pl
                               "has not",
                               target.arch)
                     .str());
-  const bool hasMaps =
-      config.backwardKeys != BackwardForm::Warpgroups || sharesKeysMaps(plan.group);
-  if (asked == BackwardForm::Warpgroups && !hasMaps)
-    return fail(ErrorKind::Unsupported,
-                llvm::formatv("backward_queries=warpgroups and backward_keys=warpgroups take 6 "
-                              "tensor maps for groups of {0} query heads, and a launch has {1}: "
-                              "take warps for one of them",
-                              plan.group, WINNOW_MAX_TENSOR_MAPS)
-                    .str());
   const bool hasSizes = // of warps
       config.backwardQueryWarps || config.backwardQueryStages || config.backwardQueryKeys;
   const bool wantsWarps =
-      asked == BackwardForm::Warps || !hasMaps || (asked == BackwardForm::Default && hasSizes);
+      asked == BackwardForm::Warps || (asked == BackwardForm::Default && hasSizes);
   if (!wantsWarps && target.hasWarpgroupMma && target.hasBulkCopy) {
     Result<AttendSizes> sizes = chooseGradientsOnWarpgroups(plan, target);
     config.backwardQueries = BackwardForm::Warpgroups;

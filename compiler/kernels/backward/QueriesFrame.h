@@ -34,8 +34,9 @@ protected:
   }
   void loadStatistics(Value firstHead) {
     t.leaf("load_statistics",
-           {statistics, backwardBuffer(t, BackwardBuffer::Statistics), row.rows, firstHead},
-           {"@kHeads"});
+           {statistics, backwardBuffer(t, BackwardBuffer::Statistics), row.rows, firstHead,
+            t.field(t.params(), "total_q")},
+           {"@kTileHeads"});
   }
   void storeGradient(const RowTile &r, Value firstHead) {
     t.leaf("store_query_gradient",

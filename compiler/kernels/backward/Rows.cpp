@@ -7,8 +7,15 @@ using namespace mlir;
 
 namespace winnow {
 
-/// Rows of one block of threads, a warp each.
-static constexpr int kRows = 8;
+/// Warps of one block of threads.
+static constexpr int kWarps = 8;
+
+/// Rows that a warp works on at a time (statistics_rows): as many lanes as divide a row's pieces of
+/// 8 elements have one.
+static int warpRows(const BackwardPlan &plan) {
+  const int pieces = plan.valueDim / 8;
+  return 32 / std::min(32, pieces & -pieces);
+}
 
 /// As many as keyTilePlaces says, and the counter.
 static Value countWork(KernelBuilder &t, const BackwardPlan &plan) {
@@ -21,27 +28,30 @@ BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan, bool op
   KernelBuilder t(
       module, "backward_rows",
       llvm::formatv("backward_rows of {0}: log-sum-exp and sum of dO * out of each query "
-                    "row, a warp each.",
-                    plan.method)
+                    "row, {1} of a warp.",
+                    plan.method, warpRows(plan))
           .str(),
-      32 * kRows, 1);
+      32 * kWarps, 1);
+  const int rows = kWarps * warpRows(plan);
   t.constant("kHeads", plan.heads, "query heads");
+  t.constant("kGroup", plan.group, "query heads whose statistics lie side by side");
   t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
-  t.constant("kRows", kRows, "rows of one block of threads");
+  t.constant("kRows", rows, "rows of one block of threads");
+  t.constant("kWarpRows", warpRows(plan), "rows of one warp");
   if (opensItems) {
     t.constant("kPairKeys", kPairKeys, "keys of one item of backward_keys");
     t.leaf("open_key_items",
            {backwardBuffer(t, plan, BackwardBuffer::KeyItems), countWork(t, plan)});
   }
-  Value row =
-      t.add(t.mul(t.blockIndex('x'), t.named("kRows")), t.value("warp", "warp_index"), "row");
+  Value ofWarp = t.mul(t.value("warp", "warp_index"), t.named("kWarpRows"));
+  Value row = t.add(t.mul(t.blockIndex('x'), t.named("kRows")), ofWarp, "first_row");
   t.leaf("store_statistics",
          {backwardBuffer(t, BackwardBuffer::Statistics), t.pointer("out"), t.pointer("dout"),
           t.pointer("lse"), row, t.field(t.params(), "total_q")},
-         {"@kHeads", "@kValueDim", plan.element});
+         {"@kHeads", "@kGroup", "@kValueDim", plan.element});
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "backward";
-  built.recipe.gridX = llvm::formatv("ceil_div(total_q * {0}, {1})", plan.heads, kRows).str();
+  built.recipe.gridX = llvm::formatv("ceil_div(total_q * {0}, {1})", plan.heads, rows).str();
   if (opensItems)
     built.recipe.gridX = "max(1, " + built.recipe.gridX + ")";
   built.recipe.gridY = "1";
@@ -55,10 +65,8 @@ chooseKeysForm(const BackwardPlan &plan, const Target &target, Config &config) {
   std::optional<KeyWarpgroupSizes> sizes;
   const bool hasSizes = config.backwardKeyStages || config.backwardKeyRows || // of warps
                         config.backwardTileKeys || config.backwardRangeTokens;
-  const bool hasMaps =
-      config.backwardQueries != BackwardForm::Warpgroups || sharesKeysMaps(plan.group);
   if (config.backwardKeys == BackwardForm::Warpgroups ||
-      (config.backwardKeys == BackwardForm::Default && !hasSizes && hasMaps))
+      (config.backwardKeys == BackwardForm::Default && !hasSizes))
     sizes = chooseKeysOnWarpgroups(plan, target);
   if (config.backwardKeys == BackwardForm::Warpgroups && !sizes)
     return fail(ErrorKind::Unsupported,
@@ -81,13 +89,21 @@ Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPl
   };
   buffer("row_statistics", llvm::formatv("8 * total_q * {0}", plan.heads).str());
   if (plan.selects()) {
-    const std::string slots =
-        llvm::formatv("{0} * (total_k / {1} + batch)", selections(plan), plan.block).str();
-    buffer("token_bits", slots + " * ceil_div(max_q, 256) * 32");
-    buffer("token_ranges", "8 + 8 * " + slots);
-    buffer("token_lists", llvm::formatv("4 * total_q * {0}", selections(plan) * plan.topk).str());
+    auto slots = [&](int keys) {
+      return llvm::formatv("{0} * (total_k / {1} + batch)", selections(plan), keys).str();
+    };
+    const bool byPairs = keySizes.has_value();
+    // A block lies in so many pairs, each of which lists its tokens.
+    const int pairs = plan.block / kPairKeys + (plan.block % kPairKeys != 0);
+    buffer("token_bits", slots(plan.block) + " * ceil_div(max_q, 256) * 32");
+    buffer("token_ranges",
+           byPairs ? llvm::formatv("8 + {0} * ", 8 * kListsOfPair).str() + slots(kPairKeys)
+                   : "8 + 8 * " + slots(plan.block));
+    buffer("token_lists",
+           llvm::formatv("4 * total_q * {0}", selections(plan) * plan.topk * (byPairs ? pairs : 1))
+               .str());
     kernels.push_back(buildBackwardMarks(module, plan));
-    kernels.push_back(buildBackwardLists(module, plan));
+    kernels.push_back(buildBackwardLists(module, plan, byPairs));
   }
   WINNOW_TRY(BuiltKernel queries,
              buildBackwardQueries(module, plan, target, config, image.backwardMaps));

@@ -52,15 +52,15 @@ def Tile_LaterTokensOp : Tile_Leaf<"later_tokens", "attend/token_lists.cuh", [Pu
   let results = (outs Whole<TokenList>:$list);
 }
 def Tile_StoreStatisticsOp : Tile_Leaf<"store_statistics", "attend/gradients.cuh"> {
-  let summary = "Writes the log-sum-exp of a row, base 2, and its sum of dO * out, by one warp";
+  let summary = "Writes the log-sum-exp of some rows, base 2, and their sums of dO * out, by one warp";
   let source = "delta of arXiv 2205.14135, algorithm 4";
-  let arguments = (ins Template:$heads, Template:$value_dim, Template:$type, Stores<Pointer>:$statistics,
+  let arguments = (ins Template:$heads, Template:$group, Template:$value_dim, Template:$type, Stores<Pointer>:$statistics,
                        Takes<Pointer>:$out, Takes<Pointer>:$dout, Takes<Pointer>:$lse, I32:$row, I32:$total_q);
 }
 def Tile_LoadStatisticsOp : Tile_Leaf<"load_statistics", "attend/gradients.cuh"> {
   let summary = "The statistics of the row tile's rows";
-  let arguments = (ins Template:$heads, Writes<RowStatistics>:$own, Takes<Pointer>:$statistics, Takes<QueryRows>:$rows,
-                       I32:$first_head);
+  let arguments = (ins Template:$group, Writes<RowStatistics>:$own, Takes<Pointer>:$statistics, Takes<QueryRows>:$rows,
+                       I32:$first_head, I32:$total_q);
 }
 def Tile_SubtractDeltasOp : Tile_Leaf<"subtract_deltas", "attend/gradients.cuh"> {
   let summary = "changes -= delta";
@@ -106,9 +106,9 @@ def Tile_TokenRowsOp : Tile_Leaf<"token_rows", "attend/gradients.cuh", [Pure, In
 }
 def Tile_LoadColumnsOp : Tile_Leaf<"load_columns", "attend/gradients.cuh"> {
   let summary = "Positions and statistics of the query rows that are the columns of a tile";
-  let arguments = (ins Template:$heads, Template:$group, Template:$tokens, Writes<QueryColumns>:$columns,
-                       Takes<Pointer>:$statistics, Takes<TokenList>:$list, Takes<KeyBlock>:$key_block,
-                       I32:$first_entry, I32:$first_head);
+  let arguments = (ins Template:$group, Template:$tokens, Writes<QueryColumns>:$columns, Takes<Pointer>:$statistics,
+                       Takes<TokenList>:$list, Takes<KeyBlock>:$key_block, I32:$first_entry, I32:$first_head,
+                       I32:$total_q);
 }
 def Tile_SubtractColumnDeltasOp : Tile_Leaf<"subtract_column_deltas", "attend/gradients.cuh, attend/row_tiles.cuh"> {
   let summary = "changes -= delta, where columns are query rows";
@@ -169,16 +169,28 @@ def Tile_SeesRangeOp : Tile_Leaf<"sees_range", "attend/key_items.cuh", [Pure]> {
   let arguments = (ins Takes<KeyBlock>:$key_block, I32:$range, I32:$width);
   let results = (outs I1:$sees);
 }
-def Tile_ListedBetweenOp : Tile_Leaf<"listed_between", "attend/key_items.cuh", [Pure]> {
-  let summary = "The tokens of a range that attend to a key tile, by one warp";
-  let arguments = (ins Template:$block, Takes<Pointer>:$lists, Takes<Pointer>:$ranges, Takes<Params>:$params,
-                       I32:$select_head, Takes<KeyBlock>:$tile, I1:$all, I32:$begin, I32:$end);
-  let results = (outs Whole<TokenList>:$list);
+def Tile_ListPairTokensOp : Tile_Leaf<"list_pair_tokens", "attend/key_items.cuh", [Orders]> {
+  let summary = "Makes three ascending lists of the tokens that attend to both, only the first and only the second of two "
+                "neighbouring key tiles";
+  let arguments = (ins Template:$block, Updates<KindCounts>:$counts, Stores<Pointer>:$lists, Stores<Pointer>:$ranges, Takes<Pointer>:$bits,
+                       Takes<Params>:$params, I32:$select_head, Takes<KeyBlock>:$pair);
+}
+def Tile_ListedPairOp : Tile_Leaf<"listed_pair", "attend/key_items.cuh", [Pure]> {
+  let summary = "The tokens of a range that attend to a pair of key tiles: as list_pair_tokens has listed them, or all that "
+                "see their first keys, by one warp";
+  let arguments = (ins Takes<Pointer>:$lists, Takes<Pointer>:$ranges, Takes<Params>:$params, I32:$select_head,
+                       Takes<KeyBlock>:$pair, I1:$all, I32:$begin, I32:$end);
+  let results = (outs Whole<PairLists>:$tokens);
+}
+def Tile_LaterPairOp : Tile_Leaf<"later_pair", "attend/key_items.cuh", [Pure]> {
+  let summary = "Every token of a range that sees the first key of a tile of a pair";
+  let arguments = (ins Takes<KeyBlock>:$pair, I32:$begin, I32:$end);
+  let results = (outs Whole<PairLists>:$tokens);
 }
 def Tile_DescribeItemOp : Tile_Leaf<"describe_item", "attend/key_items.cuh"> {
   let summary = "Says what an item is about, by one warp";
   let arguments = (ins Writes<ItemRing>:$ring, Reads<Cursor>:$cursor, Takes<KeyBlock>:$pair, I32:$place, I32:$kv_head,
-                       I32:$range, I32:$width, Takes<TokenList>:$first, Takes<TokenList>:$second);
+                       I32:$range, I32:$width, Takes<PairLists>:$lists);
 }
 def Tile_EndItemsOp : Tile_Leaf<"end_items", "attend/key_items.cuh"> {
   let summary = "Says that there are no more items";
@@ -217,13 +229,13 @@ def Tile_StoreKeySumsOp : Tile_Leaf<"store_key_sums", "attend/key_items.cuh"> {
   let summary = "Writes a tile's sums over all ranges so far";
   let arguments = (ins Stores<Pointer>:$sums, Reads<Accumulator>:$own, I32:$place);
 }
-def Tile_OpenMergeOp : Tile_Leaf<"open_merge", "attend/row_tiles.cuh"> {
-  let summary = "Begins to merge the lists of tokens of an item's two key tiles, by one warp";
-  let arguments = (ins Writes<TokenMerge>:$merge, Takes<KeyItem>:$item);
+def Tile_OpenFeedOp : Tile_Leaf<"open_feed", "attend/row_tiles.cuh"> {
+  let summary = "Begins to read the lists of tokens of an item's two key tiles, by one warp";
+  let arguments = (ins Writes<TokenFeed>:$feed, Takes<Pointer>:$lists, Takes<KeyItem>:$item);
 }
 def Tile_NextRowsOp : Tile_Leaf<"next_rows", "attend/row_tiles.cuh"> {
   let summary = "The next tokens that both key tiles, only the first or only the second one want, by one warp";
-  let arguments = (ins Updates<TokenMerge>:$merge);
+  let arguments = (ins Updates<TokenFeed>:$feed, Takes<Pointer>:$lists);
   let results = (outs Whole<RowTokens>:$rows);
 }
 def Tile_ClearStatisticsOp : Tile_Leaf<"clear_statistics", "attend/row_tiles.cuh"> {
@@ -238,6 +250,10 @@ def Tile_EndRowsOp : Tile_Leaf<"end_rows", "attend/row_tiles.cuh"> {
   let summary = "Says that the item has no more rows";
   let arguments = (ins Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor);
 }
+def Tile_AnnounceRowsOp : Tile_Leaf<"announce_rows", "attend/row_tiles.cuh", [Orders]> {
+  let summary = "Arrives for a stage's header, with the bytes that copies will bring, by one warp";
+  let arguments = (ins Template:$tokens, Reads<RingBarriers>:$barriers, Reads<Cursor>:$cursor, I32:$bytes);
+}
 def Tile_RowsWantedOp : Tile_Leaf<"rows_wanted", "attend/row_tiles.cuh"> {
   let summary = "Whether a key tile wants the stage's rows: 0 no, 1 yes, 2 there are none left";
   let arguments = (ins Reads<RowHeaders>:$headers, Reads<Cursor>:$cursor, I32:$tile);
@@ -249,11 +265,23 @@ def Tile_CopyTokenRowsOp : Tile_Leaf<"copy_token_rows", "attend/row_tiles.cuh"> 
   let arguments = (ins Template:$tokens, Writes<PanelTile>:$tile, Takes<TensorMap>:$map, I32:$barrier,
                        Takes<RowTokens>:$rows, I32:$q_row, I32:$first_head);
 }
+def Tile_CopyRowRunOp : Tile_Leaf<"copy_row_run", "attend/row_tiles.cuh"> {
+  let summary = "Starts the bulk copy of neighbouring tokens' rows into a panel tile, by one warp";
+  let source = "PTX ISA 9.0, cp.async.bulk.tensor";
+  let arguments = (ins Writes<PanelTile>:$tile, Takes<TensorMap>:$map, I32:$barrier, Takes<RowTokens>:$rows, I32:$q_row,
+                       I32:$first_head);
+}
 def Tile_CopyStatisticsOp : Tile_Leaf<"copy_statistics", "attend/row_tiles.cuh"> {
   let summary = "Starts the bulk copies of some tokens' log-sum-exps and sums of dO * out, by one warp";
   let source = "PTX ISA 9.0, cp.async.bulk";
-  let arguments = (ins Template:$heads, Template:$group, Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor,
-                       Takes<Pointer>:$statistics, I32:$barrier, Takes<RowTokens>:$rows, I32:$q_row, I32:$first_head);
+  let arguments = (ins Template:$group, Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor, Takes<Pointer>:$statistics,
+                       I32:$barrier, Takes<RowTokens>:$rows, I32:$q_row, I32:$first_head, I32:$total_q);
+}
+def Tile_CopyStatisticsRunOp : Tile_Leaf<"copy_statistics_run", "attend/row_tiles.cuh"> {
+  let summary = "The same of neighbouring tokens, in one copy";
+  let source = "PTX ISA 9.0, cp.async.bulk";
+  let arguments = (ins Template:$group, Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor, Takes<Pointer>:$statistics,
+                       I32:$barrier, Takes<RowTokens>:$rows, I32:$q_row, I32:$first_head, I32:$total_q);
 }
 def Tile_FindColumnsOp : Tile_Leaf<"find_columns", "attend/row_tiles.cuh"> {
   let summary = "The query rows of a stage as the columns of a tile";

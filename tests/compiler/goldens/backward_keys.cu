@@ -62,7 +62,7 @@ backward_keys(const __grid_constant__ Params params) {
       Accumulator<16, kRows> weights;
       Accumulator<16, kRows> changes;
       QueryColumns<kRows> columns;
-      load_columns<kHeads, kTileHeads, kTokens>(columns, params.buffer[0], list, block, entry, first_head);
+      load_columns<kTileHeads, kTokens>(columns, params.buffer[0], list, block, entry, first_head, params.total_q);
       clear(weights);
       clear(changes);
       wait_full(barriers, cursor);

@@ -1,5 +1,5 @@
 // backward_keys of infllm_v2: the gradients of keys and values, from all tokens that attend to them; blocks of threads stay and take one pair of tiles of 64 keys and one range of tokens after the other.
-// Dynamic shared memory: 232416 bytes.
+// Dynamic shared memory: 232448 bytes.
 #include "winnow/sm90.cuh"
 
 constexpr int kHeads = 32;  // query heads
@@ -35,17 +35,17 @@ backward_keys(const __grid_constant__ Params params) {
   const RowHeaders<kStages, kRows, kTokens> headers{shared + 229376};
   static_assert(RowHeaders<kStages, kRows, kTokens>::kBytes == 2720);
   const ItemRing<kItems> items{shared + 232096};
-  static_assert(ItemRing<kItems>::kBytes == 160);
-  const ProductHints hints{shared + 232400};
+  static_assert(ItemRing<kItems>::kBytes == 192);
+  const ProductHints hints{shared + 232432};
   static_assert(ProductHints::kBytes == 16);
-  const RingBarriers<kStages> row_barriers{shared + 232256};
+  const RingBarriers<kStages> row_barriers{shared + 232288};
   static_assert(RingBarriers<kStages>::kBytes == 80);
-  const RingBarriers<kWarpgroups> key_barriers{shared + 232336};
+  const RingBarriers<kWarpgroups> key_barriers{shared + 232368};
   static_assert(RingBarriers<kWarpgroups>::kBytes == 32);
-  const RingBarriers<kItems> item_barriers{shared + 232368};
+  const RingBarriers<kItems> item_barriers{shared + 232400};
   static_assert(RingBarriers<kItems>::kBytes == 32);
   if (thread_index() == 0) {
-    init_barriers(row_barriers, 32, 256);
+    init_barriers(row_barriers, kTokens, 256);
     init_barriers(key_barriers, 1, 128);
     init_barriers(item_barriers, 32, 352);
     open_hints(hints);
@@ -200,32 +200,35 @@ backward_keys(const __grid_constant__ Params params) {
       while (true) {
         wait_full(item_barriers, turn);
         if (!has_item(items, turn)) break;
-        TokenMerge<kTokens> merge;
-        open_merge(merge, key_item(items, turn));
+        TokenFeed<kTokens> feed;
+        open_feed(feed, params.buffer[3], key_item(items, turn));
         while (true) {
-          const auto rows = next_rows(merge);
+          const auto rows = next_rows(feed, params.buffer[3]);
           if (!(rows.kind != 0)) break;
           const auto item = key_item(items, turn);
-          const int first_head = item.kv_head * kTileHeads;
           wait_empty(row_barriers, cursor);
           describe_rows(headers, cursor, rows, item);
+          announce_rows<kTokens>(row_barriers, cursor, kRowBytes);
+          const int first_head = item.kv_head * kTileHeads;
           const int barrier = full_barrier(row_barriers, cursor);
-          if (lane_index() == 0) {
-            arrive_expecting(barrier, kRowBytes);
-          }
-          const auto query_tile = stage(query_ring, cursor);
-          copy_token_rows<kTokens>(query_tile, params.map[0], barrier, rows, item.q_row, first_head);
-          const auto gradient_tile = stage(gradient_ring, cursor);
-          copy_token_rows<kTokens>(gradient_tile, params.map[1], barrier, rows, item.q_row, first_head);
-          copy_statistics<kHeads, kTileHeads>(headers, cursor, params.buffer[0], barrier, rows, item.q_row, first_head);
-          if (lane_index() > 0) {
-            report_full(row_barriers, cursor);
+          if (rows.run) {
+            const auto query_tile = stage(query_ring, cursor);
+            copy_row_run(query_tile, params.map[4], barrier, rows, item.q_row, first_head);
+            const auto gradient_tile = stage(gradient_ring, cursor);
+            copy_row_run(gradient_tile, params.map[5], barrier, rows, item.q_row, first_head);
+            copy_statistics_run<kTileHeads>(headers, cursor, params.buffer[0], barrier, rows, item.q_row, first_head, params.total_q);
+          } else {
+            const auto query_tile = stage(query_ring, cursor);
+            copy_token_rows<kTokens>(query_tile, params.map[0], barrier, rows, item.q_row, first_head);
+            const auto gradient_tile = stage(gradient_ring, cursor);
+            copy_token_rows<kTokens>(gradient_tile, params.map[1], barrier, rows, item.q_row, first_head);
+            copy_statistics<kTileHeads>(headers, cursor, params.buffer[0], barrier, rows, item.q_row, first_head, params.total_q);
           }
           advance(cursor);
         }
         wait_empty(row_barriers, cursor);
         end_rows(headers, cursor);
-        report_full(row_barriers, cursor);
+        announce_rows<kTokens>(row_barriers, cursor, 0);
         advance(cursor);
         arrive_empty(item_barriers, turn);
         advance(turn);
@@ -245,16 +248,13 @@ backward_keys(const __grid_constant__ Params params) {
         const int kv_head = taken % per_range / slots;
         const auto pair = find_key_block<kPairKeys>(params.cu_q, params.cu_k, params.batch, params.total_k, slot);
         const int range_tokens = max((params.max_q + params.parts - 1) / params.parts, 1);
-        const auto tile = tile_of_pair(pair, 0);
-        if (sees_range(tile, range, range_tokens)) {
+        if (sees_range(tile_of_pair(pair, 0), range, range_tokens)) {
           const int begin = range * range_tokens;
           const int end = begin + range_tokens;
-          const auto list = listed_between<kBlock>(params.buffer[3], params.buffer[2], params, kv_head, tile, false, begin, end);
-          const auto tile_2 = tile_of_pair(pair, 1);
-          const auto list_2 = listed_between<kBlock>(params.buffer[3], params.buffer[2], params, kv_head, tile_2, false, begin, end);
+          const auto tokens = listed_pair(params.buffer[3], params.buffer[2], params, kv_head, pair, false, begin, end);
           const int first_place = (kv_head * slots + slot) * kWarpgroups;
           wait_empty(item_barriers, turn);
-          describe_item(items, turn, pair, first_place, kv_head, range, range_tokens, list, list_2);
+          describe_item(items, turn, pair, first_place, kv_head, range, range_tokens, tokens);
           report_full(item_barriers, turn);
           advance(turn);
         }

@@ -51,7 +51,7 @@ backward_queries(const __grid_constant__ Params params) {
     const auto rows = query_rows<kTileHeads>(tile, warp);
     load_query<kHeads>(query, params.q, rows, first_head);
     load_query<kHeads>(output_gradient, params.dout, rows, first_head);
-    load_statistics<kHeads>(statistics, params.buffer[0], rows, first_head);
+    load_statistics<kTileHeads>(statistics, params.buffer[0], rows, first_head, params.total_q);
     clear(query_gradient);
   }
   const int key_tiles = last_position(tile) / kKeys + 1;

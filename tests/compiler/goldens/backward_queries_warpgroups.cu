@@ -85,7 +85,7 @@ backward_queries(const __grid_constant__ Params params) {
       const auto output_gradients = stage(gradient_ring, query_cursor);
       if (header.opens) {
         const int first_head = header.select_head * kTileHeads;
-        load_statistics<kHeads>(statistics, params.buffer[0], rows, first_head);
+        load_statistics<kTileHeads>(statistics, params.buffer[0], rows, first_head, params.total_q);
         wait_full(query_barriers, query_cursor);
         clear(query_gradient);
       }

@@ -2,10 +2,13 @@
 // RUN: winnow-translate %s | FileCheck %s
 
 !accumulator = !tile.fragment<Accumulator<16, @kKeys>>
+!barriers = !tile.barriers<RingBarriers<@kStages>>
 !columns = !tile.state<QueryColumns<@kRows>>
+!counts = !tile.table<KindCounts<@kWarps>>
 !cursor = !tile.cursor<Cursor<@kStages>>
 !headers = !tile.ring<RowHeaders<@kStages, @kRows, @kTokens>>
 !hints = !tile.table<ProductHints>
+!feed = !tile.state<TokenFeed<@kTokens>>
 !hook = !tile.value<Hook>
 !item = !tile.value<KeyItem>
 !item_cursor = !tile.cursor<Cursor<@kItems>>
@@ -14,11 +17,11 @@
 !key_block = !tile.value<KeyBlock>
 !map = !tile.view<TensorMap>
 !marks = !tile.table<TokenMarks<@kBlocks>>
-!merge = !tile.state<TokenMerge<@kTokens>>
 !panels = !tile.shared_tile<PanelTile<@kRows, @kDim, bf16>>
 !params = !tile.value<Params>
 !pointer = !tile.view<Pointer>
 !query_rows = !tile.value<QueryRows>
+!pair_lists = !tile.value<PairLists>
 !row_tokens = !tile.value<RowTokens>
 !row_statistics = !tile.state<RowStatistics>
 !step_keys = !tile.state<StepKeys<@kParts>>
@@ -67,10 +70,10 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   %token_list = tile.listed_tokens %pointer, %pointer, %params, %i, %key_block, %all {block = @kBlock} : (!pointer, !pointer, !params, i32, !key_block, i1) -> !token_list
   // CHECK: later_tokens(key_block);
   %later = tile.later_tokens %key_block : (!key_block) -> !token_list
-  // CHECK: store_statistics<kHeads, kValueDim, bf16>(bits, pointer, pointer, pointer, i, i);
-  tile.store_statistics %bits, %pointer, %pointer, %pointer, %i, %i {heads = @kHeads, value_dim = @kValueDim, type = bf16} : (!pointer, !pointer, !pointer, !pointer, i32, i32) -> ()
-  // CHECK: load_statistics<kHeads>(own, bits, query_rows, first_head);
-  tile.load_statistics %own, %bits, %query_rows, %first_head {heads = @kHeads} : (!row_statistics, !pointer, !query_rows, i32) -> ()
+  // CHECK: store_statistics<kHeads, kTileHeads, kValueDim, bf16>(bits, pointer, pointer, pointer, i, i);
+  tile.store_statistics %bits, %pointer, %pointer, %pointer, %i, %i {heads = @kHeads, group = @kTileHeads, value_dim = @kValueDim, type = bf16} : (!pointer, !pointer, !pointer, !pointer, i32, i32) -> ()
+  // CHECK: load_statistics<kTileHeads>(own, bits, query_rows, first_head, i);
+  tile.load_statistics %own, %bits, %query_rows, %first_head, %i {group = @kTileHeads} : (!row_statistics, !pointer, !query_rows, i32, i32) -> ()
   // CHECK: subtract_deltas(changes, own);
   tile.subtract_deltas %changes, %own : (!accumulator, !row_statistics) -> ()
   // CHECK: multiply_slopes(changes, logits, query_rows, first_key, kScale, slope);
@@ -89,8 +92,8 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   %token_rows = tile.token_rows %pointer, %token_list, %key_block, %first_head, %i {type = bf16, heads = @kHeads, group = @kTileHeads, tokens = @kTokens} : (!pointer, !token_list, !key_block, i32, i32) -> !token_rows
   // CHECK: load_rows<kThreads>(tile, token_rows, i, i, i);
   tile.load_rows %tile, %token_rows, %i, %i, %i {threads = @kThreads} : (!tile, !token_rows, i32, i32, i32) -> ()
-  // CHECK: load_columns<kHeads, kTileHeads, kTokens>(columns, bits, token_list, key_block, i, first_head);
-  tile.load_columns %columns, %bits, %token_list, %key_block, %i, %first_head {heads = @kHeads, group = @kTileHeads, tokens = @kTokens} : (!columns, !pointer, !token_list, !key_block, i32, i32) -> ()
+  // CHECK: load_columns<kTileHeads, kTokens>(columns, bits, token_list, key_block, i, first_head, i);
+  tile.load_columns %columns, %bits, %token_list, %key_block, %i, %first_head, %i {group = @kTileHeads, tokens = @kTokens} : (!columns, !pointer, !token_list, !key_block, i32, i32, i32) -> ()
   // CHECK: subtract_column_deltas(changes, columns);
   tile.subtract_column_deltas %changes, %columns : (!accumulator, !columns) -> ()
   // CHECK: multiply_column_slopes(changes, logits, columns, first_key, kScale, slope);
@@ -110,12 +113,14 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   // Gradients by keys on warpgroups.
   %map = tile.field %params "map[0]" : !params -> !map
   %headers = tile.shared bytes 4096 : !headers
+  %counts = tile.shared bytes 100 : !counts
+  %row_barriers = tile.shared bytes 80 : !barriers
   %hints = tile.shared bytes 16 : !hints
-  %items = tile.shared bytes 160 : !items
+  %items = tile.shared bytes 192 : !items
   %panels = tile.shared bytes 4096 : !panels
   %cursor = tile.register : !cursor
   %turn = tile.register : !item_cursor
-  %merge = tile.register : !merge
+  %feed = tile.register : !feed
   %stage_columns = tile.register : !stage_columns
   // CHECK: open_key_items(bits, i);
   tile.open_key_items %bits, %i : (!pointer, i32) -> ()
@@ -125,10 +130,14 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   %half = tile.tile_of_pair %key_block, %i : (!key_block, i32) -> !key_block
   // CHECK: sees_range(half, i, i);
   %sees = tile.sees_range %half, %i, %i : (!key_block, i32, i32) -> i1
-  // CHECK: listed_between<kBlock>(pointer, pointer, params, i, half, all, i, i);
-  %between = tile.listed_between %pointer, %pointer, %params, %i, %half, %all, %i, %i {block = @kBlock} : (!pointer, !pointer, !params, i32, !key_block, i1, i32, i32) -> !token_list
-  // CHECK: describe_item(items, turn, key_block, i, i, i, i, between, between);
-  tile.describe_item %items, %turn, %key_block, %i, %i, %i, %i, %between, %between : (!items, !item_cursor, !key_block, i32, i32, i32, i32, !token_list, !token_list) -> ()
+  // CHECK: list_pair_tokens<kBlock>(counts, bits, bits, pointer, params, i, key_block);
+  tile.list_pair_tokens %counts, %bits, %bits, %pointer, %params, %i, %key_block {block = @kBlock} : (!counts, !pointer, !pointer, !pointer, !params, i32, !key_block) -> ()
+  // CHECK: listed_pair(pointer, pointer, params, i, key_block, all, i, i);
+  %tokens = tile.listed_pair %pointer, %pointer, %params, %i, %key_block, %all, %i, %i : (!pointer, !pointer, !params, i32, !key_block, i1, i32, i32) -> !pair_lists
+  // CHECK: later_pair(key_block, i, i);
+  %later_tokens = tile.later_pair %key_block, %i, %i : (!key_block, i32, i32) -> !pair_lists
+  // CHECK: describe_item(items, turn, key_block, i, i, i, i, tokens);
+  tile.describe_item %items, %turn, %key_block, %i, %i, %i, %i, %tokens : (!items, !item_cursor, !key_block, i32, i32, i32, i32, !pair_lists) -> ()
   // CHECK: end_items(items, turn);
   tile.end_items %items, %turn : (!items, !item_cursor) -> ()
   // CHECK: has_item(items, turn);
@@ -145,22 +154,28 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   tile.add_key_sums %changes, %bits, %i : (!accumulator, !pointer, i32) -> ()
   // CHECK: store_key_sums(bits, changes, i);
   tile.store_key_sums %bits, %changes, %i : (!pointer, !accumulator, i32) -> ()
-  // CHECK: open_merge(merge, item);
-  tile.open_merge %merge, %item : (!merge, !item) -> ()
-  // CHECK: next_rows(merge);
-  %row_tokens = tile.next_rows %merge : (!merge) -> !row_tokens
+  // CHECK: open_feed(feed, pointer, item);
+  tile.open_feed %feed, %pointer, %item : (!feed, !pointer, !item) -> ()
+  // CHECK: next_rows(feed, pointer);
+  %row_tokens = tile.next_rows %feed, %pointer : (!feed, !pointer) -> !row_tokens
   // CHECK: clear_statistics(headers);
   tile.clear_statistics %headers : (!headers) -> ()
   // CHECK: describe_rows(headers, cursor, row_tokens, item);
   tile.describe_rows %headers, %cursor, %row_tokens, %item : (!headers, !cursor, !row_tokens, !item) -> ()
   // CHECK: end_rows(headers, cursor);
   tile.end_rows %headers, %cursor : (!headers, !cursor) -> ()
+  // CHECK: announce_rows<kTokens>(row_barriers, cursor, i);
+  tile.announce_rows %row_barriers, %cursor, %i {tokens = @kTokens} : (!barriers, !cursor, i32) -> ()
   // CHECK: rows_wanted(headers, cursor, i);
   %wanted = tile.rows_wanted %headers, %cursor, %i : (!headers, !cursor, i32) -> i32
   // CHECK: copy_token_rows<kTokens>(panels, map, i, row_tokens, i, i);
   tile.copy_token_rows %panels, %map, %i, %row_tokens, %i, %i {tokens = @kTokens} : (!panels, !map, i32, !row_tokens, i32, i32) -> ()
-  // CHECK: copy_statistics<kHeads, kTileHeads>(headers, cursor, pointer, i, row_tokens, i, i);
-  tile.copy_statistics %headers, %cursor, %pointer, %i, %row_tokens, %i, %i {heads = @kHeads, group = @kTileHeads} : (!headers, !cursor, !pointer, i32, !row_tokens, i32, i32) -> ()
+  // CHECK: copy_row_run(panels, map, i, row_tokens, i, i);
+  tile.copy_row_run %panels, %map, %i, %row_tokens, %i, %i : (!panels, !map, i32, !row_tokens, i32, i32) -> ()
+  // CHECK: copy_statistics<kTileHeads>(headers, cursor, pointer, i, row_tokens, i, i, i);
+  tile.copy_statistics %headers, %cursor, %pointer, %i, %row_tokens, %i, %i, %i {group = @kTileHeads} : (!headers, !cursor, !pointer, i32, !row_tokens, i32, i32, i32) -> ()
+  // CHECK: copy_statistics_run<kTileHeads>(headers, cursor, pointer, i, row_tokens, i, i, i);
+  tile.copy_statistics_run %headers, %cursor, %pointer, %i, %row_tokens, %i, %i, %i {group = @kTileHeads} : (!headers, !cursor, !pointer, i32, !row_tokens, i32, i32, i32) -> ()
   // CHECK: find_columns<kTokenRows>(stage_columns, headers, cursor, i);
   tile.find_columns %stage_columns, %headers, %cursor, %i {token_rows = @kTokenRows} : (!stage_columns, !headers, !cursor, i32) -> ()
   // CHECK: weigh_columns(logits, changes, stage_columns, first_key, kScale);
