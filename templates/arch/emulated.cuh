@@ -256,6 +256,12 @@ __forceinline__ uint4 load_words(unsigned address) {
 __forceinline__ void store_words(unsigned shared, const uint4 &words) {
   emulated_store_shared(shared, &words, 16);
 }
+__forceinline__ void store_words(unsigned shared, unsigned word) {
+  emulated_store_shared(shared, &word, 4);
+}
+__forceinline__ void store_words(unsigned shared, const uint2 &words) {
+  emulated_store_shared(shared, &words, 8);
+}
 __forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};
   emulated_store_shared(shared, &zeros, 16);

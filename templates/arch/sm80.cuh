@@ -66,6 +66,15 @@ __device__ __forceinline__ void store_words(unsigned shared, const uint4 &words)
                : "memory");
 }
 
+// The same of 4 and of 8 bytes.
+__device__ __forceinline__ void store_words(unsigned shared, unsigned word) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared), "r"(word) : "memory");
+}
+__device__ __forceinline__ void store_words(unsigned shared, const uint2 &words) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(shared), "r"(words.x), "r"(words.y)
+               : "memory");
+}
+
 // Stores 16 zero bytes to shared memory.
 __device__ __forceinline__ void store_zeros(unsigned shared) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(shared), "r"(0) : "memory");

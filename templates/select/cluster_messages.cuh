@@ -33,6 +33,23 @@ template <int kWarps> struct WarpVotes {
       : votes(reinterpret_cast<int *>(bytes)) {}
 };
 
+// A cluster of one block sends nothing: it stores, and its threads meet behind every wait. (It may
+// send itself words, but memcheck takes these for stores outside of shared memory.)
+__device__ __forceinline__ bool is_alone() { return cluster_blocks() == 1; }
+__device__ __forceinline__ unsigned address_in(unsigned shared, int block) {
+  return is_alone() ? shared : shared_address_of(shared, block);
+}
+// Returns the bytes that the barrier will count.
+template <class Words>
+__device__ __forceinline__ int post_words(unsigned to, unsigned barrier, const Words &words) {
+  if (is_alone()) {
+    store_words(to, words);
+    return 0;
+  }
+  send_words(to, barrier, words);
+  return sizeof(Words);
+}
+
 // By all threads, in front of enter_cluster, which tells the others: the barriers wait for the
 // shares of all blocks, and for all of their `warps` warps.
 template <int kExchanges, int kTileHeads, int kOpen>
@@ -43,8 +60,8 @@ __device__ __forceinline__ void init_messages(const MessageBarriers<kExchanges> 
     init_barrier(barriers.shares(), 1);
     init_barrier(barriers.ranks(), blocks * warps);
     fence_barriers();
-    arrive_expecting(barriers.shares(),
-                     blocks * kTileHeads * static_cast<int>(sizeof(BlockShare<kOpen>)));
+    const int bytes = blocks * kTileHeads * static_cast<int>(sizeof(BlockShare<kOpen>));
+    arrive_expecting(barriers.shares(), is_alone() ? 0 : bytes);
   }
   __syncwarp();
 }
@@ -72,15 +89,15 @@ __device__ __forceinline__ void post_share(const ClusterShares<kTileHeads, kOpen
   const unsigned place = shared_address(&shares.of(cluster_block(), head));
   const unsigned *words = reinterpret_cast<const unsigned *>(&share);
   for (int block = lane; block < cluster_blocks(); block += kLanes) {
-    const unsigned to = shared_address_of(place, block);
-    const unsigned barrier = shared_address_of(barriers.shares(), block);
+    const unsigned to = address_in(place, block);
+    const unsigned barrier = address_in(barriers.shares(), block);
 #pragma unroll
     for (int i = 0; i < kWords; i += kTogether)
       if constexpr (kTogether == 4)
-        send_words(to + 4 * i, barrier,
+        post_words(to + 4 * i, barrier,
                    make_uint4(words[i], words[i + 1], words[i + 2], words[i + 3]));
       else
-        send_words(to + 4 * i, barrier, make_uint2(words[i], words[i + 1]));
+        post_words(to + 4 * i, barrier, make_uint2(words[i], words[i + 1]));
   }
 }
 
@@ -95,7 +112,7 @@ __device__ __forceinline__ void wait_shares(const MessageBarriers<kExchanges> &b
 // Where block `block` of the cluster has its row of ranks, for post_thread_scores.
 template <int kBlocks>
 __device__ __forceinline__ int rank_row_address(const RankRow<kBlocks, 4> &row, int block) {
-  return shared_address_of(shared_address(row.ranks), block);
+  return address_in(shared_address(row.ranks), block);
 }
 
 // The edges of a row, one to a word.
@@ -122,30 +139,27 @@ post_thread_scores(int ranks, SentBytes &sent, const MessageBarriers<kExchanges>
   const unsigned beside = __shfl_xor_sync(kFullWarp, rank[0], 1);
   if (!valid)
     return;
-  const unsigned barrier = shared_address_of(barriers.ranks(), 0);
+  const unsigned barrier = address_in(barriers.ranks(), 0);
   const unsigned place = ranks + 2 * (row / kRowsPerBlock);
   if constexpr (kCount == 1) {
-    if (lane_index() % 2 == 0) {
-      send_words(place, barrier, rank[0] | beside << 16);
-      sent.count += 4;
-    }
+    if (lane_index() % 2 == 0)
+      sent.count += post_words(place, barrier, rank[0] | beside << 16);
   } else {
     unsigned words[kCount / 2];
 #pragma unroll
     for (int i = 0; i < kCount / 2; ++i)
       words[i] = rank[2 * i] | rank[2 * i + 1] << 16;
     if constexpr (kCount == 2)
-      send_words(place, barrier, words[0]);
+      sent.count += post_words(place, barrier, words[0]);
     else if constexpr (kCount == 4)
-      send_words(place, barrier, make_uint2(words[0], words[1]));
+      sent.count += post_words(place, barrier, make_uint2(words[0], words[1]));
     else
-      send_words(place, barrier, make_uint4(words[0], words[1], words[2], words[3]));
-    sent.count += 2 * kCount;
+      sent.count +=
+          post_words(place, barrier, make_uint4(words[0], words[1], words[2], words[3]));
   }
-  if (kPad > 0 && row % kEdgeRows == kEdgeRows - 8) {
-    send_words(ranks + 2 * padded + 4 * (row / kEdgeRows), barrier, score_rank(edge));
-    sent.count += 4;
-  }
+  if (kPad > 0 && row % kEdgeRows == kEdgeRows - 8)
+    sent.count += post_words(ranks + 2 * padded + 4 * (row / kEdgeRows), barrier,
+                             score_rank(edge));
 }
 
 // The vote of each warp, to the first block of the cluster, and how many bytes it has sent there.
@@ -157,10 +171,13 @@ __device__ __forceinline__ void post_votes(const WarpVotes<kWarps> &votes, const
   const int bytes = warp_sum(sent.count), warp = warp_index();
   if (lane_index() != 0)
     return;
-  const unsigned barrier = shared_address_of(barriers.ranks(), 0);
+  const unsigned barrier = address_in(barriers.ranks(), 0);
   const unsigned place = shared_address(votes.votes + cluster_block() * kWarps + warp);
-  send_words(shared_address_of(place, 0), barrier, leaves);
-  announce_words(barrier, bytes + 4);
+  const int vote_bytes = post_words(address_in(place, 0), barrier, leaves);
+  if (is_alone())
+    arrive(barrier);
+  else
+    announce_words(barrier, bytes + vote_bytes);
 }
 
 // In the first block of the cluster, until the ranks and votes of all blocks are there.

@@ -279,20 +279,20 @@ TEST(Decode, TunablesChangeTheSelectionByClusters) {
   auto has = [](const ProgramImage &image, const char *kernel, const char *text) {
     return kernelOf(image, kernel)->source.find(text) != std::string::npos;
   };
-  const ProgramImage messages = with("decode_exchange=messages");
-  EXPECT_TRUE(has(plain, "select_decode", "  sync_cluster();"));
-  EXPECT_FALSE(has(messages, "select_decode", "sync_cluster();"));
-  EXPECT_TRUE(has(messages, "select_decode", "  wait_ranks(messages);"));
+  const ProgramImage barriers = with("decode_exchange=barriers");
+  EXPECT_TRUE(has(barriers, "select_decode", "  sync_cluster();"));
+  EXPECT_FALSE(has(plain, "select_decode", "sync_cluster();"));
+  EXPECT_TRUE(has(plain, "select_decode", "  wait_ranks(messages);"));
   EXPECT_TRUE(has(with("decode_new_rows=make"), "select_decode", "make_new_row<"));
   EXPECT_FALSE(has(plain, "select_decode", "make_new_row<"));
-  EXPECT_TRUE(has(with("decode_ids=direct"), "attend_decode", "chosen_key<"));
-  EXPECT_FALSE(has(plain, "attend_decode", "chosen_key<"));
+  EXPECT_FALSE(has(with("decode_ids=listed"), "attend_decode", "chosen_key<"));
+  EXPECT_TRUE(has(plain, "attend_decode", "chosen_key<"));
   EXPECT_EQ(kernelOf(plain, "select_decode")->blockThreads, 256);
   EXPECT_EQ(kernelOf(with("decode_select_warps=8"), "select_decode")->blockThreads, 512);
   EXPECT_EQ(kernelOf(with("decode_clusters=none"), "select_decode"), nullptr);
   const ProgramImage chain = paged("infllm_v2", "sm_80");
   for (const Kernel &kernel :
-       with("decode_exchange=messages decode_new_rows=make", "sm_80").kernels)
+       with("decode_exchange=barriers decode_new_rows=make", "sm_80").kernels)
     EXPECT_EQ(kernel.source, kernelOf(chain, kernel.name)->source);
 }
 

@@ -100,7 +100,7 @@ Result<Sizes> chooseSizes(const AttendPlan &plan, const Target &target, Config &
   config.decodeResident = sizes.resident;
   config.decodePartTiles = leastPartTiles(plan);
   if (config.decodeIds == DecodeIds::Default)
-    config.decodeIds = DecodeIds::Listed;
+    config.decodeIds = DecodeIds::Direct;
   sizes.directIds = config.decodeIds == DecodeIds::Direct;
   return sizes;
 }

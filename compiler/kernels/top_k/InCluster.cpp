@@ -351,7 +351,7 @@ void chooseDecode(Config &config) {
   if (config.decodeSelectWarps == 0)
     config.decodeSelectWarps = kConsumers;
   if (config.decodeExchange == DecodeExchange::Default)
-    config.decodeExchange = DecodeExchange::Barriers;
+    config.decodeExchange = DecodeExchange::Messages;
   if (config.decodeNewRows == DecodeNewRows::Default)
     config.decodeNewRows = DecodeNewRows::Wait;
 }
@@ -359,12 +359,14 @@ void chooseDecode(Config &config) {
 std::string clusterBlocks(const SelectionPlan &plan, const Config &config) {
   const int tileKeys = HeadWeights::tileKeys(plan);
   const int selections = plan.selectHeads(); // of a token
-  // As few as hold the weights; more where the GPU has room for two on each multiprocessor.
+  // As few as hold the weights; more where the GPU has room for two on each multiprocessor, and 16
+  // where they take less than half of it: each wants 16 places in one GPC, at once.
   const std::string needed = powerWhere([&](int blocks) {
     return llvm::formatv("(max_k > {0})", blocks / 2 * kMostTiles * tileKeys).str();
   });
   const std::string room = powerWhere([&](int blocks) {
-    return llvm::formatv("({0} * total_q <= sm_count)", selections * blocks / 2).str();
+    const int least = blocks == kMostClusterBlocks ? 2 * blocks : blocks / 2;
+    return llvm::formatv("({0} * total_q <= sm_count)", selections * least).str();
   });
   const std::string useful = powerWhere([&](int blocks) {
     return llvm::formatv("(max_k > {0})", (blocks * kLeastTiles - 1) * tileKeys).str();

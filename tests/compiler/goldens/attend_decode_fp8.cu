@@ -104,19 +104,23 @@ attend_decode(const __grid_constant__ Params params) {
   }
   wait_earlier_kernels();
   if (tile.tokens == 0) return;
-  const int chosen_begin = has_forced ? kInit : 0;
-  const int chosen_end = has_forced ? forced_from : 2147483647;
-  if (warp == 0) {
-    list_blocks<kBlock>(list, params.ids, head_tile, params.total_q, tile, chosen_begin, chosen_end);
+  const auto ids = id_row<kTopK>(params.ids, head_tile, params.total_q, tile.row);
+  int listed;
+  if (has_forced) {
+    listed = kTilesPerBlock * 62;
+  } else {
+    if (warp == 0) {
+      list_blocks<kBlock>(list, params.ids, head_tile, params.total_q, tile, 0, 2147483647);
+    }
+    sync_threads();
+    listed = count_blocks(list) * kTilesPerBlock;
   }
-  sync_threads();
-  const int listed = count_blocks(list) * kTilesPerBlock;
   const int from_2 = listed * part / params.parts;
   const int to_2 = listed * (part + 1) / params.parts;
   sync_threads();
   if (warp < kConsumerWarps) {
     for (int entry = from_2; entry < to_2; ++entry) {
-      const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, false);
+      const int first_key = chosen_key<kInit, kTilesPerBlock, kKeys>(list, ids, entry, false, has_forced);
       Accumulator<16, kKeys> logits;
       clear(logits);
       wait_full(barriers, cursor);
@@ -147,7 +151,7 @@ attend_decode(const __grid_constant__ Params params) {
     const int lane = producer % 32;
     advance_by(place, turn);
     for (int entry = from_2 + turn; entry < to_2; entry += kProducerWarps) {
-      const int first_key = listed_key<kTilesPerBlock, kKeys>(list, entry, false);
+      const int first_key = chosen_key<kInit, kTilesPerBlock, kKeys>(list, ids, entry, false, has_forced);
       const int page = find_page(keys, first_key, tile.k_length, lane);
       const int page_2 = find_page(values, first_key, tile.k_length, lane);
       wait_empty(barriers, place);
