@@ -232,7 +232,7 @@ template <int kTokenRows, int kStages, int kRows, int kTokens>
 __device__ __forceinline__ void find_columns(StageColumns<kTokenRows> &columns,
                                              const RowHeaders<kStages, kRows, kTokens> &headers,
                                              const Cursor<kStages> &cursor, int tile) {
-  static_assert(kTokenRows * kTokens == kRows && kTokenRows % 8 == 0, "tokens have whole columns");
+  static_assert(kTokenRows * kTokens == kRows, "tokens fill the stage");
   columns.statistics = reinterpret_cast<const float4 *>(headers.statistics(cursor.stage));
   columns.positions = headers.positions(cursor.stage);
   columns.hides = __shfl_sync(kFullWarp, *headers.word(cursor.stage), 0) >> (2 + tile) & 1;
@@ -242,6 +242,14 @@ __device__ __forceinline__ void find_columns(StageColumns<kTokenRows> &columns,
 template <int kTokenRows>
 __device__ __forceinline__ float4 pair_of_columns(const StageColumns<kTokenRows> &columns, int j) {
   return columns.statistics[4 * j + (lane_index() & 3)];
+}
+
+// The position of these two columns' token.
+template <int kTokenRows>
+__device__ __forceinline__ int position_of(const StageColumns<kTokenRows> &columns, int j) {
+  static_assert(kTokenRows % 8 == 0 || kTokenRows == 4, "a lane's two columns have one token");
+  const int column = kTokenRows % 8 == 0 ? 8 * j : 8 * j + 2 * (lane_index() & 3);
+  return columns.positions[column / kTokenRows];
 }
 
 // What gradients.cuh says of QueryColumns.
@@ -266,8 +274,8 @@ multiply_column_slopes(Accumulator<16, kRows> &changes, const Accumulator<16, kR
   for (int j = 0; j < kRows / 8; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      changes.value[j][e] *= slope(logits.value[j][e] * scale,
-                                   columns.positions[8 * j / kTokenRows], key + 8 * (e >> 1));
+      changes.value[j][e] *=
+          slope(logits.value[j][e] * scale, position_of(columns, j), key + 8 * (e >> 1));
 }
 template <int kRows, int kTokenRows, class Hook>
 __device__ __forceinline__ void map_column_logits(Accumulator<16, kRows> &logits,
@@ -278,8 +286,8 @@ __device__ __forceinline__ void map_column_logits(Accumulator<16, kRows> &logits
   for (int j = 0; j < kRows / 8; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      logits.value[j][e] = hook(logits.value[j][e] * scale, columns.positions[8 * j / kTokenRows],
-                                key + 8 * (e >> 1));
+      logits.value[j][e] =
+          hook(logits.value[j][e] * scale, position_of(columns, j), key + 8 * (e >> 1));
 }
 // Keys that no token hides are not compared with positions.
 template <int kRows, int kTokenRows>
@@ -292,7 +300,7 @@ weigh_columns(Accumulator<16, kRows> &logits, Accumulator<16, kRows> &changes,
     for (int j = 0; j < kRows / 8; ++j)
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        if (key + 8 * (e >> 1) > columns.positions[8 * j / kTokenRows])
+        if (key + 8 * (e >> 1) > position_of(columns, j))
           logits.value[j][e] = -kInfinity;
 #pragma unroll
   for (int j = 0; j < kRows / 8; ++j) {

@@ -154,12 +154,10 @@ post_thread_scores(int ranks, SentBytes &sent, const MessageBarriers<kExchanges>
     else if constexpr (kCount == 4)
       sent.count += post_words(place, barrier, make_uint2(words[0], words[1]));
     else
-      sent.count +=
-          post_words(place, barrier, make_uint4(words[0], words[1], words[2], words[3]));
+      sent.count += post_words(place, barrier, make_uint4(words[0], words[1], words[2], words[3]));
   }
   if (kPad > 0 && row % kEdgeRows == kEdgeRows - 8)
-    sent.count += post_words(ranks + 2 * padded + 4 * (row / kEdgeRows), barrier,
-                             score_rank(edge));
+    sent.count += post_words(ranks + 2 * padded + 4 * (row / kEdgeRows), barrier, score_rank(edge));
 }
 
 // The vote of each warp, to the first block of the cluster, and how many bytes it has sent there.

@@ -49,7 +49,7 @@ constexpr int kItemTileKeys = 64, kPairKeys = 2 * kItemTileKeys, kListsOfPair = 
 /// What a stage of query rows has room for on warpgroups.
 struct KeyWarpgroupSizes {
   int tokens = 0;    ///< of a stage
-  int tokenRows = 0; ///< rows of each: its heads, rounded up to 8
+  int tokenRows = 0; ///< rows of each: its heads, rounded up to 4, 8 or 16
   int stages = 0;
 };
 /// None: the target has no warpgroup products, or rows or heads do not fit.

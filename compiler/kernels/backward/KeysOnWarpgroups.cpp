@@ -47,11 +47,12 @@ std::optional<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan
   // A selection of each query head has few rows for each of its tokens. Statistics are copied 16
   // bytes at a time, those of two heads.
   const bool perHead = plan.selects() && selections(plan) != plan.kvHeads;
-  if (!target.hasWarpgroupMma || !target.hasBulkCopy || perHead || plan.group < 6 ||
-      plan.group % 2 != 0 || (plan.selects() && plan.block < kItemTileKeys))
+  const bool hasRows = plan.group == 4 || (plan.group >= 6 && plan.group % 2 == 0);
+  if (!target.hasWarpgroupMma || !target.hasBulkCopy || perHead || !hasRows ||
+      (plan.selects() && plan.block < kItemTileKeys))
     return std::nullopt;
   KeyWarpgroupSizes sizes;
-  sizes.tokenRows = plan.group <= 8 ? 8 : 16;
+  sizes.tokenRows = plan.group == 4 ? 4 : plan.group <= 8 ? 8 : 16;
   sizes.tokens = kTileRows / sizes.tokenRows;
   // Sums of keys and values, S and dP; 40 registers are left for the rest.
   if (plan.headDim / 2 + plan.valueDim / 2 + kTileRows > kConsumerRegisters - 40)
