@@ -185,6 +185,8 @@ def show(job, size, found):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--jobs", type=lambda text: text.split(","), default=["prefill", "decode", "train"],
+                        help="separated by commas")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--train-layers", type=int, default=2)
     parser.add_argument("--tokens", type=numbers, default=[32768, 131072], help="of prompts, separated by commas")
@@ -194,6 +196,9 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--vocabulary", type=int, default=73448)
     args = parser.parse_args(arguments)
+    unknown = set(args.jobs) - {"prefill", "decode", "train"}
+    if unknown:
+        parser.error(f"--jobs: {', '.join(sorted(unknown))} is none of prefill, decode and train")
     try:
         import torch
         import winnow.hf
@@ -204,15 +209,18 @@ def main(arguments=None):
     winnow.hf.register("infllm_v2")
     register_sdpa_without_mask()
     clock, is_met = Clock(torch, args.device), True
-    with torch.no_grad():
-        model = make_model(torch, args, args.layers)
+    if {"prefill", "decode"} & set(args.jobs):
+        with torch.no_grad():
+            model = make_model(torch, args, args.layers)
+            for tokens in args.tokens if "prefill" in args.jobs else ():
+                is_met = show("prefill", tokens, over_prompts(torch, model, clock, prefill_step, tokens, args)) and is_met
+            if "decode" in args.jobs:
+                is_met = show("decode", args.keys, decode(torch, model, clock, args)) and is_met
+        del model
+    if "train" in args.jobs:
+        model = make_model(torch, args, args.train_layers)
         for tokens in args.tokens:
-            is_met = show("prefill", tokens, over_prompts(torch, model, clock, prefill_step, tokens, args)) and is_met
-        is_met = show("decode", args.keys, decode(torch, model, clock, args)) and is_met
-    del model
-    model = make_model(torch, args, args.train_layers)
-    for tokens in args.tokens:
-        is_met = show("train", tokens, over_prompts(torch, model, clock, train_step, tokens, args)) and is_met
+            is_met = show("train", tokens, over_prompts(torch, model, clock, train_step, tokens, args)) and is_met
     sys.exit(0 if is_met else 1)
 
 
