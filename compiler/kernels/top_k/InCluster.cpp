@@ -372,7 +372,7 @@ std::string clusterBlocks(const SelectionPlan &plan, const Config &config) {
     return llvm::formatv("(max_k > {0})", (blocks * kLeastTiles - 1) * tileKeys).str();
   });
   // A few more selections than clusters of 16 find room for leave each with one turn of clusters of
-  // 8, whose exchange nothing hides: there the chain of kernels is 5 % faster.
+  // 8, whose exchange nothing hides: there the chain of kernels is no slower.
   const std::string oneTurn =
       config.decodeClusters == DecodeClusters::All
           ? "0"
