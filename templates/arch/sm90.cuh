@@ -184,7 +184,7 @@ __device__ __forceinline__ void wait_words(unsigned barrier, int phase) {
   } while (!done);
 }
 
-//===-- "ld", "st": between blocks of threads; hints ------------------------------------------===//
+//===-- "ld", "st", "atom": between blocks of threads; hints ----------------------------------===//
 
 // Waits until the number at `number` is at least `value`; what its writer stored before can be
 // read afterwards ("ld.acquire").
@@ -213,7 +213,7 @@ __device__ __forceinline__ float4 load_uncached(const float4 *from) {
 // A word of shared memory that orders nothing: whoever reads it may find what was there before.
 // Both happen where `condition` holds, without a branch, so that the compiler still knows its
 // surroundings to be uniform; elsewhere 0 is found. Atomics, since racecheck takes them for what
-// they are ("atom", "red").
+// they are ("atom").
 __device__ __forceinline__ int hint_if(bool condition, unsigned shared) {
   int value;
   asm volatile("{.reg .pred p; setp.ne.b32 p, %1, 0; mov.b32 %0, 0; @p atom.relaxed.shared.or.b32 "

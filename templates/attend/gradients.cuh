@@ -12,14 +12,14 @@
 //===-- Statistics of rows --------------------------------------------------------------------===//
 
 // Statistics are kept [kHeads / kGroup, total_q, kGroup]: those of a tile of heads lie side by side
-// for one token after the other. Where they are of the tile that begins with head first_head, and
-// of row `row` of q.
+// for one token after the other. The place of those of row `row` of q and of the tile that `head`
+// is in.
 template <int kGroup>
-__device__ __forceinline__ long long place_of_statistics(int first_head, int row, int total_q) {
-  return (static_cast<long long>(first_head / kGroup) * total_q + row) * kGroup;
+__device__ __forceinline__ long long place_of_statistics(int head, int row, int total_q) {
+  return (static_cast<long long>(head / kGroup) * total_q + row) * kGroup;
 }
 
-// Rows whose statistics one warp makes at a time: a lane reads 8 elements of one.
+// Rows whose statistics one warp makes at a time: a lane reads 8 elements at a time of one.
 template <int kValueDim> __device__ __forceinline__ constexpr int statistics_rows() {
   return 32 / threads_per_row(kValueDim / 8);
 }

@@ -1,8 +1,9 @@
-// The work of gradients by keys on warpgroups, found on the device: items of two neighbouring key
-// tiles of one key/value head and one range of tokens, taken from a counter by blocks of threads
-// that stay. Who takes an item does not matter: what the ranges add to a key tile's sums is added
-// in the order of the ranges, each one waiting for its turn. Nobody can wait for ever, because
-// items are taken in the order of their ranges, and the first unfinished one waits for nobody.
+// The work of gradients by keys on warpgroups: lists of tokens for pairs of key tiles, by a kernel
+// before, and items of two neighbouring key tiles of one key/value head and one range of tokens,
+// taken from a counter by blocks of threads that stay. Who takes an item does not matter: what the
+// ranges add to a key tile's sums is added in the order of the ranges, each one waiting for its
+// turn. Nobody can wait for ever, because items are taken in the order of their ranges, and the
+// first unfinished one waits for nobody.
 //
 // The buffer of work holds the counter, and behind it a number for each key tile of each head: the
 // range whose turn it is.
@@ -204,8 +205,9 @@ __device__ __forceinline__ PairLists later_pair(const KeyBlock &pair, int begin,
   return {{between(first_seeing(pair, 0), second), between(0, 0), between(second, pair.q_length)}};
 }
 
-// The same of what list_pair_tokens has made of it, or of later_pair, by one warp. Half a warp
-// looks for the first entry of a range and half for its end, 16 at a time, in three lists at once.
+// The tokens in [begin, end) of a pair, by one warp: from its lists, or later_pair where its
+// sequence attends to every key. Half a warp looks for the first entry of a range and half for its
+// end, 16 at a time, in three lists at once.
 __device__ __forceinline__ PairLists listed_pair(const void *lists, const void *ranges,
                                                  const Params &params, int select_head,
                                                  const KeyBlock &pair, bool all, int begin,

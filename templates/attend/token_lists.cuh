@@ -1,9 +1,10 @@
 // Which tokens attend to a key block? A selection says it the other way round, blocks per token; so
 // it is turned round on the device, without a read-back. First bits (clear_marks, mark_tokens,
 // store_marks: blocks of kMarkTokens tokens, all threads of a block), then for each block of a
-// sequence an ascending list of its tokens (list_tokens, a warp each). Serves the kernels of
-// gradients that own keys. Duplicate ids count once; -1, ids out of range and blocks in a token's
-// future are ignored. Where lists lie is a matter of who comes first; what is in them is not.
+// sequence an ascending list of its tokens (list_tokens, a warp each; of pairs of key tiles:
+// key_items.cuh). Serves the kernels of gradients that own keys. Duplicate ids count once; -1, ids
+// out of range and blocks in a token's future are ignored. Where lists lie is a matter of who comes
+// first; what is in them is not.
 //
 // Sequence s owns the block slots from cu_k[s] / kBlock + s on. Bits [selections, slots, words] of
 // 32 tokens each, counted in their query segment. Ranges: two numbers for each slot, where its list

@@ -302,6 +302,9 @@ TEST(Decode, TunablesChangeTheSizeOfClusters) {
     return shapeOf(image, batch, 1, keys, true, 16)[Variable::Cluster];
   };
   EXPECT_EQ(clusters("", 1, 131072), 16);
+  EXPECT_EQ(clusters("", 2, 131072), 16); // four selections
+  EXPECT_EQ(clusters("", 4, 131072), 8);
+  EXPECT_EQ(clusters("", 8, 131072), 8);
   EXPECT_EQ(clusters("decode_cluster_blocks=4", 1, 131072), 8); // as many as weights need
   EXPECT_EQ(clusters("", 1, 65536), 16);
   EXPECT_EQ(clusters("decode_cluster_blocks=8", 1, 65536), 8);

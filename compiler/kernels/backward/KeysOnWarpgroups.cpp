@@ -48,12 +48,18 @@ std::optional<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan
   // bytes at a time, those of two heads.
   const bool perHead = plan.selects() && selections(plan) != plan.kvHeads;
   const bool hasRows = plan.group == 4 || (plan.group >= 6 && plan.group % 2 == 0);
+  // A larger block's tokens are listed for each of its pairs: too many for a 32-bit count.
+  constexpr int kMostBlock = 256;
   if (!target.hasWarpgroupMma || !target.hasBulkCopy || perHead || !hasRows ||
-      (plan.selects() && plan.block < kItemTileKeys))
+      (plan.selects() && (plan.block < kItemTileKeys || plan.block > kMostBlock)))
     return std::nullopt;
   KeyWarpgroupSizes sizes;
   sizes.tokenRows = plan.group == 4 ? 4 : plan.group <= 8 ? 8 : 16;
   sizes.tokens = kTileRows / sizes.tokenRows;
+  // A warp copies the rows of a stage, a lane for each token and panel of 64 columns.
+  const int panels = llvm::divideCeil(std::max(plan.headDim, plan.valueDim), 64);
+  if (sizes.tokens * panels > kWarpThreads)
+    return std::nullopt;
   // Sums of keys and values, S and dP; 40 registers are left for the rest.
   if (plan.headDim / 2 + plan.valueDim / 2 + kTileRows > kConsumerRegisters - 40)
     return std::nullopt;

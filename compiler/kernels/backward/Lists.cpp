@@ -1,5 +1,6 @@
 // The kernels backward_marks and backward_lists: a selection says which blocks a token wants, the
-// gradients of keys need the tokens that want a block. See templates/attend/token_lists.cuh.
+// gradients of keys need the tokens that want a block. See templates/attend/token_lists.cuh, of
+// pairs key_items.cuh.
 #include "compiler/kernels/backward/Backward.h"
 #include "compiler/kernels/parts/DenseLength.h"
 #include "llvm/Support/FormatVariadic.h"

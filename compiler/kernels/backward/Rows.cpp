@@ -69,14 +69,13 @@ chooseKeysForm(const BackwardPlan &plan, const Target &target, Config &config) {
       (config.backwardKeys == BackwardForm::Default && !hasSizes))
     sizes = chooseKeysOnWarpgroups(plan, target);
   if (config.backwardKeys == BackwardForm::Warpgroups && !sizes)
-    return fail(
-        ErrorKind::Unsupported,
-        llvm::formatv(
-            "backward_keys=warpgroups needs products of warpgroups, blocks of 64 "
-            "or more keys, a group of 4 or an even one of 6 or more query heads and rows of "
-            "128 elements at most: this is {0}, {1}, {2}, {3} and {4}",
-            target.arch, plan.block, plan.group, plan.headDim, plan.valueDim)
-            .str());
+    return fail(ErrorKind::Unsupported,
+                llvm::formatv("backward_keys=warpgroups needs products of warpgroups, blocks of 64 "
+                              "to 256 keys, a group of 4 or an even one of 6 or more query heads "
+                              "and rows of 128 elements at most: this is {0}, {1}, {2}, {3} and "
+                              "{4}",
+                              target.arch, plan.block, plan.group, plan.headDim, plan.valueDim)
+                    .str());
   config.backwardKeys = sizes ? BackwardForm::Warpgroups : BackwardForm::Warps;
   return sizes;
 }

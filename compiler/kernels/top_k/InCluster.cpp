@@ -359,8 +359,9 @@ void chooseDecode(Config &config) {
 std::string clusterBlocks(const SelectionPlan &plan, const Config &config) {
   const int tileKeys = HeadWeights::tileKeys(plan);
   const int selections = plan.selectHeads(); // of a token
-  // As few as hold the weights; more where the GPU has room for two on each multiprocessor, and 16
-  // where they take less than half of it: each wants 16 places in one GPC, at once.
+  // As few as hold the weights; more, up to 8, where the GPU has room for two on each
+  // multiprocessor, and 16 where they take half of it at most: each wants 16 places in one GPC, at
+  // once.
   const std::string needed = powerWhere([&](int blocks) {
     return llvm::formatv("(max_k > {0})", blocks / 2 * kMostTiles * tileKeys).str();
   });
