@@ -64,9 +64,12 @@ Prepared ofGpu(const Engine::Prepared &prepared) {
   return {{prepared.program, nullptr, prepared.choice},
           static_cast<winnow_origin>(prepared.origin)};
 }
+/// The CPU target has no tunables: every phase that the program has is the default's.
 Prepared ofCpu(const CpuPrograms::Found &found) {
-  return {{nullptr, found.program, std::make_shared<const ChosenConfig>()},
-          static_cast<winnow_origin>(found.origin)};
+  auto choice = std::make_shared<ChosenConfig>();
+  if (found.program->image().spec.backward)
+    choice->backward.emplace();
+  return {{nullptr, found.program, std::move(choice)}, static_cast<winnow_origin>(found.origin)};
 }
 
 /// Gives the caller a handle of its own.

@@ -234,7 +234,9 @@ TEST(ImageFormat, IncompleteTensorMapsAreRefused) {
   EXPECT_TRUE(refused([](TensorMapRecipe &map) { map.box.push_back(1); }));
   EXPECT_TRUE(refused([](TensorMapRecipe &map) { map.extents[1] = "total_z"; }));
   ProgramImage many = sampleImage();
-  many.tensorMaps.resize(5, many.tensorMaps[0]);
+  many.tensorMaps.resize(8, many.tensorMaps[0]);
+  EXPECT_TRUE(checkImage(many));
+  many.tensorMaps.resize(9, many.tensorMaps[0]);
   EXPECT_FALSE(checkImage(many));
   ProgramImage derived = sampleImage();
   derived.backwardMaps = {derived.tensorMaps[0]};

@@ -52,9 +52,8 @@ struct KeyWarpgroupSizes {
   int tokenRows = 0; ///< rows of each: its heads, rounded up to 4, 8 or 16
   int stages = 0;
 };
-/// None: the target has no warpgroup products, or rows or heads do not fit.
-std::optional<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan,
-                                                        const Target &target);
+/// Error: Unsupported, with what the target, the selection, rows or heads would have to be.
+Result<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan, const Target &target);
 /// Appends the tensor maps that it reads to `maps`.
 BuiltKernel buildBackwardKeysOnWarpgroups(mlir::ModuleOp module, const BackwardPlan &plan,
                                           const KeyWarpgroupSizes &sizes,

@@ -42,27 +42,42 @@ static int stageBytes(const BackwardPlan &plan) {
   return panelTileBytes(kTileRows, plan.headDim) + panelTileBytes(kTileRows, plan.valueDim);
 }
 
-std::optional<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan,
-                                                        const Target &target) {
-  // A selection of each query head has few rows for each of its tokens. Statistics are copied 16
-  // bytes at a time, those of two heads.
-  const bool perHead = plan.selects() && selections(plan) != plan.kvHeads;
-  const bool hasRows = plan.group == 4 || (plan.group >= 6 && plan.group % 2 == 0);
+Result<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan, const Target &target) {
+  auto refuse = [](const std::string &needs) {
+    return fail(ErrorKind::Unsupported, "backward_keys=warpgroups needs " + needs +
+                                            ": leave it out or take backward_keys=warps");
+  };
+  if (!target.hasWarpgroupMma || !target.hasBulkCopy)
+    return refuse(llvm::formatv("products of warpgroups, which {0} has not", target.arch).str());
   // A larger block's tokens are listed for each of its pairs: too many for a 32-bit count.
   constexpr int kMostBlock = 256;
-  if (!target.hasWarpgroupMma || !target.hasBulkCopy || perHead || !hasRows ||
-      (plan.selects() && (plan.block < kItemTileKeys || plan.block > kMostBlock)))
-    return std::nullopt;
+  if (plan.selects() && (plan.block < kItemTileKeys || plan.block > kMostBlock))
+    return refuse(
+        llvm::formatv("blocks of {0} to {1} keys, not {2}", kItemTileKeys, kMostBlock, plan.block)
+            .str());
+  // A selection of each query head has few rows for each of its tokens.
+  if (plan.selects() && selections(plan) != plan.kvHeads)
+    return refuse("selections of key/value heads, not of each query head");
+  // Statistics are copied 16 bytes at a time, those of two heads.
+  if (plan.group != 4 && (plan.group < 6 || plan.group % 2 != 0))
+    return refuse(llvm::formatv("4 query heads per key/value head or an even number from 6 on, "
+                                "not {0}",
+                                plan.group)
+                      .str());
   KeyWarpgroupSizes sizes;
   sizes.tokenRows = plan.group == 4 ? 4 : plan.group <= 8 ? 8 : 16;
   sizes.tokens = kTileRows / sizes.tokenRows;
-  // A warp copies the rows of a stage, a lane for each token and panel of 64 columns.
+  auto refuseRows = [&] {
+    return refuse(llvm::formatv("shorter rows than {0} elements of keys and {1} of values",
+                                plan.headDim, plan.valueDim)
+                      .str());
+  };
+  // A warp copies the rows of a stage, a lane for each token and panel of 64 columns. Sums of keys
+  // and values, S and dP: 40 registers are left for the rest.
   const int panels = llvm::divideCeil(std::max(plan.headDim, plan.valueDim), 64);
-  if (sizes.tokens * panels > kWarpThreads)
-    return std::nullopt;
-  // Sums of keys and values, S and dP; 40 registers are left for the rest.
-  if (plan.headDim / 2 + plan.valueDim / 2 + kTileRows > kConsumerRegisters - 40)
-    return std::nullopt;
+  if (sizes.tokens * panels > kWarpThreads ||
+      plan.headDim / 2 + plan.valueDim / 2 + kTileRows > kConsumerRegisters - 40)
+    return refuseRows();
   const int keys = kKeyWarpgroups * stageBytes(plan); // a tile has as many keys as a stage has rows
   const int fixed =
       kBarrierBytes * (kKeyWarpgroups + kKeyItems) + kKeyItems * kItemBytes + kHintBytes;
@@ -71,7 +86,7 @@ std::optional<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan
             static_cast<int>(llvm::alignTo(sizes.stages * headerBytes(sizes), 16)) + fixed <=
         target.sharedPerBlock)
       return sizes;
-  return std::nullopt;
+  return refuseRows();
 }
 
 std::string keyTilePlaces(const BackwardPlan &plan) {

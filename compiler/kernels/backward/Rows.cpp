@@ -65,17 +65,14 @@ chooseKeysForm(const BackwardPlan &plan, const Target &target, Config &config) {
   std::optional<KeyWarpgroupSizes> sizes;
   const bool hasSizes = config.backwardKeyStages || config.backwardKeyRows || // of warps
                         config.backwardTileKeys || config.backwardRangeTokens;
-  if (config.backwardKeys == BackwardForm::Warpgroups ||
-      (config.backwardKeys == BackwardForm::Default && !hasSizes))
-    sizes = chooseKeysOnWarpgroups(plan, target);
-  if (config.backwardKeys == BackwardForm::Warpgroups && !sizes)
-    return fail(ErrorKind::Unsupported,
-                llvm::formatv("backward_keys=warpgroups needs products of warpgroups, blocks of 64 "
-                              "to 256 keys, a group of 4 or an even one of 6 or more query heads "
-                              "and rows of 128 elements at most: this is {0}, {1}, {2}, {3} and "
-                              "{4}",
-                              target.arch, plan.block, plan.group, plan.headDim, plan.valueDim)
-                    .str());
+  const bool isAsked = config.backwardKeys == BackwardForm::Warpgroups;
+  if (isAsked || (config.backwardKeys == BackwardForm::Default && !hasSizes)) {
+    Result<KeyWarpgroupSizes> chosen = chooseKeysOnWarpgroups(plan, target);
+    if (!chosen && isAsked)
+      return tl::unexpected(chosen.error());
+    if (chosen)
+      sizes = *chosen;
+  }
   config.backwardKeys = sizes ? BackwardForm::Warpgroups : BackwardForm::Warps;
   return sizes;
 }

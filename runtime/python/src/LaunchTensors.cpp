@@ -69,20 +69,20 @@ bool Launch::writable(LaunchArgument argument, const Tensor &tensor) {
 /// Strides of all dimensions but the last, 0 where a dimension has one entry and its stride means
 /// nothing. Programs that read packed tensors get none.
 bool Launch::strides(LaunchArgument argument, const Tensor &tensor, int64_t *out) {
-  const std::string name = text(argument);
+  auto refuseThat = [&](const std::string &what) { return refuse(text(argument) + what); };
   if (!program.numbers.paged)
     return tensor.isPacked() ||
-           refuse(name + " is not contiguous: this program reads packed tensors; make it " +
-                  "contiguous, or prepare with paged=True");
+           refuseThat(" is not contiguous: this program reads packed tensors; make it contiguous, "
+                      "or prepare with paged=True");
   const int last = tensor.view.rank - 1;
   if (tensor.view.shape[last] > 1 && tensor.stride(last) != 1)
-    return refuse(name + " has a last dimension of stride " + std::to_string(tensor.stride(last)) +
-                  ": its elements must lie side by side");
+    return refuseThat(" has a last dimension of stride " + std::to_string(tensor.stride(last)) +
+                      ": its elements must lie side by side");
   for (int i = 0; i < last; ++i) {
     const int64_t stride = tensor.view.shape[i] > 1 ? tensor.stride(i) : 0;
     if (tensor.view.shape[i] > 1 && stride == 0)
-      return refuse(name + " repeats one entry along dimension " + std::to_string(i) +
-                    " (stride 0): make it contiguous");
+      return refuseThat(" repeats one entry along dimension " + std::to_string(i) +
+                        " (stride 0): make it contiguous");
     out[i] = stride;
   }
   return true;

@@ -90,6 +90,7 @@ def test_gradients_of_a_ragged_batch():
     for tensor in (out, lse, ids):
         tensor.flags.writeable = False
     names = dict(zip(("dq", "dk", "dv"), found))
+    assert program.rung("backward") == "default" and program.time("backward") is None
     program.launch_backward(q, k, v, out, lse=lse, ids=ids, dout=dout, **names, **shape)
     assert np.array_equal(ids, given[0]) and np.array_equal(out, given[1])
     for s, part in enumerate(parts):

@@ -376,7 +376,8 @@ private:
 } // namespace
 
 void addBenchCommand(CLI::App &app, Session &session) {
-  CLI::App *command = app.add_subcommand("bench", "Measures selection and attention on a GPU");
+  CLI::App *command =
+      app.add_subcommand("bench", "Measures selection, attention and gradients on a GPU");
   command->footer(kBenchHelp);
   auto state = std::make_shared<BenchCommand>(*command, session);
   CLI::App *table = command->add_subcommand("table", "A markdown table from the JSON of runs");

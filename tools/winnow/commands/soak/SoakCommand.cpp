@@ -248,8 +248,8 @@ private:
 } // namespace
 
 void addSoakCommand(CLI::App &app, Session &session) {
-  CLI::App *command =
-      app.add_subcommand("soak", "Replays one captured decode launch while everything changes");
+  CLI::App *command = app.add_subcommand(
+      "soak", "Replays one captured decode launch while everything changes, or gradients");
   command->footer(kSoakHelp);
   auto state = std::make_shared<SoakCommand>(*command, session);
   CLI::App *backward = addBackwardSoakCommand(*command, session);
