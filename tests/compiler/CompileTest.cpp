@@ -355,7 +355,7 @@ TEST(Compile, KeyGradientsOnWarpgroupsAreRefusedWhereTheyDoNotFit) {
   r.config.backwardKeys = BackwardForm::Warpgroups;
   EXPECT_TRUE(lowerProgram(r));
   for (const auto &[field, value] :
-       {std::pair(&Spec::block, 32), {&Spec::headDim, 256}, {&Spec::heads, 8}}) { // groups of 4
+       {std::pair(&Spec::block, 32), {&Spec::headDim, 256}, {&Spec::heads, 6}}) { // groups of 3
     CompileRequest other = r;
     other.spec.*field = value;
     expectError(other, ErrorKind::Unsupported, "backward_keys=warpgroups needs");
@@ -364,8 +364,14 @@ TEST(Compile, KeyGradientsOnWarpgroupsAreRefusedWhereTheyDoNotFit) {
     ASSERT_TRUE(lowered) << lowered.error().message;
     EXPECT_EQ(lowered->first.config.backwardKeys, BackwardForm::Warps);
   }
+  CompileRequest small = r;
+  small.spec.block = 32;
+  expectError(small, ErrorKind::Unsupported,
+              "needs blocks of 64 to 256 keys, not 32: leave it out");
+  r.spec.heads = 8; // groups of 4
+  EXPECT_TRUE(lowerProgram(r));
   r.arch = "sm_80";
-  expectError(r, ErrorKind::Unsupported, "this is sm_80");
+  expectError(r, ErrorKind::Unsupported, "products of warpgroups, which sm_80 has not");
 }
 
 // Sums over ranges of tokens are added in place: their room does not grow with the ranges.
