@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <numeric>
 #include <sys/mman.h>
+#include <utility>
 
 /// As the kernels declare them (templates/arch/emulated.cuh).
 struct EmulatedIndex {
@@ -72,6 +73,9 @@ Block::Block(Cluster &cluster, int rank, int threads, unsigned char *shared, int
 
 std::optional<Fault> Block::run() {
   active = this;
+  cameOn = !later.empty() || !ready.empty();
+  for (Lane *lane : std::exchange(asking, {}))
+    wake(*lane);
   while (!failed) {
     completeSome(/*must=*/ready.empty());
     if (failed || ready.empty())
@@ -81,6 +85,7 @@ std::optional<Fault> Block::run() {
     ready.pop_back();
     threadIdx.x = static_cast<unsigned>(running->index);
     running->fiber.enter(scheduler);
+    cameOn |= asking.empty() || asking.back() != running;
     running = nullptr;
   }
   active = nullptr;
@@ -230,6 +235,11 @@ unsigned Block::sync(int id, int threads, bool vote, const void *place) {
 void Block::syncCluster(const void *place) {
   ++atClusterSync;
   suspend("sync_cluster", place);
+}
+
+void Block::awaitOthers(const void *place) {
+  asking.push_back(running);
+  suspend("what another block of threads has yet to write", place);
 }
 
 void Block::leaveClusterSync() {

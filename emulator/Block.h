@@ -87,7 +87,9 @@ public:
   /// Runs it until each of its lanes has ended or waits for what may come from other blocks; what
   /// broke a rule, or nothing.
   std::optional<Fault> run();
-  bool canRun() const { return !ready.empty() || !later.empty(); }
+  bool canRun() const { return !ready.empty() || !later.empty() || !asking.empty(); }
+  /// Whether a lane did anything but ask again, when it ran last.
+  bool hasComeOn() const { return cameOn; }
   bool hasEnded() const;
   /// Whether its lanes neither have ended nor wait at sync_cluster, all of them.
   bool isStuck() const { return !hasEnded() && atClusterSync < lanes.size(); }
@@ -108,6 +110,8 @@ public:
   void warp(int operation, unsigned lanes, void *value, const void *place);
   unsigned sync(int id, int threads, bool vote, const void *place);
   void syncCluster(const void *place);
+  /// Until other blocks have run, which may have written what the lane asks device memory for.
+  void awaitOthers(const void *place);
   void copyAsync(unsigned to, const void *from, int bytes, const void *place);
   void waitCopies(const void *place);
   void copyLater(std::vector<Copy> copies, unsigned barrier, int arrivals, int bytes,
@@ -183,7 +187,8 @@ private:
   std::vector<Lane> lanes;
   Lane *running = nullptr;
   Fiber scheduler;
-  std::vector<Lane *> ready;
+  std::vector<Lane *> ready, asking; ///< `asking`: in awaitOthers
+  bool cameOn = false;
   size_t atClusterSync = 0; ///< lanes that wait there
   std::vector<Later> later;
   std::map<unsigned, TransactionBarrier> barriers;

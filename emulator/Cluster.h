@@ -18,6 +18,9 @@ constexpr int kMostClusterBlocks = 16;
 struct LaunchShape {
   unsigned gridX = 1, gridY = 1, clusterX = 1, clusterY = 1;
   int threads = 0, sharedBytes = 0;
+  /// All blocks of the grid run at the same time: here as one cluster, whose blocks know nothing of
+  /// it.
+  bool cooperative = false;
 };
 
 class Cluster {
@@ -30,6 +33,7 @@ public:
   std::optional<Fault> run();
 
   int size() const { return static_cast<int>(blocks.size()); }
+  bool isGrid() const { return shape.cooperative; }
   Fences &fences() { return proxyFences; }
   Block &block(int rank) { return *blocks[rank]; }
   /// The bytes of a block that does not run.

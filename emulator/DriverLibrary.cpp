@@ -20,7 +20,7 @@ using namespace winnow::emulator;
 
 namespace {
 
-constexpr CudaResult kLaunchFailed = 719, kNotSupported = 801, kInvalidValue = 1,
+constexpr CudaResult kLaunchFailed = 719, kTooLarge = 720, kNotSupported = 801, kInvalidValue = 1,
                      kInvalidClusterSize = 912;
 constexpr int kNonPortableClusters = 14; // CUfunction_attribute
 constexpr int kClusterDimension = 4;     // CUlaunchAttributeID
@@ -191,10 +191,13 @@ static unsigned mostClusterBlocks(const LoadedKernel &kernel) {
 static CudaResult shapeOf(const CudaLaunchConfig &config, const LoadedKernel &kernel,
                           LaunchShape &shape) {
   std::array<unsigned, 3> cluster = {1, 1, 1};
+  bool cooperative = false;
   for (unsigned i = 0; i < config.attributeCount; ++i) {
     const CudaLaunchAttribute &attribute = config.attributes[i];
     if (attribute.id == kClusterDimension)
       std::memcpy(cluster.data(), attribute.bytes, sizeof(cluster));
+    else if (attribute.id == cuda::kCooperative)
+      cooperative = attribute.value != 0;
     else if (attribute.id != cuda::kProgrammaticStreamSerialization)
       return kNotSupported;
   }
@@ -205,13 +208,21 @@ static CudaResult shapeOf(const CudaLaunchConfig &config, const LoadedKernel &ke
   if (cluster[0] == 0 || cluster[1] == 0 || cluster[2] != 1 || grid[0] % cluster[0] != 0 ||
       grid[1] % cluster[1] != 0)
     return kInvalidValue;
+  if (cooperative) {
+    if (uint64_t(grid[0]) * grid[1] > kMultiprocessors)
+      return kTooLarge;
+    cluster = {grid[0], grid[1], 1};
+  }
   shape = {grid[0],
            grid[1],
            cluster[0],
            cluster[1],
            static_cast<int>(block[0]),
-           static_cast<int>(config.sharedBytes)};
-  return uint64_t(cluster[0]) * cluster[1] > mostClusterBlocks(kernel) ? kInvalidClusterSize : 0;
+           static_cast<int>(config.sharedBytes),
+           cooperative};
+  return !cooperative && uint64_t(cluster[0]) * cluster[1] > mostClusterBlocks(kernel)
+             ? kInvalidClusterSize
+             : 0;
 }
 DRIVER CudaResult cuLaunchKernelEx(const CudaLaunchConfig *config, CUfunction function,
                                    void **arguments, void **) {
@@ -230,6 +241,12 @@ DRIVER CudaResult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned g
   const CudaLaunchConfig config{
       {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, sharedBytes, stream, nullptr, 0};
   return cuLaunchKernelEx(&config, function, arguments, extra);
+}
+/// One, so that a cooperative grid has a block of threads on each multiprocessor.
+DRIVER CudaResult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction, int,
+                                                              size_t) {
+  *blocks = 1;
+  return 0;
 }
 DRIVER CudaResult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction function,
                                                      const CudaLaunchConfig *) {

@@ -37,8 +37,13 @@ KERNEL_FUNCTION void emulated_block_sync() {
 KERNEL_FUNCTION unsigned emulated_named_sync(int id, int threads, unsigned vote) {
   return runningBlock()->sync(id, threads, vote != 0, PLACE);
 }
-KERNEL_FUNCTION int emulated_cluster_blocks() { return runningBlock()->cluster.size(); }
-KERNEL_FUNCTION int emulated_cluster_block() { return runningBlock()->rank; }
+KERNEL_FUNCTION int emulated_cluster_blocks() {
+  return runningBlock()->cluster.isGrid() ? 1 : runningBlock()->cluster.size();
+}
+KERNEL_FUNCTION int emulated_cluster_block() {
+  return runningBlock()->cluster.isGrid() ? 0 : runningBlock()->rank;
+}
+KERNEL_FUNCTION void emulated_await_others() { runningBlock()->awaitOthers(PLACE); }
 KERNEL_FUNCTION void emulated_cluster_sync() { runningBlock()->syncCluster(PLACE); }
 KERNEL_FUNCTION void *emulated_shared_of(const void *pointer, int block) {
   return runningBlock()->sharedOf(pointer, block, PLACE);

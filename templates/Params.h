@@ -77,6 +77,8 @@ struct Params {
   /* Read by programs whose dense_len is `auto`: sequences with fewer keys attend to every key. */
   int dense_length;
 
+  int step; /* tiles of 32 summaries of a chunk, where a decode step is one launch; else 0 */
+
   /* Of launches of gradients alone, which read out and lse: gradients of out, q, k and v, each like
    * its tensor. */
   const void *dout;

@@ -35,6 +35,7 @@ constexpr CudaResult kNoBinaryForGpu = 209;
 constexpr CudaResult kInvalidPtx = 218;
 constexpr CudaResult kUnsupportedPtxVersion = 222;
 constexpr CudaResult kInvalidSource = 300;
+constexpr CudaResult kCooperativeLaunchTooLarge = 720;
 constexpr CudaResult kNotFound = 500;
 
 // CUdevice_attribute
@@ -44,6 +45,7 @@ constexpr int kAttrMemoryClockRate = 36;
 constexpr int kAttrL2CacheSize = 38;
 constexpr int kAttrComputeCapabilityMajor = 75;
 constexpr int kAttrComputeCapabilityMinor = 76;
+constexpr int kAttrCooperativeLaunch = 95;
 constexpr int kAttrMaxSharedPerBlockOptin = 97;
 // CUfunction_attribute
 constexpr int kFuncMaxThreadsPerBlock = 0;
@@ -84,6 +86,7 @@ struct CudaLaunchConfig {
 };
 namespace cuda {
 // CUlaunchAttributeID
+constexpr int kCooperative = 2;
 constexpr int kClusterDimension = 4;
 constexpr int kProgrammaticStreamSerialization = 6;
 } // namespace cuda

@@ -53,12 +53,14 @@
   X(cuEventDestroy_v2, (CUevent))
 
 // Optional: null where the driver lacks them. cuFuncLoad (12.4) loads a kernel's code ahead of its
-// first launch; cuLaunchKernelEx (11.8) starts a kernel early or in clusters, of which
-// cuOccupancyMaxPotentialClusterSize tells the largest; cuTensorMapEncodeTiled (12.0) describes a
-// tensor to Hopper's bulk copies.
+// first launch; cuLaunchKernelEx (11.8) starts a kernel early, cooperatively or in
+// clusters, of which cuOccupancyMaxPotentialClusterSize tells the largest, as
+// cuOccupancyMaxActiveBlocksPerMultiprocessor tells how many blocks of threads run at a time;
+// cuTensorMapEncodeTiled (12.0) describes a tensor to Hopper's bulk copies.
 #define WINNOW_OPTIONAL_DRIVER_FUNCTIONS(X)                                                        \
   X(cuFuncLoad, (CUfunction))                                                                      \
   X(cuLaunchKernelEx, (const CudaLaunchConfig *, CUfunction, void **, void **))                    \
+  X(cuOccupancyMaxActiveBlocksPerMultiprocessor, (int *, CUfunction, int, size_t))                 \
   X(cuOccupancyMaxPotentialClusterSize, (int *, CUfunction, const CudaLaunchConfig *))             \
   X(cuTensorMapEncodeTiled, (void *, int, uint32_t, void *, const uint64_t *, const uint64_t *,    \
                              const uint32_t *, const uint32_t *, int, int, int, int))

@@ -10,9 +10,9 @@ namespace winnow {
 
 namespace {
 constexpr const char *kNames[kVariableCount] = {
-    "sm_count",     "cluster_limit", "batch",        "total_q", "total_k",
-    "max_q",        "max_k",         "dense_length", "parts",   "cluster",
-    "score_stride", "chunk_tokens",  "token_count",  "rows",    "box_rows"};
+    "sm_count",     "cluster_limit", "step_limit",   "batch", "total_q", "total_k",
+    "max_q",        "max_k",         "dense_length", "parts", "cluster", "step",
+    "score_stride", "chunk_tokens",  "token_count",  "rows",  "box_rows"};
 } // namespace
 
 const char *name(Variable variable) { return kNames[static_cast<size_t>(variable)]; }

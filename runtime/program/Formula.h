@@ -18,6 +18,8 @@ enum class Variable {
   SmCount,      ///< "sm_count": multiprocessors of the GPU
   ClusterLimit, ///< "cluster_limit": blocks of threads of the largest cluster that the program's
                 ///< kernels run in on this GPU; 0: none does
+  StepLimit,    ///< "step_limit": blocks of threads of the program's cooperative kernel that this
+                ///< GPU runs at the same time; 0: it cannot be launched so
   Batch,        ///< "batch": sequences in the batch
   TotalQ,       ///< "total_q": query tokens of all sequences
   TotalK,       ///< "total_k": key tokens of all sequences
@@ -28,6 +30,8 @@ enum class Variable {
   Parts,       ///< "parts": blocks of threads of one token at decode; ranges of tokens of gradients
   Cluster,     ///< "cluster": blocks of threads of the cluster that makes the selection of one
                ///< token at decode; 0: kernels that follow each other make it
+  Step,        ///< "step": tiles of 32 summaries of a chunk, where one kernel makes a whole step of
+               ///< decode; 0: kernels that follow each other make it
   ScoreStride, ///< "score_stride": elements of one row of block scores
   ChunkTokens, ///< "chunk_tokens": tokens per selection chunk
   TokenCount,  ///< "token_count": tokens of the current chunk

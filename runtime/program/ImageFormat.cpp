@@ -81,6 +81,8 @@ json toJson(const ProgramImage &image) {
                        {"source_size", k.source.size()}});
     if (k.inClusters)
       kernels.back()["in_clusters"] = true;
+    if (k.cooperative)
+      kernels.back()["cooperative"] = true;
     if (k.early)
       kernels.back()["early"] = true;
     for (const FactField &field : factFields())
@@ -124,6 +126,8 @@ json toJson(const ProgramImage &image) {
     root["parts"] = image.parts;
   if (!image.cluster.empty())
     root["cluster"] = image.cluster;
+  if (!image.step.empty())
+    root["decode_step"] = image.step;
   if (!image.ingredients.empty())
     root["ingredients"] = image.ingredients;
   if (!image.defaults.empty())
@@ -230,6 +234,8 @@ bool fromJson(const json &root, ProgramImage &image,
     r.read(root, "parts", image.parts);
   if (root.contains("cluster"))
     r.read(root, "cluster", image.cluster);
+  if (root.contains("decode_step"))
+    r.read(root, "decode_step", image.step);
   if (auto summaries = root.find("summaries"); summaries != root.end())
     for (const json &entry : *summaries) {
       SummaryShape &summary = image.summaries.emplace_back();
@@ -280,6 +286,8 @@ bool fromJson(const json &root, ProgramImage &image,
     r.read(entry, "per_chunk", k.perChunk);
     if (entry.contains("in_clusters"))
       r.read(entry, "in_clusters", k.inClusters);
+    if (entry.contains("cooperative"))
+      r.read(entry, "cooperative", k.cooperative);
     if (entry.contains("early"))
       r.read(entry, "early", k.early);
     r.read(entry, "registers", k.registers);
@@ -329,6 +337,8 @@ Status checkImage(const ProgramImage &image) {
     status = checkFormula("program", "parts", orElse(image.parts, "1"), Variable::DenseLength);
   if (status)
     status = checkFormula("program", "cluster", orElse(image.cluster, "0"), Variable::DenseLength);
+  if (status)
+    status = checkFormula("program", "decode_step", orElse(image.step, "0"), Variable::Cluster);
   if (status)
     status =
         checkFormula("program", "score_stride", orElse(image.scoreStride, "0"), Variable::MaxK);

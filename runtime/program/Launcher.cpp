@@ -94,6 +94,7 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->dense = *DenseLength::parse(program.denseLength);
   loaded->parts = *parseField(program.parts, "1", Variable::DenseLength);
   loaded->cluster = *parseField(program.cluster, "0", Variable::DenseLength);
+  loaded->stepTiles = *parseField(program.step, "0", Variable::Cluster);
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
   loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
   for (const Buffer &buffer : program.buffers)
@@ -121,6 +122,8 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   for (const Step &step : loaded->steps)
     if (step.kernel->inClusters)
       WINNOW_CHECK(loaded->limitClusters(step));
+    else if (step.kernel->cooperative)
+      WINNOW_CHECK(loaded->limitStep(step));
   return loaded;
 }
 
@@ -195,6 +198,28 @@ Status LoadedProgram::limitClusters(const Step &step) {
   return driver->check(result, ("asking for the clusters of kernel " + step.kernel->name).c_str());
 }
 
+/// Asks the driver how many blocks of threads of this cooperative step run at the same time (CUDA
+/// C++ Programming Guide, "Cooperative Groups").
+Status LoadedProgram::limitStep(const Step &step) {
+  const DriverApi &api = driver->api();
+  if (!api.cuLaunchKernelEx || !api.cuOccupancyMaxActiveBlocksPerMultiprocessor)
+    return {};
+  CUdevice device = 0;
+  CudaResult result = api.cuDeviceGet(&device, deviceIndex);
+  int cooperates = 0, resident = 0;
+  if (result == cuda::kSuccess)
+    result = api.cuDeviceGetAttribute(&cooperates, cuda::kAttrCooperativeLaunch, device);
+  CUfunction function = nullptr;
+  if (result == cuda::kSuccess)
+    result = api.cuKernelGetFunction(&function, step.handle);
+  if (result == cuda::kSuccess)
+    result = api.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+        &resident, function, step.kernel->blockThreads, step.kernel->sharedBytes);
+  if (cooperates != 0)
+    stepLimit = resident * smCount;
+  return driver->check(result, ("asking for the room of kernel " + step.kernel->name).c_str());
+}
+
 Status checkShape(const Shape &shape) {
   if (shape.batch < 1 || shape.totalQ < 0 || shape.totalK < 0 || shape.maxQ < 0 || shape.maxK < 0)
     return fail(ErrorKind::Usage,
@@ -210,6 +235,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape, Phase phase)
   Variables &v = plan.variables;
   v[Variable::SmCount] = smCount;
   v[Variable::ClusterLimit] = clusterLimit;
+  v[Variable::StepLimit] = refusesStep ? 0 : stepLimit;
   v[Variable::Batch] = shape.batch;
   v[Variable::TotalQ] = shape.totalQ;
   // Lengths are known to the device alone where keys are paged: each sequence has room for max_k.
@@ -225,6 +251,9 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape, Phase phase)
   WINNOW_TRY(v[Variable::DenseLength], dense.of(shape.batch, shape.maxQ));
   WINNOW_TRY(v[Variable::Parts], parts.evaluate(v));
   WINNOW_TRY(v[Variable::Cluster], cluster.evaluate(v));
+  if (phase == Phase::All) {
+    WINNOW_TRY(v[Variable::Step], stepTiles.evaluate(v));
+  }
   WINNOW_TRY(int64_t stride, scoreStride.evaluate(v));
   if (stride < 0 || stride > INT_MAX)
     return fail(ErrorKind::Usage,
@@ -329,6 +358,8 @@ Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
 
 /// Refuses sequences whose rows no top_k kernel holds: nothing would write their ids.
 Status LoadedProgram::checkReach(const Variables &variables) const {
+  if (variables[Variable::Step] > 0)
+    return {};
   bool selects = false;
   for (const Step &step : steps)
     if (step.selects) {
@@ -349,6 +380,17 @@ Status LoadedProgram::checkReach(const Variables &variables) const {
 
 Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *workspace,
                              size_t workspaceBytes, LaunchObserver observer, void *user) const {
+  const bool refusedBefore = refusesStep;
+  Status status = enqueueAll(args, stream, workspace, workspaceBytes, observer, user);
+  // With less of the GPU than it has, as MPS and green contexts give, the other kernels answer;
+  // what was enqueued before them is done again.
+  if (!status && refusesStep && !refusedBefore)
+    return enqueueAll(args, stream, workspace, workspaceBytes, observer, user);
+  return status;
+}
+
+Status LoadedProgram::enqueueAll(const LaunchArgs &args, CUstream stream, void *workspace,
+                                 size_t workspaceBytes, LaunchObserver observer, void *user) const {
   WINNOW_TRY(Plan planned, plan(args.shape, args.phase));
   WINNOW_CHECK(checkArgs(*program, args));
   const bool appends = args.phase == Phase::Append; // takes no workspace
@@ -365,6 +407,8 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   if (!hasWork) // without queries, keys have gradients of 0
     return {};
   planned.variables[Variable::Rows] = args.rows[0] ? 1 : 0;
+  if (!args.rows[0])
+    planned.variables[Variable::Step] = 0;
   if (args.phase == Phase::All || args.phase == Phase::Select)
     WINNOW_CHECK(checkReach(planned.variables));
 
@@ -391,6 +435,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
   params.dense_length = static_cast<int>(planned.variables[Variable::DenseLength]);
   params.parts = static_cast<int>(planned.variables[Variable::Parts]);
   params.selects = args.phase == Phase::All;
+  params.step = static_cast<int>(planned.variables[Variable::Step]);
   params.score_stride = static_cast<int>(planned.variables[Variable::ScoreStride]);
   if (program->spec.paged) {
     setLayout(args, params);
@@ -435,7 +480,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                shared = static_cast<unsigned>(step.kernel->sharedBytes),
                blocks = static_cast<unsigned>(*x), rows = static_cast<unsigned>(*y);
     CudaResult result;
-    CudaLaunchAttribute attributes[2] = {};
+    CudaLaunchAttribute attributes[3] = {};
     unsigned count = 0;
     if (step.kernel->early && !isFirst && startsEarly) {
       attributes[count].id = cuda::kProgrammaticStreamSerialization;
@@ -447,6 +492,10 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
       attributes[count].cluster[1] = attributes[count].cluster[2] = 1;
       ++count;
     }
+    if (step.kernel->cooperative) {
+      attributes[count].id = cuda::kCooperative;
+      attributes[count++].value = 1;
+    }
     if (count > 0) {
       const CudaLaunchConfig config{
           {blocks, rows, 1}, {threads, 1, 1}, shared, stream, attributes, count};
@@ -456,6 +505,8 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
                                             stream, arguments, nullptr);
     }
     isFirst = false;
+    if (step.kernel->cooperative && result == cuda::kCooperativeLaunchTooLarge)
+      refusesStep = true;
     if (result == cuda::kSuccess && observer)
       observer(user, *step.kernel, chunk, stream);
     return driver->check(result, step.what.c_str());

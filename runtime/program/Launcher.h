@@ -7,6 +7,7 @@
 #include "runtime/program/Formula.h"
 #include "runtime/program/ProgramImage.h"
 #include "runtime/program/TensorLayout.h"
+#include <atomic>
 #include <memory>
 
 struct Params;
@@ -118,18 +119,23 @@ private:
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
   Status limitClusters(const Step &step);
+  Status limitStep(const Step &step);
   Result<Plan> plan(const Shape &shape, Phase phase) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;
   static int boxRows(const LaunchArgs &args, int most);
   Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
   Status checkReach(const Variables &variables) const;
+  Status enqueueAll(const LaunchArgs &args, CUstream stream, void *workspace, size_t workspaceBytes,
+                    LaunchObserver observer, void *user) const;
 
   std::shared_ptr<const ProgramImage> program;
   std::shared_ptr<Driver> driver;
-  int deviceIndex = 0, smCount = 1, clusterLimit = 0;
+  int deviceIndex = 0, smCount = 1, clusterLimit = 0, stepLimit = 0;
   DenseLength dense;
-  Formula parts, cluster, scoreStride, chunkTokens;
+  Formula parts, cluster, stepTiles, scoreStride, chunkTokens;
+  /// The driver did not take the cooperative kernel with this much of the GPU: others answer.
+  mutable std::atomic<bool> refusesStep = false;
   std::vector<Formula> bufferBytes, backwardBytes; ///< of the program's buffers
   std::vector<LoadedMap> maps, backwardMaps;       ///< of the program's tensor maps
   std::vector<Step> steps;                         ///< in launch order

@@ -23,6 +23,8 @@ struct Kernel {
   /// Runs in thread block clusters of "cluster" neighbours in x, which reach each other's shared
   /// memory.
   bool inClusters = false;
+  /// All of its blocks of threads run at the same time: launched cooperatively.
+  bool cooperative = false;
   int blockThreads = 0;
   int sharedBytes = 0;   ///< dynamic shared memory, as planned by the compiler
   bool perChunk = false; ///< launched once per chunk of tokens (score and top_k)
@@ -84,6 +86,7 @@ struct ProgramImage {
                            ///< dense_len is a number
   std::string parts;       ///< formula of Params::parts; empty where no kernel reads it
   std::string cluster;     ///< formula of the variable "cluster"; empty: 0
+  std::string step;        ///< formula of the variable "step"; empty: 0
   std::string scoreStride; ///< formula of Params::score_stride
   std::string chunkTokens; ///< formula: tokens per selection chunk
   std::vector<Buffer> buffers;

@@ -33,6 +33,7 @@ inline Variables shapeOf(const ProgramImage &image, int batch, int maxQ, int max
   become(Variable::DenseLength, image.denseLength);
   become(Variable::Parts, image.parts);
   become(Variable::Cluster, image.cluster);
+  become(Variable::Step, image.step);
   become(Variable::ScoreStride, image.scoreStride);
   become(Variable::ChunkTokens, image.chunkTokens);
   launch[Variable::TokenCount] = std::min(launch[Variable::TotalQ], launch[Variable::ChunkTokens]);

@@ -21,9 +21,9 @@ std::string text(const TensorMapRecipe &map, size_t index) {
 } // namespace
 
 std::string recipeText(const Kernel &kernel) {
-  const auto &[name, step, when, gridX, gridY, inClusters, blockThreads, sharedBytes, perChunk,
-               early, facts, registers, spillBytes, staticSharedBytes, compileMs, cubin, source] =
-      kernel;
+  const auto &[name, step, when, gridX, gridY, inClusters, cooperative, blockThreads, sharedBytes,
+               perChunk, early, facts, registers, spillBytes, staticSharedBytes, compileMs, cubin,
+               source] = kernel;
   // Facts about the code, and the code.
   (void)facts, (void)registers, (void)spillBytes, (void)staticSharedBytes, (void)compileMs,
       (void)cubin, (void)source;
@@ -32,14 +32,16 @@ std::string recipeText(const Kernel &kernel) {
                      "  grid ({}, {}){}\n"
                      "  block of {} threads, {} bytes of shared memory{}\n",
                      name, step, perChunk ? "once per chunk" : "once", when, gridX, gridY,
-                     inClusters ? ", in clusters" : "", blockThreads, sharedBytes,
-                     early ? ", started early" : "");
+                     inClusters    ? ", in clusters"
+                     : cooperative ? ", all at the same time"
+                                   : "",
+                     blockThreads, sharedBytes, early ? ", started early" : "");
 }
 
 std::string sharedRecipeText(const ProgramImage &image) {
   const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, denseLength,
-               parts, cluster, scoreStride, chunkTokens, buffers, backwardBuffers, tensorMaps,
-               backwardMaps, summaries, kernels, mlirMs] = image;
+               parts, cluster, decodeStep, scoreStride, chunkTokens, buffers, backwardBuffers,
+               tensorMaps, backwardMaps, summaries, kernels, mlirMs] = image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
       (void)mlirMs, (void)summaries;
@@ -51,6 +53,8 @@ std::string sharedRecipeText(const ProgramImage &image) {
     out += fmt::format("parts: {}\n", parts);
   if (!cluster.empty())
     out += fmt::format("cluster: {}\n", cluster);
+  if (!decodeStep.empty())
+    out += fmt::format("step: {}\n", decodeStep);
   for (const Buffer &buffer : buffers)
     out += text(buffer);
   for (const Buffer &buffer : backwardBuffers)

@@ -154,6 +154,9 @@ FAKE CudaResult cuDeviceGetAttribute(int *value, int attribute, CUdevice device)
   case cuda::kAttrMultiprocessorCount:
     *value = 108;
     break;
+  case cuda::kAttrCooperativeLaunch:
+    *value = state().cooperates;
+    break;
   case cuda::kAttrL2CacheSize:
     *value = 40 << 20;
     break;
@@ -277,7 +280,7 @@ FAKE CudaResult cuFuncLoad(CUfunction) {
 
 static CudaResult record(CUfunction function, const unsigned (&grid)[3], unsigned threads,
                          unsigned shared, CUstream stream, void **params, bool early,
-                         unsigned cluster) {
+                         unsigned cluster, bool cooperative = false) {
   FakeLaunch launch{reinterpret_cast<Library *>(function)->kernel,
                     grid[0],
                     grid[1],
@@ -288,7 +291,8 @@ static CudaResult record(CUfunction function, const unsigned (&grid)[3], unsigne
                     currentDevice,
                     {},
                     early,
-                    cluster};
+                    cluster,
+                    cooperative};
   std::memcpy(&launch.params, params[0], sizeof(Params));
   if (capture)
     capture->push_back(launch.params);
@@ -309,16 +313,24 @@ FAKE CudaResult cuLaunchKernelEx(const winnow::CudaLaunchConfig *config, CUfunct
   if (!state().records)
     return 0;
   ENTER;
-  bool early = false;
+  bool early = false, cooperative = false;
   unsigned cluster = 1;
   for (unsigned i = 0; i < config->attributeCount; ++i) {
     const winnow::CudaLaunchAttribute &attribute = config->attributes[i];
     early |= attribute.id == cuda::kProgrammaticStreamSerialization && attribute.value == 1;
+    cooperative |= attribute.id == cuda::kCooperative && attribute.value == 1;
     if (attribute.id == cuda::kClusterDimension)
       cluster = attribute.cluster[0] * attribute.cluster[1] * attribute.cluster[2];
   }
+  if (cooperative && state().refusesGrids)
+    return cuda::kCooperativeLaunchTooLarge;
   return record(function, config->grid, config->block[0], config->sharedBytes, config->stream,
-                params, early, cluster);
+                params, early, cluster, cooperative);
+}
+FAKE CudaResult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction, int, size_t) {
+  ENTER;
+  *blocks = state().resident;
+  return 0;
 }
 FAKE CudaResult cuOccupancyMaxPotentialClusterSize(int *most, CUfunction,
                                                    const winnow::CudaLaunchConfig *) {

@@ -15,8 +15,9 @@ struct FakeLaunch {
   void *stream;
   int device; ///< of the context that was current
   Params params;
-  bool early = false;   ///< allowed to start before the kernels in front of it have ended
-  unsigned cluster = 1; ///< blocks of threads of a cluster, in x
+  bool early = false;       ///< allowed to start before the kernels in front of it have ended
+  unsigned cluster = 1;     ///< blocks of threads of a cluster, in x
+  bool cooperative = false; ///< all of its blocks of threads run at the same time
 };
 
 struct FakeDevice {
@@ -28,7 +29,10 @@ struct FakeState {
   // What the driver pretends to be; set before Driver::open.
   int version = 13000;
   int initResult = 0;
-  int clusterLimit = 8; ///< blocks of the largest cluster
+  int clusterLimit = 8;      ///< blocks of the largest cluster
+  int resident = 1;          ///< blocks of threads of a kernel that a multiprocessor has room for
+  int cooperates = 1;        ///< whether cooperative launches are there
+  bool refusesGrids = false; ///< whether they are refused as too large when they come
   std::vector<FakeDevice> devices = {FakeDevice{}};
   // The next call of this function fails with this code, once.
   std::map<std::string, int> failOnce;

@@ -83,7 +83,7 @@ TEST(Formula, SyntaxErrorsNameTheColumn) {
   EXPECT_NE(errorOf("(1").find("column 3: expected ')'"), std::string::npos);
   EXPECT_NE(errorOf("min(1)").find("expected a second argument"), std::string::npos);
   EXPECT_NE(errorOf("ceil_div(1, 2, 3)").find("expected ')'"), std::string::npos);
-  EXPECT_NE(errorOf("tokens").find("one of: sm_count cluster_limit batch total_q"),
+  EXPECT_NE(errorOf("tokens").find("one of: sm_count cluster_limit step_limit batch total_q"),
             std::string::npos);
   EXPECT_NE(errorOf("").find("column 1"), std::string::npos);
   EXPECT_NE(errorOf("1 < 2 < 3").find("column 7"), std::string::npos);

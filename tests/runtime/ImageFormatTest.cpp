@@ -19,6 +19,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   image.denseLength = "300 / batch";
   image.parts = "min(4, max_q) * (max_k < dense_length)", image.kernels[1].early = true;
   image.cluster = "min(cluster_limit, 4)", image.kernels[1].inClusters = true;
+  image.step = "2 * (step_limit >= sm_count)", image.kernels[1].cooperative = true;
   image.summaries = {{32, 16}, {128, 64}};
   Result<std::string> bytes = serializeImage(image);
   ASSERT_TRUE(bytes) << bytes.error().message;
@@ -36,6 +37,7 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   EXPECT_EQ(back->denseLength, image.denseLength);
   EXPECT_EQ(back->parts, image.parts);
   EXPECT_EQ(back->cluster, image.cluster);
+  EXPECT_EQ(back->step, image.step);
   EXPECT_EQ(back->scoreStride, image.scoreStride);
   EXPECT_EQ(back->chunkTokens, image.chunkTokens);
   EXPECT_EQ(back->mlirMs, image.mlirMs);
@@ -53,14 +55,15 @@ TEST(ImageFormat, RoundTripKeepsEveryField) {
   for (size_t i = 0; i < image.kernels.size(); ++i) {
     const Kernel &a = image.kernels[i], &b = back->kernels[i];
     // A new field of Kernel stops this line from compiling: store it, then compare it here.
-    const auto &[name, step, when, x, y, inClusters, threads, shared, perChunk, early, facts,
-                 registers, spill, fixed, ms, cubin, source] = a;
+    const auto &[name, step, when, x, y, inClusters, cooperative, threads, shared, perChunk, early,
+                 facts, registers, spill, fixed, ms, cubin, source] = a;
     EXPECT_EQ(b.name, name);
     EXPECT_EQ(b.step, step);
     EXPECT_EQ(b.when, when);
     EXPECT_EQ(b.gridX, x);
     EXPECT_EQ(b.gridY, y);
     EXPECT_EQ(b.inClusters, inClusters);
+    EXPECT_EQ(b.cooperative, cooperative);
     EXPECT_EQ(b.blockThreads, threads);
     EXPECT_EQ(b.sharedBytes, shared);
     EXPECT_EQ(b.perChunk, perChunk);

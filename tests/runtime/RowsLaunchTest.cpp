@@ -194,4 +194,68 @@ TEST_F(RowsLaunch, ProgramsWithoutKeptSummariesTakeNoRows) {
   }
 }
 
+/// A program whose attention is cooperative where all of its blocks of threads run at the same
+/// time.
+ProgramImage cooperative(ProgramImage image) {
+  Kernel alone = image.kernels.back();
+  for (Kernel &kernel : image.kernels)
+    if (kernel.name != "append")
+      kernel.when = "step == 0";
+  alone.name = "attend_alone", alone.when = "step > 0", alone.cooperative = true;
+  alone.gridX = "sm_count", alone.gridY = "1";
+  alone.cubin = fakeCubin(alone.name);
+  image.kernels.push_back(alone);
+  image.step = "2 * (step_limit >= sm_count)";
+  return image;
+}
+
+TEST_F(RowsLaunch, ACooperativeKernelRunsWhereTheGpuHoldsAllOfIt) {
+  const ProgramImage image = cooperative(imageWith({{32, 16}, {128, 64}}));
+  LaunchArgs args = arguments();
+  auto names = [&] {
+    EXPECT_TRUE(launch(args));
+    std::string all;
+    for (const FakeLaunch &launch : fakeDriver(kFake).launches) {
+      EXPECT_EQ(launch.cooperative, launch.kernel == "attend_alone");
+      if (launch.cooperative)
+        EXPECT_EQ(launch.params.step, 2);
+      all += launch.kernel + ", ";
+    }
+    fakeDriver(kFake).launches.clear();
+    return all;
+  };
+  const std::string chain = "summarize, score, top_k, attend, ";
+  FakeState &fake = fakeDriver(kFake);
+  load(image);
+  EXPECT_EQ(names(), "append, attend_alone, ");
+  args.phase = Phase::Attend; // a part of the program alone
+  EXPECT_EQ(names(), "attend, ");
+  args.phase = Phase::All;
+  args.rows[0] = args.rows[1] = nullptr;
+  EXPECT_EQ(names(), chain);
+  args = arguments();
+  fake.resident = 0;
+  load(image);
+  EXPECT_EQ(names(), "append, " + chain);
+  fake.resident = 1, fake.cooperates = 0;
+  load(image);
+  EXPECT_EQ(names(), "append, " + chain);
+  fake.cooperates = 1;
+}
+
+// A part of the GPU, as MPS and green contexts give it, is known when the driver refuses the grid.
+TEST_F(RowsLaunch, OtherKernelsAnswerWhereACooperativeLaunchIsRefused) {
+  load(cooperative(imageWith({{32, 16}, {128, 64}})));
+  LaunchArgs args = arguments();
+  FakeState &fake = fakeDriver(kFake);
+  fake.refusesGrids = true;
+  ASSERT_TRUE(launch(args));
+  EXPECT_EQ(fake.launches.size(), 1 + 5u); // append twice
+  fake.refusesGrids = false;               // not asked again
+  fake.launches.clear();
+  ASSERT_TRUE(launch(args));
+  EXPECT_EQ(fake.launches.size(), 5u);
+  EXPECT_EQ(fake.launches.back().kernel, "attend");
+}
+
 } // namespace
