@@ -1,5 +1,6 @@
 // The rows of the registry, and how a program's kernels are built by them.
 #include "compiler/driver/KernelRegistry.h"
+#include "compiler/kernels/step/Step.h"
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -89,8 +90,19 @@ Kernels withDecode(KernelContext &c, std::vector<BuiltKernel> kernels) {
   for (BuiltKernel &attend : kernels)
     launchWhen(attend, "1 - " + attendsByDecode());
   const Config config = kernels.front().config.value_or(c.image.config);
+  const AttendPlan plan = inHeadTiles(c.plans.attend);
+  const bool hasStep = c.plans.selection && c.scores.step;
+  const int values = static_cast<int>(c.image.buffers.size());
   WINNOW_TRY(std::vector<BuiltKernel> decode,
-             buildAttendDecode(c.module, inHeadTiles(c.plans.attend), c.target, config, c.image));
+             buildAttendDecode(c.module, plan, c.target, config, c.image,
+                               hasStep ? stepParts(*c.plans.selection) : ""));
+  if (hasStep) {
+    for (BuiltKernel &kernel : decode)
+      launchWhen(kernel, "step == 0");
+    for (BuiltKernel &kernel :
+         buildDecodeStep(c.module, *c.plans.selection, plan, c.scores, values, values + 1))
+      decode.push_back(std::move(kernel));
+  }
   for (BuiltKernel &kernel : decode)
     kernels.push_back(std::move(kernel));
   return kernels;
@@ -124,6 +136,25 @@ Kernels backwardOnWarps(KernelContext &c) {
   return buildBackward(c.module, inHeadTiles(*c.plans.backward), c.target, c.image);
 }
 
+/// Whether one kernel makes a whole step of decode.
+Status planStep(KernelContext &c) {
+  const SelectionPlan &plan = *c.plans.selection;
+  const bool serves =
+      plan.keepsRows() && makesStep(plan, inHeadTiles(c.plans.attend), c.scores, c.target);
+  DecodeForm &form = c.scores.config.decodeForm;
+  if (form == DecodeForm::Step && !serves)
+    return fail(
+        ErrorKind::Unsupported,
+        "decode_form=step needs paged tensors of 16 bits on Hopper, scores that are softmax "
+        "weights, up to 16 query heads per selection, rows of up to 128 elements, blocks of "
+        "4 to 8 summaries, and no rewriting of logits: leave it out or take "
+        "decode_form=chain");
+  if (form == DecodeForm::Default && serves)
+    form = DecodeForm::Chain;
+  c.scores.step = form == DecodeForm::Step;
+  return {};
+}
+
 /// What the kernels of a selection must agree on, chosen before the first of them is built.
 Status planScores(KernelContext &c) {
   const SelectionPlan &plan = *c.plans.selection;
@@ -136,6 +167,7 @@ Status planScores(KernelContext &c) {
     chooseDecode(c.scores.config);
     c.scores.clusters = c.scores.config.decodeClusters != DecodeClusters::None;
   }
+  WINNOW_CHECK(planStep(c));
   c.image.config = c.scores.config;
   if (c.image.config.scoreForm == ScoreForm::Fused && !c.scores.fused)
     return fail(
@@ -235,6 +267,10 @@ Kernels buildKernels(select::MethodOp method, const Target &target, ModuleOp mod
                             !kernel.op.getBody().getOps<tile::WaitEarlierKernelsOp>().empty();
       image.config = kernel.config.value_or(image.config);
       leaveDense(plans.attend, kernel);
+      const std::string &step = kernel.recipe.step;
+      if (context.scores.step &&
+          (step == "append" || step == "score" || step == "top_k" || step == "rescore"))
+        launchWhen(kernel, "step == 0");
       built.push_back(std::move(kernel));
     }
   }

@@ -109,7 +109,8 @@ Result<BuiltKernel> buildAttend(mlir::ModuleOp module, const AttendPlan &plan, c
 /// Unsupported, where what `config` asks for does not fit.
 Result<std::vector<BuiltKernel>> buildAttendDecode(mlir::ModuleOp module, const AttendPlan &plan,
                                                    const Target &target, Config config,
-                                                   ProgramImage &image);
+                                                   ProgramImage &image,
+                                                   const std::string &stepRows = "");
 /// The kernels of gradients (kernels/backward/Backward.h), as image.config has them. Appends their
 /// buffers to `image`. Error: Unsupported, where rows, or what the config asks for, do not fit.
 Result<std::vector<BuiltKernel>> buildBackward(mlir::ModuleOp module, const BackwardPlan &plan,

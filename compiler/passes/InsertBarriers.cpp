@@ -3,7 +3,8 @@
 // gets a barrier before it. Loop bodies are walked twice, the second time with what the first left
 // pending, which finds the conflicts between iterations. On entry offsets are planned, because
 // objects that share bytes conflict too (program order in one thread is no protection: other
-// threads may be behind).
+// threads may be behind). A role that is a team (tile.team on its scf.if: the number of a barrier
+// and of threads) meets at that barrier in the place of all threads'.
 #include "compiler/passes/SharedAccess.h"
 #include "mlir/Transforms/Passes.h"
 
@@ -31,8 +32,17 @@ bool conflict(SharedAccess before, SharedAccess after) {
   return sameBytes(before.object, after.object);
 }
 
+/// The threads of a role that meet at a barrier of their own; none: all threads of the block.
+using Team = std::optional<std::pair<int, int>>; // the barrier's number, threads
+
+Team teamOf(scf::IfOp branch) {
+  auto team = branch->getAttrOfType<DenseI32ArrayAttr>("tile.team");
+  return team ? Team({team[0], team[1]}) : Team();
+}
+
 class Inserter {
 public:
+  explicit Inserter(Team team = {}) : team(team) {}
   void block(Block &body, Pending &pending) {
     for (Operation &op : llvm::make_early_inc_range(body))
       visit(&op, pending);
@@ -40,7 +50,14 @@ public:
 
 private:
   void visit(Operation *op, Pending &pending) {
-    if (isa<tile::SyncThreadsOp, tile::SyncClusterOp>(op)) {
+    if (team && isa<tile::SyncThreadsOp>(op)) {
+      OpBuilder b(op);
+      Operation *meeting = barrier(b);
+      op->erase();
+      return visit(meeting, pending);
+    }
+    if (isa<tile::SyncThreadsOp, tile::SyncClusterOp, tile::SyncSomeOp, tile::SyncAnyOp>(op) &&
+        (team || !isa<tile::SyncSomeOp, tile::SyncAnyOp>(op))) {
       llvm::erase_if(pending, [](const SharedAccess &access) { return !access.async; });
       return;
     }
@@ -55,6 +72,12 @@ private:
       block(*loop.getBody(), pending);
       pending.append(before); // the loop may not run at all
       return;
+    }
+    if (auto branch = dyn_cast<scf::IfOp>(op)) {
+      if (Team own = teamOf(branch)) { // what it shares with other roles these guard by themselves
+        Pending none;
+        Inserter(own).block(*branch.thenBlock(), none);
+      }
     }
     if (auto branch = dyn_cast<scf::IfOp>(op); branch && branch->hasAttr("tile.uniform")) {
       Pending otherwise = pending;
@@ -77,10 +100,22 @@ private:
       if (copies) {
         visit(tile::WaitCopiesOp::create(b, b.getUnknownLoc()), pending);
       }
-      visit(tile::SyncThreadsOp::create(b, b.getUnknownLoc()), pending);
+      visit(barrier(b), pending);
     }
     pending.append(accesses);
   }
+
+  Operation *barrier(OpBuilder &b) const {
+    Location loc = b.getUnknownLoc();
+    if (!team)
+      return tile::SyncThreadsOp::create(b, loc);
+    auto number = [&](int value) {
+      return arith::ConstantIntOp::create(b, loc, b.getI32Type(), value);
+    };
+    return tile::SyncSomeOp::create(b, loc, number(team->first), number(team->second));
+  }
+
+  const Team team;
 };
 
 struct InsertBarriersPass : impl::InsertBarriersBase<InsertBarriersPass> {

@@ -21,7 +21,7 @@ public:
     if (op->hasTrait<Varies>())
       return value;
     // A vote is the same for everybody, whatever each thread has said.
-    if (isa<SyncThreadsAnyOp, AnyLeavesOp>(op))
+    if (isa<SyncThreadsAnyOp, SyncAnyOp, AnyLeavesOp>(op))
       return {};
     if (auto object = dyn_cast<RegisterOp>(op))
       return ofObject(object);
@@ -97,7 +97,8 @@ static LogicalResult verifyUniform(Operation *op, Attribute value) {
   if (!isa<scf::IfOp>(op) || !isa<UnitAttr>(value))
     return op->emitOpError("tile.uniform is a mark of scf.if, without a value");
   VaryingSource varying;
-  for (Operation *around = op; around && !isa<KernelOp>(around); around = around->getParentOp())
+  for (Operation *around = op; around && !isa<KernelOp>(around) && !around->hasAttr("tile.team");
+       around = around->getParentOp())
     if (Value source = varying.ofControl(around)) {
       InFlightDiagnostic error = op->emitOpError("is marked tile.uniform, but ");
       error << (around == op ? "its condition differs" : "whether it is reached differs")
@@ -152,10 +153,22 @@ static LogicalResult verifyCount(Operation *op, StringRef name, Attribute value)
   return success();
 }
 
+/// A barrier's number, 0 being that of all threads, and how many threads meet there: whole warps.
+static LogicalResult verifyTeam(Operation *op, Attribute value) {
+  auto team = dyn_cast<DenseI32ArrayAttr>(value);
+  if (!isa<scf::IfOp>(op) || !team || team.size() != 2 || team[0] < 1 || team[0] > 15 ||
+      team[1] < 32 || team[1] % 32 != 0)
+    return op->emitOpError("tile.team stands on scf.if: the number of a barrier, 1 to 15, and of "
+                           "the threads of whole warps that meet there");
+  return success();
+}
+
 LogicalResult TileDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
   const StringRef name = attribute.getName();
   if (name == "tile.uniform")
     return verifyUniform(op, attribute.getValue());
+  if (name == "tile.team")
+    return verifyTeam(op, attribute.getValue());
   if (name == "tile.pipeline")
     return verifyPipeline(op, attribute.getValue());
   if (name == "tile.stages" || name == "tile.producer_warps" || name == "tile.unroll")

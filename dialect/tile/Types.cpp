@@ -185,7 +185,7 @@ static constexpr Members kMembers[] = {
     {"Params", "TensorMap", " map "},
     {"Params", "i32",
      " batch total_q total_k max_q max_k token_begin token_end score_stride parts selects "
-     "box_rows dense_length "},
+     "box_rows dense_length step "},
     {"TokenTile", "i32", " sequence tokens first row position q_length k_row k_length "},
     {"QueryRows", "i32", " first_position "},
     {"KeyBlock", "i32", " sequence first keys row k_row q_row q_length history k_length "},
@@ -199,6 +199,9 @@ static constexpr Members kMembers[] = {
     {"WorkHeader", "TokenTile", " tile "},
     {"WorkHeader", "i32", " select_head shared length "},
     {"WorkHeader", "i1", " opens closes "},
+    {"StepItem", "TokenTile", " tile "},
+    {"StepItem", "i32",
+     " token select_head selection begin end rows visible normalizer_visible scored_end tiles "},
     {"Cursor", "i32", " stage phase "},
     {"ThresholdSearch", "i32", " threshold wanted "},
 };

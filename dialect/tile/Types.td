@@ -15,6 +15,8 @@ def Tile_Dialect : Dialect {
     Attributes of the dialect on scf ops, each verified where it stands:
 
     * `tile.uniform` on scf.if: all threads of the block take the same branch, so that barriers may stand inside.
+    * `tile.team` on scf.if, [the number of a barrier, threads]: whole warps take the branch, and meet at that barrier
+      where all threads of a block would otherwise: what is `tile.uniform` inside is so among them.
     * `tile.pipeline` on scf.for: "specialize_warps" (with `tile.stages` and `tile.producer_warps`; with
       `tile.producers_take_turns` each of these warps loads whole tiles, one in turn, whose pages it looks up ahead with
       `tile.look_ahead`; with `tile.consumers_take_turns` each of the kernel's warps computes with whole tiles) or "rotate" (where the loop runs
@@ -83,7 +85,8 @@ def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
                              "HeadNormalizers", "TileSlot", "WarpValues", "TileScores", "TileWeights", "OpenSums",
-                             "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "KindCounts", "ProductHints"]>;
+                             "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "KindCounts", "ProductHints", "StepTable",
+                              "JoinedSums", "IdLists", "ChunkList"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing", "ItemRing", "RowHeaders"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages, or those that count messages",
                                ["RingBarriers", "MessageBarriers"]>;
@@ -93,7 +96,8 @@ def Tile_View : Tile_Class<"View", "view", "where something lies in global memor
                             "SummaryImages", "TensorMap", "TokenRows"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
                             ["Params", "TokenTile", "KeyLengths", "QueryRows", "RowBox", "WorkHeader",
-                             "KeyBlock", "TokenList", "PairLists", "KeyItem", "ItemTile", "RowTokens", "Hook"]>;
+                             "KeyBlock", "TokenList", "PairLists", "KeyItem", "ItemTile", "RowTokens", "StepParts", "StepItem",
+                             "Exchange", "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...
 class Tile_Device<Tile_Class kind, string device_>

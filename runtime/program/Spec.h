@@ -70,6 +70,7 @@ enum class AttendSoftmax { Default, Eager, Lazy };
 enum class AttendFma { Default, None, Half, ThreeQuarters };
 enum class ScoreForm { Default, Separate, Fused };
 enum class ScorePoly { Default, None, Quarter = 4, Eighth = 8 };
+enum class DecodeForm { Default, Chain, Step };
 enum class DecodeIds { Default, Listed, Direct };
 enum class DecodeClusters { Default, Some, All, None };
 enum class DecodeExchange { Default, Barriers, Messages };
@@ -96,6 +97,7 @@ struct Config {
   int decodeStages = 0;
   int decodeResident = 0;
   int decodePartTiles = 0;
+  DecodeForm decodeForm = {};
   DecodeIds decodeIds = {};
   DecodeClusters decodeClusters = {};
   int decodeClusterBlocks = 0;

@@ -157,6 +157,12 @@ const std::array<Tunable, kTunableCount> &tunables() {
           "decode_part_tiles", kDecodePhase,
           "attention at decode: key tiles of a part of a token's keys, at least",
           {1, 2, 3, 4, 6, 8}),
+      ways<&Config::decodeForm>(
+          "decode_form", kDecodePhase,
+          "a step of decode: selection and attention by one kernel after the other, or together",
+          {{DecodeForm::Chain, "chain", "one kernel after the other"},
+           {DecodeForm::Step, "step",
+            "one kernel, whose blocks of threads all run at the same time; Hopper"}}),
       ways<&Config::decodeIds>(
           "decode_ids", kDecodePhase,
           "attention at decode: how a part finds the blocks that this launch has selected",

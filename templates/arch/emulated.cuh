@@ -46,6 +46,7 @@ WINNOW_EMULATED_MIN_MAX(int)
 WINNOW_EMULATED_MIN_MAX(unsigned)
 WINNOW_EMULATED_MIN_MAX(long long)
 WINNOW_EMULATED_MIN_MAX(unsigned long long)
+WINNOW_EMULATED_MIN_MAX(double)
 #undef WINNOW_EMULATED_MIN_MAX
 
 __forceinline__ unsigned __float_as_uint(float value) {
@@ -172,6 +173,7 @@ void emulated_registers(int registers, int claims);
 unsigned emulated_atomic_or(unsigned *address, unsigned bits);
 int emulated_atomic_add(int *address, int value);
 void emulated_wait_at_least(const int *number, int value);
+void emulated_await_others();
 
 // The dynamic shared memory of the block of threads, which a kernel declares again.
 __attribute__((aligned(1024), visibility("default"), used)) unsigned char shared[256 * 1024];
@@ -337,6 +339,20 @@ __forceinline__ void wait_at_least(const int *number, int value) {
   emulated_wait_at_least(number, value);
 }
 __forceinline__ void store_released(int *number, int value) { *number = value; }
+__forceinline__ void tell_word(unsigned long long *to, unsigned long long word) { *to = word; }
+__forceinline__ unsigned long long ask_word(const unsigned long long *from) { return *from; }
+__forceinline__ void tell_words(unsigned long long *to, unsigned long long first,
+                                unsigned long long second) {
+  to[0] = first;
+  to[1] = second;
+}
+__forceinline__ void ask_words(unsigned long long &first, unsigned long long &second,
+                               const unsigned long long *from) {
+  first = from[0];
+  second = from[1];
+}
+__forceinline__ void fence_gpu() {}
+__forceinline__ void await_others() { emulated_await_others(); }
 __forceinline__ float4 load_uncached(const float4 *from) { return *from; }
 // A hint may always be old: nobody is found in the way.
 __forceinline__ int hint_if(bool, unsigned) { return 0; }
@@ -399,5 +415,7 @@ __forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&l
 #include "winnow/new_row.cuh"
 #include "winnow/row_tiles.cuh"
 #include "winnow/scoring_warpgroup.cuh"
+#include "winnow/step_exchange.cuh"
+#include "winnow/step_parts.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

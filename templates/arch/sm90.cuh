@@ -199,6 +199,33 @@ __device__ __forceinline__ void wait_at_least(const int *number, int value) {
 __device__ __forceinline__ void store_released(int *number, int value) {
   asm volatile("st.release.gpu.global.b32 [%0], %1;" ::"l"(number), "r"(value) : "memory");
 }
+// Stores a word for others to ask for, who find it whole or what was there before; it orders
+// nothing else ("st.relaxed", "ld.relaxed").
+__device__ __forceinline__ void tell_word(unsigned long long *to, unsigned long long word) {
+  asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
+}
+__device__ __forceinline__ unsigned long long ask_word(const unsigned long long *from) {
+  unsigned long long word;
+  asm volatile("ld.relaxed.gpu.global.b64 %0, [%1];" : "=l"(word) : "l"(from) : "memory");
+  return word;
+}
+// Two words, each of them whole.
+__device__ __forceinline__ void tell_words(unsigned long long *to, unsigned long long first,
+                                           unsigned long long second) {
+  asm volatile("st.relaxed.gpu.global.v2.b64 [%0], {%1, %2};" ::"l"(to), "l"(first), "l"(second)
+               : "memory");
+}
+__device__ __forceinline__ void ask_words(unsigned long long &first, unsigned long long &second,
+                                          const unsigned long long *from) {
+  asm volatile("ld.relaxed.gpu.global.v2.b64 {%0, %1}, [%2];"
+               : "=l"(first), "=l"(second)
+               : "l"(from)
+               : "memory");
+}
+// Between stores and a word that tells of them, and between that word and loads ("fence.acq_rel").
+__device__ __forceinline__ void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+// Between asking and asking again. Nothing here: the words are under way for longer than that.
+__device__ __forceinline__ void await_others() { asm volatile("" ::: "memory"); }
 // What another multiprocessor may have written since this one has read it ("ld.global.cg": from
 // the L2 cache).
 __device__ __forceinline__ float4 load_uncached(const float4 *from) {
@@ -366,5 +393,7 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #include "winnow/new_row.cuh"
 #include "winnow/row_tiles.cuh"
 #include "winnow/scoring_warpgroup.cuh"
+#include "winnow/step_exchange.cuh"
+#include "winnow/step_parts.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -274,6 +274,16 @@ __device__ __forceinline__ bool any_leaves(const RangeVote &vote) {
   return sync_threads_any(vote.leaves);
 }
 
+// What turns stored weights of a reference into scores; votes where fp32 may not hold them.
+__device__ __forceinline__ float weight_factor(RangeVote &vote, float reference, float normalizer) {
+  // Whole octaves first: a power of 2 rounds nothing, so equal weights stay equal.
+  const float octave = floorf(normalizer);
+  const float above = reference - octave;
+  vote.leaves |= above > 60.f && normalizer > -kInfinity;
+  const float power = exp2_fast(fminf(above, 127.f));
+  return normalizer > -kInfinity ? power * exp2_fast(octave - normalizer) : 0.f;
+}
+
 // Combines in the weights of kGroup heads for the thread's 8 summaries, those of quarter lane % 4
 // of row tile `tile`, where it `exists`. `column`: the first head tile. Score = 2^(scale logit -
 // normaliser).
@@ -299,13 +309,7 @@ __device__ __forceinline__ void add_stored_heads(RowScores &scores, RangeVote &v
 #pragma unroll
     for (int head = 0; head < kTileHeads; ++head) {
       const unsigned words[4] = {codes[head].x, codes[head].y, codes[head].z, codes[head].w};
-      const float normalizer = table.values[first + head];
-      // Whole octaves first: a power of 2 rounds nothing, so equal weights stay equal.
-      const float octave = floorf(normalizer);
-      const float above = reference[head] - octave;
-      vote.leaves |= above > 60.f && normalizer > -kInfinity;
-      const float power = exp2_fast(fminf(above, 127.f));
-      const float factor = normalizer > -kInfinity ? power * exp2_fast(octave - normalizer) : 0.f;
+      const float factor = weight_factor(vote, reference[head], table.values[first + head]);
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         const float weight = weight_of(words[j / 2], j % 2);

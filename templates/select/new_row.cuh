@@ -62,6 +62,38 @@ __device__ __forceinline__ void make_new_row(NewRow &row, const PagedRows<Key> &
   row.words = mean_words<T>(sums, kWindow, factor);
 }
 
+// By one warp: elements [64 part, 64 part + 64) of the host's summary `index`: the mean of keys as
+// of make_new_row. A lane adds up two channels, one key after the other; it looks up rows for all.
+template <int kWindow, int kStride, int kDim, class T>
+__device__ __forceinline__ void keep_mean(const PagedRows<T> &rows, const PagedRows<T> &keys,
+                                          int index, int part, float factor) {
+  constexpr int kBatch = kWindow % 32 == 0 ? 32 : kWindow % 8 == 0 ? 8 : 1;
+  const int pair = 32 * part + lane_index();
+  const bool has = 2 * pair < kDim;
+  float2 sum = make_float2(0.f, 0.f);
+#pragma unroll 1
+  for (int first = 0; first < kWindow; first += kBatch) {
+    const int found = kStride * index + first + min(lane_index(), kBatch - 1);
+    const auto address =
+        reinterpret_cast<unsigned long long>(keys.row_in(keys.look_up(found), found));
+    unsigned words[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) { // all loads first: they are in flight together
+      const auto *from = reinterpret_cast<const unsigned *>(__shfl_sync(kFullWarp, address, i));
+      words[i] = has ? from[pair] : 0u;
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const float2 key = unpack<T>(words[i]);
+      sum = make_float2(sum.x + key.x, sum.y + key.y);
+    }
+  }
+  constexpr float kCount = kWindow;
+  if (has)
+    reinterpret_cast<unsigned *>(const_cast<T *>(rows.row(index)))[pair] =
+        pack<T>(sum.x / kCount * factor, sum.y / kCount * factor);
+}
+
 // By one warp: the tile's summary `place`, of 32 in the order of in_summary_order, = row.
 template <int kDim, class T>
 __device__ __forceinline__ void put_new_row(const SharedTile<32, kDim, T> &tile, const NewRow &row,

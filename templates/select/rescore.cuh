@@ -27,6 +27,13 @@ __device__ __forceinline__ void mark_unordered(int *ids) {
   ids[0] = kUnordered;
 }
 
+// The same of ids in shared memory, by one lane.
+__device__ __forceinline__ void mark_list_unordered(int *ids) {
+  __syncwarp();
+  if (lane_index() == 0)
+    ids[0] = kUnordered;
+}
+
 // Whether the row was left so.
 __device__ __forceinline__ bool is_unordered(const int *ids) { return ids[0] == kUnordered; }
 

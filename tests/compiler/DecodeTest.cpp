@@ -177,6 +177,59 @@ TEST(Decode, ASelectionIsMadeInAClusterOrByAChain) {
   EXPECT_GE(clusters.size(), 3u);
 }
 
+// One kernel makes the whole step where it can be launched, or the chain does; never both.
+TEST(Decode, AStepIsMadeByOneKernelOrByAChain) {
+  Config config;
+  config.decodeForm = DecodeForm::Step;
+  const ProgramImage image = paged("infllm_v2", "sm_90a", config);
+  const ProgramImage chain = paged("infllm_v2", "sm_90a");
+  EXPECT_TRUE(chain.step.empty());
+  int made = 0;
+  for (int limit : {0, 131, 132, 264})
+    for (int batch : {1, 16, 128, 129, 500})
+      for (int maxQ : {1, 4, 16, 17})
+        for (int keys : {64, 513, 131072, 131073}) {
+          SCOPED_TRACE(fmt::format("{} x {} keys, {} tokens, {}", batch, keys, maxQ, limit));
+          Variables shape = shapeOf(image, batch, maxQ, keys, true);
+          shape[Variable::StepLimit] = limit;
+          const int64_t tiles =
+              Formula::parse(image.step, Variable::Cluster)->evaluate(shape).value();
+          shape[Variable::Step] = tiles;
+          const bool one =
+              limit >= 132 && batch * maxQ <= 128 && maxQ <= 16 && keys > 8 * 64 && keys <= 131072;
+          EXPECT_EQ(tiles > 0, one);
+          if (one) {
+            EXPECT_GE(tiles, 2);
+            EXPECT_LE(tiles, 16);
+            EXPECT_EQ(tiles % 2, 0);
+          }
+          std::multiset<std::string> names;
+          for (const Kernel &kernel : image.kernels)
+            if (valueOf(kernel.when, shape) != 0)
+              names.insert(kernel.name);
+          made += one;
+          if (one)
+            EXPECT_EQ(names, (std::multiset<std::string>{"clear_step", "decode_step"}));
+          else
+            EXPECT_EQ(names.count("decode_step") + names.count("clear_step"), 0u);
+        }
+  EXPECT_GT(made, 10);
+}
+
+TEST(Decode, WhatOneKernelDoesNotServeIsRefused) {
+  Config config;
+  config.decodeForm = DecodeForm::Step;
+  for (auto [method, arch] : {std::pair("infllm_v2", "sm_80"), {"moba", "sm_90a"}}) {
+    CompileRequest request = requestOf(method, arch);
+    request.config = config;
+    auto result = lowerProgram(request);
+    ASSERT_FALSE(result) << method;
+    EXPECT_EQ(result.error().kind, ErrorKind::Unsupported);
+    EXPECT_NE(result.error().message.find("decode_form=step needs"), std::string::npos)
+        << result.error().message;
+  }
+}
+
 // Each block of threads of attention writes a row of values and a state for each of its heads, and
 // merge has a row, or as many as it has warps, for each block of its own.
 // By bulk copies where pages let them, by warps of their own where not; never twice.

@@ -80,7 +80,7 @@ TEST(Tunables, WordsAndNumbersGiveTheSameConfig) {
       EXPECT_EQ(back->text(), byNumber->text());
       words += tunable.valueText(value) != std::to_string(value);
     }
-  EXPECT_EQ(words, 29);
+  EXPECT_EQ(words, 31);
   Config config = *Config::parse("attend_form=warps attend_stages=3, attend_softmax=lazy "
                                  "attend_fma=three_quarters score_form=fused score_poly=eighth");
   EXPECT_EQ(config.attendForm, AttendForm::Warps);
@@ -102,7 +102,8 @@ TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "
             "attend_rows=0 attend_split=0 attend_softmax=0 attend_fma=0 score_form=0 "
             "score_tokens=0 score_chunk_mib=0 score_fold=0 score_poly=0 decode_stages=0 "
-            "decode_resident=0 decode_part_tiles=0 decode_ids=0 decode_clusters=0 "
+            "decode_resident=0 decode_part_tiles=0 decode_form=0 decode_ids=0 "
+            "decode_clusters=0 "
             "decode_cluster_blocks=0 decode_select_warps=0 decode_exchange=0 decode_new_rows=0 "
             "backward_queries=0 backward_keys=0 backward_query_warps=0 backward_query_stages=0 "
             "backward_query_keys=0 backward_key_stages=0 backward_key_rows=0 "
@@ -111,7 +112,8 @@ TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
             "attend_form=0 attend_warps=0 attend_producers=0 attend_stages=0 attend_keys=0 "
             "attend_rows=0 attend_split=2 attend_softmax=0 attend_fma=0 score_form=0 "
             "score_tokens=0 score_chunk_mib=0 score_fold=1 score_poly=4 decode_stages=0 "
-            "decode_resident=0 decode_part_tiles=0 decode_ids=0 decode_clusters=0 "
+            "decode_resident=0 decode_part_tiles=0 decode_form=0 decode_ids=0 "
+            "decode_clusters=0 "
             "decode_cluster_blocks=0 decode_select_warps=0 decode_exchange=0 decode_new_rows=0 "
             "backward_queries=0 backward_keys=0 backward_query_warps=0 backward_query_stages=0 "
             "backward_query_keys=0 backward_key_stages=0 backward_key_rows=0 "
@@ -149,6 +151,7 @@ TEST(Tunables, F13WhatWasLegalIsAndNothingElse) {
       {"decode_stages", {2, 3, 4, 6, 8}},
       {"decode_resident", {1, 2, 3, 4, 6}},
       {"decode_part_tiles", {1, 2, 3, 4, 6, 8}},
+      {"decode_form", {1, 2}},
       {"decode_ids", {1, 2}},
       {"decode_clusters", {1, 2, 3}},
       {"decode_cluster_blocks", {2, 4, 8, 16}},

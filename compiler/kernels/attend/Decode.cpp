@@ -395,7 +395,8 @@ int selectedParts(const KernelPlan &plan) {
 
 Result<std::vector<BuiltKernel>> buildAttendDecode(ModuleOp module, const AttendPlan &plan,
                                                    const Target &target, Config config,
-                                                   ProgramImage &image) {
+                                                   ProgramImage &image,
+                                                   const std::string &stepRows) {
   WINNOW_TRY(const Sizes sizes, chooseSizes(plan, target, config));
   const int headTiles = plan.heads / plan.group;
   const std::string when = attendsByDecode();
@@ -416,8 +417,14 @@ Result<std::vector<BuiltKernel>> buildAttendDecode(ModuleOp module, const Attend
                     .str();
   const int values = static_cast<int>(image.buffers.size()), states = values + 1;
   const std::string rows = llvm::formatv("({0}) * parts * total_q * {1}", when, plan.heads).str();
-  image.buffers.push_back({"part_values", llvm::formatv("{0} * {1}", rows, 4 * plan.valueDim)});
-  image.buffers.push_back({"part_states", llvm::formatv("{0} * 8", rows)});
+  auto addBuffer = [&](const char *name, int rowBytes) {
+    std::string bytes = llvm::formatv("{0} * {1}", rows, rowBytes).str();
+    if (!stepRows.empty()) // decode_step has its parts in the same place
+      bytes = llvm::formatv("max({0}, {1} * {2})", bytes, stepRows, rowBytes).str();
+    image.buffers.push_back({name, bytes});
+  };
+  addBuffer("part_values", 4 * plan.valueDim);
+  addBuffer("part_states", 8);
 
   BuiltKernel attend = AttendDecode(module, plan, sizes).build(values, states);
   attend.recipe.step = "attend";

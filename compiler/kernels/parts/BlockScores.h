@@ -79,7 +79,6 @@ public:
                    {"@kPad"});
   }
 
-private:
   /// Blocks of a row in front of its edges.
   Value padded() {
     return t.value("", "padded_blocks", {t.field(t.params(), "max_k")},

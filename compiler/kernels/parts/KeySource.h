@@ -62,6 +62,17 @@ public:
     t.leaf("load_rows", {valueTile, values, firstKey, limit, thread}, {threads});
   }
 
+  /// The same by a warp, of tiles of 32 keys, a lane for each; what the page table says is asked
+  /// for before `wait`, which waits for room and gives the tiles.
+  void loadFound(Value firstKey, Value lane, llvm::function_ref<std::pair<Value, Value>()> wait) {
+    Value limit = t.field(sequence, "k_length");
+    Value page = t.value("page", "find_page", {keys, firstKey, limit, lane});
+    Value valuePage = t.value("value_page", "find_page", {values, firstKey, limit, lane});
+    auto [keyTile, valueTile] = wait();
+    t.leaf("load_found_rows", {keyTile, keys, page, firstKey, limit, lane});
+    t.leaf("load_found_rows", {valueTile, values, valuePage, firstKey, limit, lane});
+  }
+
   /// Adds the maps that copy and copyBoxes read; a box is the rows of a key tile, or of a piece.
   void describe(std::vector<TensorMapRecipe> &maps, int tileKeys) {
     auto add = [&](llvm::StringRef tensor, int dim) {

@@ -2,6 +2,7 @@
 #include "compiler/kernels/score/Plan.h"
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/HeadWeights.h"
+#include "compiler/kernels/step/Step.h"
 #include "runtime/program/Budgets.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -147,6 +148,8 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
                   .str();
   if (scores.clusters)
     image.cluster = clusterBlocks(plan, scores.config);
+  if (scores.step)
+    image.step = stepTiles(plan);
   image.chunkTokens = llvm::formatv("min(max(1, total_q), {0})", fitting).str();
   image.buffers.push_back(
       {"block_scores",
@@ -157,6 +160,8 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
       octaveRows = llvm::formatv("max({0}, (max_q <= {1}) * {2} * chunk_tokens)", octaveRows,
                                  kDecodeTokens, image.selectHeads)
                        .str();
+    if (scores.step) // a row for each block of threads
+      octaveRows = llvm::formatv("max({0}, (step > 0) * sm_count)", octaveRows).str();
     image.buffers.push_back(
         {"octaves", llvm::formatv("4 * {0} * ceil_div(max_k, {1})", octaveRows, plan.block).str()});
   }
@@ -164,9 +169,11 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
     image.buffers.push_back(
         {"part_sums",
          llvm::formatv("{0} * chunk_tokens * {1}", weighs, partSumsBytes(plan)).str()});
-    image.buffers.push_back(
-        {"head_weights",
-         llvm::formatv("{0} * chunk_tokens * {1}", weighs, headWeightBytes(plan)).str()});
+    std::string weightBytes =
+        llvm::formatv("{0} * chunk_tokens * {1}", weighs, headWeightBytes(plan)).str();
+    if (scores.step) // whose blocks of threads tell each other what they have in their place
+      weightBytes = llvm::formatv("max({0}, {1})", weightBytes, stepExchangeBytes(plan)).str();
+    image.buffers.push_back({"head_weights", weightBytes});
   }
 }
 

@@ -14,6 +14,7 @@ struct ScorePlan {
   bool folded = false;     ///< summaries hold scale * log2 e
   bool kept = false;       ///< summaries are the rows that the host keeps: means, without a factor
   bool clusters = false;   ///< at decode a thread block cluster makes a token's whole selection
+  bool step = false;       ///< one kernel makes a whole step of decode (kernels/step)
   bool edgeWords = false;  ///< edges in a row of ranks take a word each
   int cubicEvery = 0;      ///< of a thread's columns, every so many take 2^x by a cubic; 0: none
   int blocksPerEdge = 0;   ///< blocks from one edge to the next

@@ -66,6 +66,11 @@ def Tile_MakeNewRowOp : Tile_Leaf<"make_new_row", "select/new_row.cuh"> {
   let arguments = (ins Template:$type, Template:$window, Template:$stride, Template:$dim, Writes<NewRow>:$row,
                        Takes<PagedRows>:$keys, I32:$index, F32:$factor);
 }
+def Tile_KeepMeanOp : Tile_Leaf<"keep_mean", "select/new_row.cuh"> {
+  let summary = "Stores 64 elements of a summary where the host keeps it, by one warp";
+  let arguments = (ins Template:$window, Template:$stride, Template:$dim, Stores<PagedRows>:$rows,
+                       Takes<PagedRows>:$keys, I32:$index, I32:$part, F32:$factor);
+}
 def Tile_PutNewRowOp : Tile_Leaf<"put_new_row", "select/new_row.cuh"> {
   let summary = "Puts that summary into the tile that it belongs to, by the warp that multiplies the tile";
   let arguments = (ins Writes<SharedTile>:$tile, Reads<NewRow>:$row, I32:$place);

@@ -135,3 +135,31 @@ tile.kernel @shared_bytes attributes {constants = [], min_blocks = 1 : i32, thre
   tile.store_count %b, %warp, %warp : (!counts, i32, i32) -> ()
   tile.store_count %c, %warp, %warp : (!counts, i32, i32) -> ()
 }
+
+// -----
+!params = !tile.value<Params>
+!counts = !tile.table<WarpCounts<4>>
+
+// A team meets at its own barrier, inside of its branch; what all threads would be told to wait for there it waits for.
+// CHECK-LABEL: tile.kernel @team
+// CHECK: scf.if
+// CHECK-NEXT: tile.store_count
+// CHECK: arith.constant 3
+// CHECK-NEXT: arith.constant 64
+// CHECK-NEXT: tile.sync_some
+// CHECK-NEXT: tile.total_count
+// CHECK: tile.sync_some
+// CHECK-NEXT: tile.store_count
+// CHECK-NOT: tile.sync_threads
+tile.kernel @team attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
+  %counts = tile.shared bytes 16 : !counts
+  %warp = tile.warp_index : () -> i32
+  %two = arith.constant 2 : i32
+  %mine = arith.cmpi slt, %warp, %two : i32
+  scf.if %mine {
+    tile.store_count %counts, %warp, %warp : (!counts, i32, i32) -> ()
+    %a = tile.total_count %counts : (!counts) -> i32
+    tile.sync_threads : () -> ()
+    tile.store_count %counts, %warp, %a : (!counts, i32, i32) -> ()
+  } {tile.team = array<i32: 3, 64>}
+}

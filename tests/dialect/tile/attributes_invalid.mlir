@@ -200,3 +200,32 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
   scf.for %i = %zero to %zero step %zero : i32 {
   } {tile.producers_take_turns = 2 : i32}
 }
+
+// -----
+
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %true = arith.constant true
+  // expected-error@+1 {{tile.team stands on scf.if: the number of a barrier, 1 to 15, and of the threads of whole warps that meet there}}
+  scf.if %true {
+  } {tile.team = array<i32: 0, 128>}
+}
+
+// -----
+
+// Of a team it is the team's threads that must agree.
+tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params : !tile.value<Params>) {
+  %warp = tile.warp_index : () -> i32
+  %zero = arith.constant 0 : i32
+  %mine = arith.cmpi eq, %warp, %zero : i32
+  %true = arith.constant true
+  scf.if %mine {
+    scf.if %true {
+    } {tile.uniform}
+    %thread = tile.thread_index : () -> i32
+    // expected-note@-1 {{it comes from this value}}
+    %first = arith.cmpi eq, %thread, %zero : i32
+    // expected-error@+1 {{is marked tile.uniform, but its condition differs among the threads of a block}}
+    scf.if %first {
+    } {tile.uniform}
+  } {tile.team = array<i32: 1, 32>}
+}

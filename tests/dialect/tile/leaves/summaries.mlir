@@ -61,6 +61,8 @@ tile.kernel @summaries attributes {constants = [], min_blocks = 1 : i32, threads
   %tile = tile.shared bytes 8192 : !summary_tile
   // CHECK: make_new_row<bf16, kWindow, kStride, kDim>(new_row, kept, row, kScale);
   tile.make_new_row %new_row, %kept, %row, %scale {dim = @kDim, stride = @kStride, type = bf16, window = @kWindow} : (!new_row, !paged_rows, i32, f32) -> ()
+  // CHECK: keep_mean<kWindow, kStride, kDim>(kept, kept, row, chunk, kScale);
+  tile.keep_mean %kept, %kept, %row, %chunk, %scale {dim = @kDim, stride = @kStride, window = @kWindow} : (!paged_rows, !paged_rows, i32, i32, f32) -> ()
   // CHECK: put_new_row(tile, new_row, row);
   tile.put_new_row %tile, %new_row, %row : (!summary_tile, !new_row, i32) -> ()
 }

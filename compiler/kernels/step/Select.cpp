@@ -1,0 +1,147 @@
+// The role of decode_step that selects; see DecodeStep.h.
+#include "compiler/kernels/parts/DenseLength.h"
+#include "compiler/kernels/step/DecodeStep.h"
+
+using namespace mlir;
+
+namespace winnow {
+
+/// Tells what a chunk has of the normalisers; `stage`: where its weights lie.
+void DecodeStepBuilder::tellShare(const Work &work, Value stage) {
+  t.leaf("tell_share",
+         {exchange, warpShares, openSums, work.selection, t.field(work.item, "begin"),
+          t.mul(stage, t.named("kComputers")), t.mul(stage, t.named("kChunkTiles")),
+          t.sub(work.end, work.begin), t.mul(work.begin, t.named("kRows")),
+          work.seen.normalizerVisible, scale},
+         {"@kThreads", "@kComputers", "@kMeans", "@kMeanStep", "@kMeanStride"});
+}
+
+/// Scores a chunk, once all chunks of its selection have told their shares, and tells the ranks.
+void DecodeStepBuilder::score(const Work &work, Value stage) {
+  t.leaf("hear_normalizers",
+         {normalizers, exchange, work.selection, work.chunks, chunkTiles,
+          work.seen.normalizerVisible, scale},
+         {"@kThreads", "@kMeans", "@kMeanStep", "@kMeanStride", means.open(), "@kTileHeads"});
+  Value vote = t.fragment("vote", t.type("RangeVote"));
+  Value place = t.value("scored", "scored_tile", {chunkTiles});
+  Value rowTile = t.add(work.begin, place, "row_tile");
+  Value firstRow = t.mul(rowTile, t.named("kRows"), "first_row");
+  auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
+  Value exists = both(t.less(rowTile, work.end), t.greater(work.seen.scoredEnd, firstRow));
+  Value rowScores = blockScores.cleared("RowScores");
+  t.leaf("add_step_heads",
+         {rowScores, vote, tileWeights, normalizers,
+          t.add(t.mul(stage, t.named("kChunkTiles")), place), chunkTiles,
+          both(exists, t.less(firstRow, work.seen.rows))},
+         {blockScores.combine()});
+  weights.hideTile(rowScores, firstRow, work.seen.scoredEnd, work.seen.visible, work.seen.rows);
+  t.leaf(
+      "tell_ranks",
+      {exchange, rowScores, vote, work.selection, firstRow, work.seen.rows,
+       both(exists, t.value("", "speaks_for_tile", {chunkTiles}))},
+      {blockScores.pool(), "@kRowsPerBlock", "@kPad", scores.blocksPerEdge * plan.rowsPerBlock()});
+}
+
+/// The ids of a selection, for the warps that load and multiply, and by one block of threads for
+/// the host.
+void DecodeStepBuilder::chooseBlocks(const Work &work) {
+  t.leaf("wait_empty", {listBarriers, listCursor});
+  Value ids = t.value("ids", "id_list", {lists, t.field(listCursor, "stage")});
+  Value hears = t.value(
+      "hears", "hear_ranks",
+      {rankRow, exchange, work.selection, compressed.scoredEnd(work.own), blockScores.padded()},
+      {"@kThreads", "@kRowsPerBlock", "@kPad", scores.blocksPerEdge * plan.rowsPerBlock()});
+  Value leaves =
+      t.value("leaves", "sync_any", {t.number(kSelectBarrier), t.named("kThreads"), hears});
+  t.when(t.equal(warp, t.number(0)), [&] {
+    if (plan.init > 0)
+      t.leaf("store_range", {ids, t.number(0), t.number(0), t.named("kInit")});
+    if (plan.local > 0)
+      t.leaf("store_range",
+             {ids, t.sub(t.named("kTopK"), t.named("kLocal")), work.forcedFrom, t.named("kLocal")});
+  });
+  constexpr int chunkCount = kStepBlocks / kStepSelectors / RowSelection::kChunkBlocks;
+  Value ranks = t.value("rank_row", "ranks_of", {rankRow});
+  Value held = t.fragment("ranks", t.type("RankPairs", {chunkCount}));
+  Value firstBlock = t.mul(warp, t.number(chunkCount * RowSelection::kChunkBlocks), "first_block");
+  t.leaf("load_rank_pairs", {held, ranks, blockScores.edges(ranks), firstBlock, work.forcedFrom},
+         {"@kInit", "@kBlocksPerEdge"});
+  t.keep(rankRow);
+  t.leaf("select_by_warps", {ids, held, counts, work.own, firstBlock, t.number(kSelectBarrier)},
+         {"@kSearched", "@kInit", "@kWarps"});
+  t.leaf("sync_threads", {}); // a mark among the ids
+  t.when(t.either(leaves, t.value("", "is_unordered", {ids})), [&] {
+    keepRows(warp, t.named("kWarps"), &work); // the same ones, read below
+    t.leaf("sync_threads", {});
+    octaves.select(work.tile, work.selectHead, t.field(work.tile, "row"), ids, octaves.room(block),
+                   warp);
+  });
+  std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
+  t.leaf("sync_threads", {}); // ids lie where no pass watches over them
+  t.when(t.equal(work.begin, t.number(0)), [&] {
+    Value hostIds = t.value("host_ids", "id_row",
+                            {t.pointer("ids"), work.selectHead, t.field(t.params(), "total_q"),
+                             t.field(work.tile, "row")},
+                            {"@kTopK"});
+    t.leaf("copy_ids", {hostIds, ids}, {"@kThreads", "@kTopK"});
+  });
+  t.leaf("report_full", {listBarriers, listCursor});
+  t.leaf("advance", {listCursor});
+}
+
+/// The ids of a token that takes every block; none of a dense one.
+void DecodeStepBuilder::storeAllIds(const Work &work) {
+  auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
+  Value isFirst =
+      both(both(hasItems(work), t.equal(work.begin, t.number(0))), t.equal(warp, t.number(0)));
+  t.when(both(isFirst, t.compute<arith::XOrIOp>(work.chooses, t.flag(true))), [&] {
+    Value ids = t.value("host_ids", "id_row",
+                        {t.pointer("ids"), work.selectHead, t.field(t.params(), "total_q"),
+                         t.field(work.tile, "row")},
+                        {"@kTopK"});
+    Value count = t.add(work.own, t.number(1), "count");
+    if (mayBeDense(plan))
+      count = t.select(isDense(t, plan, work.tile), t.number(0), count);
+    t.leaf("store_range", {ids, t.number(0), t.number(0), count});
+    t.leaf("pad_ids", {ids, count}, {"@kTopK"});
+  });
+}
+
+void DecodeStepBuilder::select() {
+  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {2}));
+  Value released = t.fragment("released", t.type("Cursor", {2}));
+  listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
+  shareKeys();
+  t.leaf("wait_earlier_kernels", {}); // which has cleared what blocks of threads tell each other
+  // A chunk's share is told before the chunk before it is scored.
+  t.loop("next", block, t.add(chunks, blocks), blocks, [&](Value next) {
+    t.when(t.less(next, chunks), [&] {
+      Work work = chunk(next);
+      t.leaf("wait_full", {scoreBarriers, scoreCursor});
+      tellShare(work, t.field(scoreCursor, "stage"));
+      t.leaf("advance", {scoreCursor});
+    });
+    std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
+    Value previous = t.sub(next, blocks, "previous");
+    t.when(t.atLeast(previous, block), [&] {
+      Work work = chunk(previous);
+      score(work, t.field(released, "stage"));
+      t.leaf("arrive_empty", {scoreBarriers, released});
+      t.leaf("advance", {released});
+    });
+    std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
+  });
+  overParts([&](Work work) {
+    t.when(
+        work.isChosen,
+        [&] {
+          t.when(hasItems(work), [&] { chooseBlocks(work); });
+          std::prev(t.builder.getInsertionPoint())
+              ->setAttr("tile.uniform", t.builder.getUnitAttr());
+        },
+        [&] { storeAllIds(work); });
+    std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
+  });
+}
+
+} // namespace winnow

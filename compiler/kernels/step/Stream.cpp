@@ -1,0 +1,269 @@
+// The roles of decode_step that load and that multiply; see DecodeStep.h.
+#include "compiler/kernels/parts/DenseLength.h"
+#include "compiler/kernels/step/DecodeStep.h"
+
+using namespace mlir;
+
+namespace winnow {
+
+//===-- Loading ------------------------------------------------------------------------------===//
+
+/// A chunk's summaries, one tile or two to a stage.
+void DecodeStepBuilder::loadSummaries(const Work &work) {
+  Value tilesOfIt = t.sub(work.end, work.begin);
+  Value count = t.div(t.add(tilesOfIt, t.sub(itemTiles, t.number(1))), itemTiles, "count");
+  // The row that this step's keys finish is made by the warp that multiplies it.
+  Value limit = t.min(weights.oldRows(work.tile), t.mul(work.end, t.named("kRows")), "row_limit");
+  Value rowsOfIt = t.value(
+      "source", "in_summary_order",
+      {t.value("", "read_once",
+               {compressed.source(plan.fine, work.tile, compressed.kvHead(work.firstHead), "")})});
+  Value lane = t.value("lane", "lane_index");
+  overTurns(count, kStepLoaders, [&](Value index) {
+    Value firstRow =
+        t.mul(t.add(work.begin, t.mul(index, itemTiles)), t.named("kRows"), "first_row");
+    Value isPair = t.greater(itemTiles, t.number(1));
+    Value secondRow = t.add(firstRow, t.named("kRows"), "second_row");
+    auto pageOf = [&](const char *name, Value row) {
+      return t.value(name, "find_page", {rowsOfIt, row, limit, lane});
+    };
+    Value page = pageOf("page", firstRow), secondPage = pageOf("second_page", secondRow);
+    t.leaf("wait_empty", {barriers, place});
+    auto loadTile = [&](Value ring, Value pageOfRow, Value row) {
+      Value tile = t.value("", "stage", {ring, place});
+      t.leaf("load_found_rows", {tile, rowsOfIt, pageOfRow, row, limit, lane});
+    };
+    loadTile(keyRing, page, firstRow);
+    t.when(isPair, [&] { loadTile(valueRing, secondPage, secondRow); });
+    t.leaf("arrive_full", {barriers, place});
+  });
+}
+
+/// Key tiles of a selection and their values.
+void DecodeStepBuilder::loadKeys(const Work &work, function_ref<Value(Value)> keyOf) {
+  source.locate(work.tile, compressed.kvHead(work.firstHead));
+  Value lane = t.value("lane", "lane_index");
+  overTurns(work.count, kStepLoaders, [&](Value index) {
+    source.loadFound(keyOf(t.add(work.begin, index, "entry")), lane, [&] {
+      t.leaf("wait_empty", {barriers, place});
+      Value keys = t.value("", "stage", {keyRing, place});
+      return std::pair{keys, t.value("", "stage", {valueRing, place})};
+    });
+    t.leaf("arrive_full", {barriers, place});
+  });
+}
+
+/// The rows that new keys finish, for the host: a warp has a token, a head of keys and 64 elements,
+/// and of each summary the row whose last key the token's is, if there is one. `only`: of this
+/// selection's sequence and head.
+void DecodeStepBuilder::keepRows(Value first, Value step, const Work *only) {
+  auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
+  const int parts64 = (plan.headDim + 63) / 64; // of a row, a warp each
+  Value heads = t.mul(t.field(t.params(), "total_q"), t.named("kKvHeads"));
+  Value units = t.mul(heads, t.number(parts64), "units");
+  t.loop("unit", first, units, step, [&](Value unit) {
+    Value part = t.rem(unit, t.number(parts64), "part");
+    Value head = t.div(unit, t.number(parts64));
+    Value tile = t.value("row_tile", "step_token", {table, t.div(head, t.named("kKvHeads"))});
+    Value kvHead = t.rem(head, t.named("kKvHeads"), "kv_head");
+    Value keys = t.value("keys", "paged_rows",
+                         {t.params(), t.pointer("k"), t.pointer("k_stride"), tile, kvHead},
+                         {plan.keyElement});
+    for (auto [index, summary] : llvm::enumerate(plan.summaries)) {
+      Value behind = t.sub(t.field(tile, "position"), t.number(summary.window - 1));
+      Value stride = t.number(summary.stride);
+      Value isLast =
+          both(t.differ(t.field(tile, "tokens"), t.number(0)),
+               both(t.atLeast(behind, t.number(0)), t.equal(t.rem(behind, stride), t.number(0))));
+      if (only)
+        isLast =
+            both(isLast, both(t.equal(t.field(tile, "sequence"), t.field(only->tile, "sequence")),
+                              t.equal(kvHead, compressed.kvHead(only->firstHead))));
+      const int number = static_cast<int>(index);
+      t.when(isLast, [&] {
+        Value place = t.div(behind, stride, "row");
+        Value kept = t.value("kept", "kept_rows", {t.params(), t.number(number), tile, kvHead},
+                             {plan.element, summary.window, summary.stride});
+        t.leaf("keep_mean", {kept, keys, place, part, t.namedReal("kFactor")},
+               {summary.window, summary.stride, "@kDim"});
+      });
+    }
+  });
+}
+
+void DecodeStepBuilder::load() {
+  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  place = t.fragment("place", t.type("Cursor", {"@kStages"}));
+  listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
+  turn = t.sub(warp, t.number(kStepSelectors + kStepComputers), "turn");
+  overChunks([&](Work work) { loadSummaries(work); });
+  shareKeys();
+  overParts([&](Work work) {
+    Value ids = awaitIds(work);
+    loadKeys(work, [&](Value entry) { return keyOf(work, ids, entry); });
+    releaseIds(work);
+  });
+  // Nobody waits for rows of this launch: who needs one makes it himself.
+  keepRows(t.add(t.mul(turn, blocks), block), t.mul(blocks, t.named("kLoaders")), nullptr);
+  t.leaf("wait_earlier_kernels", {});
+}
+
+/// The ids of a selection, once they are there; of early tiles nothing is waited for.
+Value DecodeStepBuilder::awaitIds(const Work &work) {
+  t.when(t.compute<arith::AndIOp>(work.isChosen, hasItems(work)),
+         [&] { t.leaf("wait_full", {listBarriers, listCursor}); });
+  return t.value("ids", "id_list", {lists, t.field(listCursor, "stage")});
+}
+void DecodeStepBuilder::releaseIds(const Work &work) {
+  t.when(t.compute<arith::AndIOp>(work.isChosen, hasItems(work)), [&] {
+    t.leaf("arrive_empty", {listBarriers, listCursor});
+    t.leaf("advance", {listCursor});
+  });
+}
+Value DecodeStepBuilder::keyOf(const Work &work, Value ids, Value entry) {
+  return t.value("first_key", "step_key",
+                 {ids, entry, work.isChosen, work.chooses, work.forcedFrom},
+                 {"@kInit", "@kTilesPerBlock", "@kKeys"});
+}
+
+//===-- Multiplying --------------------------------------------------------------------------===//
+
+/// The summary that the step's keys finish, by the warp that will multiply the chunk's tile of it:
+/// others may be writing it where the host keeps it, so it is made anew, while tiles are under way.
+void DecodeStepBuilder::makeNewRow(const Work &work) {
+  auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
+  oldRows = weights.oldRows(work.tile);
+  newTile = t.div(oldRows, t.named("kRows"), "new_tile");
+  Value stage = t.add(t.field(cursor, "stage"), t.div(t.sub(newTile, work.begin), itemTiles));
+  Value isTurn = t.equal(t.compute<arith::AndIOp>(t.sub(stage, turn), t.number(kStepComputers - 1)),
+                         t.number(0));
+  hasNewRow = both(both(t.greater(work.seen.rows, oldRows), isTurn),
+                   both(t.atLeast(newTile, work.begin), t.less(newTile, work.end)));
+  newRow = t.fragment("new_row", t.type("NewRow"));
+  t.when(hasNewRow, [&] {
+    Value kvHead = compressed.kvHead(work.firstHead);
+    Value keys = t.value("keys", "paged_rows",
+                         {t.params(), t.pointer("k"), t.pointer("k_stride"), work.tile, kvHead},
+                         {plan.keyElement});
+    t.leaf("make_new_row", {newRow, keys, oldRows, t.namedReal("kFactor")},
+           {plan.element, "@kWindow", "@kStride", "@kDim"});
+  });
+}
+
+/// A tile of summaries: its part of the normalisers, and the weights of its scores.
+void DecodeStepBuilder::multiply(const Work &work, Value sums, Value entry, Value summaries) {
+  Value firstRow = t.mul(entry, t.named("kRows"), "first_row");
+  t.when(t.compute<arith::AndIOp>(hasNewRow, t.equal(entry, newTile)),
+         [&] { t.leaf("put_new_row", {summaries, newRow, t.sub(oldRows, firstRow)}); });
+  Value scores16 = t.fragment("logits", t.type("Accumulator", {16, "@kRows"}));
+  t.leaf("clear", {scores16});
+  t.leaf("mma_abt", {scores16, row.query, summaries});
+  Value tilePlace = t.add(t.mul(t.field(scoreCursor, "stage"), t.named("kChunkTiles")),
+                          t.sub(entry, work.begin), "tile_place");
+  t.leaf("add_tile_normalizers",
+         {sums, openSums, scores16, tilePlace, firstRow, work.seen.normalizerVisible, scale},
+         {"@kMeans", "@kMeanStep", "@kMeanStride"});
+  t.leaf("store_tile_weights",
+         {tileWeights, scores16, tilePlace, firstRow, work.seen.visible, scale});
+}
+
+/// A chunk: its warps' part of the normalisers and weights are left for those that select.
+void DecodeStepBuilder::weigh(const Work &work) {
+  row.rows = tokens.rows("rows", work.tile, t.number(0));
+  tokens.load(row, work.firstHead);
+  Value sums = t.fragment("sums", t.type("NormalizerSums", {means.open()}));
+  Value tilesOfIt = t.sub(work.end, work.begin);
+  Value count = t.div(t.add(tilesOfIt, t.sub(itemTiles, t.number(1))), itemTiles, "count");
+  makeNewRow(work);
+  t.leaf("wait_empty", {scoreBarriers, scoreCursor});
+  overTurns(count, kStepComputers, [&](Value index) {
+    Value entry = t.add(work.begin, t.mul(index, itemTiles), "entry");
+    t.leaf("wait_full", {barriers, place});
+    multiply(work, sums, entry, t.value("", "stage", {keyRing, place}));
+    Value second = t.add(entry, t.number(1), "second");
+    Value isPair =
+        t.compute<arith::AndIOp>(t.greater(itemTiles, t.number(1)), t.less(second, work.end));
+    t.when(isPair, [&] { multiply(work, sums, second, t.value("", "stage", {valueRing, place})); });
+    t.leaf("arrive_empty", {barriers, place});
+  });
+  t.leaf(
+      "store_step_share",
+      {warpShares, sums, t.add(t.mul(t.field(scoreCursor, "stage"), t.named("kComputers")), turn)});
+  t.leaf("report_full", {scoreBarriers, scoreCursor});
+  t.leaf("advance", {scoreCursor});
+}
+
+/// The block's key tiles of one selection.
+void DecodeStepBuilder::attendTiles(const Work &work, function_ref<Value(Value)> keyOf) {
+  overTurns(work.count, kStepComputers, [&](Value index) {
+    KeysAtHand keys;
+    keys.first = keyOf(t.add(work.begin, index, "entry"));
+    logits.declare(row);
+    t.leaf("clear", {row.logits});
+    t.leaf("wait_full", {barriers, place});
+    t.leaf("mma_abt", {row.logits, row.query, t.value("", "stage", {keyRing, place})});
+    mask.hide(row, keys);
+    softmax.step(row, keys);
+    row.weights = t.fragment("weights", t.type("LeftOperand", {16, "@kKeys", plan.element}));
+    t.leaf("round_to_operand", {row.weights, row.logits});
+    t.leaf("mma_ab", {row.output, row.weights, t.value("", "stage", {valueRing, place})});
+    t.leaf("arrive_empty", {barriers, place});
+  });
+}
+
+/// What the block has of a selection, as one part; or that this part has no keys.
+void DecodeStepBuilder::leavePart(Value slot, Value hasPart) {
+  Value statesBuffer = t.pointer(t.bufferMember(states));
+  const int firstThread = kStepSelectors * kWarpThreads;
+  t.when(
+      hasPart,
+      [&] {
+        t.leaf("reduce_sum", {row.state});
+        t.leaf("join_sums",
+               {t.pointer(t.bufferMember(values)), statesBuffer, joined, row.output, row.state,
+                slot, t.number(firstThread), t.number(kJoinBarrier), scale},
+               {"@kTileHeads"});
+      },
+      [&] {
+        t.leaf("store_no_part", {statesBuffer, slot, t.sub(thread, t.number(firstThread))},
+               {"@kTileHeads"});
+      });
+}
+
+void DecodeStepBuilder::compute() {
+  cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
+  place = t.fragment("place", t.type("Cursor", {"@kStages"}));
+  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {2}));
+  listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
+  turn = t.sub(warp, t.number(kStepSelectors), "turn");
+  tokens.declare(row);
+  shareKeys();
+  overChunks([&](Work work) { weigh(work); });
+  epilogue.declare(row);
+  softmax.declare(row);
+  t.leaf("wait_earlier_kernels", {}); // which has cleared what tells of parts
+  overParts([&](Work work) {
+    row.rows = tokens.rows("rows", work.tile, t.number(0));
+    auto isNot = [&](Value condition) { return t.compute<arith::XOrIOp>(condition, t.flag(true)); };
+    // Sums of the last early part are kept where the chosen tiles go on with its selection.
+    t.when(isNot(t.value("", "continues_part", {parts, work.index})), [&] {
+      tokens.load(row, work.firstHead);
+      t.leaf("restart_sums", {row.output, row.state});
+    });
+    Value ids = awaitIds(work);
+    attendTiles(work, [&](Value entry) { return keyOf(work, ids, entry); });
+    releaseIds(work);
+    Value slot =
+        t.value("slot", "part_slot", {work.item, block, work.isChosen, t.add(blocks, selections)});
+    leavePart(slot, t.compute<arith::AndIOp>(hasItems(work), isNot(t.value("", "is_continued_part",
+                                                                           {parts, work.index}))));
+  });
+  t.leaf("merge_parts",
+         {t.heads("out", true), t.pointer("lse"), joined, table, t.pointer(t.bufferMember(values)),
+          t.pointer(t.bufferMember(states)), t.field(t.params(), "total_q"),
+          t.div(chunkTiles, t.number(2)), block, blocks, t.number(kStepSelectors * kWarpThreads),
+          t.number(kJoinBarrier)},
+         {"@kHeads", "@kTileHeads", "@kSelectHeads", attend.element});
+}
+
+} // namespace winnow
