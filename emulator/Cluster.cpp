@@ -61,7 +61,7 @@ std::optional<Fault> Cluster::runBlock(Block &block) {
 /// Runs the blocks by turns until none comes further; a message may set one going again.
 std::optional<Fault> Cluster::takeTurns() {
   auto canRun = [](const Block *block) { return block->canRun(); };
-  auto comesOn = [](const Block *block) { return block->hasComeOn(); };
+  auto comesOn = [](const Block *block) { return block->canRun() && block->hasComeOn(); };
   // Lanes that ask for what others tell may be asked again and again; but not for ever.
   constexpr int kMostIdleRounds = 64;
   for (int idle = 0; idle < kMostIdleRounds && std::any_of(order.begin(), order.end(), canRun);

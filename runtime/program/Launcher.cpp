@@ -4,6 +4,7 @@
 #include "runtime/program/Launcher.h"
 #include "runtime/device/Target.h"
 #include "runtime/program/Budgets.h"
+#include "runtime/program/GridLimits.h"
 #include "runtime/program/ImageFormat.h"
 #include "templates/Params.h"
 #include <algorithm>
@@ -120,10 +121,14 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   for (const Kernel &kernel : program.kernels)
     WINNOW_CHECK(loaded->loadKernel(kernel, info, refused));
   for (const Step &step : loaded->steps)
-    if (step.kernel->inClusters)
-      WINNOW_CHECK(loaded->limitClusters(step));
-    else if (step.kernel->cooperative)
-      WINNOW_CHECK(loaded->limitStep(step));
+    if (step.kernel->inClusters) {
+      WINNOW_TRY(const int most,
+                 largestCluster(*loaded->driver, info.index, step.handle, *step.kernel));
+      while (loaded->clusterLimit > most) // a power of 2, as recipes take them
+        loaded->clusterLimit /= 2;
+    } else if (step.kernel->cooperative) {
+      WINNOW_TRY(loaded->stepLimit, blocksAtOnce(*loaded->driver, info, step.handle, *step.kernel));
+    }
   return loaded;
 }
 
@@ -168,56 +173,6 @@ Status LoadedProgram::loadKernel(const Kernel &kernel, const DeviceInfo &info, b
   if (refused)
     *refused = blamesTheImage(result);
   return driver->check(result, what.c_str());
-}
-
-/// Asks the driver for the largest cluster that this step can run in. 8 are portable, more are not
-/// (CUDA C++ Programming Guide, "Thread Block Clusters"); parts of a GPU may hold fewer.
-Status LoadedProgram::limitClusters(const Step &step) {
-  const DriverApi &api = driver->api();
-  if (!api.cuLaunchKernelEx || !api.cuOccupancyMaxPotentialClusterSize) {
-    clusterLimit = 0;
-    return {};
-  }
-  CUdevice device = 0;
-  CudaResult result = api.cuDeviceGet(&device, deviceIndex);
-  if (result == cuda::kSuccess)
-    result =
-        api.cuKernelSetAttribute(cuda::kFuncNonPortableClusterSizeAllowed, 1, step.handle, device);
-  const CudaLaunchConfig config{{kMostClusterBlocks, 1, 1},
-                                {static_cast<unsigned>(step.kernel->blockThreads), 1, 1},
-                                static_cast<unsigned>(step.kernel->sharedBytes),
-                                nullptr,
-                                nullptr,
-                                0};
-  int most = 0;
-  if (result == cuda::kSuccess)
-    result = api.cuOccupancyMaxPotentialClusterSize(
-        &most, reinterpret_cast<CUfunction>(step.handle), &config);
-  while (clusterLimit > most) // a power of 2, as recipes take them
-    clusterLimit /= 2;
-  return driver->check(result, ("asking for the clusters of kernel " + step.kernel->name).c_str());
-}
-
-/// Asks the driver how many blocks of threads of this cooperative step run at the same time (CUDA
-/// C++ Programming Guide, "Cooperative Groups").
-Status LoadedProgram::limitStep(const Step &step) {
-  const DriverApi &api = driver->api();
-  if (!api.cuLaunchKernelEx || !api.cuOccupancyMaxActiveBlocksPerMultiprocessor)
-    return {};
-  CUdevice device = 0;
-  CudaResult result = api.cuDeviceGet(&device, deviceIndex);
-  int cooperates = 0, resident = 0;
-  if (result == cuda::kSuccess)
-    result = api.cuDeviceGetAttribute(&cooperates, cuda::kAttrCooperativeLaunch, device);
-  CUfunction function = nullptr;
-  if (result == cuda::kSuccess)
-    result = api.cuKernelGetFunction(&function, step.handle);
-  if (result == cuda::kSuccess)
-    result = api.cuOccupancyMaxActiveBlocksPerMultiprocessor(
-        &resident, function, step.kernel->blockThreads, step.kernel->sharedBytes);
-  if (cooperates != 0)
-    stepLimit = resident * smCount;
-  return driver->check(result, ("asking for the room of kernel " + step.kernel->name).c_str());
 }
 
 Status checkShape(const Shape &shape) {
@@ -451,7 +406,7 @@ Status LoadedProgram::enqueueAll(const LaunchArgs &args, CUstream stream, void *
   const bool startsEarly = driver->api().cuLaunchKernelEx && driver->version() >= 12030;
   bool isFirst = true; // what runs in front of it is the host's, and need not end early
   auto enqueue = [&](const Step &step, int begin, int end, int chunk) -> Status {
-    Variables variables = planned.variables;
+    Variables &variables = planned.variables;
     variables[Variable::TokenCount] = end - begin;
     WINNOW_TRY(int64_t wanted, step.when.evaluate(variables));
     if (wanted == 0)

@@ -118,8 +118,6 @@ private:
   };
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
-  Status limitClusters(const Step &step);
-  Status limitStep(const Step &step);
   Result<Plan> plan(const Shape &shape, Phase phase) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;

@@ -29,7 +29,7 @@ PRECOMPILED_HEADER = "cmake/MlirPch.h"  # MLIR headers and nothing else, so it c
 MLIR_HEADER = re.compile(r"^(mlir|mlir-c|llvm|llvm-c|clang)/")
 # NVRTC knows the device headers by this folder, flat: "winnow/tile.cuh", "winnow/sm80.cuh".
 DEVICE_PREFIX = "winnow/"
-DEVICE_HOMES = ("templates/", "templates/arch/", "templates/core/", "templates/attend/", "templates/select/")
+DEVICE_HOMES = ("templates/", "templates/arch/", "templates/core/", "templates/attend/", "templates/select/", "templates/step/")
 # The project declares the few driver and NVRTC functions itself, so that it builds where no CUDA is installed; only a test
 # may compare those declarations with the real headers.
 CUDA_HEADER = re.compile(r"^(cuda|nvrtc|cudart|cuda_runtime|cuda_runtime_api|driver_types|torch/.*|ATen/.*)(\.h)?$")
