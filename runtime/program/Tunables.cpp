@@ -54,6 +54,12 @@ Tunable ways(const char *name, const char *phase, const char *meaning, const Way
   return row;
 }
 
+/// The same, of which the tuner tries one way alone: others are asked for by hand.
+Tunable byHand(Tunable row, int tried) {
+  row.searched = {tried};
+  return row;
+}
+
 std::string knownNames() {
   std::string names;
   for (const Tunable &tunable : tunables())
@@ -157,12 +163,15 @@ const std::array<Tunable, kTunableCount> &tunables() {
           "decode_part_tiles", kDecodePhase,
           "attention at decode: key tiles of a part of a token's keys, at least",
           {1, 2, 3, 4, 6, 8}),
-      ways<&Config::decodeForm>(
-          "decode_form", kDecodePhase,
-          "a step of decode: selection and attention by one kernel after the other, or together",
-          {{DecodeForm::Chain, "chain", "one kernel after the other"},
-           {DecodeForm::Step, "step",
-            "one kernel, whose blocks of threads all run at the same time; Hopper"}}),
+      // One kernel wants a GPU of its own, which no measurement knows of.
+      byHand(ways<&Config::decodeForm>(
+                 "decode_form", kDecodePhase,
+                 "a step of decode: selection and attention by one kernel after the other, or "
+                 "together",
+                 {{DecodeForm::Chain, "chain", "one kernel after the other"},
+                  {DecodeForm::Step, "step",
+                   "one kernel, whose blocks of threads all run at the same time; Hopper"}}),
+             static_cast<int>(DecodeForm::Chain)),
       ways<&Config::decodeIds>(
           "decode_ids", kDecodePhase,
           "attention at decode: how a part finds the blocks that this launch has selected",
