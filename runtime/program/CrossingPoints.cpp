@@ -10,8 +10,8 @@ namespace winnow {
 namespace {
 
 constexpr std::string_view kAuto = CrossingPoints::kUnresolved;
-constexpr int kMostCrossingPoints = 16, kMostRows = 1 << 16, kDefaultMostRows = 4096;
-constexpr int kMostKeys = 1 << 30; ///< times kMostRows they fit a formula's 64 bits
+constexpr int kMostCrossingPoints = 16, kMostDecodeRows = 1 << 16, kDefaultMostRows = 4096;
+constexpr int kMostKeys = 1 << 30; ///< times kMostDecodeRows they fit a formula's 64 bits
 constexpr int64_t kDefaultBytes = 64 << 20;
 
 /// Cuts the text up to the next `separator`, and the separator, off `rest`.
@@ -23,7 +23,7 @@ std::string_view cut(std::string_view &rest, char separator) {
 }
 
 /// A whole number from `least` to `most` that takes the whole text.
-std::optional<int> readNumber(std::string_view text, int least, int most) {
+std::optional<int> boundedNumber(std::string_view text, int least, int most) {
   int value = 0;
   auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool isWhole = code == std::errc() && end == text.data() + text.size();
@@ -32,14 +32,14 @@ std::optional<int> readNumber(std::string_view text, int least, int most) {
 
 std::optional<CrossingPoints> readPoints(std::string_view rest) {
   CrossingPoints points;
-  const std::optional<int> prefill = readNumber(cut(rest, '_'), 0, kMostKeys);
+  const std::optional<int> prefill = boundedNumber(cut(rest, '_'), 0, kMostKeys);
   if (!prefill)
     return std::nullopt;
   points.prefill = *prefill;
   while (!rest.empty()) {
     std::string_view keysText = cut(rest, '_'), rowsText = cut(keysText, 'x');
-    const std::optional<int> rows = readNumber(rowsText, 1, kMostRows),
-                             keys = readNumber(keysText, 0, kMostKeys);
+    const std::optional<int> rows = boundedNumber(rowsText, 1, kMostDecodeRows),
+                             keys = boundedNumber(keysText, 0, kMostKeys);
     const bool rises = points.decode.empty() || (rows && *rows > points.decode.back().rows);
     if (!rows || !keys || !rises || points.decode.size() == kMostCrossingPoints)
       return std::nullopt;

@@ -1,14 +1,13 @@
 // An engine of the C API on the fake driver, with a compiler behind the C interface: for the tests
 // of winnow.h.
 #pragma once
+#include "FakeLibrary.h"
 #include "TestSupport.h"
 #include "runtime/api/winnow.h"
 #include <atomic>
 #include <mutex>
 
 namespace winnow::test {
-
-constexpr const char *kFake = WINNOW_FAKE_CUDA;
 
 /// A compiler behind the C interface: serves sampleImage and counts its builds.
 struct SampleCompiler {

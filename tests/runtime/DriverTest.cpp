@@ -1,6 +1,7 @@
 // Opening the driver: what it tells, and one clear sentence for each way in which it is not there.
 // Our declarations are compared with cuda.h where that exists.
 #include "runtime/device/Driver.h"
+#include "FakeLibrary.h"
 #include "TestSupport.h"
 #include "runtime/device/DeviceMemory.h"
 
@@ -19,8 +20,6 @@ using namespace winnow;
 using namespace winnow::test;
 
 namespace {
-
-constexpr const char *kFake = WINNOW_FAKE_CUDA;
 
 TEST(Driver, ListsDevices) {
   resetFakeDriver(kFake);

@@ -1,5 +1,6 @@
 // One engine, several GPUs: what was loaded, found or decided for one of them is no answer for
 // another (F33).
+#include "FakeLibrary.h"
 #include "TestSupport.h"
 #include "TunedSamples.h"
 #include "runtime/Engine.h"
@@ -8,8 +9,6 @@ using namespace winnow;
 using namespace winnow::test;
 
 namespace {
-
-constexpr const char *kFake = WINNOW_FAKE_CUDA;
 
 class EngineDevices : public testing::Test {
 protected:

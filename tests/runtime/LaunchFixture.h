@@ -1,11 +1,11 @@
 // A program loaded on the fake driver, for tests that launch it.
 #pragma once
+#include "FakeLibrary.h"
 #include "TestSupport.h"
 #include "runtime/program/Launcher.h"
 
 namespace winnow::test {
 
-inline constexpr const char *kFake = WINNOW_FAKE_CUDA;
 /// An address with the alignment that the launcher asks for; never dereferenced.
 template <typename T = void> T *address(uintptr_t n) { return reinterpret_cast<T *>(n * 0x10000); }
 

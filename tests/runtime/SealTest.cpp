@@ -1,5 +1,6 @@
 // Engines that serve requests: a list prepared beforehand, then sealed, compiles nothing whatever
 // comes (F16); prepare of what is ready costs no key (the second part of a warm start).
+#include "FakeLibrary.h"
 #include "TestSupport.h"
 #include "runtime/Engine.h"
 #include "runtime/device/CudaTypes.h"
@@ -12,8 +13,6 @@ using namespace winnow;
 using namespace winnow::test;
 
 namespace {
-
-constexpr const char *kFake = WINNOW_FAKE_CUDA;
 
 class Seal : public testing::Test {
 protected:

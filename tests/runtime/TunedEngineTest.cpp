@@ -1,6 +1,7 @@
 // Tuned configurations on the way from request to program, on the fake driver: which rung a program
 // says (F40), that bad ones never hurt (F13), few programs for many lengths (F17), decisions that
 // travel between processes (F14), and that nothing is run meanwhile (F25).
+#include "FakeLibrary.h"
 #include "TestSupport.h"
 #include "TunedSamples.h"
 #include "runtime/Engine.h"
@@ -13,8 +14,6 @@ using namespace winnow;
 using namespace winnow::test;
 
 namespace {
-
-constexpr const char *kFake = WINNOW_FAKE_CUDA;
 
 ProgramRequest request(const std::string &method = "m") {
   ProgramRequest request;

@@ -15,8 +15,8 @@ constexpr int kNeedleTokens = 40;
 constexpr int kSinkTokens = 4;
 constexpr int kTopicTokens = 384; ///< a topic fades into the next over this many tokens
 
-/// Random streams, one per ingredient.
-enum Stream : uint64_t { Noise = 1, Topic, NeedleDirection, SinkDirection, LocalDirection, Value };
+/// Streams of random draws, one per ingredient.
+enum Draws : uint64_t { Noise = 1, Topic, NeedleDirection, SinkDirection, LocalDirection, Value };
 
 class PromptBuilder {
 public:
@@ -86,11 +86,11 @@ private:
   /// Channels are laid out in adjacent pairs; the slower half of the pairs carries meaning.
   int slowBegin() const { return dim / 2; }
 
-  float noise(Stream stream, int sequence, int t, int head, int i) const {
+  float noise(Draws stream, int sequence, int t, int head, int i) const {
     uint64_t index = ((static_cast<uint64_t>(sequence) << 24 | t) << 8 | head) * 256 + i;
     return randomNormal(seed * 64 + stream, index);
   }
-  float direction(Stream stream, size_t which, int i) const {
+  float direction(Draws stream, size_t which, int i) const {
     return randomNormal(seed * 64 + stream, which * 1024 + i);
   }
   /// A slow walk between random directions; unit variance at every token.

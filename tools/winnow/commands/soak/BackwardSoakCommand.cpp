@@ -25,7 +25,7 @@ constexpr int kTopk = 16;   ///< so that a sequence of some hundred keys has blo
 constexpr int kJudged = 48; ///< rows and keys of a step that the reference computes
 
 /// One workload: a random batch with adversarial ids, or one long sequence.
-struct Workload {
+struct SoakWorkload {
   std::vector<uint16_t> q, k, v, dout;
   std::vector<int32_t> ids;
   reference::Problem problem; ///< points into the vectors above, or into `text`
@@ -42,8 +42,8 @@ std::vector<uint16_t> twice(const std::vector<uint16_t> &rows, size_t count) {
 }
 
 /// A batch twice over, as one batch.
-std::unique_ptr<Workload> doubled(const Workload &batch, int selectHeads) {
-  auto both = std::make_unique<Workload>();
+std::unique_ptr<SoakWorkload> doubled(const SoakWorkload &batch, int selectHeads) {
+  auto both = std::make_unique<SoakWorkload>();
   reference::Problem &problem = both->problem = batch.problem;
   const size_t keys = problem.cuK.back();
   both->q = twice(batch.q, batch.q.size());
@@ -160,12 +160,12 @@ private:
     return {};
   }
 
-  std::unique_ptr<Workload> batchOf(int index) const {
+  std::unique_ptr<SoakWorkload> batchOf(int index) const {
     ConformanceCase test =
         drawCase({base.method, base.spec, Config()}, side.method.selects, seed, index);
     test.givenIds = side.method.selects;
     CaseInputs drawn = makeInputs(test, selectHeads);
-    auto made = std::make_unique<Workload>();
+    auto made = std::make_unique<SoakWorkload>();
     made->problem = drawn.problem;
     made->q = std::move(drawn.q), made->k = std::move(drawn.k), made->v = std::move(drawn.v);
     made->dout = std::move(drawn.dout), made->ids = std::move(drawn.ids);
@@ -174,8 +174,8 @@ private:
     return made;
   }
 
-  std::unique_ptr<Workload> sequenceOf(int index) const {
-    auto made = std::make_unique<Workload>();
+  std::unique_ptr<SoakWorkload> sequenceOf(int index) const {
+    auto made = std::make_unique<SoakWorkload>();
     BenchInputs &text = made->text.emplace(base.spec, tokens, seed + index);
     text.provideQueries();
     made->problem = text.problem;
@@ -196,7 +196,7 @@ private:
     return bench->answer();
   }
 
-  Status place(const Workload &workload) {
+  Status place(const SoakWorkload &workload) {
     WINNOW_CHECK(
         bench->place(workload.problem, selectHeads, workload.list(), workload.dout.data()));
     WINNOW_TRY([[maybe_unused]] const bool moved, bench->reserve(side.variant));
@@ -205,7 +205,7 @@ private:
 
   /// The first fault in words, or empty.
   Result<std::string> runStep(int index) {
-    const std::unique_ptr<Workload> workload = tokens > 0 ? sequenceOf(index) : batchOf(index);
+    const std::unique_ptr<SoakWorkload> workload = tokens > 0 ? sequenceOf(index) : batchOf(index);
     if (side.method.denseByLaunch) {
       WINNOW_TRY(side.method.denseLen,
                  side.variant.program->denseLength(
@@ -224,7 +224,7 @@ private:
     }
     if (tokens > 0 || side.method.denseByLaunch) // whose threshold may depend on the batch
       return std::string();
-    const std::unique_ptr<Workload> both = doubled(*workload, selectHeads);
+    const std::unique_ptr<SoakWorkload> both = doubled(*workload, selectHeads);
     WINNOW_CHECK(place(*both));
     WINNOW_TRY(const CaseAnswer twofold, launch(index, "the batch twice over"));
     for (int copy = 0; copy < 2; ++copy)
@@ -235,7 +235,7 @@ private:
     return std::string();
   }
 
-  static int longestOf(const Workload &workload) {
+  static int longestOf(const SoakWorkload &workload) {
     const std::vector<int32_t> &ends = workload.problem.cuQ;
     int longest = 0;
     for (size_t s = 0; s + 1 < ends.size(); ++s)
