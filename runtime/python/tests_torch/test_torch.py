@@ -151,6 +151,41 @@ def test_an_eager_step_is_the_operator():
                                max_k=TOKENS, method=winnow.Spec(METHOD, heads=4, kv_heads=2), topk=4)
 
 
+def test_eager_steps_of_several_programs():
+    """A call finds its program again by what it is called with, whatever was called before."""
+    one = torch.tensor([0, 1], dtype=torch.int32)
+
+    def step(q, k, v, params, method=METHOD, **changed):
+        k_cache, v_cache, table = paged(k, v)
+        return attention_with_kvcache(q[-1:], k_cache, v_cache, cu_seqlens_q=one, page_table=table, max_q=1, max_k=len(k), method=method,
+                                      cache_seqlens=torch.tensor([len(k)], dtype=torch.int32), **{**SPEC, "params": params, **changed})
+
+    def wanted(q, k, v, params, **changed):
+        return sparse_attention(q[-1:], k, v, one, torch.tensor([0, len(k)], dtype=torch.int32), max_q=1, max_k=len(k), method=METHOD,
+                                **{**SPEC, "params": params, **changed})
+
+    bf16, fp16, params = tensors()[:3], tensors(torch.float16)[:3], dict(SPEC["params"])
+    wide = (torch.randn(TOKENS, 8, 64).bfloat16(), *bf16[1:])  # more heads: its program is told by the tensors alone
+    for _ in range(2):
+        for given in (bf16, wide, fp16, bf16):
+            torch.testing.assert_close(step(*given, params), wanted(*given, params), rtol=2e-2, atol=2e-2)
+        torch.testing.assert_close(step(*bf16, params, topk=3), wanted(*bf16, params, topk=3), rtol=2e-2, atol=2e-2)
+    params["local"] = 1  # of the same object, which the call before was made with
+    torch.testing.assert_close(step(*bf16, params, topk=3), wanted(*bf16, params, topk=3), rtol=2e-2, atol=2e-2)
+    for changed in range(2 * winnow.torch._MOST_RECENT):
+        step(*bf16, params, expected_tokens=changed)
+    assert len(winnow.torch._recent) == winnow.torch._MOST_RECENT
+    with pytest.raises(winnow.InvalidError, match="seq_k is int64, not int32") as refused:
+        k_cache, v_cache, table = paged(*bf16[1:])
+        attention_with_kvcache(bf16[0][-1:], k_cache, v_cache, cu_seqlens_q=one, page_table=table, max_q=1, max_k=TOKENS, method=METHOD,
+                               cache_seqlens=torch.tensor([TOKENS]), **SPEC)
+    assert refused.value.__context__ is None
+    with pytest.raises(winnow.InvalidError, match="dtype is torch.float32: take 'bf16' or 'fp16'"):
+        step(*(tensor.float() for tensor in bf16), params)
+    with pytest.raises(winnow.InvalidError, match="3 query heads cannot share 2 key"):
+        step(torch.zeros(1, 3, 64, dtype=torch.bfloat16), *bf16[1:], params)
+
+
 def test_merge():
     q, k, v, _ = tensors()
     wanted, wanted_lse = dense(q[-1:], k, v)

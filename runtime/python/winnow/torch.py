@@ -209,12 +209,16 @@ torch.library.register_autograd("winnow::sparse_attention_backward", _no_second_
 
 # Eager calls over a cache: serving makes one for each layer of each step, and the dispatcher takes longer than the launch.
 
+# Every call asks these, so they are looked up once, and of several that answer alike the quickest is asked.
+_is_compiling, _is_tracing, _profiler = torch.compiler.is_dynamo_compiling, torch._C._is_tracing, torch.autograd.profiler
+_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+_is_transformed, _Tensor = torch._C._are_functorch_transforms_active, torch.Tensor
+
 
 def _is_watched(q: torch.Tensor) -> bool:
     """Whether a call has to be an operator: torch compiles, traces, transforms or records it, or q is no plain tensor."""
-    return (torch.compiler.is_compiling() or type(q) is not torch.Tensor or torch._C._len_torch_dispatch_stack() > 0
-            or torch._C._len_torch_function_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
-            or torch._C._get_tracing_state() is not None or torch.autograd._profiler_enabled())
+    return (_is_compiling() or type(q) is not _Tensor or _dispatch_modes() > 0 or _function_modes() > 0
+            or _is_transformed() or _is_tracing() or _profiler._is_profiler_enabled)
 
 
 _known: dict[tuple[Any, ...], _winnow.Program] = {}
@@ -229,6 +233,26 @@ def _known_program(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor
     if program is None:
         program = _known[key] = _program_for(_text_for(q, k_cache, v_cache, method, True, spec), q)
     return program
+
+
+# Programs of the last calls, each by what the shapes and the device of its tensors do not tell: a launch checks those anyway,
+# sooner than they can be asked for here. Replaced as a whole, for threads that read it.
+_recent: tuple[tuple[tuple[Any, ...], _winnow.Program], ...] = ()
+_MOST_RECENT = 8
+
+
+def _remember(call: tuple[Any, ...], program: _winnow.Program) -> None:
+    global _recent
+    method, dtype, spec = call
+    own = {name: dict(value) if isinstance(value, dict) else value for name, value in spec.items()}  # the caller's may change
+    _recent = (((method, dtype, own), program), *[entry for entry in _recent if entry[0] != call])[:_MOST_RECENT]
+
+
+def _recent_program(call: tuple[Any, ...]) -> _winnow.Program | None:
+    for known, program in _recent:
+        if known == call:
+            return program
+    return None
 
 
 def _in_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -280,9 +304,22 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
         torch.ops.winnow.attention_with_kvcache(
             q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k,
             _text_for(q, k_cache, v_cache, method, True, spec), out, lse, ids, workspace, k_begin)
-    else:
-        _launch_over_pages(_known_program(q, k_cache, v_cache, method, spec), q, k_cache, v_cache, rows, cu_seqlens_q,
-                           cache_seqlens, page_table, max_q, max_k, out, lse, ids, workspace, k_begin)
+        return out
+    call = (method, q.dtype, spec)
+    refusal, recent = None, _recent_program(call)
+    if recent is not None:
+        try:
+            _launch_over_pages(recent, q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, out, lse,
+                               ids, workspace, k_begin)
+            return out
+        except _winnow.InvalidError as error:  # the tensors are of another program, or wrong for every one
+            refusal = error
+    program = _known_program(q, k_cache, v_cache, method, spec)
+    if program is recent:
+        raise refusal
+    _launch_over_pages(program, q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, out, lse, ids,
+                       workspace, k_begin)
+    _remember(call, program)
     return out
 
 
