@@ -26,15 +26,9 @@ bool Launch::takes(LaunchArgument argument) const {
          std::end(kForwardOnly);
 }
 
-/// Sorts the arguments of a fast call by name.
-bool Launch::take(PyObject *const *given, Py_ssize_t positional, PyObject *names) {
-  if (positional > ArgPositional) {
-    PyErr_Format(PyExc_TypeError, "%s takes q, k, v and out by position, %zd were given", call(),
-                 positional);
-    return false;
-  }
-  std::copy_n(given, positional, values);
-  const Py_ssize_t count = names ? PyTuple_Size(names) : 0;
+/// Which arguments the names of a call are, for this call and for those after it.
+bool Launch::takeNames(PyObject *names, Py_ssize_t count) {
+  Py_CLEAR(state.namesOfCall); // until all are known
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject *name = PyTuple_GetItem(names, i);
     PyObject **end = state.launchNames + LaunchArgumentCount;
@@ -47,9 +41,29 @@ bool Launch::take(PyObject *const *given, Py_ssize_t positional, PyObject *names
       PyErr_Format(PyExc_TypeError, "%s has no argument '%U'", call(), name);
       return false;
     }
-    PyObject *&value = values[argument];
+    state.argumentsOfCall[i] = argument; // a call has no name twice, so there is room
+  }
+  state.callIsBackward = isBackward;
+  state.namesOfCall = Py_NewRef(names);
+  return true;
+}
+
+/// Sorts the arguments of a fast call by name.
+bool Launch::take(PyObject *const *given, Py_ssize_t positional, PyObject *names) {
+  if (positional > ArgPositional) {
+    PyErr_Format(PyExc_TypeError, "%s takes q, k, v and out by position, %zd were given", call(),
+                 positional);
+    return false;
+  }
+  std::copy_n(given, positional, values);
+  const Py_ssize_t count = names ? PyTuple_Size(names) : 0;
+  const bool isKnown = names == state.namesOfCall && isBackward == state.callIsBackward;
+  if (count > 0 && !isKnown && !takeNames(names, count))
+    return false;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject *&value = values[state.argumentsOfCall[i]];
     if (value) {
-      PyErr_Format(PyExc_TypeError, "%s got '%U' twice", call(), name);
+      PyErr_Format(PyExc_TypeError, "%s got '%U' twice", call(), PyTuple_GetItem(names, i));
       return false;
     }
     value = given[positional + i];
@@ -151,7 +165,7 @@ void *Launch::allocate(size_t bytes) {
 /// Ids and workspace that the caller leaves out: on the CPU they are made here; a GPU's launch
 /// allocates nothing.
 bool Launch::scratch() {
-  const int64_t heads = winnow_program_select_heads(program.program);
+  const int64_t heads = program.selectHeads;
   if (isOnCpu() && args.phase == WINNOW_ALL && !args.ids && heads > 0) {
     args.ids = static_cast<int32_t *>(allocate(
         sizeof(int32_t) * static_cast<size_t>(heads * shape.total_q * program.numbers.topk + 1)));

@@ -4,10 +4,9 @@
 #include "runtime/python/src/Program.h"
 #include "runtime/python/src/Tensor.h"
 #include <cstdlib>
+#include <vector>
 
 namespace winnow::python {
-
-constexpr int kMostRows = 2; ///< tensors of winnow_launch_args::rows
 
 struct FreeMemory {
   void operator()(void *memory) const { std::free(memory); }
@@ -43,6 +42,7 @@ private:
 
   // Launch.cpp: what is no tensor.
   bool takes(LaunchArgument argument) const;
+  bool takeNames(PyObject *names, Py_ssize_t count);
   bool number(LaunchArgument argument, int &value);
   bool takePhase();
   bool takeStream();
@@ -82,8 +82,7 @@ private:
   const DLPackExchangeApi *exchange = nullptr; ///< of the first tensor that has one
   Tensor query;                                ///< q
   int64_t pages = 0;                           ///< of k
-  Reference held[LaunchArgumentCount + kMostRows];
-  int heldCount = 0;
+  std::vector<Reference> held;                 ///< capsules of tensors
   std::unique_ptr<void, FreeMemory> memory[2];
   int memoryCount = 0;
 };

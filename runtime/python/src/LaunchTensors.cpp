@@ -12,11 +12,10 @@ bool Launch::refuseShape(LaunchArgument argument, const Tensor &tensor, const st
 
 /// Borrows a tensor until the launch has been made; it must lie on the program's device.
 bool Launch::open(LaunchArgument argument, PyObject *object, Tensor &tensor) {
-  const char *name = nameOf(argument);
-  if (!borrow(state, object, name, tensor))
+  if (!borrow(state, object, argument, tensor))
     return false;
   if (tensor.capsule)
-    held[heldCount++] = std::move(tensor.capsule);
+    held.push_back(std::move(tensor.capsule));
   if (!exchange)
     exchange = tensor.exchange;
   const DLDevice device = tensor.view.device;
@@ -25,7 +24,7 @@ bool Launch::open(LaunchArgument argument, PyObject *object, Tensor &tensor) {
                                       device.id == program.device;
   if (isHere)
     return true;
-  return refuse(std::string(name) + " lies on " + tensor.deviceText() +
+  return refuse(text(argument) + " lies on " + tensor.deviceText() +
                 ", but the program was prepared for " +
                 (isOnCpu() ? "the CPU" : "GPU " + std::to_string(program.device)));
 }
@@ -201,7 +200,7 @@ bool Launch::tensors() {
       !table(ArgPageTable, args.page_table, args.page_table_stride) ||
       !table(ArgRowsTable, args.rows_table, args.rows_table_stride) ||
       !result(ArgLse, spec.heads, 0, DlFloat, "float32", lse) ||
-      !result(ArgIds, winnow_program_select_heads(program.program), spec.topk, DlInt, "int32", ids))
+      !result(ArgIds, program.selectHeads, spec.topk, DlInt, "int32", ids))
     return false;
   args.out = const_cast<void *>(out);
   args.lse = static_cast<float *>(lse);
@@ -231,11 +230,7 @@ bool Launch::rowTensor(PyObject *object, int index) {
   Tensor tensor;
   if (!open(ArgRows, object, tensor) || !elements(ArgRows, tensor) || !writable(ArgRows, tensor))
     return false;
-  int32_t window = 0, stride = 0;
-  if (winnow_rows_layout(program.program, index, &window, &stride) != WINNOW_OK) {
-    raise(state, WINNOW_INVALID);
-    return false;
-  }
+  const int stride = program.rowsStride[index];
   const int rank = tensor.view.rank;
   const int64_t *extents = tensor.view.shape;
   const bool isOfSlots = rank == 3 && isGiven(ArgRowsTable);
@@ -269,7 +264,7 @@ bool Launch::rows() {
   PyObject *given = values[ArgRows];
   const bool isOne = !PyTuple_Check(given) && !PyList_Check(given);
   const Py_ssize_t count = isOne ? 1 : PySequence_Size(given);
-  const int32_t wanted = winnow_rows_count(program.program);
+  const int wanted = program.rowsCount;
   if (count != wanted)
     return refuse("rows has " + std::to_string(count) + " tensors, but this program keeps " +
                   std::to_string(wanted) + " summaries" +

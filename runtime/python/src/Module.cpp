@@ -118,6 +118,7 @@ template <typename Visit> void forEach(State &state, Visit visit) {
     visit(name);
   visit(state.exchangeName);
   visit(state.tensorType);
+  visit(state.namesOfCall);
   visit(reinterpret_cast<PyObject *&>(state.engine));
   visit(reinterpret_cast<PyObject *&>(state.program));
 }

@@ -1,5 +1,6 @@
 // The type winnow.Program. Objects come from Engine.prepare alone.
 #include "runtime/python/src/Program.h"
+#include <algorithm>
 #include <optional>
 
 namespace winnow::python {
@@ -209,6 +210,12 @@ PyObject *wrapProgram(State &state, winnow_program *program, PyObject *spec,
   object.spec = spec;
   object.numbers = numbers;
   object.device = device;
+  object.selectHeads = winnow_program_select_heads(program);
+  object.rowsCount = std::min<int>(winnow_rows_count(program), kMostRows);
+  for (int i = 0; i < object.rowsCount; ++i) {
+    int32_t window = 0;
+    (void)winnow_rows_layout(program, i, &window, &object.rowsStride[i]); // there is such a summary
+  }
   object.origin = origin;
   return made;
 }

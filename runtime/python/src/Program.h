@@ -12,12 +12,15 @@ struct SpecNumbers {
   winnow_dtype dtype;
 };
 
+constexpr int kMostRows = 2; ///< tensors of winnow_launch_args::rows
+
 struct ProgramObject {
   PyObject ob_base; ///< PyObject_HEAD
   winnow_program *program;
   PyObject *spec; ///< as it was given to Engine.prepare
   SpecNumbers numbers;
-  int device; ///< a GPU's index, or that of the CPU
+  int device;                                        ///< a GPU's index, or that of the CPU
+  int selectHeads, rowsCount, rowsStride[kMostRows]; ///< what the handle tells of ids and rows
   winnow_origin origin;
 };
 

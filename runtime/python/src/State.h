@@ -56,6 +56,11 @@ struct State {
   /// The tensor type that was met last, and its exchange API (null: it has none).
   PyObject *tensorType;
   const DLPackExchangeApi *exchange;
+  /// The names of the call before, and which arguments they are: a call of the same place in the
+  /// caller's code brings the same tuple.
+  PyObject *namesOfCall;
+  LaunchArgument argumentsOfCall[LaunchArgumentCount];
+  bool callIsBackward;
 };
 
 inline State &stateOf(PyObject *module) { return *static_cast<State *>(PyModule_GetState(module)); }

@@ -5,9 +5,7 @@
 
 namespace winnow::python {
 
-int64_t Tensor::stride(int dimension) const {
-  if (view.strides)
-    return view.strides[dimension];
+int64_t Tensor::packedStride(int dimension) const {
   int64_t stride = 1;
   for (int i = view.rank - 1; i > dimension; --i)
     stride *= view.shape[i];
@@ -87,17 +85,6 @@ const DLPackExchangeApi *findExchange(State &state, PyObject *type) {
   return api && api->exportTensor ? api : nullptr;
 }
 
-/// findExchange, remembered for the type that was met last: most calls have tensors of one type.
-const DLPackExchangeApi *exchangeOf(State &state, PyObject *object) {
-  auto *type = reinterpret_cast<PyObject *>(Py_TYPE(object));
-  if (type != state.tensorType) {
-    state.exchange = findExchange(state, type);
-    Py_IncRef(type);
-    Py_DecRef(std::exchange(state.tensorType, type));
-  }
-  return state.exchange;
-}
-
 bool isCuda(PyObject *object) {
   const Reference device(PyObject_CallMethod(object, "__dlpack_device__", nullptr));
   int type = 0, id = 0;
@@ -146,8 +133,9 @@ bool openCapsule(State &state, const char *name, Tensor &tensor) {
   return false;
 }
 
-/// Says of whose tensor the exception that is set now speaks.
-void nameTensor(State &state, const char *name) {
+} // namespace
+
+bool refuseTensor(State &state, const char *name) {
   PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
   PyErr_Fetch(&type, &value, &trace);
   const Reference held[] = {Reference(type), Reference(value), Reference(trace)};
@@ -156,19 +144,17 @@ void nameTensor(State &state, const char *name) {
   raise(state, WINNOW_INVALID,
         std::string("launch: ") + name +
             " does not give its memory by DLPack: " + (words ? words : "no reason was given"));
+  return false;
 }
 
-} // namespace
+const DLPackExchangeApi *meetType(State &state, PyObject *type) {
+  state.exchange = findExchange(state, type);
+  Py_IncRef(type);
+  Py_DecRef(std::exchange(state.tensorType, type));
+  return state.exchange;
+}
 
-bool borrow(State &state, PyObject *object, const char *name, Tensor &tensor) {
-  tensor = Tensor{};
-  if (const DLPackExchangeApi *exchange = exchangeOf(state, object)) {
-    tensor.exchange = exchange;
-    if (exchange->exportTensor(object, &tensor.view) == 0)
-      return true;
-    nameTensor(state, name);
-    return false;
-  }
+bool borrowCapsule(State &state, PyObject *object, const char *name, Tensor &tensor) {
   const Reference method(PyObject_GetAttrString(object, "__dlpack__"));
   if (!method) {
     PyErr_Clear();
@@ -186,8 +172,7 @@ bool borrow(State &state, PyObject *object, const char *name, Tensor &tensor) {
   }
   if (tensor.capsule)
     return openCapsule(state, name, tensor);
-  nameTensor(state, name);
-  return false;
+  return refuseTensor(state, name);
 }
 
 } // namespace winnow::python
