@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 
 _cache = tempfile.TemporaryDirectory()
 os.environ["WINNOW_CACHE_DIR"] = _cache.name
@@ -184,6 +185,37 @@ def test_eager_steps_of_several_programs():
         step(*(tensor.float() for tensor in bf16), params)
     with pytest.raises(winnow.InvalidError, match="3 query heads cannot share 2 key"):
         step(torch.zeros(1, 3, 64, dtype=torch.bfloat16), *bf16[1:], params)
+
+
+def test_the_time_of_a_launch():
+    """Three times the bars of test_cuda.py, for busy machines: a launch without queries returns before the CPU attends."""
+    q, k, v, _ = tensors()
+    k_cache, v_cache, table = paged(k, v)
+    text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, paged=True, dtype="bf16", **SPEC)
+    program = winnow.torch._program(text, torch.device("cpu"))
+    rows = kept_rows(program.rows_layout, len(k_cache))
+    none, lens, out = torch.zeros(2, dtype=torch.int32), torch.tensor([TOKENS], dtype=torch.int32), torch.empty(0, 4, 64).bfloat16()
+    no_q, ids, room = q[:0], torch.empty(2, 0, 4, dtype=torch.int32), torch.empty(0, dtype=torch.uint8)
+
+    def launch():
+        program.launch(no_q, k_cache, v_cache, out, rows=rows, cu_q=none, seq_k=lens, page_table=table, max_q=1, max_k=TOKENS,
+                       ids=ids, workspace=room)
+
+    def step():
+        attention_with_kvcache(no_q, k_cache, v_cache, rows, cu_seqlens_q=none, cache_seqlens=lens, page_table=table, max_q=1,
+                               max_k=TOKENS, out=out, ids=ids, workspace=room, method=METHOD, **SPEC)
+
+    def microseconds(call, rounds=2000):
+        times = []
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - begin)
+        return sorted(times)[rounds // 2] * 1e6
+
+    alone, eager = microseconds(launch), microseconds(step)
+    print(f"without queries: Program.launch {alone:.1f} us, attention_with_kvcache {eager:.1f} us")
+    assert alone < 3 * 2 and eager - alone < 3 * 6
 
 
 def test_merge():
