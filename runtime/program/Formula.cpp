@@ -37,6 +37,7 @@ public:
 
 private:
   using Op = Formula::Op;
+  using Operand = Formula::Operand;
 
   void comparison() {
     sum();
@@ -90,7 +91,7 @@ private:
       return refuse("less nesting");
     if (accept("-")) {
       factor();
-      emit(Op::Negate, 0, 0);
+      emit({Op::Negate, Operand::None, 0}, 0);
     } else if (accept("(")) {
       comparison();
       expect(")");
@@ -108,7 +109,7 @@ private:
     if (code != std::errc())
       return refuse("a number below 2^63");
     position = static_cast<size_t>(end - text.data());
-    emit(Op::Constant, value, +1);
+    emit({Op::Push, Operand::Constant, value}, +1);
   }
 
   void named() {
@@ -125,7 +126,7 @@ private:
       return call(Op::CeilDiv, 2, 2);
     for (int i = 0; i <= static_cast<int>(lastKnown); ++i)
       if (word == kNames[i])
-        return emit(Op::Load, i, +1);
+        return emit({Op::Push, Operand::Variable, i}, +1);
     position = begin;
     std::string known;
     for (int i = 0; i <= static_cast<int>(lastKnown); ++i)
@@ -146,12 +147,22 @@ private:
     expect(")");
   }
 
-  void binary(Op op) { emit(op, 0, -1); }
-
-  void emit(Op op, int64_t value, int growth) {
+  /// A number or a variable on the right becomes part of the instruction.
+  void binary(Op op) {
     if (!error.empty())
       return;
-    out->code.push_back({op, value});
+    Formula::Instruction instruction{op, Operand::Stack, 0};
+    if (out->code.back().op == Op::Push) {
+      instruction = {op, out->code.back().last, out->code.back().value};
+      out->code.pop_back();
+    }
+    emit(instruction, -1);
+  }
+
+  void emit(Formula::Instruction instruction, int growth) {
+    if (!error.empty())
+      return;
+    out->code.push_back(instruction);
     depth += growth;
     if (depth > Formula::kMaxDepth)
       refuse("less nesting");
@@ -195,32 +206,40 @@ Result<Formula> Formula::parse(std::string_view text, Variable lastKnown) {
 }
 
 Result<int64_t> Formula::evaluate(const Variables &variables) const {
-  if (code.size() == 1 && code[0].op == Op::Constant) // as many grids are; launches are short
+  if (code.size() == 1 &&
+      code[0].last == Operand::Constant) // as many grids are; launches are short
     return code[0].value;
   int64_t stack[kMaxDepth + 1]; // each is written before it is read; clearing all would take longer
-  stack[0] = 0;
-  int top = 0; // values on the stack; the last one is stack[top - 1]
+  int64_t *top = stack;         // behind the last value that waits
+  int64_t a = 0;                // the value made last, which is not on the stack
   auto overflow = [&] {
     return fail(ErrorKind::Usage,
                 fmt::format("formula '{}' overflows 64 bits for this shape", source));
   };
   for (const Instruction &instruction : code) {
-    if (instruction.op == Op::Constant) {
-      stack[top++] = instruction.value;
-      continue;
+    int64_t b = instruction.value;
+    switch (instruction.last) {
+    case Operand::Constant:
+      break;
+    case Operand::Variable:
+      b = variables[static_cast<Variable>(instruction.value)];
+      break;
+    case Operand::Stack:
+      b = a;
+      a = *--top;
+      break;
+    case Operand::None:
+      break;
     }
-    if (instruction.op == Op::Load) {
-      stack[top++] = variables[static_cast<Variable>(instruction.value)];
-      continue;
-    }
-    if (instruction.op == Op::Negate) {
-      if (__builtin_sub_overflow(int64_t(0), stack[top - 1], &stack[top - 1]))
-        return overflow();
-      continue;
-    }
-    int64_t b = stack[--top];
-    int64_t &a = stack[top - 1];
     switch (instruction.op) {
+    case Op::Push:
+      *top++ = a;
+      a = b;
+      break;
+    case Op::Negate:
+      if (__builtin_sub_overflow(int64_t(0), a, &a))
+        return overflow();
+      break;
     case Op::Add:
       if (__builtin_add_overflow(a, b, &a))
         return overflow();
@@ -268,11 +287,9 @@ Result<int64_t> Formula::evaluate(const Variables &variables) const {
     case Op::NotEqual:
       a = a != b;
       break;
-    default:
-      break;
     }
   }
-  return stack[0];
+  return a;
 }
 
 } // namespace winnow

@@ -68,8 +68,7 @@ public:
 private:
   friend class FormulaParser;
   enum class Op : uint8_t {
-    Constant,
-    Load,
+    Push, ///< its operand; all others have a first one, made before
     Negate,
     Add,
     Subtract,
@@ -85,9 +84,13 @@ private:
     Equal,
     NotEqual,
   };
+  /// Where the last operand of an instruction is: its value, the variable of that number, or made
+  /// before and not used yet, as the first is.
+  enum class Operand : uint8_t { None, Constant, Variable, Stack };
   struct Instruction {
     Op op;
-    int64_t value; ///< Constant: the number; Load: the Variable
+    Operand last;
+    int64_t value;
   };
   static constexpr int kMaxDepth = 32;
 
