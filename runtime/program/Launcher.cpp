@@ -6,7 +6,7 @@
 #include "runtime/program/Budgets.h"
 #include "runtime/program/GridLimits.h"
 #include "runtime/program/ImageFormat.h"
-#include "templates/Params.h"
+#include "runtime/program/LaunchPlan.h"
 #include <algorithm>
 #include <climits>
 #include <fmt/format.h>
@@ -45,15 +45,7 @@ struct LoadedProgram::Step {
   std::string what;     ///< for error messages: "launching attend"
 };
 
-/// What a shape decides before the first kernel: computed anew per launch, on the stack.
-struct LoadedProgram::Plan {
-  Variables variables;
-  std::array<int64_t, WINNOW_MAX_BUFFERS> offset{};
-  size_t bufferCount = 0;
-  int64_t workspaceBytes = 0;
-};
-
-LoadedProgram::LoadedProgram() = default;
+LoadedProgram::LoadedProgram() : lastPlan(std::make_unique<LastPlan>()) {}
 
 LoadedProgram::~LoadedProgram() {
   for (Step &step : steps)
@@ -184,13 +176,21 @@ Status checkShape(const Shape &shape) {
   return {};
 }
 
-Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape, Phase phase) const {
+Result<LaunchPlan> LoadedProgram::plan(const Shape &shape, Phase phase) const {
+  const bool withoutStep = refusesStep;
+  return lastPlan->of({shape.batch, shape.totalQ, shape.totalK, shape.maxQ, shape.maxK,
+                       static_cast<int>(phase), withoutStep},
+                      [&] { return makePlan(shape, phase, withoutStep); });
+}
+
+Result<LaunchPlan> LoadedProgram::makePlan(const Shape &shape, Phase phase,
+                                           bool withoutStep) const {
   WINNOW_CHECK(checkShape(shape));
-  Plan plan;
+  LaunchPlan plan;
   Variables &v = plan.variables;
   v[Variable::SmCount] = smCount;
   v[Variable::ClusterLimit] = clusterLimit;
-  v[Variable::StepLimit] = refusesStep ? 0 : stepLimit;
+  v[Variable::StepLimit] = withoutStep ? 0 : stepLimit;
   v[Variable::Batch] = shape.batch;
   v[Variable::TotalQ] = shape.totalQ;
   // Lengths are known to the device alone where keys are paged: each sequence has room for max_k.
@@ -239,7 +239,7 @@ Result<LoadedProgram::Plan> LoadedProgram::plan(const Shape &shape, Phase phase)
 }
 
 Result<size_t> LoadedProgram::workspaceSize(const Shape &shape, Phase phase) const {
-  return plan(shape, phase).map([](const Plan &plan) {
+  return plan(shape, phase).map([](const LaunchPlan &plan) {
     return static_cast<size_t>(plan.workspaceBytes);
   });
 }
@@ -258,7 +258,7 @@ int LoadedProgram::boxRows(const LaunchArgs &args, int most) {
 
 /// Describes the call's tensors to the bulk tensor copies: host work only, nothing is enqueued.
 /// (CUDA Driver API, "Tensor Map Object Management".)
-Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const Plan &plan,
+Status LoadedProgram::encodeTensorMaps(const LaunchArgs &args, const LaunchPlan &plan,
                                        Params &params) const {
   const std::vector<LoadedMap> &all = args.phase == Phase::Backward ? backwardMaps : maps;
   for (size_t i = 0; i < all.size(); ++i) {
@@ -346,7 +346,7 @@ Status LoadedProgram::launch(const LaunchArgs &args, CUstream stream, void *work
 
 Status LoadedProgram::enqueueAll(const LaunchArgs &args, CUstream stream, void *workspace,
                                  size_t workspaceBytes, LaunchObserver observer, void *user) const {
-  WINNOW_TRY(Plan planned, plan(args.shape, args.phase));
+  WINNOW_TRY(LaunchPlan planned, plan(args.shape, args.phase));
   WINNOW_CHECK(checkArgs(*program, args));
   const bool appends = args.phase == Phase::Append; // takes no workspace
   WINNOW_CHECK(checkWorkspace(workspace, workspaceBytes, appends ? 0 : planned.workspaceBytes));

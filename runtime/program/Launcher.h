@@ -14,6 +14,9 @@ struct Params;
 
 namespace winnow {
 
+struct LaunchPlan;
+class LastPlan;
+
 /// Sizes of one call. Each query segment and key sequence is a slice of the ragged batch.
 struct Shape {
   int batch = 1;  ///< sequences; cu_q and cu_k have batch + 1 entries
@@ -111,18 +114,18 @@ public:
 
 private:
   struct Step;
-  struct Plan;
   struct LoadedMap {
     const TensorMapRecipe *recipe;
     std::vector<Formula> extents;
   };
   LoadedProgram();
   Status loadKernel(const Kernel &kernel, const DeviceInfo &info, bool *refused);
-  Result<Plan> plan(const Shape &shape, Phase phase) const;
+  Result<LaunchPlan> plan(const Shape &shape, Phase phase) const;
+  Result<LaunchPlan> makePlan(const Shape &shape, Phase phase, bool withoutStep) const;
   static Status checkWorkspace(const void *workspace, size_t bytes, int64_t needed);
   void setLayout(const LaunchArgs &args, Params &params) const;
   static int boxRows(const LaunchArgs &args, int most);
-  Status encodeTensorMaps(const LaunchArgs &args, const Plan &plan, Params &params) const;
+  Status encodeTensorMaps(const LaunchArgs &args, const LaunchPlan &plan, Params &params) const;
   Status checkReach(const Variables &variables) const;
   Status enqueueAll(const LaunchArgs &args, CUstream stream, void *workspace, size_t workspaceBytes,
                     LaunchObserver observer, void *user) const;
@@ -137,6 +140,7 @@ private:
   std::vector<Formula> bufferBytes, backwardBytes; ///< of the program's buffers
   std::vector<LoadedMap> maps, backwardMaps;       ///< of the program's tensor maps
   std::vector<Step> steps;                         ///< in launch order
+  std::unique_ptr<LastPlan> lastPlan;
 };
 
 } // namespace winnow

@@ -102,6 +102,15 @@ TEST_F(LauncherTest, OneChunkWhereTheWorkspaceHoldsAllTokens) {
   EXPECT_EQ(p.buffer[2], nullptr);
 }
 
+TEST_F(LauncherTest, EachShapeHasItsOwnPlan) {
+  for (const int tokens : {1000, 1000, 600, 1000}) {
+    fakeDriver(kFake).launches.clear();
+    ASSERT_TRUE(launch(arguments({2, tokens, 5000, 600, 4096})));
+    EXPECT_EQ(fakeDriver(kFake).launches[1].gridX, (tokens + 15) / 16u);
+    EXPECT_EQ(fakeDriver(kFake).launches[3].params.total_q, tokens);
+  }
+}
+
 TEST_F(LauncherTest, RowsThatNoTopKKernelHoldsAreRefused) {
   ProgramImage image = sampleImage();
   image.kernels[2].when = "max_k <= 4096";
