@@ -152,6 +152,19 @@ def test_an_eager_step_is_the_operator():
                                max_k=TOKENS, method=winnow.Spec(METHOD, heads=4, kv_heads=2), topk=4)
 
 
+def test_what_is_not_eager_is_the_operator():
+    q, k, v, lengths = tensors()
+
+    def call(*given):
+        return sparse_attention(*given, lengths, method=METHOD, **SPEC)
+
+    eager = call(q, k, v)
+    with torch.profiler.profile(acc_events=True) as profile:
+        assert torch.equal(call(q, k, v), eager)
+    assert "winnow::sparse_attention" in [event.key for event in profile.key_averages()]
+    assert call(q, k, v.clone().requires_grad_()).requires_grad
+
+
 def test_eager_steps_of_several_programs():
     """A call finds its program again by what it is called with, whatever was called before."""
     one = torch.tensor([0, 1], dtype=torch.int32)

@@ -207,7 +207,7 @@ torch.library.register_autograd("winnow::sparse_attention", _gradients, setup_co
 torch.library.register_autograd("winnow::sparse_attention_backward", _no_second_gradients, lib=_library)
 
 
-# Eager calls over a cache: serving makes one for each layer of each step, and the dispatcher takes longer than the launch.
+# Eager calls: serving makes one for each layer of each step, and the dispatcher takes longer than the launch.
 
 # Every call asks these, so they are looked up once, and of several that answer alike the quickest is asked.
 _is_compiling, _is_tracing, _profiler = torch.compiler.is_dynamo_compiling, torch._C._is_tracing, torch.autograd.profiler
@@ -275,12 +275,14 @@ def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqle
     Tokens outside all sequences: neither their rows of out nor their gradients are written.
     """
     q, k, v = _in_autocast(q, k, v)
+    wants_gradient = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     if not isinstance(method, Spec):
-        spec.setdefault("backward", torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)))
-    text = _text_for(q, k, v, method, False, spec)
-    out, lse, ids = torch.ops.winnow.sparse_attention(
-        q, k, v, cu_seqlens_q, cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k,
-        q.shape[0] if max_q is None else max_q, k.shape[0] if max_k is None else max_k, text)
+        spec.setdefault("backward", wants_gradient)
+    arguments = (q, k, v, cu_seqlens_q, cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k,
+                 q.shape[0] if max_q is None else max_q, k.shape[0] if max_k is None else max_k,
+                 _text_for(q, k, v, method, False, spec))
+    is_operator = wants_gradient or _is_watched(q) or type(k) is not _Tensor or type(v) is not _Tensor
+    out, lse, ids = (torch.ops.winnow.sparse_attention if is_operator else _sparse_attention)(*arguments)
     more = (*([lse] if return_lse else []), *([ids] if return_ids else []))
     return (out, *more) if more else out
 
