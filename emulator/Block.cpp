@@ -409,6 +409,14 @@ void Block::wait(unsigned address, int phase, const void *place) {
   join(running->clock, barrier.completed);
 }
 
+bool Block::isComplete(unsigned address, int phase, const void *place) {
+  TransactionBarrier &barrier = barrierAt(address, "a test", place);
+  if (barrier.phase == (phase & 1))
+    return false;
+  join(running->clock, barrier.completed);
+  return true;
+}
+
 //===-- Products of warpgroups ----------------------------------------------------------------===//
 
 void Block::issueProduct(const Product &product, const void *place) {

@@ -119,6 +119,7 @@ public:
   void initBarrier(unsigned barrier, int arrivals, const void *place);
   void arrive(unsigned barrier, int times, int bytes, const void *place);
   void wait(unsigned barrier, int phase, const void *place);
+  bool isComplete(unsigned address, int phase, const void *place);
   void issueProduct(const Product &product, const void *place);
   void commitProducts() { current().groups.emplace_back(); }
   void waitProducts(int pending, const void *place);

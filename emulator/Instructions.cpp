@@ -80,6 +80,9 @@ KERNEL_FUNCTION void emulated_arrive_after_copies(unsigned barrier) {
 KERNEL_FUNCTION void emulated_wait(unsigned barrier, int phase) {
   runningBlock()->wait(barrier, phase, PLACE);
 }
+KERNEL_FUNCTION bool emulated_is_complete(unsigned barrier, int phase) {
+  return runningBlock()->isComplete(barrier, phase, PLACE);
+}
 KERNEL_FUNCTION void emulated_fence_proxy() {
   runningBlock()->memory.fence(runningBlock()->current().index);
 }

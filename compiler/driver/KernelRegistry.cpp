@@ -142,16 +142,20 @@ Status planStep(KernelContext &c) {
   const bool serves =
       plan.keepsRows() && makesStep(plan, inHeadTiles(c.plans.attend), c.scores, c.target);
   DecodeForm &form = c.scores.config.decodeForm;
-  if (form == DecodeForm::Step && !serves)
+  const bool wanted = form == DecodeForm::Step || form == DecodeForm::Either;
+  if (wanted && !serves)
     return fail(
         ErrorKind::Unsupported,
-        "decode_form=step needs paged tensors of 16 bits on Hopper, scores that are softmax "
-        "weights, up to 16 query heads per selection, rows of up to 128 elements, blocks of "
-        "4 to 8 summaries, and no rewriting of logits: leave it out or take "
-        "decode_form=chain");
+        llvm::formatv(
+            "decode_form={0} needs paged tensors of 16 bits on Hopper, scores that are softmax "
+            "weights, up to 16 query heads per selection, rows of up to 128 elements, blocks of "
+            "4 to 8 summaries, and no rewriting of logits: leave it out or take "
+            "decode_form=chain",
+            form == DecodeForm::Step ? "step" : "either")
+            .str());
   if (form == DecodeForm::Default && serves)
     form = DecodeForm::Chain;
-  c.scores.step = form == DecodeForm::Step;
+  c.scores.step = wanted;
   return {};
 }
 

@@ -124,6 +124,28 @@ LogicalResult StageOp::inferReturnTypes(MLIRContext *context, std::optional<Loca
   return success();
 }
 
+/// Object `index` of the two of an Overlay.
+static LogicalResult objectOf(Value both, int index, std::optional<Location> location,
+                              SmallVectorImpl<Type> &types) {
+  auto overlay = cast<ObjectType>(both.getType());
+  ArrayRef<Attribute> arguments = overlay.getArguments().getValue();
+  auto object = arguments.size() == 2 ? dyn_cast<TypeAttr>(arguments[index]) : TypeAttr();
+  if (!object)
+    return emitOptionalError(location, "'", overlay.cppName(), "' is no overlay of two objects");
+  types.push_back(object.getValue());
+  return success();
+}
+LogicalResult FirstOfOp::inferReturnTypes(MLIRContext *, std::optional<Location> location,
+                                          FirstOfOp::Adaptor overlay,
+                                          SmallVectorImpl<Type> &types) {
+  return objectOf(overlay.getBoth(), 0, location, types);
+}
+LogicalResult SecondOfOp::inferReturnTypes(MLIRContext *, std::optional<Location> location,
+                                           SecondOfOp::Adaptor overlay,
+                                           SmallVectorImpl<Type> &types) {
+  return objectOf(overlay.getBoth(), 1, location, types);
+}
+
 LogicalResult GlobalRowsOp::inferReturnTypes(MLIRContext *context, std::optional<Location>,
                                              GlobalRowsOp::Adaptor rows,
                                              SmallVectorImpl<Type> &types) {

@@ -201,7 +201,8 @@ static constexpr Members kMembers[] = {
     {"WorkHeader", "i1", " opens closes "},
     {"StepItem", "TokenTile", " tile "},
     {"StepItem", "i32",
-     " token select_head selection begin end rows visible normalizer_visible scored_end tiles "},
+     " token select_head selection begin end all rows visible normalizer_visible scored_end "
+     "tiles "},
     {"Cursor", "i32", " stage phase "},
     {"ThresholdSearch", "i32", " threshold wanted "},
 };

@@ -86,7 +86,7 @@ def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell 
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
                              "HeadNormalizers", "TileSlot", "WarpValues", "TileScores", "TileWeights", "OpenSums",
                              "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "KindCounts", "ProductHints", "StepTable",
-                              "JoinedSums", "IdLists", "ChunkList"]>;
+                              "JoinedSums", "IdLists", "ChunkList", "Overlay"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing", "ItemRing", "RowHeaders"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages, or those that count messages",
                                ["RingBarriers", "MessageBarriers"]>;

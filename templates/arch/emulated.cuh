@@ -161,6 +161,7 @@ void emulated_init_barrier(unsigned barrier, int arrivals);
 void emulated_arrive(unsigned barrier, int times, int bytes);
 void emulated_arrive_after_copies(unsigned barrier);
 void emulated_wait(unsigned barrier, int phase);
+bool emulated_is_complete(unsigned barrier, int phase);
 void emulated_fence_proxy();
 void emulated_copy_bulk(unsigned shared, const void *global, int bytes, unsigned barrier);
 void emulated_copy_box(unsigned shared, const void *map, unsigned barrier, int rank,
@@ -280,6 +281,9 @@ __forceinline__ void arrive_after_copies(unsigned barrier) {
   emulated_arrive_after_copies(barrier);
 }
 __forceinline__ void wait(unsigned barrier, int phase) { emulated_wait(barrier, phase); }
+__forceinline__ bool is_complete(unsigned barrier, int phase) {
+  return emulated_is_complete(barrier, phase);
+}
 __forceinline__ void emulated_load_matrices(EmulatedWarpOp operation, unsigned (&words)[4],
                                             unsigned address) {
   EmulatedMatrices matrices{{}, address};
@@ -353,6 +357,7 @@ __forceinline__ void ask_words(unsigned long long &first, unsigned long long &se
 }
 __forceinline__ void fence_gpu() {}
 __forceinline__ void await_others() { emulated_await_others(); }
+__forceinline__ void back_off() { emulated_await_others(); }
 __forceinline__ float4 load_uncached(const float4 *from) { return *from; }
 // A hint may always be old: nobody is found in the way.
 __forceinline__ int hint_if(bool, unsigned) { return 0; }

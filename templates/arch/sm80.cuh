@@ -122,6 +122,17 @@ __device__ __forceinline__ void wait(unsigned barrier, int phase) {
   } while (!done);
 }
 
+// Whether that phase has completed, without waiting ("mbarrier.test_wait").
+__device__ __forceinline__ bool is_complete(unsigned barrier, int phase) {
+  unsigned done;
+  asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; "
+               "selp.u32 %0, 1, 0, p;}"
+               : "=r"(done)
+               : "r"(barrier), "r"(phase)
+               : "memory");
+  return done != 0;
+}
+
 //===-- "Warp Level Matrix Instructions": ldmatrix, mma ---------------------------------------===//
 
 // Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8

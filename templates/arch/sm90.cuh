@@ -226,6 +226,8 @@ __device__ __forceinline__ void ask_words(unsigned long long &first, unsigned lo
 __device__ __forceinline__ void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 // Between asking and asking again. Nothing here: the words are under way for longer than that.
 __device__ __forceinline__ void await_others() { asm volatile("" ::: "memory"); }
+// The same where an answer may take long, by warps whose questions would be in the way of others.
+__device__ __forceinline__ void back_off() { __nanosleep(100); }
 // What another multiprocessor may have written since this one has read it ("ld.global.cg": from
 // the L2 cache).
 __device__ __forceinline__ float4 load_uncached(const float4 *from) {

@@ -54,11 +54,28 @@ __device__ __forceinline__ void wait_full(const RingBarriers<kStages> &barriers,
   wait(barriers.full(cursor.stage), cursor.phase);
 }
 
+// Whether wait_full would pass at once.
+template <int kStages>
+__device__ __forceinline__ bool is_full(const RingBarriers<kStages> &barriers,
+                                        const Cursor<kStages> &cursor) {
+  return is_complete(barriers.full(cursor.stage), cursor.phase);
+}
+
 // Passes at once in the first turn, when nothing has been consumed yet.
 template <int kStages>
 __device__ __forceinline__ void wait_empty(const RingBarriers<kStages> &barriers,
                                            const Cursor<kStages> &cursor) {
   wait(barriers.empty(cursor.stage), cursor.phase ^ 1);
+}
+
+// Until every stage that has been filled is empty again, by a producer that fills no more; the
+// cursor is behind the last one.
+template <int kStages>
+__device__ __forceinline__ void wait_all_empty(const RingBarriers<kStages> &barriers,
+                                               const Cursor<kStages> &cursor) {
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) // stages from the cursor's on were filled a turn before
+    wait(barriers.empty(i), cursor.phase ^ (i < cursor.stage ? 0 : 1));
 }
 
 // Every producer thread arrives, once the copies that it started have landed.

@@ -145,11 +145,12 @@ tell_share(const Exchange &exchange, const WarpShares<kWarps, kTileHeads> &warps
 
 // Adds the shares of chunks [first, first + kTogether * kLanes) of those in front of `chunks`; by
 // kLanes neighbouring lanes, of one head. `open`: the sums of open summaries that the chunk before
-// ends with; then, in all lanes, those of the last chunk here.
+// ends with; then, in all lanes, those of the last chunk here. Waits for shares that have not been
+// told, or else takes back `told`.
 template <int kLanes, int kTogether, int kCount, int kStep, int kStride, int kOpen>
 __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, int first,
                                               int chunks, float &open, int chunk_tiles, int visible,
-                                              float scale) {
+                                              float scale, bool waits, bool &told) {
   const int lane = thread_index() % kLanes;
   unsigned long long share[kTogether], sums[kTogether];
   bool there;
@@ -163,7 +164,8 @@ __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, i
     }
     if (!there)
       await_others();
-  } while (!there);
+  } while (!there && waits);
+  told &= there;
   __syncwarp();
   ScaledTerms<(kOpen > 0 ? 2 * kTogether : kTogether)> terms;
 #pragma unroll
@@ -185,11 +187,12 @@ __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, i
 }
 
 // table = the normalisers of a selection, from the shares of its `chunks` chunks of `chunk_tiles`
-// tiles; -inf for a head that sees no summary, and for the rows behind the last head.
+// tiles; -inf for a head that sees no summary, and for the rows behind the last head. Whether all
+// shares that the thread asks for have been told: if it `waits`, they have.
 template <int kThreads, int kCount, int kStep, int kStride, int kOpen, int kTileHeads, int kRows>
-__device__ __forceinline__ void
+__device__ __forceinline__ bool
 hear_normalizers(const NormalizerTable<kRows> &table, const Exchange &exchange, int selection,
-                 int chunks, int chunk_tiles, int visible, float scale) {
+                 int chunks, int chunk_tiles, int visible, float scale, bool waits) {
   constexpr int kLanes = kThreads / kRows; // of a head
   const int head = thread_index() / kLanes;
   const unsigned long long *words =
@@ -197,18 +200,41 @@ hear_normalizers(const NormalizerTable<kRows> &table, const Exchange &exchange, 
   float2 sum = make_float2(0.f, 0.f);
   float open = 0.f;
   int first = 0;
+  bool told = true;
   // Few chunks at a time, or many, so that neither asks for what is not there.
   constexpr int kFew = 2, kMany = 8;
 #pragma unroll 1
   for (; chunks - first > kFew * kLanes; first += kMany * kLanes)
     add_scaled(sum, hear_shares<kLanes, kMany, kCount, kStep, kStride, kOpen>(
-                        words, first, chunks, open, chunk_tiles, visible, scale));
+                        words, first, chunks, open, chunk_tiles, visible, scale, waits, told));
 #pragma unroll 1
   for (; first < chunks; first += kFew * kLanes)
     add_scaled(sum, hear_shares<kLanes, kFew, kCount, kStep, kStride, kOpen>(
-                        words, first, chunks, open, chunk_tiles, visible, scale));
+                        words, first, chunks, open, chunk_tiles, visible, scale, waits, told));
   if (thread_index() % kLanes == 0)
     table.values[head] = head < kTileHeads && sum.y > 0.f ? sum.x + log2_fast(sum.y) : -kInfinity;
+  return told;
+}
+
+// By the kThreads threads that select, which meet at `barrier`: what they do next, whatever is
+// possible first. True: they tell the share of the chunk at the cursor (if there is one:
+// `may_tell`), which is full or the only thing to do; false: they score a chunk of `selection` (if
+// one has been told of and not scored: `may_score`), whose normalisers are in the table.
+template <int kThreads, int kCount, int kStep, int kStride, int kOpen, int kTileHeads, int kStages,
+          int kRows>
+__device__ __forceinline__ bool
+tells_next(const NormalizerTable<kRows> &table, const RingBarriers<kStages> &barriers,
+           const Cursor<kStages> &cursor, const Exchange &exchange, bool may_tell, bool may_score,
+           int selection, int chunks, int chunk_tiles, int visible, float scale, int barrier) {
+#pragma unroll 1
+  for (;;) {
+    if (sync_any(barrier, kThreads, may_tell && (!may_score || is_full(barriers, cursor))))
+      return true;
+    const bool told = hear_normalizers<kThreads, kCount, kStep, kStride, kOpen, kTileHeads>(
+        table, exchange, selection, chunks, chunk_tiles, visible, scale, !may_tell);
+    if (!sync_any(barrier, kThreads, !told))
+      return false;
+  }
 }
 
 //===-- Ranks ---------------------------------------------------------------------------------===//
@@ -323,7 +349,7 @@ __device__ __forceinline__ bool hear_ranks(const RankRow<kBlocks, kEdgeBytes> &r
         there &= words[i] != 0;
       }
       if (!there)
-        await_others();
+        back_off();
     } while (!there);
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) {

@@ -1,10 +1,9 @@
 // Attention of a decode step that is one launch (decode_step): the warps of a block of threads that
 // attend have a key tile each in turn, so each has sums of its own; what they have of a selection
 // is joined in shared memory and left as one part; at the end blocks of threads add up the parts of
-// some rows each, once these are there. Parts lie in slots: of the early key tiles slot block +
-// selection, of the chosen ones as many slots behind as there are blocks of threads and selections.
-// Since every piece begins where the one before ends, the next part of a kind has a higher number
-// of either, so no two share a slot, and those of one selection follow each other.
+// some rows each, once these are there. A part lies in slot block + selection: since every piece
+// begins where the one before ends, the next part has a higher number of either, so no two share a
+// slot, and those of one selection follow each other.
 #pragma once
 #include "winnow/parts.cuh"
 #include "winnow/step_exchange.cuh"
@@ -16,27 +15,43 @@ __device__ __forceinline__ unsigned long long *part_state(void *states, int slot
   return static_cast<unsigned long long *>(states) + static_cast<long long>(slot) * heads + head;
 }
 
-// What warps that attend tell each other: maxima and sums of each, and weighted values of half of
-// them, rows of kValueDim in an order without bank conflicts.
+// What warps that attend tell each other: maxima and sums of each, and weighted values, half of a
+// row's columns at a time, in an order without bank conflicts.
 template <int kWarps, int kValueDim> struct JoinedSums {
-  static constexpr int kRows = 16;
-  static constexpr int kStates = 4 * (kWarps / 2) * kRows * kValueDim;
+  static constexpr int kRows = 16, kColumns = kValueDim / 2;
+  static constexpr int kStates = 4 * kWarps * kRows * kColumns;
   static constexpr int kBytes = kStates + 8 * kWarps * kRows;
   unsigned char *bytes;
   explicit __device__ __forceinline__ JoinedSums(unsigned char *bytes) : bytes(bytes) {}
   __device__ __forceinline__ float2 &state(int warp, int row) const {
     return reinterpret_cast<float2 *>(bytes + kStates)[warp * kRows + row];
   }
-  __device__ __forceinline__ float *values(int slot, int row, int column) const {
-    const int swizzled = column ^ 8 * (row & (kValueDim / 8 - 1) & 7);
-    return reinterpret_cast<float *>(bytes) + (slot * kRows + row) * kValueDim + swizzled;
+  __device__ __forceinline__ float *values(int warp, int row, int column) const {
+    constexpr int kTiles = kColumns / 8, kSwapped = kTiles & -kTiles; // stays among the columns
+    const int swizzled = column ^ 8 * (row & (kSwapped - 1) & 7);
+    return reinterpret_cast<float *>(bytes) + (warp * kRows + row) * kColumns + swizzled;
   }
 };
 
-// Of a selection's part: the slot in which it lies. `early_slots`: slots of all early parts.
-__device__ __forceinline__ int part_slot(const StepItem &item, int block, bool is_chosen,
-                                         int early_slots) {
-  return block + item.selection + (is_chosen ? early_slots : 0);
+// Of a selection's part: the slot in which it lies.
+__device__ __forceinline__ int part_slot(const StepItem &item, int block) {
+  return block + item.selection;
+}
+
+// Two objects in the same bytes: the second takes the place of the first when nobody reads that any
+// more.
+template <class First, class Second> struct Overlay {
+  static constexpr int kBytes = First::kBytes > Second::kBytes ? First::kBytes : Second::kBytes;
+  unsigned char *bytes;
+  explicit __device__ __forceinline__ Overlay(unsigned char *bytes) : bytes(bytes) {}
+};
+template <class First, class Second>
+__device__ __forceinline__ First first_of(const Overlay<First, Second> &both) {
+  return First(both.bytes);
+}
+template <class First, class Second>
+__device__ __forceinline__ Second second_of(const Overlay<First, Second> &both) {
+  return Second(both.bytes);
 }
 
 // By the kWarps warps from thread `first_thread` on, which meet at barrier `barrier`: joins their
@@ -48,7 +63,7 @@ __device__ __forceinline__ void
 join_sums(void *values, void *states, const JoinedSums<kWarps, kValueDim> &joined,
           const Accumulator<16, kValueDim> &output, const SoftmaxState &state, int slot,
           int first_thread, int barrier, float scale) {
-  constexpr int kThreads = 32 * kWarps, kSlots = kWarps / 2;
+  constexpr int kThreads = 32 * kWarps, kColumns = JoinedSums<kWarps, kValueDim>::kColumns;
   const int thread = thread_index() - first_thread, warp = thread / 32;
   const int c = lane_index() & 3, g = lane_index() / 4;
   sync_some(barrier, kThreads); // the last join has been read
@@ -57,14 +72,11 @@ join_sums(void *values, void *states, const JoinedSums<kWarps, kValueDim> &joine
     joined.state(warp, g + 8) = make_float2(state.maximum[1] * scale, state.sum[1]);
   }
   sync_some(barrier, kThreads);
-  // A warp without keys has a sum of 0 in its first row, as in all others: the others' values go to
-  // the slots from 0 on, two of them to one where they are many.
+  // A warp without keys has a sum of 0 in its first row, as in all others.
   unsigned having = 0;
 #pragma unroll
   for (int i = 0; i < kWarps; ++i)
     having |= joined.state(i, 0).y != 0.f ? 1u << i : 0u;
-  const int warps = __popc(having), order = __popc(having & ((1u << warp) - 1));
-  const bool has = (having >> warp & 1) != 0;
   float factor[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -76,34 +88,36 @@ join_sums(void *values, void *states, const JoinedSums<kWarps, kValueDim> &joine
     }
     factor[half] = state.sum[half] == 0.f ? 0.f : exp2_fast(state.maximum[half] * scale - top);
   }
-#pragma unroll 1
-  for (int pass = 0; pass * kSlots < warps; ++pass) {
-    if (has && order / kSlots == pass)
+  // The output's tiles of 8 columns must be known where this is compiled: both halves are told.
+#pragma unroll
+  for (int part = 0; part < 2; ++part) {
+    if (part > 0)
+      sync_some(barrier, kThreads); // the first half has been read
+    if ((having >> warp & 1) != 0)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
 #pragma unroll
-        for (int j = 0; j < kValueDim / 8; ++j) {
-          auto *place = reinterpret_cast<float2 *>(
-              joined.values(order % kSlots, g + 8 * half, 8 * j + 2 * c));
-          const float2 before = pass == 0 ? make_float2(0.f, 0.f) : *place;
-          *place = make_float2(fmaf(output.value[j][2 * half], factor[half], before.x),
-                               fmaf(output.value[j][2 * half + 1], factor[half], before.y));
+        for (int j = 0; j < kColumns / 8; ++j) {
+          const float (&value)[4] = output.value[part * (kColumns / 8) + j];
+          *reinterpret_cast<float2 *>(joined.values(warp, g + 8 * half, 8 * j + 2 * c)) =
+              make_float2(value[2 * half] * factor[half], value[2 * half + 1] * factor[half]);
         }
     sync_some(barrier, kThreads);
-  }
 #pragma unroll 1
-  for (int i = thread; i < kTileHeads * kValueDim / 4; i += kThreads) {
-    const int row = i / (kValueDim / 4), column = 4 * (i % (kValueDim / 4));
-    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+    for (int i = thread; i < kTileHeads * kColumns / 4; i += kThreads) {
+      const int row = i / (kColumns / 4), column = 4 * (i % (kColumns / 4));
+      float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll
-    for (int from = 0; from < kSlots; ++from)
-      if (from < warps) {
-        const float4 other = *reinterpret_cast<const float4 *>(joined.values(from, row, column));
-        sum = make_float4(sum.x + other.x, sum.y + other.y, sum.z + other.z, sum.w + other.w);
-      }
-    float *to = static_cast<float *>(values) +
-                (static_cast<long long>(slot) * kTileHeads + row) * kValueDim + column;
-    *reinterpret_cast<float4 *>(to) = sum;
+      for (int from = 0; from < kWarps; ++from)
+        if ((having >> from & 1) != 0) {
+          const float4 other = *reinterpret_cast<const float4 *>(joined.values(from, row, column));
+          sum = make_float4(sum.x + other.x, sum.y + other.y, sum.z + other.z, sum.w + other.w);
+        }
+      float *to = static_cast<float *>(values) +
+                  (static_cast<long long>(slot) * kTileHeads + row) * kValueDim + part * kColumns +
+                  column;
+      *reinterpret_cast<float4 *>(to) = sum;
+    }
   }
   sync_some(barrier, kThreads); // the part is told of once its values are there
   if (thread < kTileHeads) {
@@ -160,71 +174,63 @@ __device__ __forceinline__ void copy_ids(int *to, const int *from) {
     to[i] = from[i];
 }
 
-// The first key of tile `entry`: where it `is_chosen`, of the blocks that ids name behind kInit
-// forced ones; else of the forced blocks, or of all keys where nothing `chooses`.
-template <int kInit, int kTilesPerBlock, int kKeys>
-__device__ __forceinline__ int step_key(const int *ids, int entry, bool is_chosen, bool chooses,
-                                        int forced_from) {
-  if (!is_chosen && !chooses)
+// The first key of a selection's tile `entry`: the first kForced blocks, kInit of them at the
+// front, are forced, and ids name the others behind kInit; or of all keys where nothing `chooses`.
+template <int kInit, int kForced, int kTilesPerBlock, int kKeys>
+__device__ __forceinline__ int step_key(const int *ids, int entry, bool chooses, int forced_from) {
+  if (!chooses)
     return entry * kKeys;
   const int index = entry / kTilesPerBlock;
-  const int block = is_chosen       ? ids[kInit + index]
-                    : index < kInit ? index
-                                    : forced_from + index - kInit;
+  const int block = index >= kForced ? ids[index - kForced + kInit]
+                    : index < kInit  ? index
+                                     : forced_from + index - kInit;
   return (block * kTilesPerBlock + entry % kTilesPerBlock) * kKeys;
 }
 
 //===-- Adding parts up -----------------------------------------------------------------------===//
 
-// The slots of a selection's parts: the first one and how many, of the early ones and of the chosen
-// ones.
+// The slots of a selection's parts: the first one, and how many.
 struct StepSlots {
-  int first[2], count[2];
+  int first, count;
 };
 
-// By a warp: which blocks of threads have parts of a selection. `early_slots`: slots of all early
-// parts.
+// By a warp: which blocks of threads have parts of a selection.
 template <int kSelections, int kTokens>
 __device__ __forceinline__ StepSlots find_slots(const StepTable<kTokens> &table, int selection,
-                                                int blocks, int chunk_cost, int early_slots) {
-  StepSlots slots;
-#pragma unroll
-  for (int kind = 0; kind < 2; ++kind) {
-    const int *before = table.before(kStepEarly + kind) + selection / kSelections;
-    const int each = before[1] - before[0];
-    const int first = kSelections * before[0] + selection % kSelections * each;
-    const StepPieces pieces = kind == 0 ? early_pieces<kSelections>(table, blocks)
-                                        : chosen_pieces<kSelections>(table, blocks, chunk_cost);
-    // An item's is the last block of threads whose piece begins at it or before: how many do?
-    int owner[2] = {-1, -1};
-    for (int block = 0; block < blocks; block += 32) {
-      const int begin = pieces.begin(block + lane_index());
-      const bool exists = block + lane_index() < blocks;
-      owner[0] += __popc(__ballot_sync(kFullWarp, exists && begin <= first));
-      owner[1] += __popc(__ballot_sync(kFullWarp, exists && begin <= first + each - 1));
-    }
-    slots.first[kind] = kind * early_slots + owner[0] + selection;
-    slots.count[kind] = each > 0 ? owner[1] - owner[0] + 1 : 0;
+                                                int blocks) {
+  const int *before = table.before(kStepKeys) + selection / kSelections;
+  const int each = before[1] - before[0];
+  const int first = kSelections * before[0] + selection % kSelections * each;
+  if (table.sharers() > 0)
+    return {table.idle() + selection * table.sharers() + selection, each > 0 ? table.sharers() : 0};
+  // A tile's is the last block of threads whose piece begins at it or before: how many do?
+  int first_owner = -1, last_owner = -1;
+  for (int block = lane_index(); block < kStepGrid; block += 32) {
+    const int begin = table.pieces()[min(block, blocks)];
+    first_owner += __popc(__ballot_sync(kFullWarp, block < blocks && begin <= first));
+    last_owner += __popc(__ballot_sync(kFullWarp, block < blocks && begin <= first + each - 1));
   }
-  return slots;
+  return {first_owner + selection, each > 0 ? last_owner - first_owner + 1 : 0};
 }
 
+// A head's sum, some columns of it in each lane.
+template <int kValueDim> struct PartSum {
+  static constexpr int kLaneValues = (kValueDim + 31) / 32;
+  float maximum = -kInfinity, weights = 0.f, value[kLaneValues] = {};
+};
+constexpr int kStepTogether = 8; // parts whose loads do not wait for each other
+
 // add_parts (parts.cuh), of the parts of head `head` of a selection, each once it has been told of.
-template <int kTileHeads, int kWarps, int kValueDim>
-__device__ __forceinline__ void
-add_step_parts(const WarpValues<kWarps, kValueDim> &sums, int place, const void *values,
-               void *states, const StepSlots &slots, int head, int first, int step) {
-  constexpr int kLaneValues = (kValueDim + 31) / 32;
-  const int count = slots.count[0] + slots.count[1];
-  float maximum = -kInfinity, weights = 0.f, sum[kLaneValues] = {};
-  constexpr int kTogether = 8; // parts whose loads do not wait for each other
+template <int kTileHeads, int kValueDim>
+__device__ __forceinline__ void add_step_parts(PartSum<kValueDim> &all, const void *values,
+                                               void *states, const StepSlots &slots, int head,
+                                               int first, int step) {
+  constexpr int kLaneValues = PartSum<kValueDim>::kLaneValues;
+  float &maximum = all.maximum, &weights = all.weights, (&sum)[kLaneValues] = all.value;
+  constexpr int kTogether = kStepTogether;
 #pragma unroll 1
-  for (int part = first; part < count; part += kTogether * step) {
-    auto slot_of = [&](int j) {
-      const int index = min(part + j * step, count - 1);
-      return index < slots.count[0] ? slots.first[0] + index
-                                    : slots.first[1] + index - slots.count[0];
-    };
+  for (int part = first; part < slots.count; part += kTogether * step) {
+    auto slot_of = [&](int j) { return slots.first + min(part + j * step, slots.count - 1); };
     unsigned long long told[kTogether];
     bool there;
     do {
@@ -235,7 +241,7 @@ add_step_parts(const WarpValues<kWarps, kValueDim> &sums, int place, const void 
         there &= told[j] != 0;
       }
       if (!there)
-        await_others();
+        back_off();
     } while (!there);
     fence_gpu(); // what was stored before they were told can be read behind it
     float2 state[kTogether];
@@ -243,7 +249,7 @@ add_step_parts(const WarpValues<kWarps, kValueDim> &sums, int place, const void 
     float top = maximum;
 #pragma unroll
     for (int j = 0; j < kTogether; ++j) {
-      const bool is_part = part + j * step < count;
+      const bool is_part = part + j * step < slots.count;
       const float2 word = untold_pair(told[j]);
       state[j] = make_float2(word.y, is_part ? word.x : 0.f);
       const float *from = static_cast<const float *>(values) +
@@ -269,11 +275,25 @@ add_step_parts(const WarpValues<kWarps, kValueDim> &sums, int place, const void 
     }
     maximum = top;
   }
+}
+
+// By a warp: row `row` of head `head` of out and lse, either of which may be null.
+template <int kHeads, class T, int kValueDim, class Heads>
+__device__ __forceinline__ void store_sum(const Heads &out, float *lse,
+                                          const PartSum<kValueDim> &sum, int total_q, int row,
+                                          int head) {
+  const float inverse = sum.weights == 0.f ? 0.f : 1.f / sum.weights;
+  if (!is_null(out)) {
+    auto *to = reinterpret_cast<unsigned short *>(
+        const_cast<T *>(head_row<kHeads, kValueDim, T>(out, row, head)));
 #pragma unroll
-  for (int i = 0; i < kLaneValues; ++i)
-    sums.value[place * kValueDim + lane_index() + 32 * i] = sum[i];
-  if (lane_index() == 0)
-    sums.state(place) = make_float2(maximum, weights);
+    for (int i = 0; i < PartSum<kValueDim>::kLaneValues; ++i)
+      to[lane_index() + 32 * i] =
+          static_cast<unsigned short>(pack<T>(sum.value[i] * inverse, 0.f) & 0xffffu);
+  }
+  if (lse != nullptr && lane_index() == 0)
+    lse[static_cast<long long>(head) * total_q + row] =
+        (sum.maximum + log2_fast(sum.weights)) * kLn2;
 }
 
 // By the kWarps warps from thread `first_thread` on, which meet at barrier `barrier` and have left
@@ -285,36 +305,55 @@ template <int kHeads, int kTileHeads, int kSelections, class T, int kWarps, int 
 __device__ __forceinline__ void
 merge_parts(const Heads &out, float *lse, const JoinedSums<kWarps, kValueDim> &joined,
             const StepTable<kTokens> &table, const void *values, void *states, int total_q,
-            int chunk_cost, int block, int blocks, int first_thread, int barrier) {
-  constexpr int kThreads = 32 * kWarps;
+            int block, int blocks, int first_thread, int barrier) {
+  constexpr int kThreads = 32 * kWarps, kLog = 3;
+  static_assert(kWarps == 1 << kLog, "warps that share heads by halves");
   const WarpValues<kWarps, kValueDim> sums(joined.bytes);
   const int selections = kSelections * total_q, warp = (thread_index() - first_thread) / 32;
-  int slices = 1; // of a selection
-  while (2 * slices <= kTileHeads && 2 * slices * selections <= blocks)
-    slices *= 2;
-  const int heads = (kTileHeads + slices - 1) / slices; // of a slice
-  int sharers = kWarps;                                 // warps of a head
-  while (sharers > 1 && sharers * heads > kWarps)
-    sharers /= 2;
-  const int turn = warp % sharers;
+  int shift = 0; // 2^shift slices of a selection
+  while (2 << shift <= kTileHeads && (2 << shift) * selections <= blocks)
+    ++shift;
+  const int heads = (kTileHeads + (1 << shift) - 1) >> shift; // of a slice
+  // Where pieces end with selections a block of threads begins with its own.
+  const int first_unit = block - table.idle() + (block < table.idle() ? blocks : 0);
   sync_some(barrier, kThreads); // the last part has been read from where sums will lie
 #pragma unroll 1
-  for (int unit = block; unit < selections * slices; unit += blocks) {
-    const int selection = unit / slices, token = selection / kSelections;
+  for (int unit = first_unit; unit < selections << shift; unit += blocks) {
+    const int selection = unit >> shift, token = selection / kSelections;
     if (table.tiles()[token].tokens == 0)
       continue;
-    const StepSlots slots =
-        find_slots<kSelections>(table, selection, blocks, chunk_cost, blocks + selections);
-    const int end = min((unit % slices + 1) * heads, kTileHeads);
+    const StepSlots slots = find_slots<kSelections>(table, selection, blocks);
+    // Warps of a head: as many as there are, but none without a part or two.
+    int sharers = kWarps, log = kLog;
+    while (sharers > 1 &&
+           (sharers * heads > kWarps || slots.count <= kStepTogether * sharers / 2)) {
+      sharers /= 2;
+      --log;
+    }
+    const int turn = warp & (sharers - 1), slice = unit & ((1 << shift) - 1);
+    const int end = min((slice + 1) * heads, kTileHeads);
 #pragma unroll 1
-    for (int first = unit % slices * heads; first < end; first += kWarps / sharers) {
-      const int head = first + warp / sharers;
+    for (int first = slice * heads; first < end; first += kWarps >> log) {
+      const int head = first + (warp >> log);
+      PartSum<kValueDim> sum;
       if (head < end)
-        add_step_parts<kTileHeads>(sums, warp, values, states, slots, head, turn, sharers);
+        add_step_parts<kTileHeads>(sum, values, states, slots, head, turn, sharers);
+      const int row_head = selection % kSelections * kTileHeads + head;
+      if (sharers == 1) {
+        if (head < end)
+          store_sum<kHeads, T>(out, lse, sum, total_q, token, row_head);
+        continue;
+      }
+      if (head < end) {
+#pragma unroll
+        for (int i = 0; i < PartSum<kValueDim>::kLaneValues; ++i)
+          sums.value[warp * kValueDim + lane_index() + 32 * i] = sum.value[i];
+        if (lane_index() == 0)
+          sums.state(warp) = make_float2(sum.maximum, sum.weights);
+      }
       sync_some(barrier, kThreads);
       if (head < end && turn == 0)
-        store_merged<kHeads, T>(out, lse, sums, warp, sharers, total_q, token,
-                                selection % kSelections * kTileHeads + head);
+        store_merged<kHeads, T>(out, lse, sums, warp, sharers, total_q, token, row_head);
       sync_some(barrier, kThreads);
     }
   }

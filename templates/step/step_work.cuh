@@ -1,15 +1,18 @@
 // Who does what in a decode step that is one launch (decode_step): blocks of threads that all run
-// at the same time share the summaries and the key tiles of all tokens. Work is of three kinds, and
-// a selection of a token (one of its tiles of heads that select together) has some of each: chunks
-// of summaries to be scored, which go to the blocks of threads in turn; early key tiles, which are
-// known before anything is scored; chosen key tiles. Of either kind of key tiles, all selections
-// one behind the other, a block of threads has one piece: an even one of the early tiles, and of
-// the chosen ones what makes the bytes of all three kinds even. Lengths are known to the device
-// alone, so each block of threads adds up the work of all tokens itself.
+// at the same time share the summaries and the key tiles of all tokens. Work is of two kinds, and a
+// selection of a token (one of its tiles of heads that select together) has some of each: chunks of
+// summaries to be scored, which go to the blocks of threads in turn; and key tiles, first those of
+// forced blocks, which are known before anything is scored, then those of chosen ones. Of the key
+// tiles of all selections, one behind the other, a block of threads has one piece, whose length
+// makes the bytes of both kinds even; or where selections are alike and their number allows it, an
+// even part of one selection, or some whole ones. Lengths are known to the device alone, so each
+// block of threads adds up the work of all tokens itself.
 #pragma once
 #include "winnow/sequence.cuh"
 
-enum StepKind { kStepChunks, kStepEarly, kStepChosen };
+enum StepKind { kStepChunks, kStepKeys };
+constexpr int kStepGrid = 256;   // blocks of threads, at most
+constexpr int kStepSharers = 64; // of a selection, at most, where pieces end with it
 
 // What a token sees of its summaries: how many there are, how many of them it sees, and of the
 // normaliser's; how many it needs scores of; and in how many tiles of 32 all of these lie.
@@ -18,9 +21,10 @@ struct StepSight {
 };
 
 // Of each of the launch's tokens, in shared memory: where it is, what it sees, and for each kind of
-// work that of the tokens in front of it, per selection.
+// work that of the tokens in front of it, per selection. And where each piece of the key tiles
+// begins.
 template <int kTokens> struct StepTable {
-  static constexpr int kBytes = 52 * kTokens + 12 * (kTokens + 4);
+  static constexpr int kBytes = 52 * kTokens + 8 * (kTokens + 4) + 4 * (kStepGrid + 4);
   static_assert(sizeof(TokenTile) == 32 && sizeof(StepSight) == 20 && kTokens % 32 == 0,
                 "bytes of a table");
   unsigned char *bytes;
@@ -34,6 +38,13 @@ template <int kTokens> struct StepTable {
   __device__ __forceinline__ int *before(int kind) const {
     return reinterpret_cast<int *>(bytes + 52 * kTokens) + kind * (kTokens + 4);
   }
+  __device__ __forceinline__ int *pieces() const { return before(2); }
+  // The key tiles of each selection that has any, or 0 where these differ.
+  __device__ __forceinline__ int &alike() const { return pieces()[kStepGrid + 1]; }
+  // Blocks of threads without key tiles, in front of all others; how many share a selection, where
+  // all have an even part of one, else 0.
+  __device__ __forceinline__ int &idle() const { return pieces()[kStepGrid + 2]; }
+  __device__ __forceinline__ int &sharers() const { return pieces()[kStepGrid + 3]; }
 };
 
 // find_token (sequence.cuh) of one of `total_q` rows; without a token behind them. Where every
@@ -63,27 +74,40 @@ template <int kTokens>
 __device__ __forceinline__ void put_step_token(const StepTable<kTokens> &table, int token,
                                                const TokenTile &tile, int rows, int visible,
                                                int normalizer_visible, int scored_end, int tiles,
-                                               int chunks, int early, int chosen) {
+                                               int chunks, int keys) {
   table.tiles()[token] = tile;
   table.sights()[token] = {rows, visible, normalizer_visible, scored_end, tiles};
   table.before(kStepChunks)[token] = chunks;
-  table.before(kStepEarly)[token] = early;
-  table.before(kStepChosen)[token] = chosen;
+  table.before(kStepKeys)[token] = keys;
 }
 
-// By all threads, 3 whole warps at least: adds up.
+// By all threads, 2 whole warps at least: adds up.
 template <int kTokens>
 __device__ __forceinline__ void sum_step_tokens(const StepTable<kTokens> &table) {
   constexpr int kEach = kTokens / 32;
-  if (warp_index() > kStepChosen)
+  const int kind = warp_index();
+  if (kind > kStepKeys)
     return;
-  int *before = table.before(warp_index());
-  int sum = 0, own[kEach];
+  int *before = table.before(kind);
+  int sum = 0, most = 0, own[kEach];
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
+    const int each = before[kEach * lane_index() + i];
     own[i] = sum;
-    sum += before[kEach * lane_index() + i];
+    sum += each;
+    most = max(most, each);
   }
+  int all = most;
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2)
+    all = max(all, __shfl_xor_sync(kFullWarp, all, distance));
+  bool alike = true;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int each = (i + 1 < kEach ? own[i + 1] : sum) - own[i];
+    alike &= each == 0 || each == all;
+  }
+  alike = __ballot_sync(kFullWarp, alike) == kFullWarp;
   int through = sum; // up to the end of this lane's tokens
 #pragma unroll
   for (int distance = 1; distance < 32; distance *= 2) {
@@ -93,8 +117,11 @@ __device__ __forceinline__ void sum_step_tokens(const StepTable<kTokens> &table)
 #pragma unroll
   for (int i = 0; i < kEach; ++i)
     before[kEach * lane_index() + i] = through - sum + own[i];
-  if (lane_index() == 31)
+  if (lane_index() == 31) {
     before[kTokens] = through;
+    if (kind == kStepKeys)
+      table.alike() = alike ? all : 0;
+  }
 }
 
 // Of one kind, over all selections.
@@ -103,76 +130,63 @@ __device__ __forceinline__ int step_total(const StepTable<kTokens> &table) {
   return kSelections * table.before(kKind)[kTokens];
 }
 
-// A piece of the key tiles of either kind.
-struct StepRange {
-  int begin, end;
-};
-
-// Where the pieces of the key tiles of one kind begin: the first `more` blocks of threads have
-// pieces of `less` tiles, the others of `each`. In fp64, which holds every number of tiles and
-// takes a tenth of the time of a division of 64-bit numbers; each block of threads comes to the
-// same.
-struct StepPieces {
-  double less, each;
-  int more, blocks, total;
-  __device__ __forceinline__ int begin(int block) const {
-    return block >= blocks
-               ? total
-               : min(static_cast<int>(min(block, more) * less + max(block - more, 0) * each),
-                     total);
-  }
-  __device__ __forceinline__ StepRange of(int block) const {
-    return {begin(block), begin(block + 1)};
-  }
-};
-
-// Of the early key tiles: all alike.
+// By all threads, of whom there are more than `blocks`: cuts the key tiles into a piece for each
+// block of threads, so that both kinds of work together are alike. A chunk takes as long as
+// `chunk_cost` key tiles, and the first blocks of threads have a chunk more than the others. In
+// fp32: a piece may be a tile too long, but each begins where the one before ends. Where selections
+// are alike, pieces end with them, if that leaves less than a tenth of the blocks of threads
+// without any: each piece more costs joining its sums.
 template <int kSelections, int kTokens>
-__device__ __forceinline__ StepPieces early_pieces(const StepTable<kTokens> &table, int blocks) {
-  const int total = step_total<kStepEarly, kSelections>(table);
-  return {0., static_cast<double>(total) / blocks, 0, blocks, total};
-}
-
-// Of the chosen ones, so that all kinds of work together are alike. A chunk takes as long as
-// `chunk_cost` key tiles; the first blocks of threads have a chunk more than the others.
-template <int kSelections, int kTokens>
-__device__ __forceinline__ StepPieces chosen_pieces(const StepTable<kTokens> &table, int blocks,
-                                                    int chunk_cost) {
+__device__ __forceinline__ void cut_step_keys(const StepTable<kTokens> &table, int blocks,
+                                              int chunk_cost) {
+  const int block = thread_index();
+  if (block > blocks)
+    return;
   const int chunks = step_total<kStepChunks, kSelections>(table),
-            total = step_total<kStepChosen, kSelections>(table);
+            total = step_total<kStepKeys, kSelections>(table);
+  const int alike = table.alike(), selections = alike > 0 ? total / alike : 0;
+  const int sharers =
+      selections > 0 ? min(max(blocks / selections, 1), kStepSharers) : 1; // of a selection
+  const int together = max((selections + blocks - 1) / blocks, 1);         // selections of a piece
+  const int used = together > 1 ? (selections + together - 1) / together : sharers * selections;
+  const bool whole_ones =
+      10 * used >= 9 * blocks &&
+      kSelections * table.before(kStepKeys)[selections / kSelections] == total; // none is missing
+  if (block == blocks) {
+    table.idle() = whole_ones ? blocks - used : 0;
+    table.sharers() = whole_ones && together == 1 ? sharers : 0;
+  }
+  if (whole_ones) {
+    const int piece = max(block - (blocks - used), 0), selection = piece / sharers;
+    const int begin =
+        selection * together * alike + (piece - selection * sharers) * alike / sharers;
+    table.pieces()[block] = min(begin, total);
+    return;
+  }
   const int least = chunks / blocks, more = chunks - least * blocks;
-  const double even = (static_cast<double>(chunks) * chunk_cost + total) / blocks;
-  const double each = max(even - least * chunk_cost, 0.);
-  const double less = max(even - (least + 1) * chunk_cost, 0.);
-  const double whole = more * less + (blocks - more) * each;
-  const double factor = whole > 0. ? total / whole : 0.;
-  return {less * factor, each * factor, more, blocks, total};
+  const float even = (static_cast<float>(chunks) * chunk_cost + total) / blocks;
+  const float each = fmaxf(even - least * chunk_cost, 0.f);
+  const float less = fmaxf(even - (least + 1) * chunk_cost, 0.f);
+  const float whole = more * less + (blocks - more) * each;
+  const float begin = min(block, more) * less + max(block - more, 0) * each;
+  table.pieces()[block] =
+      block == blocks ? total : min(static_cast<int>(begin * (total / fmaxf(whole, 1.f))), total);
 }
 
-template <int kSelections, int kTokens>
-__device__ __forceinline__ StepRange early_range(const StepTable<kTokens> &table, int block,
-                                                 int blocks) {
-  return early_pieces<kSelections>(table, blocks).of(block);
-}
-template <int kSelections, int kTokens>
-__device__ __forceinline__ StepRange chosen_range(const StepTable<kTokens> &table, int block,
-                                                  int blocks, int chunk_cost) {
-  return chosen_pieces<kSelections>(table, blocks, chunk_cost).of(block);
-}
-
-// The selections of a block of threads' chunks, one after the other.
+// How many chunks a block of threads has, and their selections, one after the other.
 template <int kCount> struct ChunkList {
-  static constexpr int kBytes = 2 * kCount;
+  static constexpr int kBytes = 2 * kCount + 16;
+  int *count;
   short *selections;
   explicit __device__ __forceinline__ ChunkList(unsigned char *bytes)
-      : selections(reinterpret_cast<short *>(bytes)) {}
+      : count(reinterpret_cast<int *>(bytes)), selections(reinterpret_cast<short *>(bytes + 16)) {}
 };
 
-// Some work of one selection: [begin, end) of its chunks or of its key tiles of one kind.
+// Some work of one selection: [begin, end) of its `all` chunks or key tiles.
 struct StepItem : StepSight {
   TokenTile tile;
   int token, select_head, selection; // `selection`: its number among all of the launch
-  int begin, end;
+  int begin, end, all;
 };
 
 // The selection that item `at` of one kind (StepKind) belongs to, of the launch's `tokens`.
@@ -213,6 +227,7 @@ __device__ __forceinline__ StepItem step_item(const StepTable<kTokens> &table, i
   const int each = before[1] - before[0], first = kSelections * before[0] + item.select_head * each;
   item.begin = max(begin - first, 0);
   item.end = min(end - first, each);
+  item.all = each;
   return item;
 }
 
@@ -222,10 +237,16 @@ template <int kSelections, int kCount, int kTokens>
 __device__ __forceinline__ void fill_chunk_list(const ChunkList<kCount> &list,
                                                 const StepTable<kTokens> &table, int tokens,
                                                 int block, int blocks) {
-  const int chunk = block + thread_index() * blocks;
-  if (thread_index() < kCount && chunk < step_total<kStepChunks, kSelections>(table))
+  const int chunk = block + thread_index() * blocks,
+            chunks = step_total<kStepChunks, kSelections>(table);
+  if (thread_index() == kCount - 1)
+    *list.count = min((max(chunks - block, 0) + blocks - 1) / blocks, kCount);
+  if (thread_index() < kCount && chunk < chunks)
     list.selections[thread_index()] =
         static_cast<short>(step_selection<kSelections>(table, kStepChunks, tokens, chunk));
+}
+template <int kCount> __device__ __forceinline__ int count_chunks(const ChunkList<kCount> &list) {
+  return *list.count;
 }
 // The `index`-th chunk of the block of threads, which is chunk `chunk` of all.
 template <int kSelections, int kCount, int kTokens>
@@ -241,53 +262,28 @@ __device__ __forceinline__ TokenTile step_token(const StepTable<kTokens> &table,
   return table.tiles()[token];
 }
 
-// What a block of threads has of both kinds of key tiles, in parts of one selection each.
+// What a block of threads has of the key tiles, in parts of one selection each.
 struct StepParts {
-  StepRange range[2];     // of the early tiles, and of the chosen ones
-  int first[2], count[2]; // selections of either; where tiles are few, perhaps without any of them
-  bool continues;         // the first chosen part goes on with the last early one
+  int begin, end;
+  int first, count; // selections; where tiles are few, perhaps without any of them
 };
 template <int kSelections, int kTokens>
 __device__ __forceinline__ StepParts step_parts(const StepTable<kTokens> &table, int tokens,
-                                                int block, int blocks, int chunk_cost) {
+                                                int block) {
   StepParts parts;
-  parts.range[0] = early_range<kSelections>(table, block, blocks);
-  parts.range[1] = chosen_range<kSelections>(table, block, blocks, chunk_cost);
-  bool some = true;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const StepRange range = parts.range[i];
-    const int kind = kStepEarly + i, total = kSelections * table.before(kind)[kTokens];
-    const bool none = range.begin >= total;
-    parts.first[i] = none ? 0 : step_selection<kSelections>(table, kind, tokens, range.begin);
-    const int last = range.end - range.begin < 2
-                         ? parts.first[i]
-                         : step_selection<kSelections>(table, kind, tokens, range.end - 1);
-    parts.count[i] = none ? 0 : last - parts.first[i] + 1;
-    some &= range.begin < range.end;
-  }
-  parts.continues = some && parts.first[0] + parts.count[0] - 1 == parts.first[1];
+  parts.begin = table.pieces()[block];
+  parts.end = table.pieces()[block + 1];
+  const bool none = parts.begin >= step_total<kStepKeys, kSelections>(table);
+  parts.first = none ? 0 : step_selection<kSelections>(table, kStepKeys, tokens, parts.begin);
+  const int last = parts.end - parts.begin < 2
+                       ? parts.first
+                       : step_selection<kSelections>(table, kStepKeys, tokens, parts.end - 1);
+  parts.count = none ? 0 : last - parts.first + 1;
   return parts;
 }
-__device__ __forceinline__ int count_step_parts(const StepParts &parts) {
-  return parts.count[0] + parts.count[1];
-}
-// Whether part `index` is one of chosen tiles, whether it goes on with the one before, and whether
-// the one behind goes on with it.
-__device__ __forceinline__ bool is_chosen_part(const StepParts &parts, int index) {
-  return index >= parts.count[0];
-}
-__device__ __forceinline__ bool continues_part(const StepParts &parts, int index) {
-  return parts.continues && index == parts.count[0];
-}
-__device__ __forceinline__ bool is_continued_part(const StepParts &parts, int index) {
-  return parts.continues && index + 1 == parts.count[0];
-}
+__device__ __forceinline__ int count_step_parts(const StepParts &parts) { return parts.count; }
 template <int kSelections, int kTokens>
 __device__ __forceinline__ StepItem step_part(const StepTable<kTokens> &table,
                                               const StepParts &parts, int index) {
-  const int kind = index >= parts.count[0];
-  return step_item<kSelections>(table, kStepEarly + kind,
-                                parts.first[kind] + index - (kind ? parts.count[0] : 0),
-                                parts.range[kind].begin, parts.range[kind].end);
+  return step_item<kSelections>(table, kStepKeys, parts.first + index, parts.begin, parts.end);
 }

@@ -151,7 +151,7 @@ TEST(Tunables, F13WhatWasLegalIsAndNothingElse) {
       {"decode_stages", {2, 3, 4, 6, 8}},
       {"decode_resident", {1, 2, 3, 4, 6}},
       {"decode_part_tiles", {1, 2, 3, 4, 6, 8}},
-      {"decode_form", {1, 2}},
+      {"decode_form", {1, 2, 3}},
       {"decode_ids", {1, 2}},
       {"decode_clusters", {1, 2, 3}},
       {"decode_cluster_blocks", {2, 4, 8, 16}},

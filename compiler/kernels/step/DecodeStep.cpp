@@ -45,25 +45,29 @@ bool makesStep(const SelectionPlan &plan, const AttendPlan &attend, const ScoreP
          plan.rowsPerBlock() <= 8 && plan.topk > plan.init + plan.local;
 }
 
-std::string stepTiles(const SelectionPlan &plan) {
+std::string stepTiles(const SelectionPlan &plan, int least) {
   // Chunks that give each block of threads one, but not so small that telling takes longer.
   constexpr int unit = 2;
   const std::string even = llvm::formatv("ceil_div({0} * {1}, {2} * sm_count) * {2}",
                                          rowTilesOf(plan), selectionsOf(plan), unit)
                                .str();
-  // One new summary of a sequence, at most, and as many chunks of a block of threads as have
-  // places.
+  // One new summary of a sequence, at most; as many chunks of a block of threads as have places,
+  // and no more of a selection than there are blocks of threads, lest two wait for each other.
   int newTokens = kDecodeTokens;
   for (const SelectionPlan::Summary &summary : plan.summaries)
     newTokens = std::min(newTokens, summary.stride);
   std::string fits =
       llvm::formatv("(max_q <= {0}) * (total_q <= {1}) * (max_k <= {2}) * (max_k > "
-                    "{3}) * (step_limit >= sm_count) * ({4} * {5} <= {6} * sm_count)",
+                    "{3}) * (step_limit >= sm_count) * (sm_count <= {7}) * ({4} * {5} <= {6} * "
+                    "sm_count) * ({5} <= {8} * sm_count)",
                     newTokens, kStepTokens, kStepBlocks * plan.block, plan.topk * plan.block,
-                    selectionsOf(plan), rowTilesOf(plan), unit * kStepChunks)
+                    selectionsOf(plan), rowTilesOf(plan), unit * kStepChunks, kStepGrid,
+                    kStepChunkTiles)
           .str();
   if (plan.crossing)
     fits += " * (max_k >= dense_length)";
+  if (least > 1)
+    fits += llvm::formatv(" * ({0} >= {1})", selectionsOf(plan), least).str();
   return llvm::formatv("{0} * min({1}, max({2}, {3}))", fits, kStepChunkTiles, unit, even).str();
 }
 
@@ -73,7 +77,8 @@ std::string stepExchangeBytes(const SelectionPlan &plan) {
       .str();
 }
 std::string stepParts(const SelectionPlan &plan) {
-  return llvm::formatv("(step > 0) * 2 * (sm_count + {0}) * {1}", selectionsOf(plan), plan.group)
+  return llvm::formatv("(step > 0) * 2 * ceil_div((sm_count + {0}) * {1}, 2)", selectionsOf(plan),
+                       plan.group)
       .str();
 }
 
@@ -109,7 +114,12 @@ void DecodeStepBuilder::constants() {
   t.constant("kKeys", kRows, "keys of one tile");
   t.constant("kTilesPerBlock", plan.block / kRows, "key tiles of one selectable block");
   t.constant("kTokens", kStepTokens, "tokens of a launch, at most");
+  t.constant("kForced", plan.init + plan.local, "blocks that are not searched for");
+  t.constant("kForcedTiles", (plan.init + plan.local) * (plan.block / kRows), "their key tiles");
+  t.constant("kChoiceTiles", plan.topk * (plan.block / kRows),
+             "key tiles of all blocks of a choice");
   t.constant("kChunkTiles", kStepChunkTiles, "tiles of a chunk of summaries, at most");
+  t.constant("kScores", kStepScores, "chunks whose weights wait");
   t.constant("kThreads", kStepSelectors * kWarpThreads, "threads that select");
   t.constant("kComputers", kStepComputers, "warps that multiply");
   t.constant("kLoaders", kStepLoaders, "warps that load");
@@ -121,7 +131,8 @@ void DecodeStepBuilder::constants() {
 
 /// Shared objects and barriers, by all threads.
 void DecodeStepBuilder::declare() {
-  const int heads = plan.group, open = std::max(means.open(), 1), tiles = 2 * kStepChunkTiles;
+  const int heads = plan.group, open = std::max(means.open(), 1),
+            tiles = kStepScores * kStepChunkTiles;
   const int tileBytes = sharedTileBytes(kRows, plan.headDim);
   auto pinned = [&](StringRef name, tile::ObjectType type, int bytes) {
     return t.shared(name, type, bytes, /*pinned=*/true);
@@ -130,27 +141,31 @@ void DecodeStepBuilder::declare() {
                    valueTile = t.type("SharedTile", {"@kKeys", "@kValueDim", plan.element});
   keyRing = pinned("key_ring", t.type("Ring", {"@kStages", keyTile}), kStages * tileBytes);
   valueRing = pinned("value_ring", t.type("Ring", {"@kStages", valueTile}), kStages * tileBytes);
-  joined = pinned("joined", t.type("JoinedSums", {"@kComputers", "@kValueDim"}),
-                  4 * (kStepComputers / 2) * 16 * attend.valueDim + 8 * kStepComputers * 16);
-  tileWeights = pinned("weights", t.type("TileWeights", {"@kTileHeads", "2 * kChunkTiles"}),
-                       16 * (4 * heads * tiles + (heads * tiles + 3) / 4));
-  openSums =
-      pinned("open_sums", t.type("OpenSums", {"@kTileHeads", means.open(), "2 * kChunkTiles"}),
-             8 * heads * open * tiles);
-  warpShares = pinned("warp_shares", t.type("WarpShares", {"2 * kComputers", "@kTileHeads"}),
-                      8 * 2 * kStepComputers * heads);
+  const int weightBytes = 16 * (4 * heads * tiles + (heads * tiles + 3) / 4),
+            joinedBytes = 4 * (kStepComputers / 2) * 16 * attend.valueDim + 8 * kStepComputers * 16;
+  tile::ObjectType weightType = t.type("TileWeights", {"@kTileHeads", "kScores * kChunkTiles"}),
+                   joinedType = t.type("JoinedSums", {"@kComputers", "@kValueDim"});
+  Value overlay = pinned("weights_or_sums", t.type("Overlay", {weightType, joinedType}),
+                         std::max(weightBytes, joinedBytes));
+  tileWeights = t.value("weights", "first_of", {overlay});
+  joined = t.value("joined", "second_of", {overlay});
+  openSums = pinned("open_sums",
+                    t.type("OpenSums", {"@kTileHeads", means.open(), "kScores * kChunkTiles"}),
+                    8 * heads * open * tiles);
+  warpShares = pinned("warp_shares", t.type("WarpShares", {"kScores * kComputers", "@kTileHeads"}),
+                      8 * kStepScores * kStepComputers * heads);
   rankRow = pinned("rank_row", t.type("RankRow", {kStepBlocks, 4}),
                    2 * kStepBlocks + 4 * ((kStepBlocks / 4 + 7) / 8 * 8));
-  table =
-      pinned("table", t.type("StepTable", {"@kTokens"}), 52 * kStepTokens + 12 * (kStepTokens + 4));
-  chunkList = pinned("chunk_list", t.type("ChunkList", {kStepChunks}), 2 * kStepChunks);
+  table = pinned("table", t.type("StepTable", {"@kTokens"}),
+                 52 * kStepTokens + 8 * (kStepTokens + 4) + 4 * (kStepGrid + 4));
+  chunkList = pinned("chunk_list", t.type("ChunkList", {kStepChunks}), 2 * kStepChunks + 16);
   lists = pinned("lists", t.type("IdLists", {"@kTopK"}), 2 * 4 * ((plan.topk + 3) / 4 * 4));
   normalizers = pinned("normalizers", t.type("NormalizerTable", {16}), 4 * 16);
   auto ring = [&](StringRef name, TemplateArgument stages, int count) {
     return pinned(name, t.type("RingBarriers", {stages}), kBarrierBytes * count);
   };
   barriers = ring("barriers", "@kStages", kStages);
-  scoreBarriers = ring("score_barriers", 2, 2);
+  scoreBarriers = ring("score_barriers", "@kScores", kStepScores);
   listBarriers = ring("list_barriers", 2, 2);
   counts = pinned("counts", t.type("WarpCounts", {"2 * kWarps"}), 4 * 2 * kStepSelectors);
   octaves.declare();
@@ -184,16 +199,16 @@ void DecodeStepBuilder::fillTable() {
     if (mayBeDense(plan))
       chooses = t.compute<arith::AndIOp>(chooses, isSparse(t, plan, tile));
     seeSummaries(work);
-    Value none = t.number(0), perBlock = t.named("kTilesPerBlock");
-    Value forced = t.mul(t.add(t.named("kInit"), t.named("kLocal")), perBlock);
+    Value none = t.number(0);
     Value all = t.select(exists, mask.visibleTiles(tile), none, "all_tiles");
-    t.leaf("put_step_token", {table, thread, tile, work.seen.rows, work.seen.visible,
-                              work.seen.normalizerVisible, work.seen.scoredEnd, work.tiles,
-                              t.select(chooses, work.chunks, none), t.select(chooses, forced, all),
-                              t.select(chooses, t.mul(t.named("kSearched"), perBlock), none)});
+    t.leaf("put_step_token",
+           {table, thread, tile, work.seen.rows, work.seen.visible, work.seen.normalizerVisible,
+            work.seen.scoredEnd, work.tiles, t.select(chooses, work.chunks, none),
+            t.select(chooses, t.named("kChoiceTiles"), all)});
   });
   t.leaf("sum_step_tokens", {table});
   t.leaf("sync_threads", {});
+  t.leaf("cut_step_keys", {table, blocks, t.div(chunkTiles, t.number(2))}, {"@kSelectHeads"});
   t.leaf("fill_chunk_list", {chunkList, table, t.field(t.params(), "total_q"), block, blocks},
          {"@kSelectHeads"});
   t.leaf("sync_threads", {});
@@ -202,7 +217,7 @@ void DecodeStepBuilder::fillTable() {
 /// The block's share of each kind.
 void DecodeStepBuilder::shareOut() {
   scale = t.namedReal("kScale");
-  selections = t.mul(t.named("kSelectHeads"), t.field(t.params(), "total_q"), "selections");
+  Value selections = t.mul(t.named("kSelectHeads"), t.field(t.params(), "total_q"), "selections");
   Value tileCount = weights.rowTiles();
   exchange =
       t.value("exchange", "exchange_of",
@@ -211,15 +226,12 @@ void DecodeStepBuilder::shareOut() {
   // Two tiles to a stage, where a chunk has one for each warp that multiplies.
   itemTiles = t.select(t.atLeast(chunkTiles, t.number(2 * kStepComputers)), t.number(2),
                        t.number(1), "item_tiles");
-  chunks = t.value("chunks", "step_total", {table}, {"kStepChunks", "@kSelectHeads"});
 }
 
 /// The block's parts, by a role.
 void DecodeStepBuilder::shareKeys() {
-  parts = t.value(
-      "parts", "step_parts",
-      {table, t.field(t.params(), "total_q"), block, blocks, t.div(chunkTiles, t.number(2))},
-      {"@kSelectHeads"});
+  parts = t.value("parts", "step_parts", {table, t.field(t.params(), "total_q"), block},
+                  {"@kSelectHeads"});
 }
 
 DecodeStepBuilder::Work DecodeStepBuilder::workOf(Value item) {
@@ -248,26 +260,33 @@ void DecodeStepBuilder::seeSummaries(Work &work) {
       t.div(t.add(work.tiles, t.sub(chunkTiles, t.number(1))), chunkTiles, "chunks_of_it");
 }
 
-/// A chunk of the launch: `begin` and `end` are its tiles.
+/// A chunk of the block's: `begin` and `end` are its tiles.
 DecodeStepBuilder::Work DecodeStepBuilder::chunk(Value index) {
-  Work work = workOf(t.value("item", "listed_chunk",
-                             {chunkList, table, t.div(t.sub(index, block), blocks), index},
-                             {"@kSelectHeads"}));
+  Value ofLaunch = t.add(block, t.mul(index, blocks), "chunk");
+  Work work = workOf(
+      t.value("item", "listed_chunk", {chunkList, table, index, ofLaunch}, {"@kSelectHeads"}));
   auto sight = [&](const char *member) { return t.field(work.item, member); };
   work.seen.rows = sight("rows");
   work.seen.visible = sight("visible");
   work.seen.normalizerVisible = sight("normalizer_visible");
   work.seen.scoredEnd = sight("scored_end");
   work.tiles = sight("tiles");
-  work.chunks =
-      t.div(t.add(work.tiles, t.sub(chunkTiles, t.number(1))), chunkTiles, "chunks_of_it");
+  work.chunks = sight("all");
   work.begin = t.mul(t.field(work.item, "begin"), chunkTiles, "begin");
   work.end = t.min(t.add(work.begin, chunkTiles), work.tiles, "end");
   return work;
 }
 
+/// Stages of a chunk: the block's chunks take no division, which would be a part of a microsecond.
+Value DecodeStepBuilder::stagesOf(const Work &work) {
+  Value tiles = t.sub(work.end, work.begin);
+  Value pairs = t.div(t.add(tiles, t.number(1)), t.number(2));
+  return t.select(t.greater(itemTiles, t.number(1)), pairs, tiles, "count");
+}
+
 void DecodeStepBuilder::overChunks(Body<Work> body) {
-  t.loop("chunk", block, chunks, blocks, [&](Value index) { body(chunk(index)); });
+  t.loop("index", t.number(0), t.value("", "count_chunks", {chunkList}), t.number(1),
+         [&](Value index) { body(chunk(index)); });
 }
 
 void DecodeStepBuilder::overParts(Body<Work> body) {
@@ -275,11 +294,24 @@ void DecodeStepBuilder::overParts(Body<Work> body) {
          [&](Value index) {
            Work work =
                workOf(t.value("item", "step_part", {table, parts, index}, {"@kSelectHeads"}));
-           work.index = index;
-           work.isChosen = t.value("is_chosen", "is_chosen_part", {parts, index});
            work.count = t.max(t.number(0), t.sub(work.end, work.begin), "count");
+           findChosen(work);
            body(work);
          });
+}
+
+/// Of a selection's tiles a part has the same share of the forced ones as of the chosen ones: so
+/// each block of threads has something to read while blocks are being chosen.
+void DecodeStepBuilder::findChosen(Work &work) {
+  auto forcedBefore = [&](Value entry) {
+    return t.div(t.mul(entry, t.named("kForcedTiles")), t.named("kChoiceTiles"));
+  };
+  Value first = forcedBefore(work.begin), early = t.sub(forcedBefore(work.end), first);
+  work.early = t.select(work.chooses, early, work.count, "early");
+  work.firstForced = t.select(work.chooses, first, work.begin, "first_forced");
+  work.firstChosen = t.sub(work.begin, first, "first_chosen");
+  work.needsIds =
+      t.compute<arith::AndIOp>(hasItems(work), t.greater(work.count, work.early), "needs_ids");
 }
 
 Value DecodeStepBuilder::hasItems(const Work &work) { return t.greater(work.count, t.number(0)); }
@@ -380,9 +412,10 @@ static BuiltKernel buildClearStep(ModuleOp module, const SelectionPlan &plan, in
   t.leaf("clear_exchange",
          {t.pointer(t.bufferMember(plan.scoreBuffer() + 3)),
           t.mul(selections, t.add(shares, t.mul(tiles, t.number(2)))), thread, threads});
-  // 8 bytes of each slot and head, in as many slots of either kind as decode_step has blocks.
+  // 8 bytes of each slot and head, in as many slots as decode_step has blocks and selections.
   Value states = t.mul(t.add(blocks, selections), t.number(plan.group));
-  t.leaf("clear_exchange", {t.pointer(t.bufferMember(statesBuffer)), states, thread, threads});
+  t.leaf("clear_exchange",
+         {t.pointer(t.bufferMember(statesBuffer)), roundUp(states, t.number(2)), thread, threads});
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "attend";
   built.recipe.when = "step > 0";

@@ -6,11 +6,13 @@
 //
 // Protocol. A ring of stages, each a key tile and its values or one or two tiles of summaries: four
 // warps fill it, a stage each in turn, eight use it in turn. Work comes in the same order for all
-// roles: the block's chunks of summaries, its early key tiles, its chosen ones. Weights of chunks
-// wait in shared memory, two chunks at a time, until the shares of all chunks of the selection have
-// been told: the selecting warps tell a chunk's share before they score the chunk before it, so
-// that nobody waits for a block of threads that waits for him. Then they search in the ranks of
-// each selection whose chosen tiles the block has, and leave the ids in one of two lists.
+// roles: the block's chunks of summaries, then its piece of the key tiles. Weights of chunks wait
+// in shared memory, three chunks at a time, until the shares of all chunks of the selection have
+// been told. The selecting warps tell a chunk's share or score a chunk, whatever is possible first.
+// So a share is told as soon as it is known, two chunks before one has to be scored; and a
+// selection has no more chunks than there are blocks of threads: nobody waits for who waits for
+// him. Then they search in the ranks of each selection of whose chosen tiles the block has some,
+// and leave the ids in one of two lists. Where the weights lay the sums of the warps are joined.
 #pragma once
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/Epilogue.h"
@@ -45,7 +47,9 @@ private:
   struct Work {
     Value item, tile, selection, selectHead, firstHead, begin, end, count;
     Value own, chooses, forcedFrom;
-    Value index, isChosen;  ///< of parts of key tiles
+    /// Of parts of key tiles: whether some are chosen; how many are forced, and the first of these
+    /// and of the chosen ones.
+    Value needsIds, early, firstForced, firstChosen;
     HeadWeights::Seen seen; ///< of chunks
     Value tiles, chunks;    ///< of summaries; chunks of them
   };
@@ -56,24 +60,25 @@ private:
   void shareKeys();
   Work workOf(Value item);
   void seeSummaries(Work &work);
-  Work chunk(Value chunk);
+  Work chunk(Value index);
+  Value stagesOf(const Work &work);
   void overChunks(Body<Work> body);
   void overParts(Body<Work> body);
+  void findChosen(Work &work);
   Value hasItems(const Work &work);
   void overTurns(Value count, int warps, Body<Value> body);
 
   void load();
   void loadSummaries(const Work &work);
-  void loadKeys(const Work &work, llvm::function_ref<Value(Value)> keyOf);
-  Value awaitIds(const Work &work);
+  void loadKeys(const Work &work);
+  Value keyOf(const Work &work, Value index);
   void releaseIds(const Work &work);
-  Value keyOf(const Work &work, Value ids, Value entry);
   void compute();
   void weigh(const Work &work);
   void makeNewRow(const Work &work);
   void multiply(const Work &work, Value sums, Value entry, Value summaries);
-  void attendTiles(const Work &work, llvm::function_ref<Value(Value)> firstKey);
-  void leavePart(Value slot, Value hasPart);
+  void attendTiles(const Work &work);
+  void leavePart(const Work &work);
   void select();
   void keepRows(Value first, Value step, const Work *only);
   void tellShare(const Work &work, Value stage);
@@ -101,8 +106,8 @@ private:
   RowTile row;
   Value table, keyRing, valueRing, barriers, tileWeights, openSums, warpShares, scoreBarriers,
       normalizers, rankRow, lists, listBarriers, joined, counts, chunkList;
-  Value exchange, scale, thread, warp, block, blocks, chunkTiles, itemTiles, selections;
-  Value chunks, parts;
+  Value exchange, scale, thread, warp, block, blocks, chunkTiles, itemTiles;
+  Value parts;
   Value cursor, place, scoreCursor, listCursor, turn;
   Value oldRows, newTile, hasNewRow, newRow; ///< of a chunk
 };

@@ -16,12 +16,8 @@ void DecodeStepBuilder::tellShare(const Work &work, Value stage) {
          {"@kThreads", "@kComputers", "@kMeans", "@kMeanStep", "@kMeanStride"});
 }
 
-/// Scores a chunk, once all chunks of its selection have told their shares, and tells the ranks.
+/// Scores a chunk whose normalisers are known, and tells the ranks.
 void DecodeStepBuilder::score(const Work &work, Value stage) {
-  t.leaf("hear_normalizers",
-         {normalizers, exchange, work.selection, work.chunks, chunkTiles,
-          work.seen.normalizerVisible, scale},
-         {"@kThreads", "@kMeans", "@kMeanStep", "@kMeanStride", means.open(), "@kTileHeads"});
   Value vote = t.fragment("vote", t.type("RangeVote"));
   Value place = t.value("scored", "scored_tile", {chunkTiles});
   Value rowTile = t.add(work.begin, place, "row_tile");
@@ -78,7 +74,8 @@ void DecodeStepBuilder::chooseBlocks(const Work &work) {
   });
   std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
   t.leaf("sync_threads", {}); // ids lie where no pass watches over them
-  t.when(t.equal(work.begin, t.number(0)), [&] {
+  // By the block that has the first chosen tile.
+  t.when(t.equal(work.firstChosen, t.number(0)), [&] {
     Value hostIds = t.value("host_ids", "id_row",
                             {t.pointer("ids"), work.selectHead, t.field(t.params(), "total_q"),
                              t.field(work.tile, "row")},
@@ -108,38 +105,43 @@ void DecodeStepBuilder::storeAllIds(const Work &work) {
 }
 
 void DecodeStepBuilder::select() {
-  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {2}));
-  Value released = t.fragment("released", t.type("Cursor", {2}));
+  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScores"}));
+  Value released = t.fragment("released", t.type("Cursor", {"@kScores"}));
   listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
   shareKeys();
   t.leaf("wait_earlier_kernels", {}); // which has cleared what blocks of threads tell each other
-  // A chunk's share is told before the chunk before it is scored.
-  t.loop("next", block, t.add(chunks, blocks), blocks, [&](Value next) {
-    t.when(t.less(next, chunks), [&] {
-      Work work = chunk(next);
-      t.leaf("wait_full", {scoreBarriers, scoreCursor});
-      tellShare(work, t.field(scoreCursor, "stage"));
-      t.leaf("advance", {scoreCursor});
-    });
-    std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
-    Value previous = t.sub(next, blocks, "previous");
-    t.when(t.atLeast(previous, block), [&] {
-      Work work = chunk(previous);
-      score(work, t.field(released, "stage"));
-      t.leaf("arrive_empty", {scoreBarriers, released});
-      t.leaf("advance", {released});
-    });
+  // Of 2 n turns each tells a chunk's share, for which all others wait, or scores a chunk, whatever
+  // is possible first.
+  Value chunks = t.value("chunks", "count_chunks", {chunkList});
+  Value told = t.fragment("told", t.type("Cursor", {kStepChunks + 1}));
+  t.loop("turn", t.number(0), t.mul(t.number(2), chunks), t.number(1), [&](Value turn) {
+    Value count = t.field(told, "stage"), scored = t.sub(turn, count, "scored");
+    Value last = t.sub(chunks, t.number(1));
+    Work next = chunk(t.min(scored, last, "next"));
+    Value tells = t.value(
+        "tells", "tells_next",
+        {normalizers, scoreBarriers, scoreCursor, exchange, t.less(count, chunks),
+         t.less(scored, count), next.selection, next.chunks, chunkTiles,
+         next.seen.normalizerVisible, scale, t.number(kSelectBarrier)},
+        {"@kThreads", "@kMeans", "@kMeanStep", "@kMeanStride", means.open(), "@kTileHeads"});
+    Work work = chunk(t.select(tells, count, scored, "own_chunk"));
+    t.when(
+        tells,
+        [&] {
+          t.leaf("wait_full", {scoreBarriers, scoreCursor});
+          tellShare(work, t.field(scoreCursor, "stage"));
+          t.leaf("advance", {scoreCursor});
+          t.leaf("advance", {told});
+        },
+        [&] {
+          score(work, t.field(released, "stage"));
+          t.leaf("arrive_empty", {scoreBarriers, released});
+          t.leaf("advance", {released});
+        });
     std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
   });
   overParts([&](Work work) {
-    t.when(
-        work.isChosen,
-        [&] {
-          t.when(hasItems(work), [&] { chooseBlocks(work); });
-          std::prev(t.builder.getInsertionPoint())
-              ->setAttr("tile.uniform", t.builder.getUnitAttr());
-        },
-        [&] { storeAllIds(work); });
+    t.when(work.needsIds, [&] { chooseBlocks(work); }, [&] { storeAllIds(work); });
     std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
   });
 }

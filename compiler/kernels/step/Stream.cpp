@@ -10,8 +10,7 @@ namespace winnow {
 
 /// A chunk's summaries, one tile or two to a stage.
 void DecodeStepBuilder::loadSummaries(const Work &work) {
-  Value tilesOfIt = t.sub(work.end, work.begin);
-  Value count = t.div(t.add(tilesOfIt, t.sub(itemTiles, t.number(1))), itemTiles, "count");
+  Value count = stagesOf(work);
   // The row that this step's keys finish is made by the warp that multiplies it.
   Value limit = t.min(weights.oldRows(work.tile), t.mul(work.end, t.named("kRows")), "row_limit");
   Value rowsOfIt = t.value(
@@ -40,12 +39,15 @@ void DecodeStepBuilder::loadSummaries(const Work &work) {
 }
 
 /// Key tiles of a selection and their values.
-void DecodeStepBuilder::loadKeys(const Work &work, function_ref<Value(Value)> keyOf) {
+void DecodeStepBuilder::loadKeys(const Work &work) {
   source.locate(work.tile, compressed.kvHead(work.firstHead));
   Value lane = t.value("lane", "lane_index");
   overTurns(work.count, kStepLoaders, [&](Value index) {
-    source.loadFound(keyOf(t.add(work.begin, index, "entry")), lane, [&] {
+    source.loadFound(keyOf(work, index), lane, [&] {
       t.leaf("wait_empty", {barriers, place});
+      // One tile of a warp at a time: more of them under way only wait for each other, and some
+      // multiprocessors for others.
+      t.leaf("wait_copies", {});
       Value keys = t.value("", "stage", {keyRing, place});
       return std::pair{keys, t.value("", "stage", {valueRing, place})};
     });
@@ -99,8 +101,7 @@ void DecodeStepBuilder::load() {
   overChunks([&](Work work) { loadSummaries(work); });
   shareKeys();
   overParts([&](Work work) {
-    Value ids = awaitIds(work);
-    loadKeys(work, [&](Value entry) { return keyOf(work, ids, entry); });
+    loadKeys(work);
     releaseIds(work);
   });
   // Nobody waits for rows of this launch: who needs one makes it himself.
@@ -108,22 +109,26 @@ void DecodeStepBuilder::load() {
   t.leaf("wait_earlier_kernels", {});
 }
 
-/// The ids of a selection, once they are there; of early tiles nothing is waited for.
-Value DecodeStepBuilder::awaitIds(const Work &work) {
-  t.when(t.compute<arith::AndIOp>(work.isChosen, hasItems(work)),
+/// The first key of a part's tile `index`, once the ids are there; for tiles of forced blocks,
+/// which come first, nothing is waited for.
+Value DecodeStepBuilder::keyOf(const Work &work, Value index) {
+  Value isEarly = t.less(index, work.early, "is_early");
+  t.when(t.compute<arith::XOrIOp>(isEarly, t.flag(true)),
          [&] { t.leaf("wait_full", {listBarriers, listCursor}); });
-  return t.value("ids", "id_list", {lists, t.field(listCursor, "stage")});
+  Value chosen = t.add(work.firstChosen, t.sub(index, work.early));
+  Value entry = t.select(isEarly, t.add(work.firstForced, index),
+                         t.add(t.named("kForcedTiles"), chosen), "entry");
+  Value ids = t.value("ids", "id_list", {lists, t.field(listCursor, "stage")});
+  return t.value("first_key", "step_key", {ids, entry, work.chooses, work.forcedFrom},
+                 {"@kInit", "@kForced", "@kTilesPerBlock", "@kKeys"});
 }
+/// Every warp waits for the list, its own tiles or not, lest it be a turn ahead of the others.
 void DecodeStepBuilder::releaseIds(const Work &work) {
-  t.when(t.compute<arith::AndIOp>(work.isChosen, hasItems(work)), [&] {
+  t.when(work.needsIds, [&] {
+    t.leaf("wait_full", {listBarriers, listCursor});
     t.leaf("arrive_empty", {listBarriers, listCursor});
     t.leaf("advance", {listCursor});
   });
-}
-Value DecodeStepBuilder::keyOf(const Work &work, Value ids, Value entry) {
-  return t.value("first_key", "step_key",
-                 {ids, entry, work.isChosen, work.chooses, work.forcedFrom},
-                 {"@kInit", "@kTilesPerBlock", "@kKeys"});
 }
 
 //===-- Multiplying --------------------------------------------------------------------------===//
@@ -172,8 +177,7 @@ void DecodeStepBuilder::weigh(const Work &work) {
   row.rows = tokens.rows("rows", work.tile, t.number(0));
   tokens.load(row, work.firstHead);
   Value sums = t.fragment("sums", t.type("NormalizerSums", {means.open()}));
-  Value tilesOfIt = t.sub(work.end, work.begin);
-  Value count = t.div(t.add(tilesOfIt, t.sub(itemTiles, t.number(1))), itemTiles, "count");
+  Value count = stagesOf(work);
   makeNewRow(work);
   t.leaf("wait_empty", {scoreBarriers, scoreCursor});
   overTurns(count, kStepComputers, [&](Value index) {
@@ -194,10 +198,10 @@ void DecodeStepBuilder::weigh(const Work &work) {
 }
 
 /// The block's key tiles of one selection.
-void DecodeStepBuilder::attendTiles(const Work &work, function_ref<Value(Value)> keyOf) {
+void DecodeStepBuilder::attendTiles(const Work &work) {
   overTurns(work.count, kStepComputers, [&](Value index) {
     KeysAtHand keys;
-    keys.first = keyOf(t.add(work.begin, index, "entry"));
+    keys.first = keyOf(work, index);
     logits.declare(row);
     t.leaf("clear", {row.logits});
     t.leaf("wait_full", {barriers, place});
@@ -212,12 +216,14 @@ void DecodeStepBuilder::attendTiles(const Work &work, function_ref<Value(Value)>
 }
 
 /// What the block has of a selection, as one part; or that this part has no keys.
-void DecodeStepBuilder::leavePart(Value slot, Value hasPart) {
+void DecodeStepBuilder::leavePart(const Work &work) {
+  Value slot = t.value("slot", "part_slot", {work.item, block});
   Value statesBuffer = t.pointer(t.bufferMember(states));
   const int firstThread = kStepSelectors * kWarpThreads;
   t.when(
-      hasPart,
+      hasItems(work),
       [&] {
+        t.leaf("wait_all_empty", {scoreBarriers, scoreCursor}); // weights lay where sums will
         t.leaf("reduce_sum", {row.state});
         t.leaf("join_sums",
                {t.pointer(t.bufferMember(values)), statesBuffer, joined, row.output, row.state,
@@ -233,7 +239,7 @@ void DecodeStepBuilder::leavePart(Value slot, Value hasPart) {
 void DecodeStepBuilder::compute() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   place = t.fragment("place", t.type("Cursor", {"@kStages"}));
-  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {2}));
+  scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScores"}));
   listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
   turn = t.sub(warp, t.number(kStepSelectors), "turn");
   tokens.declare(row);
@@ -244,25 +250,17 @@ void DecodeStepBuilder::compute() {
   t.leaf("wait_earlier_kernels", {}); // which has cleared what tells of parts
   overParts([&](Work work) {
     row.rows = tokens.rows("rows", work.tile, t.number(0));
-    auto isNot = [&](Value condition) { return t.compute<arith::XOrIOp>(condition, t.flag(true)); };
-    // Sums of the last early part are kept where the chosen tiles go on with its selection.
-    t.when(isNot(t.value("", "continues_part", {parts, work.index})), [&] {
-      tokens.load(row, work.firstHead);
-      t.leaf("restart_sums", {row.output, row.state});
-    });
-    Value ids = awaitIds(work);
-    attendTiles(work, [&](Value entry) { return keyOf(work, ids, entry); });
+    tokens.load(row, work.firstHead);
+    t.leaf("restart_sums", {row.output, row.state});
+    attendTiles(work);
     releaseIds(work);
-    Value slot =
-        t.value("slot", "part_slot", {work.item, block, work.isChosen, t.add(blocks, selections)});
-    leavePart(slot, t.compute<arith::AndIOp>(hasItems(work), isNot(t.value("", "is_continued_part",
-                                                                           {parts, work.index}))));
+    leavePart(work);
   });
+  t.leaf("wait_all_empty", {scoreBarriers, scoreCursor});
   t.leaf("merge_parts",
          {t.heads("out", true), t.pointer("lse"), joined, table, t.pointer(t.bufferMember(values)),
-          t.pointer(t.bufferMember(states)), t.field(t.params(), "total_q"),
-          t.div(chunkTiles, t.number(2)), block, blocks, t.number(kStepSelectors * kWarpThreads),
-          t.number(kJoinBarrier)},
+          t.pointer(t.bufferMember(states)), t.field(t.params(), "total_q"), block, blocks,
+          t.number(kStepSelectors * kWarpThreads), t.number(kJoinBarrier)},
          {"@kHeads", "@kTileHeads", "@kSelectHeads", attend.element});
 }
 

@@ -89,6 +89,11 @@ def Tile_WaitEmptyOp : Tile_Leaf<"wait_empty", "core/pipeline.cuh", [Orders]> {
   let source = "PTX ISA 9.0, mbarrier.test_wait or mbarrier.try_wait";
   let arguments = (ins Reads<RingBarriers>:$barriers, Reads<Cursor>:$cursor);
 }
+def Tile_WaitAllEmptyOp : Tile_Leaf<"wait_all_empty", "core/pipeline.cuh", [Orders]> {
+  let summary = "Waits until all stages that a producer has filled are empty, when it fills no more";
+  let source = "PTX ISA 9.0, mbarrier.test_wait or mbarrier.try_wait";
+  let arguments = (ins Reads<RingBarriers>:$barriers, Reads<Cursor>:$cursor);
+}
 def Tile_ArriveFullOp : Tile_Leaf<"arrive_full", "core/pipeline.cuh", [Orders]> {
   let summary = "Reports the stage full once this thread's copies have landed";
   let source = "PTX ISA 9.0, cp.async.mbarrier.arrive.noinc";

@@ -20,7 +20,7 @@ def Tile_FindStepTokenOp : Tile_Leaf<"find_step_token", "step/step_work.cuh", [P
 def Tile_PutStepTokenOp : Tile_Leaf<"put_step_token", "step/step_work.cuh"> {
   let summary = "How much work of each kind a selection of the thread's token has";
   let arguments = (ins Writes<StepTable>:$table, I32:$token, Takes<TokenTile>:$tile, I32:$rows, I32:$visible,
-                       I32:$normalizer_visible, I32:$scored_end, I32:$tiles, I32:$chunks, I32:$early, I32:$chosen);
+                       I32:$normalizer_visible, I32:$scored_end, I32:$tiles, I32:$chunks, I32:$keys);
 }
 def Tile_SumStepTokensOp : Tile_Leaf<"sum_step_tokens", "step/step_work.cuh"> {
   let summary = "Adds the work of all tokens up, by all threads";
@@ -31,10 +31,19 @@ def Tile_StepTotalOp : Tile_Leaf<"step_total", "step/step_work.cuh"> {
   let arguments = (ins Template:$kind, Template:$selections, Reads<StepTable>:$table);
   let results = (outs I32:$total);
 }
+def Tile_CutStepKeysOp : Tile_Leaf<"cut_step_keys", "step/step_work.cuh"> {
+  let summary = "Cuts the key tiles into a piece for each block of threads, by all threads";
+  let arguments = (ins Template:$selections, Updates<StepTable>:$table, I32:$blocks, I32:$chunk_cost);
+}
 def Tile_FillChunkListOp : Tile_Leaf<"fill_chunk_list", "step/step_work.cuh"> {
   let summary = "Which selections the block of threads' chunks belong to, by all threads";
   let arguments = (ins Template:$selections, Writes<ChunkList>:$list, Reads<StepTable>:$table, I32:$tokens, I32:$block,
                        I32:$blocks);
+}
+def Tile_CountChunksOp : Tile_Leaf<"count_chunks", "step/step_work.cuh"> {
+  let summary = "How many chunks the block of threads has";
+  let arguments = (ins Reads<ChunkList>:$list);
+  let results = (outs I32:$count);
 }
 def Tile_ListedChunkOp : Tile_Leaf<"listed_chunk", "step/step_work.cuh"> {
   let summary = "One of the block of threads' chunks";
@@ -48,8 +57,7 @@ def Tile_StepTokenOp : Tile_Leaf<"step_token", "step/step_work.cuh"> {
 }
 def Tile_StepPartsOp : Tile_Leaf<"step_parts", "step/step_work.cuh"> {
   let summary = "What a block of threads has of the key tiles, in parts of one selection each";
-  let arguments = (ins Template:$selections, Reads<StepTable>:$table, I32:$tokens, I32:$block, I32:$blocks,
-                       I32:$chunk_cost);
+  let arguments = (ins Template:$selections, Reads<StepTable>:$table, I32:$tokens, I32:$block);
   let results = (outs Whole<StepParts>:$parts);
 }
 def Tile_CountStepPartsOp : Tile_Leaf<"count_step_parts", "step/step_work.cuh", [Pure]> {
@@ -62,25 +70,20 @@ def Tile_StepPartOp : Tile_Leaf<"step_part", "step/step_work.cuh"> {
   let arguments = (ins Template:$selections, Reads<StepTable>:$table, Takes<StepParts>:$parts, I32:$index);
   let results = (outs Whole<StepItem>:$item);
 }
-def Tile_IsChosenPartOp : Tile_Leaf<"is_chosen_part", "step/step_work.cuh", [Pure]> {
-  let summary = "Whether a part is one of chosen tiles";
-  let arguments = (ins Takes<StepParts>:$parts, I32:$index);
-  let results = (outs I1:$is_chosen);
-}
-def Tile_ContinuesPartOp : Tile_Leaf<"continues_part", "step/step_work.cuh", [Pure]> {
-  let summary = "Whether a part goes on with the one before";
-  let arguments = (ins Takes<StepParts>:$parts, I32:$index);
-  let results = (outs I1:$continues);
-}
-def Tile_IsContinuedPartOp : Tile_Leaf<"is_continued_part", "step/step_work.cuh", [Pure]> {
-  let summary = "Whether the part behind goes on with this one";
-  let arguments = (ins Takes<StepParts>:$parts, I32:$index);
-  let results = (outs I1:$is_continued);
-}
 def Tile_PartSlotOp : Tile_Leaf<"part_slot", "step/step_parts.cuh", [Pure]> {
   let summary = "The slot in which a part lies";
-  let arguments = (ins Takes<StepItem>:$item, I32:$block, I1:$is_chosen, I32:$early_slots);
+  let arguments = (ins Takes<StepItem>:$item, I32:$block);
   let results = (outs I32:$slot);
+}
+def Tile_FirstOfOp : Tile_Leaf<"first_of", "step/step_parts.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "The first of two objects in the same bytes";
+  let arguments = (ins Takes<Overlay>:$both);
+  let results = (outs Tile_Object:$first);
+}
+def Tile_SecondOfOp : Tile_Leaf<"second_of", "step/step_parts.cuh", [Pure, InferTypeOpAdaptor]> {
+  let summary = "The second of two objects in the same bytes";
+  let arguments = (ins Takes<Overlay>:$both);
+  let results = (outs Tile_Object:$second);
 }
 def Tile_ClearExchangeOp : Tile_Leaf<"clear_exchange", "step/step_exchange.cuh"> {
   let summary = "Clears what blocks of threads will tell each other, by all threads of a grid";
@@ -102,12 +105,14 @@ def Tile_TellShareOp : Tile_Leaf<"tell_share", "step/step_exchange.cuh", [Orders
                        Takes<Exchange>:$exchange, Reads<WarpShares>:$warps, Reads<OpenSums>:$open, I32:$selection,
                        I32:$chunk, I32:$share_place, I32:$place, I32:$tiles, I32:$first_row, I32:$visible, F32:$scale);
 }
-def Tile_HearNormalizersOp : Tile_Leaf<"hear_normalizers", "step/step_exchange.cuh", [Orders]> {
-  let summary = "The normalisers of a selection, once the shares of all its chunks have been told";
+def Tile_TellsNextOp : Tile_Leaf<"tells_next", "step/step_exchange.cuh", [Orders]> {
+  let summary = "Whether the threads that select tell a share next, or score a chunk, whose normalisers they know then";
   let source = "PTX ISA 9.0, ld.relaxed";
   let arguments = (ins Template:$threads, Template:$count, Template:$step, Template:$stride, Template:$open,
-                       Template:$tile_heads, Writes<NormalizerTable>:$table, Takes<Exchange>:$exchange, I32:$selection,
-                       I32:$chunks, I32:$chunk_tiles, I32:$visible, F32:$scale);
+                       Template:$tile_heads, Writes<NormalizerTable>:$table, Reads<RingBarriers>:$barriers,
+                       Reads<Cursor>:$cursor, Takes<Exchange>:$exchange, I1:$may_tell, I1:$may_score, I32:$selection,
+                       I32:$chunks, I32:$chunk_tiles, I32:$visible, F32:$scale, I32:$barrier);
+  let results = (outs I1:$tells);
 }
 def Tile_ScoredTileOp : Tile_Leaf<"scored_tile", "step/step_exchange.cuh", [Pure, Varies]> {
   let summary = "Which of a chunk's tiles the thread's summaries lie in";
@@ -174,9 +179,9 @@ def Tile_CopyIdsOp : Tile_Leaf<"copy_ids", "step/step_parts.cuh"> {
   let arguments = (ins Template:$threads, Template:$topk, Stores<Pointer>:$to, Loads<Pointer>:$from);
 }
 def Tile_StepKeyOp : Tile_Leaf<"step_key", "step/step_parts.cuh"> {
-  let summary = "The first key of an early or chosen tile";
-  let arguments = (ins Template:$init, Template:$tiles_per_block, Template:$keys, Loads<Pointer>:$ids, I32:$entry,
-                       I1:$is_chosen, I1:$chooses, I32:$forced_from);
+  let summary = "The first key of one of a selection's tiles";
+  let arguments = (ins Template:$init, Template:$forced, Template:$tiles_per_block, Template:$keys,
+                       Loads<Pointer>:$ids, I32:$entry, I1:$chooses, I32:$forced_from);
   let results = (outs I32:$key);
 }
 def Tile_MergePartsOp : Tile_Leaf<"merge_parts", "step/step_parts.cuh", [Orders]> {
@@ -184,8 +189,8 @@ def Tile_MergePartsOp : Tile_Leaf<"merge_parts", "step/step_parts.cuh", [Orders]
   let source = "sums of one softmax from those of its parts: Milakov and Gimelshein, arXiv:1805.02867";
   let arguments = (ins Template:$heads, Template:$tile_heads, Template:$selections, Template:$type, Stores<Heads>:$out,
                        Stores<Pointer>:$lse, Updates<JoinedSums>:$joined, Reads<StepTable>:$table,
-                       Loads<Pointer>:$values, Loads<Pointer>:$states, I32:$total_q, I32:$chunk_cost, I32:$block,
-                       I32:$blocks, I32:$first_thread, I32:$barrier);
+                       Loads<Pointer>:$values, Loads<Pointer>:$states, I32:$total_q, I32:$block, I32:$blocks,
+                       I32:$first_thread, I32:$barrier);
 }
 } // opDocGroup
 

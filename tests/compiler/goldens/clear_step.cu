@@ -13,5 +13,5 @@ clear_step(const __grid_constant__ Params params) {
   const int selections = params.total_q * 2;
   const int x = (params.max_k + 511) / 512;
   clear_exchange(params.buffer[5], selections * ((x + (params.step - 1)) / params.step * 16 + x * 2), thread, threads);
-  clear_exchange(params.buffer[7], (gridDim.x + selections) * 16, thread, threads);
+  clear_exchange(params.buffer[7], ((gridDim.x + selections) * 16 + 1) / 2, thread, threads);
 }

@@ -1,5 +1,5 @@
 // decode_step of infllm_v2: the 96 best blocks of every token, forced ones included, and softmax attention to them; blocks of threads that all run at the same time.
-// Dynamic shared memory: 230560 bytes.
+// Dynamic shared memory: 217872 bytes.
 #include "winnow/sm90.cuh"
 
 constexpr int kHeads = 32;  // query heads
@@ -26,7 +26,11 @@ constexpr int kMeanStride = 4;  // from the first one of a normaliser's summary 
 constexpr int kKeys = 32;  // keys of one tile
 constexpr int kTilesPerBlock = 2;  // key tiles of one selectable block
 constexpr int kTokens = 128;  // tokens of a launch, at most
+constexpr int kForced = 34;  // blocks that are not searched for
+constexpr int kForcedTiles = 68;  // their key tiles
+constexpr int kChoiceTiles = 192;  // key tiles of all blocks of a choice
 constexpr int kChunkTiles = 16;  // tiles of a chunk of summaries, at most
+constexpr int kScores = 3;  // chunks whose weights wait
 constexpr int kThreads = 128;  // threads that select
 constexpr int kComputers = 8;  // warps that multiply
 constexpr int kLoaders = 4;  // warps that load
@@ -47,37 +51,37 @@ decode_step(const __grid_constant__ Params params) {
   static_assert(Ring<kStages, SharedTile<kKeys, kDim, bf16>>::kBytes == 65536);
   const Ring<kStages, SharedTile<kKeys, kValueDim, bf16>> value_ring{shared + 65536};
   static_assert(Ring<kStages, SharedTile<kKeys, kValueDim, bf16>>::kBytes == 65536);
-  const JoinedSums<kComputers, kValueDim> joined{shared + 165888};
-  static_assert(JoinedSums<kComputers, kValueDim>::kBytes == 33792);
-  const TileWeights<kTileHeads, 2 * kChunkTiles> weights{shared + 131072};
-  static_assert(TileWeights<kTileHeads, 2 * kChunkTiles>::kBytes == 34816);
-  const OpenSums<kTileHeads, 1, 2 * kChunkTiles> open_sums{shared + 223232};
-  static_assert(OpenSums<kTileHeads, 1, 2 * kChunkTiles>::kBytes == 4096);
-  const WarpShares<2 * kComputers, kTileHeads> warp_shares{shared + 227328};
-  static_assert(WarpShares<2 * kComputers, kTileHeads>::kBytes == 2048);
-  const RankRow<2048, 4> rank_row{shared + 217088};
+  const Overlay<TileWeights<kTileHeads, kScores * kChunkTiles>, JoinedSums<kComputers, kValueDim>> weights_or_sums{shared + 131072};
+  static_assert(Overlay<TileWeights<kTileHeads, kScores * kChunkTiles>, JoinedSums<kComputers, kValueDim>>::kBytes == 52224);
+  const auto weights = first_of(weights_or_sums);
+  const auto joined = second_of(weights_or_sums);
+  const OpenSums<kTileHeads, 1, kScores * kChunkTiles> open_sums{shared + 200704};
+  static_assert(OpenSums<kTileHeads, 1, kScores * kChunkTiles>::kBytes == 6144);
+  const WarpShares<kScores * kComputers, kTileHeads> warp_shares{shared + 212992};
+  static_assert(WarpShares<kScores * kComputers, kTileHeads>::kBytes == 3072);
+  const RankRow<2048, 4> rank_row{shared + 206848};
   static_assert(RankRow<2048, 4>::kBytes == 6144);
-  const StepTable<kTokens> table{shared + 199680};
-  static_assert(StepTable<kTokens>::kBytes == 8240);
-  const ChunkList<512> chunk_list{shared + 229376};
-  static_assert(ChunkList<512>::kBytes == 1024);
-  const IdLists<kTopK> lists{shared + 207920};
+  const StepTable<kTokens> table{shared + 183296};
+  static_assert(StepTable<kTokens>::kBytes == 8752);
+  const ChunkList<512> chunk_list{shared + 216064};
+  static_assert(ChunkList<512>::kBytes == 1040);
+  const IdLists<kTopK> lists{shared + 217104};
   static_assert(IdLists<kTopK>::kBytes == 768);
-  const NormalizerTable<16> normalizers{shared + 208816};
+  const NormalizerTable<16> normalizers{shared + 192176};
   static_assert(NormalizerTable<16>::kBytes == 64);
-  const RingBarriers<kStages> barriers{shared + 208688};
+  const RingBarriers<kStages> barriers{shared + 192048};
   static_assert(RingBarriers<kStages>::kBytes == 128);
-  const RingBarriers<2> score_barriers{shared + 230464};
+  const RingBarriers<kScores> score_barriers{shared + 192304};
+  static_assert(RingBarriers<kScores>::kBytes == 48);
+  const RingBarriers<2> list_barriers{shared + 192352};
   static_assert(RingBarriers<2>::kBytes == 32);
-  const RingBarriers<2> list_barriers{shared + 230496};
-  static_assert(RingBarriers<2>::kBytes == 32);
-  const WarpCounts<2 * kWarps> counts{shared + 230528};
+  const WarpCounts<2 * kWarps> counts{shared + 192384};
   static_assert(WarpCounts<2 * kWarps>::kBytes == 32);
-  const HeadQueries<kGroup, kDim> queries{shared + 208896};
+  const HeadQueries<kGroup, kDim> queries{shared + 192512};
   static_assert(HeadQueries<kGroup, kDim>::kBytes == 8192);
-  const HeadNormalizers<kGroup> normalizers_2{shared + 230400};
+  const HeadNormalizers<kGroup> normalizers_2{shared + 192240};
   static_assert(HeadNormalizers<kGroup>::kBytes == 64);
-  const WarpCounts<kWarps> counts_2{shared + 208880};
+  const WarpCounts<kWarps> counts_2{shared + 192240};
   static_assert(WarpCounts<kWarps>::kBytes == 16);
   const int thread = thread_index();
   const int warp = warp_index();
@@ -98,10 +102,12 @@ decode_step(const __grid_constant__ Params params) {
     const int tiles = max((min(max(max(fine_end, visible), normalizer_visible * kMeanStride + 3), rows) + (kRows - 1)) / kRows, (fine_end + 31) / kRows);
     const int chunks_of_it = (tiles + (params.step - 1)) / params.step;
     const int all_tiles = token_tile.tokens != 0 ? last_position(token_tile) / kKeys + 1 : 0;
-    put_step_token(table, thread, token_tile, rows, visible, normalizer_visible, fine_end, tiles, x ? chunks_of_it : 0, x ? (kInit + kLocal) * kTilesPerBlock : all_tiles, x ? kSearched * kTilesPerBlock : 0);
+    put_step_token(table, thread, token_tile, rows, visible, normalizer_visible, fine_end, tiles, x ? chunks_of_it : 0, x ? kChoiceTiles : all_tiles);
   }
   sync_threads();
   sum_step_tokens(table);
+  sync_threads();
+  cut_step_keys<kSelectHeads>(table, gridDim.x, params.step / 2);
   sync_threads();
   fill_chunk_list<kSelectHeads>(chunk_list, table, params.total_q, block, gridDim.x);
   sync_threads();
@@ -109,44 +115,46 @@ decode_step(const __grid_constant__ Params params) {
   const int row_tiles = (params.max_k + (kTileKeys - 1)) / kTileKeys;
   const auto exchange = exchange_of(params.buffer[5], selections, kTileHeads, (row_tiles + (params.step - 1)) / params.step, row_tiles);
   const int item_tiles = params.step >= 16 ? 2 : 1;
-  const int chunks = step_total<kStepChunks, kSelectHeads>(table);
   if (warp < 4) {
     release_registers<120>();
-    Cursor<2> score_cursor;
-    Cursor<2> released;
+    Cursor<kScores> score_cursor;
+    Cursor<kScores> released;
     Cursor<2> list_cursor;
-    const auto parts = step_parts<kSelectHeads>(table, params.total_q, block, gridDim.x, params.step / 2);
+    const auto parts = step_parts<kSelectHeads>(table, params.total_q, block);
     wait_earlier_kernels();
-    for (int next = block; next < chunks + gridDim.x; next += gridDim.x) {
-      if (next < chunks) {
-        const auto item = listed_chunk<kSelectHeads>(chunk_list, table, (next - block) / gridDim.x, next);
-        const int begin = item.begin * params.step;
-        const int end = min(begin + params.step, item.tiles);
+    const int chunks = count_chunks(chunk_list);
+    Cursor<513> told;
+    for (int turn = 0; turn < chunks * 2; ++turn) {
+      const int scored = turn - told.stage;
+      const int next = min(scored, chunks - 1);
+      const int chunk = block + next * gridDim.x;
+      const auto item = listed_chunk<kSelectHeads>(chunk_list, table, next, chunk);
+      sync_some(1, 128);
+      const bool tells = tells_next<kThreads, kMeans, kMeanStep, kMeanStride, 1, kTileHeads>(normalizers, score_barriers, score_cursor, exchange, told.stage < chunks, scored < told.stage, item.selection, item.all, params.step, item.normalizer_visible, kScale, 1);
+      const int own_chunk = tells ? told.stage : scored;
+      const int chunk_2 = block + own_chunk * gridDim.x;
+      const auto item_2 = listed_chunk<kSelectHeads>(chunk_list, table, own_chunk, chunk_2);
+      const int begin = item_2.begin * params.step;
+      const int end = min(begin + params.step, item_2.tiles);
+      if (tells) {
         wait_full(score_barriers, score_cursor);
-        tell_share<kThreads, kComputers, kMeans, kMeanStep, kMeanStride>(exchange, warp_shares, open_sums, item.selection, item.begin, score_cursor.stage * kComputers, score_cursor.stage * kChunkTiles, end - begin, begin * kRows, item.normalizer_visible, kScale);
+        tell_share<kThreads, kComputers, kMeans, kMeanStep, kMeanStride>(exchange, warp_shares, open_sums, item_2.selection, item_2.begin, score_cursor.stage * kComputers, score_cursor.stage * kChunkTiles, end - begin, begin * kRows, item_2.normalizer_visible, kScale);
         advance(score_cursor);
-      }
-      const int previous = next - gridDim.x;
-      if (previous >= block) {
-        const auto item = listed_chunk<kSelectHeads>(chunk_list, table, (previous - block) / gridDim.x, previous);
-        const int chunks_of_it = (item.tiles + (params.step - 1)) / params.step;
-        const int begin = item.begin * params.step;
-        const int end = min(begin + params.step, item.tiles);
-        sync_some(1, 128);
-        hear_normalizers<kThreads, kMeans, kMeanStep, kMeanStride, 1, kTileHeads>(normalizers, exchange, item.selection, chunks_of_it, params.step, item.normalizer_visible, kScale);
+        advance(told);
+      } else {
         RangeVote vote;
-        const int scored = scored_tile(params.step);
-        const int row_tile = begin + scored;
+        const int scored_2 = scored_tile(params.step);
+        const int row_tile = begin + scored_2;
         const int first_row = row_tile * kRows;
-        const bool x = row_tile < end && item.scored_end > first_row;
+        const bool x = row_tile < end && item_2.scored_end > first_row;
         RowScores scores;
         clear_scores<Sum>(scores);
         sync_some(1, 128);
-        add_step_heads<Sum>(scores, vote, weights, normalizers, released.stage * kChunkTiles + scored, params.step, x && first_row < item.rows);
-        if (min(first_row + 32, item.scored_end) > item.visible) {
-          mask_scores<Max>(scores, first_row, item.visible, item.rows, 0.0f);
+        add_step_heads<Sum>(scores, vote, weights, normalizers, released.stage * kChunkTiles + scored_2, params.step, x && first_row < item_2.rows);
+        if (min(first_row + 32, item_2.scored_end) > item_2.visible) {
+          mask_scores<Max>(scores, first_row, item_2.visible, item_2.rows, 0.0f);
         }
-        tell_ranks<Max, kRowsPerBlock, kPad, 32>(exchange, scores, vote, item.selection, first_row, item.rows, x && speaks_for_tile(params.step));
+        tell_ranks<Max, kRowsPerBlock, kPad, 32>(exchange, scores, vote, item_2.selection, first_row, item_2.rows, x && speaks_for_tile(params.step));
         arrive_empty(score_barriers, released);
         advance(released);
       }
@@ -156,93 +164,94 @@ decode_step(const __grid_constant__ Params params) {
       const int first_head = item.select_head * kGroup;
       const int own = item.tile.position / kBlock;
       const int forced_from = own - kLocal + 1;
-      const bool is_chosen = is_chosen_part(parts, index);
       const int count = max(item.end - item.begin, 0);
-      if (is_chosen) {
-        if (count > 0) {
-          wait_empty(list_barriers, list_cursor);
-          const auto ids = id_list(lists, list_cursor.stage);
-          const int fine_end = forced_from * kRowsPerBlock;
-          const int padded_blocks_value = padded_blocks<kBlock, kRowsPerBlock>(params.max_k);
-          const bool hears = hear_ranks<kThreads, kRowsPerBlock, kPad, 32>(rank_row, exchange, item.selection, fine_end, padded_blocks_value);
-          const bool leaves = sync_any(1, kThreads, hears);
+      const int x = item.begin * kForcedTiles / kChoiceTiles;
+      const int early = own >= kTopK ? item.end * kForcedTiles / kChoiceTiles - x : count;
+      const int first_chosen = item.begin - x;
+      const bool needs_ids = count > 0 && count > early;
+      if (needs_ids) {
+        wait_empty(list_barriers, list_cursor);
+        const auto ids = id_list(lists, list_cursor.stage);
+        const int fine_end = forced_from * kRowsPerBlock;
+        const int padded_blocks_value = padded_blocks<kBlock, kRowsPerBlock>(params.max_k);
+        const bool hears = hear_ranks<kThreads, kRowsPerBlock, kPad, 32>(rank_row, exchange, item.selection, fine_end, padded_blocks_value);
+        const bool leaves = sync_any(1, kThreads, hears);
+        if (warp == 0) {
+          store_range(ids, 0, 0, kInit);
+          store_range(ids, kTopK - kLocal, forced_from, kLocal);
+        }
+        const auto rank_row_2 = ranks_of(rank_row);
+        RankPairs<2> ranks;
+        const int first_block = warp * 512;
+        const auto edges = edge_words<kPad>(rank_row_2, padded_blocks_value);
+        load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row_2, edges, first_block, forced_from);
+        select_by_warps<kSearched, kInit, kWarps>(ids, ranks, counts, own, first_block, 1);
+        sync_some(1, 128);
+        if (leaves || is_unordered(ids)) {
+          const int units = params.total_q * kKvHeads * 2;
+          for (int unit = warp; unit < units; unit += kWarps) {
+            const int part = unit % 2;
+            const auto row_tile = step_token(table, unit / 2 / kKvHeads);
+            const int kv_head = unit / 2 % kKvHeads;
+            const auto keys = paged_rows<bf16>(params, params.k, params.k_stride, row_tile, kv_head);
+            const int kv_head_2 = first_head / (kHeads / kKvHeads);
+            const bool x_2 = row_tile.sequence == item.tile.sequence && kv_head == kv_head_2;
+            if (row_tile.tokens != 0 && (row_tile.position - 31 >= 0 && (row_tile.position - 31) % 16 == 0) && x_2) {
+              const int row = (row_tile.position - 31) / 16;
+              const auto kept = kept_rows<bf16, 32, 16>(params, 0, row_tile, kv_head);
+              keep_mean<32, 16, kDim>(kept, keys, row, part, kFactor);
+            }
+            if (row_tile.tokens != 0 && (row_tile.position - 127 >= 0 && (row_tile.position - 127) % 64 == 0) && x_2) {
+              const int row = (row_tile.position - 127) / 64;
+              const auto kept = kept_rows<bf16, 128, 64>(params, 1, row_tile, kv_head);
+              keep_mean<128, 64, kDim>(kept, keys, row, part, kFactor);
+            }
+          }
+          sync_some(1, 128);
+          const auto octaves = score_row<float>(params.buffer[3], 0, block, 0, (params.max_k + kBlock - 1) / kBlock);
+          load_head_queries<bf16, kThreads, kHeads>(queries, strided_heads(params.q, params.q_stride), item.tile.row, first_head);
+          const int normalizer_rows = summary_rows<kCoarseWindow, kCoarseStride>(item.tile.k_length);
+          const int x_2 = first_head / (kHeads / kKvHeads);
+          const auto normalizing = kept_rows<bf16, kCoarseWindow, kCoarseStride>(params, 1, item.tile, x_2);
+          sync_some(1, 128);
+          make_head_normalizers<kThreads>(normalizers_2, queries, normalizing, visible_absolute<kCoarseWindow, kCoarseStride>(item.tile.position, normalizer_rows), kScale);
+          const int fine_rows = summary_rows<kWindow, kStride>(item.tile.k_length);
+          const auto fine = kept_rows<bf16, kWindow, kStride>(params, 0, item.tile, x_2);
+          sync_some(1, 128);
+          store_octaves<Sum, Max, kThreads, kRowsPerBlock, kPad>(octaves, normalizers_2, queries, fine, kInit, forced_from, fine_rows, visible_absolute<kWindow, kStride>(item.tile.position, fine_rows), kScale);
+          sync_some(1, 128);
+          ThresholdSearch search;
+          start_search<kSearched>(search, kSearched);
+          for (int step = 0; step < 32; ++step) {
+            if (is_open(search)) {
+              const int threshold = next_threshold(search, step);
+              const int count_octaves_value = count_octaves<kThreads>(octaves, kInit, forced_from, threshold);
+              sync_some(1, 128);
+              store_count(counts_2, warp, count_octaves_value);
+              sync_some(1, 128);
+              const int total = total_count(counts_2);
+              narrow(search, threshold, total);
+            }
+          }
+          const int above = count_octaves<kThreads>(octaves, kInit, forced_from, search.threshold + 1);
+          sync_some(1, 128);
+          store_count(counts_2, warp, above);
+          sync_some(1, 128);
+          const int total_above = total_count(counts_2);
+          const int ties = kSearched - total_above;
           if (warp == 0) {
             store_range(ids, 0, 0, kInit);
+            store_octave_ids(ids, octaves, kInit, kInit, forced_from, search.threshold, ties);
             store_range(ids, kTopK - kLocal, forced_from, kLocal);
           }
-          const auto rank_row_2 = ranks_of(rank_row);
-          RankPairs<2> ranks;
-          const int first_block = warp * 512;
-          const auto edges = edge_words<kPad>(rank_row_2, padded_blocks_value);
-          load_rank_pairs<kInit, kBlocksPerEdge>(ranks, rank_row_2, edges, first_block, forced_from);
-          select_by_warps<kSearched, kInit, kWarps>(ids, ranks, counts, own, first_block, 1);
-          sync_some(1, 128);
-          if (leaves || is_unordered(ids)) {
-            const int units = params.total_q * kKvHeads * 2;
-            for (int unit = warp; unit < units; unit += kWarps) {
-              const int part = unit % 2;
-              const auto row_tile = step_token(table, unit / 2 / kKvHeads);
-              const int kv_head = unit / 2 % kKvHeads;
-              const auto keys = paged_rows<bf16>(params, params.k, params.k_stride, row_tile, kv_head);
-              const int kv_head_2 = first_head / (kHeads / kKvHeads);
-              const bool x = row_tile.sequence == item.tile.sequence && kv_head == kv_head_2;
-              if (row_tile.tokens != 0 && (row_tile.position - 31 >= 0 && (row_tile.position - 31) % 16 == 0) && x) {
-                const int row = (row_tile.position - 31) / 16;
-                const auto kept = kept_rows<bf16, 32, 16>(params, 0, row_tile, kv_head);
-                keep_mean<32, 16, kDim>(kept, keys, row, part, kFactor);
-              }
-              if (row_tile.tokens != 0 && (row_tile.position - 127 >= 0 && (row_tile.position - 127) % 64 == 0) && x) {
-                const int row = (row_tile.position - 127) / 64;
-                const auto kept = kept_rows<bf16, 128, 64>(params, 1, row_tile, kv_head);
-                keep_mean<128, 64, kDim>(kept, keys, row, part, kFactor);
-              }
-            }
-            sync_some(1, 128);
-            const auto octaves = score_row<float>(params.buffer[3], 0, block, 0, (params.max_k + kBlock - 1) / kBlock);
-            load_head_queries<bf16, kThreads, kHeads>(queries, strided_heads(params.q, params.q_stride), item.tile.row, first_head);
-            const int normalizer_rows = summary_rows<kCoarseWindow, kCoarseStride>(item.tile.k_length);
-            const int x = first_head / (kHeads / kKvHeads);
-            const auto normalizing = kept_rows<bf16, kCoarseWindow, kCoarseStride>(params, 1, item.tile, x);
-            sync_some(1, 128);
-            make_head_normalizers<kThreads>(normalizers_2, queries, normalizing, visible_absolute<kCoarseWindow, kCoarseStride>(item.tile.position, normalizer_rows), kScale);
-            const int fine_rows = summary_rows<kWindow, kStride>(item.tile.k_length);
-            const auto fine = kept_rows<bf16, kWindow, kStride>(params, 0, item.tile, x);
-            sync_some(1, 128);
-            store_octaves<Sum, Max, kThreads, kRowsPerBlock, kPad>(octaves, normalizers_2, queries, fine, kInit, forced_from, fine_rows, visible_absolute<kWindow, kStride>(item.tile.position, fine_rows), kScale);
-            sync_some(1, 128);
-            ThresholdSearch search;
-            start_search<kSearched>(search, kSearched);
-            for (int step = 0; step < 32; ++step) {
-              if (is_open(search)) {
-                const int threshold = next_threshold(search, step);
-                const int count_octaves_value = count_octaves<kThreads>(octaves, kInit, forced_from, threshold);
-                sync_some(1, 128);
-                store_count(counts_2, warp, count_octaves_value);
-                sync_some(1, 128);
-                const int total = total_count(counts_2);
-                narrow(search, threshold, total);
-              }
-            }
-            const int above = count_octaves<kThreads>(octaves, kInit, forced_from, search.threshold + 1);
-            sync_some(1, 128);
-            store_count(counts_2, warp, above);
-            sync_some(1, 128);
-            const int total_above = total_count(counts_2);
-            const int ties = kSearched - total_above;
-            if (warp == 0) {
-              store_range(ids, 0, 0, kInit);
-              store_octave_ids(ids, octaves, kInit, kInit, forced_from, search.threshold, ties);
-              store_range(ids, kTopK - kLocal, forced_from, kLocal);
-            }
-          }
-          sync_some(1, 128);
-          if (item.begin == 0) {
-            const auto host_ids = id_row<kTopK>(params.ids, item.select_head, params.total_q, item.tile.row);
-            copy_ids<kThreads, kTopK>(host_ids, ids);
-          }
-          report_full(list_barriers, list_cursor);
-          advance(list_cursor);
         }
+        sync_some(1, 128);
+        if (first_chosen == 0) {
+          const auto host_ids = id_row<kTopK>(params.ids, item.select_head, params.total_q, item.tile.row);
+          copy_ids<kThreads, kTopK>(host_ids, ids);
+        }
+        report_full(list_barriers, list_cursor);
+        advance(list_cursor);
       } else {
         if (count > 0 && item.begin == 0 && warp == 0 && own < kTopK) {
           const auto host_ids = id_row<kTopK>(params.ids, item.select_head, params.total_q, item.tile.row);
@@ -257,20 +266,21 @@ decode_step(const __grid_constant__ Params params) {
       claim_registers<160>();
       Cursor<kStages> cursor;
       Cursor<kStages> place;
-      Cursor<2> score_cursor;
+      Cursor<kScores> score_cursor;
       Cursor<2> list_cursor;
       const int turn = warp - 4;
       LeftOperand<16, kDim, bf16> query;
-      const auto parts = step_parts<kSelectHeads>(table, params.total_q, block, gridDim.x, params.step / 2);
-      for (int chunk = block; chunk < chunks; chunk += gridDim.x) {
-        const auto item = listed_chunk<kSelectHeads>(chunk_list, table, (chunk - block) / gridDim.x, chunk);
+      const auto parts = step_parts<kSelectHeads>(table, params.total_q, block);
+      for (int index = 0; index < count_chunks(chunk_list); ++index) {
+        const int chunk = block + index * gridDim.x;
+        const auto item = listed_chunk<kSelectHeads>(chunk_list, table, index, chunk);
         const int first_head = item.select_head * kGroup;
         const int begin = item.begin * params.step;
         const int end = min(begin + params.step, item.tiles);
         const auto rows = query_rows<kTileHeads>(item.tile, 0);
         load_query<kHeads>(query, strided_heads(params.q, params.q_stride), rows, first_head);
         NormalizerSums<1> sums;
-        const int count = (end - begin + (item_tiles - 1)) / item_tiles;
+        const int count = item_tiles > 1 ? (end - begin + 1) / 2 : end - begin;
         const int old_rows = summary_rows<kWindow, kStride>(item.tile.position - item.tile.first);
         const int new_tile = old_rows / kRows;
         const bool x = item.rows > old_rows && (cursor.stage + (new_tile - begin) / item_tiles - turn & 7) == 0 && (new_tile >= begin && new_tile < end);
@@ -284,8 +294,8 @@ decode_step(const __grid_constant__ Params params) {
         follow(place, cursor);
         const int first = turn - cursor.stage & 7;
         advance_by(place, first);
-        for (int index = first; index < count; index += 8) {
-          const int entry = begin + index * item_tiles;
+        for (int index_2 = first; index_2 < count; index_2 += 8) {
+          const int entry = begin + index_2 * item_tiles;
           wait_full(barriers, place);
           const int first_row = entry * kRows;
           if (x && entry == new_tile) {
@@ -294,7 +304,7 @@ decode_step(const __grid_constant__ Params params) {
           Accumulator<16, kRows> logits;
           clear(logits);
           mma_abt(logits, query, stage(key_ring, place));
-          const int tile_place = score_cursor.stage * kChunkTiles + index * item_tiles;
+          const int tile_place = score_cursor.stage * kChunkTiles + index_2 * item_tiles;
           add_tile_normalizers<kMeans, kMeanStep, kMeanStride>(sums, open_sums, logits, tile_place, first_row, item.normalizer_visible, kScale);
           store_tile_weights(weights, logits, tile_place, first_row, item.visible, kScale);
           const int second = entry + 1;
@@ -326,23 +336,27 @@ decode_step(const __grid_constant__ Params params) {
         const int first_head = item.select_head * kGroup;
         const int own = item.tile.position / kBlock;
         const int forced_from = own - kLocal + 1;
-        const bool is_chosen = is_chosen_part(parts, index);
         const int count = max(item.end - item.begin, 0);
+        const int x = item.begin * kForcedTiles / kChoiceTiles;
+        const int early = own >= kTopK ? item.end * kForcedTiles / kChoiceTiles - x : count;
+        const int first_forced = own >= kTopK ? x : item.begin;
+        const int first_chosen = item.begin - x;
+        const bool needs_ids = count > 0 && count > early;
         const auto rows = query_rows<kTileHeads>(item.tile, 0);
-        if (continues_part(parts, index) ^ true) {
-          load_query<kHeads>(query, strided_heads(params.q, params.q_stride), rows, first_head);
-          restart_sums(output, state);
-        }
-        if (is_chosen && count > 0) {
-          wait_full(list_barriers, list_cursor);
-        }
-        const auto ids = id_list(lists, list_cursor.stage);
+        load_query<kHeads>(query, strided_heads(params.q, params.q_stride), rows, first_head);
+        restart_sums(output, state);
         follow(place, cursor);
         const int first = turn - cursor.stage & 7;
         advance_by(place, first);
         for (int index_2 = first; index_2 < count; index_2 += 8) {
-          const int entry = item.begin + index_2;
-          const int first_key = step_key<kInit, kTilesPerBlock, kKeys>(ids, entry, is_chosen, own >= kTopK, forced_from);
+          const bool is_early = index_2 < early;
+          const bool is_early_2 = index_2 >= early;
+          if (is_early_2) {
+            wait_full(list_barriers, list_cursor);
+          }
+          const int entry = is_early ? first_forced + index_2 : kForcedTiles + (first_chosen + (index_2 - early));
+          const auto ids = id_list(lists, list_cursor.stage);
+          const int first_key = step_key<kInit, kForced, kTilesPerBlock, kKeys>(ids, entry, own >= kTopK, forced_from);
           Accumulator<16, kKeys> logits;
           clear(logits);
           wait_full(barriers, place);
@@ -361,31 +375,35 @@ decode_step(const __grid_constant__ Params params) {
           advance_by(place, 8);
         }
         advance_by(cursor, count);
-        if (is_chosen && count > 0) {
+        if (needs_ids) {
+          wait_full(list_barriers, list_cursor);
           arrive_empty(list_barriers, list_cursor);
           advance(list_cursor);
         }
-        const int slot = part_slot(item, block, is_chosen, gridDim.x + selections);
-        if (count > 0 && is_continued_part(parts, index) ^ true) {
+        const int slot = part_slot(item, block);
+        if (count > 0) {
+          wait_all_empty(score_barriers, score_cursor);
           reduce_sum(state);
           join_sums<kTileHeads>(params.buffer[6], params.buffer[7], joined, output, state, slot, 128, 2, kScale);
         } else {
           store_no_part<kTileHeads>(params.buffer[7], slot, thread - 128);
         }
       }
-      merge_parts<kHeads, kTileHeads, kSelectHeads, bf16>(strided_heads(params.out, params.out_stride), params.lse, joined, table, params.buffer[6], params.buffer[7], params.total_q, params.step / 2, block, gridDim.x, 128, 2);
+      wait_all_empty(score_barriers, score_cursor);
+      merge_parts<kHeads, kTileHeads, kSelectHeads, bf16>(strided_heads(params.out, params.out_stride), params.lse, joined, table, params.buffer[6], params.buffer[7], params.total_q, block, gridDim.x, 128, 2);
     } else {
       release_registers<72>();
       Cursor<kStages> cursor;
       Cursor<kStages> place;
       Cursor<2> list_cursor;
       const int turn = warp - 12;
-      for (int chunk = block; chunk < chunks; chunk += gridDim.x) {
-        const auto item = listed_chunk<kSelectHeads>(chunk_list, table, (chunk - block) / gridDim.x, chunk);
+      for (int index = 0; index < count_chunks(chunk_list); ++index) {
+        const int chunk = block + index * gridDim.x;
+        const auto item = listed_chunk<kSelectHeads>(chunk_list, table, index, chunk);
         const int first_head = item.select_head * kGroup;
         const int begin = item.begin * params.step;
         const int end = min(begin + params.step, item.tiles);
-        const int count = (end - begin + (item_tiles - 1)) / item_tiles;
+        const int count = item_tiles > 1 ? (end - begin + 1) / 2 : end - begin;
         const int old_rows = summary_rows<kWindow, kStride>(item.tile.position - item.tile.first);
         const int row_limit = min(old_rows, end * kRows);
         const int kv_head = first_head / (kHeads / kKvHeads);
@@ -394,8 +412,8 @@ decode_step(const __grid_constant__ Params params) {
         follow(place, cursor);
         const int first = turn - cursor.stage & 3;
         advance_by(place, first);
-        for (int index = first; index < count; index += 4) {
-          const int first_row = (begin + index * item_tiles) * kRows;
+        for (int index_2 = first; index_2 < count; index_2 += 4) {
+          const int first_row = (begin + index_2 * item_tiles) * kRows;
           const int second_row = first_row + kRows;
           const int page = find_page(source, first_row, row_limit, lane);
           const int second_page = find_page(source, second_row, row_limit, lane);
@@ -409,18 +427,18 @@ decode_step(const __grid_constant__ Params params) {
         }
         advance_by(cursor, count);
       }
-      const auto parts = step_parts<kSelectHeads>(table, params.total_q, block, gridDim.x, params.step / 2);
+      const auto parts = step_parts<kSelectHeads>(table, params.total_q, block);
       for (int index = 0; index < count_step_parts(parts); ++index) {
         const auto item = step_part<kSelectHeads>(table, parts, index);
         const int first_head = item.select_head * kGroup;
         const int own = item.tile.position / kBlock;
         const int forced_from = own - kLocal + 1;
-        const bool is_chosen = is_chosen_part(parts, index);
         const int count = max(item.end - item.begin, 0);
-        if (is_chosen && count > 0) {
-          wait_full(list_barriers, list_cursor);
-        }
-        const auto ids = id_list(lists, list_cursor.stage);
+        const int x = item.begin * kForcedTiles / kChoiceTiles;
+        const int early = own >= kTopK ? item.end * kForcedTiles / kChoiceTiles - x : count;
+        const int first_forced = own >= kTopK ? x : item.begin;
+        const int first_chosen = item.begin - x;
+        const bool needs_ids = count > 0 && count > early;
         const int kv_head = first_head / (kHeads / kKvHeads);
         const auto keys = read_once(paged_rows<bf16>(params, params.k, params.k_stride, item.tile, kv_head));
         const auto values = read_once(paged_rows<bf16>(params, params.v, params.v_stride, item.tile, kv_head));
@@ -429,18 +447,26 @@ decode_step(const __grid_constant__ Params params) {
         const int first = turn - cursor.stage & 3;
         advance_by(place, first);
         for (int index_2 = first; index_2 < count; index_2 += 4) {
-          const int entry = item.begin + index_2;
-          const int first_key = step_key<kInit, kTilesPerBlock, kKeys>(ids, entry, is_chosen, own >= kTopK, forced_from);
+          const bool is_early = index_2 < early;
+          const bool is_early_2 = index_2 >= early;
+          if (is_early_2) {
+            wait_full(list_barriers, list_cursor);
+          }
+          const int entry = is_early ? first_forced + index_2 : kForcedTiles + (first_chosen + (index_2 - early));
+          const auto ids = id_list(lists, list_cursor.stage);
+          const int first_key = step_key<kInit, kForced, kTilesPerBlock, kKeys>(ids, entry, own >= kTopK, forced_from);
           const int page = find_page(keys, first_key, item.tile.k_length, lane);
           const int value_page = find_page(values, first_key, item.tile.k_length, lane);
           wait_empty(barriers, place);
+          wait_copies();
           load_found_rows(stage(key_ring, place), keys, page, first_key, item.tile.k_length, lane);
           load_found_rows(stage(value_ring, place), values, value_page, first_key, item.tile.k_length, lane);
           arrive_full(barriers, place);
           advance_by(place, 4);
         }
         advance_by(cursor, count);
-        if (is_chosen && count > 0) {
+        if (needs_ids) {
+          wait_full(list_barriers, list_cursor);
           arrive_empty(list_barriers, list_cursor);
           advance(list_cursor);
         }

@@ -68,6 +68,8 @@ tile.kernel @order attributes {constants = [], min_blocks = 1 : i32, threads = 1
   tile.wait_full %ring_barriers, %cursor : (!ring_barriers, !cursor) -> ()
   // CHECK: wait_empty(ring_barriers, cursor);
   tile.wait_empty %ring_barriers, %cursor : (!ring_barriers, !cursor) -> ()
+  // CHECK: wait_all_empty(ring_barriers, cursor);
+  tile.wait_all_empty %ring_barriers, %cursor : (!ring_barriers, !cursor) -> ()
   // CHECK: arrive_full(ring_barriers, cursor);
   tile.arrive_full %ring_barriers, %cursor : (!ring_barriers, !cursor) -> ()
   // CHECK: arrive_empty(ring_barriers, cursor);
