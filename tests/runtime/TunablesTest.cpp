@@ -80,7 +80,7 @@ TEST(Tunables, WordsAndNumbersGiveTheSameConfig) {
       EXPECT_EQ(back->text(), byNumber->text());
       words += tunable.valueText(value) != std::to_string(value);
     }
-  EXPECT_EQ(words, 31);
+  EXPECT_EQ(words, 32);
   Config config = *Config::parse("attend_form=warps attend_stages=3, attend_softmax=lazy "
                                  "attend_fma=three_quarters score_form=fused score_poly=eighth");
   EXPECT_EQ(config.attendForm, AttendForm::Warps);

@@ -20,6 +20,7 @@ tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 :
 
 tile.kernel @k attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !tile.value<Params>) {
   %overlay = tile.shared bytes 768 : !tile.table<Overlay<!tile.table<IdLists<96>>>>
-  // expected-error@+1 {{'Overlay<IdLists<96>>' is no overlay of two objects}}
+  // expected-error@+2 {{'Overlay<IdLists<96>>' is no overlay of two objects}}
+  // expected-error@+1 {{failed to infer returned types}}
   %second = tile.second_of %overlay : (!tile.table<Overlay<!tile.table<IdLists<96>>>>) -> !tile.table<IdLists<96>>
 }
