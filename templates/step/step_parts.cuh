@@ -88,7 +88,7 @@ join_sums(void *values, void *states, const JoinedSums<kWarps, kValueDim> &joine
     }
     factor[half] = state.sum[half] == 0.f ? 0.f : exp2_fast(state.maximum[half] * scale - top);
   }
-  // The output's tiles of 8 columns must be known where this is compiled: both halves are told.
+  // Unrolled, since registers have no numbers that are known later.
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
     if (part > 0)
@@ -227,16 +227,15 @@ __device__ __forceinline__ void add_step_parts(PartSum<kValueDim> &all, const vo
                                                int first, int step) {
   constexpr int kLaneValues = PartSum<kValueDim>::kLaneValues;
   float &maximum = all.maximum, &weights = all.weights, (&sum)[kLaneValues] = all.value;
-  constexpr int kTogether = kStepTogether;
 #pragma unroll 1
-  for (int part = first; part < slots.count; part += kTogether * step) {
+  for (int part = first; part < slots.count; part += kStepTogether * step) {
     auto slot_of = [&](int j) { return slots.first + min(part + j * step, slots.count - 1); };
-    unsigned long long told[kTogether];
+    unsigned long long told[kStepTogether];
     bool there;
     do {
       there = true;
 #pragma unroll
-      for (int j = 0; j < kTogether; ++j) {
+      for (int j = 0; j < kStepTogether; ++j) {
         told[j] = ask_word(part_state(states, slot_of(j), kTileHeads, head));
         there &= told[j] != 0;
       }
@@ -244,11 +243,11 @@ __device__ __forceinline__ void add_step_parts(PartSum<kValueDim> &all, const vo
         back_off();
     } while (!there);
     fence_gpu(); // what was stored before they were told can be read behind it
-    float2 state[kTogether];
-    float value[kTogether][kLaneValues];
+    float2 state[kStepTogether];
+    float value[kStepTogether][kLaneValues];
     float top = maximum;
 #pragma unroll
-    for (int j = 0; j < kTogether; ++j) {
+    for (int j = 0; j < kStepTogether; ++j) {
       const bool is_part = part + j * step < slots.count;
       const float2 word = untold_pair(told[j]);
       state[j] = make_float2(word.y, is_part ? word.x : 0.f);
@@ -266,7 +265,7 @@ __device__ __forceinline__ void add_step_parts(PartSum<kValueDim> &all, const vo
     for (int i = 0; i < kLaneValues; ++i)
       sum[i] *= before;
 #pragma unroll
-    for (int j = 0; j < kTogether; ++j) {
+    for (int j = 0; j < kStepTogether; ++j) {
       const float weight = state[j].y == 0.f ? 0.f : exp2_fast(state[j].x - top);
       weights = fmaf(state[j].y, weight, weights);
 #pragma unroll

@@ -142,7 +142,7 @@ void DecodeStepBuilder::declare() {
   keyRing = pinned("key_ring", t.type("Ring", {"@kStages", keyTile}), kStages * tileBytes);
   valueRing = pinned("value_ring", t.type("Ring", {"@kStages", valueTile}), kStages * tileBytes);
   const int weightBytes = 16 * (4 * heads * tiles + (heads * tiles + 3) / 4),
-            joinedBytes = 4 * (kStepComputers / 2) * 16 * attend.valueDim + 8 * kStepComputers * 16;
+            joinedBytes = kStepComputers * 16 * (4 * (attend.valueDim / 2) + 8);
   tile::ObjectType weightType = t.type("TileWeights", {"@kTileHeads", "kScores * kChunkTiles"}),
                    joinedType = t.type("JoinedSums", {"@kComputers", "@kValueDim"});
   Value overlay = pinned("weights_or_sums", t.type("Overlay", {weightType, joinedType}),
@@ -277,7 +277,7 @@ DecodeStepBuilder::Work DecodeStepBuilder::chunk(Value index) {
   return work;
 }
 
-/// Stages of a chunk: the block's chunks take no division, which would be a part of a microsecond.
+/// Stages of a chunk, without a division by a number that the launch alone knows.
 Value DecodeStepBuilder::stagesOf(const Work &work) {
   Value tiles = t.sub(work.end, work.begin);
   Value pairs = t.div(t.add(tiles, t.number(1)), t.number(2));

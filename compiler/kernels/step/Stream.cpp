@@ -113,8 +113,7 @@ void DecodeStepBuilder::load() {
 /// which come first, nothing is waited for.
 Value DecodeStepBuilder::keyOf(const Work &work, Value index) {
   Value isEarly = t.less(index, work.early, "is_early");
-  t.when(t.compute<arith::XOrIOp>(isEarly, t.flag(true)),
-         [&] { t.leaf("wait_full", {listBarriers, listCursor}); });
+  t.when(t.atLeast(index, work.early), [&] { t.leaf("wait_full", {listBarriers, listCursor}); });
   Value chosen = t.add(work.firstChosen, t.sub(index, work.early));
   Value entry = t.select(isEarly, t.add(work.firstForced, index),
                          t.add(t.named("kForcedTiles"), chosen), "entry");

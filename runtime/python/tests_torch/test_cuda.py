@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 HEADS, KV_HEADS, DIM, TOPK, PAGE = 32, 2, 128, 16, 64
 METHOD = "infllm_v2"
 SPEC = dict(topk=TOPK, params=dict(local=4))
-MICROSECONDS_OF_A_LAUNCH = 2  # beyond winnow_launch
+MICROSECONDS_OF_A_LAUNCH = 2  # beyond what the driver's own calls take: of a launch without work
 MICROSECONDS_OF_THE_OUT_VARIANT = 6  # beyond Program.launch
 
 
@@ -236,5 +236,5 @@ def test_the_time_of_a_launch():
     nothing, launch, step = median(without_work), median(decode.launch), median(decode.step)
     print(f"without work winnow_launch {call - empty_call:.1f} us, Program.launch {nothing:.1f} us; with work Program.launch "
           f"{launch:.1f} us, attention_with_kvcache {step:.1f} us")
-    assert nothing - (call - empty_call) < MICROSECONDS_OF_A_LAUNCH
+    assert nothing < MICROSECONDS_OF_A_LAUNCH
     assert step - launch < MICROSECONDS_OF_THE_OUT_VARIANT

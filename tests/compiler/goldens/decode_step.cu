@@ -350,8 +350,7 @@ decode_step(const __grid_constant__ Params params) {
         advance_by(place, first);
         for (int index_2 = first; index_2 < count; index_2 += 8) {
           const bool is_early = index_2 < early;
-          const bool is_early_2 = index_2 >= early;
-          if (is_early_2) {
+          if (index_2 >= early) {
             wait_full(list_barriers, list_cursor);
           }
           const int entry = is_early ? first_forced + index_2 : kForcedTiles + (first_chosen + (index_2 - early));
@@ -448,8 +447,7 @@ decode_step(const __grid_constant__ Params params) {
         advance_by(place, first);
         for (int index_2 = first; index_2 < count; index_2 += 4) {
           const bool is_early = index_2 < early;
-          const bool is_early_2 = index_2 >= early;
-          if (is_early_2) {
+          if (index_2 >= early) {
             wait_full(list_barriers, list_cursor);
           }
           const int entry = is_early ? first_forced + index_2 : kForcedTiles + (first_chosen + (index_2 - early));
