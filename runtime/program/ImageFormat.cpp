@@ -119,6 +119,8 @@ json toJson(const ProgramImage &image) {
     root["spec"]["backward"] = true;
     root["backward_buffers"] = buffersToJson(image.backwardBuffers);
     root["backward_maps"] = mapsToJson(image.backwardMaps);
+    if (!image.backwardChunkTokens.empty())
+      root["backward_chunk_tokens"] = image.backwardChunkTokens;
   }
   if (!image.denseLength.empty())
     root["dense_length"] = image.denseLength;
@@ -272,6 +274,8 @@ bool fromJson(const json &root, ProgramImage &image,
   if (image.spec.backward) {
     readBuffers("backward_buffers", image.backwardBuffers);
     readMaps("backward_maps", image.backwardMaps);
+    if (root.contains("backward_chunk_tokens"))
+      r.read(root, "backward_chunk_tokens", image.backwardChunkTokens);
   }
   for (const json &entry : r.child(root, "kernels")) {
     Kernel &k = image.kernels.emplace_back();
@@ -345,6 +349,9 @@ Status checkImage(const ProgramImage &image) {
   if (status)
     status = checkFormula("program", "chunk_tokens", orElse(image.chunkTokens, "total_q"),
                           Variable::ScoreStride);
+  if (status)
+    status = checkFormula("program", "backward_chunk_tokens",
+                          orElse(image.backwardChunkTokens, "total_q"), Variable::ScoreStride);
   for (const std::vector<Buffer> *buffers : {&image.buffers, &image.backwardBuffers})
     for (const Buffer &buffer : *buffers)
       if (status)

@@ -90,6 +90,8 @@ LoadedProgram::load(std::shared_ptr<const ProgramImage> image, std::shared_ptr<D
   loaded->stepTiles = *parseField(program.step, "0", Variable::Cluster);
   loaded->scoreStride = *parseField(program.scoreStride, "0", Variable::MaxK);
   loaded->chunkTokens = *parseField(program.chunkTokens, "total_q", Variable::ScoreStride);
+  loaded->backwardChunkTokens =
+      *parseField(program.backwardChunkTokens, "total_q", Variable::ScoreStride);
   for (const Buffer &buffer : program.buffers)
     loaded->bufferBytes.push_back(*Formula::parse(buffer.bytes, Variable::ChunkTokens));
   for (const Buffer &buffer : program.backwardBuffers)
@@ -215,11 +217,11 @@ Result<LaunchPlan> LoadedProgram::makePlan(const Shape &shape, Phase phase,
                 fmt::format("a row of block scores would have {} elements (formula '{}')", stride,
                             scoreStride.text()));
   v[Variable::ScoreStride] = stride;
-  WINNOW_TRY(int64_t chunk, chunkTokens.evaluate(v));
+  const bool isBackward = phase == Phase::Backward;
+  WINNOW_TRY(int64_t chunk, (isBackward ? backwardChunkTokens : chunkTokens).evaluate(v));
   // Progress needs one token per chunk, however small the workspace was meant to be.
   v[Variable::ChunkTokens] = std::min<int64_t>(std::max<int64_t>(chunk, 1), shape.totalQ);
 
-  const bool isBackward = phase == Phase::Backward;
   const std::vector<Formula> &formulas = isBackward ? backwardBytes : bufferBytes;
   const std::vector<Buffer> &buffers = isBackward ? program->backwardBuffers : program->buffers;
   plan.bufferCount = formulas.size();
@@ -470,7 +472,9 @@ Status LoadedProgram::enqueueAll(const LaunchArgs &args, CUstream stream, void *
     return args.phase == step.phase || (args.phase == Phase::All && step.phase != Phase::Backward);
   };
 
-  const int total = std::max(args.shape.totalQ, 1),
+  // Chunks of gradients are of each segment's tokens.
+  const int total =
+                std::max(args.phase == Phase::Backward ? args.shape.maxQ : args.shape.totalQ, 1),
             chunkSize = std::max(static_cast<int>(planned.variables[Variable::ChunkTokens]), 1);
   for (size_t first = 0; first < steps.size();) {
     // The steps that share this loop over chunks: a run of per-chunk steps, or one step over all

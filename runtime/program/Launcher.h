@@ -134,7 +134,7 @@ private:
   std::shared_ptr<Driver> driver;
   int deviceIndex = 0, smCount = 1, clusterLimit = 0, stepLimit = 0;
   DenseLength dense;
-  Formula parts, cluster, stepTiles, scoreStride, chunkTokens;
+  Formula parts, cluster, stepTiles, scoreStride, chunkTokens, backwardChunkTokens;
   /// The driver did not take the cooperative kernel with this much of the GPU: others answer.
   mutable std::atomic<bool> refusesStep = false;
   std::vector<Formula> bufferBytes, backwardBytes; ///< of the program's buffers

@@ -27,7 +27,8 @@ struct Kernel {
   bool cooperative = false;
   int blockThreads = 0;
   int sharedBytes = 0;   ///< dynamic shared memory, as planned by the compiler
-  bool perChunk = false; ///< launched once per chunk of tokens (score and top_k)
+  bool perChunk = false; ///< launched once per chunk of tokens: of all of them (score and top_k),
+                         ///< or of gradients of each segment's
   /// Started while the kernels in front of it in the launch are running, for whom it waits by
   /// itself (wait_earlier_kernels): programmatic dependent launch, of targets that have it.
   bool early = false;
@@ -89,6 +90,8 @@ struct ProgramImage {
   std::string step;        ///< formula of the variable "step"; empty: 0
   std::string scoreStride; ///< formula of Params::score_stride
   std::string chunkTokens; ///< formula: tokens per selection chunk
+  /// Formula: tokens of each segment per chunk of a launch of gradients; empty: all.
+  std::string backwardChunkTokens;
   std::vector<Buffer> buffers;
   std::vector<Buffer> backwardBuffers; ///< in their place in a launch of gradients
   std::vector<TensorMapRecipe> tensorMaps;

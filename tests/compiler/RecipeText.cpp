@@ -40,8 +40,8 @@ std::string recipeText(const Kernel &kernel) {
 
 std::string sharedRecipeText(const ProgramImage &image) {
   const auto &[method, key, ingredients, arch, spec, defaults, config, selectHeads, denseLength,
-               parts, cluster, decodeStep, scoreStride, chunkTokens, buffers, backwardBuffers,
-               tensorMaps, backwardMaps, summaries, kernels, mlirMs] = image;
+               parts, cluster, decodeStep, scoreStride, chunkTokens, backwardChunkTokens, buffers,
+               backwardBuffers, tensorMaps, backwardMaps, summaries, kernels, mlirMs] = image;
   // The name, where the program comes from, and the time that it took.
   (void)method, (void)key, (void)ingredients, (void)arch, (void)spec, (void)defaults, (void)config,
       (void)mlirMs, (void)summaries;
@@ -55,6 +55,8 @@ std::string sharedRecipeText(const ProgramImage &image) {
     out += fmt::format("cluster: {}\n", cluster);
   if (!decodeStep.empty())
     out += fmt::format("step: {}\n", decodeStep);
+  if (!backwardChunkTokens.empty())
+    out += fmt::format("backward_chunk_tokens: {}\n", backwardChunkTokens);
   for (const Buffer &buffer : buffers)
     out += text(buffer);
   for (const Buffer &buffer : backwardBuffers)

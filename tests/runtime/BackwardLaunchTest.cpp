@@ -97,6 +97,29 @@ TEST_F(BackwardLaunch, HasTensorMapsOfItsOwn) {
   EXPECT_EQ(tensor(1), nullptr);
 }
 
+// Kernels of chunks run together, one chunk of each segment's tokens after the other.
+TEST_F(BackwardLaunch, GoesOverChunksOfEachSegmentsTokens) {
+  ProgramImage image = imageWithGradients();
+  image.backwardChunkTokens = "32 * 2";
+  for (Kernel &kernel : image.kernels)
+    if (isBackward(kernel)) {
+      kernel.perChunk = true;
+      kernel.gridX = "token_count";
+    }
+  load(image);
+  LaunchArgs args = arguments();
+  args.shape = {3, 150, 300, 100, 128}; // the longest segment has 100 tokens
+  ASSERT_TRUE(launchBackward(args, 1 << 20));
+  const auto &launches = fakeDriver(kFake).launches;
+  ASSERT_EQ(launches.size(), 4u);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(launches[i].kernel, i % 2 == 0 ? "backward_queries" : "backward_keys");
+    EXPECT_EQ(launches[i].params.token_begin, i / 2 * 64);
+    EXPECT_EQ(launches[i].params.token_end, i < 2 ? 64 : 100);
+    EXPECT_EQ(launches[i].gridX, i < 2 ? 64u : 36u);
+  }
+}
+
 TEST_F(BackwardLaunch, NoOtherPhaseRunsItsKernels) {
   LaunchArgs args = arguments();
   for (Phase phase : {Phase::All, Phase::Select, Phase::Attend}) {
