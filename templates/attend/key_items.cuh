@@ -35,7 +35,7 @@ struct KeyItem {
   int works;     // a bit for each tile: the range adds to its sums
   int continues; // and: earlier ranges have
   int closes;    // and: they are whole with it
-  int unused;
+  int changes; // where those of the range's tokens are stored: its first tile (stored_changes.cuh)
 };
 
 // kItems items in shared memory.
@@ -64,13 +64,57 @@ __device__ __forceinline__ int first_seeing(const KeyBlock &pair, int tile) {
   return block.keys > 0 ? min(max(0, block.first - block.history), block.q_length) : block.q_length;
 }
 
-// Which of all lists of pairs is a pair's first. Sequence s owns the slots of pairs from
-// cu_k[s] / kItemKeys + s on.
+// Which of all pairs a pair is. Sequence s owns the slots of pairs from cu_k[s] / kItemKeys + s on.
+__device__ __forceinline__ long long number_of_pair(const Params &params, int select_head,
+                                                    const KeyBlock &pair) {
+  const long long slots = params.total_k / kItemKeys + params.batch;
+  return select_head * slots + pair.k_row / kItemKeys + pair.sequence + pair.first / kItemKeys;
+}
+// Which of all lists of pairs is its first.
 __device__ __forceinline__ long long first_list(const Params &params, int select_head,
                                                 const KeyBlock &pair) {
-  const long long slots = params.total_k / kItemKeys + params.batch;
-  return kKinds *
-         (select_head * slots + pair.k_row / kItemKeys + pair.sequence + pair.first / kItemKeys);
+  return kKinds * number_of_pair(params, select_head, pair);
+}
+
+// Which tokens attend to the tiles of a pair, as words of 32 of them, counted in the segment.
+struct PairWords {
+  const unsigned *rows[kPairTiles]; // bits of the tiles' blocks
+  int first[kPairTiles];            // the first token that sees a tile
+  int end;                          // words of the segment
+  int q_length;
+  bool all; // whoever sees a tile wants it
+
+  // Tokens in front of a tile do not count; nobody wrote the words of those in front of its block.
+  __device__ __forceinline__ unsigned of_tile(int tile, int word) const {
+    if (word >= end || word < first[tile] / 32 || first[tile] >= q_length)
+      return 0u;
+    const int left = q_length - 32 * word;
+    const unsigned marked = !all ? rows[tile][word] : left < 32 ? (1u << left) - 1 : ~0u;
+    return word == first[tile] / 32 ? marked & ~0u << first[tile] % 32 : marked;
+  }
+  // Those of each kind.
+  __device__ __forceinline__ void find(unsigned (&kinds)[kKinds], int word) const {
+    const unsigned a = of_tile(0, word), b = of_tile(1, word);
+    kinds[0] = a & ~b;
+    kinds[1] = b & ~a;
+    kinds[2] = a & b;
+  }
+};
+template <int kBlock>
+__device__ __forceinline__ PairWords pair_words(const void *bits, const Params &params,
+                                                int select_head, const KeyBlock &pair, bool all) {
+  PairWords words;
+#pragma unroll
+  for (int tile = 0; tile < kPairTiles; ++tile) {
+    const long long slot = static_cast<long long>(select_head) * slot_count<kBlock>(params) +
+                           slot_of<kBlock>(tile_of_pair(pair, tile));
+    words.rows[tile] = static_cast<const unsigned *>(bits) + slot * slot_words(params);
+    words.first[tile] = first_seeing(pair, tile);
+  }
+  words.end = (pair.q_length + 31) / 32;
+  words.q_length = pair.q_length;
+  words.all = all;
+  return words;
 }
 
 //===-- Before the kernel ---------------------------------------------------------------------===//
@@ -96,33 +140,15 @@ template <int kBlock, int kWarps>
 __device__ __forceinline__ void
 list_pair_tokens(const KindCounts<kWarps> &counts, void *lists, void *ranges, const void *bits,
                  const Params &params, int select_head, const KeyBlock &pair) {
-  const int lane = lane_index(), end = (pair.q_length + 31) / 32;
-  const int first[kPairTiles] = {first_seeing(pair, 0), first_seeing(pair, 1)};
-  auto row_of = [&](int tile) {
-    const long long slot = static_cast<long long>(select_head) * slot_count<kBlock>(params) +
-                           slot_of<kBlock>(tile_of_pair(pair, tile));
-    return static_cast<const unsigned *>(bits) + slot * slot_words(params);
-  };
-  const unsigned *rows[kPairTiles] = {row_of(0), row_of(1)};
-  // Tokens in front of a tile do not count; nobody wrote the words of those in front of its block.
-  auto word_of = [&](int tile, int word) {
-    if (word >= end || word < first[tile] / 32 || first[tile] >= pair.q_length)
-      return 0u;
-    const unsigned all = rows[tile][word];
-    return word == first[tile] / 32 ? all & ~0u << first[tile] % 32 : all;
-  };
-  auto words_of = [&](unsigned (&kinds)[kKinds], int word) {
-    const unsigned a = word_of(0, word), b = word_of(1, word);
-    kinds[0] = a & ~b;
-    kinds[1] = b & ~a;
-    kinds[2] = a & b;
-  };
-  const int warp = warp_index(), share = (max(end - first[0] / 32, 0) + kWarps - 1) / kWarps;
-  const int own_first = first[0] / 32 + warp * share, own_end = min(end, own_first + share);
+  const int lane = lane_index();
+  const PairWords words = pair_words<kBlock>(bits, params, select_head, pair, false);
+  const int begin_word = words.first[0] / 32, end = words.end;
+  const int warp = warp_index(), share = (max(end - begin_word, 0) + kWarps - 1) / kWarps;
+  const int own_first = begin_word + warp * share, own_end = min(end, own_first + share);
   int count[kKinds] = {};
   for (int word = own_first + lane; word < own_end; word += 32) {
     unsigned kinds[kKinds];
-    words_of(kinds, word);
+    words.find(kinds, word);
 #pragma unroll
     for (int i = 0; i < kKinds; ++i)
       count[i] += __popc(kinds[i]);
@@ -161,7 +187,7 @@ list_pair_tokens(const KindCounts<kWarps> &counts, void *lists, void *ranges, co
   for (int from = own_first; from < own_end; from += 32) {
     unsigned kinds[kKinds] = {};
     if (from + lane < own_end)
-      words_of(kinds, from + lane);
+      words.find(kinds, from + lane);
 #pragma unroll
     for (int i = 0; i < kKinds; ++i) {
       const int own = __popc(kinds[i]), below = lanes_before(own);
