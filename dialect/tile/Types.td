@@ -81,11 +81,11 @@ def Tile_State : Tile_Class<"State", "state", "numbers that a thread keeps in re
 def Tile_Cursor : Tile_Class<"Cursor", "cursor", "a place that is moved on: in a ring, among dealt tiles, in a search",
                              ["Cursor", "Deal", "ThresholdSearch"]>;
 def Tile_SharedTile : Tile_Class<"SharedTile", "shared_tile", "a tile of rows in shared memory",
-                                 ["SharedTile", "PanelTile"]>;
+                                 ["SharedTile", "PanelTile", "ChangeTile"]>;
 def Tile_Table : Tile_Class<"Table", "table", "what the threads of a block tell each other in shared memory",
                             ["NormalizerTable", "WantedBitmap", "WarpCounts", "RowMarks", "HeadQueries",
                              "HeadNormalizers", "TileSlot", "WarpValues", "TileScores", "TileWeights", "OpenSums",
-                             "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "KindCounts", "ProductHints", "StepTable",
+                             "WarpShares", "ClusterShares", "RankRow", "WarpVotes", "TokenMarks", "KindCounts", "ChangeTable", "ProductHints", "StepTable",
                               "JoinedSums", "IdLists", "ChunkList", "Overlay"]>;
 def Tile_Ring : Tile_Class<"Ring", "ring", "stages in shared memory, one behind the other", ["Ring", "WorkRing", "ItemRing", "RowHeaders"]>;
 def Tile_Barriers : Tile_Class<"Barriers", "barriers", "full and empty barriers of a ring's stages, or those that count messages",
@@ -96,7 +96,8 @@ def Tile_View : Tile_Class<"View", "view", "where something lies in global memor
                             "SummaryImages", "TensorMap", "TokenRows"]>;
 def Tile_Value : Tile_Class<"Value", "value", "a plain value: computed once, never changed",
                             ["Params", "TokenTile", "KeyLengths", "QueryRows", "RowBox", "WorkHeader",
-                             "KeyBlock", "TokenList", "PairLists", "KeyItem", "ItemTile", "RowTokens", "StepParts", "StepItem",
+                             "KeyBlock", "TokenList", "PairLists", "KeyItem", "ItemTile", "RowTokens", "ChangePlaces",
+                             "StepParts", "StepItem",
                              "Exchange", "Hook"]>;
 
 // One of a class's C++ types, as the type of a leaf's operand or result: `Accumulator`, `SharedTile`, ...

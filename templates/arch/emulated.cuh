@@ -265,6 +265,7 @@ __forceinline__ void store_words(unsigned shared, unsigned word) {
 __forceinline__ void store_words(unsigned shared, const uint2 &words) {
   emulated_store_shared(shared, &words, 8);
 }
+__forceinline__ void store_once(uint4 *to, const uint4 &words) { *to = words; }
 __forceinline__ void store_zeros(unsigned shared) {
   const uint4 zeros = {0, 0, 0, 0};
   emulated_store_shared(shared, &zeros, 16);
@@ -296,6 +297,12 @@ __forceinline__ void load_matrices(unsigned (&words)[4], unsigned row_address) {
 }
 __forceinline__ void load_matrices_transposed(unsigned (&words)[4], unsigned row_address) {
   emulated_load_matrices(kWarpMatricesTransposed, words, row_address);
+}
+__forceinline__ unsigned transposed_matrix(unsigned word) {
+  const int row = lane_index() / 4, column = lane_index() % 4 * 2, half = row % 2 * 16;
+  const unsigned low = __shfl_sync(kFullWarp, word, 4 * column + row / 2),
+                 high = __shfl_sync(kFullWarp, word, 4 * column + 4 + row / 2);
+  return (low >> half & 0xffffu) | (high >> half & 0xffffu) << 16;
 }
 template <class T>
 __forceinline__ void mma_16x8x16(float (&sum)[4], const unsigned (&left)[4], unsigned right0,
@@ -422,5 +429,6 @@ __forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&l
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/step_exchange.cuh"
 #include "winnow/step_parts.cuh"
+#include "winnow/stored_changes.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -75,6 +75,9 @@ __device__ __forceinline__ void store_words(unsigned shared, const uint2 &words)
                : "memory");
 }
 
+// Stores 16 bytes to global memory that are not read again soon (st.global.cs).
+__device__ __forceinline__ void store_once(uint4 *to, const uint4 &words) { __stcs(to, words); }
+
 // Stores 16 zero bytes to shared memory.
 __device__ __forceinline__ void store_zeros(unsigned shared) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(shared), "r"(0) : "memory");
@@ -149,6 +152,14 @@ __device__ __forceinline__ void load_matrices_transposed(unsigned (&words)[4],
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
                : "r"(row_address)
                : "memory");
+}
+
+// An 8x8 matrix of 16-bit elements transposed: lane 4g + c has elements 2c and 2c + 1 of row g, of
+// both (movmatrix).
+__device__ __forceinline__ unsigned transposed_matrix(unsigned word) {
+  unsigned transposed;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(word));
+  return transposed;
 }
 
 // sum[16x8] += left[16x16] right[16x8], fp32 sums (mma.sync.m16n8k16). With g = lane /

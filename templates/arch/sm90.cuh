@@ -397,5 +397,6 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/step_exchange.cuh"
 #include "winnow/step_parts.cuh"
+#include "winnow/stored_changes.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

@@ -65,6 +65,23 @@ __device__ __forceinline__ TokenTile find_token_tile(const int *cu_q, const Leng
   return tile;
 }
 
+// The tile of sequence `sequence` whose first token is `first` of its segment.
+template <int kTokens, class Lengths>
+__device__ __forceinline__ TokenTile find_segment_tile(const int *cu_q, const Lengths &lengths,
+                                                       int sequence, int first) {
+  const int segment = cu_q[sequence];
+  TokenTile tile;
+  tile.sequence = sequence;
+  tile.q_length = cu_q[sequence + 1] - segment;
+  tile.tokens = max(0, min(kTokens, tile.q_length - first));
+  tile.first = first;
+  tile.row = segment + first;
+  tile.k_row = first_key_row(lengths, sequence);
+  tile.k_length = key_count(lengths, sequence);
+  tile.position = tile.k_length - tile.q_length + first;
+  return tile;
+}
+
 // The tile of the one token in row `row` of q.
 template <class Lengths>
 __device__ __forceinline__ TokenTile find_token(const int *cu_q, const Lengths &lengths, int batch,

@@ -304,6 +304,53 @@ def Tile_YieldProductsOp : Tile_Leaf<"yield_products", "attend/key_items.cuh", [
   let summary = "Says that the warpgroup has made its products";
   let arguments = (ins Reads<ProductHints>:$hints, I32:$warpgroup);
 }
+def Tile_ChangePlacesOp : Tile_Leaf<"change_places", "attend/stored_changes.cuh", [Pure]> {
+  let summary = "Where changes are stored, of the chunk of tokens in work";
+  let arguments = (ins Template:$selections, Takes<Pointer>:$buffer, Takes<Params>:$params);
+  let results = (outs Whole<ChangePlaces>:$places);
+}
+def Tile_PlaceChangesOp : Tile_Leaf<"place_changes", "attend/stored_changes.cuh", [Orders]> {
+  let summary = "Shares out places for the changes of the tokens that attend to a pair of key tiles, by a block of warps";
+  let arguments = (ins Template:$block, Template:$range_tokens, Template:$warps, Stores<ChangePlaces>:$places,
+                       Takes<Pointer>:$bits, Takes<Params>:$params, I32:$select_head, Takes<KeyBlock>:$pair, I1:$all);
+}
+def Tile_TakeChunkItemOp : Tile_Leaf<"take_chunk_item", "attend/stored_changes.cuh", [Orders]> {
+  let summary = "take_key_item, of the chunk that begins with a range";
+  let arguments = (ins Stores<ChangePlaces>:$places, I32:$first_range);
+  let results = (outs I32:$item);
+}
+def Tile_PlaceItemOp : Tile_Leaf<"place_item", "attend/stored_changes.cuh"> {
+  let summary = "Says where the changes of an item's tokens lie, by one warp";
+  let arguments = (ins Updates<ItemRing>:$ring, Reads<Cursor>:$cursor, Takes<ChangePlaces>:$places, Takes<Params>:$params,
+                       I32:$select_head, Takes<KeyBlock>:$pair, I32:$begin);
+}
+def Tile_PlaceRowsOp : Tile_Leaf<"place_rows", "attend/stored_changes.cuh"> {
+  let summary = "Says where the changes of a stage's tokens lie, by one warp";
+  let arguments = (ins Writes<RowHeaders>:$headers, Reads<Cursor>:$cursor, Reads<TokenFeed>:$feed, Takes<RowTokens>:$rows,
+                       Takes<KeyItem>:$item);
+}
+def Tile_StoreChangesOp : Tile_Leaf<"store_changes", "attend/stored_changes.cuh"> {
+  let summary = "Stores the changes of a stage's tokens and of the warpgroup's key tile";
+  let source = "PTX ISA 9.0, st.global.cs";
+  let arguments = (ins Stores<ChangePlaces>:$places, Reads<LeftOperand>:$changes, Reads<RowHeaders>:$headers,
+                       Reads<Cursor>:$cursor, I32:$tile);
+}
+def Tile_FindChangesOp : Tile_Leaf<"find_changes", "attend/stored_changes.cuh"> {
+  let summary = "Where the changes of 32 entries of a list lie, by one warp";
+  let arguments = (ins Template:$block, Writes<ChangeTable>:$table, Takes<ChangePlaces>:$places, Takes<Pointer>:$bits,
+                       Takes<Params>:$params, Reads<WorkList>:$list, I32:$select_head, I32:$entry, I1:$all);
+}
+def Tile_CopyChangesOp : Tile_Leaf<"copy_changes", "attend/stored_changes.cuh", [Orders]> {
+  let summary = "Starts copying the changes of an entry's tokens, and arrives with every lane, by one warp";
+  let source = "PTX ISA 9.0, cp.async.bulk";
+  let arguments = (ins Writes<ChangeTile>:$to, I32:$barrier, Reads<ChangeTable>:$table, Takes<ChangePlaces>:$places,
+                       Reads<WorkList>:$list, I32:$entry);
+}
+def Tile_LoadChangesOp : Tile_Leaf<"load_changes", "attend/stored_changes.cuh"> {
+  let summary = "The changes of the warp's token as the left factor of a product; 0 where it does not want the entry";
+  let source = "PTX ISA 9.0, movmatrix";
+  let arguments = (ins Writes<LeftOperand>:$changes, Reads<ChangeTile>:$tile, Reads<WorkList>:$list, I32:$entry, I32:$warp);
+}
 } // opDocGroup
 
 #endif

@@ -42,6 +42,11 @@ def Tile_FindTokenTileOp : Tile_Leaf<"find_token_tile", "core/sequence.cuh", [Pu
                        I32:$end, I32:$slot);
   let results = (outs Whole<TokenTile>:$tile);
 }
+def Tile_FindSegmentTileOp : Tile_Leaf<"find_segment_tile", "core/sequence.cuh", [Pure]> {
+  let summary = "The tile of tokens of a sequence that begins with one of them, counted in its query segment";
+  let arguments = (ins Template:$tokens, Takes<Pointer>:$cu_q, Takes<Lengths>:$lengths, I32:$sequence, I32:$first);
+  let results = (outs Whole<TokenTile>:$tile);
+}
 def Tile_KeyLengthsOp : Tile_Leaf<"key_lengths", "core/layout.cuh", [Pure]> {
   let summary = "How many keys each sequence has, as the launch says";
   let arguments = (ins Takes<Params>:$params);

@@ -3,6 +3,8 @@
 
 !accumulator = !tile.fragment<Accumulator<16, @kKeys>>
 !barriers = !tile.barriers<RingBarriers<@kStages>>
+!change_table = !tile.table<ChangeTable<@kTokens>>
+!change_tile = !tile.shared_tile<ChangeTile<@kTokens>>
 !columns = !tile.state<QueryColumns<@kRows>>
 !counts = !tile.table<KindCounts<@kWarps>>
 !cursor = !tile.cursor<Cursor<@kStages>>
@@ -15,10 +17,12 @@
 !item_tile = !tile.value<ItemTile>
 !items = !tile.ring<ItemRing<@kItems>>
 !key_block = !tile.value<KeyBlock>
+!left_operand = !tile.fragment<LeftOperand<16, @kKeys, bf16>>
 !map = !tile.view<TensorMap>
 !marks = !tile.table<TokenMarks<@kBlocks>>
 !panels = !tile.shared_tile<PanelTile<@kRows, @kDim, bf16>>
 !params = !tile.value<Params>
+!places = !tile.value<ChangePlaces>
 !pointer = !tile.view<Pointer>
 !query_rows = !tile.value<QueryRows>
 !pair_lists = !tile.value<PairLists>
@@ -30,6 +34,8 @@
 !token_list = !tile.value<TokenList>
 !token_rows = !tile.view<TokenRows<bf16, @kHeads, @kTileHeads, @kTokens>>
 !token_tile = !tile.value<TokenTile>
+!work_list = !tile.list<WorkList<@kEntries, @kTokens>>
+!work_ring = !tile.ring<WorkRing<@kStages, @kEntries, @kTokens>>
 
 tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = ""} (%params: !params) {
   %i = tile.block_index "x" : i32
@@ -188,4 +194,27 @@ tile.kernel @gradients attributes {constants = [], min_blocks = 1 : i32, threads
   tile.claim_products %hints, %i : (!hints, i32) -> ()
   // CHECK: yield_products(hints, i);
   tile.yield_products %hints, %i : (!hints, i32) -> ()
+  %change_tile = tile.shared bytes 24576 : !change_tile
+  %change_table = tile.shared bytes 1536 : !change_table
+  %work_ring = tile.shared bytes 4096 : !work_ring
+  %work_list = tile.stage %work_ring, %cursor : (!work_ring, !cursor) -> !work_list
+  %left_operand = tile.register : !left_operand
+  // CHECK: const auto places = change_places<kKvHeads>(bits, params);
+  %places = tile.change_places %bits, %params {selections = @kKvHeads} : (!pointer, !params) -> !places
+  // CHECK: place_changes<kBlock, kRangeTokens, kWarps>(places, pointer, params, i, key_block, all);
+  tile.place_changes %places, %pointer, %params, %i, %key_block, %all {block = @kBlock, range_tokens = @kRangeTokens, warps = @kWarps} : (!places, !pointer, !params, i32, !key_block, i1) -> ()
+  // CHECK: take_chunk_item(places, i);
+  %taken_of_chunk = tile.take_chunk_item %places, %i : (!places, i32) -> i32
+  // CHECK: place_item(items, turn, places, params, i, key_block, i);
+  tile.place_item %items, %turn, %places, %params, %i, %key_block, %i : (!items, !item_cursor, !places, !params, i32, !key_block, i32) -> ()
+  // CHECK: place_rows(headers, cursor, feed, row_tokens, item);
+  tile.place_rows %headers, %cursor, %feed, %row_tokens, %item : (!headers, !cursor, !feed, !row_tokens, !item) -> ()
+  // CHECK: store_changes(places, left_operand, headers, cursor, i);
+  tile.store_changes %places, %left_operand, %headers, %cursor, %i : (!places, !left_operand, !headers, !cursor, i32) -> ()
+  // CHECK: find_changes<kBlock>(change_table, places, pointer, params, work_list, i, i, all);
+  tile.find_changes %change_table, %places, %pointer, %params, %work_list, %i, %i, %all {block = @kBlock} : (!change_table, !places, !pointer, !params, !work_list, i32, i32, i1) -> ()
+  // CHECK: copy_changes(change_tile, i, change_table, places, work_list, i);
+  tile.copy_changes %change_tile, %i, %change_table, %places, %work_list, %i : (!change_tile, i32, !change_table, !places, !work_list, i32) -> ()
+  // CHECK: load_changes(left_operand, change_tile, work_list, i, i);
+  tile.load_changes %left_operand, %change_tile, %work_list, %i, %i : (!left_operand, !change_tile, !work_list, i32, i32) -> ()
 }

@@ -38,6 +38,8 @@ tile.kernel @tokens attributes {constants = [], min_blocks = 1 : i32, threads = 
   %zero = tile.varying_zero : () -> i32
   // CHECK: const auto tile = find_token_tile<kTokens>(pointer, pointer, batch, begin, end, slot);
   %tile = tile.find_token_tile %pointer, %pointer, %batch, %begin, %end, %slot {tokens = @kTokens} : (!pointer, !pointer, i32, i32, i32, i32) -> !token_tile
+  // CHECK: const auto segment_tile = find_segment_tile<kTokens>(pointer, pointer, batch, begin);
+  %segment_tile = tile.find_segment_tile %pointer, %pointer, %batch, %begin {tokens = @kTokens} : (!pointer, !pointer, i32, i32) -> !token_tile
   // CHECK: const auto lengths = key_lengths(params);
   %lengths = tile.key_lengths %params : (!params) -> !key_lengths
   // CHECK: const auto keys = find_key_tile<kTokens>(lengths, batch, slot);
