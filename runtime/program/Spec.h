@@ -76,6 +76,7 @@ enum class DecodeClusters { Default, Some, All, None };
 enum class DecodeExchange { Default, Barriers, Messages };
 enum class DecodeNewRows { Default, Wait, Make };
 enum class BackwardForm { Default, Warpgroups, Warps };
+enum class BackwardChanges { Default, Remade, Stored };
 
 /// Tunables of the generated kernels; never change results beyond rounding. 0 = the target's
 /// default. Each has its row in tunables() (runtime/program/Tunables.h): values, phase, meaning.
@@ -106,6 +107,8 @@ struct Config {
   DecodeNewRows decodeNewRows = {};
   BackwardForm backwardQueries = {};
   BackwardForm backwardKeys = {};
+  BackwardChanges backwardChanges = {};
+  int backwardChunkMiB = 0;
   int backwardQueryWarps = 0;
   int backwardQueryStages = 0;
   int backwardQueryKeys = 0;

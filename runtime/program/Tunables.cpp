@@ -215,6 +215,17 @@ const std::array<Tunable, kTunableCount> &tunables() {
           {{BackwardForm::Warpgroups, "warpgroups",
             "by warpgroups (wgmma) fed by bulk copies; Hopper"},
            {BackwardForm::Warps, "warps", "by single warps (mma.sync) fed by cp.async"}}),
+      ways<&Config::backwardChanges>(
+          "backward_changes", kBackwardPhase,
+          "where the gradients of queries have the gradients of logits from",
+          {{BackwardChanges::Remade, "remade", "they make them once more"},
+           {BackwardChanges::Stored, "stored",
+            "from those of keys, which store them, a chunk of tokens at a time; form of "
+            "warpgroups"}}),
+      limit<&Config::backwardChunkMiB>(
+          "backward_chunk_mib", kBackwardPhase,
+          "stored gradients of logits: MiB of them, which a chunk of tokens has", 1 << 20,
+          {1, 1024, 8192}, {8192}),
       number<&Config::backwardQueryWarps>("backward_query_warps", kBackwardPhase,
                                           "gradients of queries: warps that compute", {1, 2, 4, 8}),
       number<&Config::backwardQueryStages>(

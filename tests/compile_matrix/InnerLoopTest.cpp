@@ -46,11 +46,12 @@ std::vector<unsigned> opcodes(const std::string &cubin, const std::string &name)
 }
 
 /// What a program's kernel has between its first and its last product.
-void checkProducts(const char *spec, const char *name, int products) {
+void checkProducts(const char *spec, const char *name, int products, const char *config = "") {
   CompileRequest request;
   request.method = "infllm_v2";
   request.arch = "sm_90a";
   request.spec = *Spec::parse(spec);
+  request.config = *Config::parse(config);
   auto lowered = lowerProgram(request);
   ASSERT_TRUE(lowered) << lowered.error().message;
   const std::vector<Kernel> &kernels = lowered->first.kernels;
@@ -78,6 +79,10 @@ void checkProducts(const char *spec, const char *name, int products) {
 TEST(InnerLoop, OfAttendOnWarpgroups) { checkProducts("", "attend", 8 + 8 + 4 + 4); }
 TEST(InnerLoop, OfBackwardQueriesOnWarpgroups) {
   checkProducts("backward=1", "backward_queries", 8 + 8 + 4);
+}
+// One product of 64 keys, written three times: the first of a run, and two that follow each other.
+TEST(InnerLoop, OfBackwardQueriesFromChanges) {
+  checkProducts("backward=1", "backward_queries", 3 * 4, "backward_changes=stored");
 }
 
 } // namespace

@@ -13,12 +13,11 @@
 
 using namespace winnow;
 
-static /// Head and value dimensions: every served length, and the unequal pairs at the ends.
-    constexpr std::pair<int, int>
-        kDims[] = {{64, 64},   {96, 96},   {128, 128}, {192, 192},
-                   {256, 256}, {192, 128}, {64, 256},  {256, 64}};
+/// Head and value dimensions: every served length, and the unequal pairs at the ends.
+static constexpr std::pair<int, int> kDims[] = {{64, 64},   {96, 96},   {128, 128}, {192, 192},
+                                                {256, 256}, {192, 128}, {64, 256},  {256, 64}};
 
-CompileRequest request(const std::string &method, const std::string &arch = "sm_80") {
+static CompileRequest request(const std::string &method, const std::string &arch = "sm_80") {
   CompileRequest r;
   r.method = method;
   r.arch = arch;
@@ -347,49 +346,6 @@ TEST(Compile, F18LegalScoreTunablesCompile) {
   r.config = {};
   r.config.attendForm = AttendForm::Warpgroups;
   expectError(r, ErrorKind::Unsupported, "attend_form=warpgroups needs products of warpgroups");
-}
-
-TEST(Compile, KeyGradientsOnWarpgroupsAreRefusedWhereTheyDoNotFit) {
-  CompileRequest r = request("infllm_v2", "sm_90a");
-  r.spec.backward = true;
-  r.config.backwardKeys = BackwardForm::Warpgroups;
-  EXPECT_TRUE(lowerProgram(r));
-  for (const auto &[field, value] :
-       {std::pair(&Spec::block, 32), {&Spec::headDim, 256}, {&Spec::heads, 6}}) { // groups of 3
-    CompileRequest other = r;
-    other.spec.*field = value;
-    expectError(other, ErrorKind::Unsupported, "backward_keys=warpgroups needs");
-    other.config.backwardKeys = BackwardForm::Default;
-    auto lowered = lowerProgram(other);
-    ASSERT_TRUE(lowered) << lowered.error().message;
-    EXPECT_EQ(lowered->first.config.backwardKeys, BackwardForm::Warps);
-  }
-  CompileRequest small = r;
-  small.spec.block = 32;
-  expectError(small, ErrorKind::Unsupported,
-              "needs blocks of 64 to 256 keys, not 32: leave it out");
-  r.spec.heads = 8; // groups of 4
-  EXPECT_TRUE(lowerProgram(r));
-  r.arch = "sm_80";
-  expectError(r, ErrorKind::Unsupported, "products of warpgroups, which sm_80 has not");
-}
-
-// Sums over ranges of tokens are added in place: their room does not grow with the ranges.
-TEST(Compile, KeyGradientsOnWarpgroupsHaveSmallScratch) {
-  CompileRequest r = request("infllm_v2", "sm_90a");
-  r.spec.backward = true;
-  auto lowered = lowerProgram(r);
-  ASSERT_TRUE(lowered) << lowered.error().message;
-  Variables variables;
-  variables[Variable::Batch] = 1;
-  variables[Variable::TotalQ] = variables[Variable::TotalK] = 131072;
-  variables[Variable::MaxQ] = variables[Variable::MaxK] = 131072;
-  variables[Variable::Parts] = *Formula::parse(lowered->first.parts)->evaluate(variables);
-  EXPECT_EQ(variables[Variable::Parts], 32);
-  int64_t bytes = 0;
-  for (const Buffer &buffer : lowered->first.backwardBuffers)
-    bytes += *Formula::parse(buffer.bytes)->evaluate(variables);
-  EXPECT_LE(bytes, int64_t(1) << 30);
 }
 
 // One kernel scores and selects: nothing is spilled, exactly one kernel selects for any length, and

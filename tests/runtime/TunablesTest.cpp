@@ -80,7 +80,7 @@ TEST(Tunables, WordsAndNumbersGiveTheSameConfig) {
       EXPECT_EQ(back->text(), byNumber->text());
       words += tunable.valueText(value) != std::to_string(value);
     }
-  EXPECT_EQ(words, 32);
+  EXPECT_EQ(words, 34);
   Config config = *Config::parse("attend_form=warps attend_stages=3, attend_softmax=lazy "
                                  "attend_fma=three_quarters score_form=fused score_poly=eighth");
   EXPECT_EQ(config.attendForm, AttendForm::Warps);
@@ -105,7 +105,8 @@ TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
             "decode_resident=0 decode_part_tiles=0 decode_form=0 decode_ids=0 "
             "decode_clusters=0 "
             "decode_cluster_blocks=0 decode_select_warps=0 decode_exchange=0 decode_new_rows=0 "
-            "backward_queries=0 backward_keys=0 backward_query_warps=0 backward_query_stages=0 "
+            "backward_queries=0 backward_keys=0 backward_changes=0 backward_chunk_mib=0 "
+            "backward_query_warps=0 backward_query_stages=0 "
             "backward_query_keys=0 backward_key_stages=0 backward_key_rows=0 "
             "backward_tile_keys=0 backward_range_tokens=0");
   EXPECT_EQ(Config::parse("attend_split=yes score_fold=no score_poly=quarter")->text(),
@@ -115,7 +116,8 @@ TEST(Tunables, F09TheCanonicalTextKeepsNumbers) {
             "decode_resident=0 decode_part_tiles=0 decode_form=0 decode_ids=0 "
             "decode_clusters=0 "
             "decode_cluster_blocks=0 decode_select_warps=0 decode_exchange=0 decode_new_rows=0 "
-            "backward_queries=0 backward_keys=0 backward_query_warps=0 backward_query_stages=0 "
+            "backward_queries=0 backward_keys=0 backward_changes=0 backward_chunk_mib=0 "
+            "backward_query_warps=0 backward_query_stages=0 "
             "backward_query_keys=0 backward_key_stages=0 backward_key_rows=0 "
             "backward_tile_keys=0 backward_range_tokens=0");
 }
@@ -160,6 +162,7 @@ TEST(Tunables, F13WhatWasLegalIsAndNothingElse) {
       {"decode_new_rows", {1, 2}},
       {"backward_queries", {1, 2}},
       {"backward_keys", {1, 2}},
+      {"backward_changes", {1, 2}},
       {"backward_query_warps", {1, 2, 4, 8}},
       {"backward_query_stages", {2, 3, 4, 5, 6, 7, 8, 9, 10}},
       {"backward_query_keys", {32, 64}},

@@ -94,6 +94,63 @@ void WarpgroupWalk::copyStage(const Ring &ring, Value landed, Value entry, Value
   advance(ring);
 }
 
+/// One of two warps: the stored changes of every entry's tokens. They take turns of 32 entries;
+/// while the other one copies, a warp finds where the changes of its next entries lie. Who has the
+/// turn hands it over by a barrier of both, since the parity of a stage tells nothing to a warp
+/// that has not filled the one before: of each list the first warp has the first turn.
+void WarpgroupWalk::feedChanges(Ring &ring, int feeder) {
+  constexpr int kToSecond = 1, kToFirst = 2; // barriers
+  ring.cursor = t.fragment("cursor", t.type("Cursor", {("@" + ring.constant("Stages")).c_str()}));
+  Value places =
+      t.value("places", "change_places", {t.pointer(stored.changes), t.params()}, {"@kKvHeads"});
+  Value table = changeTables[feeder], turnEntries = t.number(kWarpThreads);
+  auto handOver = [&](int barrier) {
+    t.leaf("sync_some", {t.number(barrier), t.number(kChangeFeeders * kWarpThreads)});
+  };
+  overWork([&] {
+    Value length = t.value("length", "warp_uniform", {about("length")});
+    auto find = [&](Value entry) {
+      Value all = mayBeDense(plan) ? isDense(t, plan, about("tile")) : t.flag(false);
+      t.leaf("find_changes",
+             {table, places, t.pointer(stored.bits), t.params(), list, about("select_head"), entry,
+              all},
+             {"@kBlock"});
+    };
+    auto copy = [&](Value from, Value end) {
+      t.loop("entry", from, end, t.number(1), [&](Value entry) {
+        t.leaf("wait_empty", {ring.barriers, ring.cursor});
+        Value barrier = t.value("barrier", "full_barrier", {ring.barriers, ring.cursor});
+        t.leaf("copy_changes", {stage("change_tile", ring.changes, ring.cursor), barrier, table,
+                                places, list, entry});
+        advance(ring);
+      });
+    };
+    if (feeder == 0)
+      find(t.number(0));
+    t.loop("from", t.number(0), length, turnEntries, [&](Value from) {
+      Value next = t.add(from, turnEntries, "next"), end = t.min(next, length, "end");
+      Value turn = t.rem(t.div(from, turnEntries), t.number(kChangeFeeders));
+      t.when(
+          t.equal(turn, t.number(feeder)),
+          [&] {
+            if (feeder == 1)
+              handOver(kToSecond);
+            copy(from, end);
+            if (feeder == 1)
+              handOver(kToFirst);
+            else
+              t.when(t.less(next, length), [&] { handOver(kToSecond); });
+          },
+          [&] {
+            find(next);
+            t.leaf("advance_by", {ring.cursor, t.sub(end, from)});
+            if (feeder == 0)
+              handOver(kToFirst);
+          });
+    });
+  });
+}
+
 /// One warp, by its first lane: the queries of every tile, one warpgroup's after the other.
 void WarpgroupWalk::feedQueries() {
   queryCursor = t.fragment("query_cursor", t.type("Cursor", {"@kWarpgroups"}));
@@ -127,12 +184,27 @@ void WarpgroupWalk::copyQueries(Value receiver, Value firstHead) {
 /// a time so that its keys stay in the L2 cache.
 void WarpgroupWalk::buildLists() {
   turn = t.fragment("turn", t.type("Cursor", {"@kWorkStages"}));
-  Value slots = t.add(t.div(t.field(t.params(), "total_q"), named("kTokens")),
-                      t.field(t.params(), "batch"), "slots");
+  Value batch = t.field(t.params(), "batch");
+  if (!sizes.fromChanges()) {
+    Value slots = t.add(t.div(t.field(t.params(), "total_q"), named("kTokens")), batch, "slots");
+    return listItems(slots, [&](Value slot) { return tokens.find(slot); });
+  }
+  // Of each segment the tokens of the chunk.
+  Value begin = t.field(t.params(), "token_begin");
+  Value count = t.sub(t.field(t.params(), "token_end"), begin);
+  Value tiles = t.div(t.add(count, t.number(sizes.tokens - 1)), named("kTokens"), "tiles");
+  listItems(t.mul(tiles, batch, "slots"), [&](Value slot) {
+    Value first = t.add(begin, t.mul(t.rem(slot, tiles), named("kTokens")));
+    return tokens.findInSegment(t.div(slot, tiles), first);
+  });
+}
+
+/// `find`: the tile of tokens in one of the `slots`.
+void WarpgroupWalk::listItems(Value slots, function_ref<Value(Value slot)> find) {
   Value items = t.mul(slots, t.number(plan.heads / plan.group), "items");
   t.loop("item", t.blockIndex('x'), items, t.gridDimension('x'), [&](Value item) {
     Value slot = t.sub(t.sub(slots, t.number(1)), t.rem(item, slots), "slot");
-    Value tile = tokens.find(slot);
+    Value tile = find(slot);
     t.when(t.greater(t.field(tile, "tokens"), t.number(0)),
            [&] { buildList(tile, t.div(item, slots, "select_head")); });
   });

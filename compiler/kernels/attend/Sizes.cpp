@@ -152,6 +152,11 @@ Result<AttendSizes> chooseAttendOnWarps(const AttendPlan &plan, const Target &ta
 /// What a kernel on warpgroups stores, at most: small objects may also find room between large
 /// ones.
 static int bytesOnWarpgroups(const AttendPlan &plan, const AttendSizes &s) {
+  if (s.fromChanges())
+    return s.stages * s.keyBytes(plan) + s.changeStages * s.tokens * kChangeTileBytes +
+           kBarrierBytes * (s.stages + s.changeStages + kWorkStages + 1) +
+           sharedRoom(kWorkStages * s.listBytes()) + sharedRoom(s.bitmapBytes()) +
+           kChangeFeeders * sharedRoom(s.changeTableBytes());
   const int valueStages = s.ofGradients() ? s.valueStages : s.stages;
   const int landings = s.ofGradients() ? 2 : 1;
   const int barriers =
@@ -291,6 +296,25 @@ Result<AttendSizes> chooseGradientsOnWarpgroups(const AttendPlan &plan, const Ta
                             "{2} bytes of shared memory of {3} on warpgroups: take "
                             "backward_queries=warps",
                             plan.headDim, plan.valueDim, target.sharedPerBlock, target.arch)
+                  .str());
+}
+
+Result<AttendSizes> chooseGradientsFromChanges(const AttendPlan &plan, const Target &target) {
+  AttendSizes s = sizesOnWarpgroups(plan, 12);
+  s.producers = 4; // of keys, of changes, of lists
+  setKeys(plan, 64, s);
+  std::vector<AttendSizes> candidates;
+  for (int stages = 6; stages >= 2; --stages) {
+    s.stages = s.changeStages = stages;
+    addLists(plan, s, 128, candidates);
+  }
+  for (const AttendSizes &candidate : candidates)
+    if (bytesOnWarpgroups(plan, candidate) <= target.sharedPerBlock)
+      return candidate;
+  return fail(ErrorKind::Unsupported,
+              llvm::formatv("backward_changes=stored needs shorter rows of keys than {0} elements: "
+                            "leave it out or take backward_changes=remade",
+                            plan.headDim)
                   .str());
 }
 

@@ -21,6 +21,7 @@ struct AttendSizes {
   int tilesPerBlock = 1; ///< key tiles of one selectable block
   int stages = 0;        ///< of the ring of keys and values, or of keys alone
   int valueStages = 0;   ///< of gradients on warpgroups, whose values have a ring of their own
+  int changeStages = 0;  ///< of gradients from stored changes, in the place of values
   int entries = 0;       ///< of one list of key tiles
   int bitmapTiles = 0;   ///< key tiles that the bitmap covers at a time
   bool whole = false;    ///< whatever the bitmap can hold fits one list
@@ -28,7 +29,8 @@ struct AttendSizes {
   int tileKeys() const { return keys / parts; }
   bool onWarpgroups() const { return mmaWarps == 4; }
   int warpgroups() const { return warps / 4; } ///< warpgroups that compute
-  bool ofGradients() const { return valueStages > 0; }
+  bool ofGradients() const { return valueStages > 0 || changeStages > 0; }
+  bool fromChanges() const { return changeStages > 0; } ///< reads no queries and no values
   KeySource::Tiles tiles() const {
     return onWarpgroups() ? KeySource::Tiles::Panels : KeySource::Tiles::Shared;
   }
@@ -42,6 +44,7 @@ struct AttendSizes {
     return onWarpgroups() ? workListBytes(entries, maskBits(tokens))
                           : wantedListBytes(entries, maskBits(tokens));
   }
+  int changeTableBytes() const { return 4 * kWarpThreads * tokens; }
   int bitmapBytes() const { return bitmapTiles * maskBits(tokens) / 8; }
 };
 
@@ -59,9 +62,15 @@ Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Targe
 /// outputs beside queries.
 Result<AttendSizes> chooseGradientsOnWarpgroups(const AttendPlan &plan, const Target &target);
 
+/// The same from stored changes: a ring of keys and one of changes. Error: Unsupported, for other
+/// groups and blocks than changes are stored of.
+Result<AttendSizes> chooseGradientsFromChanges(const AttendPlan &plan, const Target &target);
+
 /// On warpgroups: lists in work at a time, the present one and the next; and the warps of the
 /// warpgroup that feeds, of which one has nothing to do at attention.
 constexpr int kWorkStages = 2, kFeedingWarps = 4;
+/// Of these the warps that feed stored changes.
+constexpr int kChangeFeeders = 2;
 
 KernelFacts attendFacts(const AttendPlan &plan, const AttendSizes &sizes);
 

@@ -19,11 +19,14 @@ std::string WarpgroupWalk::Ring::constant(const char *what) const {
 
 WarpgroupWalk::WarpgroupWalk(KernelBuilder &t, const AttendPlan &plan, const AttendSizes &sizes,
                              Tokens &tokens, TileList &tileList, KeySource &source, Mask &mask,
-                             bool split)
+                             bool split, StoredChanges stored)
     : split(split), t(t), plan(plan), sizes(sizes), tokens(tokens), tileList(tileList),
-      source(source), mask(mask) {
+      source(source), mask(mask), stored(std::move(stored)) {
   const int keyBytes = sizes.keyBytes(plan), valueBytes = sizes.valueBytes(plan);
-  if (sizes.ofGradients())
+  if (sizes.fromChanges())
+    rings = {{"key", true, false, sizes.stages, keyBytes},
+             {"change", false, false, sizes.changeStages, sizes.tokens * kChangeTileBytes}};
+  else if (sizes.ofGradients())
     rings = {{"key", true, false, sizes.stages, keyBytes},
              {"value", false, true, sizes.valueStages, valueBytes}};
   else
@@ -35,8 +38,9 @@ int WarpgroupWalk::threads(const AttendSizes &sizes) {
 }
 
 void WarpgroupWalk::describe(std::vector<TensorMapRecipe> &maps) {
-  tokens.describe(maps, sizes.rowTokens);
-  if (sizes.ofGradients())
+  if (!sizes.fromChanges())
+    tokens.describe(maps, sizes.rowTokens);
+  if (sizes.ofGradients() && !sizes.fromChanges())
     tokens.describeGradients(maps, sizes.rowTokens);
   source.describe(maps, sizes.tileKeys());
 }
@@ -51,13 +55,15 @@ void WarpgroupWalk::constants() {
     if (plan.paged)
       t.constant("kRowBytes", ring.stageBytes / sizes.keys,
                  "bytes of a key and its value in the ring");
-    else
+    else if (ring.hasKeys || ring.hasValues) // of changes as many as an entry's tokens have
       t.constant(ring.bytesConstant(), ring.stageBytes, "bytes of one ring stage");
   t.constant("kWarpgroups", sizes.warpgroups(), "warpgroups that compute, 64 rows of queries each");
   t.constant("kWarpTokens", sizes.rowTokens, "tokens of one warp: 16 rows of queries");
   t.constant("kTokens", sizes.tokens, "tokens of one tile");
   const int rows = 4 * sizes.rowTokens * plan.group;
-  if (sizes.ofGradients())
+  if (sizes.fromChanges())
+    t.constant("kBlock", plan.block, "keys of one selectable block");
+  else if (sizes.ofGradients())
     t.constant("kQueryBytes",
                panelTileBytes(rows, plan.headDim) + panelTileBytes(rows, plan.valueDim),
                "bytes of a warpgroup's queries and of the gradients of their output");
@@ -80,8 +86,9 @@ void WarpgroupWalk::declare() {
     return ring(name, "@kWarpgroups", sizes.warpgroups(),
                 t.type("PanelTile", {64, columns, plan.element}), panelTileBytes(64, dim));
   };
-  queryRing = queryTiles("query_ring", "@kDim", plan.headDim);
-  if (sizes.ofGradients())
+  if (!sizes.fromChanges())
+    queryRing = queryTiles("query_ring", "@kDim", plan.headDim);
+  if (sizes.ofGradients() && !sizes.fromChanges())
     gradientRing = queryTiles("gradient_ring", "@kValueDim", plan.valueDim);
   for (Ring &tiles : rings) {
     const std::string stages = "@" + tiles.constant("Stages");
@@ -91,6 +98,13 @@ void WarpgroupWalk::declare() {
     if (tiles.hasValues)
       tiles.values = ring("value_ring", stages.c_str(), tiles.stages, source.valueTile(),
                           sizes.valueBytes(plan));
+    if (!tiles.hasKeys && !tiles.hasValues) {
+      tiles.changes = ring("change_ring", stages.c_str(), tiles.stages,
+                           t.type("ChangeTile", {"@kTokens"}), tiles.stageBytes);
+      for (Value &table : changeTables)
+        table = t.shared("change_table", t.type("ChangeTable", {"@kTokens"}),
+                         sizes.changeTableBytes(), true);
+    }
   }
   work = t.shared("work", t.type("WorkRing", {"@kWorkStages", "@kEntries", "@kTokens"}),
                   kWorkStages * sizes.listBytes(), true);
@@ -99,7 +113,7 @@ void WarpgroupWalk::declare() {
   t.leaf("clear_bitmap", {tileList.bitmap});
   warp = t.value("warp", "warp_index");
   warpgroup = t.div(warp, t.number(4), "warpgroup");
-  if (sizes.rowTokens * plan.group != 16) // rows that no query fills must hold numbers
+  if (queryRing && sizes.rowTokens * plan.group != 16) // rows that no query fills must hold numbers
     t.when(t.less(warpgroup, named("kWarpgroups")), [&] { clearUnfilled(); });
   t.leaf("sync_threads", {});
 }
@@ -111,21 +125,26 @@ void WarpgroupWalk::declareBarriers() {
   for (Ring &ring : rings) {
     const std::string stages = "@" + ring.constant("Stages");
     ring.barriers = barriers(ring.object("barriers"), stages.c_str(), ring.stages);
-    ring.landing = barriers(ring.object("landing"), "1", 1);
+    if (!ring.changes)
+      ring.landing = barriers(ring.object("landing"), "1", 1);
   }
   workBarriers = barriers("work_barriers", "@kWorkStages", kWorkStages);
-  queryBarriers = barriers("query_barriers", "@kWarpgroups", sizes.warpgroups());
+  if (queryRing)
+    queryBarriers = barriers("query_barriers", "@kWarpgroups", sizes.warpgroups());
   t.when(t.equal(t.value("", "thread_index"), t.number(0)), [&] {
     // Who fills and who releases a stage: every lane of the feeding and of the consumer warps,
     // which is faster than one lane for its warp (6 % at 32,768 tokens), and racecheck can follow;
     // for the lists the building warp, and all who read them.
     for (const Ring &ring : rings) {
       t.leaf("init_barriers", {ring.barriers, t.number(32), t.number(128 * sizes.warpgroups())});
-      t.leaf("init_barriers", {ring.landing, t.number(32), t.number(1)});
+      if (ring.landing)
+        t.leaf("init_barriers", {ring.landing, t.number(32), t.number(1)});
     }
+    // All who compute, who feed tiles, and one who feeds queries, or changes as another does.
     const int readers = 4 * sizes.warpgroups() + static_cast<int>(rings.size()) + 1;
     t.leaf("init_barriers", {workBarriers, t.number(32), t.number(32 * readers)});
-    t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(128)});
+    if (queryRing)
+      t.leaf("init_barriers", {queryBarriers, t.number(1), t.number(128)});
     t.leaf("fence_barriers", {});
   });
 }
@@ -143,21 +162,33 @@ void WarpgroupWalk::clearUnfilled() {
 
 void WarpgroupWalk::perform(function_ref<void()> consume) {
   // 65,536 registers for the block: three warpgroups of 160 and one of 32, or two of 232 and
-  // one of 40.
+  // one of 40; who finds stored changes needs more, and who multiplies them less.
+  const bool three = sizes.warpgroups() == 3;
+  const int computing = sizes.fromChanges() ? 152
+                        : three             ? 160
+                                            : 232,
+            feeding = sizes.fromChanges() ? 56
+                      : three             ? 32
+                                          : 40;
   t.when(
       t.less(warpgroup, named("kWarpgroups")),
       [&] {
-        t.leaf("claim_registers", {}, {sizes.warpgroups() == 3 ? 160 : 232});
+        t.leaf("claim_registers", {}, {computing});
         consume();
       },
       [&] {
-        t.leaf("release_registers", {}, {sizes.warpgroups() == 3 ? 32 : 40});
+        t.leaf("release_registers", {}, {feeding});
         Value role = t.sub(warp, t.mul(named("kWarpgroups"), t.number(4)), "role");
         auto perform = [&](int number, function_ref<void()> body) {
           t.when(t.equal(role, t.number(number)), [&] { body(); });
         };
         perform(0, [&] { feedTiles(rings[0]); });
         perform(1, [&] { buildLists(); });
+        if (sizes.fromChanges()) {
+          for (int feeder = 0; feeder < kChangeFeeders; ++feeder)
+            perform(2 + feeder, [&] { feedChanges(rings[1], feeder); });
+          return;
+        }
         perform(2, [&] { feedQueries(); });
         if (rings.size() > 1)
           perform(3, [&] { feedTiles(rings[1]); });

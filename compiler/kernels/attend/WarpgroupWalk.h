@@ -17,20 +17,26 @@ public:
   /// A ring that one warp feeds: of key tiles, of tiles of values, or of both side by side. Every
   /// warp that computes waits for every stage and releases it, wanted or not.
   struct Ring {
-    std::string name;        ///< "" where there is one ring, else "key" or "value"
-    bool hasKeys, hasValues; ///< what a stage holds
-    int stages, stageBytes;  ///< how many there are, and what copies bring into each
-    Value keys, values;      ///< rings of tiles; null for what a stage does not hold
-    Value barriers, landing; ///< of the stages, and of the feeding warp alone
-    Value cursor;            ///< of the role that is being written
+    std::string name;            ///< "" where there is one ring, else "key" or "value"
+    bool hasKeys, hasValues;     ///< what a stage holds; stored changes, if neither
+    int stages, stageBytes;      ///< how many there are, and what copies bring into each
+    Value keys, values, changes; ///< rings of tiles; null for what a stage does not hold
+    Value barriers, landing;     ///< of the stages, and of the feeding warp alone
+    Value cursor;                ///< of the role that is being written
 
     std::string object(const char *what) const;   ///< "barriers", "key_barriers"
     std::string constant(const char *what) const; ///< "kStages", "kKeyStages"
     std::string bytesConstant() const { return constant("StageBytes"); }
   };
 
+  /// Of gradients from stored changes: where these and the bits of tokens lie, as members of
+  /// params.
+  struct StoredChanges {
+    std::string changes, bits;
+  };
   WarpgroupWalk(KernelBuilder &t, const AttendPlan &plan, const AttendSizes &sizes, Tokens &tokens,
-                TileList &tileList, KeySource &source, Mask &mask, bool split);
+                TileList &tileList, KeySource &source, Mask &mask, bool split,
+                StoredChanges stored = {});
   /// Threads of a block, with those that feed.
   static int threads(const AttendSizes &sizes);
   /// Adds the maps that the feeding warps read.
@@ -65,7 +71,9 @@ public:
   const bool split; ///< tiles that single warps want have a part of the list
   /// The ring of keys with their values; of gradients that of keys, and that of values.
   llvm::SmallVector<Ring, 2> rings;
-  Value queryRing, gradientRing; ///< gradients of outputs, beside queries; null of attention
+  /// Gradients of outputs, beside queries; null of attention. From stored changes there are
+  /// neither.
+  Value queryRing, gradientRing;
   Value warpgroup, warp, queryCursor, list;
 
 private:
@@ -75,9 +83,11 @@ private:
   // Feed.cpp
   void feedTiles(Ring &ring);
   void copyStage(const Ring &ring, Value landed, Value entry, Value overrun);
+  void feedChanges(Ring &ring, int feeder);
   void feedQueries();
   void copyQueries(Value receiver, Value firstHead);
   void buildLists();
+  void listItems(Value slots, llvm::function_ref<Value(Value slot)> find);
   void buildList(Value tile, Value head);
   void forOneLane(llvm::function_ref<void()> body);
   Value named(llvm::StringRef name) { return t.named(name); }
@@ -91,6 +101,8 @@ private:
   Mask &mask;
   Value work, workBarriers, queryBarriers;
   Value turn, header;
+  Value changeTables[kChangeFeeders]; ///< of the warps that feed stored changes
+  const StoredChanges stored;
 };
 
 } // namespace winnow

@@ -14,7 +14,17 @@ namespace winnow {
 /// The buffers of a launch of gradients, by their places in ProgramImage::backwardBuffers; all but
 /// the first of methods that select alone. On warpgroups KeyParts and ValueParts are sums over all
 /// ranges so far, and with KeyItems there whatever the method.
-enum class BackwardBuffer { Statistics, Bits, Ranges, Lists, KeyParts, ValueParts, KeyItems };
+/// Changes: where changes of logits are stored, of methods that select.
+enum class BackwardBuffer {
+  Statistics,
+  Bits,
+  Ranges,
+  Lists,
+  KeyParts,
+  ValueParts,
+  KeyItems,
+  Changes
+};
 inline mlir::Value backwardBuffer(KernelBuilder &t, BackwardBuffer which) {
   return t.pointer(KernelBuilder::bufferMember(static_cast<int>(which)));
 }
@@ -28,12 +38,21 @@ inline mlir::Value backwardBuffer(KernelBuilder &t, const BackwardPlan &plan,
 /// Selections of one launch: as many lists of ids as a token has.
 inline int selections(const BackwardPlan &plan) { return plan.heads / plan.group / plan.headTiles; }
 
-/// `opensItems`: it says that no item of backward_keys on warpgroups is taken yet.
-BuiltKernel buildBackwardRows(mlir::ModuleOp module, const BackwardPlan &plan, bool opensItems);
+/// `opensItems`: it says that no item of backward_keys on warpgroups is taken yet; `stores`: and
+/// that no place of a change is.
+BuiltKernel buildBackwardRows(mlir::ModuleOp module, const BackwardPlan &plan, bool opensItems,
+                              bool stores);
 BuiltKernel buildBackwardMarks(mlir::ModuleOp module, const BackwardPlan &plan);
 /// `byPairs`: three lists for each pair of key tiles, for backward_keys on warpgroups; else one for
 /// each key block.
 BuiltKernel buildBackwardLists(mlir::ModuleOp module, const BackwardPlan &plan, bool byPairs);
+/// Where the changes of a chunk of tokens are stored, for backward_keys that stores them and
+/// backward_queries that reads them: stored_changes.cuh.
+BuiltKernel buildBackwardPlaces(mlir::ModuleOp module, const BackwardPlan &plan);
+/// On warpgroups, from stored changes. Error: Unsupported, where they do not fit.
+Result<BuiltKernel> buildQueriesFromChanges(mlir::ModuleOp module, const BackwardPlan &plan,
+                                            const Target &target,
+                                            std::vector<TensorMapRecipe> &maps);
 /// On warpgroups where the target has them and the kernel fits, unless `config`, which holds the
 /// choice on exit, says otherwise. Appends the tensor maps that the kernel reads to `maps`. Error:
 /// Unsupported, where what it asks for cannot be built.
@@ -54,12 +73,20 @@ struct KeyWarpgroupSizes {
 };
 /// Error: Unsupported, with what the target, the selection, rows or heads would have to be.
 Result<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan, const Target &target);
-/// Appends the tensor maps that it reads to `maps`.
+/// Tokens of a range where changes are stored: whole words of the bits of tokens, and whole tiles
+/// of tokens of backward_queries. Chunks are of whole ranges.
+constexpr int kStoredRangeTokens = 4032;
+/// Error: Unsupported, with what would have to be otherwise for changes to be stored.
+Status checkStoredChanges(const BackwardPlan &plan, const KeyWarpgroupSizes &sizes);
+/// Appends the tensor maps that it reads to `maps`. `stores`: changes, too.
 BuiltKernel buildBackwardKeysOnWarpgroups(mlir::ModuleOp module, const BackwardPlan &plan,
-                                          const KeyWarpgroupSizes &sizes,
+                                          const KeyWarpgroupSizes &sizes, bool stores,
                                           std::vector<TensorMapRecipe> &maps);
 /// Appends the buffers of its sums and items, and says how many ranges of tokens there are.
-void describeKeyItems(const BackwardPlan &plan, ProgramImage &image);
+void describeKeyItems(const BackwardPlan &plan, bool stores, ProgramImage &image);
+/// Appends the buffer of stored changes, and says how many tokens a chunk has: of `chunkMiB` MiB of
+/// changes, but of a range at least.
+void describeChanges(const BackwardPlan &plan, int chunkMiB, ProgramImage &image);
 /// How many tiles of keys have places for sums, a formula.
 std::string keyTilePlaces(const BackwardPlan &plan);
 BuiltKernel buildBackwardJoin(mlir::ModuleOp module, const BackwardPlan &plan);

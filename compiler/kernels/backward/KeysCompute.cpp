@@ -152,6 +152,8 @@ void BackwardKeysOnWarpgroups::weigh() {
     t.leaf("clear_unweighted", {change, weights});
   t.leaf("round_to_operand", {weightFactor, weights});
   t.leaf("round_to_operand", {changeFactor, change});
+  if (stores)
+    t.leaf("store_changes", {places, changeFactor, headers, cursor, warpgroup});
 }
 
 /// To the gradients, or while there are more ranges to the sums that the next one reads.

@@ -16,18 +16,27 @@ void BackwardKeysOnWarpgroups::findItems() {
   Value slots = t.add(t.div(t.field(t.params(), "total_k"), named("kPairKeys")),
                       t.field(t.params(), "batch"), "slots");
   Value perRange = t.mul(slots, named("kKvHeads"), "per_range");
-  Value count = t.mul(t.field(t.params(), "parts"), perRange, "count");
+  Value ranges = t.field(t.params(), "parts"), firstRange;
+  if (stores) {
+    Value begin = t.field(t.params(), "token_begin"), width = rangeTokens();
+    Value tokens = t.sub(t.field(t.params(), "token_end"), begin);
+    firstRange = t.div(begin, width, "first_range");
+    ranges = t.div(t.add(tokens, t.number(kStoredRangeTokens - 1)), width);
+  }
+  Value count = t.mul(ranges, perRange, "count");
   t.whileLoop(
       {}, {},
       [&](ValueRange, SmallVector<Value> &passed) {
-        passed = {t.value("taken", "take_key_item", {buffer(BackwardBuffer::KeyItems)})};
+        passed = {takeItem(firstRange)};
         return t.less(passed[0], count);
       },
       [&](ValueRange passed) {
         Value nth = t.rem(passed[0], slots, "nth");
         Value slot = t.select(t.equal(nth, t.number(0)), t.number(0), t.sub(slots, nth), "slot");
-        describeItem(t.div(passed[0], perRange, "range"),
-                     t.div(t.rem(passed[0], perRange), slots, "kv_head"), slot);
+        Value range = t.div(passed[0], perRange, "range");
+        if (firstRange)
+          range = t.add(firstRange, range, "range");
+        describeItem(range, t.div(t.rem(passed[0], perRange), slots, "kv_head"), slot);
         return SmallVector<Value>();
       });
   t.leaf("wait_empty", {itemBarriers, turn});
@@ -35,13 +44,26 @@ void BackwardKeysOnWarpgroups::findItems() {
   t.leaf("report_full", {itemBarriers, turn});
 }
 
+/// The next item that nobody has taken, of the launch or of its chunk.
+Value BackwardKeysOnWarpgroups::takeItem(Value firstRange) {
+  if (stores)
+    return t.value("taken", "take_chunk_item", {places, firstRange});
+  return t.value("taken", "take_key_item", {buffer(BackwardBuffer::KeyItems)});
+}
+
+/// Tokens of a range: as many of each where ranges may end anywhere.
+Value BackwardKeysOnWarpgroups::rangeTokens() {
+  if (stores)
+    return named("kRangeTokens");
+  Value parts = t.field(t.params(), "parts"), maxQ = t.field(t.params(), "max_q");
+  return t.max(t.number(1), t.div(t.sub(t.add(maxQ, parts), t.number(1)), parts), "range_tokens");
+}
+
 void BackwardKeysOnWarpgroups::describeItem(Value range, Value kvHead, Value slot) {
   Value batch = t.field(t.params(), "batch"), totalK = t.field(t.params(), "total_k");
   Value pair = t.value("pair", "find_key_block",
                        {t.pointer("cu_q"), t.pointer("cu_k"), batch, totalK, slot}, {"@kPairKeys"});
-  Value parts = t.field(t.params(), "parts"), maxQ = t.field(t.params(), "max_q");
-  Value width =
-      t.max(t.number(1), t.div(t.sub(t.add(maxQ, parts), t.number(1)), parts), "range_tokens");
+  Value width = rangeTokens();
   Value first = t.value("", "tile_of_pair", {pair, t.number(0)});
   t.when(t.value("", "sees_range", {first, range, width}), [&] {
     Value begin = t.mul(range, width, "begin"), end = t.add(begin, width, "end");
@@ -50,6 +72,8 @@ void BackwardKeysOnWarpgroups::describeItem(Value range, Value kvHead, Value slo
     Value place = t.mul(t.add(t.mul(kvHead, slots), slot), named("kWarpgroups"), "first_place");
     t.leaf("wait_empty", {itemBarriers, turn});
     t.leaf("describe_item", {items, turn, pair, place, kvHead, range, width, lists});
+    if (stores)
+      t.leaf("place_item", {items, turn, places, t.params(), kvHead, pair, begin});
     t.leaf("report_full", {itemBarriers, turn});
     t.leaf("advance", {turn});
   });
@@ -125,6 +149,8 @@ void BackwardKeysOnWarpgroups::feedHeads(Value headTile, function_ref<void(Value
         Value item = t.value("item", "key_item", {items, turn});
         t.leaf("wait_empty", {rowBarriers, cursor});
         t.leaf("describe_rows", {headers, cursor, passed[0], item});
+        if (stores)
+          t.leaf("place_rows", {headers, cursor, feed, passed[0], item});
         announce(named("kRowBytes"));
         copyRows(passed[0], item, headTile);
         t.leaf("advance", {cursor});

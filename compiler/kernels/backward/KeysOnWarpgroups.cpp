@@ -12,7 +12,7 @@
 // says so. Sums of several ranges are added in their order, in device memory: key_items.cuh.
 #include "compiler/kernels/backward/KeysOnWarpgroups.h"
 #include "compiler/kernels/parts/DenseLength.h"
-#include "compiler/kernels/parts/Tokens.h"
+#include "compiler/kernels/parts/KeySource.h"
 #include "runtime/program/Budgets.h"
 #include "templates/Params.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -89,12 +89,55 @@ Result<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan, const
   return refuseRows();
 }
 
+Status checkStoredChanges(const BackwardPlan &plan, const KeyWarpgroupSizes &sizes) {
+  auto refuse = [](const std::string &needs) {
+    return fail(ErrorKind::Unsupported, "backward_changes=stored needs " + needs +
+                                            ": leave it out or take backward_changes=remade");
+  };
+  if (!plan.selects())
+    return refuse("a method that selects blocks");
+  if (sizes.tokenRows != 16 || plan.heads / plan.kvHeads != plan.group)
+    return refuse(
+        llvm::formatv("10 to 16 query heads per key/value head, not {0}", plan.heads / plan.kvHeads)
+            .str());
+  return {};
+}
+
 std::string keyTilePlaces(const BackwardPlan &plan) {
   return llvm::formatv("{0} * (total_k / {1} + batch)", 2 * plan.kvHeads, kPairKeys).str();
 }
 
-void describeKeyItems(const BackwardPlan &plan, ProgramImage &image) {
-  image.parts = llvm::formatv("max(1, ceil_div(max_q, {0}))", kRangeTokens).str();
+void describeChanges(const BackwardPlan &plan, int chunkMiB, ProgramImage &image) {
+  // Key tiles that a token attends to, at most; and those of all tokens.
+  const std::string selected = std::to_string(plan.topk * (plan.block / kItemTileKeys)),
+                    most = !mayBeDense(plan)
+                               ? selected
+                               : llvm::formatv("max({0}, ceil_div({1}, {2}))", selected,
+                                               plan.crossing ? "dense_length"
+                                                             : std::to_string(plan.denseLength),
+                                               kItemTileKeys)
+                                     .str();
+  auto bytesOf = [&](const std::string &tokens) {
+    return llvm::formatv("{0} * {1} * min(total_q, batch * {2})", kChangeTileBytes * plan.kvHeads,
+                         most, tokens)
+        .str();
+  };
+  image.backwardChunkTokens =
+      llvm::formatv("{0} * max(1, {1} / max(1, {2}))", kStoredRangeTokens, int64_t(chunkMiB) << 20,
+                    bytesOf(std::to_string(kStoredRangeTokens)))
+          .str();
+  image.backwardBuffers.push_back(
+      {"changes",
+       llvm::formatv("8 * parts + {0} * (total_k / {1} + batch) * ceil_div(chunk_tokens, "
+                     "32) + 256 + {2}",
+                     4 * kListsOfPair * plan.kvHeads, kPairKeys, bytesOf("chunk_tokens"))
+           .str()});
+}
+
+void describeKeyItems(const BackwardPlan &plan, bool stores, ProgramImage &image) {
+  image.parts =
+      llvm::formatv("max(1, ceil_div(max_q, {0}))", stores ? kStoredRangeTokens : kRangeTokens)
+          .str();
   auto sums = [&](const char *name, int dim) {
     image.backwardBuffers.push_back(
         {name,
@@ -137,9 +180,9 @@ static std::string runMapOf(std::vector<TensorMapRecipe> &maps, StringRef tensor
 }
 
 BackwardKeysOnWarpgroups::BackwardKeysOnWarpgroups(ModuleOp module, const BackwardPlan &plan,
-                                                   const KeyWarpgroupSizes &sizes,
+                                                   const KeyWarpgroupSizes &sizes, bool stores,
                                                    std::vector<TensorMapRecipe> &maps)
-    : plan(plan), sizes(sizes),
+    : plan(plan), sizes(sizes), stores(stores),
       t(module, "backward_keys",
         llvm::formatv("backward_keys of {0}: the gradients of keys and values, from all tokens "
                       "that attend to them; blocks of threads stay and take one pair of tiles of "
@@ -184,6 +227,8 @@ void BackwardKeysOnWarpgroups::constants() {
     t.constant("kBlock", plan.block, "keys of one selectable block");
     denseConstant(t, plan, "shorter sequences attend to every key");
   }
+  if (stores)
+    t.constant("kRangeTokens", kStoredRangeTokens, "tokens of a range, of which chunks have some");
   t.constant("kSoftmaxScale", plan.scale, "what a logit has been multiplied by");
   logits.constants();
 }
@@ -261,6 +306,9 @@ BuiltKernel BackwardKeysOnWarpgroups::build() {
   logits.declareRegion(/*takesFactors=*/false);
   changes.declareRegion();
   declare();
+  if (stores)
+    places = t.value("places", "change_places", {buffer(BackwardBuffer::Changes), t.params()},
+                     {"@kKvHeads"});
   t.when(
       t.less(warpgroup, named("kWarpgroups")),
       [&] {
@@ -276,17 +324,20 @@ BuiltKernel BackwardKeysOnWarpgroups::build() {
       });
   BuiltKernel built{t.finish(), {}};
   built.recipe.step = "backward";
-  built.recipe.gridX =
-      llvm::formatv("min(sm_count, parts * {0} * (total_k / {1} + batch))", plan.kvHeads, kPairKeys)
-          .str();
+  built.recipe.perChunk = stores;
+  const std::string ranges =
+      stores ? llvm::formatv("ceil_div(token_count, {0})", kStoredRangeTokens).str() : "parts";
+  built.recipe.gridX = llvm::formatv("min(sm_count, {0} * {1} * (total_k / {2} + batch))", ranges,
+                                     plan.kvHeads, kPairKeys)
+                           .str();
   built.recipe.gridY = "1";
   return built;
 }
 
 BuiltKernel buildBackwardKeysOnWarpgroups(ModuleOp module, const BackwardPlan &plan,
-                                          const KeyWarpgroupSizes &sizes,
+                                          const KeyWarpgroupSizes &sizes, bool stores,
                                           std::vector<TensorMapRecipe> &maps) {
-  return BackwardKeysOnWarpgroups(module, plan, sizes, maps).build();
+  return BackwardKeysOnWarpgroups(module, plan, sizes, stores, maps).build();
 }
 
 } // namespace winnow

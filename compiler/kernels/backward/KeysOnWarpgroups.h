@@ -17,7 +17,8 @@ constexpr int kKeyItems = 2;  ///< items: the one in work and the next one
 class BackwardKeysOnWarpgroups {
 public:
   BackwardKeysOnWarpgroups(mlir::ModuleOp module, const BackwardPlan &plan,
-                           const KeyWarpgroupSizes &sizes, std::vector<TensorMapRecipe> &maps);
+                           const KeyWarpgroupSizes &sizes, bool stores,
+                           std::vector<TensorMapRecipe> &maps);
   BuiltKernel build();
 
 private:
@@ -30,6 +31,8 @@ private:
   void clearUnfilled();
   // KeysFeed.cpp
   void findItems();
+  Value takeItem(Value firstRange);
+  Value rangeTokens();
   void describeItem(Value range, Value kvHead, Value slot);
   Value tokensOf(Value pair, Value kvHead, Value begin, Value end);
   void feedKeys(Value tile);
@@ -57,6 +60,7 @@ private:
 
   const BackwardPlan &plan;
   const KeyWarpgroupSizes &sizes;
+  const bool stores; ///< changes
   KernelBuilder t;
   Logits logits;
   Changes changes;
@@ -67,6 +71,7 @@ private:
   Value keyBarriers, rowBarriers, itemBarriers;
   // Who this thread is, and where it stands.
   Value warp, warpgroup, turn, keyCursor, cursor, pending;
+  Value places; ///< of changes; null where none are stored
   // Of the consumers.
   Value keyTile, valueTile, firstKey, warpRow, columns;
   Value weights, change, weightFactor, changeFactor, keySums, valueSums;

@@ -117,6 +117,39 @@ static BuiltKernel buildPairLists(ModuleOp module, const BackwardPlan &plan) {
   return finish(t, plan, llvm::formatv("total_k / {0} + batch", kPairKeys).str());
 }
 
+BuiltKernel buildBackwardPlaces(ModuleOp module, const BackwardPlan &plan) {
+  constexpr int kWarps = 4;
+  KernelBuilder t(
+      module, "backward_places",
+      llvm::formatv("backward_places of {0}: where the changes of a chunk of tokens are "
+                    "stored, a block of threads per pair of tiles of {1} keys.",
+                    plan.method, kItemTileKeys)
+          .str(),
+      32 * kWarps, 1);
+  t.constant("kSelections", selections(plan), "selections per token");
+  t.constant("kBlock", plan.block, "keys of one selectable block");
+  t.constant("kPairKeys", kPairKeys, "keys of the two tiles of a pair");
+  t.constant("kRangeTokens", kStoredRangeTokens, "tokens of a range, of which chunks have some");
+  t.constant("kWarps", kWarps, "warps of one block of threads");
+  denseConstant(t, plan, "shorter sequences attend to every key");
+  Value pair = t.value("pair", "find_key_block",
+                       {t.pointer("cu_q"), t.pointer("cu_k"), t.field(t.params(), "batch"),
+                        t.field(t.params(), "total_k"), t.blockIndex('x')},
+                       {"@kPairKeys"});
+  t.when(t.differ(t.field(pair, "keys"), t.number(0)), [&] {
+    Value places =
+        t.value("places", "change_places", {backwardBuffer(t, BackwardBuffer::Changes), t.params()},
+                {"@kSelections"});
+    t.leaf("place_changes",
+           {places, backwardBuffer(t, BackwardBuffer::Bits), t.params(), t.blockIndex('y'), pair,
+            mayBeDense(plan) ? isDense(t, plan, pair) : t.flag(false)},
+           {"@kBlock", "@kRangeTokens", "@kWarps"});
+  });
+  BuiltKernel built = finish(t, plan, llvm::formatv("total_k / {0} + batch", kPairKeys).str());
+  built.recipe.perChunk = true;
+  return built;
+}
+
 BuiltKernel buildBackwardLists(ModuleOp module, const BackwardPlan &plan, bool byPairs) {
   return byPairs ? buildPairLists(module, plan) : buildBlockLists(module, plan);
 }

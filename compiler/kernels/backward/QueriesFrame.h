@@ -28,8 +28,11 @@ protected:
     logits.declareRegion(/*takesFactors=*/false);
     changes.declareRegion();
   }
-  void declareGradient() {
+  void declareSums() {
     row.output = t.fragment("query_gradient", t.type("Accumulator", {16, "@kDim"}));
+  }
+  void declareGradient() {
+    declareSums();
     statistics = t.fragment("statistics", t.type("RowStatistics"));
   }
   void loadStatistics(Value firstHead) {

@@ -24,7 +24,8 @@ static Value countWork(KernelBuilder &t, const BackwardPlan &plan) {
   return t.add(t.mul(pairs, t.number(2 * plan.kvHeads)), t.number(1), "work");
 }
 
-BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan, bool opensItems) {
+BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan, bool opensItems,
+                              bool stores) {
   KernelBuilder t(
       module, "backward_rows",
       llvm::formatv("backward_rows of {0}: log-sum-exp and sum of dO * out of each query "
@@ -43,6 +44,9 @@ BuiltKernel buildBackwardRows(ModuleOp module, const BackwardPlan &plan, bool op
     t.leaf("open_key_items",
            {backwardBuffer(t, plan, BackwardBuffer::KeyItems), countWork(t, plan)});
   }
+  if (stores) // two numbers of each range
+    t.leaf("open_key_items", {backwardBuffer(t, plan, BackwardBuffer::Changes),
+                              t.mul(t.field(t.params(), "parts"), t.number(2))});
   Value ofWarp = t.mul(t.value("warp", "warp_index"), t.named("kWarpRows"));
   Value row = t.add(t.mul(t.blockIndex('x'), t.named("kRows")), ofWarp, "first_row");
   t.leaf("store_statistics",
@@ -77,11 +81,32 @@ chooseKeysForm(const BackwardPlan &plan, const Target &target, Config &config) {
   return sizes;
 }
 
+/// Whether changes are stored; `config` holds the choice on exit. Error: Unsupported, where it asks
+/// for it and they cannot be.
+static Result<bool> choosesStored(const BackwardPlan &plan,
+                                  const std::optional<KeyWarpgroupSizes> &sizes, Config &config) {
+  const bool asked = config.backwardChanges == BackwardChanges::Stored;
+  if (!asked) {
+    config.backwardChanges = BackwardChanges::Remade;
+    return false;
+  }
+  if (!sizes || config.backwardQueries == BackwardForm::Warps)
+    return fail(ErrorKind::Unsupported,
+                "backward_changes=stored needs both kernels on warpgroups: leave it out, or take "
+                "backward_keys=warpgroups to see what stands against it");
+  WINNOW_CHECK(checkStoredChanges(plan, *sizes));
+  constexpr int kChunkMiB = 8192;
+  if (config.backwardChunkMiB == 0)
+    config.backwardChunkMiB = kChunkMiB;
+  return true;
+}
+
 Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPlan &plan,
                                                const Target &target, ProgramImage &image) {
   Config config = image.config;
   WINNOW_TRY(const auto keySizes, chooseKeysForm(plan, target, config));
-  std::vector<BuiltKernel> kernels{buildBackwardRows(module, plan, keySizes.has_value())};
+  WINNOW_TRY(const bool stores, choosesStored(plan, keySizes, config));
+  std::vector<BuiltKernel> kernels{buildBackwardRows(module, plan, keySizes.has_value(), stores)};
   auto buffer = [&](const char *name, const std::string &bytes) {
     image.backwardBuffers.push_back({name, bytes});
   };
@@ -103,12 +128,26 @@ Result<std::vector<BuiltKernel>> buildBackward(ModuleOp module, const BackwardPl
     kernels.push_back(buildBackwardMarks(module, plan));
     kernels.push_back(buildBackwardLists(module, plan, byPairs));
   }
+  if (stores) {
+    describeKeyItems(plan, stores, image);
+    describeChanges(plan, config.backwardChunkMiB, image);
+    kernels.push_back(buildBackwardPlaces(module, plan));
+    kernels.push_back(
+        buildBackwardKeysOnWarpgroups(module, plan, *keySizes, stores, image.backwardMaps));
+    WINNOW_TRY(BuiltKernel queries,
+               buildQueriesFromChanges(module, plan, target, image.backwardMaps));
+    config.backwardQueries = BackwardForm::Warpgroups;
+    kernels.push_back(std::move(queries));
+    kernels.back().config = config;
+    return kernels;
+  }
   WINNOW_TRY(BuiltKernel queries,
              buildBackwardQueries(module, plan, target, config, image.backwardMaps));
   kernels.push_back(std::move(queries));
   if (keySizes) {
-    describeKeyItems(plan, image);
-    kernels.push_back(buildBackwardKeysOnWarpgroups(module, plan, *keySizes, image.backwardMaps));
+    describeKeyItems(plan, stores, image);
+    kernels.push_back(
+        buildBackwardKeysOnWarpgroups(module, plan, *keySizes, stores, image.backwardMaps));
   } else {
     WINNOW_TRY(BuiltKernel keys, buildBackwardKeys(module, plan, target, config));
     kernels.push_back(std::move(keys));

@@ -40,6 +40,11 @@ public:
                     t.number(0), t.field(t.params(), "total_q"), slot},
                    {"@kTokens"});
   }
+  /// The tile of a sequence that begins with token `first` of its segment.
+  Value findInSegment(Value sequence, Value first) {
+    return t.value("tile", "find_segment_tile",
+                   {t.pointer("cu_q"), t.keyLengths(plan.paged), sequence, first}, {"@kTokens"});
+  }
   Value rows(llvm::StringRef name, Value tile, Value index) {
     return t.value(name, "query_rows", {tile, index}, {"@kTileHeads"});
   }
