@@ -6,6 +6,9 @@
 
 namespace winnow::emulator {
 
+/// Bytes that may have one record.
+static constexpr unsigned kChunk = 16, kWord = 4;
+
 static void joinTimes(std::vector<uint32_t> &into, const std::vector<uint32_t> &other) {
   into.resize(std::max(into.size(), other.size()));
   for (size_t i = 0; i < other.size(); ++i)
@@ -34,7 +37,8 @@ void join(Clock &into, const Clock &other) {
 }
 
 SharedMemory::SharedMemory(unsigned char *bytes, int size, int owner, Fences &fences)
-    : bytes(bytes), limit(size), owner(owner), granules(records(owner)), fences(fences) {
+    : bytes(bytes), limit(size), owner(owner), granules(records(owner)),
+      wholeChunks(size / kChunk, true), wholeWords(size / kWord, true), fences(fences) {
   static uint32_t blocks = 0;
   block = ++blocks;
   if (granules.size() < static_cast<size_t>(size))
@@ -59,8 +63,53 @@ SharedMemory::Granule &SharedMemory::granule(unsigned address) {
   return found;
 }
 
+void SharedMemory::divide(unsigned address, unsigned size, unsigned part) {
+  const Granule &whole = granule(address);
+  for (unsigned at = address + part; at < address + size; at += part)
+    granules[at] = whole;
+}
+
+unsigned SharedMemory::span(unsigned address, unsigned end) {
+  const unsigned chunk = address / kChunk;
+  if (chunk < wholeChunks.size() && wholeChunks[chunk]) {
+    if (address % kChunk == 0 && end - address >= kChunk)
+      return kChunk;
+    divide(chunk * kChunk, kChunk, kWord);
+    wholeChunks[chunk] = false;
+    for (unsigned word = 0; word < kChunk / kWord; ++word)
+      wholeWords[chunk * kChunk / kWord + word] = true;
+  }
+  const unsigned word = address / kWord;
+  if (word < wholeWords.size() && wholeWords[word]) {
+    if (address % kWord == 0 && end - address >= kWord)
+      return kWord;
+    divide(word * kWord, kWord, 1);
+    wholeWords[word] = false;
+  }
+  return 1;
+}
+
+template <typename Body> void SharedMemory::each(unsigned address, int count, Body body) {
+  for (unsigned at = address; at < address + count;) {
+    const unsigned bytes = span(at, address + count);
+    body(granule(at));
+    at += bytes;
+  }
+}
+
+void SharedMemory::unite(unsigned address, int count) {
+  const unsigned end = address + count;
+  for (unsigned chunk = (address + kChunk - 1) / kChunk; (chunk + 1) * kChunk <= end; ++chunk)
+    wholeChunks[chunk] = true;
+  for (unsigned word = (address + kWord - 1) / kWord; (word + 1) * kWord <= end; ++word)
+    wholeWords[word] = true;
+}
+
 bool SharedMemory::isPartlyWritten(unsigned address) {
   const unsigned word = address & ~3u;
+  const bool isWhole = wholeWords.size() > word / kWord && wholeWords[word / kWord];
+  if (isWhole) // and nobody has written it
+    return false;
   for (unsigned at = word; at < std::min(word + 4, static_cast<unsigned>(limit)); ++at)
     if (granule(at).written)
       return true;
@@ -85,9 +134,12 @@ std::string SharedMemory::over(unsigned address, int count, const char *what, Ch
       static_cast<unsigned>(count) > static_cast<unsigned>(limit) - address)
     return fmt::format("{} {} bytes at {}, outside the kernel's {} bytes of shared memory", what,
                        count, address, limit);
-  for (unsigned at = address; at < address + count; ++at)
+  for (unsigned at = address; at < address + count;) {
+    const unsigned bytes = span(at, address + count);
     if (std::string fault = check(granule(at), at); !fault.empty())
       return fault;
+    at += bytes;
+  }
   return "";
 }
 
@@ -121,14 +173,19 @@ std::string SharedMemory::read(unsigned address, int count, int lane, const Cloc
 std::string SharedMemory::readObject(unsigned address, int count, int lane, const Clock &clock,
                                      const void *place) {
   bool any = false;
-  for (unsigned at = address; at < address + count; ++at) {
-    const bool inside = at < static_cast<unsigned>(limit);
-    if (inside && !granule(at).written && !granule(at).isBarrier && granule(at).copying < 0)
-      continue;
-    any = true;
-    if (std::string wrong = read(at, 1, lane, clock, place); !wrong.empty())
-      return wrong;
+  const unsigned end = std::min<unsigned>(address + count, limit); // over looks at what is behind
+  for (unsigned at = address; at < end;) {
+    const unsigned bytes = span(at, end);
+    const Granule &own = granule(at);
+    if (own.written || own.isBarrier || own.copying >= 0) {
+      any = true;
+      if (std::string wrong = read(at, bytes, lane, clock, place); !wrong.empty())
+        return wrong;
+    }
+    at += bytes;
   }
+  if (end < address + count)
+    return read(address, count, lane, clock, place);
   return any ? "" : read(address, count, lane, clock, place);
 }
 
@@ -188,21 +245,23 @@ std::string SharedMemory::write(unsigned address, int count, int lane, const Clo
   std::string fault = beginCopy(address, count, lane, clock, place);
   if (!fault.empty())
     return fault;
-  for (unsigned g = address; g < address + count; ++g) {
-    granule(g).copying = -1;
-    granule(g).written = granule(g).generic = true;
-    granule(g).fenceCount = fences[clock.block][lane];
-  }
+  each(address, count, [&](Granule &own) {
+    own.copying = -1;
+    own.written = own.generic = true;
+    own.fenceCount = fences[clock.block][lane];
+  });
+  unite(address, count);
   return "";
 }
 
 void SharedMemory::endCopy(unsigned address, int count, Epoch epoch) {
-  for (unsigned g = address; g < address + count; ++g) {
-    granule(g).copying = -1;
-    granule(g).written = true;
-    granule(g).generic = false;
-    granule(g).write.epoch = epoch;
-  }
+  each(address, count, [&](Granule &own) {
+    own.copying = -1;
+    own.written = true;
+    own.generic = false;
+    own.write.epoch = epoch;
+  });
+  unite(address, count);
 }
 
 std::string SharedMemory::beginProduct(unsigned address, int count, int lane, const Clock &clock,
@@ -224,12 +283,12 @@ std::string SharedMemory::beginProduct(unsigned address, int count, int lane, co
 }
 
 void SharedMemory::endProduct(unsigned address, int count, Epoch epoch) {
-  for (unsigned g = address; g < address + count; ++g) {
-    --granule(g).products;
-    for (Access &access : granule(g).reads)
+  each(address, count, [&](Granule &own) {
+    --own.products;
+    for (Access &access : own.reads)
       if (access.epoch.isLaneOf(epoch))
         access.epoch = epoch;
-  }
+  });
 }
 
 std::string SharedMemory::makeBarrier(unsigned address, int lane, const Clock &clock,
@@ -237,10 +296,10 @@ std::string SharedMemory::makeBarrier(unsigned address, int lane, const Clock &c
   std::string fault = beginCopy(address, 8, lane, clock, place);
   if (!fault.empty())
     return fault;
-  for (unsigned g = address; g < address + 8; ++g) {
-    granule(g).copying = -1;
-    granule(g).isBarrier = true;
-  }
+  each(address, 8, [](Granule &own) {
+    own.copying = -1;
+    own.isBarrier = true;
+  });
   return "";
 }
 

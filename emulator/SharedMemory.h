@@ -1,7 +1,9 @@
 // The record of a block's shared memory: per byte, who wrote them last and who has read them
 // since, as moments of lanes' clocks; whether a copy is under way into them or a product reads
-// them. Lanes of the other blocks of its cluster may access it too; nothing but sync_cluster orders
-// the accesses of two blocks, so the record need not know what one block's lanes know of another's.
+// them. Bytes of 16, or of a word, that have been accessed together alone have one record: nearly
+// all are written and read so. Lanes of the other blocks of its cluster may access it too; nothing
+// but sync_cluster orders the accesses of two blocks, so the record need not know what one block's
+// lanes know of another's.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -108,6 +110,14 @@ private:
   };
   static std::vector<Granule> &records(int owner);
   Granule &granule(unsigned address);
+  /// How many of the bytes from `address` on and in front of `end` have one record, that of the
+  /// first: 16, 4 or 1. A record of bytes on both sides of either is divided.
+  unsigned span(unsigned address, unsigned end);
+  void divide(unsigned address, unsigned size, unsigned part);
+  /// Calls `body` for each record of these bytes.
+  template <typename Body> void each(unsigned address, int count, Body body);
+  /// Gives bytes that are now alike one record.
+  void unite(unsigned address, int count);
   /// Whether some byte of the word has been written.
   bool isPartlyWritten(unsigned address);
   template <typename Check>
@@ -119,6 +129,7 @@ private:
   int limit, owner;
   uint32_t block = 0; ///< a number of its own
   std::vector<Granule> &granules;
+  std::vector<bool> wholeChunks, wholeWords; ///< of 16 and of 4 bytes: there is one record
   Fences &fences;
   const void *earlier = nullptr;
 };
