@@ -1,8 +1,8 @@
-// The record of a block's shared memory: per byte, who wrote them last and who has read them
-// since, as moments of lanes' clocks; whether a copy is under way into them or a product reads
-// them. Bytes of 16, or of a word, that have been accessed together alone have one record: nearly
-// all are written and read so. Lanes of the other blocks of its cluster may access it too; nothing
-// but sync_cluster orders the accesses of two blocks, so the record need not know what one block's
+// The record of a block's shared memory: per byte, who wrote it last and who has read it since, as
+// moments of lanes' clocks; whether a copy is under way into it or a product reads it. 16 aligned
+// bytes, or a word, share one record as long as they have been accessed as a whole since they were
+// last written. Lanes of the other blocks of its cluster may access it too; nothing but
+// sync_cluster orders the accesses of two blocks, so the record need not know what one block's
 // lanes know of another's.
 #pragma once
 #include <cstddef>

@@ -472,9 +472,9 @@ Status LoadedProgram::enqueueAll(const LaunchArgs &args, CUstream stream, void *
     return args.phase == step.phase || (args.phase == Phase::All && step.phase != Phase::Backward);
   };
 
-  // Chunks of gradients are of each segment's tokens.
-  const int total =
-                std::max(args.phase == Phase::Backward ? args.shape.maxQ : args.shape.totalQ, 1),
+  // Chunks of gradients are of each segment's tokens; max_q may be more than any has.
+  const int longest = std::min(args.shape.maxQ, args.shape.totalQ);
+  const int total = std::max(args.phase == Phase::Backward ? longest : args.shape.totalQ, 1),
             chunkSize = std::max(static_cast<int>(planned.variables[Variable::ChunkTokens]), 1);
   for (size_t first = 0; first < steps.size();) {
     // The steps that share this loop over chunks: a run of per-chunk steps, or one step over all

@@ -1,17 +1,18 @@
-// Changes of logits (dS) that who makes the gradients of keys stores for who makes those of
-// queries, so that they are made once (backward_changes=stored). A launch goes over chunks of
-// tokens: first the places of a chunk's changes are shared out (place_changes), then the kernel of
-// keys stores them, then that of queries reads them. A chunk is some whole ranges of key_items.cuh.
+// Changes of logits (dS), which backward_keys stores for backward_queries, so that they are made
+// once (backward_changes=stored). A launch goes over chunks of tokens: first the places of a
+// chunk's changes are shared out (place_changes), then the kernel of keys stores them, then that of
+// queries reads them. A chunk is some whole ranges of key_items.cuh: it begins at a multiple of
+// their tokens.
 //
 // A tile of changes is those of one token's rows (up to 16) and the 64 keys of a tile, as the
 // products of keys have them: for each of four warps the 16 bytes of each lane, a left factor of
 // 16 keys by 16 rows. It has a place if the token attends to the key tile.
 //
 // The buffer: two numbers of each range of tokens, of which a chunk uses those of its first range
-// (items that are taken, tiles that have a place); for each pair of key tiles, 32 tokens of the
-// chunk and kind of tokens the place of the first such tile; then the tiles. Those of a pair and a
-// range follow each other, by kinds, and within a kind by tokens; a token that wants both key tiles
-// has two, that of the first key tile in front.
+// (items that are taken, tiles that have a place); for each selection, pair of key tiles, 32 tokens
+// of the chunk and kind of tokens the place of the first such tile; then the tiles. Those of a pair
+// and a range follow each other, by kinds, and within a kind by tokens; a token that wants both key
+// tiles has two, that of the first key tile in front.
 #pragma once
 #include "winnow/row_tiles.cuh"
 #include "winnow/work_list.cuh"
@@ -49,7 +50,8 @@ __device__ __forceinline__ int *first_places(const ChangePlaces &places, long lo
 
 // By a block of kWarps warps: shares out places for the changes of a pair's tokens, of one range of
 // kRangeTokens after the other. `all`: every token that sees a key tile attends to it. Who comes
-// first has the first places; the order within a range is always the same.
+// first has the first places, so these differ from run to run, and results do not: the order within
+// a range is always the same.
 template <int kBlock, int kRangeTokens, int kWarps>
 __device__ __forceinline__ void place_changes(const ChangePlaces &places, const void *bits,
                                               const Params &params, int select_head,

@@ -60,7 +60,10 @@ TEST(BackwardCompile, StoredChangesAreRefusedWhereTheyDoNotFit) {
               "backward_changes=stored needs 10 to 16 query heads per key/value head, not 8");
   other = r;
   other.config.backwardKeys = BackwardForm::Warps;
-  expectError(other, ErrorKind::Unsupported, "needs both kernels on warpgroups");
+  expectError(other, ErrorKind::Unsupported, "needs backward_keys on warpgroups");
+  other = r;
+  other.config.backwardQueries = BackwardForm::Warps;
+  expectError(other, ErrorKind::Unsupported, "leave out backward_queries=warps");
   other = request("dense", "sm_90a");
   other.spec.backward = true;
   other.config = r.config;

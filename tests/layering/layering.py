@@ -22,7 +22,7 @@ ALLOWED = {
     "cmake": set(),
     "examples": {"runtime"},
     "tools": {"dialect", "compiler", "templates", "runtime", "autotune", "reference"},
-    "tests": {"dialect", "compiler", "templates", "runtime", "autotune", "reference", "tools"},
+    "tests": {"dialect", "compiler", "templates", "runtime", "autotune", "reference", "tools", "emulator"},
 }
 USES_MLIR = {"dialect", "compiler", "reference", "tools", "tests", "cmake"}
 PRECOMPILED_HEADER = "cmake/MlirPch.h"  # MLIR headers and nothing else, so it counts as one

@@ -120,6 +120,32 @@ TEST_F(BackwardLaunch, GoesOverChunksOfEachSegmentsTokens) {
   }
 }
 
+// The host's max_q is an upper bound: a chunk may not begin where no segment has a token, since
+// only chunks that are whole begin with a range.
+TEST_F(BackwardLaunch, ChunksEndWithTheTokensThatThereAre) {
+  ProgramImage image = imageWithGradients();
+  image.backwardChunkTokens = "4032";
+  for (Kernel &kernel : image.kernels)
+    if (isBackward(kernel)) {
+      kernel.perChunk = true;
+      kernel.gridX = "token_count";
+    }
+  load(image);
+  LaunchArgs args = arguments();
+  auto begins = [&](int totalQ, int maxQ) {
+    args.shape = {1, totalQ, 16384, maxQ, 16384};
+    EXPECT_TRUE(launchBackward(args, 1 << 20));
+    std::vector<int> found;
+    for (const FakeLaunch &one : fakeDriver(kFake).launches)
+      if (one.kernel == "backward_keys")
+        found.push_back(one.params.token_begin);
+    return found;
+  };
+  EXPECT_EQ(begins(100, 16384), std::vector<int>{0});
+  EXPECT_EQ(begins(5000, 8192), (std::vector<int>{0, 4032}));
+  EXPECT_EQ(begins(10000, 10000), (std::vector<int>{0, 4032, 8064}));
+}
+
 TEST_F(BackwardLaunch, NoOtherPhaseRunsItsKernels) {
   LaunchArgs args = arguments();
   for (Phase phase : {Phase::All, Phase::Select, Phase::Attend}) {

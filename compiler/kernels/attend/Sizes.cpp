@@ -301,7 +301,7 @@ Result<AttendSizes> chooseGradientsOnWarpgroups(const AttendPlan &plan, const Ta
 
 Result<AttendSizes> chooseGradientsFromChanges(const AttendPlan &plan, const Target &target) {
   AttendSizes s = sizesOnWarpgroups(plan, 12);
-  s.producers = 4; // of keys, of changes, of lists
+  s.producers = 4; // of keys, of lists, and two of changes
   setKeys(plan, 64, s);
   std::vector<AttendSizes> candidates;
   for (int stages = 6; stages >= 2; --stages) {

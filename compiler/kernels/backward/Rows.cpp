@@ -90,9 +90,12 @@ static Result<bool> choosesStored(const BackwardPlan &plan,
     config.backwardChanges = BackwardChanges::Remade;
     return false;
   }
-  if (!sizes || config.backwardQueries == BackwardForm::Warps)
+  if (config.backwardQueries == BackwardForm::Warps)
     return fail(ErrorKind::Unsupported,
-                "backward_changes=stored needs both kernels on warpgroups: leave it out, or take "
+                "backward_changes=stored is read by warpgroups: leave out backward_queries=warps");
+  if (!sizes)
+    return fail(ErrorKind::Unsupported,
+                "backward_changes=stored needs backward_keys on warpgroups: leave it out, or take "
                 "backward_keys=warpgroups to see what stands against it");
   WINNOW_CHECK(checkStoredChanges(plan, *sizes));
   constexpr int kChunkMiB = 8192;
