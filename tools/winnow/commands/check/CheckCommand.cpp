@@ -128,6 +128,7 @@ public:
     WINNOW_CHECK(applyLayout());
     if (backend->isGpu())
       WINNOW_CHECK(leaveOutFp8(backend->arch()));
+    WINNOW_CHECK(leaveOutStored(backend->arch()));
     if (part)
       takePart();
     const AnswerFolder saved(saveFolder), against(againstFolder);
@@ -259,6 +260,28 @@ private:
     return {};
   }
 
+  /// Leaves out the cases whose own tunables need products of warpgroups, where there are none.
+  Status leaveOutStored(const std::string &arch) {
+    WINNOW_TRY(const Target *target, findTarget(arch));
+    if (target->hasWarpgroupMma)
+      return {};
+    const size_t all = items.size();
+    items.erase(std::remove_if(items.begin(), items.end(),
+                               [](const CheckItem &item) {
+                                 return item.test.config.backwardChanges == BackwardChanges::Stored;
+                               }),
+                items.end());
+    if (items.empty())
+      return fail(ErrorKind::Unsupported,
+                  fmt::format("{} has no kernels that store changes, and no other case was chosen: "
+                              "take another --arch",
+                              arch));
+    if (items.size() < all)
+      say(fmt::format("{} cases of stored changes are left out: {} has no kernels for them",
+                      all - items.size(), arch));
+    return {};
+  }
+
   /// Keeps the items of --part; neighbours that share a program stay together.
   void takePart() {
     std::vector<CheckItem> kept;
@@ -311,6 +334,7 @@ private:
     WINNOW_CHECK(choose());
     WINNOW_CHECK(applyConfig());
     WINNOW_CHECK(leaveOutFp8(options.arch));
+    WINNOW_CHECK(leaveOutStored(options.arch));
     if (part)
       takePart();
     PrepareReport report = preparePrograms(requests(options.arch), cache, Part::parse(helperText));
