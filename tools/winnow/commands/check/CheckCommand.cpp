@@ -126,9 +126,10 @@ public:
       WINNOW_CHECK(choose());
     WINNOW_CHECK(applyConfig());
     WINNOW_CHECK(applyLayout());
-    if (backend->isGpu())
+    if (backend->isGpu()) {
       WINNOW_CHECK(leaveOutFp8(backend->arch()));
-    WINNOW_CHECK(leaveOutStored(backend->arch()));
+      WINNOW_CHECK(leaveOutStored(backend->arch()));
+    }
     if (part)
       takePart();
     const AnswerFolder saved(saveFolder), against(againstFolder);
