@@ -106,11 +106,11 @@ void SharedMemory::unite(unsigned address, int count) {
 }
 
 bool SharedMemory::isPartlyWritten(unsigned address) {
-  const unsigned word = address & ~3u;
+  const unsigned word = address / kWord * kWord;
   const bool isWhole = wholeWords.size() > word / kWord && wholeWords[word / kWord];
   if (isWhole) // and nobody has written it
     return false;
-  for (unsigned at = word; at < std::min(word + 4, static_cast<unsigned>(limit)); ++at)
+  for (unsigned at = word; at < std::min(word + kWord, static_cast<unsigned>(limit)); ++at)
     if (granule(at).written)
       return true;
   return false;

@@ -99,6 +99,16 @@ struct PairWords {
     kinds[1] = b & ~a;
     kinds[2] = a & b;
   }
+  // Adds how many of each kind this lane's share of the words [begin, end) has; by one warp.
+  __device__ __forceinline__ void add_counts(int (&count)[kKinds], int begin, int end) const {
+    for (int word = begin + lane_index(); word < end; word += 32) {
+      unsigned kinds[kKinds];
+      find(kinds, word);
+#pragma unroll
+      for (int i = 0; i < kKinds; ++i)
+        count[i] += __popc(kinds[i]);
+    }
+  }
 };
 template <int kBlock>
 __device__ __forceinline__ PairWords pair_words(const void *bits, const Params &params,
@@ -146,13 +156,7 @@ list_pair_tokens(const KindCounts<kWarps> &counts, void *lists, void *ranges, co
   const int warp = warp_index(), share = (max(end - begin_word, 0) + kWarps - 1) / kWarps;
   const int own_first = begin_word + warp * share, own_end = min(end, own_first + share);
   int count[kKinds] = {};
-  for (int word = own_first + lane; word < own_end; word += 32) {
-    unsigned kinds[kKinds];
-    words.find(kinds, word);
-#pragma unroll
-    for (int i = 0; i < kKinds; ++i)
-      count[i] += __popc(kinds[i]);
-  }
+  words.add_counts(count, own_first, own_end);
 #pragma unroll
   for (int i = 0; i < kKinds; ++i) {
     count[i] = warp_sum(count[i]);

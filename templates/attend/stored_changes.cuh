@@ -65,18 +65,11 @@ __device__ __forceinline__ void place_changes(const ChangePlaces &places, const 
     if (!sees_range(tile_of_pair(pair, 0), range, kRangeTokens))
       continue;
     const int begin = range * (kRangeTokens / 32), end = min(words.end, begin + kRangeTokens / 32);
-    int count[kKinds] = {};
-    for (int word = begin + lane; word < end; word += 32) {
-      unsigned kinds[kKinds];
-      words.find(kinds, word);
-#pragma unroll
-      for (int i = 0; i < kKinds; ++i)
-        count[i] += __popc(kinds[i]);
-    }
+    int count[kKinds] = {}, next[kKinds] = {};
+    words.add_counts(count, begin, end);
 #pragma unroll
     for (int i = 0; i < kKinds; ++i)
-      count[i] = warp_sum(count[i]) * (i == 2 ? 2 : 1);
-    int next[kKinds] = {};
+      count[i] = warp_sum(count[i]) * (i == 2 ? kPairTiles : 1);
     if (lane == 0)
       next[0] = atomicAdd(places.counts + 2 * first_range + 1, count[0] + count[1] + count[2]);
     next[0] = __shfl_sync(kFullWarp, next[0], 0);
@@ -89,7 +82,7 @@ __device__ __forceinline__ void place_changes(const ChangePlaces &places, const 
         words.find(kinds, from + lane);
 #pragma unroll
       for (int i = 0; i < kKinds; ++i) {
-        const int own = __popc(kinds[i]) * (i == 2 ? 2 : 1), below = lanes_before(own);
+        const int own = __popc(kinds[i]) * (i == 2 ? kPairTiles : 1), below = lanes_before(own);
         if (is_word)
           first_places(places, number, from + lane)[i] = next[i] + below;
         next[i] += __shfl_sync(kFullWarp, below + own, 31);
@@ -135,7 +128,7 @@ place_rows(const RowHeaders<kStages, kRows, kTokens> &headers, const Cursor<kSta
     if (i + 1 < rows.kind)
       place += feed.count[i];
     if (i + 1 == rows.kind)
-      place += (feed.taken[i] - kTokens) * (i == 2 ? 2 : 1);
+      place += (feed.taken[i] - kTokens) * (i == 2 ? kPairTiles : 1);
   }
   if (lane_index() == 0)
     *place_in_header(headers, cursor.stage) = place;

@@ -35,6 +35,17 @@ protected:
     load(imageWithGradients());
   }
 
+  /// The same in chunks of so many tokens, with a block of threads for each.
+  void loadInChunks(const char *tokens) {
+    ProgramImage image = imageWithGradients();
+    image.backwardChunkTokens = tokens;
+    for (Kernel &kernel : image.kernels)
+      if (isBackward(kernel)) {
+        kernel.perChunk = true;
+        kernel.gridX = "token_count";
+      }
+    load(image);
+  }
   static LaunchArgs arguments() {
     LaunchArgs args;
     args.q = address(1), args.k = address(2), args.v = address(3), args.out = address(4);
@@ -99,14 +110,7 @@ TEST_F(BackwardLaunch, HasTensorMapsOfItsOwn) {
 
 // Kernels of chunks run together, one chunk of each segment's tokens after the other.
 TEST_F(BackwardLaunch, GoesOverChunksOfEachSegmentsTokens) {
-  ProgramImage image = imageWithGradients();
-  image.backwardChunkTokens = "32 * 2";
-  for (Kernel &kernel : image.kernels)
-    if (isBackward(kernel)) {
-      kernel.perChunk = true;
-      kernel.gridX = "token_count";
-    }
-  load(image);
+  loadInChunks("32 * 2");
   LaunchArgs args = arguments();
   args.shape = {3, 150, 300, 100, 128}; // the longest segment has 100 tokens
   ASSERT_TRUE(launchBackward(args, 1 << 20));
@@ -123,14 +127,7 @@ TEST_F(BackwardLaunch, GoesOverChunksOfEachSegmentsTokens) {
 // The host's max_q is an upper bound: a chunk may not begin where no segment has a token, since
 // only chunks that are whole begin with a range.
 TEST_F(BackwardLaunch, ChunksEndWithTheTokensThatThereAre) {
-  ProgramImage image = imageWithGradients();
-  image.backwardChunkTokens = "4032";
-  for (Kernel &kernel : image.kernels)
-    if (isBackward(kernel)) {
-      kernel.perChunk = true;
-      kernel.gridX = "token_count";
-    }
-  load(image);
+  loadInChunks("4032");
   LaunchArgs args = arguments();
   auto begins = [&](int totalQ, int maxQ) {
     args.shape = {1, totalQ, 16384, maxQ, 16384};

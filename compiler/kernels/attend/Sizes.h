@@ -62,8 +62,8 @@ Result<AttendSizes> chooseAttendOnWarpgroups(const AttendPlan &plan, const Targe
 /// outputs beside queries.
 Result<AttendSizes> chooseGradientsOnWarpgroups(const AttendPlan &plan, const Target &target);
 
-/// The same from stored changes: a ring of keys and one of changes. Error: Unsupported, for other
-/// groups and blocks than changes are stored of.
+/// The same from stored changes, of what checkStoredChanges (backward/Backward.h) lets pass: a ring
+/// of keys and one of changes. Error: Unsupported, where keys are too long.
 Result<AttendSizes> chooseGradientsFromChanges(const AttendPlan &plan, const Target &target);
 
 /// On warpgroups: lists in work at a time, the present one and the next; and the warps of the
@@ -71,6 +71,8 @@ Result<AttendSizes> chooseGradientsFromChanges(const AttendPlan &plan, const Tar
 constexpr int kWorkStages = 2, kFeedingWarps = 4;
 /// Of these the warps that feed stored changes.
 constexpr int kChangeFeeders = 2;
+/// Bytes of one token's stored changes by a tile of 64 keys (templates/attend/stored_changes.cuh).
+constexpr int kChangeTileBytes = 2048;
 
 KernelFacts attendFacts(const AttendPlan &plan, const AttendSizes &sizes);
 

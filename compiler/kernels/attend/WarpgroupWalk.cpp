@@ -55,7 +55,7 @@ void WarpgroupWalk::constants() {
     if (plan.paged)
       t.constant("kRowBytes", ring.stageBytes / sizes.keys,
                  "bytes of a key and its value in the ring");
-    else if (ring.hasKeys || ring.hasValues) // of changes as many as an entry's tokens have
+    else if (!ring.hasChanges()) // of changes as many as an entry's tokens have
       t.constant(ring.bytesConstant(), ring.stageBytes, "bytes of one ring stage");
   t.constant("kWarpgroups", sizes.warpgroups(), "warpgroups that compute, 64 rows of queries each");
   t.constant("kWarpTokens", sizes.rowTokens, "tokens of one warp: 16 rows of queries");
@@ -98,7 +98,7 @@ void WarpgroupWalk::declare() {
     if (tiles.hasValues)
       tiles.values = ring("value_ring", stages.c_str(), tiles.stages, source.valueTile(),
                           sizes.valueBytes(plan));
-    if (!tiles.hasKeys && !tiles.hasValues) {
+    if (tiles.hasChanges()) {
       tiles.changes = ring("change_ring", stages.c_str(), tiles.stages,
                            t.type("ChangeTile", {"@kTokens"}), tiles.stageBytes);
       for (Value &table : changeTables)

@@ -18,14 +18,15 @@ public:
   /// warp that computes waits for every stage and releases it, wanted or not.
   struct Ring {
     std::string name;            ///< "" where there is one ring, else "key" or "value"
-    bool hasKeys, hasValues;     ///< what a stage holds; stored changes, if neither
+    bool hasKeys, hasValues;     ///< what a stage holds
     int stages, stageBytes;      ///< how many there are, and what copies bring into each
     Value keys, values, changes; ///< rings of tiles; null for what a stage does not hold
     Value barriers, landing;     ///< of the stages, and of the feeding warp alone
     Value cursor;                ///< of the role that is being written
 
-    std::string object(const char *what) const;   ///< "barriers", "key_barriers"
-    std::string constant(const char *what) const; ///< "kStages", "kKeyStages"
+    bool hasChanges() const { return !hasKeys && !hasValues; } ///< stored ones
+    std::string object(const char *what) const;                ///< "barriers", "key_barriers"
+    std::string constant(const char *what) const;              ///< "kStages", "kKeyStages"
     std::string bytesConstant() const { return constant("StageBytes"); }
   };
 

@@ -11,8 +11,8 @@
 // stage, so the next wanted one must lie within the ring. Each item's rows end with a stage that
 // says so. Sums of several ranges are added in their order, in device memory: key_items.cuh.
 #include "compiler/kernels/backward/KeysOnWarpgroups.h"
+#include "compiler/kernels/attend/Sizes.h"
 #include "compiler/kernels/parts/DenseLength.h"
-#include "compiler/kernels/parts/KeySource.h"
 #include "runtime/program/Budgets.h"
 #include "templates/Params.h"
 #include "llvm/Support/FormatVariadic.h"

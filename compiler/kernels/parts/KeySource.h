@@ -10,9 +10,6 @@
 
 namespace winnow {
 
-/// Bytes of one token's stored changes by a tile of 64 keys (templates/attend/stored_changes.cuh).
-constexpr int kChangeTileBytes = 2048;
-
 class KeySource : public Part {
 public:
   /// SharedTile for mma.sync, filled by load; PanelTile for wgmma, filled by copy.

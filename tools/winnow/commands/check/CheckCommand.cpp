@@ -126,10 +126,8 @@ public:
       WINNOW_CHECK(choose());
     WINNOW_CHECK(applyConfig());
     WINNOW_CHECK(applyLayout());
-    if (backend->isGpu()) {
-      WINNOW_CHECK(leaveOutFp8(backend->arch()));
-      WINNOW_CHECK(leaveOutStored(backend->arch()));
-    }
+    if (backend->isGpu())
+      WINNOW_CHECK(leaveOutUnserved(backend->arch()));
     if (part)
       takePart();
     const AnswerFolder saved(saveFolder), against(againstFolder);
@@ -241,45 +239,30 @@ private:
     return {};
   }
 
-  /// Leaves out the cases of fp8 keys where the architecture cannot convert them.
-  Status leaveOutFp8(const std::string &arch) {
+  /// Leaves out the cases that the architecture has no instructions for: whose keys are fp8, and
+  /// whose own tunables need products of warpgroups.
+  Status leaveOutUnserved(const std::string &arch) {
     WINNOW_TRY(const Target *target, findTarget(arch));
-    if (target->hasFp8Conversion)
+    auto leaveOut = [&](const char *what, auto isOf) -> Status {
+      const size_t all = items.size();
+      items.erase(std::remove_if(items.begin(), items.end(), isOf), items.end());
+      if (items.empty() && all > 0)
+        return fail(ErrorKind::Unsupported,
+                    fmt::format("{} has no kernels for {}, and no other case was chosen: take "
+                                "another --arch",
+                                arch, what));
+      if (items.size() < all)
+        say(fmt::format("{} cases of {} are left out: {} has no kernels for them",
+                        all - items.size(), what, arch));
       return {};
-    const size_t all = items.size();
-    items.erase(std::remove_if(items.begin(), items.end(),
-                               [](const CheckItem &item) { return item.test.spec.hasFp8Keys(); }),
-                items.end());
-    if (items.empty())
-      return fail(ErrorKind::Unsupported,
-                  fmt::format("{} has no kernels for keys of fp8, and no other case was chosen: "
-                              "take another --arch",
-                              arch));
-    if (items.size() < all)
-      say(fmt::format("{} cases of fp8 keys are left out: {} has no kernels for them",
-                      all - items.size(), arch));
-    return {};
-  }
-
-  /// Leaves out the cases whose own tunables need products of warpgroups, where there are none.
-  Status leaveOutStored(const std::string &arch) {
-    WINNOW_TRY(const Target *target, findTarget(arch));
-    if (target->hasWarpgroupMma)
-      return {};
-    const size_t all = items.size();
-    items.erase(std::remove_if(items.begin(), items.end(),
-                               [](const CheckItem &item) {
-                                 return item.test.config.backwardChanges == BackwardChanges::Stored;
-                               }),
-                items.end());
-    if (items.empty())
-      return fail(ErrorKind::Unsupported,
-                  fmt::format("{} has no kernels that store changes, and no other case was chosen: "
-                              "take another --arch",
-                              arch));
-    if (items.size() < all)
-      say(fmt::format("{} cases of stored changes are left out: {} has no kernels for them",
-                      all - items.size(), arch));
+    };
+    if (!target->hasFp8Conversion)
+      WINNOW_CHECK(
+          leaveOut("fp8 keys", [](const CheckItem &item) { return item.test.spec.hasFp8Keys(); }));
+    if (!target->hasWarpgroupMma)
+      WINNOW_CHECK(leaveOut("stored changes", [](const CheckItem &item) {
+        return item.test.config.backwardChanges == BackwardChanges::Stored;
+      }));
     return {};
   }
 
@@ -334,8 +317,7 @@ private:
     choice.arch = options.arch;
     WINNOW_CHECK(choose());
     WINNOW_CHECK(applyConfig());
-    WINNOW_CHECK(leaveOutFp8(options.arch));
-    WINNOW_CHECK(leaveOutStored(options.arch));
+    WINNOW_CHECK(leaveOutUnserved(options.arch));
     if (part)
       takePart();
     PrepareReport report = preparePrograms(requests(options.arch), cache, Part::parse(helperText));
