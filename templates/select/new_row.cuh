@@ -1,7 +1,7 @@
 // The one summary that a decode step's new key finishes, made by the warp that will multiply it, so
 // that the selection need not wait for append, which makes and keeps the same one. Serves
-// select_decode. Sums run in the order of the keys, as everywhere (summarize.cuh): equal bit for
-// bit.
+// select_decode and decode_step. Sums run in the order of the keys, as everywhere (summarize.cuh):
+// equal bit for bit.
 #pragma once
 #include "winnow/scoring.cuh"
 #include "winnow/summarize.cuh"
@@ -11,12 +11,12 @@ struct NewRow {
   uint4 words;
 };
 
-// By one warp: row = the mean of keys [kStride index, kStride index + kWindow) times `factor`, in
-// elements T. Lanes read chunks of 8 channels of kBeside keys side by side, which they find for
-// each other; each adds up its chunk of all keys, one key after the other.
+// make_new_row, whatever the dimension and the keys' elements. Lanes read chunks of 8 channels of
+// kBeside keys side by side, which they find for each other; each adds up its chunk of all keys,
+// one key after the other.
 template <class T, int kWindow, int kStride, int kDim, class Key>
-__device__ __forceinline__ void make_new_row(NewRow &row, const PagedRows<Key> &keys, int index,
-                                             float factor) {
+__device__ __forceinline__ void make_any_new_row(NewRow &row, const PagedRows<Key> &keys, int index,
+                                                 float factor) {
   constexpr int kChunks = kDim / 8, kBeside = kWindow % (32 / kChunks) == 0 ? 32 / kChunks : 1;
   constexpr int kLaneKeys = kWindow / kBeside;
   constexpr int kBatch = kLaneKeys % 16 == 0 && 16 * kBeside <= 32 ? 16
@@ -60,6 +60,62 @@ __device__ __forceinline__ void make_new_row(NewRow &row, const PagedRows<Key> &
       }
   }
   row.words = mean_words<T>(sums, kWindow, factor);
+}
+
+// The same where a lane has kDim / 32 channels of each key, two or four of 16 bits: half of the
+// instructions.
+template <class T, int kWindow, int kStride, int kDim, class Key>
+__device__ __forceinline__ void make_even_new_row(NewRow &row, const PagedRows<Key> &keys,
+                                                  int index, float factor) {
+  constexpr int kBatch = kWindow % 32 == 0 ? 32 : kWindow % 8 == 0 ? 8 : 1;
+  constexpr int kWords = kDim / 64; // of a lane
+  float sums[2 * kWords] = {};
+#pragma unroll 1
+  for (int first = 0; first < kWindow; first += kBatch) {
+    const int found = kStride * index + first + min(lane_index(), kBatch - 1);
+    const auto address =
+        reinterpret_cast<unsigned long long>(keys.row_in(keys.look_up(found), found));
+    unsigned words[kBatch][kWords];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) { // all loads first: they are in flight together
+      const auto *from = reinterpret_cast<const unsigned *>(__shfl_sync(kFullWarp, address, i)) +
+                         kWords * lane_index();
+      if constexpr (kWords == 2) {
+        const uint2 two = *reinterpret_cast<const uint2 *>(from);
+        words[i][0] = two.x, words[i][1] = two.y;
+      } else {
+        words[i][0] = *from;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i)
+#pragma unroll
+      for (int word = 0; word < kWords; ++word) {
+        const float2 key = unpack<Key>(words[i][word]);
+        sums[2 * word] += key.x;
+        sums[2 * word + 1] += key.y;
+      }
+  }
+  unsigned own[kWords], all[4];
+  constexpr float kCount = kWindow;
+#pragma unroll
+  for (int word = 0; word < kWords; ++word)
+    own[word] = pack<T>(sums[2 * word] / kCount * factor, sums[2 * word + 1] / kCount * factor);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    all[i] = __shfl_sync(kFullWarp, own[i % kWords], (4 * lane_index() + i) / kWords & 31);
+  row.words = make_uint4(all[0], all[1], all[2], all[3]);
+}
+
+// By one warp: row = the mean of keys [kStride index, kStride index + kWindow) times `factor`, in
+// elements T.
+template <class T, int kWindow, int kStride, int kDim, class Key>
+__device__ __forceinline__ void make_new_row(NewRow &row, const PagedRows<Key> &keys, int index,
+                                             float factor) {
+  if constexpr (sizeof(Key) == 2 && (kDim == 64 || kDim == 128))
+    make_even_new_row<T, kWindow, kStride, kDim>(row, keys, index, factor);
+  else
+    make_any_new_row<T, kWindow, kStride, kDim>(row, keys, index, factor);
 }
 
 // By one warp: elements [64 part, 64 part + 64) of the host's summary `index`: the mean of keys as

@@ -1,7 +1,7 @@
 // What the blocks of threads of decode_step tell each other through device memory: shares of the
 // normalisers, and ranks. Every word says by itself that it is there, since it is never 0 and
-// append has cleared them all: so a reader asks for the data until it comes, and nothing else is
-// waited for. One message takes about 0.6 us (one H200), a barrier of the grid twice as long.
+// clear_step has cleared them all: so a reader asks for the data until it comes, and nothing else
+// is waited for. One message takes about 0.6 us (one H200), a barrier of the grid twice as long.
 //
 // Shares: of each selection, head and chunk {maximum, sum} and {sums of the open summaries at its
 // begin, at its end}, 8 bytes each. Ranks: of each selection and 8 summaries those of its one or
@@ -143,14 +143,15 @@ tell_share(const Exchange &exchange, const WarpShares<kWarps, kTileHeads> &warps
                                       sums.at_end(place + tiles - 1, 0, head)));
 }
 
-// Adds the shares of chunks [first, first + kTogether * kLanes) of those in front of `chunks`; by
-// kLanes neighbouring lanes, of one head. `open`: the sums of open summaries that the chunk before
-// ends with; then, in all lanes, those of the last chunk here. Waits for shares that have not been
-// told, or else takes back `told`.
-template <int kLanes, int kTogether, int kCount, int kStep, int kStride, int kOpen>
+// Adds the shares of chunks [first, first + kTogether * kLanes) of those in front of `chunks`, of
+// `chunk_rows` summaries each; by kLanes neighbouring lanes, of one head. The open summary in front
+// of a chunk is seen where that begins before `open_rows`. `open`: the sums of open summaries that
+// the chunk before ends with; then, in all lanes, those of the last chunk here. Waits for shares
+// that have not been told, or else takes back `told`.
+template <int kLanes, int kTogether, int kCount, int kOpen>
 __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, int first,
-                                              int chunks, float &open, int chunk_tiles, int visible,
-                                              float scale, bool waits, bool &told) {
+                                              int chunks, int chunk_rows, int open_rows,
+                                              float &open, float scale, bool waits, bool &told) {
   const int lane = thread_index() % kLanes;
   unsigned long long share[kTogether], sums[kTogether];
   bool there;
@@ -167,23 +168,38 @@ __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, i
   } while (!there && waits);
   told &= there;
   __syncwarp();
-  ScaledTerms<(kOpen > 0 ? 2 * kTogether : kTogether)> terms;
+  // What is not there has the exponent -inf, of which every power is 0.
+  float exponent[kTogether], open_exponent[kTogether];
+  float top = -1e30f;
 #pragma unroll
   for (int i = 0; i < kTogether; ++i) {
     const int chunk = first + lane + i * kLanes;
-    const float2 told = untold_pair(share[i]);
-    terms.exponent[i] = told.y;
-    terms.factor[i] = chunk < chunks ? told.x : 0.f;
+    exponent[i] = chunk < chunks ? untold_pair(share[i]).y : -kInfinity;
+    top = fmaxf(top, exponent[i]);
     if constexpr (kOpen > 0) {
       const float2 ends = untold_pair(sums[i]); // at its begin, at its end
       const float before = __shfl_sync(kFullWarp, ends.y, lane_index() - lane + max(lane - 1, 0));
-      put_open_term<kCount, kStep, kStride>(terms, kTogether + i, lane > 0 ? before : open, ends.x,
-                                            32 * chunk * chunk_tiles, visible, scale,
-                                            chunk > 0 && chunk < chunks);
+      const bool is_seen = chunk > 0 && chunk < chunks && chunk * chunk_rows < open_rows;
+      open_exponent[i] =
+          is_seen ? ((lane > 0 ? before : open) + ends.x) * (scale / kCount) : -kInfinity;
+      top = fmaxf(top, open_exponent[i]);
       open = __shfl_sync(kFullWarp, ends.y, lane_index() | (kLanes - 1));
     }
   }
-  return sum_terms<kLanes>(terms);
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2)
+    top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, distance));
+  float sum = 0.f;
+#pragma unroll
+  for (int i = 0; i < kTogether; ++i) {
+    sum = fmaf(untold_pair(share[i]).x, exp2_fast(exponent[i] - top), sum);
+    if constexpr (kOpen > 0)
+      sum += exp2_fast(open_exponent[i] - top);
+  }
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2)
+    sum += __shfl_xor_sync(kFullWarp, sum, distance);
+  return make_float2(top, sum);
 }
 
 // table = the normalisers of a selection, from the shares of its `chunks` chunks of `chunk_tiles`
@@ -201,16 +217,19 @@ hear_normalizers(const NormalizerTable<kRows> &table, const Exchange &exchange, 
   float open = 0.f;
   int first = 0;
   bool told = true;
+  // The open summary in front of chunk c begins at row 32 c chunk_tiles + open_first.
+  constexpr int kOpenFirst = kOpen > 0 ? open_first<kCount, kStep, kStride>(0) : 0;
+  const int chunk_rows = 32 * chunk_tiles, open_rows = visible * kStride - kOpenFirst;
   // Few chunks at a time, or many, so that neither asks for what is not there.
   constexpr int kFew = 2, kMany = 8;
 #pragma unroll 1
   for (; chunks - first > kFew * kLanes; first += kMany * kLanes)
-    add_scaled(sum, hear_shares<kLanes, kMany, kCount, kStep, kStride, kOpen>(
-                        words, first, chunks, open, chunk_tiles, visible, scale, waits, told));
+    add_scaled(sum, hear_shares<kLanes, kMany, kCount, kOpen>(words, first, chunks, chunk_rows,
+                                                              open_rows, open, scale, waits, told));
 #pragma unroll 1
   for (; first < chunks; first += kFew * kLanes)
-    add_scaled(sum, hear_shares<kLanes, kFew, kCount, kStep, kStride, kOpen>(
-                        words, first, chunks, open, chunk_tiles, visible, scale, waits, told));
+    add_scaled(sum, hear_shares<kLanes, kFew, kCount, kOpen>(words, first, chunks, chunk_rows,
+                                                             open_rows, open, scale, waits, told));
   if (thread_index() % kLanes == 0)
     table.values[head] = head < kTileHeads && sum.y > 0.f ? sum.x + log2_fast(sum.y) : -kInfinity;
   return told;

@@ -138,7 +138,8 @@ void DecodeStepBuilder::makeNewRow(const Work &work) {
   auto both = [&](Value a, Value b) { return t.compute<arith::AndIOp>(a, b); };
   oldRows = weights.oldRows(work.tile);
   newTile = t.div(oldRows, t.named("kRows"), "new_tile");
-  Value stage = t.add(t.field(cursor, "stage"), t.div(t.sub(newTile, work.begin), itemTiles));
+  Value ahead = t.sub(newTile, work.begin), isPair = t.greater(itemTiles, t.number(1));
+  Value stage = t.add(t.field(cursor, "stage"), t.select(isPair, t.div(ahead, t.number(2)), ahead));
   Value isTurn = t.equal(t.compute<arith::AndIOp>(t.sub(stage, turn), t.number(kStepComputers - 1)),
                          t.number(0));
   hasNewRow = both(both(t.greater(work.seen.rows, oldRows), isTurn),
@@ -242,8 +243,8 @@ void DecodeStepBuilder::compute() {
   listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
   turn = t.sub(warp, t.number(kStepSelectors), "turn");
   tokens.declare(row);
-  shareKeys();
   overChunks([&](Work work) { weigh(work); });
+  shareKeys();
   epilogue.declare(row);
   softmax.declare(row);
   t.leaf("wait_earlier_kernels", {}); // which has cleared what tells of parts

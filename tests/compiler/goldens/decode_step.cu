@@ -270,7 +270,6 @@ decode_step(const __grid_constant__ Params params) {
       Cursor<2> list_cursor;
       const int turn = warp - 4;
       LeftOperand<16, kDim, bf16> query;
-      const auto parts = step_parts<kSelectHeads>(table, params.total_q, block);
       for (int index = 0; index < count_chunks(chunk_list); ++index) {
         const int chunk = block + index * gridDim.x;
         const auto item = listed_chunk<kSelectHeads>(chunk_list, table, index, chunk);
@@ -283,7 +282,7 @@ decode_step(const __grid_constant__ Params params) {
         const int count = item_tiles > 1 ? (end - begin + 1) / 2 : end - begin;
         const int old_rows = summary_rows<kWindow, kStride>(item.tile.position - item.tile.first);
         const int new_tile = old_rows / kRows;
-        const bool x = item.rows > old_rows && (cursor.stage + (new_tile - begin) / item_tiles - turn & 7) == 0 && (new_tile >= begin && new_tile < end);
+        const bool x = item.rows > old_rows && (cursor.stage + (item_tiles > 1 ? (new_tile - begin) / 2 : new_tile - begin) - turn & 7) == 0 && (new_tile >= begin && new_tile < end);
         NewRow new_row;
         if (x) {
           const int kv_head = first_head / (kHeads / kKvHeads);
@@ -328,6 +327,7 @@ decode_step(const __grid_constant__ Params params) {
         report_full(score_barriers, score_cursor);
         advance(score_cursor);
       }
+      const auto parts = step_parts<kSelectHeads>(table, params.total_q, block);
       Accumulator<16, kValueDim> output;
       SoftmaxState state;
       wait_earlier_kernels();
