@@ -350,8 +350,8 @@ TEST(Decode, TunablesChangeTheSelectionByClusters) {
   EXPECT_TRUE(has(barriers, "select_decode", "  sync_cluster();"));
   EXPECT_FALSE(has(plain, "select_decode", "sync_cluster();"));
   EXPECT_TRUE(has(plain, "select_decode", "  wait_ranks(messages);"));
-  EXPECT_TRUE(has(with("decode_new_rows=make"), "select_decode", "make_new_row<"));
-  EXPECT_FALSE(has(plain, "select_decode", "make_new_row<"));
+  EXPECT_FALSE(has(with("decode_new_rows=wait"), "select_decode", "make_new_row<"));
+  EXPECT_TRUE(has(plain, "select_decode", "make_new_row<"));
   EXPECT_FALSE(has(with("decode_ids=listed"), "attend_decode", "chosen_key<"));
   EXPECT_TRUE(has(plain, "attend_decode", "chosen_key<"));
   EXPECT_EQ(kernelOf(plain, "select_decode")->blockThreads, 256);
@@ -359,7 +359,7 @@ TEST(Decode, TunablesChangeTheSelectionByClusters) {
   EXPECT_EQ(kernelOf(with("decode_clusters=none"), "select_decode"), nullptr);
   const ProgramImage chain = paged("infllm_v2", "sm_80");
   for (const Kernel &kernel :
-       with("decode_exchange=barriers decode_new_rows=make", "sm_80").kernels)
+       with("decode_exchange=barriers decode_new_rows=wait", "sm_80").kernels)
     EXPECT_EQ(kernel.source, kernelOf(chain, kernel.name)->source);
 }
 

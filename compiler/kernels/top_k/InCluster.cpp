@@ -353,7 +353,7 @@ void chooseDecode(Config &config) {
   if (config.decodeExchange == DecodeExchange::Default)
     config.decodeExchange = DecodeExchange::Messages;
   if (config.decodeNewRows == DecodeNewRows::Default)
-    config.decodeNewRows = DecodeNewRows::Wait;
+    config.decodeNewRows = DecodeNewRows::Make;
 }
 
 std::string clusterBlocks(const SelectionPlan &plan, const Config &config) {
