@@ -3,7 +3,7 @@
 #pragma once
 #include "compiler/driver/Compile.h"
 #include "runtime/tuned/TunedLadder.h"
-#include <CLI/CLI.hpp>
+#include "tools/winnow/io/CommandLine.h"
 #include <string>
 #include <vector>
 

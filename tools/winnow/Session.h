@@ -2,7 +2,7 @@
 // words are on stderr, and a failure is one line and an exit code (see runtime/Error.h).
 #pragma once
 #include "runtime/Error.h"
-#include <CLI/CLI.hpp>
+#include "tools/winnow/io/CommandLine.h"
 #include <functional>
 #include <string>
 #include <vector>

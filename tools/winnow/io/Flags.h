@@ -1,7 +1,7 @@
 // What the values of flags may be, said at the flag and checked before a command begins; and what
 // is wrong with a command line, in one sentence that says what to type.
 #pragma once
-#include <CLI/CLI.hpp>
+#include "tools/winnow/io/CommandLine.h"
 #include <charconv>
 #include <fmt/format.h>
 #include <string>

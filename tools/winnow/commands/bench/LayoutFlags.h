@@ -1,8 +1,8 @@
 // The flags of `winnow bench` that say where keys and values lie.
 #pragma once
 #include "reference/conformance/Layout.h"
+#include "tools/winnow/io/CommandLine.h"
 #include "tools/winnow/io/Flags.h"
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace winnow {

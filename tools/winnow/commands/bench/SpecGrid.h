@@ -3,7 +3,7 @@
 // (--head-dim 64,128 --topk 16,96) or from a JSON file of such grids.
 #pragma once
 #include "compiler/driver/Compile.h"
-#include <CLI/CLI.hpp>
+#include "tools/winnow/io/CommandLine.h"
 #include <nlohmann/json.hpp>
 
 namespace winnow {

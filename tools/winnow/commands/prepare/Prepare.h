@@ -4,7 +4,7 @@
 #pragma once
 #include "compiler/driver/Compile.h"
 #include "runtime/cache/Cache.h"
-#include <CLI/CLI.hpp>
+#include "tools/winnow/io/CommandLine.h"
 #include <optional>
 
 namespace winnow {

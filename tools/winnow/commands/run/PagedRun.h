@@ -5,7 +5,7 @@
 #include "reference/Compare.h"
 #include "tools/winnow/backends/Backend.h"
 #include "tools/winnow/commands/run/Prompt.h"
-#include <CLI/CLI.hpp>
+#include "tools/winnow/io/CommandLine.h"
 #include <optional>
 
 namespace winnow {
