@@ -35,11 +35,11 @@ static constexpr int kItemBytes = 96, kHintBytes = 16;
 
 /// Bytes of a stage's header (RowHeaders).
 static int headerBytes(const KeyWarpgroupSizes &sizes) {
-  return 8 * kTileRows + llvm::alignTo(4 * sizes.tokens + 4, 16);
+  return 8 * kStageRows + llvm::alignTo(4 * sizes.tokens + 4, 16);
 }
 
 static int stageBytes(const BackwardPlan &plan) {
-  return panelTileBytes(kTileRows, plan.headDim) + panelTileBytes(kTileRows, plan.valueDim);
+  return panelTileBytes(kStageRows, plan.headDim) + panelTileBytes(kStageRows, plan.valueDim);
 }
 
 Result<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan, const Target &target) {
@@ -66,7 +66,7 @@ Result<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan, const
                       .str());
   KeyWarpgroupSizes sizes;
   sizes.tokenRows = plan.group == 4 ? 4 : plan.group <= 8 ? 8 : 16;
-  sizes.tokens = kTileRows / sizes.tokenRows;
+  sizes.tokens = kStageRows / sizes.tokenRows;
   auto refuseRows = [&] {
     return refuse(llvm::formatv("shorter rows than {0} elements of keys and {1} of values",
                                 plan.headDim, plan.valueDim)
@@ -76,7 +76,7 @@ Result<KeyWarpgroupSizes> chooseKeysOnWarpgroups(const BackwardPlan &plan, const
   // and values, S and dP: 40 registers are left for the rest.
   const int panels = llvm::divideCeil(std::max(plan.headDim, plan.valueDim), 64);
   if (sizes.tokens * panels > kWarpThreads ||
-      plan.headDim / 2 + plan.valueDim / 2 + kTileRows > kConsumerRegisters - 40)
+      plan.headDim / 2 + plan.valueDim / 2 + kStageRows > kConsumerRegisters - 40)
     return refuseRows();
   const int keys = kKeyWarpgroups * stageBytes(plan); // a tile has as many keys as a stage has rows
   const int fixed =
@@ -213,14 +213,14 @@ void BackwardKeysOnWarpgroups::constants() {
   t.constant("kValueDim", plan.valueDim, "elements of one value or output row");
   t.constant("kKeys", kItemTileKeys, "keys of one tile, those of a warpgroup");
   t.constant("kPairKeys", kPairKeys, "keys of the two tiles of an item");
-  t.constant("kRows", kTileRows, "query rows of one stage");
+  t.constant("kRows", kStageRows, "query rows of one stage");
   t.constant("kTokens", sizes.tokens, "tokens of one stage");
   t.constant("kTokenRows", sizes.tokenRows, "query rows of one token in a stage");
   t.constant("kStages", sizes.stages, "stages of the ring of query rows");
   t.constant("kItems", kKeyItems, "items: the one in work and the next one");
   t.constant("kWarpgroups", kKeyWarpgroups, "warpgroups that compute");
   t.constant("kKeyBytes", stageBytes(plan), "bytes of a tile's keys and values");
-  const int rowBytes = stageBytes(plan) / kTileRows + 8;
+  const int rowBytes = stageBytes(plan) / kStageRows + 8;
   t.constant("kRowBytes", sizes.tokens * plan.group * rowBytes,
              "bytes of a stage's query rows, their output gradients and statistics");
   if (plan.selects()) {
@@ -245,9 +245,9 @@ void BackwardKeysOnWarpgroups::declare() {
   valueRing = ring("value_ring", "@kWarpgroups", kKeyWarpgroups, "@kKeys", "@kValueDim",
                    panelTileBytes(kItemTileKeys, plan.valueDim));
   queryRing = ring("query_ring", "@kStages", sizes.stages, "@kRows", "@kDim",
-                   panelTileBytes(kTileRows, plan.headDim));
+                   panelTileBytes(kStageRows, plan.headDim));
   gradientRing = ring("gradient_ring", "@kStages", sizes.stages, "@kRows", "@kValueDim",
-                      panelTileBytes(kTileRows, plan.valueDim));
+                      panelTileBytes(kStageRows, plan.valueDim));
   headers = t.shared("headers", t.type("RowHeaders", {"@kStages", "@kRows", "@kTokens"}),
                      sizes.stages * headerBytes(sizes), true);
   items = t.shared("items", t.type("ItemRing", {"@kItems"}), kKeyItems * kItemBytes, true);

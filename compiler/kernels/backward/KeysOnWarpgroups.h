@@ -11,8 +11,8 @@ namespace winnow {
 /// Two warpgroups compute, one tile of a pair each; the four warps of a third one find items (1),
 /// feed keys (2) and feed rows (1).
 constexpr int kKeyWarpgroups = 2, kKeyThreads = 128 * (kKeyWarpgroups + 1);
-constexpr int kTileRows = 64; ///< query rows of a stage
-constexpr int kKeyItems = 2;  ///< items: the one in work and the next one
+constexpr int kStageRows = 64; ///< query rows of a stage
+constexpr int kKeyItems = 2;   ///< items: the one in work and the next one
 
 class BackwardKeysOnWarpgroups {
 public:
