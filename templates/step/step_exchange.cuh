@@ -67,6 +67,20 @@ __device__ __forceinline__ void store_step_share(const WarpShares<kWarps, kTileH
   }
 }
 
+// Over kLanes neighbouring lanes, in all of them.
+template <int kLanes> __device__ __forceinline__ float largest_of_lanes(float value) {
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2)
+    value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, distance));
+  return value;
+}
+template <int kLanes> __device__ __forceinline__ float sum_of_lanes(float value) {
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(kFullWarp, value, distance);
+  return value;
+}
+
 // Some terms 2^x times y of a sum, whose largest x is taken first, so that none waits for another.
 template <int kTerms> struct ScaledTerms {
   float exponent[kTerms], factor[kTerms];
@@ -78,17 +92,12 @@ __device__ __forceinline__ float2 sum_terms(const ScaledTerms<kTerms> &terms) {
 #pragma unroll
   for (int i = 0; i < kTerms; ++i)
     top = terms.factor[i] == 0.f ? top : fmaxf(top, terms.exponent[i]);
-#pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2)
-    top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, distance));
+  top = largest_of_lanes<kLanes>(top);
   float sum = 0.f;
 #pragma unroll
   for (int i = 0; i < kTerms; ++i)
     sum += terms.factor[i] == 0.f ? 0.f : terms.factor[i] * exp2_fast(terms.exponent[i] - top);
-#pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2)
-    sum += __shfl_xor_sync(kFullWarp, sum, distance);
-  return make_float2(top, sum);
+  return make_float2(top, sum_of_lanes<kLanes>(sum));
 }
 
 // The open summary between two tiles, of which the second begins at `row`, as a term: it exists
@@ -186,9 +195,7 @@ __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, i
       open = __shfl_sync(kFullWarp, ends.y, lane_index() | (kLanes - 1));
     }
   }
-#pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2)
-    top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, distance));
+  top = largest_of_lanes<kLanes>(top);
   float sum = 0.f;
 #pragma unroll
   for (int i = 0; i < kTogether; ++i) {
@@ -196,10 +203,7 @@ __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, i
     if constexpr (kOpen > 0)
       sum += exp2_fast(open_exponent[i] - top);
   }
-#pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2)
-    sum += __shfl_xor_sync(kFullWarp, sum, distance);
-  return make_float2(top, sum);
+  return make_float2(top, sum_of_lanes<kLanes>(sum));
 }
 
 // table = the normalisers of a selection, from the shares of its `chunks` chunks of `chunk_tiles`
