@@ -73,12 +73,8 @@ private:
       pending.append(before); // the loop may not run at all
       return;
     }
-    if (auto branch = dyn_cast<scf::IfOp>(op)) {
-      if (Team own = teamOf(branch)) { // what it shares with other roles these guard by themselves
-        Pending none;
-        Inserter(own).block(*branch.thenBlock(), none);
-      }
-    }
+    if (auto branch = dyn_cast<scf::IfOp>(op))
+      teams(branch);
     if (auto branch = dyn_cast<scf::IfOp>(op); branch && branch->hasAttr("tile.uniform")) {
       Pending otherwise = pending;
       block(*branch.thenBlock(), pending);
@@ -103,6 +99,18 @@ private:
       visit(barrier(b), pending);
     }
     pending.append(accesses);
+  }
+
+  /// Of a branch that is a team, and of those that are beside it.
+  static void teams(scf::IfOp branch) {
+    const Team own = teamOf(branch);
+    if (!own)
+      return;
+    Pending none; // what it shares with other roles these guard by themselves
+    Inserter(own).block(*branch.thenBlock(), none);
+    if (branch.elseBlock())
+      for (auto beside : branch.elseBlock()->getOps<scf::IfOp>())
+        teams(beside);
   }
 
   Operation *barrier(OpBuilder &b) const {

@@ -140,7 +140,8 @@ tile.kernel @shared_bytes attributes {constants = [], min_blocks = 1 : i32, thre
 !params = !tile.value<Params>
 !counts = !tile.table<WarpCounts<4>>
 
-// A team meets at its own barrier, inside of its branch; what all threads would be told to wait for there it waits for.
+// A team meets at its own barrier, inside of its branch, and another one beside it at another; what all threads would be
+// told to wait for there it waits for.
 // CHECK-LABEL: tile.kernel @team
 // CHECK: scf.if
 // CHECK-NEXT: tile.store_count
@@ -150,9 +151,16 @@ tile.kernel @shared_bytes attributes {constants = [], min_blocks = 1 : i32, thre
 // CHECK-NEXT: tile.total_count
 // CHECK: tile.sync_some
 // CHECK-NEXT: tile.store_count
+// CHECK: } else {
+// CHECK: scf.if
+// CHECK-NEXT: tile.store_count
+// CHECK: arith.constant 4
+// CHECK: tile.sync_some
+// CHECK-NEXT: tile.total_count
 // CHECK-NOT: tile.sync_threads
 tile.kernel @team attributes {constants = [], min_blocks = 1 : i32, threads = 128 : i32, title = "t"} (%params: !params) {
   %counts = tile.shared bytes 16 : !counts
+  %others = tile.shared bytes 16 : !counts
   %warp = tile.warp_index : () -> i32
   %two = arith.constant 2 : i32
   %mine = arith.cmpi slt, %warp, %two : i32
@@ -161,5 +169,12 @@ tile.kernel @team attributes {constants = [], min_blocks = 1 : i32, threads = 12
     %a = tile.total_count %counts : (!counts) -> i32
     tile.sync_threads : () -> ()
     tile.store_count %counts, %warp, %a : (!counts, i32, i32) -> ()
+  } else {
+    %three = arith.constant 3 : i32
+    %next = arith.cmpi slt, %warp, %three : i32
+    scf.if %next {
+      tile.store_count %others, %warp, %warp : (!counts, i32, i32) -> ()
+      %b = tile.total_count %others : (!counts) -> i32
+    } {tile.team = array<i32: 4, 32>}
   } {tile.team = array<i32: 3, 64>}
 }
