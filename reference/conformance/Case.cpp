@@ -115,7 +115,8 @@ public:
       for (size_t i = (begin + t) * width; i < (begin + t + 1) * width; ++i) {
         const double factor =
             problem.valueFactor(static_cast<int>(i % width) / problem.valueWidth());
-        v[i] = keyWord(problem, randomNormal(test.seed * 16 + 4, i), factor);
+        const bool isZero = isHollow && i % width % 3 == 0;
+        v[i] = keyWord(problem, isZero ? 0 : randomNormal(test.seed * 16 + 4, i), factor);
       }
     });
   }
@@ -140,7 +141,7 @@ private:
                           : 0;
   }
   bool isIid = test.data == "iid", isPeaks = test.data == "peaks",
-       isValleys = test.data == "valleys";
+       isValleys = test.data == "valleys", isHollow = test.data == "hollow";
   double queryDeviation = 1.5, keyFactor = 1;
 };
 

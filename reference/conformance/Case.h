@@ -20,8 +20,8 @@ struct ConformanceCase {
   /// times 64 scale, up to 3840 scale; "iid": independent normal numbers, whose block scores are
   /// nearly alike; "valleys": logits of even heads from -640 scale down, of odd ones from -320
   /// scale, so that no normaliser is near 0; "ties": all keys of a head alike, so that only the tie
-  /// rule decides; "poison": sequences of NaN and infinity without queries stand between the real
-  /// ones.
+  /// rule decides; "hollow": every third value of a row is 0; "poison": sequences of NaN and
+  /// infinity without queries stand between the real ones.
   std::string data = "normal";
   bool givenIds = false; ///< attention alone, over adversarial ids
   bool append = false;   ///< rows alone (Append.h): the sequences' keys come in chunks
