@@ -40,6 +40,7 @@ public:
   unsigned char *bytesOf(int rank) const;
   /// The block among whose bytes, as it does not run, the address lies; or null.
   Block *ownerOf(const void *address) const;
+  int arrivals = 0; ///< of blocks at meetings of the grid
 
 private:
   std::optional<Fault> runBlock(Block &block);

@@ -44,6 +44,13 @@ KERNEL_FUNCTION int emulated_cluster_block() {
   return runningBlock()->cluster.isGrid() ? 0 : runningBlock()->rank;
 }
 KERNEL_FUNCTION void emulated_await_others() { runningBlock()->awaitOthers(PLACE); }
+KERNEL_FUNCTION void emulated_meet_grid() {
+  Block &block = *runningBlock();
+  int &arrivals = block.cluster.arrivals;
+  const int all = (arrivals / block.cluster.size() + 1) * block.cluster.size();
+  for (++arrivals; arrivals < all;)
+    block.awaitOthers(PLACE);
+}
 KERNEL_FUNCTION void emulated_cluster_sync() { runningBlock()->syncCluster(PLACE); }
 KERNEL_FUNCTION void *emulated_shared_of(const void *pointer, int block) {
   return runningBlock()->sharedOf(pointer, block, PLACE);

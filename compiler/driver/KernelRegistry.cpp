@@ -99,9 +99,8 @@ Kernels withDecode(KernelContext &c, std::vector<BuiltKernel> kernels) {
   if (hasStep) {
     for (BuiltKernel &kernel : decode)
       launchWhen(kernel, "step == 0");
-    for (BuiltKernel &kernel :
-         buildDecodeStep(c.module, *c.plans.selection, plan, c.scores, values, values + 1))
-      decode.push_back(std::move(kernel));
+    decode.push_back(
+        buildDecodeStep(c.module, *c.plans.selection, plan, c.scores, values, values + 1));
   }
   for (BuiltKernel &kernel : decode)
     kernels.push_back(std::move(kernel));
@@ -142,17 +141,13 @@ Status planStep(KernelContext &c) {
   const bool serves =
       plan.keepsRows() && makesStep(plan, inHeadTiles(c.plans.attend), c.scores, c.target);
   DecodeForm &form = c.scores.config.decodeForm;
-  const bool wanted = form == DecodeForm::Step || form == DecodeForm::Either;
+  const bool wanted = form == DecodeForm::Step;
   if (wanted && !serves)
     return fail(
         ErrorKind::Unsupported,
-        llvm::formatv(
-            "decode_form={0} needs paged tensors of 16 bits on Hopper, scores that are softmax "
-            "weights, up to 16 query heads per selection, rows of up to 128 elements, blocks of "
-            "4 to 8 summaries, and no rewriting of logits: leave it out or take "
-            "decode_form=chain",
-            form == DecodeForm::Step ? "step" : "either")
-            .str());
+        "decode_form=step needs paged tensors of 16 bits on Hopper, scores that are softmax "
+        "weights, up to 16 query heads per selection, rows of up to 128 elements, blocks of 4 to 8 "
+        "summaries, and no rewriting of logits: leave it out or take decode_form=chain");
   if (form == DecodeForm::Default && serves)
     form = DecodeForm::Chain;
   c.scores.step = wanted;

@@ -70,7 +70,7 @@ enum class AttendSoftmax { Default, Eager, Lazy };
 enum class AttendFma { Default, None, Half, ThreeQuarters };
 enum class ScoreForm { Default, Separate, Fused };
 enum class ScorePoly { Default, None, Quarter = 4, Eighth = 8 };
-enum class DecodeForm { Default, Chain, Step, Either };
+enum class DecodeForm { Default, Chain, Step };
 enum class DecodeIds { Default, Listed, Direct };
 enum class DecodeClusters { Default, Some, All, None };
 enum class DecodeExchange { Default, Barriers, Messages };

@@ -164,17 +164,14 @@ const std::array<Tunable, kTunableCount> &tunables() {
           "attention at decode: key tiles of a part of a token's keys, at least",
           {1, 2, 3, 4, 6, 8}),
       // One kernel wants a GPU of its own, which no measurement knows of.
-      byHand(
-          ways<&Config::decodeForm>(
-              "decode_form", kDecodePhase,
-              "a step of decode: selection and attention by one kernel after the other, or "
-              "together",
-              {{DecodeForm::Chain, "chain", "one kernel after the other"},
-               {DecodeForm::Step, "step",
-                "one kernel, whose blocks of threads all run at the same time; Hopper"},
-               {DecodeForm::Either, "either",
-                "one kernel where a launch has 8 selections or more, else one after the other"}}),
-          static_cast<int>(DecodeForm::Chain)),
+      byHand(ways<&Config::decodeForm>(
+                 "decode_form", kDecodePhase,
+                 "a step of decode: selection and attention by one kernel after the other, or "
+                 "together",
+                 {{DecodeForm::Chain, "chain", "one kernel after the other"},
+                  {DecodeForm::Step, "step",
+                   "one kernel, whose blocks of threads all run at the same time; Hopper"}}),
+             static_cast<int>(DecodeForm::Chain)),
       ways<&Config::decodeIds>(
           "decode_ids", kDecodePhase,
           "attention at decode: how a part finds the blocks that this launch has selected",

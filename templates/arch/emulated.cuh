@@ -175,6 +175,7 @@ unsigned emulated_atomic_or(unsigned *address, unsigned bits);
 int emulated_atomic_add(int *address, int value);
 void emulated_wait_at_least(const int *number, int value);
 void emulated_await_others();
+void emulated_meet_grid();
 
 // The dynamic shared memory of the block of threads, which a kernel declares again.
 __attribute__((aligned(1024), visibility("default"), used)) unsigned char shared[256 * 1024];
@@ -362,6 +363,7 @@ __forceinline__ void ask_words(unsigned long long &first, unsigned long long &se
   first = from[0];
   second = from[1];
 }
+__forceinline__ void meet_grid(int, int) { emulated_meet_grid(); }
 __forceinline__ void fence_gpu() {}
 __forceinline__ void await_others() { emulated_await_others(); }
 __forceinline__ void back_off() { emulated_await_others(); }
@@ -429,6 +431,7 @@ __forceinline__ void wgmma_registers(float (&sum)[kCount][4], const unsigned (&l
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/step_exchange.cuh"
 #include "winnow/step_parts.cuh"
+#include "winnow/step_search.cuh"
 #include "winnow/stored_changes.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

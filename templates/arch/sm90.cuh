@@ -224,6 +224,26 @@ __device__ __forceinline__ void ask_words(unsigned long long &first, unsigned lo
 }
 // Between stores and a word that tells of them, and between that word and loads ("fence.acq_rel").
 __device__ __forceinline__ void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+// How often blocks of threads have come to meet_grid: bit 31 changes with each launch, those below
+// are 0 between launches. It belongs to the module, whose memory is 0 when it is loaded. No two
+// launches of a kernel that meets overlap: each takes every multiprocessor as a whole.
+static __device__ int grid_arrivals;
+// By one thread of each of the grid's blocks, behind a barrier with the threads that it speaks for:
+// until one of every block has come here; what these had stored can be seen then ("atom.relaxed",
+// "fence.acq_rel"). Of a cooperative launch.
+__device__ __forceinline__ void meet_grid(int block, int blocks) {
+  fence_gpu();
+  const unsigned before = static_cast<unsigned>(
+      atomicAdd(&grid_arrivals, block == 0 ? static_cast<int>(0x80000000u - (blocks - 1)) : 1));
+  unsigned now;
+  do {
+    asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];"
+                 : "=r"(now)
+                 : "l"(&grid_arrivals)
+                 : "memory");
+  } while (((now ^ before) & 0x80000000u) == 0);
+  fence_gpu();
+}
 // Between asking and asking again. Nothing here: the words are under way for longer than that.
 __device__ __forceinline__ void await_others() { asm volatile("" ::: "memory"); }
 // The same where an answer may take long, by warps whose questions would be in the way of others.
@@ -397,6 +417,7 @@ WINNOW_WGMMA(256, WINNOW_LIST_128, 32, "%128", "%129", "%130", "%131", "%132")
 #include "winnow/scoring_warpgroup.cuh"
 #include "winnow/step_exchange.cuh"
 #include "winnow/step_parts.cuh"
+#include "winnow/step_search.cuh"
 #include "winnow/stored_changes.cuh"
 #include "winnow/warpgroup.cuh"
 #include "winnow/work_list.cuh"

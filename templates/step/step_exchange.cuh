@@ -1,7 +1,9 @@
 // What the blocks of threads of decode_step tell each other through device memory: shares of the
-// normalisers, and ranks. Every word says by itself that it is there, since it is never 0 and
-// clear_step has cleared them all: so a reader asks for the data until it comes, and nothing else
-// is waited for. One message takes about 0.6 us (one H200), a barrier of the grid twice as long.
+// normalisers, ranks, and parts (step_parts.cuh). Every word says by itself that it is there, since
+// it is never 0 and all have been cleared when the kernel began: so a reader asks for the data
+// until it comes, and nothing else is waited for. One message takes about 0.6 us (one H200), a
+// barrier of the grid twice as long: there is one, behind the clearing, which nobody has to wait
+// for.
 //
 // Shares: of each selection, head and chunk {maximum, sum} and {sums of the open summaries at its
 // begin, at its end}, 8 bytes each. Ranks: of each selection and 8 summaries those of its one or
@@ -10,8 +12,10 @@
 #include "winnow/cluster_selection.cuh"
 #include "winnow/step_work.cuh"
 
-// By all threads of a grid, before anything is told: buffer = 0, `fours` times 16 bytes.
+// By the grid's `threads` threads that normalise, before anything is told: buffer = 0, `fours`
+// times 16 bytes.
 __device__ __forceinline__ void clear_exchange(void *buffer, int fours, int thread, int threads) {
+#pragma unroll 1
   for (int i = thread; i < fours; i += threads)
     static_cast<uint4 *>(buffer)[i] = make_uint4(0, 0, 0, 0);
 }
@@ -53,6 +57,9 @@ __device__ __forceinline__ float2 untold_pair(unsigned long long word) {
 }
 
 //===-- Normalisers ---------------------------------------------------------------------------===//
+
+// Rows of a table of normalisers that one selection has: those of an mma tile.
+constexpr int kTableRows = 16;
 
 // The share of the normalisers of a warp that streams, of one chunk.
 template <int kWarps, int kTileHeads, int kOpen>
@@ -124,7 +131,8 @@ tell_share(const Exchange &exchange, const WarpShares<kWarps, kTileHeads> &warps
   constexpr int kShares = (kStreams + kLanes - 1) / kLanes;
   constexpr int kOpenTerms = kOpen > 0 ? (kTiles / 2 + kLanes - 1) / kLanes : 0;
   static_assert(kLanes >= 8 && kLanes <= 32 && kTileHeads <= 16 && kOpen <= 1, "lanes of one warp");
-  const int head = min(thread_index() / kLanes, kTileHeads - 1), lane = thread_index() % kLanes;
+  const int row = thread_index() % kThreads / kLanes, lane = thread_index() % kLanes;
+  const int head = min(row, kTileHeads - 1);
   ScaledTerms<kShares + kOpenTerms> terms;
 #pragma unroll
   for (int i = 0; i < kShares; ++i) {
@@ -145,7 +153,7 @@ tell_share(const Exchange &exchange, const WarpShares<kWarps, kTileHeads> &warps
                                           visible, scale, tile < tiles);
   }
   const float2 sum = sum_terms<kLanes>(terms);
-  if (thread_index() / kLanes < kTileHeads && lane == 0)
+  if (row < kTileHeads && lane == 0)
     tell_words(share_words(exchange, selection, chunk, head, kTileHeads), told_pair(sum.y, sum.x),
                kOpen == 0 ? 1ull
                           : told_pair(sums.at_begin(place, 0, head),
@@ -206,15 +214,16 @@ __device__ __forceinline__ float2 hear_shares(const unsigned long long *words, i
   return make_float2(top, sum_of_lanes<kLanes>(sum));
 }
 
-// table = the normalisers of a selection, from the shares of its `chunks` chunks of `chunk_tiles`
-// tiles; -inf for a head that sees no summary, and for the rows behind the last head. Whether all
-// shares that the thread asks for have been told: if it `waits`, they have.
+// By kThreads threads: table, from row `first_row` on = the normalisers of a selection, from the
+// shares of its `chunks` chunks of `chunk_tiles` tiles; -inf for a head that sees no summary, and
+// for the rows behind the last head. Whether all shares that the thread asks for have been told: if
+// it `waits`, they have.
 template <int kThreads, int kCount, int kStep, int kStride, int kOpen, int kTileHeads, int kRows>
 __device__ __forceinline__ bool
-hear_normalizers(const NormalizerTable<kRows> &table, const Exchange &exchange, int selection,
-                 int chunks, int chunk_tiles, int visible, float scale, bool waits) {
-  constexpr int kLanes = kThreads / kRows; // of a head
-  const int head = thread_index() / kLanes;
+hear_normalizers(const NormalizerTable<kRows> &table, int first_row, const Exchange &exchange,
+                 int selection, int chunks, int chunk_tiles, int visible, float scale, bool waits) {
+  constexpr int kLanes = kThreads / kTableRows; // of a head
+  const int head = thread_index() % kThreads / kLanes;
   const unsigned long long *words =
       share_words(exchange, selection, 0, min(head, kTileHeads - 1), kTileHeads);
   float2 sum = make_float2(0.f, 0.f);
@@ -235,26 +244,29 @@ hear_normalizers(const NormalizerTable<kRows> &table, const Exchange &exchange, 
     add_scaled(sum, hear_shares<kLanes, kFew, kCount, kOpen>(words, first, chunks, chunk_rows,
                                                              open_rows, open, scale, waits, told));
   if (thread_index() % kLanes == 0)
-    table.values[head] = head < kTileHeads && sum.y > 0.f ? sum.x + log2_fast(sum.y) : -kInfinity;
+    table.values[first_row + head] =
+        head < kTileHeads && sum.y > 0.f ? sum.x + log2_fast(sum.y) : -kInfinity;
   return told;
 }
 
-// By the kThreads threads that select, which meet at `barrier`: what they do next, whatever is
+// By the kThreads threads that normalise, which meet at `barrier`: what they do next, whatever is
 // possible first. True: they tell the share of the chunk at the cursor (if there is one:
-// `may_tell`), which is full or the only thing to do; false: they score a chunk of `selection` (if
-// one has been told of and not scored: `may_score`), whose normalisers are in the table.
+// `may_tell`), which is full or the only thing to do; false: the normalisers of `selection`, of
+// whose chunks one has been told of and not been heard about (`may_hear`), are in the table from
+// row `first_row` on.
 template <int kThreads, int kCount, int kStep, int kStride, int kOpen, int kTileHeads, int kStages,
           int kRows>
-__device__ __forceinline__ bool
-tells_next(const NormalizerTable<kRows> &table, const RingBarriers<kStages> &barriers,
-           const Cursor<kStages> &cursor, const Exchange &exchange, bool may_tell, bool may_score,
-           int selection, int chunks, int chunk_tiles, int visible, float scale, int barrier) {
+__device__ __forceinline__ bool tells_next(const NormalizerTable<kRows> &table, int first_row,
+                                           const RingBarriers<kStages> &barriers,
+                                           const Cursor<kStages> &cursor, const Exchange &exchange,
+                                           bool may_tell, bool may_hear, int selection, int chunks,
+                                           int chunk_tiles, int visible, float scale, int barrier) {
 #pragma unroll 1
   for (;;) {
-    if (sync_any(barrier, kThreads, may_tell && (!may_score || is_full(barriers, cursor))))
+    if (sync_any(barrier, kThreads, may_tell && (!may_hear || is_full(barriers, cursor))))
       return true;
     const bool told = hear_normalizers<kThreads, kCount, kStep, kStride, kOpen, kTileHeads>(
-        table, exchange, selection, chunks, chunk_tiles, visible, scale, !may_tell);
+        table, first_row, exchange, selection, chunks, chunk_tiles, visible, scale, !may_tell);
     if (!sync_any(barrier, kThreads, !told))
       return false;
   }
@@ -283,12 +295,14 @@ __device__ __forceinline__ bool speaks_for_tile(int chunk_tiles) {
   return lane_index() < 32 / head_parts(chunk_tiles);
 }
 
-// add_stored_heads (head_weights.cuh) of the tile at place `place`; the lanes that share it then
+// add_stored_heads (head_weights.cuh) of the tile at place `place`, with the normalisers from row
+// `first_row` of the table on; the lanes that share it then
 // know the scores of all heads, and whether fp32 may not hold one.
 template <class Combine, int kTileHeads, int kTiles, int kRows>
-__device__ __forceinline__ void
-add_step_heads(RowScores &scores, RangeVote &vote, const TileWeights<kTileHeads, kTiles> &weights,
-               const NormalizerTable<kRows> &table, int place, int chunk_tiles, bool exists) {
+__device__ __forceinline__ void add_step_heads(RowScores &scores, RangeVote &vote,
+                                               const TileWeights<kTileHeads, kTiles> &weights,
+                                               const NormalizerTable<kRows> &table, int first_row,
+                                               int place, int chunk_tiles, bool exists) {
   const int parts = head_parts(chunk_tiles), lanes = 32 / parts;
   const uint4 *from = reinterpret_cast<const uint4 *>(weights.bytes);
   const float *references = reinterpret_cast<const float *>(from + 4 * kTileHeads * kTiles);
@@ -308,7 +322,8 @@ add_step_heads(RowScores &scores, RangeVote &vote, const TileWeights<kTileHeads,
       if (first + i * parts >= kTileHeads)
         break;
       const unsigned words[4] = {codes[i].x, codes[i].y, codes[i].z, codes[i].w};
-      const float factor = weight_factor(vote, reference[i], table.values[first + i * parts]);
+      const float factor =
+          weight_factor(vote, reference[i], table.values[first_row + first + i * parts]);
 #pragma unroll
       for (int j = 0; j < 8; ++j)
         scores.value[j] =
@@ -391,83 +406,4 @@ __device__ __forceinline__ bool hear_ranks(const RankRow<kBlocks, kEdgeBytes> &r
     }
   }
   return leaves;
-}
-
-//===-- Searching -----------------------------------------------------------------------------===//
-
-// By kWarps warps, each of which holds the ranks of some blocks from `first_block` on, and which
-// meet at barrier `barrier`: ids = the best kSearched of a token's candidates, ascending, from
-// ids[kInit] on; or a mark where fp32 may have lost their order. As of block_ranks.cuh, two bits at
-// a time; the counts of three thresholds go as one word.
-template <int kSearched, int kInit, int kWarps, int kChunks>
-__device__ __forceinline__ void select_by_warps(int *ids, RankPairs<kChunks> &ranks,
-                                                const WarpCounts<2 * kWarps> &counts, int own,
-                                                int first_block, int barrier) {
-  static_assert(256 * kChunks < 1024, "counts of a warp in 10 bits");
-  const int warp = warp_index();
-  int turn = 0;
-  auto told = [&](int value) { // by all warps; a barrier lies between the uses of either half
-    turn = kWarps - turn;
-    if (lane_index() == 0)
-      counts.values[turn + warp] = value;
-    sync_some(barrier, 32 * kWarps);
-    return counts.values + turn;
-  };
-  const int *all = told(count_upper(ranks));
-  int upper = 0;
-#pragma unroll
-  for (int i = 0; i < kWarps; ++i)
-    upper += all[i];
-  const bool is_upper = upper >= kSearched;
-  fold_ranks(ranks, is_upper);
-  ThresholdSearch search;
-  start_search<kSearched>(search, own);
-#pragma unroll 1
-  for (int shift = 14; shift >= 0 && is_open(search); shift -= 2) {
-    unsigned mine = 0;
-#pragma unroll
-    for (int digit = 1; digit <= 3; ++digit) {
-      const unsigned threshold =
-          min(search.threshold + (static_cast<unsigned>(digit) << shift), 0x8000u);
-      unsigned even = 0, odd = 0;
-#pragma unroll
-      for (int i = 0; i < 4 * kChunks; i += 2) {
-        even += at_least_pair(ranks.value[i], threshold);
-        odd += at_least_pair(ranks.value[i + 1], threshold);
-      }
-      const unsigned pairs = even + odd;
-      mine |= ((pairs & 0xffffu) + (pairs >> 16)) << 10 * (digit - 1);
-    }
-    const int *parts = told(warp_sum(static_cast<int>(mine)));
-    int count[3] = {};
-#pragma unroll
-    for (int i = 0; i < kWarps; ++i)
-#pragma unroll
-      for (int digit = 0; digit < 3; ++digit)
-        count[digit] += parts[i] >> 10 * digit & 1023;
-#pragma unroll
-    for (int digit = 2; digit >= 0; --digit)
-      if (count[digit] >= search.wanted) {
-        search.threshold += static_cast<unsigned>(digit + 1) << shift;
-        search.reached = count[digit];
-        break;
-      }
-  }
-  BlockMarks<kChunks> marks;
-  mark_blocks(marks, ranks, search.threshold);
-  const int *both = told(warp_sum(count_bits(marks.above) | count_bits(marks.at) << 16));
-  int above = 0, equal = 0, above_before = 0, equal_before = 0;
-#pragma unroll
-  for (int i = 0; i < kWarps; ++i) {
-    if (i == warp) {
-      above_before = above;
-      equal_before = equal;
-    }
-    above += both[i] & 0xffff;
-    equal += both[i] >> 16;
-  }
-  if (!folded_leaves_order(search, is_upper))
-    store_marked(ids, marks, first_block, kInit + above_before, equal_before, kSearched - above);
-  else if (warp == 0)
-    mark_list_unordered(ids);
 }

@@ -1,25 +1,34 @@
 // Attention of a decode step that is one launch (decode_step): the warps of a block of threads that
 // attend have a key tile each in turn, so each has sums of its own; what they have of a selection
-// is joined in shared memory and left as one part; at the end blocks of threads add up the parts of
-// some rows each, once these are there. A part lies in slot block + selection: since every piece
-// begins where the one before ends, the next part has a higher number of either, so no two share a
-// slot, and those of one selection follow each other.
+// is joined in shared memory and told as one part, whose values are words that say by themselves
+// that they are there; at the end blocks of threads add up the parts of some rows each. A part lies
+// in slot block + selection: since every piece begins where the one before ends, the next part has
+// a higher number of either, so no two share a slot, and those of one selection follow each other.
 #pragma once
 #include "winnow/parts.cuh"
 #include "winnow/step_exchange.cuh"
 
 // {maximum, sum of weights} of a part's head, as a word that blocks of threads tell each other
-// (step_exchange.cuh); its values can be read once it is there.
+// (step_exchange.cuh).
 __device__ __forceinline__ unsigned long long *part_state(void *states, int slot, int heads,
                                                           int head) {
   return static_cast<unsigned long long *>(states) + static_cast<long long>(slot) * heads + head;
 }
 
-// What warps that attend tell each other: maxima and sums of each, and weighted values, half of a
-// row's columns at a time, in an order without bank conflicts.
+// Four values of a part as words that say by themselves that they are there: a 0 goes as -0.
+__device__ __forceinline__ unsigned long long told_values(float first, float second) {
+  const unsigned low = __float_as_uint(first), high = __float_as_uint(second);
+  return static_cast<unsigned long long>(high == 0 ? 0x80000000u : high) << 32 |
+         (low == 0 ? 0x80000000u : low);
+}
+__device__ __forceinline__ bool are_told(unsigned long long values) {
+  return static_cast<unsigned>(values) != 0 && values >> 32 != 0;
+}
+
+// What warps that attend tell each other: maxima and sums of each, and weighted values, in an order
+// without bank conflicts.
 template <int kWarps, int kValueDim> struct JoinedSums {
-  static constexpr int kRows = 16, kColumns = kValueDim / 2;
-  static constexpr int kStates = 4 * kWarps * kRows * kColumns;
+  static constexpr int kRows = 16, kStates = 4 * kWarps * kRows * kValueDim;
   static constexpr int kBytes = kStates + 8 * kWarps * kRows;
   unsigned char *bytes;
   explicit __device__ __forceinline__ JoinedSums(unsigned char *bytes) : bytes(bytes) {}
@@ -27,9 +36,9 @@ template <int kWarps, int kValueDim> struct JoinedSums {
     return reinterpret_cast<float2 *>(bytes + kStates)[warp * kRows + row];
   }
   __device__ __forceinline__ float *values(int warp, int row, int column) const {
-    constexpr int kTiles = kColumns / 8, kSwapped = kTiles & -kTiles; // stays among the columns
+    constexpr int kTiles = kValueDim / 8, kSwapped = kTiles & -kTiles; // stays among the columns
     const int swizzled = column ^ 8 * (row & (kSwapped - 1) & 7);
-    return reinterpret_cast<float *>(bytes) + (warp * kRows + row) * kColumns + swizzled;
+    return reinterpret_cast<float *>(bytes) + (warp * kRows + row) * kValueDim + swizzled;
   }
 };
 
@@ -55,86 +64,65 @@ __device__ __forceinline__ Second second_of(const Overlay<First, Second> &both) 
 }
 
 // By the kWarps warps from thread `first_thread` on, which meet at barrier `barrier`: joins their
-// sums of a selection's first `kTileHeads` rows and stores them in part `slot` of values [slots,
+// sums of a selection's first `kTileHeads` rows and tells them as part `slot` of values [slots,
 // kTileHeads, kValueDim] and states [slots, kTileHeads]; of a part without keys the state alone,
-// whose sum is 0. After reduce_sum.
+// whose sum is 0. After reduce_sum. Each warp leaves its sums when it has them: so the last one
+// finds what it has to do in the instruction cache.
 template <int kTileHeads, int kWarps, int kValueDim>
 __device__ __forceinline__ void
 join_sums(void *values, void *states, const JoinedSums<kWarps, kValueDim> &joined,
           const Accumulator<16, kValueDim> &output, const SoftmaxState &state, int slot,
           int first_thread, int barrier, float scale) {
-  constexpr int kThreads = 32 * kWarps, kColumns = JoinedSums<kWarps, kValueDim>::kColumns;
+  constexpr int kThreads = 32 * kWarps, kLanes = kThreads / 16; // of a row
   const int thread = thread_index() - first_thread, warp = thread / 32;
   const int c = lane_index() & 3, g = lane_index() / 4;
-  sync_some(barrier, kThreads); // the last join has been read
-  if (c == 0) {
-    joined.state(warp, g) = make_float2(state.maximum[0] * scale, state.sum[0]);
-    joined.state(warp, g + 8) = make_float2(state.maximum[1] * scale, state.sum[1]);
-  }
-  sync_some(barrier, kThreads);
-  // A warp without keys has a sum of 0 in its first row, as in all others.
-  unsigned having = 0;
-#pragma unroll
-  for (int i = 0; i < kWarps; ++i)
-    having |= joined.state(i, 0).y != 0.f ? 1u << i : 0u;
-  float factor[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float top = -kInfinity;
+    if (8 * half >= kTileHeads)
+      break;
+    if (c == 0)
+      joined.state(warp, g + 8 * half) = make_float2(state.maximum[half] * scale, state.sum[half]);
+#pragma unroll
+    for (int j = 0; j < kValueDim / 8; ++j)
+      *reinterpret_cast<float2 *>(joined.values(warp, g + 8 * half, 8 * j + 2 * c)) =
+          make_float2(output.value[j][2 * half], output.value[j][2 * half + 1]);
+  }
+  sync_some(barrier, kThreads);
+  const int row = thread / kLanes, lane = thread % kLanes;
+  if (row < kTileHeads) {
+    float2 other[kWarps];
+    float top = -kInfinity, total = 0.f, factor[kWarps];
 #pragma unroll
     for (int i = 0; i < kWarps; ++i) {
-      const float2 other = joined.state(i, g + 8 * half);
-      top = other.y == 0.f ? top : fmaxf(top, other.x);
+      other[i] = joined.state(i, row);
+      top = other[i].y == 0.f ? top : fmaxf(top, other[i].x);
     }
-    factor[half] = state.sum[half] == 0.f ? 0.f : exp2_fast(state.maximum[half] * scale - top);
-  }
-  // Unrolled, since registers have no numbers that are known later.
 #pragma unroll
-  for (int part = 0; part < 2; ++part) {
-    if (part > 0)
-      sync_some(barrier, kThreads); // the first half has been read
-    if ((having >> warp & 1) != 0)
+    for (int i = 0; i < kWarps; ++i) { // a warp without keys has a sum of 0
+      factor[i] = other[i].y == 0.f ? 0.f : exp2_fast(other[i].x - top);
+      total = fmaf(other[i].y, factor[i], total);
+    }
+    if (lane == 0)
+      tell_word(part_state(states, slot, kTileHeads, row), told_pair(total, top));
+    float *to = static_cast<float *>(values) +
+                (static_cast<long long>(slot) * kTileHeads + row) * kValueDim;
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-#pragma unroll
-        for (int j = 0; j < kColumns / 8; ++j) {
-          const float (&value)[4] = output.value[part * (kColumns / 8) + j];
-          *reinterpret_cast<float2 *>(joined.values(warp, g + 8 * half, 8 * j + 2 * c)) =
-              make_float2(value[2 * half] * factor[half], value[2 * half + 1] * factor[half]);
-        }
-    sync_some(barrier, kThreads);
-#pragma unroll 1
-    for (int i = thread; i < kTileHeads * kColumns / 4; i += kThreads) {
-      const int row = i / (kColumns / 4), column = 4 * (i % (kColumns / 4));
+    for (int i = 0; i < (kValueDim + 4 * kLanes - 1) / (4 * kLanes); ++i) {
+      const int column = 4 * (lane + i * kLanes);
+      if (column >= kValueDim)
+        break;
       float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll
-      for (int from = 0; from < kWarps; ++from)
-        if ((having >> from & 1) != 0) {
-          const float4 other = *reinterpret_cast<const float4 *>(joined.values(from, row, column));
-          sum = make_float4(sum.x + other.x, sum.y + other.y, sum.z + other.z, sum.w + other.w);
-        }
-      float *to = static_cast<float *>(values) +
-                  (static_cast<long long>(slot) * kTileHeads + row) * kValueDim + part * kColumns +
-                  column;
-      *reinterpret_cast<float4 *>(to) = sum;
+      for (int from = 0; from < kWarps; ++from) {
+        const float4 own = *reinterpret_cast<const float4 *>(joined.values(from, row, column));
+        sum = make_float4(fmaf(own.x, factor[from], sum.x), fmaf(own.y, factor[from], sum.y),
+                          fmaf(own.z, factor[from], sum.z), fmaf(own.w, factor[from], sum.w));
+      }
+      tell_words(reinterpret_cast<unsigned long long *>(to + column), told_values(sum.x, sum.y),
+                 told_values(sum.z, sum.w));
     }
   }
-  sync_some(barrier, kThreads); // the part is told of once its values are there
-  if (thread < kTileHeads) {
-    float top = -kInfinity, total = 0.f;
-#pragma unroll
-    for (int i = 0; i < kWarps; ++i) {
-      const float2 other = joined.state(i, thread);
-      top = other.y == 0.f ? top : fmaxf(top, other.x);
-    }
-#pragma unroll
-    for (int i = 0; i < kWarps; ++i) {
-      const float2 other = joined.state(i, thread);
-      total += other.y == 0.f ? 0.f : other.y * exp2_fast(other.x - top);
-    }
-    fence_gpu();
-    tell_word(part_state(states, slot, kTileHeads, thread), told_pair(total, top));
-  }
+  sync_some(barrier, kThreads); // what the next sums will be left over has been read
 }
 
 // The sums of no keys.
@@ -213,147 +201,194 @@ __device__ __forceinline__ StepSlots find_slots(const StepTable<kTokens> &table,
   return {first_owner + selection, each > 0 ? last_owner - first_owner + 1 : 0};
 }
 
-// A head's sum, some columns of it in each lane.
-template <int kValueDim> struct PartSum {
-  static constexpr int kLaneValues = (kValueDim + 31) / 32;
-  float maximum = -kInfinity, weights = 0.f, value[kLaneValues] = {};
+// Of a head's sum, four neighbouring columns in each lane.
+struct PartSum {
+  float maximum = -kInfinity, weights = 0.f, value[4] = {};
 };
+__device__ __forceinline__ void add_sum(PartSum &all, const PartSum &other) {
+  if (other.weights == 0.f)
+    return;
+  const float top = fmaxf(all.maximum, other.maximum);
+  const float before = exp2_fast(all.maximum - top), factor = exp2_fast(other.maximum - top);
+  all.maximum = top;
+  all.weights = all.weights * before + other.weights * factor;
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    all.value[i] = all.value[i] * before + other.value[i] * factor;
+}
 constexpr int kStepTogether = 8; // parts whose loads do not wait for each other
 
-// add_parts (parts.cuh), of the parts of head `head` of a selection, each once it has been told of.
+// all += every `step`-th part from `first` on of head `head` of a selection, the lane's columns
+// from `column` on; each once it has been told.
 template <int kTileHeads, int kValueDim>
-__device__ __forceinline__ void add_step_parts(PartSum<kValueDim> &all, const void *values,
-                                               void *states, const StepSlots &slots, int head,
+__device__ __forceinline__ void add_step_parts(PartSum &all, const void *values, void *states,
+                                               const StepSlots &slots, int head, int column,
                                                int first, int step) {
-  constexpr int kLaneValues = PartSum<kValueDim>::kLaneValues;
-  float &maximum = all.maximum, &weights = all.weights, (&sum)[kLaneValues] = all.value;
 #pragma unroll 1
   for (int part = first; part < slots.count; part += kStepTogether * step) {
-    auto slot_of = [&](int j) { return slots.first + min(part + j * step, slots.count - 1); };
-    unsigned long long told[kStepTogether];
+    unsigned long long told[kStepTogether], value[kStepTogether][2];
     bool there;
     do {
       there = true;
 #pragma unroll
       for (int j = 0; j < kStepTogether; ++j) {
-        told[j] = ask_word(part_state(states, slot_of(j), kTileHeads, head));
-        there &= told[j] != 0;
+        const int slot = slots.first + min(part + j * step, slots.count - 1);
+        const float *from = static_cast<const float *>(values) +
+                            (static_cast<long long>(slot) * kTileHeads + head) * kValueDim + column;
+        told[j] = ask_word(part_state(states, slot, kTileHeads, head));
+        ask_words(value[j][0], value[j][1], reinterpret_cast<const unsigned long long *>(from));
+        // A part without keys leaves no values.
+        there &= told[j] != 0 && (untold_pair(told[j]).x == 0.f ||
+                                  (are_told(value[j][0]) && are_told(value[j][1])));
       }
       if (!there)
         back_off();
     } while (!there);
-    fence_gpu(); // what was stored before they were told can be read behind it
-    float2 state[kStepTogether];
-    float value[kStepTogether][kLaneValues];
-    float top = maximum;
+    float top = all.maximum, weight[kStepTogether];
 #pragma unroll
     for (int j = 0; j < kStepTogether; ++j) {
-      const bool is_part = part + j * step < slots.count;
-      const float2 word = untold_pair(told[j]);
-      state[j] = make_float2(word.y, is_part ? word.x : 0.f);
-      const float *from = static_cast<const float *>(values) +
-                          (static_cast<long long>(slot_of(j)) * kTileHeads + head) * kValueDim +
-                          lane_index();
-#pragma unroll
-      for (int i = 0; i < kLaneValues; ++i)
-        value[j][i] = state[j].y == 0.f ? 0.f : from[32 * i];
-      top = state[j].y == 0.f ? top : fmaxf(top, state[j].x);
+      const float2 state = untold_pair(told[j]);
+      weight[j] = part + j * step < slots.count ? state.x : 0.f;
+      top = weight[j] == 0.f ? top : fmaxf(top, state.y);
     }
-    const float before = weights == 0.f ? 0.f : exp2_fast(maximum - top);
-    weights *= before;
+    const float before = all.weights == 0.f ? 0.f : exp2_fast(all.maximum - top);
+    all.maximum = top;
+    all.weights *= before;
 #pragma unroll
-    for (int i = 0; i < kLaneValues; ++i)
-      sum[i] *= before;
+    for (int i = 0; i < 4; ++i)
+      all.value[i] *= before;
 #pragma unroll
     for (int j = 0; j < kStepTogether; ++j) {
-      const float weight = state[j].y == 0.f ? 0.f : exp2_fast(state[j].x - top);
-      weights = fmaf(state[j].y, weight, weights);
+      const float factor = weight[j] == 0.f ? 0.f : exp2_fast(untold_pair(told[j]).y - top);
+      all.weights = fmaf(weight[j], factor, all.weights);
 #pragma unroll
-      for (int i = 0; i < kLaneValues; ++i) // a part without keys left no values
-        sum[i] = fmaf(weight, value[j][i], sum[i]);
+      for (int i = 0; i < 4; ++i) {
+        const float2 pair = untold_pair(value[j][i / 2]);
+        const float own = i % 2 == 0 ? pair.x : pair.y;
+        all.value[i] = fmaf(factor, weight[j] == 0.f ? 0.f : own, all.value[i]);
+      }
     }
-    maximum = top;
   }
 }
 
-// By a warp: row `row` of head `head` of out and lse, either of which may be null.
+// The sum of all lanes that have the same columns: those `lanes` apart, in all of them.
+__device__ __forceinline__ void add_lane_sums(PartSum &all, int lanes) {
+#pragma unroll 1
+  for (int distance = lanes; distance < 32; distance *= 2) {
+    PartSum other;
+    other.maximum = __shfl_xor_sync(kFullWarp, all.maximum, distance);
+    other.weights = __shfl_xor_sync(kFullWarp, all.weights, distance);
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      other.value[i] = __shfl_xor_sync(kFullWarp, all.value[i], distance);
+    add_sum(all, other);
+  }
+}
+
+// The lane's columns of row `row` of head `head` of out, and that of lse where `column` is 0;
+// either may be null.
 template <int kHeads, class T, int kValueDim, class Heads>
-__device__ __forceinline__ void store_sum(const Heads &out, float *lse,
-                                          const PartSum<kValueDim> &sum, int total_q, int row,
-                                          int head) {
+__device__ __forceinline__ void store_sum(const Heads &out, float *lse, const PartSum &sum,
+                                          int total_q, int row, int head, int column) {
   const float inverse = sum.weights == 0.f ? 0.f : 1.f / sum.weights;
   if (!is_null(out)) {
-    auto *to = reinterpret_cast<unsigned short *>(
-        const_cast<T *>(head_row<kHeads, kValueDim, T>(out, row, head)));
+    T *to = const_cast<T *>(head_row<kHeads, kValueDim, T>(out, row, head)) + column;
 #pragma unroll
-    for (int i = 0; i < PartSum<kValueDim>::kLaneValues; ++i)
-      to[lane_index() + 32 * i] =
-          static_cast<unsigned short>(pack<T>(sum.value[i] * inverse, 0.f) & 0xffffu);
+    for (int i = 0; i < 4; i += 2)
+      *reinterpret_cast<unsigned *>(to + i) =
+          pack<T>(sum.value[i] * inverse, sum.value[i + 1] * inverse);
   }
-  if (lse != nullptr && lane_index() == 0)
+  if (lse != nullptr && column == 0)
     lse[static_cast<long long>(head) * total_q + row] =
         (sum.maximum + log2_fast(sum.weights)) * kLn2;
 }
 
+// Sums of warps that share a head, four columns of each lane.
+template <int kWarps> struct SharedSums {
+  unsigned char *bytes;
+  __device__ __forceinline__ float4 &value(int warp, int lane) const {
+    return reinterpret_cast<float4 *>(bytes)[warp * 32 + lane];
+  }
+  __device__ __forceinline__ float2 &state(int warp) const {
+    return reinterpret_cast<float2 *>(bytes + 16 * 32 * kWarps)[warp];
+  }
+};
+
 // By the kWarps warps from thread `first_thread` on, which meet at barrier `barrier` and have left
 // all their parts: the block of threads' share of the rows of out [total_q, kHeads, kValueDim] and
 // of lse, either of which may be null. A block of threads has a selection, or where selections are
-// few some of its heads; a head is added up by one warp, or by several.
+// few some of its heads, or some columns of one; a head is added up by one warp, or by several.
 template <int kHeads, int kTileHeads, int kSelections, class T, int kWarps, int kValueDim,
           int kTokens, class Heads>
 __device__ __forceinline__ void
 merge_parts(const Heads &out, float *lse, const JoinedSums<kWarps, kValueDim> &joined,
             const StepTable<kTokens> &table, const void *values, void *states, int total_q,
             int block, int blocks, int first_thread, int barrier) {
-  constexpr int kThreads = 32 * kWarps, kLog = 3;
+  constexpr int kLog = kWarps == 8 ? 3 : 2;
   static_assert(kWarps == 1 << kLog, "warps that share heads by halves");
-  const WarpValues<kWarps, kValueDim> sums(joined.bytes);
+  static_assert(kValueDim % 4 == 0 && kValueDim <= 128, "four columns of each lane");
+  constexpr int kThreads = 32 * kWarps, kRowLanes = kValueDim <= 64 ? 16 : 32;
+  const SharedSums<kWarps> sums{joined.bytes};
   const int selections = kSelections * total_q, warp = (thread_index() - first_thread) / 32;
-  int shift = 0; // 2^shift slices of a selection
+  int shift = 0; // 2^shift slices of a selection's heads
   while (2 << shift <= kTileHeads && (2 << shift) * selections <= blocks)
     ++shift;
   const int heads = (kTileHeads + (1 << shift) - 1) >> shift; // of a slice
+  int lanes = kRowLanes; // of a part, and 2^columns_shift slices of a row
+  int columns_shift = 0;
+  while (heads == 1 && lanes > 8 && (2 << (shift + columns_shift)) * selections <= blocks) {
+    lanes /= 2;
+    ++columns_shift;
+  }
+  const int together = 32 / lanes; // parts of a warp at a time
+  const int units = selections << (shift + columns_shift);
   // Where pieces end with selections a block of threads begins with its own.
   const int first_unit = block - table.idle() + (block < table.idle() ? blocks : 0);
-  sync_some(barrier, kThreads); // the last part has been read from where sums will lie
 #pragma unroll 1
-  for (int unit = first_unit; unit < selections << shift; unit += blocks) {
-    const int selection = unit >> shift, token = selection / kSelections;
+  for (int unit = first_unit; unit < units; unit += blocks) {
+    const int slice = unit >> columns_shift, selection = slice >> shift,
+              token = selection / kSelections;
     if (table.tiles()[token].tokens == 0)
       continue;
     const StepSlots slots = find_slots<kSelections>(table, selection, blocks);
     // Warps of a head: as many as there are, but none without a part or two.
-    int sharers = kWarps, log = kLog;
-    while (sharers > 1 &&
-           (sharers * heads > kWarps || slots.count <= kStepTogether * sharers / 2)) {
-      sharers /= 2;
+    int log = kLog;
+    while (log > 0 &&
+           (heads << log > kWarps || slots.count <= (kStepTogether * together << log) / 2))
       --log;
-    }
-    const int turn = warp & (sharers - 1), slice = unit & ((1 << shift) - 1);
-    const int end = min((slice + 1) * heads, kTileHeads);
+    const int sharers = 1 << log, turn = warp & (sharers - 1), first_warp = warp - turn;
+    const int first_head = (slice & ((1 << shift) - 1)) * heads;
+    const int end = min(first_head + heads, kTileHeads);
+    const int part_column = 4 * (lane_index() & (lanes - 1));
+    const int column = (unit & ((1 << columns_shift) - 1)) * 4 * lanes + part_column;
+    const bool holds = column < kValueDim;
 #pragma unroll 1
-    for (int first = slice * heads; first < end; first += kWarps >> log) {
+    for (int first = first_head; first < end; first += kWarps >> log) {
       const int head = first + (warp >> log);
-      PartSum<kValueDim> sum;
-      if (head < end)
-        add_step_parts<kTileHeads>(sum, values, states, slots, head, turn, sharers);
-      const int row_head = selection % kSelections * kTileHeads + head;
-      if (sharers == 1) {
-        if (head < end)
-          store_sum<kHeads, T>(out, lse, sum, total_q, token, row_head);
-        continue;
-      }
-      if (head < end) {
-#pragma unroll
-        for (int i = 0; i < PartSum<kValueDim>::kLaneValues; ++i)
-          sums.value[warp * kValueDim + lane_index() + 32 * i] = sum.value[i];
+      PartSum sum;
+      if (head < end && holds)
+        add_step_parts<kTileHeads, kValueDim>(sum, values, states, slots, head, column,
+                                              turn * together + lane_index() / lanes,
+                                              together << log);
+      __syncwarp();
+      add_lane_sums(sum, lanes);
+      if (sharers > 1) {
+        sums.value(warp, lane_index()) =
+            make_float4(sum.value[0], sum.value[1], sum.value[2], sum.value[3]);
         if (lane_index() == 0)
           sums.state(warp) = make_float2(sum.maximum, sum.weights);
+        sync_some(barrier, kThreads);
+#pragma unroll 1
+        for (int i = 1; i < sharers && turn == 0; ++i) {
+          const float4 value = sums.value(first_warp + i, lane_index());
+          const float2 state = sums.state(first_warp + i);
+          add_sum(sum, {state.x, state.y, {value.x, value.y, value.z, value.w}});
+        }
+        sync_some(barrier, kThreads);
       }
-      sync_some(barrier, kThreads);
-      if (head < end && turn == 0)
-        store_merged<kHeads, T>(out, lse, sums, warp, sharers, total_q, token, row_head);
-      sync_some(barrier, kThreads);
+      if (head < end && turn == 0 && holds && lane_index() < lanes)
+        store_sum<kHeads, T, kValueDim>(out, lse, sum, total_q, selection / kSelections,
+                                        selection % kSelections * kTileHeads + head, column);
     }
   }
 }

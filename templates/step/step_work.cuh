@@ -130,18 +130,15 @@ __device__ __forceinline__ int step_total(const StepTable<kTokens> &table) {
   return kSelections * table.before(kKind)[kTokens];
 }
 
-// By all threads, of whom there are more than `blocks`: cuts the key tiles into a piece for each
-// block of threads, so that both kinds of work together are alike. A chunk takes as long as
-// `chunk_cost` key tiles, and the first blocks of threads have a chunk more than the others. In
-// fp32: a piece may be a tile too long, but each begins where the one before ends. Where selections
-// are alike, pieces end with them, if that leaves less than a tenth of the blocks of threads
-// without any: each piece more costs joining its sums.
-template <int kSelections, int kTokens>
+// By kThreads threads from 0 on: cuts the key tiles into a piece for each block of threads, so that
+// both kinds of work together are alike. A chunk takes as long as `chunk_cost` key tiles, and the
+// first blocks of threads have a chunk more than the others. In fp32: a piece may be a tile too
+// long, but each begins where the one before ends. Where selections are alike, pieces end with
+// them, if that leaves less than a tenth of the blocks of threads without any: each piece more
+// costs joining its sums.
+template <int kThreads, int kSelections, int kTokens>
 __device__ __forceinline__ void cut_step_keys(const StepTable<kTokens> &table, int blocks,
                                               int chunk_cost) {
-  const int block = thread_index();
-  if (block > blocks)
-    return;
   const int chunks = step_total<kStepChunks, kSelections>(table),
             total = step_total<kStepKeys, kSelections>(table);
   const int alike = table.alike(), selections = alike > 0 ? total / alike : 0;
@@ -152,25 +149,27 @@ __device__ __forceinline__ void cut_step_keys(const StepTable<kTokens> &table, i
   const bool whole_ones =
       10 * used >= 9 * blocks &&
       kSelections * table.before(kStepKeys)[selections / kSelections] == total; // none is missing
-  if (block == blocks) {
+  if (thread_index() == 0) {
     table.idle() = whole_ones ? blocks - used : 0;
     table.sharers() = whole_ones && together == 1 ? sharers : 0;
-  }
-  if (whole_ones) {
-    const int piece = max(block - (blocks - used), 0), selection = piece / sharers;
-    const int begin =
-        selection * together * alike + (piece - selection * sharers) * alike / sharers;
-    table.pieces()[block] = min(begin, total);
-    return;
   }
   const int least = chunks / blocks, more = chunks - least * blocks;
   const float even = (static_cast<float>(chunks) * chunk_cost + total) / blocks;
   const float each = fmaxf(even - least * chunk_cost, 0.f);
   const float less = fmaxf(even - (least + 1) * chunk_cost, 0.f);
   const float whole = more * less + (blocks - more) * each;
-  const float begin = min(block, more) * less + max(block - more, 0) * each;
-  table.pieces()[block] =
-      block == blocks ? total : min(static_cast<int>(begin * (total / fmaxf(whole, 1.f))), total);
+#pragma unroll 1
+  for (int block = thread_index(); block <= blocks; block += kThreads) {
+    int begin = total;
+    if (whole_ones) {
+      const int piece = max(block - (blocks - used), 0), selection = piece / sharers;
+      begin = selection * together * alike + (piece - selection * sharers) * alike / sharers;
+    } else if (block < blocks) {
+      const float before = min(block, more) * less + max(block - more, 0) * each;
+      begin = static_cast<int>(before * (total / fmaxf(whole, 1.f)));
+    }
+    table.pieces()[block] = min(begin, total);
+  }
 }
 
 // How many chunks a block of threads has, and their selections, one after the other.

@@ -209,38 +209,22 @@ TEST(Decode, AStepIsMadeByOneKernelOrByAChain) {
               names.insert(kernel.name);
           made += one;
           if (one)
-            EXPECT_EQ(names, (std::multiset<std::string>{"clear_step", "decode_step"}));
+            EXPECT_EQ(names, (std::multiset<std::string>{"decode_step"}));
           else
-            EXPECT_EQ(names.count("decode_step") + names.count("clear_step"), 0u);
+            EXPECT_EQ(names.count("decode_step"), 0u);
         }
   EXPECT_GT(made, 10);
 }
 
 TEST(Decode, WhatOneKernelDoesNotServeIsRefused) {
-  for (auto [form, name] : {std::pair(DecodeForm::Step, "step"), {DecodeForm::Either, "either"}})
-    for (auto [method, arch] : {std::pair("infllm_v2", "sm_80"), {"moba", "sm_90a"}}) {
-      CompileRequest request = requestOf(method, arch);
-      request.config.decodeForm = form;
-      auto result = lowerProgram(request);
-      ASSERT_FALSE(result) << method;
-      EXPECT_EQ(result.error().kind, ErrorKind::Unsupported);
-      EXPECT_NE(result.error().message.find(std::string("decode_form=") + name + " needs"),
-                std::string::npos)
-          << result.error().message;
-    }
-}
-
-// decode_form=either: the chain for few selections, for which it is faster.
-TEST(Decode, FewSelectionsHaveTheChain) {
-  Config config;
-  config.decodeForm = DecodeForm::Either;
-  const ProgramImage image = paged("infllm_v2", "sm_90a", config);
-  for (int batch : {1, 3, 4, 64}) {
-    Variables shape = shapeOf(image, batch, 1, 32768, true);
-    shape[Variable::StepLimit] = 132;
-    EXPECT_EQ(Formula::parse(image.step, Variable::Cluster)->evaluate(shape).value() > 0,
-              batch >= 4) // of 2 KV heads
-        << batch;
+  for (auto [method, arch] : {std::pair("infllm_v2", "sm_80"), {"moba", "sm_90a"}}) {
+    CompileRequest request = requestOf(method, arch);
+    request.config.decodeForm = DecodeForm::Step;
+    auto result = lowerProgram(request);
+    ASSERT_FALSE(result) << method;
+    EXPECT_EQ(result.error().kind, ErrorKind::Unsupported);
+    EXPECT_NE(result.error().message.find("decode_form=step needs"), std::string::npos)
+        << result.error().message;
   }
 }
 

@@ -133,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(
                            "infllm_v2",
                            "paged=1",
                            "decode_form=step",
-                           {{"clear_step", "clear_step"}, {"decode_step", "decode_step"}}},
+                           {{"decode_step", "decode_step"}}},
                     Golden{"infllm_v2_sm_90a_paged_auto",
                            "sm_90a",
                            "infllm_v2",

@@ -80,7 +80,7 @@ TEST(Tunables, WordsAndNumbersGiveTheSameConfig) {
       EXPECT_EQ(back->text(), byNumber->text());
       words += tunable.valueText(value) != std::to_string(value);
     }
-  EXPECT_EQ(words, 34);
+  EXPECT_EQ(words, 33);
   Config config = *Config::parse("attend_form=warps attend_stages=3, attend_softmax=lazy "
                                  "attend_fma=three_quarters score_form=fused score_poly=eighth");
   EXPECT_EQ(config.attendForm, AttendForm::Warps);
@@ -153,7 +153,7 @@ TEST(Tunables, F13WhatWasLegalIsAndNothingElse) {
       {"decode_stages", {2, 3, 4, 6, 8}},
       {"decode_resident", {1, 2, 3, 4, 6}},
       {"decode_part_tiles", {1, 2, 3, 4, 6, 8}},
-      {"decode_form", {1, 2, 3}},
+      {"decode_form", {1, 2}},
       {"decode_ids", {1, 2}},
       {"decode_clusters", {1, 2, 3}},
       {"decode_cluster_blocks", {2, 4, 8, 16}},

@@ -149,8 +149,7 @@ void describeScores(ProgramImage &image, const SelectionPlan &plan, const ScoreP
   if (scores.clusters)
     image.cluster = clusterBlocks(plan, scores.config);
   if (scores.step)
-    image.step =
-        stepTiles(plan, scores.config.decodeForm == DecodeForm::Either ? kStepFromSelections : 1);
+    image.step = stepTiles(plan);
   image.chunkTokens = llvm::formatv("min(max(1, total_q), {0})", fitting).str();
   image.buffers.push_back(
       {"block_scores",

@@ -45,7 +45,7 @@ bool makesStep(const SelectionPlan &plan, const AttendPlan &attend, const ScoreP
          plan.rowsPerBlock() <= 8 && plan.topk > plan.init + plan.local;
 }
 
-std::string stepTiles(const SelectionPlan &plan, int least) {
+std::string stepTiles(const SelectionPlan &plan) {
   // Chunks that give each block of threads one, but not so small that telling takes longer.
   constexpr int unit = 2;
   const std::string even = llvm::formatv("ceil_div({0} * {1}, {2} * sm_count) * {2}",
@@ -66,8 +66,6 @@ std::string stepTiles(const SelectionPlan &plan, int least) {
           .str();
   if (plan.crossing)
     fits += " * (max_k >= dense_length)";
-  if (least > 1)
-    fits += llvm::formatv(" * ({0} >= {1})", selectionsOf(plan), least).str();
   return llvm::formatv("{0} * min({1}, max({2}, {3}))", fits, kStepChunkTiles, unit, even).str();
 }
 
@@ -93,7 +91,7 @@ DecodeStepBuilder::DecodeStepBuilder(ModuleOp module, const SelectionPlan &plan,
                       "the same time.",
                       plan.method, plan.topk)
             .str(),
-        kWarpThreads * (kStepSelectors + kStepComputers + kStepLoaders), 1),
+        kWarpThreads * kStepWarps, 1),
       compressed(t, plan, scores), blockScores(t, plan, scores), weights(t, plan, scores),
       selection(t, plan, scores, kStepSelectors,
                 kStepBlocks / kStepSelectors / RowSelection::kChunkBlocks, /*together=*/true),
@@ -120,7 +118,7 @@ void DecodeStepBuilder::constants() {
              "key tiles of all blocks of a choice");
   t.constant("kChunkTiles", kStepChunkTiles, "tiles of a chunk of summaries, at most");
   t.constant("kScores", kStepScores, "chunks whose weights wait");
-  t.constant("kThreads", kStepSelectors * kWarpThreads, "threads that select");
+  t.constant("kThreads", kStepSelectors * kWarpThreads, "threads that select; that normalise");
   t.constant("kComputers", kStepComputers, "warps that multiply");
   t.constant("kLoaders", kStepLoaders, "warps that load");
   t.constant("kStages", kStages, "stages of the ring");
@@ -142,7 +140,7 @@ void DecodeStepBuilder::declare() {
   keyRing = pinned("key_ring", t.type("Ring", {"@kStages", keyTile}), kStages * tileBytes);
   valueRing = pinned("value_ring", t.type("Ring", {"@kStages", valueTile}), kStages * tileBytes);
   const int weightBytes = 16 * (4 * heads * tiles + (heads * tiles + 3) / 4),
-            joinedBytes = kStepComputers * 16 * (4 * (attend.valueDim / 2) + 8);
+            joinedBytes = kStepComputers * 16 * (4 * attend.valueDim + 8);
   tile::ObjectType weightType = t.type("TileWeights", {"@kTileHeads", "kScores * kChunkTiles"}),
                    joinedType = t.type("JoinedSums", {"@kComputers", "@kValueDim"});
   Value overlay = pinned("weights_or_sums", t.type("Overlay", {weightType, joinedType}),
@@ -160,13 +158,17 @@ void DecodeStepBuilder::declare() {
                  52 * kStepTokens + 8 * (kStepTokens + 4) + 4 * (kStepGrid + 4));
   chunkList = pinned("chunk_list", t.type("ChunkList", {kStepChunks}), 2 * kStepChunks + 16);
   lists = pinned("lists", t.type("IdLists", {"@kTopK"}), 2 * 4 * ((plan.topk + 3) / 4 * 4));
-  normalizers = pinned("normalizers", t.type("NormalizerTable", {16}), 4 * 16);
+  normalizers = pinned("normalizers", t.type("NormalizerTable", {"kScores * kTableRows"}),
+                       4 * 16 * kStepScores);
   auto ring = [&](StringRef name, TemplateArgument stages, int count) {
     return pinned(name, t.type("RingBarriers", {stages}), kBarrierBytes * count);
   };
   barriers = ring("barriers", "@kStages", kStages);
   scoreBarriers = ring("score_barriers", "@kScores", kStepScores);
+  tableBarriers = ring("table_barriers", "@kScores", kStepScores);
   listBarriers = ring("list_barriers", 2, 2);
+  clearedBarriers = ring("cleared_barriers", 1, 1);
+  pieceBarriers = ring("piece_barriers", 1, 1);
   counts = pinned("counts", t.type("WarpCounts", {"2 * kWarps"}), 4 * 2 * kStepSelectors);
   octaves.declare();
 
@@ -174,10 +176,16 @@ void DecodeStepBuilder::declare() {
   warp = t.value("warp", "warp_index");
   block = t.blockIndex('x', "block");
   blocks = t.gridDimension('x');
-  t.when(t.equal(thread, t.number(0)), [&] {
+  // By a warp that has no token to look at, see fillTable.
+  static_assert(kStepTokens < kWarpThreads * kStepWarps);
+  t.when(t.equal(thread, t.number(kWarpThreads * kStepWarps - 1)), [&] {
     t.leaf("init_ring", {barriers, t.number(kWarpThreads), t.number(1)});
     const int selectors = kStepSelectors * kWarpThreads, computers = kStepComputers * kWarpThreads;
     t.leaf("init_barriers", {scoreBarriers, t.number(computers), t.number(selectors)});
+    t.leaf("init_barriers", {clearedBarriers, t.number(1), t.number(1)});
+    t.leaf("init_barriers", {pieceBarriers, t.number(selectors), t.number(1)});
+    t.leaf("init_barriers",
+           {tableBarriers, t.number(kStepNormalizers * kWarpThreads), t.number(1)});
     t.leaf("init_barriers",
            {listBarriers, t.number(selectors), t.number(computers + kStepLoaders * kWarpThreads)});
   });
@@ -208,7 +216,6 @@ void DecodeStepBuilder::fillTable() {
   });
   t.leaf("sum_step_tokens", {table});
   t.leaf("sync_threads", {});
-  t.leaf("cut_step_keys", {table, blocks, t.div(chunkTiles, t.number(2))}, {"@kSelectHeads"});
   t.leaf("fill_chunk_list", {chunkList, table, t.field(t.params(), "total_q"), block, blocks},
          {"@kSelectHeads"});
   t.leaf("sync_threads", {});
@@ -217,19 +224,25 @@ void DecodeStepBuilder::fillTable() {
 /// The block's share of each kind.
 void DecodeStepBuilder::shareOut() {
   scale = t.namedReal("kScale");
-  Value selections = t.mul(t.named("kSelectHeads"), t.field(t.params(), "total_q"), "selections");
-  Value tileCount = weights.rowTiles();
-  exchange =
-      t.value("exchange", "exchange_of",
-              {t.pointer(t.bufferMember(plan.scoreBuffer() + 3)), selections, t.named("kTileHeads"),
-               t.div(t.add(tileCount, t.sub(chunkTiles, t.number(1))), chunkTiles), tileCount});
+  selections = t.mul(t.named("kSelectHeads"), t.field(t.params(), "total_q"), "selections");
+  mostTiles = weights.rowTiles();
+  mostChunks = t.div(t.add(mostTiles, t.sub(chunkTiles, t.number(1))), chunkTiles, "most_chunks");
+  exchange = t.value("exchange", "exchange_of",
+                     {t.pointer(t.bufferMember(plan.scoreBuffer() + 3)), selections,
+                      t.named("kTileHeads"), mostChunks, mostTiles});
   // Two tiles to a stage, where a chunk has one for each warp that multiplies.
   itemTiles = t.select(t.atLeast(chunkTiles, t.number(2 * kStepComputers)), t.number(2),
                        t.number(1), "item_tiles");
 }
 
-/// The block's parts, by a role.
+/// Until something is ready that all roles need once.
+void DecodeStepBuilder::await(Value barriersOfIt) {
+  t.leaf("wait_full", {barriersOfIt, t.fragment("once", t.type("Cursor", {1}))});
+}
+
+/// The block's parts, by a role; they are cut by the warps that select.
 void DecodeStepBuilder::shareKeys() {
+  await(pieceBarriers);
   parts = t.value("parts", "step_parts", {table, t.field(t.params(), "total_q"), block},
                   {"@kSelectHeads"});
 }
@@ -332,12 +345,14 @@ void DecodeStepBuilder::overTurns(Value count, int warps, Body<Value> body) {
 
 BuiltKernel DecodeStepBuilder::build() {
   constants();
-  t.leaf("start_later_kernels", {});
   declare();
   fillTable();
   shareOut();
   // 65,536 registers for the block.
-  scf::IfOp roles = nullptr;
+  auto meetAt = [&](int barrier, int warps) {
+    std::prev(t.builder.getInsertionPoint())
+        ->setAttr("tile.team", t.builder.getDenseI32ArrayAttr({barrier, warps * kWarpThreads}));
+  };
   t.when(
       t.less(warp, t.number(kStepSelectors)),
       [&] {
@@ -346,19 +361,26 @@ BuiltKernel DecodeStepBuilder::build() {
       },
       [&] {
         t.when(
-            t.less(warp, t.number(kStepSelectors + kStepComputers)),
+            t.less(thread, t.number(kFirstComputer)),
             [&] {
-              t.leaf("claim_registers", {}, {kComputeRegisters});
-              compute();
+              t.leaf("release_registers", {}, {kNormalizeRegisters});
+              normalize();
             },
             [&] {
-              t.leaf("release_registers", {}, {kLoadRegisters});
-              load();
+              t.when(
+                  t.less(warp, t.number(kStepWarps - kStepLoaders)),
+                  [&] {
+                    t.leaf("claim_registers", {}, {kComputeRegisters});
+                    compute();
+                  },
+                  [&] {
+                    t.leaf("release_registers", {}, {kLoadRegisters});
+                    load();
+                  });
             });
+        meetAt(kNormalizeBarrier, kStepNormalizers);
       });
-  roles = cast<scf::IfOp>(std::prev(t.builder.getInsertionPoint()));
-  roles->setAttr("tile.team",
-                 t.builder.getDenseI32ArrayAttr({kSelectBarrier, kStepSelectors * kWarpThreads}));
+  meetAt(kSelectBarrier, kStepSelectors);
 
   BuiltKernel built{t.finish(), {}};
   Kernel &recipe = built.recipe;
@@ -387,51 +409,9 @@ BuiltKernel DecodeStepBuilder::build() {
   return built;
 }
 
-/// Clears what blocks of threads tell each other.
-static BuiltKernel buildClearStep(ModuleOp module, const SelectionPlan &plan, int statesBuffer) {
-  constexpr int kThreads = 256;
-  KernelBuilder t(module, "clear_step",
-                  llvm::formatv("clear_step of {0}: what the blocks of threads of decode_step tell "
-                                "each other has not been told yet.",
-                                plan.method)
-                      .str(),
-                  kThreads, 4);
-  t.constant("kThreads", kThreads);
-  t.leaf("start_later_kernels", {});
-  t.leaf("wait_earlier_kernels", {});
-  auto roundUp = [&](Value value, Value unit) {
-    return t.div(t.add(value, t.sub(unit, t.number(1))), unit);
-  };
-  Value blocks = t.gridDimension('x'), totalQ = t.field(t.params(), "total_q");
-  Value thread =
-      t.add(t.mul(t.blockIndex('x'), t.named("kThreads")), t.value("", "thread_index"), "thread");
-  Value threads = t.mul(blocks, t.named("kThreads"), "threads");
-  Value selections = t.mul(totalQ, t.number(plan.selectHeads()), "selections");
-  Value tiles = roundUp(t.field(t.params(), "max_k"), t.number(HeadWeights::tileKeys(plan)));
-  Value shares = t.mul(roundUp(tiles, t.field(t.params(), "step")), t.number(plan.group));
-  t.leaf("clear_exchange",
-         {t.pointer(t.bufferMember(plan.scoreBuffer() + 3)),
-          t.mul(selections, t.add(shares, t.mul(tiles, t.number(2)))), thread, threads});
-  // 8 bytes of each slot and head, in as many slots as decode_step has blocks and selections.
-  Value states = t.mul(t.add(blocks, selections), t.number(plan.group));
-  t.leaf("clear_exchange",
-         {t.pointer(t.bufferMember(statesBuffer)), roundUp(states, t.number(2)), thread, threads});
-  BuiltKernel built{t.finish(), {}};
-  built.recipe.step = "attend";
-  built.recipe.when = "step > 0";
-  built.recipe.gridX = "sm_count";
-  built.recipe.gridY = "1";
-  return built;
-}
-
-std::vector<BuiltKernel> buildDecodeStep(ModuleOp module, const SelectionPlan &plan,
-                                         const AttendPlan &attend, const ScorePlan &scores,
-                                         int valuesBuffer, int statesBuffer) {
-  std::vector<BuiltKernel> kernels;
-  kernels.push_back(buildClearStep(module, plan, statesBuffer));
-  kernels.push_back(
-      DecodeStepBuilder(module, plan, attend, scores, valuesBuffer, statesBuffer).build());
-  return kernels;
+BuiltKernel buildDecodeStep(ModuleOp module, const SelectionPlan &plan, const AttendPlan &attend,
+                            const ScorePlan &scores, int valuesBuffer, int statesBuffer) {
+  return DecodeStepBuilder(module, plan, attend, scores, valuesBuffer, statesBuffer).build();
 }
 
 } // namespace winnow

@@ -1,18 +1,22 @@
 // A step of decode by one kernel: scores, selection and attention of all tokens of a launch, by
 // blocks of threads that all run at the same time, one on each multiprocessor, and share the work
-// evenly whatever the lengths. Each has three roles, beside which it loads: some warps multiply,
-// summaries first and then key tiles, so that memory is never waited for; some select. Device
-// functions: templates/step.
+// evenly whatever the lengths. Each has four roles, a warpgroup each, so that memory is never
+// waited for: some warps load, some multiply, summaries first and then key tiles, some add up
+// normalisers, some score and select. Device functions: templates/step.
 //
 // Protocol. A ring of stages, each a key tile and its values or one or two tiles of summaries: four
-// warps fill it, a stage each in turn, eight use it in turn. Work comes in the same order for all
+// warps fill it, a stage each in turn, four use it in turn. Work comes in the same order for all
 // roles: the block's chunks of summaries, then its piece of the key tiles. Weights of chunks wait
 // in shared memory, three chunks at a time, until the shares of all chunks of the selection have
-// been told. The selecting warps tell a chunk's share or score a chunk, whatever is possible first.
-// So a share is told as soon as it is known, two chunks before one has to be scored; and a
-// selection has no more chunks than there are blocks of threads: nobody waits for who waits for
-// him. Then they search in the ranks of each selection of whose chosen tiles the block has some,
-// and leave the ids in one of two lists. Where the weights lay the sums of the warps are joined.
+// been told. The normalising warps tell a chunk's share or hear the shares of one, whatever is
+// possible first, and leave its normalisers in the chunk's table for those that score it. So a
+// share is told as soon as it is known, whatever others score; and a selection has no more chunks
+// than there are blocks of threads: nobody waits for who waits for him. Then the selecting warps
+// search in the ranks of each selection of whose chosen tiles the block has some, and leave the ids
+// in one of two lists. Where the weights lay the sums of the warps are joined.
+//
+// What blocks of threads tell each other is cleared first, by the normalising warps; nobody tells
+// anything before all of them have.
 #pragma once
 #include "compiler/kernels/Kernels.h"
 #include "compiler/kernels/parts/Epilogue.h"
@@ -27,12 +31,17 @@
 
 namespace winnow {
 
-/// Registers of a thread of each role, as 128 are launched: a warpgroup selects, two multiply, one
-/// loads.
-constexpr int kSelectRegisters = 120, kComputeRegisters = 160, kLoadRegisters = 72;
-static_assert(kSelectRegisters + 2 * kComputeRegisters + kLoadRegisters <= 4 * 128);
-/// Numbers of the barriers at which the selecting warps meet, and those that multiply.
-constexpr int kSelectBarrier = 1, kJoinBarrier = 2;
+/// Registers of a thread of each role, as 128 are launched.
+constexpr int kSelectRegisters = 128, kNormalizeRegisters = 104, kComputeRegisters = 208,
+              kLoadRegisters = 72;
+static_assert(kSelectRegisters + kNormalizeRegisters + kComputeRegisters + kLoadRegisters <=
+              4 * 128);
+/// Numbers of the barriers at which the selecting warps meet, those that multiply, and those that
+/// normalise.
+constexpr int kSelectBarrier = 1, kJoinBarrier = 2, kNormalizeBarrier = 3;
+/// The first thread of each role but the first.
+constexpr int kFirstNormalizer = kStepSelectors * kWarpThreads,
+              kFirstComputer = kFirstNormalizer + kStepNormalizers * kWarpThreads;
 
 class DecodeStepBuilder {
 public:
@@ -55,6 +64,8 @@ private:
   };
   void constants();
   void declare();
+  void clearWords();
+  void await(Value barriersOfIt);
   void fillTable();
   void shareOut();
   void shareKeys();
@@ -79,6 +90,7 @@ private:
   void multiply(const Work &work, Value sums, Value entry, Value summaries);
   void attendTiles(const Work &work);
   void leavePart(const Work &work);
+  void normalize();
   void select();
   void keepRows(Value first, Value step, const Work *only);
   void tellShare(const Work &work, Value stage);
@@ -105,8 +117,10 @@ private:
   Epilogue epilogue;
   RowTile row;
   Value table, keyRing, valueRing, barriers, tileWeights, openSums, warpShares, scoreBarriers,
-      normalizers, rankRow, lists, listBarriers, joined, counts, chunkList;
-  Value exchange, scale, thread, warp, block, blocks, chunkTiles, itemTiles;
+      normalizers, tableBarriers, clearedBarriers, pieceBarriers, rankRow, lists, listBarriers,
+      joined, counts, chunkList;
+  Value exchange, selections, mostTiles, mostChunks, scale, thread, warp, block, blocks, chunkTiles,
+      itemTiles;
   Value parts;
   Value cursor, place, scoreCursor, listCursor, turn;
   Value oldRows, newTile, hasNewRow, newRow; ///< of a chunk

@@ -26,7 +26,7 @@ void DecodeStepBuilder::score(const Work &work, Value stage) {
   Value exists = both(t.less(rowTile, work.end), t.greater(work.seen.scoredEnd, firstRow));
   Value rowScores = blockScores.cleared("RowScores");
   t.leaf("add_step_heads",
-         {rowScores, vote, tileWeights, normalizers,
+         {rowScores, vote, tileWeights, normalizers, t.mul(stage, t.named("kTableRows")),
           t.add(t.mul(stage, t.named("kChunkTiles")), place), chunkTiles,
           both(exists, t.less(firstRow, work.seen.rows))},
          {blockScores.combine()});
@@ -104,41 +104,80 @@ void DecodeStepBuilder::storeAllIds(const Work &work) {
   });
 }
 
-void DecodeStepBuilder::select() {
+/// What blocks of threads tell each other has not been told yet: each clears some of it, and waits
+/// until all have.
+void DecodeStepBuilder::clearWords() {
+  const int threads = kStepNormalizers * kWarpThreads;
+  Value own = t.sub(thread, t.number(kFirstNormalizer));
+  Value inGrid = t.add(t.mul(block, t.number(threads)), own, "in_grid");
+  Value all = t.mul(blocks, t.number(threads), "threads");
+  Value shares = t.mul(mostChunks, t.named("kTileHeads"));
+  Value ranks = t.mul(mostTiles, t.number(2));
+  // A state of 8 bytes, and a row of values, of each slot and head; as many slots as there are
+  // blocks of threads and selections.
+  Value words = t.mul(t.add(blocks, selections), t.named("kTileHeads"));
+  auto clear = [&](int buffer, Value fours) {
+    t.leaf("clear_exchange", {t.pointer(t.bufferMember(buffer)), fours, inGrid, all});
+  };
+  clear(plan.scoreBuffer() + 3, t.mul(selections, t.add(shares, ranks)));
+  clear(states, t.div(t.add(words, t.number(1)), t.number(2)));
+  clear(values, t.mul(words, t.number(attend.valueDim / 4)));
+  t.leaf("sync_threads", {}); // before one of them speaks for all
+  t.when(t.equal(own, t.number(0)), [&] {
+    t.leaf("meet_grid", {block, blocks});
+    t.leaf("report_full", {clearedBarriers, t.fragment("once", t.type("Cursor", {1}))});
+  });
+  await(clearedBarriers);
+}
+
+/// Tells each chunk's share, for which all others wait, or adds up the shares of a selection for
+/// those that score, whatever is possible first: so nobody's share waits for a score.
+void DecodeStepBuilder::normalize() {
   scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScores"}));
-  Value released = t.fragment("released", t.type("Cursor", {"@kScores"}));
-  listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
-  shareKeys();
-  t.leaf("wait_earlier_kernels", {}); // which has cleared what blocks of threads tell each other
-  // Of 2 n turns each tells a chunk's share, for which all others wait, or scores a chunk, whatever
-  // is possible first.
+  Value heardCursor = t.fragment("heard_cursor", t.type("Cursor", {"@kScores"}));
+  clearWords();
   Value chunks = t.value("chunks", "count_chunks", {chunkList});
   Value told = t.fragment("told", t.type("Cursor", {kStepChunks + 1}));
   t.loop("turn", t.number(0), t.mul(t.number(2), chunks), t.number(1), [&](Value turn) {
-    Value count = t.field(told, "stage"), scored = t.sub(turn, count, "scored");
+    Value count = t.field(told, "stage"), heard = t.sub(turn, count, "heard");
     Value last = t.sub(chunks, t.number(1));
-    Work next = chunk(t.min(scored, last, "next"));
+    Work next = chunk(t.min(heard, last, "next"));
+    Value firstRow = t.mul(t.field(heardCursor, "stage"), t.named("kTableRows"), "first_row");
     Value tells = t.value(
         "tells", "tells_next",
-        {normalizers, scoreBarriers, scoreCursor, exchange, t.less(count, chunks),
-         t.less(scored, count), next.selection, next.chunks, chunkTiles,
-         next.seen.normalizerVisible, scale, t.number(kSelectBarrier)},
+        {normalizers, firstRow, scoreBarriers, scoreCursor, exchange, t.less(count, chunks),
+         t.less(heard, count), next.selection, next.chunks, chunkTiles, next.seen.normalizerVisible,
+         scale, t.number(kNormalizeBarrier)},
         {"@kThreads", "@kMeans", "@kMeanStep", "@kMeanStride", means.open(), "@kTileHeads"});
-    Work work = chunk(t.select(tells, count, scored, "own_chunk"));
     t.when(
         tells,
         [&] {
           t.leaf("wait_full", {scoreBarriers, scoreCursor});
-          tellShare(work, t.field(scoreCursor, "stage"));
+          tellShare(chunk(count), t.field(scoreCursor, "stage"));
           t.leaf("advance", {scoreCursor});
           t.leaf("advance", {told});
         },
         [&] {
-          score(work, t.field(released, "stage"));
-          t.leaf("arrive_empty", {scoreBarriers, released});
-          t.leaf("advance", {released});
+          t.leaf("report_full", {tableBarriers, heardCursor});
+          t.leaf("advance", {heardCursor});
         });
     std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
+  });
+}
+
+void DecodeStepBuilder::select() {
+  Value released = t.fragment("released", t.type("Cursor", {"@kScores"}));
+  listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
+  t.leaf("cut_step_keys", {table, blocks, t.div(chunkTiles, t.number(2))},
+         {"@kThreads", "@kSelectHeads"});
+  t.leaf("report_full", {pieceBarriers, t.fragment("once", t.type("Cursor", {1}))});
+  shareKeys();
+  await(clearedBarriers);
+  overChunks([&](Work work) {
+    t.leaf("wait_full", {tableBarriers, released});
+    score(work, t.field(released, "stage"));
+    t.leaf("arrive_empty", {scoreBarriers, released});
+    t.leaf("advance", {released});
   });
   overParts([&](Work work) {
     t.when(work.needsIds, [&] { chooseBlocks(work); }, [&] { storeAllIds(work); });

@@ -97,7 +97,7 @@ void DecodeStepBuilder::load() {
   cursor = t.fragment("cursor", t.type("Cursor", {"@kStages"}));
   place = t.fragment("place", t.type("Cursor", {"@kStages"}));
   listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
-  turn = t.sub(warp, t.number(kStepSelectors + kStepComputers), "turn");
+  turn = t.sub(warp, t.number(kStepWarps - kStepLoaders), "turn");
   overChunks([&](Work work) { loadSummaries(work); });
   shareKeys();
   overParts([&](Work work) {
@@ -106,7 +106,6 @@ void DecodeStepBuilder::load() {
   });
   // Nobody waits for rows of this launch: who needs one makes it himself.
   keepRows(t.add(t.mul(turn, blocks), block), t.mul(blocks, t.named("kLoaders")), nullptr);
-  t.leaf("wait_earlier_kernels", {});
 }
 
 /// The first key of a part's tile `index`, once the ids are there; for tiles of forced blocks,
@@ -219,7 +218,6 @@ void DecodeStepBuilder::attendTiles(const Work &work) {
 void DecodeStepBuilder::leavePart(const Work &work) {
   Value slot = t.value("slot", "part_slot", {work.item, block});
   Value statesBuffer = t.pointer(t.bufferMember(states));
-  const int firstThread = kStepSelectors * kWarpThreads;
   t.when(
       hasItems(work),
       [&] {
@@ -227,11 +225,11 @@ void DecodeStepBuilder::leavePart(const Work &work) {
         t.leaf("reduce_sum", {row.state});
         t.leaf("join_sums",
                {t.pointer(t.bufferMember(values)), statesBuffer, joined, row.output, row.state,
-                slot, t.number(firstThread), t.number(kJoinBarrier), scale},
+                slot, t.number(kFirstComputer), t.number(kJoinBarrier), scale},
                {"@kTileHeads"});
       },
       [&] {
-        t.leaf("store_no_part", {statesBuffer, slot, t.sub(thread, t.number(firstThread))},
+        t.leaf("store_no_part", {statesBuffer, slot, t.sub(thread, t.number(kFirstComputer))},
                {"@kTileHeads"});
       });
 }
@@ -241,13 +239,13 @@ void DecodeStepBuilder::compute() {
   place = t.fragment("place", t.type("Cursor", {"@kStages"}));
   scoreCursor = t.fragment("score_cursor", t.type("Cursor", {"@kScores"}));
   listCursor = t.fragment("list_cursor", t.type("Cursor", {2}));
-  turn = t.sub(warp, t.number(kStepSelectors), "turn");
+  turn = t.sub(warp, t.number(kFirstComputer / kWarpThreads), "turn");
   tokens.declare(row);
   overChunks([&](Work work) { weigh(work); });
   shareKeys();
   epilogue.declare(row);
   softmax.declare(row);
-  t.leaf("wait_earlier_kernels", {}); // which has cleared what tells of parts
+  await(clearedBarriers);
   overParts([&](Work work) {
     row.rows = tokens.rows("rows", work.tile, t.number(0));
     tokens.load(row, work.firstHead);
@@ -260,7 +258,7 @@ void DecodeStepBuilder::compute() {
   t.leaf("merge_parts",
          {t.heads("out", true), t.pointer("lse"), joined, table, t.pointer(t.bufferMember(values)),
           t.pointer(t.bufferMember(states)), t.field(t.params(), "total_q"), block, blocks,
-          t.number(kStepSelectors * kWarpThreads), t.number(kJoinBarrier)},
+          t.number(kFirstComputer), t.number(kJoinBarrier)},
          {"@kHeads", "@kTileHeads", "@kSelectHeads", attend.element});
 }
 

@@ -32,8 +32,8 @@ def Tile_StepTotalOp : Tile_Leaf<"step_total", "step/step_work.cuh"> {
   let results = (outs I32:$total);
 }
 def Tile_CutStepKeysOp : Tile_Leaf<"cut_step_keys", "step/step_work.cuh"> {
-  let summary = "Cuts the key tiles into a piece for each block of threads, by all threads";
-  let arguments = (ins Template:$selections, Updates<StepTable>:$table, I32:$blocks, I32:$chunk_cost);
+  let summary = "Cuts the key tiles into a piece for each block of threads";
+  let arguments = (ins Template:$threads, Template:$selections, Updates<StepTable>:$table, I32:$blocks, I32:$chunk_cost);
 }
 def Tile_FillChunkListOp : Tile_Leaf<"fill_chunk_list", "step/step_work.cuh"> {
   let summary = "Which selections the block of threads' chunks belong to, by all threads";
@@ -86,8 +86,13 @@ def Tile_SecondOfOp : Tile_Leaf<"second_of", "step/step_parts.cuh", [Pure, Infer
   let results = (outs Tile_Object:$second);
 }
 def Tile_ClearExchangeOp : Tile_Leaf<"clear_exchange", "step/step_exchange.cuh"> {
-  let summary = "Clears what blocks of threads will tell each other, by all threads of a grid";
+  let summary = "Clears what blocks of threads will tell each other, by some threads of each";
   let arguments = (ins Stores<Pointer>:$buffer, I32:$fours, I32:$thread, I32:$threads);
+}
+def Tile_MeetGridOp : Tile_Leaf<"meet_grid", "arch/", [Orders]> {
+  let summary = "Until a thread of each of the grid's blocks has come here";
+  let source = "PTX ISA 9.0, atom, fence.acq_rel";
+  let arguments = (ins I32:$block, I32:$blocks);
 }
 def Tile_ExchangeOfOp : Tile_Leaf<"exchange_of", "step/step_exchange.cuh", [Pure]> {
   let summary = "Where blocks of threads tell each other shares and ranks";
@@ -106,11 +111,11 @@ def Tile_TellShareOp : Tile_Leaf<"tell_share", "step/step_exchange.cuh", [Orders
                        I32:$chunk, I32:$share_place, I32:$place, I32:$tiles, I32:$first_row, I32:$visible, F32:$scale);
 }
 def Tile_TellsNextOp : Tile_Leaf<"tells_next", "step/step_exchange.cuh", [Orders]> {
-  let summary = "Whether the threads that select tell a share next, or score a chunk, whose normalisers they know then";
+  let summary = "Whether the threads that normalise tell a share next, or have the normalisers of a chunk";
   let source = "PTX ISA 9.0, ld.relaxed";
   let arguments = (ins Template:$threads, Template:$count, Template:$step, Template:$stride, Template:$open,
-                       Template:$tile_heads, Writes<NormalizerTable>:$table, Reads<RingBarriers>:$barriers,
-                       Reads<Cursor>:$cursor, Takes<Exchange>:$exchange, I1:$may_tell, I1:$may_score, I32:$selection,
+                       Template:$tile_heads, Writes<NormalizerTable>:$table, I32:$first_row, Reads<RingBarriers>:$barriers,
+                       Reads<Cursor>:$cursor, Takes<Exchange>:$exchange, I1:$may_tell, I1:$may_hear, I32:$selection,
                        I32:$chunks, I32:$chunk_tiles, I32:$visible, F32:$scale, I32:$barrier);
   let results = (outs I1:$tells);
 }
@@ -127,7 +132,7 @@ def Tile_SpeaksForTileOp : Tile_Leaf<"speaks_for_tile", "step/step_exchange.cuh"
 def Tile_AddStepHeadsOp : Tile_Leaf<"add_step_heads", "step/step_exchange.cuh"> {
   let summary = "Combines in the kept weights of a group's heads, some by each of the lanes that share 8 summaries";
   let arguments = (ins Template:$combine, Updates<RowScores>:$scores, Updates<RangeVote>:$vote,
-                       Reads<TileWeights>:$weights, Reads<NormalizerTable>:$table, I32:$place, I32:$chunk_tiles,
+                       Reads<TileWeights>:$weights, Reads<NormalizerTable>:$table, I32:$first_row, I32:$place, I32:$chunk_tiles,
                        I1:$exists);
 }
 def Tile_TellRanksOp : Tile_Leaf<"tell_ranks", "step/step_exchange.cuh", [Orders]> {
@@ -149,7 +154,7 @@ def Tile_RanksOfOp : Tile_Leaf<"ranks_of", "step/step_exchange.cuh"> {
   let arguments = (ins Reads<RankRow>:$row);
   let results = (outs Whole<Pointer>:$ranks);
 }
-def Tile_SelectByWarpsOp : Tile_Leaf<"select_by_warps", "step/step_exchange.cuh", [Orders]> {
+def Tile_SelectByWarpsOp : Tile_Leaf<"select_by_warps", "step/step_search.cuh", [Orders]> {
   let summary = "The best blocks by ranks that several warps hold, to ids in shared memory";
   let arguments = (ins Template:$searched, Template:$init, Template:$warps, Stores<Pointer>:$ids,
                        Updates<RankPairs>:$ranks, Writes<WarpCounts>:$counts, I32:$own, I32:$first_block, I32:$barrier);

@@ -69,8 +69,8 @@ tile.kernel @step attributes {constants = [], min_blocks = 1 : i32, threads = 12
   tile.sum_step_tokens %step_table : (!step_table) -> ()
   // CHECK: const int total_of_step_total = step_total<kStepKeys, kSelections>(step_table);
   %total_of_step_total = tile.step_total %step_table {kind = @kStepKeys, selections = @kSelections} : (!step_table) -> i32
-  // CHECK: cut_step_keys<kSelections>(step_table, i, i);
-  tile.cut_step_keys %step_table, %i, %i {selections = @kSelections} : (!step_table, i32, i32) -> ()
+  // CHECK: cut_step_keys<kThreads, kSelections>(step_table, i, i);
+  tile.cut_step_keys %step_table, %i, %i {selections = @kSelections, threads = @kThreads} : (!step_table, i32, i32) -> ()
   // CHECK: fill_chunk_list<kSelections>(chunk_list, step_table, i, i, i);
   tile.fill_chunk_list %chunk_list, %step_table, %i, %i, %i {selections = @kSelections} : (!chunk_list, !step_table, i32, i32, i32) -> ()
   // CHECK: const int count_of_count_chunks = count_chunks(chunk_list);
@@ -89,18 +89,20 @@ tile.kernel @step attributes {constants = [], min_blocks = 1 : i32, threads = 12
   %second = tile.second_of %overlay : (!overlay) -> !joined_sums
   // CHECK: clear_exchange(ids, i, i, i);
   tile.clear_exchange %ids, %i, %i, %i : (!pointer, i32, i32, i32) -> ()
+  // CHECK: meet_grid(i, i);
+  tile.meet_grid %i, %i : (i32, i32) -> ()
   // CHECK: store_step_share(warp_shares, normalizer_sums, i);
   tile.store_step_share %warp_shares, %normalizer_sums, %i : (!warp_shares, !normalizer_sums, i32) -> ()
   // CHECK: tell_share<kThreads, kStreams, kCount, kStep, kStride>(exchange, warp_shares, open_sums, i, i, i, i, i, i, i, kScale);
   tile.tell_share %exchange, %warp_shares, %open_sums, %i, %i, %i, %i, %i, %i, %i, %scale {count = @kCount, step = @kStep, streams = @kStreams, stride = @kStride, threads = @kThreads} : (!exchange, !warp_shares, !open_sums, i32, i32, i32, i32, i32, i32, i32, f32) -> ()
-  // CHECK: const bool tells_of_tells_next = tells_next<kThreads, kCount, kStep, kStride, kOpen, kTileHeads>(normalizer_table, ring_barriers, cursor, exchange, all, all, i, i, i, i, kScale, i);
-  %tells_of_tells_next = tile.tells_next %normalizer_table, %ring_barriers, %cursor, %exchange, %all, %all, %i, %i, %i, %i, %scale, %i {count = @kCount, open = @kOpen, step = @kStep, stride = @kStride, threads = @kThreads, tile_heads = @kTileHeads} : (!normalizer_table, !ring_barriers, !cursor, !exchange, i1, i1, i32, i32, i32, i32, f32, i32) -> i1
+  // CHECK: const bool tells_of_tells_next = tells_next<kThreads, kCount, kStep, kStride, kOpen, kTileHeads>(normalizer_table, i, ring_barriers, cursor, exchange, all, all, i, i, i, i, kScale, i);
+  %tells_of_tells_next = tile.tells_next %normalizer_table, %i, %ring_barriers, %cursor, %exchange, %all, %all, %i, %i, %i, %i, %scale, %i {count = @kCount, open = @kOpen, step = @kStep, stride = @kStride, threads = @kThreads, tile_heads = @kTileHeads} : (!normalizer_table, i32, !ring_barriers, !cursor, !exchange, i1, i1, i32, i32, i32, i32, f32, i32) -> i1
   // CHECK: const int tile_of_scored_tile = scored_tile(i);
   %tile_of_scored_tile = tile.scored_tile %i : (i32) -> i32
   // CHECK: const bool speaks_of_speaks_for_tile = speaks_for_tile(i);
   %speaks_of_speaks_for_tile = tile.speaks_for_tile %i : (i32) -> i1
-  // CHECK: add_step_heads<Sum>(row_scores, range_vote, tile_weights, normalizer_table, i, i, all);
-  tile.add_step_heads %row_scores, %range_vote, %tile_weights, %normalizer_table, %i, %i, %all {combine = "Sum"} : (!row_scores, !range_vote, !tile_weights, !normalizer_table, i32, i32, i1) -> ()
+  // CHECK: add_step_heads<Sum>(row_scores, range_vote, tile_weights, normalizer_table, i, i, i, all);
+  tile.add_step_heads %row_scores, %range_vote, %tile_weights, %normalizer_table, %i, %i, %i, %all {combine = "Sum"} : (!row_scores, !range_vote, !tile_weights, !normalizer_table, i32, i32, i32, i1) -> ()
   // CHECK: tell_ranks<Max, kRowsPerBlock, kPad, kEdgeRows>(exchange, row_scores, range_vote, i, i, i, all);
   tile.tell_ranks %exchange, %row_scores, %range_vote, %i, %i, %i, %all {edge_rows = @kEdgeRows, pad = @kPad, pool = "Max", rows_per_block = @kRowsPerBlock} : (!exchange, !row_scores, !range_vote, i32, i32, i32, i1) -> ()
   // CHECK: const bool leaves_of_hear_ranks = hear_ranks<kThreads, kRowsPerBlock, kPad, kEdgeRows>(rank_row, exchange, i, i, i);
