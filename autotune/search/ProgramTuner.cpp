@@ -229,6 +229,10 @@ Result<RaceResult> ProgramTuner::raceVerified(std::vector<Standing> standings,
   }
 }
 
+/// Stored changes take gigabytes of scratch, which whoever trains may have no room for: a tenth of
+/// the time is worth them.
+constexpr double kWorthGigabytes = 0.9;
+
 Result<TuneOutcome> ProgramTuner::run(const TuneTask &task,
                                       const std::function<void(double)> &progress) {
   if (!set.error.message.empty())
@@ -240,11 +244,14 @@ Result<TuneOutcome> ProgramTuner::run(const TuneTask &task,
   clocks.assign(count, {});
   watts.assign(count, {});
   std::vector<Standing> standings(count);
-  for (size_t i = 0; i < count; ++i)
+  for (size_t i = 0; i < count; ++i) {
+    if (set.space.candidates[i].config.backwardChanges == BackwardChanges::Stored)
+      standings[i].mostRatio = kWorthGigabytes;
     if (!set.faults[i].empty()) {
       standings[i].outcome = Outcome::Rejected;
       standings[i].reason = set.faults[i];
     }
+  }
   WINNOW_TRY(RaceResult result, raceVerified(std::move(standings), progress));
   return outcomeOf(task, result, JsonFields(placed).number("floor_ms"));
 }

@@ -120,7 +120,8 @@ private:
     double bestRatio = 1;
     for (size_t i : running)
       if (std::vector<double> list = ratios(i, reference, from); !list.empty())
-        if (double ratio = medianInterval(list).median; ratio < bestRatio)
+        if (double ratio = medianInterval(list).median;
+            ratio < bestRatio && ratio < standings[i].mostRatio)
           best = i, bestRatio = ratio;
     return best;
   }
@@ -198,7 +199,7 @@ private:
       standing.ms = time.median, standing.low = time.low, standing.high = time.high;
       standing.ratio = ratio.median, standing.ratioLow = ratio.low, standing.ratioHigh = ratio.high;
       if (isFinalist(i) && i != reference && !defaultFailed() && ratio.median < bestRatio &&
-          medianInterval(list, doubt).high < 1)
+          medianInterval(list, doubt).high < standing.mostRatio)
         result.best = i, bestRatio = ratio.median;
     }
     standings[result.best].outcome = Outcome::Best;

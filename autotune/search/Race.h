@@ -29,6 +29,9 @@ const char *name(Outcome outcome);
 struct Standing {
   Outcome outcome = Outcome::Kept;
   std::string reason; ///< of Rejected
+  /// It wins with a ratio to the default below this alone: less than 1 where it costs what is not
+  /// timed.
+  double mostRatio = 1;
   /// Finalists: median of their times in the final, and its 95 % interval. Others: what their ratio
   /// to the default makes of the default's time, so that a drift of the clock does not count.
   double ms = 0, low = 0, high = 0;

@@ -3,6 +3,7 @@
 // doubt (F41).
 #include "autotune/search/Race.h"
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <random>
@@ -94,6 +95,19 @@ TEST(Race, F41TheDefaultWinsUnlessAnotherIsFasterBeyondDoubt) {
         quickRace(seed));
     ASSERT_TRUE(result);
     EXPECT_EQ(result->best, 0u);
+  }
+}
+
+// What costs memory has to be worth it.
+TEST(Race, ACandidateMayHaveToGainMore) {
+  for (auto [most, best] : {std::pair(1.0, 1u), {0.9, 1u}, {0.7, 2u}}) {
+    std::vector<Standing> start(3);
+    start[1].mostRatio = most;
+    auto result = race(
+        start, [&](size_t i) -> Result<double> { return std::array{10.0, 8.0, 9.0}[i]; },
+        quickRace(1));
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->best, best) << most;
   }
 }
 

@@ -3,12 +3,12 @@
 # `winnow` tool. Files in the folder are resumed, so several runs (also on several machines of one kind) finish a sweep:
 # all parts together take about 25 minutes on an H200 with 16 cores.
 #   tests/gpu/tune.sh [path of winnow] [folder for the tuned files]
-# Variables: PARTS (default: bars full quick decode proxy_80 proxy_89), BOX (seconds for everything, 570), GPUS (0; e.g. 0-3),
+# Variables: PARTS (default: bars full quick decode backward proxy_80 proxy_89), BOX (seconds for everything, 570), GPUS (0; e.g. 0-3),
 # PROXY_SEQ (lengths of the proxies, 16384; with 131072 they take five times as long).
 #   bars       a quick and a full sweep of one spec, timed: 15 and 90 s are allowed. Where the first one fails, the
 #              rest would too, and is left out
 #   full       autotune/db/models.json       quick  autotune/db/specs.json, into h200.jsonl
-#   decode     autotune/db/decode.json, into h200.jsonl too
+#   decode     autotune/db/decode.json, into h200.jsonl too; backward   autotune/db/backward.json, too
 #   proxy_80   the same specs as code for an A100, run as PTX on this card; proxy_89  for an RTX 4090
 # Exit code 0 only if every part finished, the bars in time. One line per part; details are in the folder.
 set -u
@@ -16,7 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 winnow=${1:-$here/../../build/bin/winnow}
 out=${2:-/tmp/winnow-tune}
 db=$here/../../autotune/db
-PARTS=${PARTS:-bars full quick decode proxy_80 proxy_89} BOX=${BOX:-570} GPUS=${GPUS:-0} PROXY_SEQ=${PROXY_SEQ:-16384}
+PARTS=${PARTS:-bars full quick decode backward proxy_80 proxy_89} BOX=${BOX:-570} GPUS=${GPUS:-0} PROXY_SEQ=${PROXY_SEQ:-16384}
 mkdir -p "$out"
 # Where the driver keeps what it compiled from PTX: compiling processes fill it for the one that measures.
 export CUDA_CACHE_PATH=${CUDA_CACHE_PATH:-$out/driver-cache} CUDA_CACHE_MAXSIZE=4294967296
@@ -65,6 +65,7 @@ for part in $PARTS; do
     quick) sweep quick h200.jsonl "$db/specs.json" --space quick ;;
     full) sweep full h200.jsonl "$db/models.json" --space full ;;
     decode) sweep decode h200.jsonl "$db/decode.json" --space quick ;;
+    backward) sweep backward h200.jsonl "$db/backward.json" --space quick --verify winner ;;
     proxy_80 | proxy_89) proxy "${part#proxy_}" ;;
     *) echo "unknown part $part" && failed=1 ;;
   esac
