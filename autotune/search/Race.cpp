@@ -150,7 +150,9 @@ private:
     size_t reference = yardstick();
     auto key = [&](size_t i) {
       std::vector<double> list = ratios(i, reference);
-      return list.empty() ? 1.0 : medianInterval(list).median;
+      const double ratio = list.empty() ? 1.0 : medianInterval(list).median;
+      // Behind all others if it could not win with that.
+      return i == reference || ratio < standings[i].mostRatio ? ratio : 1 + ratio;
     };
     std::sort(running.begin(), running.end(), [&](size_t a, size_t b) {
       double first = key(a), second = key(b);

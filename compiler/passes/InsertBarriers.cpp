@@ -101,7 +101,7 @@ private:
     pending.append(accesses);
   }
 
-  /// Of a branch that is a team, and of those that are beside it.
+  /// Inserts the barriers of a branch that is a team, and of the teams in its else branch.
   static void teams(scf::IfOp branch) {
     const Team own = teamOf(branch);
     if (!own)

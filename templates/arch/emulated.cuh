@@ -364,7 +364,6 @@ __forceinline__ void ask_words(unsigned long long &first, unsigned long long &se
   second = from[1];
 }
 __forceinline__ void meet_grid(int, int) { emulated_meet_grid(); }
-__forceinline__ void fence_gpu() {}
 __forceinline__ void await_others() { emulated_await_others(); }
 __forceinline__ void back_off() { emulated_await_others(); }
 __forceinline__ float4 load_uncached(const float4 *from) { return *from; }

@@ -222,11 +222,13 @@ __device__ __forceinline__ void ask_words(unsigned long long &first, unsigned lo
                : "l"(from)
                : "memory");
 }
-// Between stores and a word that tells of them, and between that word and loads ("fence.acq_rel").
+// Orders what was stored and read before it and what comes after, for all of the GPU
+// ("fence.acq_rel").
 __device__ __forceinline__ void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
-// How often blocks of threads have come to meet_grid: bit 31 changes with each launch, those below
-// are 0 between launches. It belongs to the module, whose memory is 0 when it is loaded. No two
-// launches of a kernel that meets overlap: each takes every multiprocessor as a whole.
+
+// How often blocks of threads have come to meet_grid: bit 31 changes with each meeting, those below
+// are 0 between meetings. It belongs to the module, whose memory is 0 when it is loaded. No two
+// launches may overlap: so a kernel that meets takes all registers of every multiprocessor.
 static __device__ int grid_arrivals;
 // By one thread of each of the grid's blocks, behind a barrier with the threads that it speaks for:
 // until one of every block has come here; what these had stored can be seen then ("atom.relaxed",
@@ -244,6 +246,7 @@ __device__ __forceinline__ void meet_grid(int block, int blocks) {
   } while (((now ^ before) & 0x80000000u) == 0);
   fence_gpu();
 }
+
 // Between asking and asking again. Nothing here: the words are under way for longer than that.
 __device__ __forceinline__ void await_others() { asm volatile("" ::: "memory"); }
 // The same where an answer may take long, by warps whose questions would be in the way of others.

@@ -15,7 +15,7 @@ __device__ __forceinline__ unsigned long long *part_state(void *states, int slot
   return static_cast<unsigned long long *>(states) + static_cast<long long>(slot) * heads + head;
 }
 
-// Four values of a part as words that say by themselves that they are there: a 0 goes as -0.
+// Two values of a part as a word that says by itself that each is there: a 0 goes as -0.
 __device__ __forceinline__ unsigned long long told_values(float first, float second) {
   const unsigned low = __float_as_uint(first), high = __float_as_uint(second);
   return static_cast<unsigned long long>(high == 0 ? 0x80000000u : high) << 32 |
@@ -65,9 +65,8 @@ __device__ __forceinline__ Second second_of(const Overlay<First, Second> &both) 
 
 // By the kWarps warps from thread `first_thread` on, which meet at barrier `barrier`: joins their
 // sums of a selection's first `kTileHeads` rows and tells them as part `slot` of values [slots,
-// kTileHeads, kValueDim] and states [slots, kTileHeads]; of a part without keys the state alone,
-// whose sum is 0. After reduce_sum. Each warp leaves its sums when it has them: so the last one
-// finds what it has to do in the instruction cache.
+// kTileHeads, kValueDim] and states [slots, kTileHeads]. After reduce_sum. Each warp leaves its
+// sums when it has them: so the last one finds what it has to do in the instruction cache.
 template <int kTileHeads, int kWarps, int kValueDim>
 __device__ __forceinline__ void
 join_sums(void *values, void *states, const JoinedSums<kWarps, kValueDim> &joined,
@@ -133,7 +132,8 @@ __device__ __forceinline__ void restart_sums(Accumulator<16, kValueDim> &output,
   state = SoftmaxState();
 }
 
-// Part `slot` has no keys; by the threads from 0 on.
+// Tells of part `slot` that it has no keys: the state alone, whose sum is 0; by the threads from 0
+// on.
 template <int kTileHeads>
 __device__ __forceinline__ void store_no_part(void *states, int slot, int thread) {
   if (thread >= 0 && thread < kTileHeads)

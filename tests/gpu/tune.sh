@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # The sweeps behind autotune/db/ and behind the check of the performance model, in a time box. Needs a GPU and the
 # `winnow` tool. Files in the folder are resumed, so several runs (also on several machines of one kind) finish a sweep:
-# all parts together take about 25 minutes on an H200 with 16 cores.
+# all parts together take about half an hour on an H200 with 16 cores.
 #   tests/gpu/tune.sh [path of winnow] [folder for the tuned files]
 # Variables: PARTS (default: bars full quick decode backward proxy_80 proxy_89), BOX (seconds for everything, 570), GPUS (0; e.g. 0-3),
 # PROXY_SEQ (lengths of the proxies, 16384; with 131072 they take five times as long).
 #   bars       a quick and a full sweep of one spec, timed: 15 and 90 s are allowed. Where the first one fails, the
 #              rest would too, and is left out
 #   full       autotune/db/models.json       quick  autotune/db/specs.json, into h200.jsonl
-#   decode     autotune/db/decode.json, into h200.jsonl too; backward   autotune/db/backward.json, too
+#   decode     autotune/db/decode.json, into h200.jsonl too
+#   backward   autotune/db/backward.json, too: gradients
 #   proxy_80   the same specs as code for an A100, run as PTX on this card; proxy_89  for an RTX 4090
 # Exit code 0 only if every part finished, the bars in time. One line per part; details are in the folder.
 set -u

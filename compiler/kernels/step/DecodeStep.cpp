@@ -120,7 +120,6 @@ void DecodeStepBuilder::constants() {
   t.constant("kScores", kStepScores, "chunks whose weights wait");
   t.constant("kThreads", kStepSelectors * kWarpThreads, "threads that select; that normalise");
   t.constant("kComputers", kStepComputers, "warps that multiply");
-  t.constant("kLoaders", kStepLoaders, "warps that load");
   t.constant("kStages", kStages, "stages of the ring");
   selection.constants();
   compressed.scaleConstant();
@@ -348,11 +347,11 @@ BuiltKernel DecodeStepBuilder::build() {
   declare();
   fillTable();
   shareOut();
-  // 65,536 registers for the block.
   auto meetAt = [&](int barrier, int warps) {
     std::prev(t.builder.getInsertionPoint())
         ->setAttr("tile.team", t.builder.getDenseI32ArrayAttr({barrier, warps * kWarpThreads}));
   };
+  // 65,536 registers for the block.
   t.when(
       t.less(warp, t.number(kStepSelectors)),
       [&] {

@@ -39,7 +39,7 @@ static_assert(kSelectRegisters + kNormalizeRegisters + kComputeRegisters + kLoad
 /// Numbers of the barriers at which the selecting warps meet, those that multiply, and those that
 /// normalise.
 constexpr int kSelectBarrier = 1, kJoinBarrier = 2, kNormalizeBarrier = 3;
-/// The first thread of each role but the first.
+/// The first thread that normalises, and the first that multiplies.
 constexpr int kFirstNormalizer = kStepSelectors * kWarpThreads,
               kFirstComputer = kFirstNormalizer + kStepNormalizers * kWarpThreads;
 

@@ -1,4 +1,4 @@
-// The role of decode_step that selects; see DecodeStep.h.
+// The roles of decode_step that normalise and that select; see DecodeStep.h.
 #include "compiler/kernels/parts/DenseLength.h"
 #include "compiler/kernels/step/DecodeStep.h"
 
@@ -163,6 +163,10 @@ void DecodeStepBuilder::normalize() {
         });
     std::prev(t.builder.getInsertionPoint())->setAttr("tile.uniform", t.builder.getUnitAttr());
   });
+  // Nobody waits for rows of this launch: who needs one makes it himself. Here it is in nobody's
+  // way.
+  Value place = t.sub(warp, t.number(kFirstNormalizer / kWarpThreads), "place");
+  keepRows(t.add(t.mul(place, blocks), block), t.mul(blocks, t.number(kStepNormalizers)), nullptr);
 }
 
 void DecodeStepBuilder::select() {

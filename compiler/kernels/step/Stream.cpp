@@ -104,8 +104,6 @@ void DecodeStepBuilder::load() {
     loadKeys(work);
     releaseIds(work);
   });
-  // Nobody waits for rows of this launch: who needs one makes it himself.
-  keepRows(t.add(t.mul(turn, blocks), block), t.mul(blocks, t.named("kLoaders")), nullptr);
 }
 
 /// The first key of a part's tile `index`, once the ids are there; for tiles of forced blocks,
@@ -171,7 +169,8 @@ void DecodeStepBuilder::multiply(const Work &work, Value sums, Value entry, Valu
          {tileWeights, scores16, tilePlace, firstRow, work.seen.visible, scale});
 }
 
-/// A chunk: its warps' part of the normalisers and weights are left for those that select.
+/// A chunk: its warps' part of the normalisers is left for those that normalise, its weights for
+/// those that select.
 void DecodeStepBuilder::weigh(const Work &work) {
   row.rows = tokens.rows("rows", work.tile, t.number(0));
   tokens.load(row, work.firstHead);

@@ -164,7 +164,7 @@ def Tile_RestartSumsOp : Tile_Leaf<"restart_sums", "step/step_parts.cuh"> {
   let arguments = (ins Writes<Accumulator>:$output, Writes<SoftmaxState>:$state);
 }
 def Tile_JoinSumsOp : Tile_Leaf<"join_sums", "step/step_parts.cuh", [Orders]> {
-  let summary = "Joins what warps that attend have of a selection and leaves it as one part";
+  let summary = "Joins what warps that attend have of a selection and tells it as one part";
   let source = "sums of one softmax from those of its parts: Milakov and Gimelshein, arXiv:1805.02867";
   let arguments = (ins Template:$tile_heads, Stores<Pointer>:$values, Stores<Pointer>:$states,
                        Updates<JoinedSums>:$joined, Reads<Accumulator>:$output, Reads<SoftmaxState>:$state, I32:$slot,
