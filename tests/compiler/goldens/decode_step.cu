@@ -33,7 +33,6 @@ constexpr int kChunkTiles = 16;  // tiles of a chunk of summaries, at most
 constexpr int kScores = 3;  // chunks whose weights wait
 constexpr int kThreads = 128;  // threads that select; that normalise
 constexpr int kComputers = 4;  // warps that multiply
-constexpr int kLoaders = 4;  // warps that load
 constexpr int kStages = 8;  // stages of the ring
 constexpr int kInit = 1;  // first blocks, always selected
 constexpr int kSearched = 62;  // blocks that are selected by their scores
@@ -301,6 +300,24 @@ decode_step(const __grid_constant__ Params params) {
           advance(heard_cursor);
         }
       }
+      const int place = warp - 4;
+      const int units = params.total_q * kKvHeads * 2;
+      for (int unit = place * gridDim.x + block; unit < units; unit += gridDim.x * 4) {
+        const int part = unit % 2;
+        const auto row_tile = step_token(table, unit / 2 / kKvHeads);
+        const int kv_head = unit / 2 % kKvHeads;
+        const auto keys = paged_rows<bf16>(params, params.k, params.k_stride, row_tile, kv_head);
+        if (row_tile.tokens != 0 && (row_tile.position - 31 >= 0 && (row_tile.position - 31) % 16 == 0)) {
+          const int row = (row_tile.position - 31) / 16;
+          const auto kept = kept_rows<bf16, 32, 16>(params, 0, row_tile, kv_head);
+          keep_mean<32, 16, kDim>(kept, keys, row, part, kFactor);
+        }
+        if (row_tile.tokens != 0 && (row_tile.position - 127 >= 0 && (row_tile.position - 127) % 64 == 0)) {
+          const int row = (row_tile.position - 127) / 64;
+          const auto kept = kept_rows<bf16, 128, 64>(params, 1, row_tile, kv_head);
+          keep_mean<128, 64, kDim>(kept, keys, row, part, kFactor);
+        }
+      }
     } else {
       if (warp < 12) {
         claim_registers<208>();
@@ -512,23 +529,6 @@ decode_step(const __grid_constant__ Params params) {
             wait_full(list_barriers, list_cursor);
             arrive_empty(list_barriers, list_cursor);
             advance(list_cursor);
-          }
-        }
-        const int units = params.total_q * kKvHeads * 2;
-        for (int unit = turn * gridDim.x + block; unit < units; unit += gridDim.x * kLoaders) {
-          const int part = unit % 2;
-          const auto row_tile = step_token(table, unit / 2 / kKvHeads);
-          const int kv_head = unit / 2 % kKvHeads;
-          const auto keys = paged_rows<bf16>(params, params.k, params.k_stride, row_tile, kv_head);
-          if (row_tile.tokens != 0 && (row_tile.position - 31 >= 0 && (row_tile.position - 31) % 16 == 0)) {
-            const int row = (row_tile.position - 31) / 16;
-            const auto kept = kept_rows<bf16, 32, 16>(params, 0, row_tile, kv_head);
-            keep_mean<32, 16, kDim>(kept, keys, row, part, kFactor);
-          }
-          if (row_tile.tokens != 0 && (row_tile.position - 127 >= 0 && (row_tile.position - 127) % 64 == 0)) {
-            const int row = (row_tile.position - 127) / 64;
-            const auto kept = kept_rows<bf16, 128, 64>(params, 1, row_tile, kv_head);
-            keep_mean<128, 64, kDim>(kept, keys, row, part, kFactor);
           }
         }
       }
