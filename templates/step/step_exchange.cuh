@@ -45,11 +45,14 @@ __device__ __forceinline__ unsigned long long *rank_words(const Exchange &exchan
   return exchange.ranks + static_cast<long long>(selection) * exchange.tiles * 4 + group;
 }
 
-// Two numbers of which the first is not +0: a 0 goes as -0.
+// A number as bits that are not all 0: a 0 goes as -0.
+__device__ __forceinline__ unsigned told_bits(float value) {
+  const unsigned bits = __float_as_uint(value);
+  return bits == 0 ? 0x80000000u : bits;
+}
+// Two numbers as a word that is never 0.
 __device__ __forceinline__ unsigned long long told_pair(float told, float beside) {
-  const unsigned bits = __float_as_uint(told);
-  return static_cast<unsigned long long>(__float_as_uint(beside)) << 32 |
-         (bits == 0 ? 0x80000000u : bits);
+  return static_cast<unsigned long long>(__float_as_uint(beside)) << 32 | told_bits(told);
 }
 __device__ __forceinline__ float2 untold_pair(unsigned long long word) {
   return make_float2(__uint_as_float(static_cast<unsigned>(word)),
@@ -296,8 +299,8 @@ __device__ __forceinline__ bool speaks_for_tile(int chunk_tiles) {
 }
 
 // add_stored_heads (head_weights.cuh) of the tile at place `place`, with the normalisers from row
-// `first_row` of the table on; the lanes that share it then
-// know the scores of all heads, and whether fp32 may not hold one.
+// `first_row` of the table on; the lanes that share it then know the scores of all heads, and
+// whether fp32 may not hold one.
 template <class Combine, int kTileHeads, int kTiles, int kRows>
 __device__ __forceinline__ void add_step_heads(RowScores &scores, RangeVote &vote,
                                                const TileWeights<kTileHeads, kTiles> &weights,

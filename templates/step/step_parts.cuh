@@ -15,11 +15,9 @@ __device__ __forceinline__ unsigned long long *part_state(void *states, int slot
   return static_cast<unsigned long long *>(states) + static_cast<long long>(slot) * heads + head;
 }
 
-// Two values of a part as a word that says by itself that each is there: a 0 goes as -0.
+// Two values of a part as a word that says by itself that each is there.
 __device__ __forceinline__ unsigned long long told_values(float first, float second) {
-  const unsigned low = __float_as_uint(first), high = __float_as_uint(second);
-  return static_cast<unsigned long long>(high == 0 ? 0x80000000u : high) << 32 |
-         (low == 0 ? 0x80000000u : low);
+  return static_cast<unsigned long long>(told_bits(second)) << 32 | told_bits(first);
 }
 __device__ __forceinline__ bool are_told(unsigned long long values) {
   return static_cast<unsigned>(values) != 0 && values >> 32 != 0;
@@ -303,17 +301,6 @@ __device__ __forceinline__ void store_sum(const Heads &out, float *lse, const Pa
         (sum.maximum + log2_fast(sum.weights)) * kLn2;
 }
 
-// Sums of warps that share a head, four columns of each lane.
-template <int kWarps> struct SharedSums {
-  unsigned char *bytes;
-  __device__ __forceinline__ float4 &value(int warp, int lane) const {
-    return reinterpret_cast<float4 *>(bytes)[warp * 32 + lane];
-  }
-  __device__ __forceinline__ float2 &state(int warp) const {
-    return reinterpret_cast<float2 *>(bytes + 16 * 32 * kWarps)[warp];
-  }
-};
-
 // By the kWarps warps from thread `first_thread` on, which meet at barrier `barrier` and have left
 // all their parts: the block of threads' share of the rows of out [total_q, kHeads, kValueDim] and
 // of lse, either of which may be null. A block of threads has a selection, or where selections are
@@ -324,11 +311,14 @@ __device__ __forceinline__ void
 merge_parts(const Heads &out, float *lse, const JoinedSums<kWarps, kValueDim> &joined,
             const StepTable<kTokens> &table, const void *values, void *states, int total_q,
             int block, int blocks, int first_thread, int barrier) {
-  constexpr int kLog = kWarps == 8 ? 3 : 2;
+  constexpr int kLog = 2;
   static_assert(kWarps == 1 << kLog, "warps that share heads by halves");
   static_assert(kValueDim % 4 == 0 && kValueDim <= 128, "four columns of each lane");
   constexpr int kThreads = 32 * kWarps, kRowLanes = kValueDim <= 64 ? 16 : 32;
-  const SharedSums<kWarps> sums{joined.bytes};
+  const WarpValues<kWarps, 4 * 32> sums(joined.bytes);
+  auto own_sum = [&](int warp) { // the lane's columns
+    return reinterpret_cast<float4 *>(sums.value) + 32 * warp + lane_index();
+  };
   const int selections = kSelections * total_q, warp = (thread_index() - first_thread) / 32;
   int shift = 0; // 2^shift slices of a selection's heads
   while (2 << shift <= kTileHeads && (2 << shift) * selections <= blocks)
@@ -373,21 +363,20 @@ merge_parts(const Heads &out, float *lse, const JoinedSums<kWarps, kValueDim> &j
       __syncwarp();
       add_lane_sums(sum, lanes);
       if (sharers > 1) {
-        sums.value(warp, lane_index()) =
-            make_float4(sum.value[0], sum.value[1], sum.value[2], sum.value[3]);
+        *own_sum(warp) = make_float4(sum.value[0], sum.value[1], sum.value[2], sum.value[3]);
         if (lane_index() == 0)
           sums.state(warp) = make_float2(sum.maximum, sum.weights);
         sync_some(barrier, kThreads);
 #pragma unroll 1
         for (int i = 1; i < sharers && turn == 0; ++i) {
-          const float4 value = sums.value(first_warp + i, lane_index());
+          const float4 value = *own_sum(first_warp + i);
           const float2 state = sums.state(first_warp + i);
           add_sum(sum, {state.x, state.y, {value.x, value.y, value.z, value.w}});
         }
         sync_some(barrier, kThreads);
       }
       if (head < end && turn == 0 && holds && lane_index() < lanes)
-        store_sum<kHeads, T, kValueDim>(out, lse, sum, total_q, selection / kSelections,
+        store_sum<kHeads, T, kValueDim>(out, lse, sum, total_q, token,
                                         selection % kSelections * kTileHeads + head, column);
     }
   }

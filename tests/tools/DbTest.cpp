@@ -152,9 +152,7 @@ TEST_F(Db, shippedMeasurementsAnswer) {
   EXPECT_GE(lines.records.size(), 24u * 6 + 3 * 6 - 6); // specs.json and models.json, which share 6
   for (const TuningRecord &r : lines.records) {
     EXPECT_EQ(r.origin, "measured");
-    // Of gradients, whose reference takes long, the winner.
-    EXPECT_TRUE(r.verified == "all" || (r.key.phase == "backward" && r.verified == "winner"))
-        << r.key.text();
+    EXPECT_EQ(r.verified, "all") << r.key.text();
     EXPECT_LE(r.ms, r.defaultMs) << r.key.text();
     EXPECT_TRUE(r.low <= r.ms && r.ms <= r.high && r.floorMs < r.ms) << r.key.text();
     EXPECT_TRUE(r.rounds >= 5 && r.clockMhz > 0 && r.watts > 0 && r.tried > 4) << r.key.text();

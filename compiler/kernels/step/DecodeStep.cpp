@@ -176,7 +176,7 @@ void DecodeStepBuilder::declare() {
   block = t.blockIndex('x', "block");
   blocks = t.gridDimension('x');
   // By a warp that has no token to look at, see fillTable.
-  static_assert(kStepTokens < kWarpThreads * kStepWarps);
+  static_assert(kStepTokens <= kWarpThreads * (kStepWarps - 1));
   t.when(t.equal(thread, t.number(kWarpThreads * kStepWarps - 1)), [&] {
     t.leaf("init_ring", {barriers, t.number(kWarpThreads), t.number(1)});
     const int selectors = kStepSelectors * kWarpThreads, computers = kStepComputers * kWarpThreads;
