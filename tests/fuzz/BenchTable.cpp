@@ -8,8 +8,10 @@ using namespace winnow::fuzz;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   MemoryFile file(textOf(data, size));
-  if (Result<std::string> table = benchTable({file.path(), file.path()}))
+  if (Result<std::string> table = benchTable({file.path(), file.path()})) {
+    countAccepted();
     require(!table->empty(), "a table has text");
+  }
   if (Result<Peer> peer = Peer::parse(std::string(textOf(data, size))))
     require(!peer->name.empty() && peer->milliseconds > 0, "a peer has a name and a time");
   return 0;

@@ -34,6 +34,7 @@ void read(std::string_view bytes) {
   require(bundle.has_value() == fromFile.has_value(), "memory and file are read alike");
   if (!bundle)
     return;
+  countAccepted();
   require((*bundle)->entries().size() == (*fromFile)->entries().size(), "and have equal entries");
   for (const Bundle::Entry &entry : (*bundle)->entries()) {
     require((*bundle)->find(entry.key) == &entry, "every entry is found by its key");

@@ -9,6 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Result<Config> config = Config::parse(std::string(textOf(data, size)));
   if (!config)
     return 0;
+  countAccepted();
   Result<Config> again = Config::parse(config->text());
   require(again && again->text() == config->text(), "the text of a configuration means it");
   std::string few = shortText(*config);

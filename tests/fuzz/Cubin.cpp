@@ -8,7 +8,8 @@ using namespace winnow::fuzz;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   std::string_view elf = textOf(data, size), name = takePart(elf, '\0');
-  (void)readCubinInfo(elf, std::string(name));
+  if (readCubinInfo(elf, std::string(name)))
+    countAccepted();
   require(spillBytes(std::string(textOf(data, size))) >= 0, "spills are a number of bytes");
   return 0;
 }

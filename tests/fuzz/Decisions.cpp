@@ -9,6 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Result<std::vector<Decision>> decisions = parseDecisions(textOf(data, size));
   if (!decisions)
     return 0;
+  countAccepted();
   std::string text;
   for (const Decision &decision : *decisions)
     text += decisionLine(decision) + "\n";

@@ -1,5 +1,6 @@
-// Formulas of launch recipes. The first byte is the last variable that is known, 8 bytes each are
-// the values of the variables, the rest is the text.
+// Formulas of launch recipes. The first byte is the last variable that is known, then comes the
+// text up to a byte 0, then 8 bytes each for the values of the variables; those that are missing
+// are 0, so that a new variable leaves the seeds as they are.
 #include "runtime/program/Formula.h"
 #include "runtime/cache/LittleEndian.h"
 #include "tests/fuzz/Fuzz.h"
@@ -8,23 +9,22 @@ using namespace winnow;
 using namespace winnow::fuzz;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  constexpr size_t kNumbers = 1 + 8 * kVariableCount;
-  if (size < kNumbers)
+  if (size == 0)
     return 0;
-  std::string_view input = textOf(data, size), text = input.substr(kNumbers);
   auto lastKnown = static_cast<Variable>(data[0] % kVariableCount);
+  std::string_view values = textOf(data + 1, size - 1), text = takePart(values, '\0');
   Variables variables;
-  for (int i = 0; i < kVariableCount; ++i)
-    variables[static_cast<Variable>(i)] =
-        static_cast<int64_t>(readNumber(input, 1 + 8 * static_cast<size_t>(i), 8));
+  for (size_t i = 0; i < kVariableCount && values.size() >= 8 * (i + 1); ++i)
+    variables[static_cast<Variable>(i)] = static_cast<int64_t>(readNumber(values, 8 * i, 8));
 
   Result<Formula> formula = Formula::parse(text, lastKnown);
   if (!formula)
     return 0;
+  countAccepted();
   require(formula->text() == text, "a formula keeps its text");
   Result<int64_t> value = formula->evaluate(variables);
   // More variables change nothing, and neither do brackets, where the nesting leaves room for them.
-  Result<Formula> wider = Formula::parse(text, Variable::TokenCount);
+  Result<Formula> wider = Formula::parse(text, kLastVariable);
   require(wider.has_value(), "what is legal with few variables is legal with all");
   Result<int64_t> again = wider->evaluate(variables);
   require(value.has_value() == again.has_value() && (!value || *value == *again),

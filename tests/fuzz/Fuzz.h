@@ -22,6 +22,16 @@ inline void require(bool holds, const char *promise) {
   std::abort();
 }
 
+/// Counts an input that its parser accepts. The number is printed at the end, so that run.py
+/// notices seeds that no parser accepts any more.
+inline void countAccepted() {
+  static int64_t count = 0;
+  if (count++ == 0)
+    std::atexit([] {
+      std::fprintf(stderr, "fuzz: %lld inputs accepted\n", static_cast<long long>(count));
+    });
+}
+
 inline std::string_view textOf(const uint8_t *data, size_t size) {
   return {reinterpret_cast<const char *>(data), size};
 }

@@ -19,6 +19,7 @@ void read(std::string_view bytes) {
   Result<ProgramImage> image = deserializeImage(bytes);
   if (!image)
     return;
+  countAccepted();
   require(checkImage(*image).has_value(), "an image that was read can be launched");
   Result<std::string> written = serializeImage(*image);
   require(written.has_value(), "an image that was read can be written");

@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   auto lowered = lowerProgram(request);
   if (!lowered)
     return 0;
+  countAccepted();
   ProgramImage &image = lowered->first;
   for (Kernel &kernel : image.kernels) // what NVRTC would give
     kernel.cubin = ".version 8.0";

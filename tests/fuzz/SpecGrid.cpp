@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       SpecGrid::parse(std::string(textOf(data, size)), "grid.json");
   if (!grid)
     return 0;
+  countAccepted();
   for (const GridEntry &entry : *grid) {
     Result<Spec> spec = Spec::parse(entry.spec.text());
     require(spec && spec->text() == entry.spec.text(), "the text of a spec means it");

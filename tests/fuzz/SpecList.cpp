@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       readSpecList(std::string(textOf(data, size)), {"sm_80", "sm_90a"});
   if (!list)
     return 0;
+  countAccepted();
   for (const CompileRequest &request : *list) {
     require(!request.method.empty() && !request.arch.empty(), "every request is complete");
     Result<Spec> spec = Spec::parse(request.spec.text());

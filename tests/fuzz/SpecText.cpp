@@ -9,6 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Result<Spec> spec = Spec::parse(std::string(textOf(data, size)));
   if (!spec)
     return 0;
+  countAccepted();
   const std::string text = spec->text();
   Result<Spec> again = Spec::parse(text);
   require(again.has_value(), "the text of a spec can be read");

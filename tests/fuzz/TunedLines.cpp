@@ -7,6 +7,8 @@ using namespace winnow::fuzz;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   TuningLines lines = parseTuningLines(textOf(data, size));
+  if (!lines.records.empty())
+    countAccepted();
   for (const TuningRecord &record : lines.records) {
     std::string line = recordLine(record);
     TuningLines again = parseTuningLines(line);

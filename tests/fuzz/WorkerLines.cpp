@@ -27,6 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
           return tl::unexpected(fields.status().error());
         return echo;
       });
+  if (asked)
+    countAccepted();
   require(answer.find('\n') == std::string::npos, "an answer is one line");
   std::optional<Result<nlohmann::json>> read = readAnswer(answer);
   require(read.has_value(), "the tuner understands every answer");

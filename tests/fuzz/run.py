@@ -2,7 +2,7 @@
 # Runs harnesses of tests/fuzz: each over its seeds and what it found before, then for SECONDS with new inputs. Inputs
 # that reach new code are kept in BUILD/fuzz/corpus/NAME, those that fail in BUILD/fuzz/findings.
 # Entry: a build folder in which the target `fuzz` was built. Exit: a line per harness with its executions and findings on
-# stdout; status 1 if one has a finding, has no seeds or did not run. Standard library only.
+# stdout; status 1 if one has a finding, has no seeds that its parser accepts, or did not run. Standard library only.
 import argparse
 import concurrent.futures
 import os
@@ -33,6 +33,11 @@ def run(name, build, seconds):
         return f"{name}: {harness} is not built; `ninja -C {build} fuzz` builds it", False
     dictionary = HERE / f"{inputs}.dict"
     log = build / "fuzz" / f"{name}.log"
+    # A format that has moved on leaves seeds that test nothing but its first refusal.
+    over_seeds = subprocess.run([harness, *LIMITS, "-runs=0", f"-artifact_prefix={findings}/{name}-", seeds],
+                                capture_output=True, text=True, errors="replace", cwd=build / "fuzz")
+    if over_seeds.returncode == 0 and not re.search(r"^fuzz: \d+ inputs accepted$", over_seeds.stderr, re.MULTILINE):
+        return f"{name}: its parser accepts none of the seeds in {seeds}; make them anew", False
     command = [harness, *LIMITS, f"-max_total_time={seconds}", "-seed=1", "-print_final_stats=1",
                "-max_len=65536", f"-artifact_prefix={findings}/{name}-"]
     command += [f"-dict={dictionary}"] if dictionary.exists() else []
