@@ -47,10 +47,12 @@ Result<const TunedAnswer *> answerOf(const winnow_program *program, int32_t phas
   const ChosenConfig &choice = *program->choice;
   if (phase == WINNOW_BACKWARD && choice.backward)
     return &*choice.backward;
+  if (phase == WINNOW_DECODE && choice.decode)
+    return &*choice.decode;
   if (phase != WINNOW_SELECT && phase != WINNOW_ATTEND)
     return fail(ErrorKind::Usage,
                 fmt::format("{} is neither WINNOW_SELECT nor WINNOW_ATTEND, nor WINNOW_BACKWARD of "
-                            "a program with gradients",
+                            "a program with gradients, nor WINNOW_DECODE of a paged one",
                             phase));
   return phase == WINNOW_SELECT ? &choice.select : &choice.attend;
 }
@@ -69,6 +71,8 @@ Prepared ofCpu(const CpuPrograms::Found &found) {
   auto choice = std::make_shared<ChosenConfig>();
   if (found.program->image().spec.backward)
     choice->backward.emplace();
+  if (found.program->image().spec.paged)
+    choice->decode.emplace();
   return {{nullptr, found.program, std::move(choice)}, static_cast<winnow_origin>(found.origin)};
 }
 
@@ -425,6 +429,7 @@ winnow_status winnow_program_time(const winnow_program *program, int32_t phase,
       own.microseconds = answer->record->ms * 1e3;
       own.tokens = answer->record->key.tokens;
       own.modelled = answer->rung == Rung::Model;
+      own.batch = std::max(answer->record->key.batch, 1);
     }
     giveBack(own, time);
     return {};

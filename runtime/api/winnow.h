@@ -47,9 +47,10 @@ typedef enum winnow_phase {
   WINNOW_ALL = 0,
   WINNOW_SELECT = 1,
   WINNOW_ATTEND = 2,
-  WINNOW_APPEND = 3,  /* reads k and lengths; needs neither q, v, out, ids nor workspace */
-  WINNOW_BACKWARD = 4 /* of winnow_program_rung and winnow_program_time alone: the gradients, which
-                         winnow_launch_backward makes */
+  WINNOW_APPEND = 3, /* reads k and lengths; needs neither q, v, out, ids nor workspace */
+  /* Of winnow_program_rung and winnow_program_time alone: */
+  WINNOW_BACKWARD = 4, /* the gradients, which winnow_launch_backward makes */
+  WINNOW_DECODE = 5    /* launches of at most 16 query tokens per sequence, all steps of them */
 } winnow_phase;
 
 /* Where a prepared program came from. */
@@ -216,11 +217,14 @@ typedef struct winnow_kernel_info {
 typedef struct winnow_phase_time {
   size_t struct_size;
   double microseconds; /* of one launch over one sequence, all of whose tokens are queries, in
-                          packed tensors; 0 = not known: the record is of another problem or another
-                          GPU, there is none, or the decision came from elsewhere */
-  int32_t tokens;   /* of that sequence: winnow_spec's expected_tokens, in the few values that are
+                          packed tensors; of WINNOW_DECODE over `batch` sequences with one query
+                          token each, in pages, with kept summaries; 0 = not known: the record is of
+                          another problem or another GPU, there is none, or the decision came from
+                          elsewhere */
+  int32_t tokens;   /* of each sequence: winnow_spec's expected_tokens, in the few values that are
                        told apart */
   int32_t modelled; /* nonzero: an estimate of the performance model; nothing was run */
+  int32_t batch;    /* of WINNOW_DECODE: winnow_spec's expected_batch, likewise; else 1 */
 } winnow_phase_time;
 
 /* What prepare did since the engine was created. */
@@ -415,8 +419,8 @@ WINNOW_API const char *winnow_program_key(const winnow_program *program);
 /* The tunables it was built with, "attend_warps=8 ..."; "" on the CPU; lives as long as the handle.
  */
 WINNOW_API const char *winnow_program_config(const winnow_program *program);
-/* Where the tunables of a phase (WINNOW_SELECT, WINNOW_ATTEND, or of a program with gradients
- * WINNOW_BACKWARD) come from. */
+/* Where the tunables of a phase come from: WINNOW_SELECT, WINNOW_ATTEND, of a program with
+ * gradients WINNOW_BACKWARD, of a paged one WINNOW_DECODE. */
 WINNOW_API winnow_status winnow_program_rung(const winnow_program *program, int32_t phase,
                                              winnow_rung *rung);
 /* Fills `time` for a phase, likewise, of which only struct_size need be set. Looks nothing up and

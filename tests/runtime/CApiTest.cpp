@@ -391,6 +391,7 @@ TEST_F(TunedCApi, AProgramKnowsTheTimeOfARecordOfItsOwnProblemAlone) {
     const winnow_phase_time time = timeOf(s);
     EXPECT_DOUBLE_EQ(time.microseconds, record.ms * 1000);
     EXPECT_EQ(time.tokens, record.key.tokens);
+    EXPECT_EQ(time.batch, 1);
     EXPECT_EQ(time.modelled, record.origin == "model");
     EXPECT_EQ(timeOf(s, WINNOW_SELECT).microseconds, 0); // no record
     s.expected_tokens = 2048;                            // the nearest is of another length
@@ -405,6 +406,18 @@ TEST_F(TunedCApi, AProgramKnowsTheTimeOfARecordOfItsOwnProblemAlone) {
   training.backward = 1;
   EXPECT_EQ(rungOf(training, WINNOW_BACKWARD), WINNOW_TUNED_EXACT);
   EXPECT_DOUBLE_EQ(timeOf(training, WINNOW_BACKWARD).microseconds, 7000);
+  TuningRecord steps = sampleRecord(sampleKey(kDecodePhase), 3);
+  steps.key.spec.valueDim = 128;
+  steps.ms = 0.05;
+  writeBytes(file, recordLine(steps));
+  reopen();
+  winnow_spec serving = spec();
+  serving.paged = 1, serving.expected_batch = 13; // 16 is the nearest that is told apart
+  EXPECT_EQ(rungOf(serving, WINNOW_DECODE), WINNOW_TUNED_EXACT);
+  const winnow_phase_time step = timeOf(serving, WINNOW_DECODE);
+  EXPECT_DOUBLE_EQ(step.microseconds, 50);
+  EXPECT_EQ(step.tokens, 131072);
+  EXPECT_EQ(step.batch, 16);
   record.key.device = "Another GPU";
   record.origin = "measured";
   writeBytes(file, recordLine(record));
@@ -432,6 +445,7 @@ TEST_F(TunedCApi, F40ProgramsSayWhereTheirTunablesComeFrom) {
   winnow_rung rung{};
   EXPECT_EQ(winnow_program_rung(found, WINNOW_ALL, &rung), WINNOW_INVALID);
   EXPECT_EQ(winnow_program_rung(found, WINNOW_BACKWARD, &rung), WINNOW_INVALID); // has none
+  EXPECT_EQ(winnow_program_rung(found, WINNOW_DECODE, &rung), WINNOW_INVALID);   // likewise
   EXPECT_EQ(winnow_program_rung(nullptr, WINNOW_ATTEND, &rung), WINNOW_INVALID);
   winnow_program_destroy(found);
   options.no_tuning = 1;

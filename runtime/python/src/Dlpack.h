@@ -13,7 +13,13 @@ enum DLDeviceType : int32_t {
   DlCudaHost = 3,
   DlCudaManaged = 13
 };
-enum DLDataTypeCode : uint8_t { DlInt = 0, DlUInt = 1, DlFloat = 2, DlBfloat = 4 };
+enum DLDataTypeCode : uint8_t {
+  DlInt = 0,
+  DlUInt = 1,
+  DlFloat = 2,
+  DlBfloat = 4,
+  DlFloat8E4m3fn = 10
+};
 
 struct DLDevice {
   DLDeviceType type;

@@ -8,9 +8,9 @@ namespace winnow::python {
 namespace {
 
 constexpr const char *kArgumentNames[LaunchArgumentCount] = {
-    "q",       "k",         "v",      "out",     "cu_q", "cu_k", "seq_k", "page_table",
-    "k_begin", "max_q",     "max_k",  "total_q", "ids",  "lse",  "rows",  "rows_table",
-    "phase",   "workspace", "stream", "dout",    "dq",   "dk",   "dv"};
+    "q",     "k",         "v",       "out",  "cu_q", "cu_k", "seq_k",      "page_table", "k_begin",
+    "max_q", "max_k",     "total_q", "ids",  "lse",  "rows", "rows_table", "k_scale",    "v_scale",
+    "phase", "workspace", "stream",  "dout", "dq",   "dk",   "dv"};
 constexpr const char *kPhases[] = {"all", "select", "attend", "append"}; // by winnow_phase
 constexpr size_t kWorkspaceAlignment = 256;
 
@@ -18,8 +18,8 @@ constexpr size_t kWorkspaceAlignment = 256;
 
 /// Whether the call has such an argument: gradients are of packed tensors, and have no phases.
 bool Launch::takes(LaunchArgument argument) const {
-  constexpr LaunchArgument kForwardOnly[] = {ArgSeqK, ArgPageTable, ArgKBegin,
-                                             ArgRows, ArgRowsTable, ArgPhase};
+  constexpr LaunchArgument kForwardOnly[] = {ArgSeqK,      ArgPageTable, ArgKBegin, ArgRows,
+                                             ArgRowsTable, ArgKScale,    ArgVScale, ArgPhase};
   if (!isBackward)
     return argument < ArgDout;
   return std::find(std::begin(kForwardOnly), std::end(kForwardOnly), argument) ==

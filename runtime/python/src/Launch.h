@@ -56,6 +56,7 @@ private:
   bool open(LaunchArgument argument, PyObject *object, Tensor &tensor);
   bool refuseShape(LaunchArgument argument, const Tensor &tensor, const std::string &wanted);
   bool elements(LaunchArgument argument, const Tensor &tensor);
+  bool keyElements(LaunchArgument argument, const Tensor &tensor);
   bool ofType(LaunchArgument argument, const Tensor &tensor, uint8_t code, const char *name);
   bool isRead(LaunchArgument argument) const;
   bool writable(LaunchArgument argument, const Tensor &tensor);
@@ -63,6 +64,7 @@ private:
   bool queries(LaunchArgument argument, int dim, int64_t *out, const void *&data);
   bool keys(LaunchArgument argument, int dim, int64_t *out, const void *&data);
   bool vector(LaunchArgument argument, int64_t length, const int32_t *&data);
+  bool headScale(LaunchArgument argument, const float *&data);
   bool table(LaunchArgument argument, const int32_t *&data, int64_t &stride);
   bool result(LaunchArgument argument, int64_t first, int64_t third, uint8_t code, const char *type,
               void *&data);

@@ -38,6 +38,15 @@ bool Launch::elements(LaunchArgument argument, const Tensor &tensor) {
                 (isBf16 ? "bfloat16" : "float16") + " (or its bits as uint16)");
 }
 
+/// Those of keys and values, which may be of a type of their own (a library without it: its bits).
+bool Launch::keyElements(LaunchArgument argument, const Tensor &tensor) {
+  if (program.numbers.kvDtype == WINNOW_KV_SAME)
+    return elements(argument, tensor);
+  return tensor.hasType(DlFloat8E4m3fn, 8) || tensor.hasType(DlUInt, 8) ||
+         refuse(text(argument) + " is " + tensor.typeText() +
+                "; this program takes float8_e4m3fn (or its bits as uint8)");
+}
+
 bool Launch::ofType(LaunchArgument argument, const Tensor &tensor, uint8_t code, const char *name) {
   return tensor.hasType(code, 32) ||
          refuse(text(argument) + " is " + tensor.typeText() + ", not " + name);
@@ -111,7 +120,7 @@ bool Launch::queries(LaunchArgument argument, int dim, int64_t *out, const void 
 /// says which.
 bool Launch::keys(LaunchArgument argument, int dim, int64_t *out, const void *&data) {
   Tensor tensor;
-  if (!open(argument, values[argument], tensor) || !elements(argument, tensor))
+  if (!open(argument, values[argument], tensor) || !keyElements(argument, tensor))
     return false;
   const bool hasTable = isGiven(ArgPageTable);
   const int rank = hasTable ? 4 : 3, heads = program.numbers.kvHeads;
@@ -147,6 +156,21 @@ bool Launch::vector(LaunchArgument argument, int64_t length, const int32_t *&dat
                            ",), contiguous: cu_q says how many "
                            "sequences there are");
   data = static_cast<const int32_t *>(tensor.data());
+  return true;
+}
+
+/// What the stored numbers of each KV head are multiplied by: float32 [kv_heads].
+bool Launch::headScale(LaunchArgument argument, const float *&data) {
+  if (!isGiven(argument))
+    return true;
+  Tensor tensor;
+  if (!open(argument, values[argument], tensor) || !ofType(argument, tensor, DlFloat, "float32"))
+    return false;
+  if (tensor.view.rank != 1 || tensor.view.shape[0] != program.numbers.kvHeads ||
+      !tensor.isPacked())
+    return refuseShape(argument, tensor,
+                       "(" + std::to_string(program.numbers.kvHeads) + ",), contiguous");
+  data = static_cast<const float *>(tensor.data());
   return true;
 }
 
@@ -199,6 +223,7 @@ bool Launch::tensors() {
       !vector(ArgKBegin, sequences, args.k_begin) ||
       !table(ArgPageTable, args.page_table, args.page_table_stride) ||
       !table(ArgRowsTable, args.rows_table, args.rows_table_stride) ||
+      !headScale(ArgKScale, args.k_scale) || !headScale(ArgVScale, args.v_scale) ||
       !result(ArgLse, spec.heads, 0, DlFloat, "float32", lse) ||
       !result(ArgIds, program.selectHeads, spec.topk, DlInt, "int32", ids))
     return false;

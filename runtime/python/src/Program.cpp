@@ -41,19 +41,20 @@ std::optional<winnow_phase> phaseOf(PyObject *self, PyObject *arguments, const c
   const char *phase = nullptr;
   if (!PyArg_ParseTuple(arguments, (std::string("s:") + method).c_str(), &phase))
     return std::nullopt;
-  if (std::string(phase) == "select")
-    return WINNOW_SELECT;
-  if (std::string(phase) == "attend")
-    return WINNOW_ATTEND;
-  if (std::string(phase) == "backward")
-    return WINNOW_BACKWARD;
+  constexpr std::pair<const char *, winnow_phase> known[] = {{"select", WINNOW_SELECT},
+                                                             {"attend", WINNOW_ATTEND},
+                                                             {"decode", WINNOW_DECODE},
+                                                             {"backward", WINNOW_BACKWARD}};
+  for (const auto &[name, value] : known)
+    if (std::string(phase) == name)
+      return value;
   raise(stateOfObject(self), WINNOW_INVALID,
-        std::string(method) + ": the phase is 'select', 'attend' or 'backward'");
+        std::string(method) + ": the phase is 'select', 'attend', 'decode' or 'backward'");
   return std::nullopt;
 }
 
 PyObject *rung(PyObject *self, PyObject *arguments) {
-  static const char *const names[] = {"exact", "nearest", "other device",
+  static const char *const names[] = {"exact", "nearest", "other_device",
                                       "model", "default", "given"}; // by winnow_rung
   const std::optional<winnow_phase> phase = phaseOf(self, arguments, "rung");
   if (!phase)
@@ -77,8 +78,9 @@ PyObject *timeOf(PyObject *self, PyObject *arguments) {
     Py_IncRef(Py_None);
     return Py_None;
   }
-  return Py_BuildValue("{s:d,s:i,s:O}", "microseconds", time.microseconds, "tokens", time.tokens,
-                       "modelled", time.modelled != 0 ? Py_True : Py_False);
+  return Py_BuildValue("{s:d,s:i,s:i,s:O}", "microseconds", time.microseconds, "tokens",
+                       time.tokens, "batch", time.batch, "modelled",
+                       time.modelled != 0 ? Py_True : Py_False);
 }
 
 PyObject *getKey(PyObject *self, void * /*unused*/) {

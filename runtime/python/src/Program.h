@@ -10,6 +10,7 @@ struct SpecNumbers {
   int heads, kvHeads, headDim, valueDim, topk;
   bool paged;
   winnow_dtype dtype;
+  winnow_kv_dtype kvDtype;
 };
 
 constexpr int kMostRows = 2; ///< tensors of winnow_launch_args::rows

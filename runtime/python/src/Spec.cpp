@@ -10,10 +10,11 @@ bool GivenSpec::read(PyObject *given) {
   if (!fields)
     return false;
   long long tokens = 0;
-  if (!PyArg_ParseTuple(fields.get(), "siiiiiiidsszLipip", &spec.method, &spec.heads,
+  if (!PyArg_ParseTuple(fields.get(), "siiiiiiidsszLipipi", &spec.method, &spec.heads,
                         &spec.kv_heads, &spec.head_dim, &spec.value_dim, &spec.block, &spec.topk,
                         &spec.dtype, &spec.scale, &spec.params, &spec.config, &spec.arch, &tokens,
-                        &spec.expected_overlap, &spec.paged, &spec.expected_batch, &spec.backward))
+                        &spec.expected_overlap, &spec.paged, &spec.expected_batch, &spec.backward,
+                        &spec.kv_dtype))
     return false;
   spec.expected_tokens = tokens;
   return true;
@@ -26,7 +27,8 @@ SpecNumbers GivenSpec::numbers() const {
           spec.value_dim ? spec.value_dim : spec.head_dim,
           spec.topk,
           spec.paged != 0,
-          static_cast<winnow_dtype>(spec.dtype)};
+          static_cast<winnow_dtype>(spec.dtype),
+          static_cast<winnow_kv_dtype>(spec.kv_dtype)};
 }
 
 } // namespace winnow::python

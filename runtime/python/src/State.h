@@ -37,6 +37,8 @@ enum LaunchArgument {
   ArgLse,
   ArgRows,
   ArgRowsTable,
+  ArgKScale,
+  ArgVScale,
   ArgPhase,
   ArgWorkspace,
   ArgStream,

@@ -49,6 +49,8 @@ std::string Tensor::typeText() const {
     return "float" + bits;
   case DlBfloat:
     return "bfloat" + bits;
+  case DlFloat8E4m3fn:
+    return "float8_e4m3fn";
   default:
     return "of DLPack type code " + std::to_string(view.dtype.code);
   }

@@ -24,5 +24,10 @@ def paged():
 
 
 @pytest.fixture(scope="session")
+def fp8():
+    return winnow.prepare("infllm_v2", device="cpu", paged=True, kv_dtype="fp8_e4m3", **SMALL)
+
+
+@pytest.fixture(scope="session")
 def dense():
     return winnow.prepare("dense", device="cpu", heads=4, kv_heads=2, head_dim=64, dtype="fp16")

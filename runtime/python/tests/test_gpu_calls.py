@@ -40,7 +40,7 @@ def test_what_a_program_tells(program):
     assert all(32 <= kernel["threads"] <= 1024 and kernel["registers"] > 0 for kernel in program.kernels)
     assert program.time("select") is None and program.time("attend") is None  # without records
     for tell in (program.rung, program.time):
-        with pytest.raises(winnow.InvalidError, match="'select', 'attend' or 'backward'"):
+        with pytest.raises(winnow.InvalidError, match="'select', 'attend', 'decode' or 'backward'"):
             tell("all")
 
 
@@ -50,11 +50,17 @@ def test_a_program_tells_the_time_of_its_record(tmp_path):
             + "".join(f" set.{name}={value}" for name, value in sorted(SMALL["params"].items())))
     record.update(phase="attend", method="infllm_v2", spec=spec, tokens=131072, overlap=32, arch="sm_80",
                   device="Fake 80GB", config="default", origin="model", ms=1.5)
-    (tmp_path / "tuned.jsonl").write_text(json.dumps(record, separators=(",", ":")) + "\n")
+    step = dict(record, phase="decode", spec=spec + " paged=1", overlap=0, batch=64, origin="measured", ms=0.2)
+    (tmp_path / "tuned.jsonl").write_text("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in (record, step)))
     engine = winnow.Engine(driver=DRIVER, tuned_files=str(tmp_path / "tuned.jsonl"))
     told = engine.prepare("infllm_v2", device="cuda:0", **SMALL)
     assert told.rung("attend") == "model"
-    assert told.time("attend") == {"microseconds": 1500.0, "tokens": 131072, "modelled": True}
+    assert told.time("attend") == {"microseconds": 1500.0, "tokens": 131072, "batch": 1, "modelled": True}
+    with pytest.raises(winnow.InvalidError, match="WINNOW_DECODE of a paged one"):
+        told.rung("decode")
+    serving = engine.prepare("infllm_v2", device="cuda:0", paged=True, expected_batch=64, **SMALL)
+    assert serving.rung("decode") == "exact"
+    assert serving.time("decode") == {"microseconds": 200.0, "tokens": 131072, "batch": 64, "modelled": False}
 
 
 @pytest.mark.parametrize("kind", [OnGpu, Exchanged])

@@ -86,6 +86,22 @@ def test_refused_of_strides_and_pages(paged, changed, words):
     assert "\n" not in str(raised.value)
 
 
+def test_refused_of_fp8(fp8):
+    bits, scale = np.zeros((2, 16, 2, 64), np.uint8), np.ones(2, np.float32)
+    right = {**arguments(), **TABLE, "k": bits, "v": bits, "k_scale": scale, "v_scale": scale}
+    fp8.launch(**right)
+    for changed, words in [(PAGES, r"k is float16; this program takes float8_e4m3fn \(or its bits as uint8\)"),
+                           (dict(k_scale=np.ones(4, np.float32)), r"k_scale has shape \(4,\), not \(2,\), contiguous"),
+                           (dict(v_scale=np.ones(2)), "v_scale is float64, not float32")]:
+        with pytest.raises(winnow.InvalidError, match=words):
+            fp8.launch(**{**right, **changed})
+
+
+def test_scales_are_for_fp8(paged):
+    with pytest.raises(winnow.InvalidError, match="prepare it with kv_dtype fp8_e4m3"):
+        paged.launch(**{**arguments(), **TABLE, **PAGES, "k_scale": np.ones(2, np.float32)})
+
+
 def test_wrong_calls(packed):
     with pytest.raises(TypeError, match="launch: q is of type list, not a tensor"):
         packed.launch(**{**arguments(), "q": [1.0]})
@@ -124,6 +140,8 @@ def test_a_tensor_that_gives_no_memory(packed):
 @pytest.mark.parametrize("fields, words", [
     (dict(heads=3, kv_heads=2), "heads"),
     (dict(heads=4, kv_heads=2, dtype="fp32"), "dtype is 'fp32': take 'bf16' or 'fp16'"),
+    (dict(heads=4, kv_heads=2, kv_dtype="fp8_e5m2"), "kv_dtype is 'fp8_e5m2': take 'same' or 'fp8_e4m3'"),
+    (dict(heads=4, kv_heads=2, kv_dtype="fp8_e4m3"), "kv_dtype fp8_e4m3 is for paged programs: set paged too"),
     (dict(heads=4.0, kv_heads=2), "heads is 4.0: take a whole number"),
     (dict(heads=4, kv_heads=2, params={"nothing": 1}), "nothing"),
     (dict(heads=4, kv_heads=2, device="gpu"), "device is 'gpu'"),

@@ -106,8 +106,8 @@ def test_what_has_no_gradient_says_so():
 def paged(k, v, page=32):
     count = len(k) // page
     order = torch.arange(count).flip(0)
-    pages = torch.empty(count, page, 2, 128, dtype=k.dtype)  # K and V side by side
-    pages[order] = torch.cat((k, v), -1).view(count, page, 2, 128)
+    side_by_side = torch.cat((k, v), -1).view(count, page, 2, 128)
+    pages = side_by_side[order.argsort()].contiguous()
     return (*pages.split(64, -1), order.to(torch.int32)[None])
 
 
@@ -128,6 +128,38 @@ def test_a_paged_cache():
     got = attention_with_kvcache(q[-1:], k_cache, v_cache, rows, cu_seqlens_q=one, max_q=1, out=out, **lens, method=METHOD, **SPEC)
     assert got is out
     torch.testing.assert_close(out, whole[-1:], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("as_bits", [False, True])
+def test_a_cache_of_fp8(as_bits):
+    """Steps over stored keys are those over the true ones, eagerly and by the operator; the scales count."""
+    q, *stored, lengths = tensors()
+    descale = [torch.tensor([0.5, 2.0]), torch.tensor([4.0, 0.25])]
+    stored = [tensor.to(torch.float8_e4m3fn) for tensor in stored]
+    true = [tensor.bfloat16() * scale[:, None].bfloat16() for tensor, scale in zip(stored, descale)]
+    one = torch.tensor([0, 1], dtype=torch.int32)
+
+    def step(k, v, **more):
+        k_cache, v_cache, table = paged(k, v)
+        lens = dict(cache_seqlens=torch.tensor([TOKENS], dtype=torch.int32), page_table=table, max_k=TOKENS)
+        if as_bits and more:
+            k_cache, v_cache = (cache.view(torch.uint8) for cache in (k_cache, v_cache))
+        spec = dict(SPEC, kv_dtype="fp8_e4m3") if as_bits and more else SPEC
+        text = winnow.torch.spec_text(q, k_cache, v_cache, method=METHOD, **spec)
+        rows = kept_rows(winnow.torch._program(text, torch.device("cpu")).rows_layout, len(k_cache))
+        append_rows(k_cache, rows, cu_seqlens_q=lengths, max_q=TOKENS, spec=text, k_descale=more.get("k_descale"), **lens)
+        named = dict(lens, cu_seqlens_q=one, max_q=1, method=METHOD, **spec, **more)
+        out = attention_with_kvcache(q[-1:], k_cache, v_cache, rows, **named)
+        with torch.profiler.profile(acc_events=True):
+            assert torch.equal(attention_with_kvcache(q[-1:], k_cache, v_cache, rows, **named), out)
+        return out, rows
+
+    wanted, wanted_rows = step(*true)
+    got, rows = step(*stored, k_descale=descale[0], v_descale=descale[1])
+    torch.testing.assert_close(got, wanted, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(rows, wanted_rows, rtol=1e-2, atol=1e-2)
+    other, _ = step(*stored, k_descale=descale[0], v_descale=4 * descale[1])
+    torch.testing.assert_close(other, 4 * wanted, rtol=2e-2, atol=8e-2)
 
 
 def test_an_eager_step_is_the_operator():

@@ -9,6 +9,7 @@ from typing import Any
 from ._winnow import InvalidError
 
 _DTYPES = {"bf16": 0, "bfloat16": 0, "fp16": 1, "float16": 1, "half": 1}  # winnow_dtype
+_KV_DTYPES = {"same": 0, "fp8_e4m3": 1, "float8_e4m3fn": 1}  # winnow_kv_dtype
 _MOST = 2**31 - 1
 
 
@@ -44,12 +45,17 @@ class Spec:
     paged: bool = False
     expected_batch: int = 0  #: sequences of a launch of decode; 0: unknown
     backward: bool = False  #: Program.launch_backward too; not for paged programs
+    kv_dtype: str = "same"  #: of keys and values: as dtype, or "fp8_e4m3", which paged programs read
 
     def __post_init__(self) -> None:
         name = str(self.dtype).removeprefix("torch.")
         if name not in _DTYPES:
             raise InvalidError(f"spec: dtype is {self.dtype!r}: take 'bf16' or 'fp16'")
         object.__setattr__(self, "dtype", "bf16" if _DTYPES[name] == 0 else "fp16")
+        name = str(self.kv_dtype).removeprefix("torch.")
+        if name not in _KV_DTYPES:
+            raise InvalidError(f"spec: kv_dtype is {self.kv_dtype!r}: take 'same' or 'fp8_e4m3'")
+        object.__setattr__(self, "kv_dtype", "fp8_e4m3" if _KV_DTYPES[name] else "same")
         for field in ("heads", "kv_heads", "head_dim", "value_dim", "block", "topk", "expected_overlap",
                       "expected_batch"):
             value = getattr(self, field)
@@ -63,7 +69,7 @@ class Spec:
         """In the order in which the extension reads them (src/Spec.cpp)."""
         return (self.method, self.heads, self.kv_heads, self.head_dim, self.value_dim, self.block, self.topk,
                 _DTYPES[self.dtype], float(self.scale), self.params, self.config, self.arch, self.expected_tokens,
-                self.expected_overlap, self.paged, self.expected_batch, self.backward)
+                self.expected_overlap, self.paged, self.expected_batch, self.backward, _KV_DTYPES[self.kv_dtype])
 
 
 def as_spec(method: str | Spec, fields: Mapping[str, Any]) -> Spec:

@@ -20,7 +20,8 @@ class NotReadyError(Error, RuntimeError): ...
 
 _Tensor = Any  # what has __dlpack__
 _Phase = Literal["all", "select", "attend", "append"]
-_Rung = Literal["exact", "nearest", "other device", "model", "default", "given"]
+_Rung = Literal["exact", "nearest", "other_device", "model", "default", "given"]
+_TunedPhase = Literal["select", "attend", "decode", "backward"]  # decode: of paged programs; backward: of those with gradients
 
 class Program:
     """A method compiled for one device."""
@@ -41,10 +42,11 @@ class Program:
     def device(self) -> int: ...
     @property
     def origin(self) -> Literal["memory", "disk", "compiled"]: ...
-    def rung(self, phase: Literal["select", "attend", "backward"], /) -> _Rung: ...
-    def time(self, phase: Literal["select", "attend", "backward"], /) -> dict[str, float | int | bool] | None:
-        """How long a phase should take on this GPU: "microseconds" of one launch over one sequence of "tokens" tokens.
+    def rung(self, phase: _TunedPhase, /) -> _Rung: ...
+    def time(self, phase: _TunedPhase, /) -> dict[str, float | int | bool] | None:
+        """How long a phase should take on this GPU: "microseconds" of one launch over "batch" sequences of "tokens" tokens.
 
+        All tokens of one sequence are queries; of decode, one of each of the sequences.
         From the record that the tunables come from; "modelled" where it is an estimate and nothing was run. None where no
         record is of this problem on this GPU.
         """
@@ -68,6 +70,8 @@ class Program:
         lse: _Tensor | None = None,
         rows: _Tensor | Sequence[_Tensor] | None = None,
         rows_table: _Tensor | None = None,
+        k_scale: _Tensor | None = None,
+        v_scale: _Tensor | None = None,
         phase: _Phase = "all",
         workspace: _Tensor | None = None,
         stream: Any = None,
@@ -75,7 +79,8 @@ class Program:
         """Runs the program; on a GPU enqueues it on `stream`, by default the current one of the tensors' library.
 
         q, out: [total_q, heads, dim]. k, v: [total_k, kv_heads, dim], or with a page_table [pages, tokens, kv_heads,
-        dim]; programs with paged=True take any strides. cu_q, cu_k: [batch + 1] and seq_k, k_begin: [batch], int32.
+        dim]; programs with paged=True take any strides. k_scale, v_scale: [kv_heads] float32, of programs with a kv_dtype
+        of fp8 alone: true keys and values are the stored ones times it; None: times 1. cu_q, cu_k: [batch + 1] and seq_k, k_begin: [batch], int32.
         ids: [select_heads, total_q, topk] int32, written by "all" and "select", read by "attend". lse: [heads,
         total_q] float32. workspace: at least workspace_size() bytes. On the CPU ids and workspace may be left out.
         """

@@ -60,8 +60,9 @@ def _text_for(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, method: str | S
     """What is not said of a spec is read off the tensors."""
     if isinstance(method, Spec) and spec:
         raise _winnow.InvalidError(f"a Spec is given, and {', '.join(spec)} beside it: give one of both")
+    kv_dtype = {"kv_dtype": k.dtype} if k.dtype == torch.float8_e4m3fn else {}
     return _text(method, dict(heads=q.shape[-2], kv_heads=k.shape[-2], head_dim=q.shape[-1], value_dim=v.shape[-1],
-                              dtype=q.dtype, paged=paged, **spec))
+                              dtype=q.dtype, paged=paged, **{**kv_dtype, **spec}))
 
 
 def prepare(method: str | Spec, *, device: torch.device | str, **spec: Any) -> str:
@@ -161,34 +162,36 @@ def _select_heads(spec: str, device: torch.device) -> int:
 _library.define(
     "attention_with_kvcache(Tensor q, Tensor k_cache, Tensor v_cache, Tensor(a!)[] rows, Tensor cu_seqlens_q,"
     " Tensor cache_seqlens, Tensor page_table, SymInt max_q, SymInt max_k, str spec, Tensor(b!) out, Tensor(c!)? lse,"
-    " Tensor(d!)? ids, Tensor(e!)? workspace, Tensor? k_begin=None) -> ()", tags=_TAGS)
+    " Tensor(d!)? ids, Tensor(e!)? workspace, Tensor? k_begin=None, Tensor? k_descale=None, Tensor? v_descale=None) -> ()",
+    tags=_TAGS)
 
 
 def _attention_with_kvcache(q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, out,
-                            lse, ids, workspace, k_begin=None):
+                            lse, ids, workspace, k_begin=None, k_descale=None, v_descale=None):
     _launch_over_pages(_program_for(spec, q), q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k,
-                       out, lse, ids, workspace, k_begin)
+                       out, lse, ids, workspace, k_begin, k_descale, v_descale)
 
 
 def _launch_over_pages(program, q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, out, lse, ids,
-                       workspace, k_begin):
+                       workspace, k_begin, k_descale, v_descale):
     if ids is None and program.select_heads:
         ids = _ids(program, q)
     if workspace is None:
         workspace = _room(program, q, batch=cu_seqlens_q.shape[0] - 1, max_q=max_q, max_k=max_k)
     program.launch(q, k_cache, v_cache, out, lse=lse, ids=ids, rows=list(rows) or None, cu_q=cu_seqlens_q, seq_k=cache_seqlens,
-                   page_table=page_table, k_begin=k_begin, max_q=max_q, max_k=max_k, workspace=workspace)
+                   page_table=page_table, k_begin=k_begin, k_scale=k_descale, v_scale=v_descale, max_q=max_q, max_k=max_k,
+                   workspace=workspace)
 
 
 _library.define(
     "append_rows(Tensor k_cache, Tensor(a!)[] rows, Tensor cu_seqlens_q, Tensor cache_seqlens, Tensor page_table,"
-    " SymInt max_q, SymInt max_k, str spec, Tensor? k_begin=None) -> ()", tags=_TAGS)
+    " SymInt max_q, SymInt max_k, str spec, Tensor? k_begin=None, Tensor? k_descale=None) -> ()", tags=_TAGS)
 
 
-def _append_rows(k_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, k_begin=None):
+def _append_rows(k_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, k_begin=None, k_descale=None):
     _program_for(spec, k_cache).launch(
-        None, k_cache, rows=rows, cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, k_begin=k_begin, max_q=max_q,
-        max_k=max_k, phase="append")
+        None, k_cache, rows=rows, cu_q=cu_seqlens_q, seq_k=cache_seqlens, page_table=page_table, k_begin=k_begin,
+        k_scale=k_descale, max_q=max_q, max_k=max_k, phase="append")
 
 
 def _in_place_fake(*_):
@@ -228,7 +231,8 @@ def _known_program(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor
                    spec: dict[str, Any]) -> _winnow.Program:
     """The program of a call over pages, by what tells it from others."""
     shape = q.shape
-    key = (method, shape[-2], shape[-1], k_cache.shape[-2], v_cache.shape[-1], q.dtype, q.device, _hashable(spec))
+    key = (method, shape[-2], shape[-1], k_cache.shape[-2], v_cache.shape[-1], q.dtype, k_cache.dtype, q.device,
+           _hashable(spec))
     program = _known.get(key)
     if program is None:
         program = _known[key] = _program_for(_text_for(q, k_cache, v_cache, method, True, spec), q)
@@ -292,27 +296,30 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
                            page_table: torch.Tensor, max_q: int, max_k: int, out: torch.Tensor | None = None,
                            lse: torch.Tensor | None = None, ids: torch.Tensor | None = None,
                            workspace: torch.Tensor | None = None, k_begin: torch.Tensor | None = None,
+                           k_descale: torch.Tensor | None = None, v_descale: torch.Tensor | None = None,
                            method: str | Spec, **spec: Any) -> torch.Tensor:
     """Attention of new tokens over a paged cache that holds their keys already; gives `out`.
 
     k_cache, v_cache: [pages, tokens, kv_heads, dim], any strides. cache_seqlens: [batch], new tokens included.
     page_table: [batch, pages of the longest]. rows: the summaries that the host keeps (Program.rows_layout); the new
-    keys' are appended first. k_begin: [batch], tokens of the first page before the first key (left padding). Serving
-    gives out, ids and workspace, so that nothing is allocated.
+    keys' are appended first. k_begin: [batch], tokens of the first page before the first key (left padding). A cache of
+    float8_e4m3fn, or of its bits as uint8 with kv_dtype="fp8_e4m3", has true keys and values that are the stored ones
+    times k_descale and v_descale: [kv_heads] float32, None: times 1. Serving gives out, ids and workspace, so that
+    nothing is allocated.
     """
     if out is None:
         out = q.new_empty((q.shape[0], q.shape[1], v_cache.shape[-1]))
     if _is_watched(q):
         torch.ops.winnow.attention_with_kvcache(
             q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k,
-            _text_for(q, k_cache, v_cache, method, True, spec), out, lse, ids, workspace, k_begin)
+            _text_for(q, k_cache, v_cache, method, True, spec), out, lse, ids, workspace, k_begin, k_descale, v_descale)
         return out
     call = (method, q.dtype, spec)
     refusal, recent = None, _recent_program(call)
     if recent is not None:
         try:
             _launch_over_pages(recent, q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, out, lse,
-                               ids, workspace, k_begin)
+                               ids, workspace, k_begin, k_descale, v_descale)
             return out
         except _winnow.InvalidError as error:  # the tensors are of another program, or wrong for every one
             refusal = error
@@ -320,16 +327,17 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
     if program is recent:
         raise refusal
     _launch_over_pages(program, q, k_cache, v_cache, rows, cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, out, lse, ids,
-                       workspace, k_begin)
+                       workspace, k_begin, k_descale, v_descale)
     _remember(call, program)
     return out
 
 
 def append_rows(k_cache: torch.Tensor, rows: Sequence[torch.Tensor], *, cu_seqlens_q: torch.Tensor,
                 cache_seqlens: torch.Tensor, page_table: torch.Tensor, max_q: int, max_k: int, spec: str,
-                k_begin: torch.Tensor | None = None) -> None:
+                k_begin: torch.Tensor | None = None, k_descale: torch.Tensor | None = None) -> None:
     """Writes the summaries whose last key is among the new ones. spec: what prepare or spec_text gave."""
-    torch.ops.winnow.append_rows(k_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, k_begin)
+    torch.ops.winnow.append_rows(k_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k, spec, k_begin,
+                                 k_descale)
 
 
 def spec_text(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, *, method: str | Spec, **spec: Any) -> str:
