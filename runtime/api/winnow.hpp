@@ -68,7 +68,9 @@ struct Spec {
   int64_t expectedTokens = 0;
   int32_t expectedOverlap = 0;
   bool paged = false;
+  int32_t expectedBatch = 0;
   bool backward = false;
+  winnow_kv_dtype kvDtype = WINNOW_KV_SAME;
 
   /* Points into this object. */
   winnow_spec get() const noexcept {
@@ -89,7 +91,9 @@ struct Spec {
     spec.expected_tokens = expectedTokens;
     spec.expected_overlap = expectedOverlap;
     spec.paged = paged;
+    spec.expected_batch = expectedBatch;
     spec.backward = backward;
+    spec.kv_dtype = kvDtype;
     return spec;
   }
 };
@@ -133,6 +137,20 @@ public:
     winnow_phase_time time{};
     time.struct_size = sizeof(time);
     return answer(winnow_program_time(get(), phase, &time), time);
+  }
+  /* Keys of the shortest sequence that is selected from; see winnow_program_dense_length. */
+  Result<int32_t> denseLength(int32_t batch, int32_t maxQ = 1) const {
+    int32_t keys = 0;
+    return answer(winnow_program_dense_length(get(), batch, maxQ, &keys), keys);
+  }
+  /* In launch order; their names live as long as this program. Empty on the CPU. */
+  std::vector<winnow_kernel_info> kernels() const {
+    std::vector<winnow_kernel_info> all(static_cast<size_t>(winnow_program_kernel_count(get())));
+    for (size_t i = 0; i < all.size(); ++i) { /* every index below the count is one */
+      all[i].struct_size = sizeof(all[i]);
+      (void)winnow_program_kernel(get(), static_cast<int32_t>(i), &all[i]);
+    }
+    return all;
   }
   std::vector<RowsLayout> rows() const {
     std::vector<RowsLayout> all(static_cast<size_t>(winnow_rows_count(get())));

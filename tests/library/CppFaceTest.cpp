@@ -83,6 +83,8 @@ TEST(CppFace, ProgramsAreOwnedAndMoved) {
   EXPECT_STREQ(found->key(), program.key());
   EXPECT_EQ(program.selectHeads(), 0);
   EXPECT_TRUE(program.rows().empty());
+  EXPECT_TRUE(program.kernels().empty()); // on the CPU
+  EXPECT_EQ(*program.denseLength(4), 0);  // its method has no dense_len
   EXPECT_EQ(*program.rung(WINNOW_ATTEND), WINNOW_TUNED_DEFAULT);
   EXPECT_FALSE(program.rung(WINNOW_ALL));
   EXPECT_EQ(program.time(WINNOW_ATTEND)->microseconds, 0); // nobody measured it
@@ -99,6 +101,23 @@ TEST(CppFace, ProgramsAreOwnedAndMoved) {
   EXPECT_EQ(engine->counters()->builds, 1u);
   EXPECT_EQ(*engine->exportDecisions(), "");
   EXPECT_FALSE(engine->prepareImage("none.image", WINNOW_CPU));
+}
+
+TEST(CppFace, ASpecGivesEveryField) {
+  Spec spec = denseSpec();
+  spec.paged = true;
+  spec.expectedBatch = 64;
+  spec.kvDtype = WINNOW_KV_FP8_E4M3;
+  const winnow_spec raw = spec.get();
+  EXPECT_EQ(raw.expected_batch, 64);
+  EXPECT_EQ(raw.kv_dtype, WINNOW_KV_FP8_E4M3);
+  Result<Engine> engine = makeEngine();
+  ASSERT_TRUE(engine) << engine.status().message();
+  Result<Program> program = engine->prepare(spec, WINNOW_CPU);
+  ASSERT_TRUE(program) << program.status().message();
+  EXPECT_EQ(*program->rung(WINNOW_DECODE), WINNOW_TUNED_DEFAULT);
+  spec.paged = false;
+  EXPECT_EQ(engine->prepare(spec, WINNOW_CPU).status().code(), WINNOW_INVALID);
 }
 
 TEST(CppFace, ALaunchAllocatesNothing) {

@@ -130,6 +130,116 @@ def test_a_paged_cache():
     torch.testing.assert_close(out, whole[-1:], rtol=2e-2, atol=2e-2)
 
 
+class Batch:
+    """Two sequences of 40 and 56 keys whose last 3 and 2 are new, in pages of 16 that lie in any order, between the rows of
+    tokens outside all sequences; what a cache holds in places that are not written is -7."""
+
+    def __init__(self, dtype=torch.bfloat16, begin=(0, 0)):
+        torch.manual_seed(4)
+        self.lengths, self.new = (40, 56), (3, 2)
+        tokens = sum(self.new) + 2
+        self.q, self.k, self.v = (torch.randn(tokens, heads, 64).bfloat16() for heads in (4, 2, 2))
+        pages = torch.tensor([[6, 2, 9, 0], [1, 8, 3, 5]], dtype=torch.int32)
+        self.held, self.written = (tuple(torch.full((10, 16, 2, 64), -7.0).to(dtype) for _ in range(2)) for _ in range(2))
+        self.slots = torch.full((tokens,), -1)
+        for s, (length, new, first) in enumerate(zip(self.lengths, self.new, begin)):
+            for i in range(length):
+                page, place = int(pages[s, (first + i) // 16]), (first + i) % 16
+                row = i - (length - new) + (self.new[0] if s else 0)
+                for held, written, tensor in zip(self.held, self.written, (self.k, self.v)):
+                    old = torch.randn(2, 64).bfloat16()
+                    written[page, place] = (tensor[row] if i >= length - new else old).to(dtype)
+                    if i < length - new:
+                        held[page, place] = written[page, place]
+                if i >= length - new:
+                    self.slots[row] = page * 16 + place
+        self.named = dict(cu_seqlens_q=torch.tensor([0, 3, 5], dtype=torch.int32), page_table=pages, method=METHOD, **SPEC,
+                          cache_seqlens=torch.tensor(self.lengths, dtype=torch.int32),
+                          k_begin=torch.tensor(begin, dtype=torch.int32) if any(begin) else None)
+
+    def step(self, caches, **more):
+        out = torch.zeros_like(self.q)
+        return attention_with_kvcache(self.q, *caches, out=out, **self.named, **more)
+
+
+@pytest.mark.parametrize("by_slots", [False, True])
+@pytest.mark.parametrize("given", [dict(), dict(begin=(5, 7)), dict(dtype=torch.float8_e4m3fn)])
+def test_new_keys_are_written(given, by_slots):
+    batch = Batch(**given)
+    wanted = batch.step(batch.written, max_q=3, max_k=64)
+    assert wanted[:5].abs().sum() > 0
+    caches = [held.clone() for held in batch.held]
+    slots = dict(slot_mapping=batch.slots) if by_slots else {}
+    assert torch.equal(batch.step(caches, k=batch.k, v=batch.v, max_q=3, max_k=64, **slots)[:5], wanted[:5])
+    for cache, written in zip(caches, batch.written):
+        assert torch.equal(cache.float(), written.float())
+    # Without bounds the launch is one of prefill or decode for more tokens than there are; the answer is the same.
+    torch.testing.assert_close(batch.step(caches)[:5], wanted[:5], rtol=2e-2, atol=2e-2)
+
+
+def test_new_keys_of_fp8_are_scaled_and_saturate():
+    batch = Batch(dtype=torch.float8_e4m3fn)
+    batch.k[0, 0, 0] = 1e4
+    descale = torch.tensor([0.5, 2.0])
+    caches = [held.clone() for held in batch.held]
+    batch.step(caches, k=batch.k, v=batch.v, max_q=3, max_k=64, k_descale=descale, v_descale=descale)
+    page, place = divmod(int(batch.slots[0]), 16)
+    stored = caches[0][page, place].float()
+    assert stored[0, 0] == 448
+    torch.testing.assert_close((stored * descale[:, None])[:, 1:], batch.k[0, :, 1:].float(), rtol=0.07, atol=2e-2)
+
+
+def test_keys_that_no_slot_is_for_are_not_written():
+    batch = Batch()
+    caches = [held.clone() for held in batch.held]
+    batch.step(caches, k=batch.k, v=batch.v, slot_mapping=torch.full_like(batch.slots, -1), max_q=3, max_k=64)
+    assert all(torch.equal(cache, held) for cache, held in zip(caches, batch.held))
+
+
+def test_new_keys_are_written_in_compiled_code():
+    batch = Batch()
+    caches = [held.clone() for held in batch.held]
+
+    @torch.compile(backend="aot_eager", fullgraph=True)
+    def step(k, v, k_cache, v_cache):
+        return attention_with_kvcache(batch.q, k_cache, v_cache, k=k * 1, v=v * 1, max_q=3, max_k=64, **batch.named)
+
+    out = step(batch.k, batch.v, *caches)
+    assert torch.equal(out[:5], batch.step(batch.written, max_q=3, max_k=64)[:5])
+    assert all(torch.equal(cache, written) for cache, written in zip(caches, batch.written))
+
+
+@pytest.mark.parametrize("given, words", [
+    (dict(k=None), "give k and v, or none of the three"),
+    (dict(v=torch.zeros(7, 2, 32)), r"v has shape \(7, 2, 32\), not \(7, 2, 64\)"),
+    (dict(slot_mapping=torch.zeros(5)), r"slot_mapping has shape \(5,\), not \(7,\): a slot for each token of k"),
+])
+def test_new_keys_that_are_refused(given, words):
+    batch = Batch()
+    with pytest.raises(winnow.InvalidError, match=words):
+        batch.step(batch.held, **{**dict(k=batch.k, v=batch.v, max_q=3, max_k=64), **given})
+
+
+def test_nothing_is_prepared_in_a_capture(monkeypatch):
+    """Where the stream captures, a program that was not prepared is refused before anything touches the capture."""
+    asked = []
+
+    class Known(Exception):
+        pass
+
+    def find(spec, *, device):
+        asked.append(device)
+        raise Known
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(winnow.torch._engine, "find", find)
+    monkeypatch.setattr(winnow.torch._engine, "prepare", lambda *_, **__: pytest.fail("prepared in a capture"))
+    text = winnow.torch._text("dense", dict(heads=2, kv_heads=2))
+    with pytest.raises(Known):
+        winnow.torch._program(text, torch.device("cuda", 0))
+    assert asked == [0]
+
+
 @pytest.mark.parametrize("as_bits", [False, True])
 def test_a_cache_of_fp8(as_bits):
     """Steps over stored keys are those over the true ones, eagerly and by the operator; the scales count."""

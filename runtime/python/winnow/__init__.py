@@ -12,6 +12,7 @@ from ._doctor import doctor
 from ._engine import Engine, find, prepare, prepare_list
 from ._methods import Method, methods
 from ._spec import Spec
+from ._tune import tune
 from ._winnow import (
     CPU,
     CompileError,
@@ -45,4 +46,5 @@ __all__ = [
     "methods",
     "prepare",
     "prepare_list",
+    "tune",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
@@ -24,6 +25,14 @@ def device_index(device: Device) -> int:
     if kind == "cuda" and (not index or index.isdecimal()):
         return int(index or 0)
     raise _winnow.InvalidError(f"device is {device!r}: take a GPU's index, 'cuda:0', or 'cpu'")
+
+
+Progress = Callable[[int, int], object] | bool | None
+
+
+def _say_progress(done: int, count: int) -> None:
+    sys.stderr.write(f"\rwinnow: {done} of {count} programs" + ("\n" if done == count else ""))
+    sys.stderr.flush()
 
 
 class Engine:
@@ -52,10 +61,10 @@ class Engine:
         return self._engine.find(as_spec(method, spec), device_index(device))
 
     def prepare_list(self, specs: Sequence[Spec | Mapping[str, Any]], *, device: Device = 0,
-                     progress: Callable[[int, int], object] | None = None) -> list[_winnow.Program]:
-        """Prepares many programs, several at a time, and calls progress(done, of how many) after each.
+                     progress: Progress = None) -> list[_winnow.Program]:
+        """Prepares many programs, several at a time, and calls progress(done, of how many) after each; True: a line on stderr.
 
-        Where some fail, all others are prepared nevertheless; then the error of the first is raised.
+        What `progress` raises ends the call: programs that nobody has begun are not prepared. Where some fail, all others are prepared nevertheless; then the error of the first is raised.
         """
         index = device_index(device)
         wanted = [spec if isinstance(spec, Spec) else Spec(**spec) for spec in specs]
@@ -64,9 +73,13 @@ class Engine:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             futures = {place: pool.submit(self._engine.prepare, wanted[place], index)
                        for place in (*range(first, len(wanted)), *range(first))}
-            for done, _ in enumerate(as_completed(futures.values()), start=1):
-                if progress:
-                    progress(done, len(wanted))
+            tell = _say_progress if progress is True else progress or (lambda *_: None)
+            try:
+                for done, _ in enumerate(as_completed(futures.values()), start=1):
+                    tell(done, len(wanted))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         for place in range(len(wanted)):
             if error := futures[place].exception():
                 error.add_note(f"It was raised by specs[{place}], {wanted[place]}.")
@@ -105,6 +118,6 @@ def find(method: str | Spec, *, device: Device = 0, **spec: Any) -> _winnow.Prog
 
 
 def prepare_list(specs: Sequence[Spec | Mapping[str, Any]], *, device: Device = 0,
-                 progress: Callable[[int, int], object] | None = None) -> list[_winnow.Program]:
+                 progress: Progress = None) -> list[_winnow.Program]:
     """Prepares many programs at once; see Engine.prepare_list."""
     return _default().prepare_list(specs, device=device, progress=progress)

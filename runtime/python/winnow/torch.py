@@ -30,6 +30,8 @@ _TAGS = (torch.Tag.pt2_compliant_tag, torch.Tag.needs_fixed_stride_order)
 
 @functools.cache
 def _program(spec: str, device: torch.device) -> _winnow.Program:
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():  # nothing is loaded into a capture, which goes on
+        return _engine.find(Spec(**json.loads(spec)), device=device.index)
     return _engine.prepare(Spec(**json.loads(spec)), device=_winnow.CPU if device.type == "cpu" else device.index)
 
 
@@ -293,15 +295,20 @@ def sparse_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, cu_seqle
 
 def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor,
                            rows: Sequence[torch.Tensor] = (), *, cu_seqlens_q: torch.Tensor, cache_seqlens: torch.Tensor,
-                           page_table: torch.Tensor, max_q: int, max_k: int, out: torch.Tensor | None = None,
+                           page_table: torch.Tensor, max_q: int | None = None, max_k: int | None = None,
+                           k: torch.Tensor | None = None, v: torch.Tensor | None = None,
+                           slot_mapping: torch.Tensor | None = None, out: torch.Tensor | None = None,
                            lse: torch.Tensor | None = None, ids: torch.Tensor | None = None,
                            workspace: torch.Tensor | None = None, k_begin: torch.Tensor | None = None,
                            k_descale: torch.Tensor | None = None, v_descale: torch.Tensor | None = None,
                            method: str | Spec, **spec: Any) -> torch.Tensor:
-    """Attention of new tokens over a paged cache that holds their keys already; gives `out`.
+    """Attention of new tokens over a paged cache, which holds their keys and values or is given them; gives `out`.
 
     k_cache, v_cache: [pages, tokens, kv_heads, dim], any strides. cache_seqlens: [batch], new tokens included.
-    page_table: [batch, pages of the longest]. rows: the summaries that the host keeps (Program.rows_layout); the new
+    page_table: [batch, pages of the longest]. max_q, max_k: upper bounds of new tokens and of all; None: as many as q and
+    page_table have room for, which is right and slower (up to 16 new tokens are a step of decode).
+    k, v: [total_q, kv_heads, dim], written to the cache first, each token to its place in its sequence, or to
+    slot_mapping [total_q] (page * tokens of a page + place; negative: not written). rows: the summaries that the host keeps (Program.rows_layout); the new
     keys' are appended first. k_begin: [batch], tokens of the first page before the first key (left padding). A cache of
     float8_e4m3fn, or of its bits as uint8 with kv_dtype="fp8_e4m3", has true keys and values that are the stored ones
     times k_descale and v_descale: [kv_heads] float32, None: times 1. Serving gives out, ids and workspace, so that
@@ -309,6 +316,12 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
     """
     if out is None:
         out = q.new_empty((q.shape[0], q.shape[1], v_cache.shape[-1]))
+    if max_q is None:
+        max_q = q.shape[0]
+    if max_k is None:
+        max_k = page_table.shape[1] * k_cache.shape[1]
+    if k is not None or v is not None or slot_mapping is not None:
+        _write_keys(k, v, k_cache, v_cache, cu_seqlens_q, cache_seqlens, page_table, slot_mapping, k_begin, k_descale, v_descale)
     if _is_watched(q):
         torch.ops.winnow.attention_with_kvcache(
             q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k,
@@ -330,6 +343,55 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
                        workspace, k_begin, k_descale, v_descale)
     _remember(call, program)
     return out
+
+
+def _slots(tokens: int, page_size: int, cu_seqlens_q: torch.Tensor, cache_seqlens: torch.Tensor, page_table: torch.Tensor,
+           k_begin: torch.Tensor | None) -> torch.Tensor:
+    """Where the keys of new tokens belong: [tokens]; -1 for tokens outside all sequences."""
+    token = torch.arange(tokens, device=cu_seqlens_q.device, dtype=torch.int32)
+    sequence = torch.bucketize(token, cu_seqlens_q[1:], right=True)
+    inside = (sequence < len(cache_seqlens)) & (token >= cu_seqlens_q[0])
+    sequence = sequence.clamp(max=len(cache_seqlens) - 1)
+    place = cache_seqlens[sequence] - cu_seqlens_q[sequence + 1] + token
+    if k_begin is not None:
+        place = place + k_begin[sequence]
+    page = page_table[sequence, torch.where(inside, place, 0).clamp(min=0) // page_size]
+    return torch.where(inside & (place >= 0), page.long() * page_size + place % page_size, -1)
+
+
+def _write(cache: torch.Tensor, tokens: torch.Tensor, slots: torch.Tensor, descale: torch.Tensor | None) -> None:
+    """Writes tokens to the slots of a cache but for negative ones. Nothing is read back to the host: the tokens that are not
+    to be written repeat one that is, or what the cache holds."""
+    if cache.dtype in (torch.float8_e4m3fn, torch.uint8):
+        true = tokens.float() if descale is None else tokens.float() / descale[:, None]
+        tokens = true.clamp(-448, 448).to(torch.float8_e4m3fn)  # of e4m3; beyond it a cast makes NaN
+        tokens, cache = tokens.view(torch.uint8), cache.view(torch.uint8)
+    else:
+        tokens = tokens.to(cache.dtype)
+    is_written = slots >= 0
+    one = is_written.int().argmax(0, keepdim=True)  # [1]: an index without dimensions would be read by the host
+    slot = torch.where(is_written[one], slots[one], 0)
+    page_size = cache.shape[1]
+    held = torch.where(is_written[one, None, None], tokens[one], cache[slot // page_size, slot % page_size])
+    slots = torch.where(is_written, slots, slot)
+    cache[slots // page_size, slots % page_size] = torch.where(is_written[:, None, None], tokens, held)
+
+
+def _write_keys(k, v, k_cache, v_cache, cu_seqlens_q, cache_seqlens, page_table, slot_mapping, k_begin, k_descale, v_descale) -> None:
+    if k is None or v is None:
+        raise _winnow.InvalidError("attention_with_kvcache: k, v and slot_mapping: give k and v, or none of the three")
+    for name, tokens, cache in (("k", k, k_cache), ("v", v, v_cache)):
+        if tokens.shape[1:] != cache.shape[2:] or tokens.shape[0] != k.shape[0]:
+            raise _winnow.InvalidError(f"attention_with_kvcache: {name} has shape {tuple(tokens.shape)}, not "
+                                       f"{(k.shape[0], *cache.shape[2:])}: tokens as the cache holds them")
+    if slot_mapping is None:
+        slot_mapping = _slots(k.shape[0], k_cache.shape[1], cu_seqlens_q, cache_seqlens, page_table, k_begin)
+    elif slot_mapping.shape != k.shape[:1]:
+        raise _winnow.InvalidError(f"attention_with_kvcache: slot_mapping has shape {tuple(slot_mapping.shape)}, not "
+                                   f"{tuple(k.shape[:1])}: a slot for each token of k")
+    if k.shape[0] > 0:
+        _write(k_cache, k, slot_mapping, k_descale)
+        _write(v_cache, v, slot_mapping, v_descale)
 
 
 def append_rows(k_cache: torch.Tensor, rows: Sequence[torch.Tensor], *, cu_seqlens_q: torch.Tensor,
