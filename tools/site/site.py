@@ -29,7 +29,7 @@ PYTHON = """# Python
 Made from the package's texts ([how to use it](../python.md)).
 
 """
-MODULES = ("winnow", "winnow.torch", "winnow.hf")
+MODULES = ("winnow", "winnow.torch", "winnow.hf", "winnow.infllm_v2")
 # Code stays as it is; the last group of the pattern is a link.
 LINK = re.compile(r"^ {0,3}(?P<fence>```+).*?^ {0,3}(?P=fence)[ \t]*$|(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)"
                   r"|\[(?P<text>[^\]\[]*)\]\((?P<target>[^)\s]+)\)", re.MULTILINE | re.DOTALL)
@@ -86,7 +86,8 @@ def main():
     folder.mkdir(parents=True)
     gather(folder)
     environment = {**os.environ, "WINNOW_SITE_PAGES": str(folder), "WINNOW_SITE": str(out), "NO_MKDOCS_2_WARNING": "1"}
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", str(ROOT / "tools/site/mkdocs.yml")]
+    # Not --quiet: that has MkDocs drop its warnings before --strict counts them.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "tools/site/mkdocs.yml")]
     return subprocess.run(command, env=environment).returncode
 
 
