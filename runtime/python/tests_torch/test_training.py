@@ -74,7 +74,7 @@ def test_gradcheck(device):
     Out is below 1, where fp16 rounds by 2^-12 at most: differences are off by 2 * 2^-12 / (2 / 4) = 2^-10. What they leave out
     is the third derivative times (1/4)^2 / 6, a factor of (1/2 * 1)^3 for the scale and q or k in it and of less than 1/3
     for a mean of third order: less than 2^-11. Gradients of up to 1 round by 2^-12. Together less than 2^-9, and the largest
-    gradient by q, k and v is 50 to 250 times that. The kernels add in one order: the same bits twice (nondet_tol).
+    gradient with respect to q, k and v is 50 to 250 times that. The kernels add in one order: the same bits twice (nondet_tol).
     """
     chance = torch.Generator().manual_seed(3)
     cut, tokens = 4, 40  # channels that are varied, of 64

@@ -64,7 +64,8 @@ class Engine:
                      progress: Progress = None) -> list[_winnow.Program]:
         """Prepares many programs, several at a time, and calls progress(done, of how many) after each; True: a line on stderr.
 
-        What `progress` raises ends the call: programs that nobody has begun are not prepared. Where some fail, all others are prepared nevertheless; then the error of the first is raised.
+        What `progress` raises ends the call: programs that nobody has begun are not prepared. Where some fail, all others
+        are prepared nevertheless; then the error of the first is raised.
         """
         index = device_index(device)
         wanted = [spec if isinstance(spec, Spec) else Spec(**spec) for spec in specs]

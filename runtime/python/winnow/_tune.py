@@ -59,7 +59,8 @@ def tune(specs: str | Sequence[Mapping[str, Any]] = "", *, db: str | os.PathLike
         try:
             process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         except OSError as error:
-            raise _winnow.UnsupportedError(f"tune: {words[0]} cannot be started: {error.strerror}; give another path as `command`") from error
+            raise _winnow.UnsupportedError(f"tune: {words[0]} cannot be started: {error.strerror}; give another path as "
+                                           "`command`") from error
         last = ""
         with process:
             try:

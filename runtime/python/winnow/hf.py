@@ -189,7 +189,7 @@ def _attend_in_training(query: torch.Tensor, key: torch.Tensor, value: torch.Ten
     counts, order = _padding_last(spans, tokens)
     cu = _cumulative(counts)
     is_padding = (torch.arange(len(order), device=order.device) >= cu[-1]).view(-1, 1, 1)
-    # Filled before and behind attention, which writes no rows of padding: gradients by q, k and v are filled by the former.
+    # Filled before and behind attention, which writes no rows of padding: gradients with respect to q, k and v are filled by the former.
     packed = [_flat(tensor)[order].masked_fill(is_padding, 0) for tensor in (query, key, value)]
     out = sparse_attention(*packed, cu, max_q=tokens, max_k=tokens, **spec).masked_fill(is_padding, 0)
     return torch.empty_like(out).index_copy_(0, order, out)

@@ -5,8 +5,8 @@
 
 The names of arguments are FlashAttention's. The operators are torch.ops.winnow.*: a program is named in them by the text
 of its spec, so that graphs can be saved, and prepared at its first call; serving calls winnow.torch.prepare before.
-sparse_attention has gradients by q, k and v over the blocks that it has selected; the selection, lse and attention over
-a cache have none.
+sparse_attention has gradients with respect to q, k and v over the blocks that it has selected; the selection, lse and
+attention over a cache have none.
 """
 
 from __future__ import annotations
@@ -308,8 +308,9 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
     page_table: [batch, pages of the longest]. max_q, max_k: upper bounds of new tokens and of all; None: as many as q and
     page_table have room for, which is right and slower (up to 16 new tokens are a step of decode).
     k, v: [total_q, kv_heads, dim], written to the cache first, each token to its place in its sequence, or to
-    slot_mapping [total_q] (page * tokens of a page + place; negative: not written). rows: the summaries that the host keeps (Program.rows_layout); the new
-    keys' are appended first. k_begin: [batch], tokens of the first page before the first key (left padding). A cache of
+    slot_mapping [total_q] (page * tokens of a page + place; negative: not written). rows: the summaries that the host keeps
+    (Program.rows_layout); the new keys' are appended first. k_begin: [batch], tokens of the first page before the first
+    key (left padding). A cache of
     float8_e4m3fn, or of its bits as uint8 with kv_dtype="fp8_e4m3", has true keys and values that are the stored ones
     times k_descale and v_descale: [kv_heads] float32, None: times 1. Serving gives out, ids and workspace, so that
     nothing is allocated.
