@@ -40,6 +40,8 @@ private:
   const char *lacking = nullptr;
 };
 
+/// Whether the launcher runs the kernel.
+bool launched(const Kernel &kernel, const Variables &shape);
 /// The launch shape of a workload: one sequence.
 Variables shapeOf(const ModelWorkload &workload, const DeviceProfile &profile);
 
@@ -63,6 +65,9 @@ Result<KernelPrediction> predictKeyGradients(const ModelWorkload &workload,
                                              const Candidate &candidate, const Kernel &kernel,
                                              const DeviceProfile &profile,
                                              const ModelConstants &constants);
+/// A launch of decode: all of its kernels. Error: also for methods whose summaries are not kept.
+Result<Prediction> predictDecode(const ModelWorkload &workload, const Candidate &candidate,
+                                 const DeviceProfile &profile, const ModelConstants &constants);
 /// Means over keys; a rescore kernel, which rarely has a row to look at, is counted like one.
 Result<KernelPrediction> predictSummarize(const ModelWorkload &workload, const Kernel &kernel,
                                           const DeviceProfile &profile);

@@ -10,14 +10,7 @@ namespace winnow {
 namespace {
 
 /// What the model may not tell apart: the default stays.
-constexpr double kDecisive = 0.02, kDecisiveOfGradients = 0.1;
-
-/// Whether the launcher runs the kernel.
-bool launched(const Kernel &kernel, const Variables &shape) {
-  Result<Formula> when = Formula::parse(kernel.when, Variable::Rows);
-  Result<int64_t> value = when ? when->evaluate(shape) : Result<int64_t>(1);
-  return !value || *value != 0;
-}
+constexpr double kDecisive = 0.02, kDecisiveOfGradients = 0.1, kDecisiveOfDecode = 0.12;
 
 /// Statistics, lists and the joining of ranges have no facts and no tunables of their own: their
 /// launches count, and what joining reads with the kernel that wrote it.
@@ -72,6 +65,12 @@ Status FactReader::status() const {
               fmt::format("kernel {} lacks the fact '{}', which the performance model needs: its "
                           "text was given, or it comes from an older build",
                           kernel.name, lacking));
+}
+
+bool launched(const Kernel &kernel, const Variables &shape) {
+  Result<Formula> when = Formula::parse(kernel.when, kLastVariable);
+  Result<int64_t> value = when ? when->evaluate(shape) : Result<int64_t>(1);
+  return !value || *value != 0;
 }
 
 Variables shapeOf(const ModelWorkload &workload, const DeviceProfile &profile) {
@@ -131,6 +130,8 @@ Result<ModelWorkload> workloadOf(const TuningKey &key, const ProgramImage &progr
 
 Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candidate,
                            const DeviceProfile &profile, const ModelConstants &constants) {
+  if (workload.key.phase == kDecodePhase)
+    return predictDecode(workload, candidate, profile, constants);
   WINNOW_TRY(const Target *target, findTarget(workload.key.arch));
   if (target->hasWarpgroupMma)
     return fail(ErrorKind::Unsupported,
@@ -162,7 +163,10 @@ Result<double> predictMs(const ModelWorkload &workload, const Candidate &candida
 }
 
 bool keepsDefault(std::string_view phase, double leastMs, double defaultMs) {
-  return leastMs > defaultMs * (1 - (phase == kBackwardPhase ? kDecisiveOfGradients : kDecisive));
+  const double decisive = phase == kBackwardPhase ? kDecisiveOfGradients
+                          : phase == kDecodePhase ? kDecisiveOfDecode
+                                                  : kDecisive;
+  return leastMs > defaultMs * (1 - decisive);
 }
 
 Result<ModelChoice> choose(const SearchSpace &space, const ModelWorkload &workload,

@@ -4,7 +4,8 @@
 // issue, how far the ring reaches ahead, what a warp does in a row). The busiest one bounds the
 // time; the others lengthen it the more the nearer they come to it. Sizes and form of a kernel are
 // its facts, how scores are split into chunks its program's formulas: nothing here restates what a
-// builder chose. What the model chooses carries origin "model".
+// builder chose. What the model chooses carries origin "model". A launch of decode, whose blocks of
+// threads stream and wait, is ModelDecode.cpp's.
 #pragma once
 #include "autotune/search/DeviceProfile.h"
 #include "autotune/search/SearchSpace.h"
@@ -69,6 +70,19 @@ struct ModelConstants {
   double rowInstructions = 300;     ///< top_k: per row of scores, searched or not
   double searchInstructions = 1170; ///< top_k: per row of scores
   double pairInstructions = 60;     ///< top_k: per 32 pairs of scores of a row, all steps together
+
+  // Decode. Between the kernels of a launch of which the later one is started early, measured by
+  // time stamps (docs/kernels/attend-decode.md); the others fitted on the
+  // launches that tests/autotune/ModelDecodeTest.cpp has, in clocks of a launch that no power limit
+  // slows.
+  double earlyMicros = 1.35;
+  /// What a block of threads that streams keys or summaries waits for beside its tiles: token,
+  /// lists, queries, the first tile, its result.
+  double streamClocks = 3770;
+  double searchClocks = 21960;  ///< top_k: beside its weights: normalisers, search, ids
+  double clusterClocks = 18280; ///< select_decode: exchanges, search, ids
+  double shortClocks = 1490;    ///< append and merge: beside a row's parts
+  double partClocks = 300;      ///< merge: per part that a warp joins to those before
 };
 
 /// A pipe or a latency and how long it alone would take.
@@ -87,8 +101,8 @@ struct Prediction {
   std::vector<KernelPrediction> kernels;
 };
 
-/// Error: Unsupported for kernels on warpgroups, which the model does not describe, and for kernels
-/// that lack a fact which it needs.
+/// Error: Unsupported for kernels on warpgroups, which the model does not describe (decode has
+/// none), and for kernels that lack a fact which it needs.
 Result<Prediction> predict(const ModelWorkload &workload, const Candidate &candidate,
                            const DeviceProfile &profile, const ModelConstants &constants = {});
 /// predict()'s time of the whole phase, in milliseconds.
@@ -96,8 +110,8 @@ Result<double> predictMs(const ModelWorkload &workload, const Candidate &candida
                          const DeviceProfile &profile);
 
 /// Whether a phase's default, predicted to take `defaultMs`, stays although a candidate takes
-/// `leastMs`: within 2 % the model tells nothing apart, and of gradients, for which nothing was
-/// fitted, within 10 %.
+/// `leastMs`: within 2 % the model tells nothing apart; of gradients, for which nothing was fitted,
+/// within 10 %; of decode within 12 %, by which its times miss measured ones at worst.
 bool keepsDefault(std::string_view phase, double leastMs, double defaultMs);
 
 struct ModelChoice {

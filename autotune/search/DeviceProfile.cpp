@@ -28,23 +28,24 @@ const std::vector<DeviceProfile> &deviceProfiles() {
   // 1008 GB/s. Its L2 bandwidth, 5 TB/s, is an estimate.
   //
   // H200, measured: mma.sync 634 TFLOP/s where wgmma, of 4096 operations per clock and SM, reaches
-  // 946; 1500 to 1800 MHz under its power limit; L2 reads up to 8.2 TB/s; copies 4.3 TB/s. L1 (228
-  // of 256 KB may be shared memory) and size of L2: H100 white paper.
+  // 946; 1500 to 1800 MHz under its power limit, 1980 at decode; L2 reads up to 8.2 TB/s;
+  // copies 4.3 TB/s. L1 (228 of 256 KB may be shared memory) and size of L2: H100 white paper.
   //
   // Latencies are of the order of published microbenchmarks (e.g. arXiv 2402.13499), rounded; 2 us
   // between the kernels of a graph is an estimate.
   static const auto &rows = *new std::vector<DeviceProfile>{
       // never destroyed: see Spec.cpp
-      // name, device, compute capability, SMs, GHz, mma operations, shared memory, L1, threads;
+      // name, device, compute capability, SMs, GHz, boost, mma operations, shared memory, L1,
+      // threads;
       // L2 size, L2 and memory bandwidth, latency, launch
-      {"a100", "NVIDIA A100-SXM4-80GB", 8, 0, 108, 1.41, 2048, 164 * kKiB, 192 * kKiB, 2048,
+      {"a100", "NVIDIA A100-SXM4-80GB", 8, 0, 108, 1.41, 1.41, 2048, 164 * kKiB, 192 * kKiB, 2048,
        40 * kMB, 5120 * 1.41 * kL2Share * kGBs, 2039 * kDramShare * kGBs, 470, 2},
-      {"a100-40gb", "NVIDIA A100-SXM4-40GB", 8, 0, 108, 1.41, 2048, 164 * kKiB, 192 * kKiB, 2048,
-       40 * kMB, 5120 * 1.41 * kL2Share * kGBs, 1555 * kDramShare * kGBs, 470, 2},
-      {"rtx4090", "NVIDIA GeForce RTX 4090", 8, 9, 128, 2.52, 512, 100 * kKiB, 128 * kKiB, 1536,
-       72 * kMB, 5000 * kGBs, 1008 * kDramShare * kGBs, 540, 2},
-      {"h200", "NVIDIA H200", 9, 0, 132, 1.65, 4096 * 634.0 / 946, 228 * kKiB, 256 * kKiB, 2048,
-       50 * kMB, 8200 * kGBs, 4300 * kGBs, 480, 2},
+      {"a100-40gb", "NVIDIA A100-SXM4-40GB", 8, 0, 108, 1.41, 1.41, 2048, 164 * kKiB, 192 * kKiB,
+       2048, 40 * kMB, 5120 * 1.41 * kL2Share * kGBs, 1555 * kDramShare * kGBs, 470, 2},
+      {"rtx4090", "NVIDIA GeForce RTX 4090", 8, 9, 128, 2.52, 2.52, 512, 100 * kKiB, 128 * kKiB,
+       1536, 72 * kMB, 5000 * kGBs, 1008 * kDramShare * kGBs, 540, 2},
+      {"h200", "NVIDIA H200", 9, 0, 132, 1.65, 1.98, 4096 * 634.0 / 946, 228 * kKiB, 256 * kKiB,
+       2048, 50 * kMB, 8200 * kGBs, 4300 * kGBs, 480, 2},
   };
   return rows;
 }

@@ -16,6 +16,7 @@ struct DeviceProfile {
   int major, minor;     ///< compute capability
   int multiprocessors;  ///< SMs
   double clockGhz;      ///< sustained under these kernels
+  double boostGhz;      ///< of launches that are too short for the power limit, as of decode
   double mmaOperations; ///< mma.sync on bf16 with fp32 sums: operations per clock
   int sharedPerSm;      ///< bytes of shared memory, 1024 of each block's reserve included
   int firstLevelPerSm;  ///< bytes of L1 and shared memory together

@@ -47,6 +47,27 @@ TEST(Model, chooseWritesRecordsThatSayWhatTheyAre) {
   }
 }
 
+TEST(Model, chooseKnowsTheBatchesOfDecode) {
+  ToolRunner tool;
+  Outcome outcome =
+      tool.run({"model", "choose", WINNOW_TEST_METHOD, "--phase", "decode", "--batch", "1,60",
+                "--space", "quick", "--device-profile", "a100", "--db", "db.jsonl"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  TuningLines lines = parseTuningLines(contentOf(tool.path("db.jsonl")));
+  ASSERT_EQ(lines.records.size(), 2u);
+  EXPECT_EQ(lines.records[1].key.batch, 64);
+  for (const TuningRecord &record : lines.records) {
+    EXPECT_EQ(record.origin, "model");
+    EXPECT_TRUE(record.key.spec.paged);
+    EXPECT_GT(record.ms, record.floorMs);
+  }
+  outcome = tool.run({"model", "explain", WINNOW_TEST_METHOD, "--paged", "--device-profile", "a100",
+                      "--batch", "64"});
+  ASSERT_EQ(outcome.exitCode, 0) << outcome.err;
+  for (const char *word : {"append", "weigh", "attend_decode", "merge", "gap before it"})
+    EXPECT_NE(outcome.out.find(word), std::string::npos) << outcome.out;
+}
+
 TEST(Model, specsComeFromAFile) {
   ToolRunner tool;
   std::ofstream(tool.path("specs.json"))

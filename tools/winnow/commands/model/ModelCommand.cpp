@@ -25,17 +25,27 @@ Result<ProgramImage> lowered(const CompileRequest &request) {
   return std::move(program.first);
 }
 
-/// Useful operations of a phase at the rate of the tensor cores, in milliseconds.
-Result<double> floorOf(const GridEntry &point, const std::string &phase, int tokens,
-                       const Target &target) {
+/// Useful operations of a phase at the rate of the tensor cores, or the selected keys and values of
+/// decode at that of memory, in milliseconds.
+Result<double> floorOf(const GridEntry &point, const TuningKey &key, const DeviceProfile &profile) {
   reference::Method axes;
   WINNOW_TRY(axes, readAxes(point.method, point.spec));
+  if (key.phase == kDecodePhase) {
+    const Spec &spec = key.spec;
+    const bool isDense = !axes.selects || key.tokens < axes.denseLen;
+    const double keys =
+        isDense ? key.tokens : std::min<double>(key.tokens, double(spec.topk) * spec.block);
+    const double bytes = keys * key.batch * spec.kvHeads * (spec.headDim + spec.valueWidth()) *
+                         spec.keyElementBytes();
+    return 1000 * bytes / profile.dramBandwidth;
+  }
+  WINNOW_TRY(const Target *target, profile.target());
   reference::Problem problem = reference::problemOf(point.spec);
-  problem.cuQ = problem.cuK = {0, tokens};
-  const double operations = phase == kBackwardPhase ? gradientOperations(axes, problem)
-                            : phase == "attend"     ? attendOperations(axes, problem)
-                                                    : scoreOperations(axes, problem);
-  return operations / target.tensorTflops * 1e-9;
+  problem.cuQ = problem.cuK = {0, key.tokens};
+  const double operations = key.phase == kBackwardPhase ? gradientOperations(axes, problem)
+                            : key.phase == "attend"     ? attendOperations(axes, problem)
+                                                        : scoreOperations(axes, problem);
+  return operations / target->tensorTflops * 1e-9;
 }
 
 class ChooseCommand {
@@ -53,8 +63,7 @@ public:
 
   Status run() {
     WINNOW_TRY(profile, findProfile(profileName));
-    WINNOW_TRY(own, profile->target());
-    target = own;
+    WINNOW_TRY(target, profile->target());
     if (!arch.empty()) {
       WINNOW_TRY(target, findTarget(arch));
     }
@@ -106,6 +115,7 @@ private:
     request.method = point.method;
     request.spec = point.spec;
     request.spec.backward = phase == kBackwardPhase;
+    request.spec.paged |= phase == kDecodePhase;
     request.arch = target->arch;
     ProgramImage program;
     WINNOW_TRY(program, lowered(request));
@@ -119,32 +129,41 @@ private:
                                              return lowered(one);
                                            }));
     for (int tokens : point.tokens)
-      for (int overlap : dependsOnOverlap(phase) ? point.overlaps : std::vector<int>{0}) {
-        TuningRecord record;
-        record.key = {phase,
-                      program.method,
-                      program.spec,
-                      tokensBucket(tokens),
-                      overlapBucket(overlap),
-                      target->arch,
-                      profile->device};
-        ModelWorkload workload;
-        WINNOW_TRY(workload, workloadOf(record.key, program));
-        ModelChoice choice;
-        WINNOW_TRY(choice, choose(candidates, workload, *profile));
-        record.config = candidates.candidates[choice.index].config;
-        record.origin = "model";
-        record.effort = name(effort);
-        record.ms = record.low = record.high = choice.ms;
-        record.defaultMs = choice.defaultMs;
-        WINNOW_TRY(record.floorMs, floorOf(point, phase, record.key.tokens, *own));
-        record.pruned = static_cast<int>(candidates.pruned.size());
-        record.protocol = "performance model";
-        record.code = generatorIdentity();
-        record.date = today();
-        if (seen.insert(record.key.text()).second)
-          records.push_back(std::move(record));
-      }
+      for (int overlap : dependsOnOverlap(phase) ? point.overlaps : std::vector<int>{0})
+        for (int batch : phase == kDecodePhase ? point.batches : std::vector<int>{0}) {
+          const TuningKey key{phase,
+                              program.method,
+                              program.spec,
+                              tokensBucket(tokens),
+                              overlapBucket(overlap),
+                              target->arch,
+                              profile->device,
+                              batch > 0 ? batchBucket(batch) : 0};
+          WINNOW_CHECK(chooseKey(point, key, program, candidates));
+        }
+    return {};
+  }
+
+  Status chooseKey(const GridEntry &point, const TuningKey &key, const ProgramImage &program,
+                   const SearchSpace &candidates) {
+    TuningRecord record;
+    record.key = key;
+    ModelWorkload workload;
+    WINNOW_TRY(workload, workloadOf(key, program));
+    ModelChoice choice;
+    WINNOW_TRY(choice, choose(candidates, workload, *profile));
+    record.config = candidates.candidates[choice.index].config;
+    record.origin = "model";
+    record.effort = name(effort);
+    record.ms = record.low = record.high = choice.ms;
+    record.defaultMs = choice.defaultMs;
+    WINNOW_TRY(record.floorMs, floorOf(point, key, *profile));
+    record.pruned = static_cast<int>(candidates.pruned.size());
+    record.protocol = "performance model";
+    record.code = generatorIdentity();
+    record.date = today();
+    if (seen.insert(key.text()).second)
+      records.push_back(std::move(record));
     return {};
   }
 
@@ -153,7 +172,7 @@ private:
   std::vector<std::string> specs;
   std::string profileName, arch, space = "full", database;
   const DeviceProfile *profile = nullptr;
-  const Target *own = nullptr, *target = nullptr; ///< of the GPU, and of the kernels
+  const Target *target = nullptr; ///< of the kernels
   Effort effort = Effort::Full;
   std::vector<TuningRecord> records;
   std::set<std::string> seen; ///< keys: grids may overlap
@@ -283,6 +302,9 @@ public:
     command.add_option("--overlap", overlap, "Likeness of neighbours")
         ->check(between(1, kMostTokens))
         ->capture_default_str();
+    command.add_option("--batch", batch, "Sequences of a launch of decode (paged programs)")
+        ->check(between(1, kMostSequences))
+        ->capture_default_str();
   }
 
   Status run() {
@@ -298,10 +320,9 @@ public:
     WINNOW_TRY(program, lowered(request));
     Table table({"kernel", "blocks per SM", "pipe", "ms alone", "ms"});
     for (const std::string phase : tunedPhases(program.spec)) {
-      if (phase == kDecodePhase) // of which there is no model
-        continue;
-      const TuningKey key{phase,   program.method, program.spec,   tokens,
-                          overlap, program.arch,   profile->device};
+      const TuningKey key{
+          phase,   program.method, program.spec,    tokens,
+          overlap, program.arch,   profile->device, phase == kDecodePhase ? batch : 0};
       ModelWorkload workload;
       WINNOW_TRY(workload, workloadOf(key, program));
       Prediction prediction;
@@ -322,7 +343,7 @@ public:
 private:
   ProgramFlags flags;
   std::string profileName;
-  int tokens = 131072, overlap = 32;
+  int tokens = 131072, overlap = 32, batch = 16;
 };
 
 } // namespace

@@ -103,12 +103,13 @@ static std::string keyRows(const std::vector<ModelJudgement> &judgements) {
   for (const ModelJudgement &one : judgements) {
     const Spec &spec = one.key.spec;
     text += fmt::format(
-        "| {} | {} d = {}, {}/{} heads, blocks of {}, top-{} | {} | {} | {} | {} | {} | {:.3f} "
+        "| {} | {} d = {}, {}/{} heads, blocks of {}, top-{}{} | {} | {} | {} | {} | {} | {:.3f} "
         "({:.3f}) | {} | {:.3f} | {:.1f} % | {} | {:.2f} |\n",
         one.key.phase, one.key.method, spec.headDim, spec.heads, spec.kvHeads, spec.block,
-        spec.topk, one.key.tokens, one.key.overlap > 0 ? std::to_string(one.key.overlap) : "",
-        one.key.arch, one.candidates, shortText(one.choice), one.choiceMs, one.predictedMs,
-        shortText(one.best), one.bestMs, 100 * one.regret(),
+        spec.topk, one.key.batch > 0 ? fmt::format(", {} sequences", one.key.batch) : "",
+        one.key.tokens, one.key.overlap > 0 ? std::to_string(one.key.overlap) : "", one.key.arch,
+        one.candidates, shortText(one.choice), one.choiceMs, one.predictedMs, shortText(one.best),
+        one.bestMs, 100 * one.regret(),
         one.defaultMs > 0 ? fmt::format("{:.1f} %", 100 * one.defaultRegret()) : "",
         one.rankCorrelation);
   }
