@@ -269,5 +269,45 @@ TEST(ModelDecode, RefusesWhatItDoesNotDescribe) {
   EXPECT_EQ(ms.error().kind, ErrorKind::Usage);
 }
 
+/// What is shipped for GPUs that were not measured is what the model chooses, and it leaves the
+/// default only for more than it may tell apart.
+TEST(ModelDecode, ShippedRecordsAreItsChoices) {
+  for (const auto &[file, gpu] : {std::pair("a100.jsonl", "a100"), {"rtx4090.jsonl", "rtx4090"}}) {
+    int records = 0;
+    double most = 1;
+    std::map<std::string, SearchSpace> spaces;
+    for (const TuningRecord &record : decodeRecords(file)) {
+      records++;
+      EXPECT_EQ(record.origin, "model");
+      SearchSpace &space = spaces[record.key.spec.text()];
+      if (space.candidates.empty())
+        space =
+            *makeSearchSpace(kDecodePhase, Effort::Full, phaseRanges(tunableRanges(), kDecodePhase),
+                             [&](const Config &config) -> Result<ProgramImage> {
+                               CompileRequest request;
+                               request.method = record.key.method;
+                               request.spec = record.key.spec;
+                               request.arch = record.key.arch;
+                               request.config = config;
+                               WINNOW_TRY(auto program, lowerProgram(request));
+                               return std::move(program.first);
+                             });
+      const Result<ModelChoice> choice = choose(space, {record.key, 0, 1}, profile(gpu));
+      ASSERT_TRUE(choice) << choice.error().message;
+      EXPECT_EQ(shortText(space.candidates[choice->index].config), shortText(record.config))
+          << record.key.text();
+      EXPECT_NEAR(choice->ms, record.ms, 1e-4 + 0.001 * record.ms) << record.key.text();
+      for (const Candidate &one : space.candidates)
+        most = std::max(most, record.defaultMs / *predictMs({record.key, 0, 1}, one, profile(gpu)));
+      if (shortText(record.config) == "default")
+        EXPECT_EQ(record.ms, record.defaultMs);
+      else
+        EXPECT_FALSE(keepsDefault(kDecodePhase, record.ms, record.defaultMs));
+    }
+    EXPECT_EQ(records, 9) << file;
+    RecordProperty(fmt::format("{}_gain", gpu), fmt::format("{:.4f}", most));
+  }
+}
+
 } // namespace
 } // namespace winnow

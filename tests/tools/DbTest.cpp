@@ -84,6 +84,16 @@ TEST_F(Db, aPagedProgramIsAnsweredForItsBatch) {
   EXPECT_NE(list.out.find(" 256 "), std::string::npos) << list.out;
 }
 
+TEST_F(Db, decodeOfGpusThatWereNotMeasuredIsTheModels) {
+  for (const auto &[arch, device] :
+       {std::pair("sm_80", "NVIDIA A100-SXM4-80GB"), {"sm_89", "NVIDIA GeForce RTX 4090"}}) {
+    const json answer = jsonOf({"db", "lookup", WINNOW_TEST_METHOD, "--paged", "--batch", "64",
+                                "--arch", arch, "--device-name", device})[arch]["decode"];
+    EXPECT_EQ(answer["rung"], "model") << answer.dump();
+    EXPECT_NE(answer.dump().find("nothing was run"), std::string::npos) << answer.dump();
+  }
+}
+
 TEST_F(Db, listsAndShows) {
   TuningTrial trial;
   trial.key = record("attend", "").key;
