@@ -254,7 +254,7 @@ Result<KernelPrediction> DecodeModel::selectInCluster(const Kernel &kernel) cons
   const int stride = fact(&KernelFacts::summaryStride);
   WINNOW_CHECK(fact.status());
   WINNOW_TRY(const double blocks, blocksOf(kernel));
-  const double warps = kernel.blockThreads / kWarpThreads / 2.0; // as many load as multiply
+  const double warps = kernel.blockThreads / (2.0 * kWarpThreads); // as many load as multiply
   const Tile tile = summaryTile(summaries, dim);
   const double clusters = blocks / static_cast<double>(shape[Variable::Cluster]);
   const double tiles = rows(stride) / summaries;
