@@ -15,6 +15,7 @@ enum class EnvironmentVariable {
   WinnowNvrtc,           ///< path of libnvrtc
   WinnowCompilerLibrary, ///< path of libwinnow_compiler.so
   WinnowDump,            ///< folder that gets the texts of whatever is prepared
+  WinnowEmulatedCode,    ///< folder that keeps what was compiled for the emulator
   WinnowTuned,           ///< files of tuned configurations, separated by ':'
   XdgCacheHome,
   XdgDataHome,

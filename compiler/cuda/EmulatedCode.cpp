@@ -2,6 +2,9 @@
 // kernel is compiled in a folder of its own.
 #include "compiler/cuda/EmulatedCode.h"
 #include "compiler/driver/EmbeddedFiles.h"
+#include "runtime/Environment.h"
+#include "runtime/cache/Digest.h"
+#include "runtime/cache/Files.h"
 #include "runtime/device/Target.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FileSystem.h"
@@ -190,6 +193,55 @@ private:
   std::deque<std::string> order;
 };
 
+/// $WINNOW_EMULATED_CODE: the same for processes that follow each other, as CTest's cases do: a
+/// folder for what code depends on beside its text, and in it a file for each text, which begins
+/// with the digest of the rest. What cannot be read or written is compiled anew: nothing fails
+/// here.
+class CodeFolder {
+public:
+  /// `compiler`: its path.
+  explicit CodeFolder(const std::string &compiler) {
+    const std::string base = environmentValue(EnvironmentVariable::WinnowEmulatedCode);
+    Result<std::string> identity = Nvrtc::identity(compiler);
+    if (base.empty() || !identity)
+      return;
+    KeyIngredients ingredients{{"headers", deviceHeadersDigest()}, {"clang", *identity}};
+    for (const std::string &flag : compileCommand(compiler, "c++"))
+      ingredients["flags"] += flag + "\n";
+    const std::string name = keyFrom(ingredients);
+    if (makeDirectories(base + "/" + name) != 0)
+      return;
+    folder = base + "/" + name;
+    // What older headers, flags or compilers made is of no use any more.
+    std::error_code error;
+    for (llvm::sys::fs::directory_iterator it(base, error), end; !error && it != end;
+         it.increment(error))
+      if (llvm::StringRef other = llvm::sys::path::filename(it->path());
+          other != name && other.size() == name.size())
+        (void)llvm::sys::fs::remove_directories(it->path());
+  }
+  std::optional<std::string> find(const std::string &text) const {
+    FileContent content;
+    if (folder.empty() ||
+        readFile(systemFiles(), pathOf(text), /*followLinks=*/false, kMaxTextBytes, content) != 0)
+      return std::nullopt;
+    const std::string_view bytes = content.bytes;
+    if (!isOwn(content.info, /*orRoot=*/true) || bytes.size() <= kDigestDigits ||
+        bytes.substr(0, kDigestDigits) != sha256Hex(bytes.substr(kDigestDigits)))
+      return std::nullopt;
+    return std::string(bytes.substr(kDigestDigits));
+  }
+  void add(const std::string &text, const std::string &binary) const {
+    if (!folder.empty())
+      (void)publish(systemFiles(), pathOf(text), sha256Hex(binary) + binary, 0600);
+  }
+
+private:
+  static constexpr size_t kDigestDigits = 64;
+  std::string pathOf(const std::string &text) const { return folder + "/" + sha256Hex(text); }
+  std::string folder; ///< empty: nothing is kept
+};
+
 CompiledTexts &compiledTexts() {
   static auto &texts = *new CompiledTexts; // never destroyed: threads may still compile at exit
   return texts;
@@ -198,8 +250,17 @@ CompiledTexts &compiledTexts() {
 } // namespace
 
 Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::string &name) {
-  const std::string text = name + "\n" + source;
-  if (auto binary = compiledTexts().find(text)) {
+  // The names of the arch headers stand for one header here, so kernels that differ in them alone
+  // are the same code.
+  std::string text = name + "\n" + source;
+  for (const Target &target : targets())
+    for (size_t at; (at = text.find(std::string("winnow/") + target.leafHeader)) != text.npos;)
+      text.replace(at, 7 + std::string(target.leafHeader).size(), "winnow/emulated.cuh");
+  static const auto &kept = *new CodeFolder(clang()); // never destroyed: see compiledTexts
+  std::optional<std::string> binary = compiledTexts().find(text);
+  if (!binary && (binary = kept.find(text)))
+    compiledTexts().add(text, *binary);
+  if (binary) {
     Nvrtc::Output output;
     output.binary = std::move(*binary);
     return output;
@@ -219,6 +280,7 @@ Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::s
                                                  /*RequiresNullTerminator=*/false))
       output.binary = (*bytes)->getBuffer().str();
     compiledTexts().add(text, output.binary);
+    kept.add(text, output.binary);
     output.log = *log;
   }
   if (llvm::sys::fs::remove_directories(folder))

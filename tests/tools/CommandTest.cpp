@@ -140,6 +140,37 @@ TEST(Compile, leavesItsTextsWhereAskedTo) {
   EXPECT_EQ(outcome.err.find("WINNOW_DUMP", told + 1), std::string::npos) << "told once";
 }
 
+// WINNOW_EMULATED_CODE. Nothing can be compiled where there is no folder for temporary files.
+TEST(Emulated, codeIsKeptForOtherProcesses) {
+  namespace fs = std::filesystem;
+  ToolRunner tool;
+  const fs::path code = tool.path("code"), old = code / std::string(64, 'a'), mine = code / "mine";
+  fs::create_directories(old);
+  fs::create_directories(mine);
+  tool.environment["WINNOW_EMULATED_CODE"] = code.string();
+  int runs = 0;
+  auto check = [&](bool mayCompile) {
+    tool.environment["WINNOW_CACHE_DIR"] = tool.path("programs" + std::to_string(runs++));
+    tool.environment["TMPDIR"] = mayCompile ? tool.path("") : "/nonexistent";
+    return tool.run({"check", "--device", "emulated", "--arch", "sm_80", "--filter", "^dense_few$"})
+        .exitCode;
+  };
+  EXPECT_NE(check(false), 0);
+  ASSERT_EQ(check(true), 0);
+  EXPECT_FALSE(fs::exists(old)) << "of other headers, flags or compilers";
+  EXPECT_TRUE(fs::exists(mine));
+  EXPECT_EQ(check(false), 0);
+  std::vector<fs::path> kept;
+  for (const auto &entry : fs::recursive_directory_iterator(code))
+    if (entry.is_regular_file())
+      kept.push_back(entry.path());
+  ASSERT_FALSE(kept.empty());
+  fs::resize_file(kept[0], fs::file_size(kept[0]) - 1);
+  EXPECT_NE(check(false), 0) << "a broken file is as none";
+  EXPECT_EQ(check(true), 0);
+  EXPECT_EQ(check(false), 0);
+}
+
 TEST(Compile, secondTimeFromTheCache) {
   ToolRunner tool;
   std::vector<std::string> words = {"compile", WINNOW_TEST_METHOD, "--arch", "sm_80,sm_89,sm_90a",
