@@ -7,6 +7,11 @@
 #include <stddef.h>
 
 typedef struct cuda_driver {
+  int (*cuInit)(unsigned flags);
+  int (*cuDeviceGet)(int *device, int index);
+  int (*cuDevicePrimaryCtxRetain)(void **context, int device);
+  int (*cuDevicePrimaryCtxRelease_v2)(int device);
+  int (*cuCtxSetCurrent)(void *context);
   int (*cuMemAlloc_v2)(unsigned long long *pointer, size_t bytes);
   int (*cuMemFree_v2)(unsigned long long pointer);
   int (*cuMemcpyHtoD_v2)(unsigned long long to, const void *from, size_t bytes);
@@ -32,6 +37,11 @@ static inline int cuda_driver_open(cuda_driver *driver, const char *path) {
   *(void **)(&driver->name) = dlsym(library, #name);                                               \
   if (!driver->name)                                                                               \
     return 0;
+  FIND(cuInit)
+  FIND(cuDeviceGet)
+  FIND(cuDevicePrimaryCtxRetain)
+  FIND(cuDevicePrimaryCtxRelease_v2)
+  FIND(cuCtxSetCurrent)
   FIND(cuMemAlloc_v2)
   FIND(cuMemFree_v2)
   FIND(cuMemcpyHtoD_v2)

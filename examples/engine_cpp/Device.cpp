@@ -24,6 +24,15 @@ public:
       cuda.cuStreamDestroy_v2(stream);
     for (unsigned long long pointer : memory)
       cuda.cuMemFree_v2(pointer);
+    if (opened)
+      cuda.cuDevicePrimaryCtxRelease_v2(device);
+  }
+  /// Makes the context of GPU 0 current on this thread, as a launch wants it. False: there is none.
+  bool open() {
+    void *context = nullptr;
+    opened = cuda.cuInit(0) == 0 && cuda.cuDeviceGet(&device, 0) == 0 &&
+             cuda.cuDevicePrimaryCtxRetain(&context, device) == 0;
+    return opened && cuda.cuCtxSetCurrent(context) == 0;
   }
   int32_t index() const override { return 0; }
   std::string name() const override { return "GPU 0"; }
@@ -63,7 +72,6 @@ public:
   }
 
 private:
-  /// Once a program was prepared, which makes the device's context current.
   void openStream() {
     constexpr unsigned kWithoutDefaultStream = 1; // CU_STREAM_NON_BLOCKING
     need(stream || cuda.cuStreamCreate(&stream, kWithoutDefaultStream) == 0, "making a stream");
@@ -71,6 +79,8 @@ private:
   void wait() { need(cuda.cuStreamSynchronize(stream) == 0, "what was launched"); }
 
   cuda_driver cuda;
+  int device = 0;
+  bool opened = false;
   void *stream = nullptr, *executable = nullptr;
   std::vector<unsigned long long> memory;
 };
@@ -104,6 +114,7 @@ std::unique_ptr<Device> openGpu(const char *path) {
   cuda_driver driver;
   if (!cuda_driver_open(&driver, path))
     return nullptr;
-  return std::make_unique<Gpu>(driver);
+  auto gpu = std::make_unique<Gpu>(driver);
+  return gpu->open() ? std::move(gpu) : nullptr;
 }
 std::unique_ptr<Device> openCpu() { return std::make_unique<Cpu>(); }

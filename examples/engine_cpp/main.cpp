@@ -88,8 +88,11 @@ public:
     shape.batch = 1;
     shape.max_k = model.tokens();
     args.shape = &shape;
-    setQueries(model.tokens()); // more queries never need less
-    args.workspace_bytes = need(program.workspaceSize(shape));
+    for (int count :
+         {model.tokens(), model.chunk, 1}) { // one query is cut into parts, many are not
+      setQueries(count);
+      args.workspace_bytes = std::max(args.workspace_bytes, need(program.workspaceSize(shape)));
+    }
     args.workspace = device.allocate(args.workspace_bytes);
   }
   Layer(const Layer &) = delete;

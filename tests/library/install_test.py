@@ -58,7 +58,7 @@ def swept(prefix, program, scratch, arguments):
 
 def by_find_package(prefix, scratch, arguments):
     folder = scratch / "examples"
-    run("cmake", "-G", "Ninja", "-S", ROOT / "examples", "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}",
+    run("cmake", "-G", "Ninja", "-S", ROOT / "examples", "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_BUILD_TYPE=Release",
         f"-DCMAKE_C_COMPILER={arguments.cc}", f"-DCMAKE_CXX_COMPILER={arguments.cxx}", f"-DEMBED_C_ARCH={arguments.arch}")
     run("cmake", "--build", folder)
     if arguments.driver:
@@ -66,8 +66,12 @@ def by_find_package(prefix, scratch, arguments):
         swept(prefix, folder / "sweep/sweep", scratch, arguments)
     os.chdir(scratch)  # where new_method writes its text
     expect(run(folder / "new_method/new_method"), "capped:")
-    cache = {"WINNOW_CACHE_DIR": str(scratch / "cache")}
-    expect(run(folder / "engine_cpp/engine_cpp", "/nonexistent/libcuda.so.1", **cache), "on the CPU")
+    engine, cache = folder / "engine_cpp/engine_cpp", {"WINNOW_CACHE_DIR": str(scratch / "cache")}
+    expect(run(engine, "/nonexistent/libcuda.so.1", **cache), "on the CPU")
+    if arguments.driver:  # whose kernels do nothing: the driver sees to it that nothing breaks the capture of a step
+        told = run(engine, arguments.driver, **cache)
+        expect(told, "on GPU 0: a prompt of 16384 tokens in chunks of 4096, then 16 tokens")
+        expect(told, "layer 1: outputs in steps and at once are 0 apart")
 
 
 def main():
@@ -75,7 +79,7 @@ def main():
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--cc", default="cc")
     parser.add_argument("--cxx", default="c++")
-    parser.add_argument("--driver", type=Path, help="a CUDA driver that takes real programs; without it embed_c is only built")
+    parser.add_argument("--driver", type=Path, help="a CUDA driver that takes real programs; without it nothing runs on a GPU")
     parser.add_argument("--worker", type=Path, help="with --driver: a tuning worker that plays its GPU")
     parser.add_argument("--arch", default="sm_90a", help="architecture of that driver's GPU")
     parser.add_argument("--no-compiler", action="store_true", help="of a build without the compiler: pkg-config alone")
