@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building and running Winnow needs on Debian 12, and only what is missing; with the argument "test", what
-# its tests need too (linters, abidiff, libFuzzer and clang's sanitizers, a browser, Slurm, pytest); with "docs" what makes the
+# its tests need too (linters, abidiff, libFuzzer and clang's sanitizers, another LLVM, a browser, Slurm, pytest); with "docs" what makes the
 # documentation site; with "torch" torch and transformers, for the tests of winnow.torch and winnow.hf. The last two are
 # only from PyPI and no build needs them: they may run beside one.
 # Every `make` target begins here, so a machine that has everything must pass through in well under a second.
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 build_packages="g++ cmake ninja-build ccache pkg-config libmlir-22-dev mlir-22-tools llvm-22-dev clang-22 lld-22
   python3-dev libfmt-dev libzstd-dev zlib1g-dev libexpected-dev nlohmann-json3-dev libcli11-dev libgtest-dev libbenchmark-dev"
-test_packages="abigail-tools clang-format-22 clang-tidy-22 libclang-rt-22-dev chromium-headless-shell slurmctld slurmd slurm-client munge"
+test_packages="abigail-tools clang-format-22 clang-tidy-22 libclang-rt-22-dev libllvm14 chromium-headless-shell slurmctld slurmd slurm-client munge"
 python_packages="ca-certificates python3-venv"
 lock_seconds=600 # for another apt
 
