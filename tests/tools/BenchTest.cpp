@@ -3,10 +3,13 @@
 // JSON, the table, and that a wrong result is found before it is timed.
 #include "reference/recorded/Npy.h"
 #include "tests/tools/ToolRunner.h"
+#include "tools/winnow/commands/bench/PageOrder.h"
+#include <algorithm>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 using namespace winnow;
 
@@ -100,14 +103,42 @@ TEST(Bench, decodeRowsThatDoNotFitAreLeftOut) {
 /// Whether pages, tables and lists are what the kernels expect shows where they are executed.
 TEST(Bench, decodeIsRightUnderTheEmulator) {
   ToolRunner tool;
-  for (const char *layout : {"pages", "rows"}) {
-    Outcome outcome = tool.run({"bench",      "decode",   "--device", "emulated:sm_80", "--batch",
-                                "2",          "--seq",    "300",      "--ragged",       "--topk",
-                                "3",          "--heads",  "2",        "--kv-heads",     "1",
-                                "--head-dim", "64",       "--phase",  "all,attend",     "--queries",
-                                "2",          "--rounds", "1",        "--layout",       layout});
+  auto run = [&](const std::vector<std::string> &layout) {
+    std::vector<std::string> words = {
+        "bench",      "decode",     "--device", "emulated:sm_80", "--batch", "2",
+        "--seq",      "300",        "--ragged", "--topk",         "3",       "--heads",
+        "2",          "--kv-heads", "1",        "--head-dim",     "64",      "--phase",
+        "all,attend", "--queries",  "2",        "--rounds",       "1",       "--layout"};
+    words.insert(words.end(), layout.begin(), layout.end());
+    Outcome outcome = tool.run(words);
     EXPECT_EQ(outcome.exitCode, 0) << outcome.err;
     EXPECT_NE(outcome.out.find(", ok\n"), std::string::npos) << outcome.out;
+    return outcome.out;
+  };
+  EXPECT_EQ(run({"pages"}).find("runs of"), std::string::npos);
+  run({"rows"});
+  EXPECT_NE(run({"pages", "--page-size", "1", "--page-run", "64"}).find("pages of 1, runs of 64"),
+            std::string::npos);
+}
+
+/// Every place once; runs stay together and are shuffled themselves; another order for each seed.
+TEST(Bench, pagesLieInRuns) {
+  for (int run : {1, 4, 64, 1000}) {
+    constexpr int kPages = 203;
+    const std::vector<int32_t> places = pageOrder(kPages, run, 77);
+    EXPECT_EQ(std::set<int32_t>(places.begin(), places.end()).size(), size_t(kPages));
+    EXPECT_EQ(*std::min_element(places.begin(), places.end()), 0);
+    EXPECT_EQ(*std::max_element(places.begin(), places.end()), kPages - 1);
+    int torn = 0, together = 0; // neighbours of one run, and ends of runs whose next run follows
+    for (int i = 0; i + 1 < kPages; ++i) {
+      const bool isNext = places[i + 1] == places[i] + 1;
+      const bool isEnd = places[i] % run == run - 1 || places[i] == kPages - 1;
+      torn += !isEnd && !isNext;
+      together += isEnd && isNext;
+    }
+    EXPECT_EQ(torn, 0) << run;
+    EXPECT_LE(together, (kPages / run + 1) / 2) << run;
+    EXPECT_EQ(places == pageOrder(kPages, run, 78), run >= kPages) << run;
   }
 }
 
@@ -291,6 +322,8 @@ TEST(Bench, refusesBadInput) {
            {"bench", "decode", "--phase", "select"},
            {"bench", "decode", "--seq", "4", "--queries", "8"},
            {"bench", "decode", "--layout", "rows", "--page-size", "8"},
+           {"bench", "decode", "--layout", "rows", "--page-run", "8"},
+           {"bench", "decode", "--page-run", "0"},
            {"bench", "decode", "--peer", "x.jsonl"},
            {"bench", "decode", "--peer", "missing.jsonl"},
            {"bench", "decode", "--prepare"},

@@ -53,6 +53,11 @@ public:
     command.add_flag("--ragged", ragged, "Lengths spread between a quarter of --seq and --seq");
     place.addTo(command);
     command
+        .add_option("--page-run", pageRun,
+                    "Pages of a sequence that lie beside each other, as an allocator leaves them")
+        ->check(between(1, 1 << 20))
+        ->capture_default_str();
+    command
         .add_option("--phase", phase,
                     "all: the whole program in one launch; attend: attention over given ids; "
                     "separated by commas")
@@ -108,6 +113,9 @@ private:
     lengths = splitNumbers(seq), budgets = splitNumbers(topk), batches = splitNumbers(batch);
     queryCounts = splitNumbers(queries), overlaps = splitNumbers(overlap);
     WINNOW_CHECK(place.read());
+    if (!place.hasPages() && pageRun > 1)
+      return fail(ErrorKind::Usage,
+                  fmt::format("--page-run: the layout {} has no pages of a size", place.name()));
     for (const std::string &one : splitList(phase))
       (one == "all" ? measuresAll : measuresAttend) = true;
     for (int keys : lengths)
@@ -180,7 +188,7 @@ private:
     WINNOW_TRY(obtained, obtainProgram(request, cache));
     WINNOW_TRY(Variant variant, bench->load(request.arch, obtained.image));
     for (int count : queryCounts) {
-      const DecodeShape shape{sequences, keys, count, ragged};
+      const DecodeShape shape{sequences, keys, count, ragged, pageRun};
       const DecodeInputs inputs(request.spec, shape, place.layout, place.pageSize, text);
       if (method.denseByLaunch) {
         WINNOW_TRY(method.denseLen, variant.program->denseLength(sequences, count));
@@ -230,7 +238,10 @@ private:
     return {};
   }
 
-  std::string programText() const { return winnow::programText(base, place.text()); }
+  std::string programText() const {
+    return winnow::programText(
+        base, place.text() + (pageRun > 1 ? fmt::format(", runs of {} pages", pageRun) : ""));
+  }
 
   Status finish() {
     if (session.json) {
@@ -263,7 +274,7 @@ private:
   std::string tuned = "off", device = "0", batch = "1,4,16,64", seq = "32768,131072", queries = "1";
   std::string overlap = "32", topk = "96", phase = "all", peerFile;
   bool ragged = false;
-  int rounds = 20, rows = 24;
+  int rounds = 20, rows = 24, pageRun = 1;
   double bandwidth = kTerabytesPerSecond;
 
   PrepareOption prepareOption;

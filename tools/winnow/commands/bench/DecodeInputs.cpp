@@ -1,7 +1,7 @@
 // Pools of pages are made a piece at a time, in the order in which they lie in device memory.
 #include "tools/winnow/commands/bench/DecodeInputs.h"
 #include "reference/Half.h"
-#include "reference/conformance/Random.h"
+#include "tools/winnow/commands/bench/PageOrder.h"
 #include <algorithm>
 #include <limits>
 #include <numeric>
@@ -29,7 +29,7 @@ int raggedLength(const DecodeShape &shape, int sequence) {
 
 DecodeInputs::DecodeInputs(const Spec &spec, const DecodeShape &shape, Layout layout, int pageSize,
                            const BenchInputs &text)
-    : text(text), layout(layout) {
+    : text(text), layout(layout), pageRun(shape.pageRun) {
   problem = reference::problemOf(spec);
   problem.kScale = text.problem.kScale;
   problem.vScale = text.problem.vScale;
@@ -88,10 +88,7 @@ int64_t DecodeInputs::partBegin(bool values, int part) const {
 std::vector<int32_t> DecodeInputs::table(int set) const {
   if (layout == Layout::Packed)
     return {};
-  std::vector<int32_t> places(parts());
-  std::iota(places.begin(), places.end(), 0);
-  for (size_t i = places.size(); i > 1; --i)
-    std::swap(places[i - 1], places[randomBits(kPlaceSeed + set, i) % i]);
+  const std::vector<int32_t> places = pageOrder(parts(), pageRun, kPlaceSeed + set);
   std::vector<int32_t> table(lengths.size() * tableStride, -1);
   int next = 0;
   for (size_t s = 0; s < lengths.size(); ++s)

@@ -15,6 +15,7 @@ struct DecodeShape {
   int batch = 1, keys = 0; ///< sequences, and keys of the longest one
   int queries = 1;         ///< tokens of each sequence, its last ones
   bool ragged = false;     ///< lengths spread between keys / 4 and keys
+  int pageRun = 1;         ///< pages that lie beside each other
 };
 
 class DecodeInputs {
@@ -24,7 +25,8 @@ public:
   DecodeInputs(const Spec &spec, const DecodeShape &shape, Layout layout, int pageSize,
                const BenchInputs &text);
 
-  /// Places of the pages: another order for each set of tensors. Empty for a layout without pages.
+  /// Places of the pages (PageOrder.h): another order for each set of tensors. Empty for a layout
+  /// without pages.
   std::vector<int32_t> table(int set) const;
   /// Fills `count` parts of the pool from `first` on, of keys or (where they lie apart) values;
   /// rows that belong to no sequence become NaN, and fp8 takes a word for each element. A part is a
@@ -62,6 +64,7 @@ private:
 
   const BenchInputs &text;
   Layout layout;
+  int pageRun;
   std::vector<uint16_t> q;
 };
 

@@ -37,13 +37,14 @@ public:
     return "layout " + layoutName + (hasPages() ? fmt::format(", pages of {}", pageSize) : "");
   }
   const std::string &name() const { return layoutName; }
+  bool hasPages() const {
+    return layout != Layout::Packed && layout != Layout::Rows;
+  } ///< of a size
 
   Layout layout = Layout::Packed;
   int pageSize = 64;
 
 private:
-  bool hasPages() const { return layout != Layout::Packed && layout != Layout::Rows; }
-
   std::string layoutName;
   const CLI::Option *pageOption = nullptr;
 };
