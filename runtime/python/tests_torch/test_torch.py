@@ -1,5 +1,6 @@
 """winnow.torch on the CPU: answers, opcheck, torch.compile and torch.export."""
 
+import io
 import os
 import tempfile
 import time
@@ -435,6 +436,59 @@ def test_export():
     exported = torch.export.export(Layer(), arguments)
     assert "winnow.sparse_attention" in str(exported.graph)
     torch.testing.assert_close(exported.module()(*arguments), layer(*arguments), rtol=0, atol=0)
+
+
+def saved_and_loaded(exported):
+    """A module from the bytes of an exported program, as a process that has prepared nothing reads them."""
+    file = io.BytesIO()
+    torch.export.save(exported, file)
+    winnow.torch._program.cache_clear()
+    file.seek(0)
+    return torch.export.load(file).module()
+
+
+def test_an_exported_program_is_saved_and_loaded():
+    class Layer(torch.nn.Module):
+        def forward(self, *arguments):
+            return layer(*arguments)
+
+    arguments = tensors()
+    loaded = saved_and_loaded(torch.export.export(Layer(), arguments))
+    before = winnow.torch._program.cache_info().misses
+    assert torch.equal(loaded(*arguments), layer(*arguments))
+    assert winnow.torch._program.cache_info().misses == before + 1  # of the text in the file and of the call: one program
+    other = (*arguments[:2], -arguments[2], arguments[3])
+    assert torch.equal(loaded(*other), layer(*other)) and not torch.equal(loaded(*other), loaded(*arguments))
+
+
+def test_export_of_a_step_over_a_cache():
+    """Its output and the rows that it appends are written in place, also when saved, loaded or made functional in between."""
+    q, k, v, _ = tensors()
+    k_cache, v_cache, table = paged(k, v)
+    text = prepare(METHOD, device="cpu", heads=4, kv_heads=2, head_dim=64, paged=True, dtype="bf16", **SPEC)
+    layout = winnow.torch._program(text, torch.device("cpu")).rows_layout
+
+    class Step(torch.nn.Module):
+        def forward(self, query, k_cache, v_cache, rows, queries, keys, table, out):
+            attention_with_kvcache(query * 2, k_cache, v_cache, rows, cu_seqlens_q=queries, cache_seqlens=keys, page_table=table,
+                                   max_q=5, max_k=TOKENS, out=out, method=METHOD, **SPEC)
+            return out + 1
+
+    def arguments():
+        return (q[-5:], k_cache, v_cache, kept_rows(layout, len(k_cache)), torch.tensor([0, 5], dtype=torch.int32),
+                torch.tensor([TOKENS], dtype=torch.int32), table, torch.zeros(5, 4, 64, dtype=q.dtype))
+
+    exported = torch.export.export(Step(), arguments())
+    assert "winnow.attention_with_kvcache" in str(exported.graph)
+    wanted = arguments()
+    result = Step()(*wanted)
+    assert wanted[-1].any() and all(row.any() for row in wanted[3])
+    for module in (exported.module(), saved_and_loaded(exported), saved_and_loaded(exported.run_decompositions())):
+        given = arguments()
+        assert torch.equal(module(*given), result)
+        assert torch.equal(given[-1], wanted[-1])  # what was written in place
+        for got, row in zip(given[3], wanted[3]):
+            assert torch.equal(got, row)
 
 
 def test_errors_are_sentences():
