@@ -29,8 +29,7 @@ const std::vector<EnvironmentEntry> &environmentRegistry() {
        "folder that gets select, tile, CUDA, PTX and SASS text of whatever is prepared (unset: "
        "none)"},
       {V::WinnowEmulatedCode, "WINNOW_EMULATED_CODE",
-       "folder that keeps kernels as they were compiled for the emulator, for other processes "
-       "(unset: "
+       "folder that keeps, for a week, kernels as they were compiled for the emulator (unset: "
        "none)"},
       {V::WinnowTuned, "WINNOW_TUNED",
        "files of tuned configurations beside the shipped ones, separated by ':' (unset: the user's "

@@ -5,8 +5,10 @@
 // of what a warp does in a row, of its producers and of its ring. See
 // compiler/kernels/attend/Decode.cpp, score/Weigh.cpp and top_k/InCluster.cpp for the kernels.
 #include "autotune/model/ModelKernels.h"
+#include "runtime/program/CrossingPoints.h"
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fmt/format.h>
 
 namespace winnow {
@@ -14,17 +16,20 @@ namespace winnow {
 namespace {
 
 constexpr int kCopyBytes = 512, kMmaRows = 16, kStateBytes = 8, kSumBytes = 4;
-/// Bytes of a summary's row are 16-bit elements; weights are too, with a reference of fp32 for each
-/// head and tile of kWeightTile summaries.
+/// Elements of summaries and weights have 16 bits. Weights have a reference in fp32 for each head
+/// and tile of kWeightTile summaries.
 constexpr int kElementBytes = 2, kWeightTile = 32;
+/// Of the key side of one mma.sync m16n8k16: 8 keys, 16 channels.
+constexpr double kMmaElements = 8 * 16;
 /// Instructions per byte of fp8 that becomes an operand of fp16: 160 for 32 keys of 128 + 128.
 constexpr double kConvertInstructions = 160.0 / (32 * 256);
-/// What one multiprocessor reads of L2 per clock, at most (white papers of A100 and H100).
+/// Bytes that one multiprocessor reads of L2 per clock, at most (white papers of A100 and H100;
+/// taken to hold for Ada as well).
 constexpr double kL2PerMultiprocessor = 64;
 
 /// What the warps of a block of threads go over.
 struct Tile {
-  double bytes, products, logits, converts; ///< mma.sync, logits of a lane, instructions
+  double bytes, products, logits, converts; ///< mma.sync, logits of a lane, converting instructions
 };
 
 /// The blocks of threads of a kernel that streams.
@@ -117,7 +122,7 @@ private:
   /// Rows of summaries of a sequence that are scored.
   double rows(int stride) const { return static_cast<double>(key.tokens) / stride; }
   Tile summaryTile(int summaries, int dim) const {
-    return {static_cast<double>(summaries) * dim * kElementBytes, summaries * dim / 128.0,
+    return {static_cast<double>(summaries) * dim * kElementBytes, summaries * dim / kMmaElements,
             kMmaRows * summaries / static_cast<double>(kWarpThreads), 0};
   }
   /// Of a row of a token and selection: what the score kernel leaves, and numbers in it.
@@ -159,7 +164,8 @@ KernelPrediction DecodeModel::stream(const Kernel &kernel, const Stream &s,
   const double refill = constants.loadedLatency * profile.latency +
                         tile.bytes / profile.perClock(profile.l2Bandwidth);
   const double warp = tile.products * mmaClocks(profile) + tile.logits * constants.softmaxClocks +
-                      constants.visitClocks + tile.converts * constants.raiseClocks;
+                      constants.visitClocks +
+                      tile.converts * constants.raiseClocks; // what rescaling costs
   Pipes pipes(constants.norm);
   pipes.add("device memory", memoryClocks(s.bytes, profile.dramBandwidth));
   pipes.add("warp latency",
@@ -229,7 +235,12 @@ Result<KernelPrediction> DecodeModel::search(const Kernel &kernel) const {
   WINNOW_TRY(const double blocks, blocksOf(kernel));
   const bool scored = score && launched(*score, shape);
   WINNOW_TRY(const Left left, scored ? leftPerRow() : Result<Left>(Left{}));
-  const double groups = score ? key.spec.heads / std::max(1, *score->facts.group) : 1;
+  double groups = 1;
+  if (score) {
+    FactReader fact(*score);
+    groups = key.spec.heads / std::max(1, fact(&KernelFacts::group));
+    WINNOW_CHECK(fact.status());
+  }
   const double all = chunkTokens() * groups;
   const double fullest = std::ceil(all / profile.multiprocessors);
   Pipes pipes(constants.norm);
@@ -272,8 +283,8 @@ Result<KernelPrediction> DecodeModel::selectInCluster(const Kernel &kernel) cons
 Result<KernelPrediction> DecodeModel::attend(const Kernel &kernel) const {
   FactReader fact(kernel);
   const int keys = fact(&KernelFacts::keys), dim = fact(&KernelFacts::headDim);
-  const int valueDim = fact(&KernelFacts::valueDim), group = fact(&KernelFacts::group);
-  const int topk = fact(&KernelFacts::topk), producers = fact(&KernelFacts::producers);
+  const int valueDim = fact(&KernelFacts::valueDim), topk = fact(&KernelFacts::topk);
+  const int producers = fact(&KernelFacts::producers);
   const int stages = fact(&KernelFacts::stages);
   WINNOW_CHECK(fact.status());
   WINNOW_TRY(const double blocks, blocksOf(kernel));
@@ -284,7 +295,7 @@ Result<KernelPrediction> DecodeModel::attend(const Kernel &kernel) const {
   const double elements = static_cast<double>(keys) * (dim + valueDim);
   Tile tile{};
   tile.bytes = elements * key.spec.keyElementBytes();
-  tile.products = elements / 128;
+  tile.products = elements / kMmaElements;
   tile.logits = kMmaRows * keys / static_cast<double>(kWarpThreads);
   tile.converts = key.spec.hasFp8Keys() ? elements * kConvertInstructions : 0;
   Stream s{};
@@ -295,8 +306,9 @@ Result<KernelPrediction> DecodeModel::attend(const Kernel &kernel) const {
   s.longest = std::ceil(tiles / parts());
   s.consumers = 1;
   s.producers = producers, s.stages = stages;
-  s.bytes = static_cast<double>(key.batch) * key.spec.heads / group * tiles * tile.bytes +
-            partBytes(valueDim);
+  // Tiles of 16 heads of one KV head go over the same keys side by side: memory brings them once.
+  s.bytes =
+      static_cast<double>(key.batch) * key.spec.kvHeads * tiles * tile.bytes + partBytes(valueDim);
   return stream(kernel, s, tile);
 }
 
@@ -327,9 +339,10 @@ Result<KernelPrediction> DecodeModel::withoutGap(const Kernel &kernel) const {
       return attends ? attend(kernel) : scores(kernel);
   }
   return fail(ErrorKind::Unsupported,
-              fmt::format("the performance model of decode does not describe kernel {}, which "
-                          "goes over all keys: this method's summaries are not kept",
-                          kernel.name));
+              fmt::format("the performance model of decode does not describe kernel {} (step {}): "
+                          "it knows methods whose summaries are kept and whose scores are weights, "
+                          "or that select nothing",
+                          kernel.name, kernel.step));
 }
 
 Result<KernelPrediction> DecodeModel::predict(const Kernel &kernel, bool first) const {
@@ -342,6 +355,18 @@ Result<KernelPrediction> DecodeModel::predict(const Kernel &kernel, bool first) 
   return prediction;
 }
 
+/// Whether sequences of this length are selected from, as far as a dense_len goes.
+Status selects(const TuningKey &key) {
+  const auto param = key.spec.params.find("dense_len");
+  if (param == key.spec.params.end() ||
+      (!CrossingPoints::isAuto(param->second) && std::atoi(param->second.c_str()) <= key.tokens))
+    return {};
+  return fail(ErrorKind::Unsupported,
+              fmt::format("the performance model of decode describes sequences that are selected "
+                          "from: dense_len={} leaves out, or may leave out, those of {} keys",
+                          param->second, key.tokens));
+}
+
 } // namespace
 
 Result<Prediction> predictDecode(const ModelWorkload &workload, const Candidate &candidate,
@@ -352,6 +377,7 @@ Result<Prediction> predictDecode(const ModelWorkload &workload, const Candidate 
     return fail(
         ErrorKind::Unsupported,
         "the performance model describes decode by a chain of kernels, not decode_form=step");
+  WINNOW_CHECK(selects(workload.key));
   DeviceProfile unlimited = profile; // a step of decode is too short for the power limit
   unlimited.clockGhz = profile.boostGhz;
   WINNOW_TRY(const Variables shape, decodeShape(workload, candidate, unlimited));

@@ -72,9 +72,8 @@ struct ModelConstants {
   double pairInstructions = 60;     ///< top_k: per 32 pairs of scores of a row, all steps together
 
   // Decode. Between the kernels of a launch of which the later one is started early, measured by
-  // time stamps (docs/kernels/attend-decode.md); the others fitted on the
-  // launches that tests/autotune/ModelDecodeTest.cpp has, in clocks of a launch that no power limit
-  // slows.
+  // time stamps (docs/kernels/attend-decode.md); the others fitted on the launches that
+  // tests/autotune/ModelDecodeTest.cpp has, in clocks of a launch that no power limit slows.
   double earlyMicros = 1.35;
   /// What a block of threads that streams keys or summaries waits for beside its tiles: token,
   /// lists, queries, the first tile, its result.

@@ -194,52 +194,75 @@ private:
 };
 
 /// $WINNOW_EMULATED_CODE: the same for processes that follow each other, as CTest's cases do: a
-/// folder for what code depends on beside its text, and in it a file for each text, which begins
-/// with the digest of the rest. What cannot be read or written is compiled anew: nothing fails
+/// file for each text, named by the digest of all that its code depends on, which begins with the
+/// digest of that name and the code. What cannot be read or written is compiled anew: nothing fails
 /// here.
 class CodeFolder {
 public:
   /// `compiler`: its path.
-  explicit CodeFolder(const std::string &compiler) {
-    const std::string base = environmentValue(EnvironmentVariable::WinnowEmulatedCode);
-    Result<std::string> identity = Nvrtc::identity(compiler);
-    if (base.empty() || !identity)
+  explicit CodeFolder(const std::string &compiler)
+      : folder(environmentValue(EnvironmentVariable::WinnowEmulatedCode)) {
+    if (folder.empty())
       return;
-    KeyIngredients ingredients{{"headers", deviceHeadersDigest()}, {"clang", *identity}};
+    Result<std::string> identity = Nvrtc::identity(compiler);
+    struct stat info{};
+    if (!identity || makeDirectories(folder) != 0 || ::stat(folder.c_str(), &info) != 0 ||
+        !isOwn(info, /*orRoot=*/false)) {
+      folder.clear();
+      return;
+    }
+    ingredients = {{"headers", deviceHeadersDigest()}, {"clang", *identity}};
     for (const std::string &flag : compileCommand(compiler, "c++"))
       ingredients["flags"] += flag + "\n";
-    const std::string name = keyFrom(ingredients);
-    if (makeDirectories(base + "/" + name) != 0)
-      return;
-    folder = base + "/" + name;
-    // What older headers, flags or compilers made is of no use any more.
-    std::error_code error;
-    for (llvm::sys::fs::directory_iterator it(base, error), end; !error && it != end;
-         it.increment(error))
-      if (llvm::StringRef other = llvm::sys::path::filename(it->path());
-          other != name && other.size() == name.size())
-        (void)llvm::sys::fs::remove_directories(it->path());
+    removeOld();
   }
   std::optional<std::string> find(const std::string &text) const {
     FileContent content;
-    if (folder.empty() ||
-        readFile(systemFiles(), pathOf(text), /*followLinks=*/false, kMaxTextBytes, content) != 0)
+    const std::string name = nameOf(text);
+    if (folder.empty() || readFile(systemFiles(), folder + "/" + name, /*followLinks=*/false,
+                                   kMostBytes, content) != 0)
       return std::nullopt;
     const std::string_view bytes = content.bytes;
-    if (!isOwn(content.info, /*orRoot=*/true) || bytes.size() <= kDigestDigits ||
-        bytes.substr(0, kDigestDigits) != sha256Hex(bytes.substr(kDigestDigits)))
+    if (!isOwn(content.info, /*orRoot=*/false) || bytes.size() <= kDigestDigits)
       return std::nullopt;
-    return std::string(bytes.substr(kDigestDigits));
+    std::string binary(bytes.substr(kDigestDigits));
+    if (bytes.substr(0, kDigestDigits) != sha256Hex(name + binary))
+      return std::nullopt;
+    return binary;
   }
   void add(const std::string &text, const std::string &binary) const {
+    const std::string name = nameOf(text);
     if (!folder.empty())
-      (void)publish(systemFiles(), pathOf(text), sha256Hex(binary) + binary, 0600);
+      (void)publish(systemFiles(), folder + "/" + name, sha256Hex(name + binary) + binary, 0600);
   }
 
 private:
   static constexpr size_t kDigestDigits = 64;
-  std::string pathOf(const std::string &text) const { return folder + "/" + sha256Hex(text); }
+  static constexpr uint64_t kMostBytes = uint64_t(64) << 20;
+  static constexpr const char *kSuffix = ".emulated";
+  static constexpr std::chrono::hours kOld{7 * 24};
+
+  std::string nameOf(const std::string &text) const {
+    KeyIngredients all = ingredients;
+    all["text"] = text;
+    return keyFrom(all) + kSuffix;
+  }
+  /// What nobody would find any more, or would have to compile once a week.
+  void removeOld() const {
+    std::error_code error;
+    for (llvm::sys::fs::directory_iterator it(folder, error), end; !error && it != end;
+         it.increment(error)) {
+      llvm::sys::fs::file_status status;
+      const llvm::StringRef name = llvm::sys::path::filename(it->path());
+      if (name.ends_with(kSuffix) && !llvm::sys::fs::status(it->path(), status, /*follow=*/false) &&
+          status.type() == llvm::sys::fs::file_type::regular_file &&
+          std::chrono::system_clock::now() - status.getLastModificationTime() > kOld)
+        (void)llvm::sys::fs::remove(it->path());
+    }
+  }
+
   std::string folder; ///< empty: nothing is kept
+  KeyIngredients ingredients;
 };
 
 CompiledTexts &compiledTexts() {
@@ -253,9 +276,11 @@ Result<Nvrtc::Output> compileForEmulator(const std::string &source, const std::s
   // The names of the arch headers stand for one header here, so kernels that differ in them alone
   // are the same code.
   std::string text = name + "\n" + source;
-  for (const Target &target : targets())
-    for (size_t at; (at = text.find(std::string("winnow/") + target.leafHeader)) != text.npos;)
-      text.replace(at, 7 + std::string(target.leafHeader).size(), "winnow/emulated.cuh");
+  for (const Target &target : targets()) {
+    const std::string header = std::string("winnow/") + target.leafHeader;
+    if (const size_t at = text.find(header); at != std::string::npos)
+      text.replace(at, header.size(), "winnow/emulated.cuh");
+  }
   static const auto &kept = *new CodeFolder(clang()); // never destroyed: see compiledTexts
   std::optional<std::string> binary = compiledTexts().find(text);
   if (!binary && (binary = kept.find(text)))

@@ -224,7 +224,8 @@ typedef struct winnow_phase_time {
   int32_t tokens;   /* of each sequence: winnow_spec's expected_tokens, in the few values that are
                        told apart */
   int32_t modelled; /* nonzero: an estimate of the performance model; nothing was run */
-  int32_t batch;    /* of WINNOW_DECODE: winnow_spec's expected_batch, likewise; else 1 */
+  int32_t batch;    /* of WINNOW_DECODE: winnow_spec's expected_batch, likewise; else 1; as all of
+                       these 0 where the time is not known */
 } winnow_phase_time;
 
 /* What prepare did since the engine was created. */

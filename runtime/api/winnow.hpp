@@ -68,8 +68,8 @@ struct Spec {
   int64_t expectedTokens = 0;
   int32_t expectedOverlap = 0;
   bool paged = false;
-  int32_t expectedBatch = 0;
   bool backward = false;
+  int32_t expectedBatch = 0;
   winnow_kv_dtype kvDtype = WINNOW_KV_SAME;
 
   /* Points into this object. */

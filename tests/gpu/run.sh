@@ -6,8 +6,8 @@
 #   PARTS=backward tests/gpu/run.sh   gradients: random draws, the same bits from every launch, times beside PyTorch's
 #   PARTS=further tests/gpu/run.sh    what the box has no room for: pools beyond 2^31 elements, decode beside PyTorch's, fp8
 #                                     keys that change from launch to launch, chunks, gradients of regions, the examples
-# Variables: PARTS (default: all but backward and those of further, in the order below), WINNOW_CACHE_DIR (cache of compiled kernels), BOX (seconds for
-# everything, 540), ARCH (the card's own architecture, sm_90a), SEED and DRAWS (random cases), README (the page that gets
+# Variables: PARTS (default: all but backward and those of further, in the order below), WINNOW_CACHE_DIR (cache of compiled
+# kernels), BOX (seconds for everything, 540; what follows the first parts of further may not fit), ARCH (the card's own architecture, sm_90a), SEED and DRAWS (random cases), README (the page that gets
 # the table of times between its marks: docs/performance.md), EXAMPLES (where the examples were built: examples/README.md).
 #   PARTS=prepare tests/gpu/run.sh    fills the cache for all parts; needs no GPU
 # Exit code 0 only if every part passed. A part that cannot run, or has no time left, is a failure, not a pass.
@@ -97,7 +97,7 @@ prepare() {
     "$winnow" check --arch "$ARCH" --prepare "${random_gradients[@]}" &&
     "$winnow" soak backward --arch "$ARCH" --prepare && "$winnow" soak backward --topk 96 --arch "$ARCH" --prepare &&
     "$winnow" check --arch "$ARCH" --prepare "${large[@]}" &&
-    "$winnow" bench "${decode[@]}" --arch "$ARCH" --prepare && "$winnow" soak --kv-dtype fp8_e4m3 --arch "$ARCH" --prepare &&
+    "$winnow" bench "${decode[@]}" --arch "$ARCH" --prepare && "$winnow" soak "${fp8_soak[@]}" --arch "$ARCH" --prepare &&
     "$winnow" soak --arch "$ARCH" --prepare && "$winnow" soak dense --arch "$ARCH" --prepare &&
     "$winnow" compile infllm_v2 >/dev/null
 }
@@ -123,7 +123,7 @@ million() {
 }
 
 decode_steps() { # beside dense decode of PyTorch's; then pages of one token, which lie anywhere, and in runs
-  python3 "$here/decode_peer.py" --batch 1,16 --seq 32768,131072 >"$logs/decode_peers.jsonl" &&
+  python3 "$here/decode_peer.py" "${decode[@]:1}" >"$logs/decode_peers.jsonl" &&
     "$winnow" bench "${decode[@]}" --peer "$logs/decode_peers.jsonl" &&
     "$winnow" bench "${scattered[@]}" && "$winnow" bench "${scattered[@]}" --page-run 64
 }
@@ -155,7 +155,7 @@ examples() { # as they were built against an installed Winnow
   "$EXAMPLES/embed_c/embed_c" | tee "$logs/embed_c.txt" && grep -q 'first output is 1 ' "$logs/embed_c.txt" &&
     "$EXAMPLES/engine_cpp/engine_cpp" | tee "$logs/engine_cpp.txt" && grep -q '^on GPU 0' "$logs/engine_cpp.txt" &&
     (cd "$logs" && "$EXAMPLES/new_method/new_method") &&
-    PATH="$(dirname "$winnow"):$PATH" "$here/../../examples/sweep/tune.sh" "$logs/sweep" &&
+    rm -rf "$logs/sweep" && PATH="$(dirname "$winnow"):$PATH" "$here/../../examples/sweep/tune.sh" "$logs/sweep" &&
     "$EXAMPLES/sweep/sweep" "$logs/sweep/tuned.jsonl" | tee "$logs/sweep.txt" &&
     grep -q 'measured for this problem on this GPU' "$logs/sweep.txt"
 }

@@ -12,7 +12,6 @@ from pathlib import Path
 
 SUITE = Path(__file__).resolve().parent / "run.sh"
 WINNOW = sys.argv.pop(1)
-BESIDE = "backward further"  # the parts that are no default
 
 # One tool under many names. FAILS: words of a call that fails.
 TOOL = """#!/bin/sh

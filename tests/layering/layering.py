@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Which folders a folder may include (its own always). tools and tests may include everything.
+# Which folders a folder may include (its own always).
 ALLOWED = {
     "dialect": set(),
     "templates": set(),

@@ -1,6 +1,7 @@
 // Commands that need neither GPU nor CPU target: compile, methods, doctor, cache, help; and the
 // NumPy files.
 #include "reference/recorded/Npy.h"
+#include "runtime/cache/Digest.h"
 #include "runtime/program/Tunables.h"
 #include "tests/tools/ToolRunner.h"
 #include <algorithm>
@@ -144,31 +145,51 @@ TEST(Compile, leavesItsTextsWhereAskedTo) {
 TEST(Emulated, codeIsKeptForOtherProcesses) {
   namespace fs = std::filesystem;
   ToolRunner tool;
-  const fs::path code = tool.path("code"), old = code / std::string(64, 'a'), mine = code / "mine";
-  fs::create_directories(old);
-  fs::create_directories(mine);
+  const fs::path code = tool.path("code");
   tool.environment["WINNOW_EMULATED_CODE"] = code.string();
   int runs = 0;
   auto check = [&](bool mayCompile) {
     tool.environment["WINNOW_CACHE_DIR"] = tool.path("programs" + std::to_string(runs++));
     tool.environment["TMPDIR"] = mayCompile ? tool.path("") : "/nonexistent";
     return tool.run({"check", "--device", "emulated", "--arch", "sm_80", "--filter", "^dense_few$"})
-        .exitCode;
+               .exitCode == 0;
   };
-  EXPECT_NE(check(false), 0);
-  ASSERT_EQ(check(true), 0);
-  EXPECT_FALSE(fs::exists(old)) << "of other headers, flags or compilers";
-  EXPECT_TRUE(fs::exists(mine));
-  EXPECT_EQ(check(false), 0);
-  std::vector<fs::path> kept;
-  for (const auto &entry : fs::recursive_directory_iterator(code))
-    if (entry.is_regular_file())
-      kept.push_back(entry.path());
-  ASSERT_FALSE(kept.empty());
-  fs::resize_file(kept[0], fs::file_size(kept[0]) - 1);
-  EXPECT_NE(check(false), 0) << "a broken file is as none";
-  EXPECT_EQ(check(true), 0);
-  EXPECT_EQ(check(false), 0);
+  EXPECT_FALSE(check(false));
+  ASSERT_TRUE(check(true));
+  EXPECT_TRUE(check(false));
+  std::vector<fs::path> kept(fs::directory_iterator(code), fs::directory_iterator{});
+  ASSERT_EQ(kept.size(), 1u);
+
+  // What is broken, of another text, or may have been written by somebody else is as none.
+  std::string right = contentOf(kept[0].string());
+  auto write = [&](const fs::path &path, const std::string &bytes) {
+    std::ofstream(path, std::ios::binary) << bytes;
+  };
+  write(kept[0], right.substr(0, right.size() - 1));
+  EXPECT_FALSE(check(false));
+  EXPECT_TRUE(check(true));
+  right = contentOf(kept[0].string());
+  write(kept[0], sha256Hex("another.emulated" + right.substr(64)) + right.substr(64));
+  EXPECT_FALSE(check(false));
+  write(kept[0], right);
+  EXPECT_TRUE(check(false));
+  fs::permissions(kept[0], fs::perms::group_write, fs::perm_options::add);
+  EXPECT_FALSE(check(false));
+  fs::permissions(kept[0], fs::perms::group_write, fs::perm_options::remove);
+  fs::permissions(code, fs::perms::others_write, fs::perm_options::add);
+  EXPECT_FALSE(check(false));
+  fs::permissions(code, fs::perms::others_write, fs::perm_options::remove);
+
+  // Files of our own that are older than a week go, and no other.
+  const fs::path old = code / "old.emulated", mine = code / "mine";
+  fs::create_directories(code / "folder.emulated");
+  for (const fs::path &path : {old, mine}) {
+    write(path, "x");
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(24 * 8));
+  }
+  EXPECT_TRUE(check(false));
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(mine) && fs::exists(code / "folder.emulated") && fs::exists(kept[0]));
 }
 
 TEST(Compile, secondTimeFromTheCache) {

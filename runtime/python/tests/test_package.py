@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -63,10 +64,13 @@ def test_doctor():
 def test_doctor_says_what_is_missing():
     """In a process of its own, since a library is looked for once."""
     ask = "import winnow; facts = winnow.doctor(); print(facts['compiler']); print(facts['nvrtc']); print(facts['gpu'])"
-    missing = dict(os.environ, WINNOW_NVRTC="/nowhere/libnvrtc.so.13")
+    missing = dict(os.environ, WINNOW_NVRTC="/nowhere/libnvrtc.so.13", WINNOW_LIBCUDA="/nowhere/libcuda.so.1")
     told = subprocess.run([sys.executable, "-c", ask], env=missing, capture_output=True, text=True, check=True).stdout.splitlines()
     assert told[0] == "None" and "NVRTC was not found (tried /nowhere/libnvrtc.so.13)" in told[1]
-    assert told[2] == "None" or "no CUDA driver" in told[2]
+    assert told[2].startswith("no CUDA driver: /nowhere/libcuda.so.1")
+    here = subprocess.run([sys.executable, "-c", ask], env=dict(os.environ, WINNOW_LIBCUDA=os.environ["WINNOW_TEST_DRIVER"]),
+                          capture_output=True, text=True, check=True).stdout.splitlines()
+    assert here == ["None"] * 3
 
 
 def test_tune_runs_the_command(tmp_path):
@@ -93,9 +97,12 @@ def test_tune(tmp_path):
     worker, said, db = tmp_path / "worker.json", [], tmp_path / "sweep.jsonl"
     worker.write_text(json.dumps({"device": "Fake 80GB", "sleep": 0, "configs": {"attend_keys=32": {"ms": 5}}}))
     spec = dict(method="infllm_v2", heads=32, kv_heads=2, head_dim=128, block=64, topk=96, seq=131072, overlap=32, phase="attend")
-    played = dict(arch="sm_80", jobs=1, worker=f"{os.environ['WINNOW_TEST_TUNE_WORKER']} {worker}", progress=said.append)
+    played = dict(command=os.environ["WINNOW_TEST_COMMAND"], arch="sm_80", jobs=1, worker=f"{os.environ['WINNOW_TEST_TUNE_WORKER']} {worker}", progress=said.append)
     records = winnow.tune([spec], db=db, space="quick", **played)
     assert [(record["config"], record["origin"]) for record in records] == [("attend_keys=32", "measured")] and said
+    assert winnow.tune([spec], db=db, space="quick", resume=True, **played) == records
+    with open(db, "a") as torn:
+        torn.write('{"kind":"rec')
     assert winnow.tune([spec], db=db, space="quick", resume=True, **played) == records
     with pytest.raises(winnow.InvalidError, match="no_such_space"):
         winnow.tune([spec], db=db, space="no_such_space", **played)
@@ -112,7 +119,6 @@ def test_tune_tells_why_not(tmp_path, status, error):
 
 def test_tune_without_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("WINNOW_COMMAND", raising=False)
     with pytest.raises(winnow.UnsupportedError, match="the command `winnow` was not found"):
         winnow.tune("infllm_v2", db=tmp_path / "db.jsonl")
     with pytest.raises(winnow.UnsupportedError, match="/nowhere/winnow cannot be started: No such file"):
@@ -126,8 +132,23 @@ def test_progress_of_a_list(capsys):
     winnow.prepare_list(specs, device="cpu", progress=True)
     assert capsys.readouterr().err.endswith("winnow: 2 of 2 programs\n")
 
+
+
+def test_progress_ends_a_list(monkeypatch):
+    """What was begun goes on; what nobody has begun is not prepared."""
+    begun, several = [], [dict(heads=2, kv_heads=2, method="dense", expected_tokens=count) for count in range(100)]
+
+    class Slow:
+        def prepare(self, spec, device):
+            begun.append(spec)
+            time.sleep(0.05)
+
     def stop(done, count):
+        assert (done, count) == (1, 100)
         raise KeyboardInterrupt
 
+    engine = winnow.Engine()
+    monkeypatch.setattr(engine, "_engine", Slow())
     with pytest.raises(KeyboardInterrupt):
-        winnow.prepare_list(specs, device="cpu", progress=stop)
+        engine.prepare_list(several, device="cpu", progress=stop)
+    assert len(begun) < 100

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ _ERRORS = {2: _winnow.InvalidError, 3: _winnow.UnsupportedError, 4: _winnow.Comp
 
 
 def _command(given: str | os.PathLike[str] | None) -> str:
-    found = os.fspath(given) if given else os.environ.get("WINNOW_COMMAND") or shutil.which("winnow")
+    found = os.fspath(given) if given else shutil.which("winnow")
     if not found:
         raise _winnow.UnsupportedError("tune: the command `winnow` was not found. A wheel does not hold it: install Winnow's tools "
                                        "(cmake --install, or its Debian package), or give its path as `command`")
@@ -27,7 +27,7 @@ def _command(given: str | os.PathLike[str] | None) -> str:
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:
-    """expected_batch=[1, 16] as --expected-batch 1,16; True alone as a flag without a value."""
+    """head_dim=[64, 128] as --head-dim 64,128; True alone as a flag without a value."""
     flags: list[str] = []
     for name, value in options.items():
         if value is None or value is False:
@@ -39,23 +39,35 @@ def _flags(options: Mapping[str, Any]) -> list[str]:
     return flags
 
 
-def tune(specs: str | Sequence[Mapping[str, Any]] = "", *, db: str | os.PathLike[str], progress: Callable[[str], object] | None = None,
-         command: str | os.PathLike[str] | None = None, **options: Any) -> list[dict[str, Any]]:
+def _records(db: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """The records of a file of tuning lines. A line that is none, as a killed sweep leaves it, is passed over."""
+    for line in Path(db).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            one = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(one, dict) and one.get("kind") == "record":
+            yield one
+
+
+def tune(specs: str | os.PathLike[str] | Sequence[Mapping[str, Any]] = "", *, db: str | os.PathLike[str],
+         progress: Callable[[str], object] | None = None, command: str | os.PathLike[str] | None = None,
+         **options: Any) -> list[dict[str, Any]]:
     """Runs `winnow tune` to its end, and gives the records that `db` holds then, as dictionaries.
 
     specs: a method, for whose problems the options speak (head_dim=[64, 128], topk=96, seq=[16384, 131072], overlap=32,
-    phase="decode", batch=[1, 16]); a file of grids; or grids as such, [{"method": "infllm_v2", "topk": [16, 96], "seq": 131072}].
-    "": what Winnow ships. Other options are the command's with _ for -: space="full", gpus="0-3", resume=True,
-    device_profile="a100". progress: called with each line that the command says; None: they go to stderr. An engine reads
-    the file with Engine(tuned_files=...), every process after `winnow db import`.
+    phase="decode", batch=[1, 16]); a file of grids; or grids as such, [{"method": "infllm_v2", "topk": [16, 96], "seq":
+    131072}]. "": what Winnow ships. Other options are the command's with _ for -: space="full", gpus="0-3", resume=True.
+    progress: called with each line that the command says; None: they go to stderr. An engine reads the file with
+    Engine(tuned_files=...), every process after `winnow db import`.
     """
     words = [_command(command), "tune"]
     with tempfile.TemporaryDirectory() as folder:
-        if not isinstance(specs, str):
+        if not isinstance(specs, (str, os.PathLike)):
             grids = Path(folder, "specs.json")
             grids.write_text(json.dumps([dict(grid) for grid in specs]))
-            specs = str(grids)
-        words += [*([specs] if specs else []), "--db", os.fspath(db), *_flags(options)]
+            specs = grids
+        words += [*([os.fspath(specs)] if specs else []), "--db", os.fspath(db), *_flags(options)]
         try:
             process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         except OSError as error:
@@ -76,6 +88,4 @@ def tune(specs: str | Sequence[Mapping[str, Any]] = "", *, db: str | os.PathLike
     if process.returncode != 0:
         kind = _ERRORS.get(process.returncode, _winnow.Error)
         raise kind(f"tune: the command ended with status {process.returncode}: {last}")
-    with open(db, encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines if line.strip()]
-    return [record for record in records if record.get("kind") == "record"]
+    return list(_records(db))

@@ -80,7 +80,8 @@ class Program:
 
         q, out: [total_q, heads, dim]. k, v: [total_k, kv_heads, dim], or with a page_table [pages, tokens, kv_heads,
         dim]; programs with paged=True take any strides. k_scale, v_scale: [kv_heads] float32, of programs with a kv_dtype
-        of fp8 alone: true keys and values are the stored ones times it; None: times 1. cu_q, cu_k: [batch + 1] and seq_k, k_begin: [batch], int32.
+        of fp8 alone: true keys and values are the stored ones times it; None: times 1. cu_q, cu_k: [batch + 1] and seq_k,
+        k_begin: [batch], int32.
         ids: [select_heads, total_q, topk] int32, written by "all" and "select", read by "attend". lse: [heads,
         total_q] float32. workspace: at least workspace_size() bytes. On the CPU ids and workspace may be left out.
         """

@@ -308,12 +308,12 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
     page_table: [batch, pages of the longest]. max_q, max_k: upper bounds of new tokens and of all; None: as many as q and
     page_table have room for, which is right and slower (up to 16 new tokens are a step of decode).
     k, v: [total_q, kv_heads, dim], written to the cache first, each token to its place in its sequence, or to
-    slot_mapping [total_q] (page * tokens of a page + place; negative: not written). rows: the summaries that the host keeps
-    (Program.rows_layout); the new keys' are appended first. k_begin: [batch], tokens of the first page before the first
-    key (left padding). A cache of
-    float8_e4m3fn, or of its bits as uint8 with kv_dtype="fp8_e4m3", has true keys and values that are the stored ones
-    times k_descale and v_descale: [kv_heads] float32, None: times 1. Serving gives out, ids and workspace, so that
-    nothing is allocated.
+    slot_mapping [total_q] (page * tokens of a page + place; negative: not written): some 15 small operators each, which an
+    engine with a kernel of its own leaves out; slot_mapping is the same in every layer, so a step makes it once.
+    rows: the summaries that the host keeps (Program.rows_layout); the new keys' are appended first. k_begin: [batch],
+    tokens of the first page before the first key (left padding). A cache of float8_e4m3fn, or of its bits as uint8 with
+    kv_dtype="fp8_e4m3", has true keys and values that are the stored ones times k_descale and v_descale: [kv_heads]
+    float32, None: times 1. Without k and v, and with out, ids and workspace given, nothing is allocated.
     """
     if out is None:
         out = q.new_empty((q.shape[0], q.shape[1], v_cache.shape[-1]))
@@ -321,9 +321,14 @@ def attention_with_kvcache(q: torch.Tensor, k_cache: torch.Tensor, v_cache: torc
         max_q = q.shape[0]
     if max_k is None:
         max_k = page_table.shape[1] * k_cache.shape[1]
+    is_watched = _is_watched(q)
     if k is not None or v is not None or slot_mapping is not None:
-        _write_keys(k, v, k_cache, v_cache, cu_seqlens_q, cache_seqlens, page_table, slot_mapping, k_begin, k_descale, v_descale)
-    if _is_watched(q):
+        if not is_watched:  # a call whose program is not there, in a capture say, is refused before it writes
+            _known_program(q, k_cache, v_cache, method, spec)
+        if slot_mapping is None:
+            slot_mapping = _slots(q.shape[0], k_cache.shape[1], cu_seqlens_q, cache_seqlens, page_table, k_begin)
+        _write_keys(q.dtype, k, v, k_cache, v_cache, slot_mapping, k_descale, v_descale)
+    if is_watched:
         torch.ops.winnow.attention_with_kvcache(
             q, k_cache, v_cache, list(rows), cu_seqlens_q, cache_seqlens, page_table, max_q, max_k,
             _text_for(q, k_cache, v_cache, method, True, spec), out, lse, ids, workspace, k_begin, k_descale, v_descale)
@@ -351,8 +356,9 @@ def _slots(tokens: int, page_size: int, cu_seqlens_q: torch.Tensor, cache_seqlen
     """Where the keys of new tokens belong: [tokens]; -1 for tokens outside all sequences."""
     token = torch.arange(tokens, device=cu_seqlens_q.device, dtype=torch.int32)
     sequence = torch.bucketize(token, cu_seqlens_q[1:], right=True)
-    inside = (sequence < len(cache_seqlens)) & (token >= cu_seqlens_q[0])
-    sequence = sequence.clamp(max=len(cache_seqlens) - 1)
+    batch = cache_seqlens.shape[0]
+    inside = (sequence < batch) & (token >= cu_seqlens_q[0])
+    sequence = sequence.clamp(max=batch - 1)
     place = cache_seqlens[sequence] - cu_seqlens_q[sequence + 1] + token
     if k_begin is not None:
         place = place + k_begin[sequence]
@@ -360,15 +366,15 @@ def _slots(tokens: int, page_size: int, cu_seqlens_q: torch.Tensor, cache_seqlen
     return torch.where(inside & (place >= 0), page.long() * page_size + place % page_size, -1)
 
 
-def _write(cache: torch.Tensor, tokens: torch.Tensor, slots: torch.Tensor, descale: torch.Tensor | None) -> None:
+def _write(cache: torch.Tensor, tokens: torch.Tensor, slots: torch.Tensor, descale: torch.Tensor | None, dtype: torch.dtype) -> None:
     """Writes tokens to the slots of a cache but for negative ones. Nothing is read back to the host: the tokens that are not
-    to be written repeat one that is, or what the cache holds."""
+    to be written repeat one that is, or what the cache holds. dtype: of elements whose bits the cache holds as uint16."""
     if cache.dtype in (torch.float8_e4m3fn, torch.uint8):
         true = tokens.float() if descale is None else tokens.float() / descale[:, None]
         tokens = true.clamp(-448, 448).to(torch.float8_e4m3fn)  # of e4m3; beyond it a cast makes NaN
         tokens, cache = tokens.view(torch.uint8), cache.view(torch.uint8)
     else:
-        tokens = tokens.to(cache.dtype)
+        tokens, cache = tokens.view(dtype) if tokens.dtype == torch.uint16 else tokens.to(dtype), cache.view(dtype)
     is_written = slots >= 0
     one = is_written.int().argmax(0, keepdim=True)  # [1]: an index without dimensions would be read by the host
     slot = torch.where(is_written[one], slots[one], 0)
@@ -378,21 +384,26 @@ def _write(cache: torch.Tensor, tokens: torch.Tensor, slots: torch.Tensor, desca
     cache[slots // page_size, slots % page_size] = torch.where(is_written[:, None, None], tokens, held)
 
 
-def _write_keys(k, v, k_cache, v_cache, cu_seqlens_q, cache_seqlens, page_table, slot_mapping, k_begin, k_descale, v_descale) -> None:
+@torch.no_grad()
+def _write_keys(dtype, k, v, k_cache, v_cache, slots, k_descale, v_descale) -> None:
+    def refuse(what: str) -> None:
+        raise _winnow.InvalidError(f"attention_with_kvcache: {what}")
+
     if k is None or v is None:
-        raise _winnow.InvalidError("attention_with_kvcache: k, v and slot_mapping: give k and v, or none of the three")
+        refuse("k, v and slot_mapping: give k and v, or none of the three")
+    if dtype not in (torch.bfloat16, torch.float16):
+        refuse(f"q is {dtype}: new keys are written for bfloat16 and float16")
     for name, tokens, cache in (("k", k, k_cache), ("v", v, v_cache)):
         if tokens.shape[1:] != cache.shape[2:] or tokens.shape[0] != k.shape[0]:
-            raise _winnow.InvalidError(f"attention_with_kvcache: {name} has shape {tuple(tokens.shape)}, not "
-                                       f"{(k.shape[0], *cache.shape[2:])}: tokens as the cache holds them")
-    if slot_mapping is None:
-        slot_mapping = _slots(k.shape[0], k_cache.shape[1], cu_seqlens_q, cache_seqlens, page_table, k_begin)
-    elif slot_mapping.shape != k.shape[:1]:
-        raise _winnow.InvalidError(f"attention_with_kvcache: slot_mapping has shape {tuple(slot_mapping.shape)}, not "
-                                   f"{tuple(k.shape[:1])}: a slot for each token of k")
+            refuse(f"{name} has shape {tuple(tokens.shape)}, not {(k.shape[0], *cache.shape[2:])}: tokens as the cache holds them")
+        if cache.dtype not in (dtype, torch.float8_e4m3fn, torch.uint8, torch.uint16):
+            refuse(f"{name}_cache is {cache.dtype}, q {dtype}: a cache has the dtype of q, or is fp8")
+    if slots.shape != k.shape[:1] or slots.dtype not in (torch.int32, torch.int64):
+        refuse(f"slot_mapping has shape {tuple(slots.shape)} and is {slots.dtype}, not {tuple(k.shape[:1])} of int32 or int64: "
+               "a slot for each token of k")
     if k.shape[0] > 0:
-        _write(k_cache, k, slot_mapping, k_descale)
-        _write(v_cache, v, slot_mapping, v_descale)
+        _write(k_cache, k, slots, k_descale, dtype)
+        _write(v_cache, v, slots, v_descale, dtype)
 
 
 def append_rows(k_cache: torch.Tensor, rows: Sequence[torch.Tensor], *, cu_seqlens_q: torch.Tensor,

@@ -37,9 +37,8 @@ public:
     return "layout " + layoutName + (hasPages() ? fmt::format(", pages of {}", pageSize) : "");
   }
   const std::string &name() const { return layoutName; }
-  bool hasPages() const {
-    return layout != Layout::Packed && layout != Layout::Rows;
-  } ///< of a size
+  /// Whether it has pages of a size.
+  bool hasPages() const { return layout != Layout::Packed && layout != Layout::Rows; }
 
   Layout layout = Layout::Packed;
   int pageSize = 64;

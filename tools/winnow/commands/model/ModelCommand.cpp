@@ -319,22 +319,32 @@ public:
     ProgramImage program;
     WINNOW_TRY(program, lowered(request));
     Table table({"kernel", "blocks per SM", "pipe", "ms alone", "ms"});
+    Status left; // of the first phase that is not described
+    bool described = false;
     for (const std::string phase : tunedPhases(program.spec)) {
       const TuningKey key{
           phase,   program.method, program.spec,    tokens,
           overlap, program.arch,   profile->device, phase == kDecodePhase ? batch : 0};
       ModelWorkload workload;
       WINNOW_TRY(workload, workloadOf(key, program));
-      Prediction prediction;
-      WINNOW_TRY(prediction,
-                 predict(workload, candidateOf(request.config, program, phase), *profile));
-      for (const KernelPrediction &kernel : prediction.kernels) {
+      Result<Prediction> prediction =
+          predict(workload, candidateOf(request.config, program, phase), *profile);
+      if (!prediction) {
+        say(fmt::format("{}: {}", phase, prediction.error().message));
+        if (left)
+          left = tl::unexpected(prediction.error());
+        continue;
+      }
+      described = true;
+      for (const KernelPrediction &kernel : prediction->kernels) {
         table.add({kernel.kernel, std::to_string(kernel.residentBlocks), "all", "",
-                   fmt::format("{:.3f}", kernel.ms)});
+                   fmt::format("{:.4f}", kernel.ms)});
         for (const Pipe &pipe : kernel.pipes)
-          table.add({"", "", pipe.name, fmt::format("{:.3f}", pipe.ms), ""});
+          table.add({"", "", pipe.name, fmt::format("{:.4f}", pipe.ms), ""});
       }
     }
+    if (!described)
+      return left;
     fmt::print("{}", table.text());
     say(fmt::format("predicted for {}; nothing was measured", profile->device));
     return {};
