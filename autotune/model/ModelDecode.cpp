@@ -235,7 +235,7 @@ Result<KernelPrediction> DecodeModel::search(const Kernel &kernel) const {
   WINNOW_TRY(const double blocks, blocksOf(kernel));
   const bool scored = score && launched(*score, shape);
   WINNOW_TRY(const Left left, scored ? leftPerRow() : Result<Left>(Left{}));
-  double groups = 1;
+  int groups = 1;
   if (score) {
     FactReader fact(*score);
     groups = key.spec.heads / std::max(1, fact(&KernelFacts::group));
@@ -359,7 +359,8 @@ Result<KernelPrediction> DecodeModel::predict(const Kernel &kernel, bool first) 
 Status selects(const TuningKey &key) {
   const auto param = key.spec.params.find("dense_len");
   if (param == key.spec.params.end() ||
-      (!CrossingPoints::isAuto(param->second) && std::atoi(param->second.c_str()) <= key.tokens))
+      (!CrossingPoints::isAuto(param->second) &&
+       std::strtol(param->second.c_str(), nullptr, 10) <= key.tokens))
     return {};
   return fail(ErrorKind::Unsupported,
               fmt::format("the performance model of decode describes sequences that are selected "

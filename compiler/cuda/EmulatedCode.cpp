@@ -257,7 +257,7 @@ private:
       if (name.ends_with(kSuffix) && !llvm::sys::fs::status(it->path(), status, /*follow=*/false) &&
           status.type() == llvm::sys::fs::file_type::regular_file &&
           std::chrono::system_clock::now() - status.getLastModificationTime() > kOld)
-        (void)llvm::sys::fs::remove(it->path());
+        error = llvm::sys::fs::remove(it->path()); // another process may have been first
     }
   }
 
