@@ -1,8 +1,8 @@
 // The model of decode against launches that an H200 was measured at, and properties that any such
 // model has. Kernels are those that the compiler lowers; nothing is compiled or run.
-#include "autotune/model/PerformanceModel.h"
 #include "compiler/driver/Compile.h"
 #include "runtime/cache/Files.h"
+#include "tests/autotune/FactsNeeded.h"
 #include <cmath>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -239,23 +239,7 @@ TEST(ModelDecode, OrdersTheRings) {
 TEST(ModelDecode, NoFactHasADefault) {
   const ProgramImage program = lowered("infllm_v2", "sm_80", "");
   const ModelWorkload workload = workloadFor(program, 16, 131072);
-  const Candidate whole = candidate(program);
-  const double before = *predictMs(workload, whole, profile("a100"));
-  int needed = 0;
-  for (const FactField &field : factFields()) {
-    Candidate less = whole;
-    for (Kernel &kernel : less.kernels)
-      (kernel.facts.*field.member).reset();
-    Result<double> ms = predictMs(workload, less, profile("a100"));
-    if (ms) {
-      EXPECT_EQ(*ms, before) << field.name;
-      continue;
-    }
-    needed++;
-    EXPECT_EQ(ms.error().kind, ErrorKind::Unsupported);
-    EXPECT_NE(ms.error().message.find(field.name), std::string::npos) << ms.error().message;
-  }
-  EXPECT_EQ(needed, 13);
+  EXPECT_EQ(factsNeeded(workload, candidate(program)), 13);
 }
 
 TEST(ModelDecode, RefusesWhatItDoesNotDescribe) {

@@ -1,6 +1,6 @@
 // The performance model against what was measured on an H200 running kernels of the mma.sync level,
 // and properties that any such model has. Kernels are given by their facts.
-#include "autotune/model/PerformanceModel.h"
+#include "tests/autotune/FactsNeeded.h"
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -31,7 +31,9 @@ struct AttendSizes {
     facts.keys = keys;
     facts.tilesPerBlock = 64 / keys;
     facts.bitmapTiles = 16384;
-    return {Config(), Config(), {kernel}, "", ""};
+    Candidate candidate;
+    candidate.kernels = {kernel};
+    return candidate;
   }
 };
 
@@ -335,32 +337,9 @@ TEST(Budgets, RegistersAndOccupancy) {
   EXPECT_EQ(residentBlocks(kernel, 168, *profile("a100").multiprocessor()), 1);
 }
 
-/// A prediction does not depend on a fact, or ends where it is missing; `needed` counts these.
-void withoutEachFact(const ModelWorkload &workload, const Candidate &whole, int &needed) {
-  const double before = *predictMs(workload, whole, profile("a100"));
-  for (const FactField &field : factFields()) {
-    Candidate candidate = whole;
-    for (Kernel &kernel : candidate.kernels)
-      (kernel.facts.*field.member).reset();
-    Result<double> ms = predictMs(workload, candidate, profile("a100"));
-    if (ms) {
-      EXPECT_EQ(*ms, before) << field.name;
-      continue;
-    }
-    needed++;
-    EXPECT_EQ(ms.error().kind, ErrorKind::Unsupported);
-    EXPECT_NE(ms.error().message.find(std::string("lacks the fact '") + field.name + "'"),
-              std::string::npos)
-        << ms.error().message;
-  }
-}
-
 TEST(PerformanceModel, NoFactHasADefault) {
-  int attend = 0, select = 0;
-  withoutEachFact(workload("attend", 131072, 32), AttendSizes().candidate(), attend);
-  withoutEachFact(workload("select", 131072, 0), selection(true), select);
-  EXPECT_EQ(attend, 14);
-  EXPECT_EQ(select, 15);
+  EXPECT_EQ(factsNeeded(workload("attend", 131072, 32), AttendSizes().candidate()), 14);
+  EXPECT_EQ(factsNeeded(workload("select", 131072, 0), selection(true)), 15);
 }
 
 TEST(PerformanceModel, ForcedBlocksComeFromTheProgram) {

@@ -70,17 +70,7 @@ protected:
     if (ids)
       std::copy_n(ids, answer.ids.size(), answer.ids.begin());
     winnow_shape shape = shapeOf(problem);
-    winnow_launch_args args{};
-    args.struct_size = sizeof(args);
-    args.q = problem.q;
-    args.k = problem.k;
-    args.v = problem.v;
-    args.out = answer.out.data();
-    args.lse = answer.lse.data();
-    args.ids = answer.ids.data();
-    args.cu_q = problem.cuQ.data();
-    args.cu_k = problem.cuK.data();
-    args.shape = &shape;
+    auto args = argsOf<winnow_launch_args>(problem, shape, answer);
     args.phase = phase;
     if (stored)
       place(*stored, args, answer);
@@ -105,7 +95,20 @@ protected:
     answer.dq.assign(inputs.q.size(), 0xffff);
     answer.dk.assign(size_t(shape.total_k) * problem.kvHeads * problem.headDim, 0xffff);
     answer.dv.assign(size_t(shape.total_k) * problem.kvHeads * problem.valueWidth(), 0xffff);
-    winnow_backward_args args{};
+    auto args = argsOf<winnow_backward_args>(problem, shape, answer);
+    args.dout = inputs.dout.data();
+    args.dq = answer.dq.data();
+    args.dk = answer.dk.data();
+    args.dv = answer.dv.data();
+    const winnow_status status = winnow_launch_backward(program, &args, nullptr);
+    return status == WINNOW_OK ? Status() : Status(said(status));
+  }
+
+  /// What a launch and one of its gradients have in common.
+  template <class Args>
+  static Args argsOf(const reference::Problem &problem, const winnow_shape &shape,
+                     CaseAnswer &answer) {
+    Args args{};
     args.struct_size = sizeof(args);
     args.q = problem.q;
     args.k = problem.k;
@@ -113,15 +116,10 @@ protected:
     args.out = answer.out.data();
     args.lse = answer.lse.data();
     args.ids = answer.ids.data();
-    args.dout = inputs.dout.data();
-    args.dq = answer.dq.data();
-    args.dk = answer.dk.data();
-    args.dv = answer.dv.data();
     args.cu_q = problem.cuQ.data();
     args.cu_k = problem.cuK.data();
     args.shape = &shape;
-    const winnow_status status = winnow_launch_backward(program, &args, nullptr);
-    return status == WINNOW_OK ? Status() : Status(said(status));
+    return args;
   }
 
   static winnow_shape shapeOf(const reference::Problem &problem) {

@@ -397,20 +397,19 @@ TEST_F(TunedCApi, AProgramKnowsTheTimeOfARecordOfItsOwnProblemAlone) {
     s.expected_tokens = 2048;                            // the nearest is of another length
     EXPECT_EQ(timeOf(s).microseconds, 0);
   }
-  TuningRecord gradients = sampleRecord(sampleKey(kBackwardPhase), 3);
-  gradients.key.spec.valueDim = 128;
-  gradients.ms = 7;
-  writeBytes(file, recordLine(gradients));
-  reopen();
+  auto onlyRecord = [&](const char *phase, double ms) {
+    TuningRecord only = sampleRecord(sampleKey(phase), 3);
+    only.key.spec.valueDim = 128;
+    only.ms = ms;
+    writeBytes(file, recordLine(only));
+    reopen();
+  };
+  onlyRecord(kBackwardPhase, 7);
   winnow_spec training = spec();
   training.backward = 1;
   EXPECT_EQ(rungOf(training, WINNOW_BACKWARD), WINNOW_TUNED_EXACT);
   EXPECT_DOUBLE_EQ(timeOf(training, WINNOW_BACKWARD).microseconds, 7000);
-  TuningRecord steps = sampleRecord(sampleKey(kDecodePhase), 3);
-  steps.key.spec.valueDim = 128;
-  steps.ms = 0.05;
-  writeBytes(file, recordLine(steps));
-  reopen();
+  onlyRecord(kDecodePhase, 0.05);
   winnow_spec serving = spec();
   serving.paged = 1, serving.expected_batch = 13; // 16 is the nearest that is told apart
   EXPECT_EQ(rungOf(serving, WINNOW_DECODE), WINNOW_TUNED_EXACT);
